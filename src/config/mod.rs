@@ -1,0 +1,87 @@
+//! Settings: what the operator asked for, checked. Precedence: argument > file > environment > default.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::model::{ActivationMode, Layout};
+use crate::remote::Remote;
+
+/// A text that must not be seen: its `Debug` and `Display` are dots.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps a secret.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The secret itself, for the one place that sends it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("…")
+    }
+}
+
+/// What one deployment needs to know, every value checked.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `id`: the section's name, or `default`.
+    pub id: String,
+    /// `remote`.
+    pub remote: Remote,
+    /// `local`, absolute.
+    pub local: PathBuf,
+    /// `cache`, absolute.
+    pub cache: PathBuf,
+    /// `store`, absolute; `None`: beside `local` (symlink) or in the cache (in-place).
+    pub store: Option<PathBuf>,
+    /// `pre-hooks`.
+    pub pre_hooks: PathBuf,
+    /// `post-hooks`.
+    pub post_hooks: PathBuf,
+    /// `activation`; `None`: auto.
+    pub activation: Option<ActivationMode>,
+    /// `keep`, at least 2.
+    pub keep: usize,
+    /// `preserve`: relative paths under `local` that in-place never touches.
+    pub preserve: Vec<PathBuf>,
+    /// How a release is laid out, and its limits.
+    pub layout: Layout,
+    /// `max-download`, bytes.
+    pub max_download: u64,
+    /// `timeout` of one whole check.
+    pub timeout: Duration,
+    /// `hook-timeout`.
+    pub hook_timeout: Duration,
+    /// `max-attempts`; 0: no limit.
+    pub max_attempts: u32,
+    /// What an HTTP source needs.
+    pub http: Http,
+}
+
+/// What an HTTP source needs besides its URL.
+#[derive(Clone, Debug)]
+pub struct Http {
+    /// `connect-timeout`.
+    pub connect_timeout: Duration,
+    /// `stall-timeout`: the longest silence in a response.
+    pub stall_timeout: Duration,
+    /// `http-header`, in order: name, value. Sent to the configured origin only.
+    pub headers: Vec<(String, Secret)>,
+    /// `http-user`.
+    pub user: Option<String>,
+    /// `http-password`.
+    pub password: Option<Secret>,
+    /// `http-password-file`: read again at every check.
+    pub password_file: Option<PathBuf>,
+    /// `netrc`: a file, read again at every check.
+    pub netrc: Option<PathBuf>,
+    /// `ca-file`, PEM: added to the built-in roots.
+    pub ca_file: Option<PathBuf>,
+}

@@ -1,0 +1,131 @@
+//! The one error type. A message is a chain `cannot <verb> <object>: cause: cause` on one line, lower case, no full
+//! stop, with what to do about it where that is known. A [`Kind`] exists only where a caller branches on it: for the
+//! exit code, for trying again, for leaving something alone.
+
+use std::fmt;
+use std::time::Duration;
+
+/// What a caller does differently.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The attempt failed; what was live is live. Exit 1.
+    Failed,
+    /// The input itself is bad (corrupt, against the policy, fails its signature): fetching the same bytes again cannot help. Exit 1.
+    Refused,
+    /// The source has replaced what was offered while it was being fetched: poll again. Exit 1 when it never settles.
+    Superseded,
+    /// The source cannot answer now; it may have said when to come back. Exit 1.
+    Unavailable {
+        /// How long the source asked us to wait.
+        retry_after: Option<Duration>,
+    },
+    /// A pre hook said no; nothing changed. Exit 2.
+    Blocked,
+    /// A revert failed: the live tree may be neither old nor new. Exit 3.
+    InDoubt,
+    /// The command line. Exit 64.
+    Usage,
+    /// Another process holds the lock. Exit 75.
+    Locked,
+    /// The configuration. Exit 78.
+    Config,
+    /// A signal asked us to stop. Exit 128 + n.
+    Stopped(i32),
+}
+
+/// A failure: what to branch on, and the line to print.
+#[derive(Debug)]
+pub struct Error {
+    kind: Kind,
+    text: String,
+}
+
+/// Shorthand of the crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// An error of a kind.
+    pub fn new(kind: Kind, text: impl Into<String>) -> Self {
+        Self { kind, text: text.into() }
+    }
+
+    /// An attempt that failed.
+    pub fn failed(text: impl Into<String>) -> Self {
+        Self::new(Kind::Failed, text)
+    }
+
+    /// Input that is refused.
+    pub fn refused(text: impl Into<String>) -> Self {
+        Self::new(Kind::Refused, text)
+    }
+
+    /// A mistake in the configuration.
+    pub fn config(text: impl Into<String>) -> Self {
+        Self::new(Kind::Config, text)
+    }
+
+    /// What to branch on.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The same message as another kind.
+    pub fn with_kind(mut self, kind: Kind) -> Self {
+        self.kind = kind;
+        self
+    }
+
+    /// The process exit code.
+    pub fn exit_code(&self) -> u8 {
+        match self.kind {
+            Kind::Failed | Kind::Refused | Kind::Superseded | Kind::Unavailable { .. } => 1,
+            Kind::Blocked => 2,
+            Kind::InDoubt => 3,
+            Kind::Usage => 64,
+            Kind::Locked => 75,
+            Kind::Config => 78,
+            Kind::Stopped(signal) => u8::try_from(128 + signal).unwrap_or(255),
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Adds one sentence a layer: `cannot read /x: permission denied`.
+pub trait Context<T> {
+    /// Puts `what` in front of the message; the kind stays, and a foreign error becomes [`Kind::Failed`].
+    fn context<D: fmt::Display>(self, what: impl FnOnce() -> D) -> Result<T>;
+}
+
+impl<T> Context<T> for Result<T> {
+    fn context<D: fmt::Display>(self, what: impl FnOnce() -> D) -> Result<T> {
+        self.map_err(|e| Error { kind: e.kind, text: format!("{}: {}", what(), e.text) })
+    }
+}
+
+impl<T> Context<T> for std::io::Result<T> {
+    fn context<D: fmt::Display>(self, what: impl FnOnce() -> D) -> Result<T> {
+        self.map_err(|e| Error::failed(format!("{}: {}", what(), plain(&e))))
+    }
+}
+
+impl<T> Context<T> for std::result::Result<T, rustix::io::Errno> {
+    fn context<D: fmt::Display>(self, what: impl FnOnce() -> D) -> Result<T> {
+        self.map_err(std::io::Error::from).context(what)
+    }
+}
+
+/// The text of an I/O error without `(os error N)`, which tells an operator nothing.
+pub fn plain(e: &std::io::Error) -> String {
+    let text = e.to_string();
+    match text.find(" (os error ") {
+        Some(end) => text[..end].to_owned(),
+        None => text,
+    }
+}

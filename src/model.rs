@@ -1,0 +1,201 @@
+//! Values without effects: what the layers above hand to each other.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+/// What the source calls a version: an ETag, a Last-Modified, a commit, a content hash. Compared, never parsed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Revision(String);
+
+impl Revision {
+    /// A revision by the source's own word for it.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The source's word.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Revision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The name of a release in the store: a short hash of where it came from, its revision and how it was laid out, so that
+/// the same revision is the same directory and a retry finds its work done.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ReleaseId(String);
+
+/// The release that holds what stood at `<local>` before the first deployment.
+const ADOPTED: &str = "adopted";
+
+impl ReleaseId {
+    /// The id of `revision` of `source` (a URL without credentials), unpacked as `layout` says.
+    pub fn of(source: &str, revision: &Revision, layout: &str) -> Self {
+        let mut hash = Sha256::new();
+        for part in [source, revision.as_str(), layout] {
+            // The length first: no two lists of parts read the same.
+            hash.update((part.len() as u64).to_le_bytes());
+            hash.update(part);
+        }
+        Self(hex(&hash.finalize()[..8]))
+    }
+
+    /// The release that keeps what was found at `<local>`.
+    pub fn adopted() -> Self {
+        Self(ADOPTED.to_owned())
+    }
+
+    /// Whether this is what was found, not what we fetched.
+    pub fn is_adopted(&self) -> bool {
+        self.0 == ADOPTED
+    }
+
+    /// Reads a name back from disk; `None` when it cannot be one of ours.
+    pub fn parse(text: &str) -> Option<Self> {
+        let ours = text.len() == 16 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        (ours || text == ADOPTED).then(|| Self(text.to_owned()))
+    }
+
+    /// The directory's name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ReleaseId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl AsRef<Path> for ReleaseId {
+    fn as_ref(&self) -> &Path {
+        Path::new(&self.0)
+    }
+}
+
+/// Lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// What one check came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Nothing new at the source.
+    Unchanged,
+    /// A new release is live, and its post hooks passed.
+    Deployed,
+    /// A pre hook said no.
+    Blocked,
+    /// A post hook failed and the previous release is live again.
+    RolledBack,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unchanged => "unchanged",
+            Self::Deployed => "deployed",
+            Self::Blocked => "blocked",
+            Self::RolledBack => "rolled back",
+        })
+    }
+}
+
+/// Which links an archive may contain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Links {
+    /// Relative ones that stay inside the tree.
+    Inside,
+    /// None.
+    Refuse,
+}
+
+/// Who owns what is unpacked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// User.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+}
+
+/// How a release is laid out from an artifact, and how much it may take. One policy for all kinds of artifacts.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    /// `symlinks`.
+    pub symlinks: Links,
+    /// `owner`.
+    pub owner: Option<Owner>,
+    /// `strip-components`.
+    pub strip_components: usize,
+    /// `max-unpacked`, bytes produced.
+    pub max_unpacked: u64,
+    /// `max-files`: files, directories and links.
+    pub max_files: u64,
+}
+
+impl Layout {
+    /// What of it changes the tree that comes out: part of a release's identity. Limits and refusals do not.
+    pub fn identity(&self) -> String {
+        let owner = self.owner.map_or(String::new(), |o| format!("{}:{}", o.uid, o.gid));
+        format!("strip={} owner={owner}", self.strip_components)
+    }
+}
+
+/// How a release becomes live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ActivationMode {
+    /// A symbolic link that is swapped.
+    Symlink,
+    /// A real directory that is kept in sync.
+    InPlace,
+}
+
+/// Why hooks run: `REPO_DEPLOY_REASON`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The source has something new.
+    Update,
+    /// A deployment was cut off by a crash.
+    Recover,
+    /// Post hooks failed and the previous release is live again.
+    Revert,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Update => "update",
+            Self::Recover => "recover",
+            Self::Revert => "revert",
+        })
+    }
+}
+
+/// Where a source remembers what it saw, so that the next poll is conditional. Opaque to everybody but the source.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Validators(pub Vec<(String, String)>);
+
+impl Validators {
+    /// The value of `key`.
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.0.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str())
+    }
+
+    /// Adds `key`.
+    #[must_use]
+    pub fn with(mut self, key: &str, value: impl Into<String>) -> Self {
+        self.0.push((key.to_owned(), value.into()));
+        self
+    }
+}
+

@@ -1,0 +1,85 @@
+//! Where revisions come from. A source is asked whether it has another revision than the known one, cheaply, and then
+//! for exactly the thing it offered.
+
+pub mod file;
+pub mod http;
+
+use std::path::Path;
+
+use crate::artifact::Artifact;
+use crate::config::Settings;
+use crate::error::Result;
+use crate::model::{Revision, Validators};
+use crate::remote::Remote;
+use crate::sys::clock::Deadline;
+
+/// A source, by the kind of its remote.
+#[derive(Debug)]
+pub enum Source {
+    /// A ZIP or directory on this host.
+    File(file::FileSource),
+    /// A ZIP over HTTP.
+    Http(Box<http::HttpSource>),
+}
+
+/// The revision we have already, and what the source told us to remember with it.
+#[derive(Clone, Copy, Debug)]
+pub struct Known<'a> {
+    /// What is live or staged.
+    pub revision: &'a Revision,
+    /// What came with it.
+    pub validators: &'a Validators,
+}
+
+/// The answer to a poll.
+#[derive(Debug)]
+pub enum Poll {
+    /// The source still has the known revision.
+    Unchanged,
+    /// It has another one.
+    Changed(Offer),
+}
+
+/// A revision the source has now, with what is needed to fetch exactly that one.
+#[derive(Debug)]
+pub struct Offer {
+    /// Its revision; `None` when only the content can tell (no validators).
+    pub revision: Option<Revision>,
+    /// Its size in bytes, when the source said so.
+    pub length: Option<u64>,
+    kind: OfferKind,
+}
+
+#[derive(Debug)]
+enum OfferKind {
+    File(file::FileOffer),
+    Http(Box<http::HttpOffer>),
+}
+
+impl Source {
+    /// The source of a deployment. Files it names (passwords, roots) are read at every poll, not here.
+    pub fn new(settings: &Settings) -> Result<Self> {
+        Ok(match &settings.remote {
+            Remote::File(path) => Self::File(file::FileSource::new(path, settings)),
+            Remote::Http(url) => Self::Http(Box::new(http::HttpSource::new(url, settings)?)),
+        })
+    }
+
+    /// Asks for another revision than `known`.
+    pub fn poll(&mut self, known: Option<Known<'_>>, deadline: Deadline) -> Result<Poll> {
+        match self {
+            Self::File(source) => source.poll(known),
+            Self::Http(source) => source.poll(known, deadline),
+        }
+    }
+
+    /// Fetches what was offered. `download` is the path a download may use and find again after a crash: its directory
+    /// exists, it is ours alone, and whoever calls removes it once the release is published.
+    pub fn fetch(&mut self, offer: Offer, download: &Path, deadline: Deadline) -> Result<Artifact> {
+        match (self, offer.kind) {
+            (Self::File(source), OfferKind::File(offer)) => source.fetch(offer),
+            (Self::Http(source), OfferKind::Http(offer)) => source.fetch(*offer, download, deadline),
+            _ => Err(crate::error::Error::failed("cannot fetch an offer from another source")),
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! Files by descriptor: every name that a stranger chose is resolved one component at a time from an open directory,
+//! never through a link. Paths of our own (store, configuration) may use `std::fs`.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Component, Path};
+
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, RawDir, Timespec, Timestamps, Uid};
+
+/// What a name stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A regular file.
+    File,
+    /// A directory.
+    Dir,
+    /// A symbolic link.
+    Link,
+    /// A FIFO, socket or device: never opened, never made, never removed.
+    Other,
+}
+
+/// What `lstat` tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Meta {
+    /// File, directory, link or other.
+    pub kind: Kind,
+    /// Permission bits (07777).
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Bytes.
+    pub size: u64,
+    /// Modification: seconds and nanoseconds.
+    pub mtime: (i64, i64),
+    /// Status change: seconds and nanoseconds. Nobody can set it.
+    pub ctime: (i64, i64),
+    /// Device.
+    pub dev: u64,
+    /// Inode.
+    pub ino: u64,
+}
+
+#[allow(clippy::unnecessary_cast, reason = "the fields differ in width between x86_64 and aarch64")]
+#[allow(clippy::cast_sign_loss, reason = "st_size is never negative")]
+impl From<rustix::fs::Stat> for Meta {
+    fn from(s: rustix::fs::Stat) -> Self {
+        let kind = match FileType::from_raw_mode(s.st_mode) {
+            FileType::RegularFile => Kind::File,
+            FileType::Directory => Kind::Dir,
+            FileType::Symlink => Kind::Link,
+            _ => Kind::Other,
+        };
+        Self {
+            kind,
+            mode: s.st_mode as u32 & 0o7777,
+            uid: s.st_uid,
+            gid: s.st_gid,
+            size: s.st_size as u64,
+            mtime: (s.st_mtime as i64, s.st_mtime_nsec as i64),
+            ctime: (s.st_ctime as i64, s.st_ctime_nsec as i64),
+            dev: s.st_dev as u64,
+            ino: s.st_ino as u64,
+        }
+    }
+}
+
+/// An open directory.
+#[derive(Debug)]
+pub struct Dir(OwnedFd);
+
+const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
+impl Dir {
+    /// Opens a directory of ours by path; links in the path are followed.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        Ok(Self(rustix::fs::open(path, DIRECTORY, Mode::empty())?))
+    }
+
+    /// Opens the directory `name` in this one; a link is an error (ENOTDIR or ELOOP).
+    pub fn child(&self, name: &OsStr) -> io::Result<Self> {
+        Ok(Self(rustix::fs::openat(&self.0, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty())?))
+    }
+
+    /// Opens the directory at the relative `path`, component by component, through no link.
+    pub fn descend(&self, path: &Path) -> io::Result<Self> {
+        let mut dir = Self(self.0.try_clone()?);
+        for component in path.components() {
+            match component {
+                Component::Normal(name) => dir = dir.child(name)?,
+                Component::CurDir => {}
+                _ => return Err(io::Error::from(rustix::io::Errno::INVAL)),
+            }
+        }
+        Ok(dir)
+    }
+
+    /// Makes the directory `name` with exactly `mode`, whatever the umask.
+    pub fn make_dir(&self, name: &OsStr, mode: u32) -> io::Result<()> {
+        rustix::fs::mkdirat(&self.0, name, Mode::RWXU)?;
+        self.set_dir_mode(name, mode)
+    }
+
+    /// Sets the mode of the directory `name`.
+    pub fn set_dir_mode(&self, name: &OsStr, mode: u32) -> io::Result<()> {
+        let dir = self.child(name)?;
+        Ok(rustix::fs::fchmod(&dir.0, Mode::from_raw_mode(mode))?)
+    }
+
+    /// Creates the file `name`, which must not exist, for writing, mode 0600.
+    pub fn create(&self, name: &OsStr) -> io::Result<File> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(File::from(rustix::fs::openat(&self.0, name, flags, Mode::RUSR | Mode::WUSR)?))
+    }
+
+    /// Opens the file `name` for reading. A link is an error; a FIFO does not block.
+    pub fn open_file(&self, name: &OsStr) -> io::Result<File> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        Ok(File::from(rustix::fs::openat(&self.0, name, flags, Mode::empty())?))
+    }
+
+    /// Makes the link `name` with the text `target`.
+    pub fn symlink(&self, target: &OsStr, name: &OsStr) -> io::Result<()> {
+        Ok(rustix::fs::symlinkat(target, &self.0, name)?)
+    }
+
+    /// The text of the link `name`.
+    pub fn read_link(&self, name: &OsStr) -> io::Result<OsString> {
+        Ok(OsString::from_vec(rustix::fs::readlinkat(&self.0, name, Vec::new())?.into_bytes()))
+    }
+
+    /// Renames `name` here to `new` in `to`, replacing a file or link there.
+    pub fn rename(&self, name: &OsStr, to: &Self, new: &OsStr) -> io::Result<()> {
+        Ok(rustix::fs::renameat(&self.0, name, &to.0, new)?)
+    }
+
+    /// Removes the file or link `name`.
+    pub fn unlink(&self, name: &OsStr) -> io::Result<()> {
+        Ok(rustix::fs::unlinkat(&self.0, name, AtFlags::empty())?)
+    }
+
+    /// Removes the empty directory `name`.
+    pub fn remove_dir(&self, name: &OsStr) -> io::Result<()> {
+        Ok(rustix::fs::unlinkat(&self.0, name, AtFlags::REMOVEDIR)?)
+    }
+
+    /// What `name` is, without following it. `None` when there is nothing.
+    pub fn look(&self, name: &OsStr) -> io::Result<Option<Meta>> {
+        match rustix::fs::statat(&self.0, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(stat.into())),
+            Err(rustix::io::Errno::NOENT) => Ok(None),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// What this directory itself is.
+    pub fn meta(&self) -> io::Result<Meta> {
+        Ok(rustix::fs::fstat(&self.0)?.into())
+    }
+
+    /// The names in it, in byte order, without `.` and `..`.
+    pub fn names(&self) -> io::Result<Vec<OsString>> {
+        // A descriptor of its own: reading moves the offset, which a clone would share.
+        let fd = rustix::fs::openat(&self.0, c".", DIRECTORY, Mode::empty())?;
+        let mut buffer = Vec::with_capacity(16 * 1024);
+        let mut names = Vec::new();
+        let mut entries = RawDir::new(fd, buffer.spare_capacity_mut());
+        while let Some(entry) = entries.next() {
+            let entry = entry?;
+            let name = entry.file_name().to_bytes();
+            if name != b"." && name != b".." {
+                names.push(OsStr::from_bytes(name).to_owned());
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// Sets owner and group of `name` (not of what a link points to).
+    pub fn set_owner(&self, name: &OsStr, uid: u32, gid: u32) -> io::Result<()> {
+        Ok(rustix::fs::chownat(
+            &self.0,
+            name,
+            Some(Uid::from_raw(uid)),
+            Some(Gid::from_raw(gid)),
+            AtFlags::SYMLINK_NOFOLLOW,
+        )?)
+    }
+
+    /// Sets the modification time of `name` (not of what a link points to); the access time stays.
+    pub fn set_mtime(&self, name: &OsStr, (tv_sec, tv_nsec): (i64, i64)) -> io::Result<()> {
+        let times = Timestamps {
+            last_access: Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_OMIT },
+            last_modification: Timespec { tv_sec, tv_nsec },
+        };
+        Ok(rustix::fs::utimensat(&self.0, name, &times, AtFlags::SYMLINK_NOFOLLOW)?)
+    }
+
+    /// Waits until the names in it are on disk.
+    pub fn sync(&self) -> io::Result<()> {
+        Ok(rustix::fs::fsync(&self.0)?)
+    }
+
+    /// Another handle on the same directory.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self(self.0.try_clone()?))
+    }
+}
+
+impl AsFd for Dir {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// What an open file is.
+pub fn meta(file: &File) -> io::Result<Meta> {
+    Ok(rustix::fs::fstat(file)?.into())
+}
+
+/// Sets owner, then mode of an open file: a later chown would clear setuid and setgid.
+pub fn set_owner_and_mode(file: impl AsFd, owner: Option<(u32, u32)>, mode: u32) -> io::Result<()> {
+    if let Some((uid, gid)) = owner {
+        rustix::fs::fchown(&file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
+    }
+    Ok(rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))?)
+}
+
+/// Asks the kernel to start writing the file out, so that the fsync that follows later finds little to wait for.
+/// Advice only: what it says is not a promise, and a file system that knows no such thing is no error.
+pub fn start_writeback(file: &File) {
+    #[cfg(target_os = "linux")]
+    {
+        use std::os::fd::AsRawFd;
+        // SAFETY: the descriptor is open for the length of the call, and no memory is passed.
+        let _ = unsafe { libc::sync_file_range(file.as_raw_fd(), 0, 0, libc::SYNC_FILE_RANGE_WRITE) }; // advice, see above
+    }
+}
+
+/// Room on the file system of a directory: free bytes and free inodes for us (`None`: it does not count inodes).
+pub fn room(dir: &Dir) -> io::Result<(u64, Option<u64>)> {
+    let s = rustix::fs::fstatvfs(&dir.0)?;
+    Ok((s.f_bavail.saturating_mul(s.f_frsize), (s.f_files > 0).then_some(s.f_favail)))
+}
+
+/// Takes the exclusive lock of an open file without waiting. False: somebody else holds it.
+pub fn try_lock(file: &File) -> io::Result<bool> {
+    match rustix::fs::flock(file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(true),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// Why a path may not be trusted: it or a directory above it can be changed by somebody other than root and us.
+/// `Ok(None)`: it can be trusted. A directory above that has the sticky bit is fine.
+pub fn distrust(path: &Path) -> io::Result<Option<String>> {
+    use std::os::unix::fs::MetadataExt;
+    let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    let path = std::fs::canonicalize(path)?;
+    for (depth, place) in path.ancestors().enumerate() {
+        let meta = std::fs::metadata(place)?;
+        let sticky_above = depth > 0 && meta.mode() & 0o1000 != 0;
+        if meta.uid() != 0 && meta.uid() != uid {
+            return Ok(Some(format!("{} belongs to user {}: chown root {0}", place.display(), meta.uid())));
+        }
+        let group_may = meta.mode() & 0o020 != 0 && meta.gid() != 0 && meta.gid() != gid;
+        if (meta.mode() & 0o002 != 0 || group_may) && !sticky_above {
+            return Ok(Some(format!("others may write {}: chmod go-w {0}", place.display())));
+        }
+    }
+    Ok(None)
+}
+
+/// A name that nothing has yet, for something half made: `prefix` and 64 random bits.
+pub fn unique_name(prefix: &str) -> io::Result<OsString> {
+    let mut random = [0; 8];
+    if rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())? != random.len() {
+        return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
+    }
+    Ok(OsString::from(format!("{prefix}{:016x}", u64::from_ne_bytes(random))))
+}

@@ -1,0 +1,7 @@
+//! The operating system: the only place for `unsafe` and libc. Functions here give `io::Result`; the sentence around
+//! an error is the caller's.
+
+pub mod clock;
+pub mod fs;
+pub mod process;
+pub mod signal;
