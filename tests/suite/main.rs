@@ -1,1 +1,3 @@
+//! The real binary in a sandbox, against real servers. A name says action, condition and outcome.
 
+mod sandbox;

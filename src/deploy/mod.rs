@@ -1,0 +1,3 @@
+//! One update from poll to commit: read this first.
+
+pub mod hooks;

@@ -1,0 +1,194 @@
+//! A directory of its own for each test, the release binary, and what tests do again and again: archives made by code,
+//! hooks, and what stands in a tree.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// The static release binary: what users get is what is tested. `make test` builds it.
+pub fn binary() -> PathBuf {
+    match std::env::var_os("REPO_DEPLOY_BINARY") {
+        Some(path) => PathBuf::from(path),
+        None => PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/x86_64-unknown-linux-musl/release/repo-deploy"),
+    }
+}
+
+/// A fresh directory with a place for everything; removed when the test ends.
+pub struct Sandbox {
+    root: PathBuf,
+}
+
+/// How a run ended, as a user sees it.
+#[derive(Debug)]
+pub struct Run {
+    pub code: i32,
+    pub out: String,
+    pub log: String,
+}
+
+impl Run {
+    #[track_caller]
+    pub fn expect(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "exit code; its log:\n{}\nits output:\n{}", self.log, self.out);
+        self
+    }
+
+    #[track_caller]
+    pub fn says(self, words: &str) -> Self {
+        assert!(self.log.contains(words), "the log should say {words:?}:\n{}", self.log);
+        self
+    }
+
+    #[track_caller]
+    pub fn never_says(self, words: &str) -> Self {
+        assert!(!self.log.contains(words), "the log should not say {words:?}:\n{}", self.log);
+        self
+    }
+
+    /// The lines of the log that are warnings or errors.
+    pub fn complaints(&self) -> Vec<&str> {
+        self.log.lines().filter(|l| l.contains(" WARN ") || l.contains(" ERROR ")).collect()
+    }
+}
+
+impl From<Output> for Run {
+    fn from(o: Output) -> Self {
+        use std::os::unix::process::ExitStatusExt;
+        Self {
+            code: o.status.code().unwrap_or_else(|| 128 + o.status.signal().unwrap_or(0)),
+            out: String::from_utf8_lossy(&o.stdout).into_owned(),
+            log: String::from_utf8_lossy(&o.stderr).into_owned(),
+        }
+    }
+}
+
+impl Sandbox {
+    pub fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let base = std::env::var_os("REPO_DEPLOY_SANDBOX").map_or_else(std::env::temp_dir, PathBuf::from);
+        let root =
+            base.join(format!("repo-deploy-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
+        fs::create_dir_all(&root).unwrap();
+        fs::set_permissions(&root, fs::Permissions::from_mode(0o755)).unwrap();
+        for dir in ["pre.d", "post.d", "cache", "deploy", "home"] {
+            fs::create_dir(root.join(dir)).unwrap();
+        }
+        Self { root }
+    }
+
+    pub fn path(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.root.join(name)
+    }
+
+    /// `<local>`.
+    pub fn local(&self) -> PathBuf {
+        self.path("deploy/current")
+    }
+
+    /// The store of symlink mode.
+    pub fn store(&self) -> PathBuf {
+        self.path("deploy/.current.deploy")
+    }
+
+    /// The binary with a cleaned environment, and every place inside the sandbox.
+    pub fn bare(&self) -> Command {
+        let mut command = Command::new(binary());
+        command.env_clear().env("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin").env("HOME", self.path("home"));
+        command.current_dir(&self.root);
+        command
+    }
+
+    /// `repo-deploy -f` with the sandbox's places and `args`, not started yet.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = self.bare();
+        let config = self.path("repo-deploy.cfg");
+        if !config.exists() {
+            self.write("repo-deploy.cfg", "");
+        }
+        command.arg("-f").arg("--config").arg(config);
+        command.arg("--cache").arg(self.path("cache")).arg("--local").arg(self.local());
+        command.arg("--pre-hooks").arg(self.path("pre.d")).arg("--post-hooks").arg(self.path("post.d"));
+        command.args(args);
+        command
+    }
+
+    /// One check of `remote`.
+    pub fn deploy(&self, remote: &str, args: &[&str]) -> Run {
+        self.command(&["--remote", remote]).args(args).output().unwrap().into()
+    }
+
+    /// Writes a file below the sandbox.
+    pub fn write(&self, name: impl AsRef<Path>, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, content).unwrap();
+        path
+    }
+
+    pub fn read(&self, name: impl AsRef<Path>) -> String {
+        let path = self.path(name);
+        String::from_utf8_lossy(&fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))).into_owned()
+    }
+
+    /// Writes a shell hook: `when` is `pre.d` or `post.d`.
+    pub fn hook(&self, when: &str, name: &str, body: &str) -> PathBuf {
+        let path = self.write(Path::new(when).join(name), format!("#!/bin/sh\n{body}\n"));
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        path
+    }
+
+    /// Writes a ZIP of `files` (name, content; a name that ends in `/` is a directory).
+    pub fn zip(&self, name: &str, files: &[(&str, &str)]) -> PathBuf {
+        let mut out = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+        for (name, content) in files {
+            let options = zip::write::SimpleFileOptions::default().unix_permissions(0o644);
+            if let Some(dir) = name.strip_suffix('/') {
+                out.add_directory(dir, options).unwrap();
+            } else {
+                out.start_file(*name, options).unwrap();
+                out.write_all(content.as_bytes()).unwrap();
+            }
+        }
+        self.write(name, out.finish().unwrap().into_inner())
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        if std::thread::panicking() && std::env::var_os("REPO_DEPLOY_KEEP").is_some() {
+            eprintln!("kept: {}", self.root.display());
+            return;
+        }
+        let _ = fs::remove_dir_all(&self.root); // a sandbox that stays costs space in /tmp, not the test
+    }
+}
+
+/// What stands in a tree: path -> `d 755`, `f 644 content` or `l target`. Follows `root` itself when it is a link.
+pub fn tree(root: &Path) -> BTreeMap<String, String> {
+    fn walk(dir: &Path, prefix: &str, into: &mut BTreeMap<String, String>) {
+        for entry in fs::read_dir(dir).unwrap() {
+            let entry = entry.unwrap();
+            let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
+            let meta = fs::symlink_metadata(entry.path()).unwrap();
+            let mode = meta.permissions().mode() & 0o7777;
+            if meta.is_dir() {
+                into.insert(name.clone(), format!("d {mode:o}"));
+                walk(&entry.path(), &format!("{name}/"), into);
+            } else if meta.is_symlink() {
+                into.insert(name, format!("l {}", fs::read_link(entry.path()).unwrap().display()));
+            } else if meta.is_file() {
+                let content = fs::read(entry.path()).unwrap();
+                into.insert(name, format!("f {mode:o} {}", String::from_utf8_lossy(&content)));
+            } else {
+                into.insert(name, "other".into());
+            }
+        }
+    }
+    let mut found = BTreeMap::new();
+    walk(&fs::canonicalize(root).unwrap_or_else(|e| panic!("{}: {e}", root.display())), "", &mut found);
+    found
+}
