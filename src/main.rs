@@ -1,6 +1,7 @@
 //! repo-deploy: polls a source and makes what it finds the live tree. See README.md for what it does, and `deploy/mod.rs`
 //! for how one update goes.
 
+mod activate;
 mod artifact;
 mod config;
 mod console;
@@ -10,6 +11,7 @@ mod model;
 mod package;
 mod remote;
 mod source;
+mod store;
 mod sys;
 
 #[global_allocator]

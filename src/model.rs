@@ -198,3 +198,12 @@ impl Validators {
         self
     }
 }
+
+impl fmt::Display for ActivationMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Symlink => "symlink",
+            Self::InPlace => "in-place",
+        })
+    }
+}

@@ -3,9 +3,11 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use sha2::{Digest, Sha256};
 use url::Url;
 
 use crate::error::{Error, Result};
+use crate::model::hex;
 
 /// A parsed `remote`.
 #[derive(Clone, PartialEq, Eq)]
@@ -52,6 +54,20 @@ impl Remote {
             None => Err(Error::config(format!(
                 "remote {text} is neither a URL nor a path: a path begins with / or ./, a URL with http://, https:// or file://"
             ))),
+        }
+    }
+}
+
+impl Remote {
+    /// What tells this remote from others: no credentials, and of a query only its hash.
+    pub fn identity(&self) -> String {
+        let text = self.to_string();
+        match self {
+            Self::Http(url) => match url.query() {
+                Some(query) => format!("{text}{}", hex(&Sha256::digest(query)[..8])),
+                None => text,
+            },
+            Self::File(_) => text,
         }
     }
 }

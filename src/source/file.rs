@@ -1,26 +1,161 @@
-//! stub
-use super::{Known, Poll};
-use crate::artifact::Artifact;
+//! A ZIP or a directory on this host. A poll looks at names, sizes and times only; the revision is a hash of the content
+//! (ZIP) or of names, sizes, modes and times (directory). Somebody may be writing while we read: what changed under the
+//! reader is not deployed, but polled again.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use super::{Known, Offer, OfferKind, Poll};
+use crate::artifact::{Artifact, Content};
 use crate::config::Settings;
-use crate::error::{Error, Result};
-use std::path::Path;
-/// s
+use crate::console::Progress;
+use crate::error::{Context, Error, Kind, Result};
+use crate::model::{Revision, Validators, hex};
+use crate::sys::clock::Deadline;
+use crate::sys::fs::{self as sysfs, Dir, Meta};
+
+/// A file remote.
 #[derive(Debug)]
-pub struct FileSource;
-/// o
+pub struct FileSource {
+    path: PathBuf,
+    max_download: u64,
+}
+
+/// What a poll saw, open: a file that is renamed over meanwhile does not matter.
 #[derive(Debug)]
-pub struct FileOffer;
+pub struct FileOffer {
+    content: Content,
+    seen: String,
+}
+
 impl FileSource {
-    /// n
-    pub fn new(_path: &Path, _settings: &Settings) -> Self {
-        Self
+    /// A source of what is at `path`.
+    pub fn new(path: &Path, settings: &Settings) -> Self {
+        Self { path: path.to_owned(), max_download: settings.max_download }
     }
-    /// p
-    pub fn poll(&mut self, _known: Option<Known<'_>>) -> Result<Poll> {
-        Err(Error::failed("not yet"))
+
+    /// Looks whether the file or directory is still what it was.
+    pub fn poll(&mut self, known: Option<Known<'_>>) -> Result<Poll> {
+        let (content, seen, length) = self.look()?;
+        if known.and_then(|k| k.validators.get("seen")) == Some(seen.as_str()) {
+            return Ok(Poll::Unchanged);
+        }
+        let revision = match &content {
+            Content::Archive(_) => None,
+            Content::Directory(_) => Some(Revision::new(format!("tree:{seen}"))),
+        };
+        Ok(Poll::Changed(Offer { revision, length, kind: OfferKind::File(FileOffer { content, seen }) }))
     }
-    /// f
-    pub fn fetch(&mut self, _offer: FileOffer) -> Result<Artifact> {
-        Err(Error::failed("not yet"))
+
+    /// Hands over what the poll opened, an archive with the hash of its bytes.
+    pub fn fetch(&mut self, offer: FileOffer, deadline: Deadline) -> Result<Artifact> {
+        let revision = match &offer.content {
+            Content::Archive(file) => {
+                let hash = self.hash(file, deadline)?;
+                if self.seen(&sysfs::meta(file).context(|| self.cannot_read())?) != offer.seen {
+                    return Err(self.superseded());
+                }
+                Revision::new(format!("sha256:{hash}"))
+            }
+            Content::Directory(_) => Revision::new(format!("tree:{}", offer.seen)),
+        };
+        Ok(Artifact {
+            revision,
+            validators: Validators::default().with("seen", offer.seen),
+            content: offer.content,
+            name: self.path.display().to_string(),
+        })
     }
+
+    /// Whether what was handed over is still what it was: it has been read from where it lies, not from a copy.
+    pub fn is_still(&self, artifact: &Validators) -> Result<bool> {
+        let (_, seen, _) = self.look()?;
+        Ok(artifact.get("seen") == Some(seen.as_str()))
+    }
+
+    fn look(&self) -> Result<(Content, String, Option<u64>)> {
+        let meta = std::fs::metadata(&self.path).map_err(|e| match e.kind() {
+            io::ErrorKind::NotFound => Error::failed(format!("there is nothing at {}", self.path.display())),
+            _ => Error::failed(format!("cannot examine {}: {}", self.path.display(), crate::error::plain(&e))),
+        })?;
+        if meta.is_dir() {
+            let dir = Dir::open(&self.path).context(|| self.cannot_read())?;
+            let mut hash = Sha256::new();
+            fingerprint(&dir, Path::new(""), &mut hash).context(|| self.cannot_read())?;
+            let seen = hex(&hash.finalize()[..16]);
+            return Ok((Content::Directory(dir), seen, None));
+        }
+        if !meta.is_file() {
+            let text = format!("{} is neither a file nor a directory", self.path.display());
+            return Err(Error::failed(text));
+        }
+        let file = File::open(&self.path).context(|| self.cannot_read())?;
+        let meta = sysfs::meta(&file).context(|| self.cannot_read())?;
+        if meta.size > self.max_download {
+            return Err(Error::refused(format!(
+                "{} has {} bytes, and max-download allows {}",
+                self.path.display(),
+                meta.size,
+                self.max_download
+            )));
+        }
+        let seen = self.seen(&meta);
+        Ok((Content::Archive(file), seen, Some(meta.size)))
+    }
+
+    fn seen(&self, meta: &Meta) -> String {
+        let (m, c) = (meta.mtime, meta.ctime);
+        format!("{}:{}:{}:{}.{:09}:{}.{:09}", meta.dev, meta.ino, meta.size, m.0, m.1, c.0, c.1)
+    }
+
+    fn hash(&self, mut file: &File, deadline: Deadline) -> Result<String> {
+        let mut progress = Progress::start("reading", file.metadata().ok().map(|m| m.len()));
+        let (mut hash, mut buffer) = (Sha256::new(), vec![0; 128 * 1024]);
+        file.seek(SeekFrom::Start(0)).context(|| self.cannot_read())?;
+        loop {
+            let got = file.read(&mut buffer).context(|| self.cannot_read())?;
+            if got == 0 {
+                return Ok(hex(&hash.finalize()));
+            }
+            if deadline.has_passed() {
+                return Err(Error::failed(format!("{}: the timeout was over before it was read", self.cannot_read())));
+            }
+            hash.update(&buffer[..got]);
+            progress.advance(got as u64);
+        }
+    }
+
+    fn cannot_read(&self) -> String {
+        format!("cannot read {}", self.path.display())
+    }
+
+    fn superseded(&self) -> Error {
+        Error::new(Kind::Superseded, format!("{} changed while it was read", self.path.display()))
+    }
+}
+
+/// Feeds names, kinds, modes, sizes, times and link texts of a tree to `hash`, in byte order.
+fn fingerprint(dir: &Dir, at: &Path, hash: &mut Sha256) -> io::Result<()> {
+    for name in dir.names()? {
+        let Some(meta) = dir.look(&name)? else { continue };
+        let path = at.join(&name);
+        hash.update((path.as_os_str().len() as u64).to_le_bytes());
+        hash.update(path.as_os_str().as_bytes());
+        hash.update(format!("{:?} {:o}", meta.kind, meta.mode));
+        match meta.kind {
+            sysfs::Kind::Dir => fingerprint(&dir.child(&name)?, &path, hash)?,
+            sysfs::Kind::Link => {
+                let target = dir.read_link(&name)?;
+                hash.update((target.len() as u64).to_le_bytes());
+                hash.update(target.as_bytes());
+            }
+            // The inode too: a file renamed over another may keep size and time.
+            _ => hash.update(format!("{} {:?} {:?} {}", meta.size, meta.mtime, meta.ctime, meta.ino)),
+        }
+    }
+    Ok(())
 }

@@ -77,9 +77,17 @@ impl Source {
     /// exists, it is ours alone, and whoever calls removes it once the release is published.
     pub fn fetch(&mut self, offer: Offer, download: &Path, deadline: Deadline) -> Result<Artifact> {
         match (self, offer.kind) {
-            (Self::File(source), OfferKind::File(offer)) => source.fetch(offer),
+            (Self::File(source), OfferKind::File(offer)) => source.fetch(offer, deadline),
             (Self::Http(source), OfferKind::Http(offer)) => source.fetch(*offer, download, deadline),
             _ => Err(crate::error::Error::failed("cannot fetch an offer from another source")),
+        }
+    }
+
+    /// Whether what was unpacked is still what was offered. Only what is read from where it lies can change under the reader.
+    pub fn is_still(&self, fetched: &Validators) -> Result<bool> {
+        match self {
+            Self::File(source) => source.is_still(fetched),
+            Self::Http(_) => Ok(true),
         }
     }
 }

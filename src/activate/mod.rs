@@ -1,0 +1,156 @@
+//! How a release becomes live. Every activation is idempotent, so rolling back is activating the previous release, and a
+//! crash is healed by doing it again.
+
+pub mod symlink;
+pub mod sync;
+pub mod tree;
+
+use std::path::{Path, PathBuf};
+
+use crate::error::{Context, Error, Result};
+use crate::model::{ActivationMode, ReleaseId};
+use crate::store::Release;
+use crate::store::state::Found;
+use crate::sys::fs::Dir;
+
+/// What stands at `<local>`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Nothing.
+    Absent,
+    /// Our link, to this release.
+    Release(ReleaseId),
+    /// Another link: not ours, or to a release that is gone.
+    Link(std::ffi::OsString),
+    /// An empty directory.
+    Empty,
+    /// A directory with content.
+    Directory,
+    /// A file, a device.
+    Other,
+}
+
+/// The way a deployment makes releases live.
+#[derive(Debug)]
+pub enum Activation {
+    /// A link that is swapped.
+    Symlink(symlink::Symlink),
+    /// A directory that is kept in sync.
+    InPlace(InPlace),
+}
+
+/// A real directory that is kept in sync with the live release.
+#[derive(Debug)]
+pub struct InPlace {
+    local: PathBuf,
+    options: sync::Options,
+}
+
+impl Activation {
+    /// The activation of `mode` for `local`, with the store at `store`.
+    pub fn new(mode: ActivationMode, local: &Path, store: &Path, preserve: &[PathBuf]) -> Self {
+        match mode {
+            ActivationMode::Symlink => Self::Symlink(symlink::Symlink::new(local, store)),
+            ActivationMode::InPlace => Self::InPlace(InPlace {
+                local: local.to_owned(),
+                options: sync::Options { preserve: preserve.to_vec(), thorough: false },
+            }),
+        }
+    }
+
+    /// What stands at `<local>` now.
+    pub fn standing(&self) -> Result<Standing> {
+        match self {
+            Self::Symlink(link) => link.standing(),
+            Self::InPlace(in_place) => symlink::standing(&in_place.local, None),
+        }
+    }
+
+    /// Makes `release` live. `healing`: an earlier attempt may have been cut off anywhere, so nothing is taken on trust.
+    pub fn activate(&self, release: &Release, healing: bool) -> Result<()> {
+        match self {
+            Self::Symlink(link) => link.activate(&release.id),
+            Self::InPlace(in_place) => in_place.activate(&release.path, healing),
+        }
+        .context(|| format!("cannot activate release {}", release.id))
+    }
+
+    /// Puts back what stood at `<local>` before the first deployment.
+    pub fn withdraw(&self, found: &Found) -> Result<()> {
+        match self {
+            Self::Symlink(link) => link.withdraw(found),
+            Self::InPlace(in_place) => in_place.withdraw(found),
+        }
+        .context(|| "cannot withdraw the first release")
+    }
+
+    /// Puts back what is missing of the live `release`: the link, or entries of the directory. Tells what it was.
+    pub fn repair(&self, release: &Release) -> Result<Option<String>> {
+        match self {
+            Self::Symlink(link) => link.repair(&release.id),
+            Self::InPlace(in_place) => in_place.repair(&release.path),
+        }
+        .context(|| "cannot repair the live tree")
+    }
+
+    /// Copies what stands at `<local>` into `staging`, with modes, owners and times.
+    pub fn keep_found(&self, staging: &Dir) -> Result<()> {
+        match self {
+            Self::Symlink(_) => Err(Error::failed("only in-place keeps what it found")),
+            Self::InPlace(in_place) => {
+                let live = in_place.open()?;
+                sync::mirror(&live, staging, &in_place.options).map(|_| ())
+            }
+        }
+    }
+}
+
+impl InPlace {
+    fn open(&self) -> Result<Dir> {
+        Dir::open(&self.local).context(|| format!("cannot open {}", self.local.display()))
+    }
+
+    fn activate(&self, release: &Path, healing: bool) -> Result<()> {
+        if !self.local.exists() {
+            crate::store::make_dirs(&self.local)?;
+        }
+        let from = Dir::open(release).context(|| format!("cannot open {}", release.display()))?;
+        let options = sync::Options { thorough: healing, ..self.options.clone() };
+        let done = sync::mirror(&from, &self.open()?, &options)?;
+        log::debug!("in-place: {done}");
+        Ok(())
+    }
+
+    fn withdraw(&self, found: &Found) -> Result<()> {
+        if !self.local.exists() {
+            return Ok(());
+        }
+        sync::clear(&self.open()?, &self.options)?;
+        if *found == Found::Absent {
+            // Something preserved may be in it: then it stays.
+            match std::fs::remove_dir(&self.local) {
+                Err(e) if e.kind() != std::io::ErrorKind::DirectoryNotEmpty => {
+                    return Err(e).context(|| format!("cannot remove {}", self.local.display()));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn repair(&self, release: &Path) -> Result<Option<String>> {
+        let missing = !self.local.exists();
+        if missing {
+            crate::store::make_dirs(&self.local)?;
+        }
+        let from = Dir::open(release).context(|| format!("cannot open {}", release.display()))?;
+        let restored = sync::restore(&from, &self.open()?, &self.options)?;
+        Ok(match restored {
+            _ if missing => Some(format!("{} was gone", self.local.display())),
+            sync::Changes { first: Some(first), written, .. } => {
+                Some(format!("{} of its entries were gone or of another kind, the first {}", written, first.display()))
+            }
+            _ => None,
+        })
+    }
+}

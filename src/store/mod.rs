@@ -1,0 +1,317 @@
+//! Releases, state and lock of one deployment. A name in `releases/` is complete and durable; half-made things lie in
+//! `partial/` and vanish when the store is opened. Whoever has a [`Store`] holds its lock.
+
+pub mod state;
+
+use std::ffi::OsStr;
+use std::fs::{self, File, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use crate::error::{Context, Error, Kind, Result, plain};
+use crate::model::ReleaseId;
+use crate::sys::fs::{self as sysfs, Dir};
+use state::State;
+
+/// An open store; its lock is held while this lives.
+#[derive(Debug)]
+pub struct Store {
+    root: PathBuf,
+    _lock: File,
+}
+
+/// What the state file says.
+#[derive(Debug)]
+pub enum Recorded {
+    /// There is none.
+    Nothing,
+    /// One whole version.
+    State(Box<State>),
+    /// Something that is no state, and why.
+    Unreadable(String),
+}
+
+/// A release in the making. Removed when dropped, unless [`Staging::publish`] made it a release.
+#[derive(Debug)]
+pub struct Staging {
+    path: PathBuf,
+    dir: Dir,
+}
+
+/// A complete, durable, immutable tree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Release {
+    /// Its name.
+    pub id: ReleaseId,
+    /// Its directory.
+    pub path: PathBuf,
+}
+
+impl Store {
+    /// Opens the store at `root`, making what is missing, and takes its lock without waiting.
+    pub fn open(root: &Path) -> Result<Self> {
+        make_dirs(root)?;
+        if let Some(reason) = sysfs::distrust(root).context(|| format!("cannot examine {}", root.display()))? {
+            return Err(Error::config(format!("the store {} cannot be trusted: {reason}", root.display())));
+        }
+        let lock = lock(&root.join("lock"))?;
+        let store = Self { root: root.to_owned(), _lock: lock };
+        store.make("releases", 0o755)?;
+        store.make("partial", 0o700)?;
+        store.empty_partial()?;
+        Ok(store)
+    }
+
+    /// Where it lies.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// A directory in it, made when missing.
+    fn make(&self, name: &str, mode: u32) -> Result<PathBuf> {
+        let path = self.root.join(name);
+        match fs::symlink_metadata(&path) {
+            Ok(meta) if meta.is_dir() => {}
+            Ok(_) => return Err(Error::failed(format!("{} is no directory: move it away", path.display()))),
+            Err(_) => {
+                fs::DirBuilder::new().mode(mode).create(&path).context(|| cannot_make(&path))?;
+                fs::set_permissions(&path, fs::Permissions::from_mode(mode)).context(|| cannot_make(&path))?;
+            }
+        }
+        Ok(path)
+    }
+
+    /// An empty directory of ours: what the hooks of a first deployment see as the previous one.
+    pub fn nothing(&self) -> Result<PathBuf> {
+        self.make("empty", 0o755)
+    }
+
+    fn partial(&self) -> PathBuf {
+        self.root.join("partial")
+    }
+
+    fn releases_dir(&self) -> PathBuf {
+        self.root.join("releases")
+    }
+
+    /// Removes what a killed run left. Only under the lock, when nobody makes anything.
+    fn empty_partial(&self) -> Result<()> {
+        let partial = self.partial();
+        for entry in fs::read_dir(&partial).context(|| format!("cannot read {}", partial.display()))? {
+            let path = entry.context(|| format!("cannot read {}", partial.display()))?.path();
+            remove(&path).context(|| format!("cannot remove the left-over {}", path.display()))?;
+        }
+        Ok(())
+    }
+
+    /// What the state file says.
+    pub fn recorded(&self) -> Result<Recorded> {
+        read_state(&self.root)
+    }
+
+    /// Replaces the state, durably: when this returns, it survives a power cut.
+    pub fn record(&self, state: &State) -> Result<()> {
+        self.replace("state", state.print().as_bytes(), true).context(|| "cannot write the state")
+    }
+
+    /// Replaces a file in the store by `content`, atomically.
+    pub fn replace(&self, name: &str, content: &[u8], durably: bool) -> Result<()> {
+        let to = self.root.join(name);
+        let from = self.partial().join(unique("")?);
+        let write = || -> std::io::Result<()> {
+            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&from)?;
+            file.write_all(content)?;
+            if durably {
+                file.sync_all()?;
+            }
+            fs::rename(&from, &to)?;
+            if durably {
+                Dir::open(&self.root)?.sync()?;
+            }
+            Ok(())
+        };
+        let result = write().context(|| format!("cannot replace {}", to.display()));
+        if result.is_err() {
+            let _ = fs::remove_file(&from); // it may not be there; if it stays, the next start removes it
+        }
+        result
+    }
+
+    /// A fresh, empty directory for a release in the making.
+    pub fn staging(&self) -> Result<Staging> {
+        let path = self.partial().join(unique("release-")?);
+        fs::DirBuilder::new().mode(0o700).create(&path).context(|| cannot_make(&path))?;
+        let dir = Dir::open(&path).context(|| format!("cannot open {}", path.display()))?;
+        Ok(Staging { path, dir })
+    }
+
+    /// The release `id`, when the store has it.
+    pub fn release(&self, id: &ReleaseId) -> Option<Release> {
+        let path = self.releases_dir().join(id);
+        fs::symlink_metadata(&path).is_ok_and(|m| m.is_dir()).then(|| Release { id: id.clone(), path })
+    }
+
+    /// Removes the release `id`, when it is there.
+    pub fn discard(&self, id: &ReleaseId) -> Result<()> {
+        let Some(release) = self.release(id) else { return Ok(()) };
+        // Out of releases/ by one rename first: a name in there is always complete.
+        let away = self.partial().join(unique("pruned-")?);
+        fs::rename(&release.path, &away).context(|| format!("cannot remove {}", release.path.display()))?;
+        remove(&away).context(|| format!("cannot remove {}", away.display()))
+    }
+
+    /// All releases, the newest first.
+    pub fn releases(&self) -> Result<Vec<Release>> {
+        releases(&self.root)
+    }
+
+    /// Removes releases until `keep` are left, the oldest first; `needed` are never removed and count.
+    pub fn prune(&self, keep: usize, needed: &[&ReleaseId]) -> Result<()> {
+        let (mut kept, mut removed) = (needed.len(), 0_usize);
+        for release in self.releases()? {
+            if needed.contains(&&release.id) {
+                continue;
+            }
+            if kept < keep {
+                kept += 1;
+                continue;
+            }
+            self.discard(&release.id)?;
+            removed += 1;
+            log::debug!("pruned release {}", release.id);
+        }
+        if removed > 0 {
+            let releases = self.releases_dir();
+            Dir::open(&releases).and_then(|d| d.sync()).context(|| format!("cannot sync {}", releases.display()))?;
+        }
+        Ok(())
+    }
+}
+
+impl Staging {
+    /// The empty directory to fill.
+    pub fn dir(&self) -> &Dir {
+        &self.dir
+    }
+
+    /// Makes it the release `id`: everything in it on disk first, then the name.
+    pub fn publish(self, store: &Store, id: &ReleaseId) -> Result<Release> {
+        let path = store.releases_dir().join(id);
+        let publish = || -> std::io::Result<()> {
+            sync_tree(&self.dir)?;
+            fs::rename(&self.path, &path)?;
+            Dir::open(&store.releases_dir())?.sync()
+        };
+        publish().context(|| format!("cannot publish {}", path.display()))?;
+        std::mem::forget(self); // it is a release now
+        Ok(Release { id: id.clone(), path })
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        if let Err(e) = remove(&self.path) {
+            log::warn!("cannot remove {}: {}; the next start will", self.path.display(), plain(&e));
+        }
+    }
+}
+
+/// The releases in the store at `root`, the newest first.
+pub fn releases(root: &Path) -> Result<Vec<Release>> {
+    let dir = root.join("releases");
+    let mut found = Vec::new();
+    let entries = match fs::read_dir(&dir) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(e).context(|| format!("cannot read {}", dir.display())),
+    };
+    for entry in entries {
+        let entry = entry.context(|| format!("cannot read {}", dir.display()))?;
+        let meta = entry.metadata().context(|| format!("cannot examine {}", entry.path().display()))?;
+        let id = entry.file_name().to_str().and_then(ReleaseId::parse);
+        if let (Some(id), true) = (id, meta.is_dir()) {
+            // The rename into releases/ set it: nothing writes to the top directory afterwards but its owner.
+            found.push(((meta.ctime(), meta.ctime_nsec()), Release { id, path: entry.path() }));
+        }
+    }
+    found.sort_unstable_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.id.cmp(&b.1.id)));
+    Ok(found.into_iter().map(|(_, release)| release).collect())
+}
+
+/// What the state file of the store at `root` says; needs no lock, because the file is always one whole version.
+pub fn read_state(root: &Path) -> Result<Recorded> {
+    let path = root.join("state");
+    match fs::read(&path) {
+        Ok(text) => Ok(match State::parse(&text) {
+            Ok(state) => Recorded::State(Box::new(state)),
+            Err(reason) => Recorded::Unreadable(reason),
+        }),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(Recorded::Nothing),
+        Err(e) => Err(e).context(|| format!("cannot read {}", path.display())),
+    }
+}
+
+/// Makes `path` and what is missing above it, 0755 whatever the umask.
+pub fn make_dirs(path: &Path) -> Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent() {
+        make_dirs(parent)?;
+    }
+    match fs::create_dir(path) {
+        Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(()), // another process was faster
+        made => made.and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(0o755))),
+    }
+    .context(|| cannot_make(path))
+}
+
+fn cannot_make(path: &Path) -> String {
+    format!("cannot make the directory {}", path.display())
+}
+
+fn unique(prefix: &str) -> Result<std::ffi::OsString> {
+    sysfs::unique_name(prefix).context(|| "cannot get random bytes")
+}
+
+fn lock(path: &Path) -> Result<File> {
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+        .context(|| format!("cannot open {}", path.display()))?;
+    if sysfs::try_lock(&file).context(|| format!("cannot lock {}", path.display()))? {
+        return Ok(file);
+    }
+    Err(Error::new(Kind::Locked, format!("another repo-deploy is at work: it holds {}", path.display())))
+}
+
+/// Removes a file, a link or a whole tree.
+fn remove(path: &Path) -> std::io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(meta) if meta.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(e),
+    }
+}
+
+/// Waits until a tree is on disk: each file, then each directory after what is in it.
+fn sync_tree(dir: &Dir) -> std::io::Result<()> {
+    for name in dir.names()? {
+        sync_entry(dir, &name)?;
+    }
+    dir.sync()
+}
+
+fn sync_entry(dir: &Dir, name: &OsStr) -> std::io::Result<()> {
+    match dir.look(name)?.map(|m| m.kind) {
+        Some(sysfs::Kind::Dir) => sync_tree(&dir.child(name)?),
+        Some(sysfs::Kind::File) => dir.open_file(name)?.sync_all(),
+        _ => Ok(()), // a link's text is its directory's business
+    }
+}

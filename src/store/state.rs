@@ -1,0 +1,387 @@
+//! The durable record of one deployment: a small text of `key = value` lines, one whole version at any time. What it
+//! cannot read it does not guess at: [`State::parse`] gives a reason, and recovery decides.
+
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
+
+use crate::model::{ActivationMode, ReleaseId, Revision, Validators};
+
+/// Where a deployment stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// The live tree is `current`, and its post hooks passed.
+    Idle,
+    /// The live tree may be `current`, `target` or, in-place, between them.
+    Activating,
+    /// On the way back to `current`.
+    Reverting,
+}
+
+/// A release and where it came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Its directory in the store.
+    pub release: ReleaseId,
+    /// What the source calls it.
+    pub revision: Revision,
+    /// What makes the next poll conditional.
+    pub validators: Validators,
+    /// Since when it has been what it is (live, staged), in seconds since 1970.
+    pub since: u64,
+}
+
+/// What stood at `<local>` before the first deployment: what a revert of it puts back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// Nothing.
+    Absent,
+    /// A link that is not ours, with this text.
+    Link(OsString),
+    /// An empty directory.
+    Empty,
+}
+
+/// What happened to a revision that did not become live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailureKind {
+    /// The archive was refused: the same bytes would be refused again.
+    Refused,
+    /// A pre hook said no.
+    Blocked,
+    /// Activation or a post hook failed.
+    Reverted,
+}
+
+/// A revision that did not become live, and how often it was tried.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// Which.
+    pub release: ReleaseId,
+    /// What happened last.
+    pub kind: FailureKind,
+    /// How often.
+    pub count: u32,
+    /// When last, in seconds since 1970.
+    pub when: u64,
+    /// A fingerprint of the limits that refused it: others may accept it.
+    pub policy: String,
+    /// In words.
+    pub why: String,
+}
+
+/// All of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    /// `<local>`: a store serves one.
+    pub local: PathBuf,
+    /// How releases become live.
+    pub mode: ActivationMode,
+    /// Where the deployment stands.
+    pub phase: Phase,
+    /// Which attempt at the post hooks this is, from 1.
+    pub attempt: u32,
+    /// What a first deployment found.
+    pub found: Found,
+    /// The live release; `None` before the first deployment.
+    pub current: Option<Record>,
+    /// The one before it.
+    pub previous: Option<Record>,
+    /// While activating or reverting: the new one. While idle: a candidate that is not live yet.
+    pub target: Option<Record>,
+    /// The target's failures.
+    pub failure: Option<Failure>,
+}
+
+impl State {
+    /// The state before anything was done.
+    pub fn fresh(local: PathBuf, mode: ActivationMode, found: Found) -> Self {
+        Self {
+            local,
+            mode,
+            phase: Phase::Idle,
+            attempt: 0,
+            found,
+            current: None,
+            previous: None,
+            target: None,
+            failure: None,
+        }
+    }
+
+    /// As text.
+    pub fn print(&self) -> String {
+        let mut text = String::new();
+        let mut line = |key: &str, value: &[u8]| {
+            text.push_str(key);
+            text.push_str(" = ");
+            escape(value, &mut text);
+            text.push('\n');
+        };
+        line("format", b"1");
+        line("local", self.local.as_os_str().as_bytes());
+        line("activation", self.mode.to_string().as_bytes());
+        line("phase", phase_word(self.phase).as_bytes());
+        line("attempt", self.attempt.to_string().as_bytes());
+        match &self.found {
+            Found::Absent => line("found", b"nothing"),
+            Found::Empty => line("found", b"empty-directory"),
+            Found::Link(target) => line("found-link", target.as_bytes()),
+        }
+        let records = [("current", &self.current), ("previous", &self.previous), ("target", &self.target)];
+        for (role, record) in records {
+            let Some(record) = record else { continue };
+            line(role, record.release.as_str().as_bytes());
+            line(&format!("{role}-revision"), record.revision.as_str().as_bytes());
+            line(&format!("{role}-since"), record.since.to_string().as_bytes());
+            for (name, value) in &record.validators.0 {
+                line(&format!("{role}-validator"), format!("{name} {value}").as_bytes());
+            }
+        }
+        if let Some(failure) = &self.failure {
+            line("failure", failure.release.as_str().as_bytes());
+            line("failure-kind", failure_word(failure.kind).as_bytes());
+            line("failure-count", failure.count.to_string().as_bytes());
+            line("failure-when", failure.when.to_string().as_bytes());
+            line("failure-policy", failure.policy.as_bytes());
+            line("failure-why", failure.why.as_bytes());
+        }
+        line("end", b"yes"); // a copy that was cut off is not mistaken for a whole one
+        text
+    }
+
+    /// Reads it back. `Err` says in a few words what is wrong.
+    pub fn parse(text: &[u8]) -> Result<Self, String> {
+        let lines = Lines::read(text)?;
+        match lines.text("format")?.as_str() {
+            "1" => {}
+            other => return Err(format!("it has the format {other}, and this program knows 1")),
+        }
+        if lines.text("end").ok().as_deref() != Some("yes") {
+            return Err("it is cut off".to_owned());
+        }
+        let found = match lines.find("found-link") {
+            Some(target) => Found::Link(OsString::from_vec(target.to_vec())),
+            None if lines.text("found")? == "empty-directory" => Found::Empty,
+            None => Found::Absent,
+        };
+        let state = Self {
+            local: PathBuf::from(OsString::from_vec(lines.get("local")?.to_vec())),
+            mode: one_of(&lines.text("activation")?, [ActivationMode::Symlink, ActivationMode::InPlace], |m| {
+                m.to_string()
+            })?,
+            phase: one_of(&lines.text("phase")?, [Phase::Idle, Phase::Activating, Phase::Reverting], |p| {
+                phase_word(p).into()
+            })?,
+            attempt: lines.number("attempt")?,
+            found,
+            current: lines.record("current")?,
+            previous: lines.record("previous")?,
+            target: lines.record("target")?,
+            failure: lines.failure()?,
+        };
+        if state.phase != Phase::Idle && state.target.is_none() {
+            return Err(format!("it is {} and names no target", state.phase));
+        }
+        Ok(state)
+    }
+}
+
+fn phase_word(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Idle => "idle",
+        Phase::Activating => "activating",
+        Phase::Reverting => "reverting",
+    }
+}
+
+impl std::fmt::Display for Phase {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(phase_word(*self))
+    }
+}
+
+fn failure_word(kind: FailureKind) -> &'static str {
+    match kind {
+        FailureKind::Refused => "refused",
+        FailureKind::Blocked => "blocked",
+        FailureKind::Reverted => "reverted",
+    }
+}
+
+impl std::fmt::Display for FailureKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(failure_word(*self))
+    }
+}
+
+fn one_of<T: Copy, const N: usize>(word: &str, all: [T; N], print: impl Fn(T) -> String) -> Result<T, String> {
+    all.into_iter().find(|one| print(*one) == word).ok_or_else(|| format!("it says {word:?} where it cannot"))
+}
+
+/// Printable ASCII as it is, the rest as `\xHH`: one line stays one line, and every byte comes back.
+pub fn escape(bytes: &[u8], into: &mut String) {
+    for &byte in bytes {
+        match byte {
+            b' '..=b'~' if byte != b'\\' => into.push(char::from(byte)),
+            _ => write!(into, "\\x{byte:02x}").unwrap_or(()), // writing to a String cannot fail
+        }
+    }
+}
+
+/// The bytes that [`escape`] was given.
+pub fn unescape(text: &[u8]) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((&byte, after)) = rest.split_first() {
+        if byte != b'\\' {
+            bytes.push(byte);
+            rest = after;
+            continue;
+        }
+        let (code, after) = after.split_at_checked(3)?;
+        let digits = std::str::from_utf8(code.strip_prefix(b"x")?).ok()?;
+        bytes.push(u8::from_str_radix(digits, 16).ok()?);
+        rest = after;
+    }
+    Some(bytes)
+}
+
+/// The lines of a `key = value` text of ours.
+struct Lines(Vec<(String, Vec<u8>)>);
+
+impl Lines {
+    fn read(text: &[u8]) -> Result<Self, String> {
+        let mut lines = Vec::new();
+        for (number, line) in text.split(|b| *b == b'\n').enumerate().filter(|(_, l)| !l.is_empty()) {
+            let broken = || format!("line {} is no `key = value`", number + 1);
+            let line = std::str::from_utf8(line).map_err(|_| broken())?;
+            let (key, value) = line.split_once(" = ").ok_or_else(broken)?;
+            lines.push((key.to_owned(), unescape(value.as_bytes()).ok_or_else(broken)?));
+        }
+        Ok(Self(lines))
+    }
+
+    fn find(&self, key: &str) -> Option<&[u8]> {
+        self.0.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_slice())
+    }
+
+    fn get(&self, key: &str) -> Result<&[u8], String> {
+        self.find(key).ok_or_else(|| format!("it has no {key:?}"))
+    }
+
+    fn text(&self, key: &str) -> Result<String, String> {
+        String::from_utf8(self.get(key)?.to_vec()).map_err(|_| format!("its {key:?} is no text"))
+    }
+
+    fn number<T: std::str::FromStr>(&self, key: &str) -> Result<T, String> {
+        self.text(key)?.parse().map_err(|_| format!("its {key:?} is no number"))
+    }
+
+    fn release(&self, key: &str) -> Result<Option<ReleaseId>, String> {
+        if self.find(key).is_none() {
+            return Ok(None);
+        }
+        ReleaseId::parse(&self.text(key)?).map(Some).ok_or_else(|| format!("its {key:?} is no release"))
+    }
+
+    fn record(&self, role: &str) -> Result<Option<Record>, String> {
+        let Some(release) = self.release(role)? else { return Ok(None) };
+        let mut validators = Validators::default();
+        let key = format!("{role}-validator");
+        for (_, value) in self.0.iter().filter(|(k, _)| *k == key) {
+            let text = std::str::from_utf8(value).map_err(|_| format!("its {key:?} is no text"))?;
+            let (name, value) = text.split_once(' ').ok_or_else(|| format!("its {key:?} has no value"))?;
+            validators = validators.with(name, value);
+        }
+        let revision = Revision::new(self.text(&format!("{role}-revision"))?);
+        Ok(Some(Record { release, revision, validators, since: self.number(&format!("{role}-since"))? }))
+    }
+
+    fn failure(&self) -> Result<Option<Failure>, String> {
+        let Some(release) = self.release("failure")? else { return Ok(None) };
+        let kinds = [FailureKind::Refused, FailureKind::Blocked, FailureKind::Reverted];
+        Ok(Some(Failure {
+            release,
+            kind: one_of(&self.text("failure-kind")?, kinds, |k| failure_word(k).into())?,
+            count: self.number("failure-count")?,
+            when: self.number("failure-when")?,
+            policy: self.text("failure-policy")?,
+            why: self.text("failure-why")?,
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(seed: u64) -> Record {
+        let revision = Revision::new(format!("etag:\"{seed}\"\n = \\x00 ü"));
+        Record {
+            release: ReleaseId::of("source", &revision, ""),
+            revision,
+            validators: Validators::default().with("etag", format!("\"{seed}\"")).with("modified", "Sun, 22 Nov 2026"),
+            since: seed,
+        }
+    }
+
+    /// One of every shape a state can have.
+    fn states() -> Vec<State> {
+        let mut all = Vec::new();
+        let founds = [Found::Absent, Found::Empty, Found::Link(OsString::from_vec(b"\xff\n/x = y\\".to_vec()))];
+        for mode in [ActivationMode::Symlink, ActivationMode::InPlace] {
+            for phase in [Phase::Idle, Phase::Activating, Phase::Reverting] {
+                for (n, found) in founds.iter().enumerate() {
+                    let mut state = State::fresh(PathBuf::from("/var/deploy/current"), mode, found.clone());
+                    state.phase = phase;
+                    state.attempt = 2;
+                    state.current = (n > 0).then(|| record(1));
+                    state.previous = (n > 1).then(|| record(2));
+                    state.target = (phase != Phase::Idle).then(|| record(3));
+                    state.failure = (n > 1).then(|| Failure {
+                        release: record(3).release,
+                        kind: FailureKind::Blocked,
+                        count: 4,
+                        when: 5,
+                        policy: "p".into(),
+                        why: "10-lock ended\nwith 1".into(),
+                    });
+                    all.push(state);
+                }
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn parse_gives_back_what_print_wrote() {
+        for state in states() {
+            assert_eq!(State::parse(state.print().as_bytes()).as_ref(), Ok(&state), "{}", state.print());
+        }
+    }
+
+    #[test]
+    fn every_truncation_is_refused() {
+        for state in states() {
+            let text = state.print();
+            // Without its last newline it is still whole.
+            for end in 0..text.len() - 1 {
+                assert!(State::parse(&text.as_bytes()[..end]).is_err(), "accepted the first {end} bytes of\n{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn escape_keeps_every_byte_on_one_line() {
+        let all: Vec<u8> = (0..=255).collect();
+        let mut text = String::new();
+        escape(&all, &mut text);
+        assert!(text.bytes().all(|b| (b' '..=b'~').contains(&b)));
+        assert_eq!(unescape(text.as_bytes()), Some(all));
+        for broken in ["\\", "\\x", "\\x1", "\\y00", "\\xgg"] {
+            assert_eq!(unescape(broken.as_bytes()), None, "{broken}");
+        }
+    }
+}
