@@ -1,0 +1,44 @@
+# Everything a person or CI runs. `make demo` and `make test` are enough on a fresh machine with rustup, gcc, make and git.
+ARCH   := $(shell uname -m)
+TARGET := $(ARCH)-unknown-linux-musl
+BINARY := target/$(TARGET)/release/repo-deploy
+PREFIX ?= /usr/local
+
+.PHONY: build check fmt lint test demo bench install clean target
+
+build: target ## the static binary for this machine
+	cargo build --release --locked --target $(TARGET)
+	@echo "$(BINARY): $$(wc -c < $(BINARY)) bytes"
+
+target:
+	@rustup target list --installed | grep -qx $(TARGET) || rustup target add $(TARGET)
+
+check: ## does it compile?
+	cargo check --locked --all-targets
+
+fmt: ## one layout for all
+	cargo fmt
+
+lint: ## what can be said without running it
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	@if command -v shellcheck >/dev/null; then shellcheck musl-build.sh etc/demo/run etc/demo/app/bin/greet etc/demo/*-update.d/* tests/parts.sh tests/bench.sh .ci/run; else echo "shellcheck is not here: shell scripts not looked at"; fi
+	@if command -v cargo-deny >/dev/null; then cargo deny --offline check bans licenses sources; else echo "cargo-deny is not here: deny.toml not checked"; fi
+
+test: build ## everything, against real servers; installs what it needs where it can
+	tests/parts.sh
+	cargo test --locked --bin repo-deploy
+	cargo test --locked --test suite
+
+demo: build ## the main job on real input
+	etc/demo/run $(BINARY)
+
+bench: build ## side by side with curl, bsdtar and unzip, as ratios
+	tests/bench.sh $(BINARY)
+
+install: build
+	install -D -m 755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/repo-deploy
+
+clean:
+	cargo clean
+	rm -rf dist

@@ -1,0 +1,38 @@
+#!/bin/sh
+# Installs what the tests run against, where it can (root on Debian); elsewhere names what is missing and which tests are
+# left out. With CI=true a missing part is a failure.
+set -eu
+# program:package:what it is for
+parts='nginx:nginx-light:http
+openssl:openssl:http over TLS
+strace:strace:crash and error injection
+bsdtar:libarchive-tools:archives of another hand, the benchmark
+zip:zip:archives of another hand
+unzip:unzip:archives of another hand
+python3:python3:archives of another hand, terminals
+curl:curl:the benchmark
+git:git:archives of another hand, the demonstration
+busybox:busybox-static:an empty root directory
+mkfs.ext4:e2fsprogs:power loss
+mkfs.xfs:xfsprogs:power loss'
+
+missing() {
+    echo "$parts" | while IFS=: read -r program package purpose; do
+        command -v "$program" >/dev/null || PATH=$PATH:/usr/sbin:/sbin command -v "$program" >/dev/null || echo "$program:$package:$purpose"
+    done
+}
+
+lack=$(missing)
+if [ -n "$lack" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    packages=$(echo "$lack" | cut -d: -f2 | sort -u)
+    echo "installing" $packages
+    apt-get update -qq
+    # shellcheck disable=SC2086 # a list of words
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $packages >/dev/null
+    lack=$(missing)
+fi
+[ -n "$lack" ] || exit 0
+echo "$lack" | while IFS=: read -r program package purpose; do
+    echo "missing: $program (package $package); left out: $purpose"
+done
+[ "${CI:-}" != true ] || { echo "with CI=true nothing may be left out" >&2; exit 1; }
