@@ -53,7 +53,7 @@ impl Activation {
             ActivationMode::Symlink => Self::Symlink(symlink::Symlink::new(local, store)),
             ActivationMode::InPlace => Self::InPlace(InPlace {
                 local: local.to_owned(),
-                options: sync::Options { preserve: preserve.to_vec(), thorough: false },
+                options: sync::Options { preserve: preserve.to_vec() },
             }),
         }
     }
@@ -66,11 +66,11 @@ impl Activation {
         }
     }
 
-    /// Makes `release` live. `healing`: an earlier attempt may have been cut off anywhere, so nothing is taken on trust.
-    pub fn activate(&self, release: &Release, healing: bool) -> Result<()> {
+    /// Makes `release` live, whatever an earlier attempt left.
+    pub fn activate(&self, release: &Release) -> Result<()> {
         match self {
             Self::Symlink(link) => link.activate(&release.id),
-            Self::InPlace(in_place) => in_place.activate(&release.path, healing),
+            Self::InPlace(in_place) => in_place.activate(&release.path),
         }
         .context(|| format!("cannot activate release {}", release.id))
     }
@@ -110,13 +110,12 @@ impl InPlace {
         Dir::open(&self.local).context(|| format!("cannot open {}", self.local.display()))
     }
 
-    fn activate(&self, release: &Path, healing: bool) -> Result<()> {
+    fn activate(&self, release: &Path) -> Result<()> {
         if !self.local.exists() {
             crate::store::make_dirs(&self.local)?;
         }
         let from = Dir::open(release).context(|| format!("cannot open {}", release.display()))?;
-        let options = sync::Options { thorough: healing, ..self.options.clone() };
-        let done = sync::mirror(&from, &self.open()?, &options)?;
+        let done = sync::mirror(&from, &self.open()?, &self.options)?;
         log::debug!("in-place: {done}");
         Ok(())
     }

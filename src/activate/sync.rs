@@ -21,8 +21,6 @@ const TEMPORARY: &str = ".repo-deploy-";
 pub struct Options {
     /// Relative paths that are never touched, nor what is below them.
     pub preserve: Vec<PathBuf>,
-    /// Compare content even where size and time agree.
-    pub thorough: bool,
 }
 
 /// What was done.
@@ -140,7 +138,7 @@ fn refuse_to_move(dir: &Entry, have: &Tree, preserve: &[PathBuf]) -> Result<()> 
 pub fn mirror(from: &Dir, to: &Dir, options: &Options) -> Result<Changes> {
     let want = Tree::read(from, &options.preserve)?;
     let have = Tree::read(to, &options.preserve)?;
-    let plan = diff(&want, &have, &options.preserve, |w, p| is_same_file(from, to, w, p, options.thorough))?;
+    let plan = diff(&want, &have, &options.preserve, |w, p| is_same_file(from, to, w, p))?;
     Mirror::new(from, to).apply(&plan)
 }
 
@@ -167,14 +165,10 @@ pub fn clear(to: &Dir, options: &Options) -> Result<Changes> {
     Mirror::new(to, to).apply(&plan)
 }
 
-/// Whether two files have the same content. Size and time decide where they can: a file that was put here by us has the
-/// time of the release's file, which no other release has.
-fn is_same_file(from: &Dir, to: &Dir, want: &Entry, have: &Entry, thorough: bool) -> Result<bool> {
+/// Whether two files have the same content. Times decide nothing: they are coarse, and anybody can set them.
+fn is_same_file(from: &Dir, to: &Dir, want: &Entry, have: &Entry) -> Result<bool> {
     if want.meta.size != have.meta.size {
         return Ok(false);
-    }
-    if want.meta.mtime == have.meta.mtime && !thorough {
-        return Ok(true);
     }
     let compare = || -> io::Result<bool> {
         let open = |top: &Dir, path: &Path| -> io::Result<File> { Parents::new(top).of(path)?.open_file(name(path)) };
@@ -398,4 +392,175 @@ impl<'a> Mirror<'a> {
 
 fn cannot_put(entry: &Entry) -> String {
     format!("cannot write {}", entry.path.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+
+    use super::*;
+
+    /// A directory that goes away.
+    struct Temp(PathBuf);
+
+    impl Temp {
+        fn new() -> Self {
+            let path = std::env::temp_dir().join(unique_name("repo-deploy-sync-").unwrap());
+            fs::create_dir(&path).unwrap();
+            Self(path)
+        }
+
+        fn dir(&self) -> Dir {
+            Dir::open(&self.0).unwrap()
+        }
+
+        fn tree(&self) -> Vec<String> {
+            let describe = |e: Entry| {
+                let content = match e.meta.kind {
+                    Kind::File => fs::read_to_string(self.0.join(&e.path)).unwrap(),
+                    _ => String::new(),
+                };
+                format!("{:?} {} {:o} {:?} {content}", e.meta.kind, e.path.display(), e.meta.mode, e.target)
+            };
+            Tree::read(&self.dir(), &[]).unwrap().0.into_iter().map(describe).collect()
+        }
+    }
+
+    impl Drop for Temp {
+        fn drop(&mut self) {
+            fs::remove_dir_all(&self.0).unwrap();
+        }
+    }
+
+    /// Fills a directory with a small random tree: the same few names again and again, so that kinds collide.
+    fn grow(at: &Path, depth: u32, random: &mut impl FnMut(u32) -> u32) {
+        for name in ["a", "b", "c", "d"] {
+            let path = at.join(name);
+            match random(6) {
+                0 if depth > 0 => {
+                    fs::create_dir(&path).unwrap();
+                    grow(&path, depth - 1, random);
+                }
+                1 | 2 => {
+                    fs::write(&path, "x".repeat(random(3) as usize)).unwrap();
+                    let mode = if random(2) == 0 { 0o644 } else { 0o755 };
+                    fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+                }
+                3 => symlink(["a", "../b"][random(2) as usize], &path).unwrap(),
+                _ => {}
+            }
+        }
+    }
+
+    fn generator(seed: u32) -> impl FnMut(u32) -> u32 {
+        let mut state = u64::from(seed).wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        move |below| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            u32::try_from(state >> 33).unwrap() % below
+        }
+    }
+
+    #[test]
+    fn mirror_makes_any_tree_like_any_other_and_twice_is_once() {
+        for seed in 0..400 {
+            let (want, have) = (Temp::new(), Temp::new());
+            let mut random = generator(seed);
+            grow(&want.0, 3, &mut random);
+            grow(&have.0, 3, &mut random);
+            let options = Options::default();
+            mirror(&want.dir(), &have.dir(), &options).unwrap();
+            assert_eq!(want.tree(), have.tree(), "seed {seed}");
+            let again = mirror(&want.dir(), &have.dir(), &options).unwrap();
+            assert_eq!(again, Changes::default(), "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn mirror_leaves_what_is_the_same_its_inode_and_its_time() {
+        let (want, have) = (Temp::new(), Temp::new());
+        for (name, content) in [("same", "1"), ("other", "2")] {
+            fs::write(want.0.join(name), content).unwrap();
+            fs::write(have.0.join(name), "1").unwrap();
+        }
+        let before = fs::metadata(have.0.join("same")).unwrap();
+        let changes = mirror(&want.dir(), &have.dir(), &Options::default()).unwrap();
+        let after = fs::metadata(have.0.join("same")).unwrap();
+        assert_eq!(
+            (before.ino(), before.mtime_nsec(), before.ctime_nsec()),
+            (after.ino(), after.mtime_nsec(), after.ctime_nsec())
+        );
+        assert_eq!((changes.written, changes.first.unwrap()), (1, PathBuf::from("other")));
+    }
+
+    #[test]
+    fn a_change_behind_the_same_size_and_time_is_seen() {
+        let (want, have) = (Temp::new(), Temp::new());
+        fs::write(want.0.join("f"), "new").unwrap();
+        mirror(&want.dir(), &have.dir(), &Options::default()).unwrap();
+        fs::write(have.0.join("f"), "bad").unwrap();
+        let time = Tree::read(&want.dir(), &[]).unwrap().0[0].meta.mtime;
+        have.dir().set_mtime("f".as_ref(), time).unwrap();
+        assert_eq!(mirror(&want.dir(), &have.dir(), &Options::default()).unwrap().written, 1);
+    }
+
+    #[test]
+    fn what_is_preserved_and_what_is_no_file_is_never_touched() {
+        let (want, have) = (Temp::new(), Temp::new());
+        fs::create_dir_all(have.0.join("data/uploads/deep")).unwrap();
+        fs::write(have.0.join("data/uploads/deep/mine"), "mine").unwrap();
+        fs::write(have.0.join("data/old"), "goes").unwrap();
+        fs::write(have.0.join(".env"), "mine").unwrap();
+        fs::write(want.0.join(".env"), "theirs").unwrap();
+        rustix::fs::mkfifoat(have.dir(), "pipe", rustix::fs::Mode::RWXU).unwrap();
+        let options = Options { preserve: vec!["data/uploads".into(), ".env".into()] };
+        for _ in 0..2 {
+            mirror(&want.dir(), &have.dir(), &options).unwrap();
+            assert_eq!(fs::read_to_string(have.0.join("data/uploads/deep/mine")).unwrap(), "mine");
+            assert_eq!(fs::read_to_string(have.0.join(".env")).unwrap(), "mine");
+            assert!(!have.0.join("data/old").exists());
+            assert!(fs::symlink_metadata(have.0.join("pipe")).is_ok());
+        }
+        // A file where the preserved thing needs a directory is refused, and nothing has changed.
+        fs::write(want.0.join("data"), "a file").unwrap();
+        let error = mirror(&want.dir(), &have.dir(), &options).unwrap_err().to_string();
+        assert!(error.contains("data/uploads in it must stay"), "{error}");
+        assert!(have.0.join("data/uploads/deep/mine").exists());
+        fs::remove_file(want.0.join("data")).unwrap();
+        fs::write(want.0.join("pipe"), "a file").unwrap();
+        let error = mirror(&want.dir(), &have.dir(), &options).unwrap_err().to_string();
+        assert!(error.contains("a FIFO, socket or device is at pipe"), "{error}");
+    }
+
+    #[test]
+    fn a_link_that_an_application_planted_is_replaced_not_followed() {
+        let (want, have, outside) = (Temp::new(), Temp::new(), Temp::new());
+        fs::create_dir(want.0.join("conf")).unwrap();
+        fs::write(want.0.join("conf/app"), "new").unwrap();
+        symlink(&outside.0, have.0.join("conf")).unwrap();
+        mirror(&want.dir(), &have.dir(), &Options::default()).unwrap();
+        assert_eq!(want.tree(), have.tree());
+        assert!(outside.tree().is_empty());
+    }
+
+    #[test]
+    fn restore_puts_back_what_is_missing_and_leaves_what_is_there() {
+        let (want, have) = (Temp::new(), Temp::new());
+        for name in ["kept", "gone", "changed"] {
+            fs::write(want.0.join(name), name).unwrap();
+        }
+        fs::create_dir(want.0.join("logs")).unwrap();
+        fs::write(want.0.join("logs/.keep"), "").unwrap();
+        mirror(&want.dir(), &have.dir(), &Options::default()).unwrap();
+        fs::remove_file(have.0.join("gone")).unwrap();
+        fs::write(have.0.join("changed"), "by the application").unwrap();
+        fs::write(have.0.join("new"), "by the application").unwrap();
+        fs::remove_dir_all(have.0.join("logs")).unwrap();
+        symlink("/var/log", have.0.join("logs")).unwrap();
+        let changes = restore(&want.dir(), &have.dir(), &Options::default()).unwrap();
+        assert_eq!((changes.written, changes.first), (1, Some("gone".into())));
+        assert_eq!(fs::read_to_string(have.0.join("changed")).unwrap(), "by the application");
+        assert!(have.0.join("new").exists());
+        assert!(have.0.join("logs").is_symlink());
+    }
 }

@@ -210,7 +210,7 @@ impl<'a> Deployment<'a> {
             }
         }
         self.begin()?;
-        let outcome = self.go_live(&release, reason, false);
+        let outcome = self.go_live(&release, reason);
         drop(deferred);
         outcome
     }
@@ -222,8 +222,8 @@ impl<'a> Deployment<'a> {
     }
 
     /// Activates the target and lets its post hooks judge it.
-    fn go_live(&mut self, release: &Release, reason: Reason, healing: bool) -> Result<Outcome> {
-        if let Err(e) = self.activation.activate(release, healing) {
+    fn go_live(&mut self, release: &Release, reason: Reason) -> Result<Outcome> {
+        if let Err(e) = self.activation.activate(release) {
             log::error!("{e}");
             return self.revert(&e.to_string());
         }
@@ -271,11 +271,10 @@ impl<'a> Deployment<'a> {
     fn finish_revert(&mut self) -> Result<Outcome> {
         // What is left of the check's time is not the way back's business: it gets its own.
         self.deadline = Deadline::after(self.settings.timeout);
-        let healing = self.state.attempt > 1;
         let verdict = match self.state.current.clone() {
             Some(current) => {
                 let release = self.release(&current.release).map_err(in_doubt)?;
-                self.activation.activate(&release, healing).map_err(in_doubt)?;
+                self.activation.activate(&release).map_err(in_doubt)?;
                 log::warn!("reverted: release {} is live again", current.release);
                 self.run_hooks(&self.settings.post_hooks, &self.environment("post", Reason::Revert, None)?)?
             }
@@ -355,7 +354,7 @@ impl<'a> Deployment<'a> {
         log::info!("the last deployment was cut off: attempt {} at release {}", self.state.attempt, target.release);
         self.store.record(&self.state)?;
         let release = self.release(&target.release)?;
-        self.go_live(&release, Reason::Recover, true)
+        self.go_live(&release, Reason::Recover)
     }
 
     fn adopt(&mut self, release: ReleaseId) -> Result<()> {
