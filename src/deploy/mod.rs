@@ -74,7 +74,7 @@ impl<'a> Deployment<'a> {
             )));
         }
         let mut state = state;
-        forget_lost(&mut state, &store);
+        forget_lost(&mut state, &store)?;
         let activation = Activation::new(mode, &settings.local, &root, &settings.preserve);
         let deadline = Deadline::after(settings.timeout);
         Ok(Self { settings, store, activation, source: Source::new(settings)?, state, doubt, deadline })
@@ -127,7 +127,7 @@ impl<'a> Deployment<'a> {
             places::discard(&download);
             return self.note_same(record);
         }
-        if self.store.release(&record.release).is_none() {
+        if self.store.release(&record.release)?.is_none() {
             self.publish(artifact, &record)?;
         }
         places::discard(&download);
@@ -186,7 +186,7 @@ impl<'a> Deployment<'a> {
                 return Ok(None);
             }
         }
-        if self.store.release(&known.release).is_some() {
+        if self.store.release(&known.release)?.is_some() {
             return Ok(Some(known));
         }
         // The release is not in the store: ask without conditions, so that it is fetched.
@@ -438,7 +438,7 @@ impl<'a> Deployment<'a> {
     }
 
     fn release(&self, id: &ReleaseId) -> Result<Release> {
-        self.store.release(id).ok_or_else(|| {
+        self.store.release(id)?.ok_or_else(|| {
             Error::new(Kind::InDoubt, format!("release {id} is gone from {}", self.store.root().display()))
         })
     }
@@ -510,15 +510,19 @@ impl<'a> Deployment<'a> {
 }
 
 /// A live release that somebody removed from the store is fetched again.
-fn forget_lost(state: &mut State, store: &Store) {
-    let is_lost = |r: &Record| store.release(&r.release).is_none();
-    if state.phase == Phase::Idle && state.current.as_ref().is_some_and(is_lost) {
+fn forget_lost(state: &mut State, store: &Store) -> Result<()> {
+    let is_lost = |r: &Option<Record>| match r {
+        Some(r) => store.release(&r.release).map(|found| found.is_none()),
+        None => Ok(false),
+    };
+    if state.phase == Phase::Idle && is_lost(&state.current)? {
         log::error!("the live release is gone from {}: fetching it again", store.root().display());
         state.current = None;
     }
-    if state.previous.as_ref().is_some_and(is_lost) {
+    if is_lost(&state.previous)? {
         state.previous = None;
     }
+    Ok(())
 }
 
 fn stopped(signal: i32) -> Error {

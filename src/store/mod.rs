@@ -74,6 +74,9 @@ impl Store {
         match fs::symlink_metadata(&path) {
             Ok(meta) if meta.is_dir() => {}
             Ok(_) => return Err(Error::failed(format!("{} is no directory: move it away", path.display()))),
+            Err(e) if e.kind() != ErrorKind::NotFound => {
+                return Err(e).context(|| format!("cannot examine {}", path.display()));
+            }
             Err(_) => {
                 fs::DirBuilder::new().mode(mode).create(&path).context(|| cannot_make(&path))?;
                 fs::set_permissions(&path, fs::Permissions::from_mode(mode)).context(|| cannot_make(&path))?;
@@ -147,14 +150,19 @@ impl Store {
     }
 
     /// The release `id`, when the store has it.
-    pub fn release(&self, id: &ReleaseId) -> Option<Release> {
+    pub fn release(&self, id: &ReleaseId) -> Result<Option<Release>> {
         let path = self.releases_dir().join(id);
-        fs::symlink_metadata(&path).is_ok_and(|m| m.is_dir()).then(|| Release { id: id.clone(), path })
+        match fs::symlink_metadata(&path) {
+            Ok(meta) if meta.is_dir() => Ok(Some(Release { id: id.clone(), path })),
+            Ok(_) => Err(Error::failed(format!("{} is no directory: move it away", path.display()))),
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e).context(|| format!("cannot examine {}", path.display())),
+        }
     }
 
     /// Removes the release `id`, when it is there.
     pub fn discard(&self, id: &ReleaseId) -> Result<()> {
-        let Some(release) = self.release(id) else { return Ok(()) };
+        let Some(release) = self.release(id)? else { return Ok(()) };
         // Out of releases/ by one rename first: a name in there is always complete.
         let away = self.partial().join(unique("pruned-")?);
         fs::rename(&release.path, &away).context(|| format!("cannot remove {}", release.path.display()))?;
