@@ -3,6 +3,7 @@
 
 mod activate;
 mod artifact;
+mod cli;
 mod config;
 mod console;
 mod deploy;
@@ -14,7 +15,40 @@ mod source;
 mod store;
 mod sys;
 
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use self::cli::{Command, Invocation};
+
 #[global_allocator]
 static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 
-fn main() {}
+fn main() -> ExitCode {
+    console::init(0, None);
+    run().unwrap_or_else(|e| {
+        log::error!("{e}");
+        ExitCode::from(e.exit_code())
+    })
+}
+
+/// What the command line asks for; the exit code it comes to.
+fn run() -> error::Result<ExitCode> {
+    let environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
+    let mut warnings = Vec::new();
+    let invocation = cli::parse(std::env::args_os(), &environment, &mut warnings);
+    if let Ok(Invocation::Run(run)) = &invocation {
+        console::init(run.level, run.settings.log_file.as_deref());
+    }
+    for warning in warnings {
+        log::warn!("{warning}");
+    }
+    match invocation? {
+        Invocation::Help => console::print(&cli::help())?,
+        Invocation::Version => console::print(&cli::version())?,
+        Invocation::Run(run) => match run.command {
+            Command::Check => {}
+            Command::Status => {}
+        },
+    }
+    Ok(ExitCode::SUCCESS)
+}

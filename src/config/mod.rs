@@ -1,8 +1,23 @@
-//! Settings: what the operator asked for, checked. Precedence: argument > file > environment > default.
+//! Settings: what the operator asked for, checked: who holds one needs to check nothing again. Precedence: argument > file
+//! > environment > default. No value is guessed: what cannot be used is an error that says where it stands and what would
+//! be right.
 
+mod build;
+mod file;
+mod given;
+pub mod keys;
+pub mod nearest;
+mod owner;
+mod places;
+mod syntax;
+mod value;
+
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use self::given::Given;
+use crate::error::Result;
 use crate::model::{ActivationMode, Layout};
 use crate::remote::Remote;
 
@@ -45,6 +60,8 @@ pub struct Settings {
     pub pre_hooks: PathBuf,
     /// `post-hooks`.
     pub post_hooks: PathBuf,
+    /// `log-file`, absolute; `None`: standard error.
+    pub log_file: Option<PathBuf>,
     /// `activation`; `None`: auto.
     pub activation: Option<ActivationMode>,
     /// `keep`, at least 2.
@@ -84,4 +101,32 @@ pub struct Http {
     pub netrc: Option<PathBuf>,
     /// `ca-file`, PEM: added to the built-in roots.
     pub ca_file: Option<PathBuf>,
+}
+
+/// What the command line said about the configuration.
+#[derive(Debug, Default)]
+pub struct Request {
+    /// `-c`.
+    pub file: Option<PathBuf>,
+    /// `--config-section`.
+    pub section: Option<String>,
+    /// Options that stand for keys, in order.
+    pub arguments: Vec<given::Argument>,
+}
+
+/// Reads the file and the environment, and checks everything. `warnings` gets what should be said whether or not it works.
+pub fn load(request: &Request, environment: &[(OsString, OsString)], warnings: &mut Vec<String>) -> Result<Settings> {
+    let mut given = Given::default();
+    given.add_arguments(&request.arguments)?;
+    let file = file::read(request.file.as_deref())?;
+    let section = match &file {
+        Some(file) => file.choose(request.section.as_deref())?,
+        None => file::no_section(request.section.as_deref())?,
+    };
+    if let Some(file) = &file {
+        warnings.extend(file.exposed_secrets());
+        given.add_file(&file.name, &file.doc, section, warnings);
+    }
+    given.add_environment(environment, warnings)?;
+    build::settings(&given, section, file.as_ref())
 }

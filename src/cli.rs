@@ -1,0 +1,333 @@
+//! The command line: options and commands in one table each, from which the parser and `--help` are made. What comes out
+//! is ready to run: settings checked, or an error that names the word at fault and the nearest one that is known.
+
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+
+use lexopt::Arg;
+
+use crate::config::keys::{KEYS, Key, Name};
+use crate::config::nearest::hint;
+use crate::config::{self, Request, Settings};
+use crate::error::{Error, Kind, Result};
+
+/// What an option does.
+#[derive(Clone, Copy, Debug)]
+enum Does {
+    Help,
+    Version,
+    Config,
+    Section,
+    Fetch,
+    Verbose,
+    Quiet,
+    /// Gives the value of a key.
+    Sets(Name),
+}
+
+/// A row of the table of options.
+#[derive(Debug)]
+pub struct Opt {
+    short: Option<char>,
+    long: &'static str,
+    /// What its value is called; empty: it takes none.
+    value: &'static str,
+    help: &'static str,
+    does: Does,
+}
+
+const fn opt(short: Option<char>, long: &'static str, value: &'static str, help: &'static str, does: Does) -> Opt {
+    Opt { short, long, value, help, does }
+}
+
+/// An option for a key: the key's row says what it is.
+const fn sets(short: Option<char>, long: &'static str, name: Name) -> Opt {
+    let key = &KEYS[name as usize];
+    opt(short, long, key.value, key.help, Does::Sets(name))
+}
+
+/// Every option.
+pub const OPTIONS: &[Opt] = &[
+    opt(Some('h'), "help", "", "print this and exit", Does::Help),
+    opt(Some('V'), "version", "", "print the version and exit", Does::Version),
+    opt(Some('f'), "fetch", "", "check once, deploy what is new, exit", Does::Fetch),
+    opt(Some('c'), "config", "FILE", "the configuration", Does::Config),
+    opt(None, "config-section", "NAME", "the section of it that counts; else Settings", Does::Section),
+    sets(Some('r'), "remote", Name::Remote),
+    sets(Some('l'), "local", Name::Local),
+    opt(Some('d'), "directory", "DIR", "the same as --local", Does::Sets(Name::Local)),
+    sets(Some('i'), "id", Name::Id),
+    sets(None, "cache", Name::Cache),
+    sets(None, "pre-hooks", Name::PreHooks),
+    sets(None, "post-hooks", Name::PostHooks),
+    sets(None, "log-file", Name::LogFile),
+    opt(Some('v'), "verbose", "", "say more; twice: trace", Does::Verbose),
+    opt(None, "quiet", "", "warnings and errors only", Does::Quiet),
+];
+
+/// What can be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Check once, deploy what is new.
+    Check,
+    /// Tell what is live.
+    Status,
+}
+
+/// The commands that are words, with what they do.
+pub const COMMANDS: &[(&str, Command, &str)] = &[("status", Command::Status, "tell what is live")];
+
+/// What was asked for.
+#[derive(Debug)]
+pub enum Invocation {
+    /// Print [`help`].
+    Help,
+    /// Print the version.
+    Version,
+    /// Work.
+    Run(Box<Run>),
+}
+
+/// Work to do.
+#[derive(Debug)]
+pub struct Run {
+    /// Which.
+    pub command: Command,
+    /// With what.
+    pub settings: Settings,
+    /// How much the log says: -1 (`--quiet`) to 2 (`-v -v`).
+    pub level: i8,
+}
+
+/// Reads the command line, and with it the configuration. `warnings` gets what should be said whether or not it works.
+pub fn parse(
+    args: impl IntoIterator<Item = OsString>,
+    environment: &[(OsString, OsString)],
+    warnings: &mut Vec<String>,
+) -> Result<Invocation> {
+    let mut words = Words::default();
+    let mut parser = lexopt::Parser::from_args(args);
+    loop {
+        let option = match parser.next().map_err(|e| misused(&e))? {
+            None => break,
+            Some(Arg::Value(word)) => {
+                words.command(&word)?;
+                continue;
+            }
+            Some(arg @ (Arg::Short(_) | Arg::Long(_))) => find(&arg)?,
+        };
+        match option.does {
+            Does::Help => return Ok(Invocation::Help),
+            Does::Version => return Ok(Invocation::Version),
+            _ if option.value.is_empty() => words.flag(option.does),
+            _ => {
+                let value = value(&mut parser, option)?;
+                words.value(option, value)?;
+            }
+        }
+    }
+    let (command, level) = (words.what()?, words.level()?);
+    let settings = config::load(&words.request, environment, warnings)?;
+    Ok(Invocation::Run(Box::new(Run { command, settings, level })))
+}
+
+/// What the command line has said so far.
+#[derive(Default)]
+struct Words {
+    command: Option<(&'static str, Command)>,
+    fetch: bool,
+    verbose: i8,
+    quiet: bool,
+    request: Request,
+}
+
+impl Words {
+    fn flag(&mut self, does: Does) {
+        match does {
+            Does::Fetch => self.fetch = true,
+            Does::Verbose => self.verbose = (self.verbose + 1).min(2),
+            Does::Quiet => self.quiet = true,
+            Does::Help | Does::Version | Does::Config | Does::Section | Does::Sets(_) => {} // these do not come here
+        }
+    }
+
+    fn value(&mut self, option: &'static Opt, value: OsString) -> Result<()> {
+        match option.does {
+            Does::Sets(name) => self.request.arguments.push((option.to_string(), name, value)),
+            Does::Config => self.request.file = Some(PathBuf::from(value)),
+            Does::Section => {
+                let name = value.into_string().map_err(|_| usage(format!("cannot read {option}: it is not UTF-8")))?;
+                self.request.section = Some(name);
+            }
+            Does::Help | Does::Version | Does::Fetch | Does::Verbose | Does::Quiet => {} // these take no value
+        }
+        Ok(())
+    }
+
+    fn command(&mut self, word: &OsStr) -> Result<()> {
+        let known = COMMANDS.iter().find(|(name, ..)| word == *name);
+        match (known, self.command) {
+            (Some((name, command, _)), None) => {
+                self.command = Some((name, *command));
+                Ok(())
+            }
+            (Some((name, ..)), Some((first, _))) => {
+                Err(usage(format!("cannot do {name} after {first}: one command at a time")))
+            }
+            (None, _) => Err(usage(stray(word))),
+        }
+    }
+
+    /// The daemon will be what neither -f nor a command means; this is the one place that says that there is none.
+    fn what(&self) -> Result<Command> {
+        match (self.command, self.fetch) {
+            (Some((name, _)), true) => Err(usage(format!("cannot do {name} with --fetch: one command at a time"))),
+            (Some((_, command)), false) => Ok(command),
+            (None, true) => Ok(Command::Check),
+            (None, false) => Err(usage("cannot run as a daemon: this version checks once, with -f")),
+        }
+    }
+
+    fn level(&self) -> Result<i8> {
+        match (self.quiet, self.verbose) {
+            (true, 0) => Ok(-1),
+            (true, _) => Err(usage("cannot be --quiet and --verbose at once: leave one of them out")),
+            (false, verbose) => Ok(verbose),
+        }
+    }
+}
+
+impl std::fmt::Display for Opt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "--{}", self.long)
+    }
+}
+
+fn usage(text: impl Into<String>) -> Error {
+    Error::new(Kind::Usage, text)
+}
+
+fn find(arg: &Arg<'_>) -> Result<&'static Opt> {
+    let found = |matches: &dyn Fn(&Opt) -> bool| OPTIONS.iter().find(|o| matches(o));
+    match arg {
+        Arg::Long(name) => found(&|o| o.long == *name).ok_or_else(|| {
+            usage(format!("unknown option --{name}{}", near(name, OPTIONS.iter().map(|o| o.long), "--")))
+        }),
+        Arg::Short(letter) => {
+            found(&|o| o.short == Some(*letter)).ok_or_else(|| usage(format!("unknown option -{letter}; see --help")))
+        }
+        Arg::Value(word) => Err(usage(stray(word))),
+    }
+}
+
+/// The value of an option: `--cache=DIR`, `--cache DIR`, `-cDIR`. What looks like another option is none, unless it is
+/// attached.
+fn value(parser: &mut lexopt::Parser, option: &Opt) -> Result<OsString> {
+    if let Some(attached) = parser.optional_value() {
+        return Ok(attached);
+    }
+    match parser.value() {
+        Ok(value) if !value.as_encoded_bytes().starts_with(b"-") => Ok(value),
+        _ => Err(usage(format!("cannot use {option} without a value: {option} {}", option.value))),
+    }
+}
+
+fn misused(e: &lexopt::Error) -> Error {
+    match e {
+        lexopt::Error::UnexpectedValue { option, .. } => usage(format!("cannot give {option} a value: it takes none")),
+        other => usage(other.to_string()),
+    }
+}
+
+/// What to say about a word that is nothing. A URL may hold a password.
+fn stray(word: &OsStr) -> String {
+    let word = word.to_string_lossy();
+    match word.split_once("://") {
+        Some((scheme, _)) => format!("unknown word {scheme}://…; a remote is given by --remote URL"),
+        None => format!("unknown command {word}{}", near(&word, COMMANDS.iter().map(|(name, ..)| *name), "")),
+    }
+}
+
+/// `; did you mean --X?`, or where to look.
+fn near<'a>(word: &str, known: impl IntoIterator<Item = &'a str>, dashes: &str) -> String {
+    match hint(word, known) {
+        hint if hint.is_empty() => "; see --help".to_owned(),
+        hint => hint.replacen("mean ", &format!("mean {dashes}"), 1),
+    }
+}
+
+const EXIT_CODES: &[(&str, &str)] = &[
+    ("0", "up to date, or deployed"),
+    ("1", "failed; what was live is live"),
+    ("2", "blocked by a pre hook; nothing changed"),
+    ("3", "the live tree is in doubt: a revert failed"),
+    ("64", "the command line is wrong"),
+    ("75", "another repo-deploy holds the lock"),
+    ("78", "the configuration is wrong"),
+    ("128+n", "stopped by signal n"),
+];
+
+/// What `--help` prints: 80 columns, made from the tables.
+pub fn help() -> String {
+    let mut text = String::from("usage: repo-deploy -f [OPTIONS]\n");
+    for (name, ..) in COMMANDS {
+        text += &format!("       repo-deploy {name} [OPTIONS]\n");
+    }
+    text += "\nPolls a source and makes what it finds the live tree.\n\ncommands:\n";
+    for (name, _, does) in COMMANDS {
+        text += &row(name, does);
+    }
+    text += "\noptions:\n";
+    for Opt { short, long, value, help, .. } in OPTIONS {
+        let short = short.map_or("    ".to_owned(), |s| format!("-{s}, "));
+        text += &row(format!("{short}--{long} {value}").trim_end(), help);
+    }
+    text += "\nkeys of the configuration, /etc/repo-deploy/repo-deploy.cfg: key = value, one a\n\
+             line; a [section]'s own are stronger. An option is stronger than the file, the\n\
+             file than REPO_DEPLOY_KEY (pre-hooks: REPO_DEPLOY_PRE_HOOKS) in the environment:\n";
+    for Key { text: key, value, default, help, .. } in KEYS {
+        let default = if default.is_empty() { String::new() } else { format!(" [{default}]") };
+        text += &row(&format!("{key} = {value}"), &format!("{help}{default}"));
+    }
+    text += "\nSIZE: bytes, or 512M, 4G. TIME: seconds, or 90s, 5m, 1h.\n\
+             Also read: ";
+    let also: Vec<&str> = KEYS.iter().filter_map(|k| k.variable).collect();
+    text += &format!("{}.\n\nexit codes:\n", also.join(", "));
+    for (code, meaning) in EXIT_CODES {
+        text += &row(code, meaning);
+    }
+    text += "\nThe whole page: README.md\n";
+    text
+}
+
+/// What `--version` prints.
+pub fn version() -> String {
+    format!("repo-deploy {}\n", env!("CARGO_PKG_VERSION"))
+}
+
+const WIDTH: usize = 80;
+const COLUMN: usize = 30;
+
+/// A row of help: the left part, and the right part in its column, wrapped between words.
+fn row(left: &str, right: &str) -> String {
+    let mut text = format!("  {left}");
+    let mut column = text.len();
+    if column + 2 > COLUMN {
+        text.push('\n');
+        column = 0;
+    }
+    text += &" ".repeat(COLUMN - column);
+    column = COLUMN;
+    for (n, word) in right.split(' ').enumerate() {
+        if column + 1 + word.len() > WIDTH {
+            text += &format!("\n{}", " ".repeat(COLUMN));
+            column = COLUMN;
+        } else if n > 0 {
+            text.push(' ');
+            column += 1;
+        }
+        text += word;
+        column += word.len();
+    }
+    text + "\n"
+}

@@ -1,0 +1,159 @@
+//! The configuration file: which one, whether it can be trusted, and which of its sections counts.
+
+use std::fs::{File, Metadata};
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use super::keys::{self, Name};
+use super::nearest::hint;
+use super::syntax::{Document, Entry};
+use crate::error::{Error, Result, plain};
+use crate::sys;
+
+/// Where the configuration stands when nobody says.
+pub const DEFAULT: &str = "/etc/repo-deploy/repo-deploy.cfg";
+
+/// The section that counts when nobody says, where there is one.
+const SETTINGS: &str = "Settings";
+
+/// The largest file that is read: a configuration is a few hundred lines.
+const LARGEST: u64 = 1 << 20;
+
+/// A file that was read.
+#[derive(Debug)]
+pub struct Configuration {
+    /// How messages call it.
+    pub name: String,
+    /// What it says.
+    pub doc: Document,
+    mode: u32,
+}
+
+/// Reads `path`, or the default file: when that one is missing, there is none.
+pub fn read(path: Option<&Path>) -> Result<Option<Configuration>> {
+    let given = path.is_some();
+    let path = path.unwrap_or(Path::new(DEFAULT));
+    let name = path.display().to_string();
+    let meta = match std::fs::metadata(path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound && !given => return Ok(None),
+        other => other,
+    };
+    let content = meta.map_err(|e| plain(&e)).and_then(|meta| Ok((content(path, &meta)?, meta.mode())));
+    match content {
+        Ok((content, mode)) => Ok(Some(Configuration { doc: Document::parse(&name, content)?, name, mode })),
+        Err(why) => Err(Error::config(format!("cannot read the configuration {name}: {why}"))),
+    }
+}
+
+/// What stands in the file, when it may be believed; else why not.
+fn content(path: &Path, meta: &Metadata) -> std::result::Result<Vec<u8>, String> {
+    if !meta.is_file() {
+        return Err(if meta.is_dir() { "it is a directory" } else { "it is not a regular file" }.to_owned());
+    }
+    let distrust = sys::fs::distrust(path).map_err(|e| plain(&e))?;
+    if let Some(why) = distrust {
+        return Err(why);
+    }
+    let mut content = Vec::new();
+    let file = File::open(path).map_err(|e| plain(&e))?;
+    file.take(LARGEST + 1).read_to_end(&mut content).map_err(|e| plain(&e))?;
+    match content.len() as u64 > LARGEST {
+        true => Err("it has more than 1 MiB, which no configuration has".to_owned()),
+        false => Ok(content),
+    }
+}
+
+impl Configuration {
+    /// The section that counts: `wanted`, or `Settings` where there is one, or none (what stands before the first).
+    pub fn choose<'a>(&self, wanted: Option<&'a str>) -> Result<Option<&'a str>> {
+        let sections = self.doc.sections();
+        match wanted {
+            None => Ok(sections.iter().any(|s| s == SETTINGS).then_some(SETTINGS)),
+            Some(wanted) if sections.iter().any(|s| s == wanted) => Ok(Some(wanted)),
+            Some(wanted) => Err(Error::config(format!(
+                "cannot find the section {wanted} in {}: {}{}",
+                self.name,
+                self.sections(),
+                hint(wanted, sections.iter().map(String::as_str))
+            ))),
+        }
+    }
+
+    /// `it has the sections a, b`, for messages.
+    pub fn sections(&self) -> String {
+        match self.doc.sections() {
+            [] => "it has no sections".to_owned(),
+            [one] => format!("it has the section {one}"),
+            many => format!("it has the sections {}", many.join(", ")),
+        }
+    }
+
+    /// A warning when it holds secrets and others may read it.
+    pub fn exposed_secrets(&self) -> Option<String> {
+        let secret = |entry: &&Entry| {
+            keys::find(&entry.key).is_some_and(|key| {
+                let value = self.doc.value(entry);
+                (key.secret && !value.is_empty()) || (key.name == Name::Remote && has_password(value))
+            })
+        };
+        let entry = self.doc.all().iter().find(secret).filter(|_| self.mode & 0o044 != 0)?;
+        let Self { name, .. } = self;
+        Some(format!("others may read {name}, and {} in line {} is a secret: chmod 600 {name}", entry.key, entry.line))
+    }
+}
+
+/// The answer to `--config-section` without a file.
+pub fn no_section(wanted: Option<&str>) -> Result<Option<&str>> {
+    match wanted {
+        None => Ok(None),
+        Some(wanted) => Err(Error::config(format!("cannot find the section {wanted}: there is no file {DEFAULT}"))),
+    }
+}
+
+/// Whether a URL carries a password before its host.
+fn has_password(url: &str) -> bool {
+    let authority = url.split_once("://").map_or("", |(_, rest)| rest.split(['/', '?', '#']).next().unwrap_or(""));
+    authority.rsplit_once('@').is_some_and(|(user, _)| !user.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn configuration(text: &str, mode: u32) -> Configuration {
+        Configuration { name: "f".into(), doc: Document::parse("f", text.into()).unwrap(), mode }
+    }
+
+    #[test]
+    fn settings_count_unless_another_section_is_asked_for() {
+        let file = configuration("id = x\n[Settings]\n[site]\n", 0o600);
+        assert_eq!(file.choose(None).unwrap(), Some("Settings"));
+        assert_eq!(file.choose(Some("site")).unwrap(), Some("site"));
+        let error = file.choose(Some("sites")).unwrap_err().to_string();
+        assert_eq!(error, "cannot find the section sites in f: it has the sections Settings, site; did you mean site?");
+        assert_eq!(configuration("[site]", 0o600).choose(None).unwrap(), None);
+        let error = configuration("", 0o600).choose(Some("a")).unwrap_err().to_string();
+        assert_eq!(error, "cannot find the section a in f: it has no sections");
+    }
+
+    #[test]
+    fn secrets_that_others_may_read_are_warned_of() {
+        for (text, mode, warned) in [
+            ("http-password = x", 0o644, true),
+            ("http-password = x", 0o640, true),
+            ("http-password = x", 0o600, false),
+            ("http-password =", 0o644, false),
+            ("[s]\nHTTP_HEADER = a: b", 0o604, true),
+            ("remote = https://u:p@h/", 0o644, true),
+            ("repository = https://token@h/", 0o644, true),
+            ("remote = https://h/@x", 0o644, false),
+            ("remote = https://h?u:p@x", 0o644, false),
+            ("http-user = x", 0o644, false),
+        ] {
+            assert_eq!(configuration(text, mode).exposed_secrets().is_some(), warned, "{text} {mode:o}");
+        }
+        let warning = configuration("http-password = hunter2", 0o644).exposed_secrets().unwrap();
+        assert!(warning.ends_with("chmod 600 f") && !warning.contains("hunter2"), "{warning}");
+    }
+}

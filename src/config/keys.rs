@@ -1,0 +1,196 @@
+//! Every key of the configuration in one table: its name, its default, what it is for. The parser, the environment and
+//! `--help` are made from it; what a value must look like stands where it is read (`Settings`).
+
+use self::Name::*;
+use super::syntax;
+
+/// A key, for the compiler to check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the table says what each is for")]
+pub enum Name {
+    Remote,
+    Local,
+    Schedule,
+    Id,
+    Cache,
+    Store,
+    PreHooks,
+    PostHooks,
+    LogFile,
+    Activation,
+    Keep,
+    Preserve,
+    Symlinks,
+    Owner,
+    StripComponents,
+    MaxDownload,
+    MaxUnpacked,
+    MaxFiles,
+    Timeout,
+    HookTimeout,
+    ConnectTimeout,
+    StallTimeout,
+    MaxAttempts,
+    HttpHeader,
+    HttpUser,
+    HttpPassword,
+    HttpPasswordFile,
+    Netrc,
+    CaFile,
+}
+
+/// A row of the table.
+#[derive(Debug)]
+pub struct Key {
+    /// What it is looked up by.
+    pub name: Name,
+    /// How it is written; `_` for `-` and upper case are the same.
+    pub text: &'static str,
+    /// What its value is called.
+    pub value: &'static str,
+    /// Its value when nobody gives one; empty: none.
+    pub default: &'static str,
+    /// What it is for, in a few words.
+    pub help: &'static str,
+    /// Another way to write it.
+    pub alias: Option<&'static str>,
+    /// A variable that the program has always read, besides `REPO_DEPLOY_<KEY>`.
+    pub variable: Option<&'static str>,
+    /// Its value is not for the eyes of others.
+    pub secret: bool,
+    /// It may stand several times.
+    pub repeated: bool,
+}
+
+const fn key(name: Name, text: &'static str, value: &'static str, default: &'static str, help: &'static str) -> Key {
+    Key { name, text, value, default, help, alias: None, variable: None, secret: false, repeated: false }
+}
+
+impl Key {
+    const fn or(self, alias: &'static str, variable: &'static str) -> Self {
+        Self { alias: Some(alias), ..self.variable(variable) }
+    }
+
+    const fn variable(self, variable: &'static str) -> Self {
+        Self { variable: Some(variable), ..self }
+    }
+
+    const fn secret(self) -> Self {
+        Self { secret: true, ..self }
+    }
+
+    const fn repeated(self) -> Self {
+        Self { repeated: true, ..self }
+    }
+}
+
+/// The table, in the order of [`Name`].
+pub const KEYS: &[Key] = &[
+    key(Remote, "remote", "URL", "", "a ZIP: http://, https://, file:// or a path")
+        .or("repository", "REMOTE_REPOSITORY"),
+    key(Local, "local", "DIR", "/var/deploy/current", "the live tree").or("directory", "LOCAL_REPOSITORY"),
+    key(Schedule, "schedule", "EXPR", "* * * * *", "when to check; unused with -f").variable("UPDATE_SCHEDULE"),
+    key(Id, "id", "NAME", "", "name of the deployment; else the section or \"default\""),
+    key(Cache, "cache", "DIR", "/var/cache/repo-deploy", "what may be lost at any time"),
+    key(Store, "store", "DIR", "", "releases and state; else beside the live tree"),
+    key(PreHooks, "pre-hooks", "DIR", "/etc/repo-deploy/pre-update.d", "programs that may block"),
+    key(PostHooks, "post-hooks", "DIR", "/etc/repo-deploy/post-update.d", "programs that may revert"),
+    key(LogFile, "log-file", "FILE", "", "append the log there, not to standard error"),
+    key(Activation, "activation", "MODE", "auto", "auto, symlink, in-place"),
+    key(Keep, "keep", "N", "5", "releases kept"),
+    key(Preserve, "preserve", "PATHS", "", "below local, never touched by in-place"),
+    key(Symlinks, "symlinks", "WHICH", "inside", "links in archives: inside, refuse"),
+    key(Owner, "owner", "USER[:GROUP]", "", "who owns what is unpacked"),
+    key(StripComponents, "strip-components", "N", "0", "leading directories cut from names"),
+    key(MaxDownload, "max-download", "SIZE", "4G", "bytes of an archive"),
+    key(MaxUnpacked, "max-unpacked", "SIZE", "16G", "bytes of a release"),
+    key(MaxFiles, "max-files", "N", "200000", "files, directories and links"),
+    key(Timeout, "timeout", "TIME", "600", "one whole check"),
+    key(HookTimeout, "hook-timeout", "TIME", "300", "one hook"),
+    key(ConnectTimeout, "connect-timeout", "TIME", "10", "one connection"),
+    key(StallTimeout, "stall-timeout", "TIME", "30", "the longest silence of a server"),
+    key(MaxAttempts, "max-attempts", "N", "0", "tries of a failed revision; 0: no limit"),
+    key(HttpHeader, "http-header", "NAME: VALUE", "", "sent to the remote; may be repeated").secret().repeated(),
+    key(HttpUser, "http-user", "USER", "", "for basic authentication"),
+    key(HttpPassword, "http-password", "PASSWORD", "", "its password").secret(),
+    key(HttpPasswordFile, "http-password-file", "FILE", "", "a file that holds it"),
+    key(Netrc, "netrc", "FILE", "", "a file of users and passwords by host"),
+    key(CaFile, "ca-file", "FILE", "", "PEM, added to the built-in roots"),
+];
+
+const _: () = {
+    let mut row = 0;
+    while row < KEYS.len() {
+        assert!(KEYS[row].name as usize == row, "the rows stand in the order of the names");
+        row += 1;
+    }
+    assert!(KEYS.len() == Name::CaFile as usize + 1, "every name has its row");
+};
+
+/// How the environment's variables for keys begin.
+pub const PREFIX: &str = "REPO_DEPLOY_";
+
+impl Name {
+    /// Its row.
+    pub fn key(self) -> &'static Key {
+        &KEYS[self as usize]
+    }
+}
+
+/// The key that is written so in a file: `Http_User`, `repository`.
+pub fn find(text: &str) -> Option<&'static Key> {
+    let text = syntax::normal(text);
+    KEYS.iter().find(|k| k.text == text || k.alias == Some(&text))
+}
+
+/// The key that an environment variable stands for: `REPO_DEPLOY_HTTP_USER`, `REMOTE_REPOSITORY`.
+pub fn of_variable(variable: &str) -> Option<&'static Key> {
+    match variable.strip_prefix(PREFIX) {
+        Some(name) if name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_') => find(name),
+        Some(_) => None,
+        None => KEYS.iter().find(|k| k.variable == Some(variable)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_found_by_every_way_to_write_them() {
+        for (text, name) in [
+            ("remote", Some(Remote)),
+            ("Repository", Some(Remote)),
+            ("PRE_HOOKS", Some(PreHooks)),
+            ("directory", Some(Local)),
+            ("remot", None),
+            ("", None),
+        ] {
+            assert_eq!(find(text).map(|k| k.name), name, "{text}");
+        }
+        for (variable, name) in [
+            ("REPO_DEPLOY_MAX_FILES", Some(MaxFiles)),
+            ("REPO_DEPLOY_REPOSITORY", Some(Remote)),
+            ("REMOTE_REPOSITORY", Some(Remote)),
+            ("LOCAL_REPOSITORY", Some(Local)),
+            ("UPDATE_SCHEDULE", Some(Schedule)),
+            ("REPO_DEPLOY_keep", None),
+            ("REPO_DEPLOY_MAX-FILES", None),
+            ("KEEP", None),
+        ] {
+            assert_eq!(of_variable(variable).map(|k| k.name), name, "{variable}");
+        }
+    }
+
+    #[test]
+    fn rows_are_normal_and_unique() {
+        let mut seen = std::collections::BTreeSet::new();
+        for key in KEYS {
+            for text in std::iter::once(key.text).chain(key.alias) {
+                assert_eq!(syntax::normal(text), text);
+                assert!(seen.insert(text), "{text} twice");
+            }
+            assert!(!key.help.is_empty() && !key.value.is_empty());
+        }
+    }
+}

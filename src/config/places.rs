@@ -1,0 +1,185 @@
+//! Paths of the configuration: made absolute, and kept away from where a deployment would destroy something. What does
+//! not exist yet is fine; what exists is resolved first, so that neither a link nor `..` hides where a path leads.
+
+use std::path::{Component, Path, PathBuf};
+
+use crate::remote::Remote;
+
+/// A path as it is used from now on: absolute (relative ones start at the working directory), without `.`, `..`, or a
+/// slash at the end.
+pub fn absolute(text: &str) -> Result<PathBuf, String> {
+    if text.starts_with('~') {
+        return Err("~ is not expanded: write the whole path".to_owned());
+    }
+    let path = std::path::absolute(text).map_err(|e| crate::error::plain(&e))?;
+    if path.components().any(|c| c == Component::ParentDir) {
+        return Ok(resolve(&path));
+    }
+    Ok(path.components().collect())
+}
+
+/// `preserve`: names below `<local>`, blanks divide.
+pub fn below(text: &str) -> Result<Vec<PathBuf>, String> {
+    let one = |name: &str| {
+        let path = Path::new(name);
+        let plain = path.components().all(|c| matches!(c, Component::Normal(_) | Component::CurDir));
+        let clean: PathBuf = path.components().filter(|c| *c != Component::CurDir).collect();
+        if plain && !clean.as_os_str().is_empty() {
+            Ok(clean)
+        } else {
+            Err(format!("{name} is not below the live tree: it takes relative paths without .. and blanks divide them"))
+        }
+    };
+    text.split_whitespace().map(one).collect()
+}
+
+/// Where a path leads: links and `..` are followed as far as things exist.
+fn resolve(path: &Path) -> PathBuf {
+    let mut at = PathBuf::from("/");
+    for component in path.components() {
+        match component {
+            Component::Normal(name) => {
+                at.push(name);
+                if let Ok(real) = std::fs::canonicalize(&at) {
+                    at = real; // what cannot be looked at stays as it is written: using it will tell
+                }
+            }
+            Component::ParentDir => {
+                at.pop();
+            }
+            _ => {}
+        }
+    }
+    at
+}
+
+/// Where a path stands: what is above it is resolved, the last name is not. The live path is a link, and what counts
+/// is where the link is.
+fn stands(path: &Path) -> PathBuf {
+    match (path.parent(), path.file_name()) {
+        (Some(parent), Some(name)) => resolve(parent).join(name),
+        _ => PathBuf::from("/"),
+    }
+}
+
+/// Directories that a deployment must not replace; what is in them may be deployed.
+const EXACTLY: &[&str] = &[
+    "/",
+    "/etc",
+    "/home",
+    "/media",
+    "/mnt",
+    "/opt",
+    "/root",
+    "/run",
+    "/srv",
+    "/tmp",
+    "/usr",
+    "/var",
+    "/etc/init.d",
+    "/etc/pam.d",
+    "/etc/repo-deploy",
+    "/etc/security",
+    "/etc/ssh",
+    "/etc/ssl",
+    "/etc/sudoers.d",
+    "/etc/systemd",
+    "/usr/games",
+    "/usr/include",
+    "/usr/local",
+    "/usr/share",
+    "/usr/src",
+    "/usr/local/bin",
+    "/usr/local/etc",
+    "/usr/local/include",
+    "/usr/local/lib",
+    "/usr/local/sbin",
+    "/usr/local/share",
+    "/usr/local/src",
+    "/var/backups",
+    "/var/cache",
+    "/var/lib",
+    "/var/local",
+    "/var/lock",
+    "/var/log",
+    "/var/mail",
+    "/var/opt",
+    "/var/run",
+    "/var/spool",
+    "/var/tmp",
+    "/var/lib/dpkg",
+    "/var/lib/rpm",
+    "/var/lib/systemd",
+];
+
+/// Directories that are the system's with all that is in them.
+const WITHIN: &[&str] = &[
+    "/bin",
+    "/boot",
+    "/dev",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/libx32",
+    "/proc",
+    "/sbin",
+    "/sys",
+    "/usr/bin",
+    "/usr/lib",
+    "/usr/lib32",
+    "/usr/lib64",
+    "/usr/libexec",
+    "/usr/libx32",
+    "/usr/sbin",
+];
+
+/// Why nothing of ours may be at `path`.
+fn system(path: &Path) -> Option<String> {
+    if EXACTLY.iter().any(|dir| path == Path::new(dir)) {
+        return Some("it is a system directory: take a directory below it".to_owned());
+    }
+    // /dev/shm is a file system for everybody, whatever its name.
+    let shared_memory = path.starts_with("/dev/shm") && path != Path::new("/dev/shm");
+    let dir = WITHIN.iter().find(|dir| path.starts_with(dir)).filter(|_| !shared_memory)?;
+    Some(format!("{dir} and all that is in it is the system's: take another place, as /var/deploy/current"))
+}
+
+/// Why `path` (`local`, `store`) is refused as a place of ours: system directories, by name or by where it stands.
+pub fn refused(path: &Path) -> Option<String> {
+    system(path).or_else(|| system(&stands(path)))
+}
+
+/// Why `cache` is refused: it may share a directory, but not the root or the kernel's.
+pub fn refused_cache(path: &Path) -> Option<String> {
+    let path = resolve(path);
+    let kernels = ["/proc", "/sys"].iter().any(|dir| path.starts_with(dir));
+    (path == Path::new("/") || kernels).then(|| "it takes a directory that can hold files of ours".to_owned())
+}
+
+/// Why the live tree cannot be where another thing of ours is: one in the other, in either order.
+pub fn overlap(local: &Path, other: &Path, what: &str) -> Option<String> {
+    let (local, other_at) = (stands(local), resolve(other));
+    let how = if local == other_at {
+        "it is"
+    } else if local.starts_with(&other_at) {
+        "it is inside"
+    } else if other_at.starts_with(&local) {
+        "it contains"
+    } else {
+        return None;
+    };
+    Some(format!("{how} the {what} {}: keep the two apart", other.display()))
+}
+
+/// Whether `path` leads to `dir` or below it.
+pub fn is_inside(path: &Path, dir: &Path) -> bool {
+    resolve(path).starts_with(resolve(dir))
+}
+
+/// The path of a remote on this host.
+pub fn of_remote(remote: &Remote) -> Option<&Path> {
+    match remote {
+        Remote::File(path) => Some(path),
+        Remote::Http(_) => None,
+    }
+}

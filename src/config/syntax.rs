@@ -1,0 +1,225 @@
+//! The syntax of the configuration file: `key = value`, one a line, `[sections]`, comments of a whole line. It promises
+//! line numbers, and where each value stands in the text, so that a single value can be replaced and every other byte
+//! kept. What keys mean, and which exist, it leaves to others.
+
+use std::ops::Range;
+
+use crate::error::{Error, Result};
+
+/// A parsed file: its text as it was read, and what stands where in it.
+#[derive(Debug)]
+pub struct Document {
+    text: String,
+    entries: Vec<Entry>,
+    sections: Vec<String>,
+}
+
+/// One `key = value`.
+#[derive(Debug)]
+pub struct Entry {
+    /// Index of its section; `None`: before the first one, or in `[DEFAULT]`, which holds for all.
+    section: Option<usize>,
+    /// Its key as it is looked up: lower case, dashes.
+    pub key: String,
+    /// Its line, from 1.
+    pub line: usize,
+    /// Where the value stands in the text.
+    value: Range<usize>,
+}
+
+impl Document {
+    /// Parses the content of the file that messages call `name`. No message repeats what a line says: it may be a secret.
+    pub fn parse(name: &str, content: Vec<u8>) -> Result<Self> {
+        let text = readable(name, content)?;
+        let (mut entries, mut sections) = (Vec::new(), Vec::new());
+        let mut section = None;
+        let mut start = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
+        for (number, raw) in text[start..].split_inclusive('\n').enumerate() {
+            let at = start;
+            start += raw.len();
+            let content = raw.trim();
+            let fault = |what: &str| Error::config(format!("{name}:{}: {what}", number + 1));
+            if content.is_empty() || content.starts_with(['#', ';']) {
+                continue;
+            }
+            if let Some(head) = content.strip_prefix('[') {
+                let title = section_name(head)
+                    .ok_or_else(|| fault("cannot read the section: it is written [name] on a line of its own"))?;
+                section = match title {
+                    "DEFAULT" => None,
+                    _ => Some(sections.iter().position(|s| s == title).unwrap_or_else(|| {
+                        sections.push(title.to_owned());
+                        sections.len() - 1
+                    })),
+                };
+                continue;
+            }
+            let (key, value) = raw.split_once('=').ok_or_else(|| fault(without_equals(content)))?;
+            if key.contains(':') {
+                return Err(fault("cannot read the key: it has a colon, but = divides key and value"));
+            }
+            let value_at = at + key.len() + 1 + (value.len() - value.trim_start().len());
+            let (key, value) = (normal(key), value.trim());
+            if key.is_empty() {
+                return Err(fault("cannot read the line: nothing stands before ="));
+            }
+            let value = value_at..value_at + value.len();
+            entries.push(Entry { section, key, line: number + 1, value });
+        }
+        Ok(Self { text, entries, sections })
+    }
+
+    /// The names of the sections, in order.
+    pub fn sections(&self) -> &[String] {
+        &self.sections
+    }
+
+    /// What stands in `section`, in order; `None`: what holds for all.
+    pub fn entries(&self, section: Option<&str>) -> impl Iterator<Item = &Entry> {
+        // A section that is not there has no entries; it must not stand for those that hold for all.
+        let wanted = section.map(|s| self.sections.iter().position(|t| t == s).unwrap_or(usize::MAX));
+        self.entries.iter().filter(move |e| e.section == wanted)
+    }
+
+    /// Everything, in order.
+    pub fn all(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// The value of an entry of this document.
+    pub fn value(&self, entry: &Entry) -> &str {
+        &self.text[entry.value.clone()]
+    }
+}
+
+/// A key as it is looked up: without blanks around, in lower case, with dashes for underscores.
+pub fn normal(key: &str) -> String {
+    key.trim().to_lowercase().replace('_', "-")
+}
+
+fn without_equals(line: &str) -> &'static str {
+    if line.contains(':') {
+        "cannot read the line: it has a colon, but = divides key and value"
+    } else {
+        "cannot read the line: it has no =, is no [section], and no comment (# or ;)"
+    }
+}
+
+/// The name in `name] ; comment`.
+fn section_name(head: &str) -> Option<&str> {
+    let (name, rest) = head.split_once(']')?;
+    let (name, rest) = (name.trim(), rest.trim());
+    (!name.is_empty() && (rest.is_empty() || rest.starts_with(['#', ';']))).then_some(name)
+}
+
+/// The content as text; bytes that no configuration has are named with their line.
+fn readable(name: &str, content: Vec<u8>) -> Result<String> {
+    let line = |content: &[u8], end: usize| content[..end].iter().filter(|b| **b == b'\n').count() + 1;
+    let stray = |(at, b): (usize, &u8)| {
+        let plain = !b.is_ascii_control() || matches!(b, b'\n' | b'\t');
+        let line_end = *b == b'\r' && matches!(content.get(at + 1), None | Some(b'\n'));
+        (!plain && !line_end).then_some(at)
+    };
+    if let Some(at) = content.iter().enumerate().find_map(stray) {
+        let what = if content[at] == 0 { "a NUL byte" } else { "a control character" };
+        return Err(Error::config(format!("{name}:{}: cannot read the line: it has {what}", line(&content, at))));
+    }
+    String::from_utf8(content).map_err(|e| {
+        let at = line(e.as_bytes(), e.utf8_error().valid_up_to());
+        Error::config(format!("{name}:{at}: cannot read the line: it is not UTF-8"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Document> {
+        Document::parse("f", text.as_bytes().to_vec())
+    }
+
+    fn list(doc: &Document, section: Option<&str>) -> Vec<(String, String, usize)> {
+        doc.entries(section).map(|e| (e.key.clone(), doc.value(e).to_owned(), e.line)).collect()
+    }
+
+    #[test]
+    fn lines_are_keys_sections_and_comments() {
+        let doc = parse(concat!(
+            "# comment\n",
+            "; comment\n",
+            "\n",
+            "Remote=https://h/a.zip?x=1#y\n",
+            "  pre_hooks\t =  /a b \n",
+            "[ One ] ; first\n",
+            "keep = 3\n",
+            "empty =\n",
+            "[two]\n",
+            "keep = 4\n",
+            "[One]\n",
+            "keep = 5\n",
+            "[DEFAULT]\n",
+            "id = \"q\" # not a comment",
+        ))
+        .unwrap();
+        let entry = |k: &str, v: &str, n| (k.to_owned(), v.to_owned(), n);
+        assert_eq!(doc.sections(), ["One", "two"]);
+        assert_eq!(
+            list(&doc, None),
+            [
+                entry("remote", "https://h/a.zip?x=1#y", 4),
+                entry("pre-hooks", "/a b", 5),
+                entry("id", "\"q\" # not a comment", 14)
+            ]
+        );
+        assert_eq!(list(&doc, Some("One")), [entry("keep", "3", 7), entry("empty", "", 8), entry("keep", "5", 12)]);
+        assert_eq!(list(&doc, Some("two")), [entry("keep", "4", 10)]);
+        assert_eq!(list(&doc, Some("three")), []);
+    }
+
+    #[test]
+    fn bom_and_crlf_are_no_part_of_anything() {
+        let doc = parse("\u{feff}a = 1\r\n[s]\r\nb = 2\r\n\r\nc=3\r").unwrap();
+        assert_eq!(list(&doc, None), [("a".into(), "1".into(), 1)]);
+        assert_eq!(list(&doc, Some("s")), [("b".into(), "2".into(), 3), ("c".into(), "3".into(), 5)]);
+        assert_eq!(parse("").unwrap().all().len(), 0);
+    }
+
+    #[test]
+    fn values_can_be_replaced_and_all_else_kept() {
+        for text in ["\u{feff}a = 1\r\n  b=\t2  \n# c\n[s]\nä =  ü \r\ne=\nf =   \n", "a=1"] {
+            let doc = parse(text).unwrap();
+            let mut new = String::new();
+            let mut done = 0;
+            for entry in doc.all() {
+                new.push_str(&doc.text[done..entry.value.start]);
+                new.push_str(doc.value(entry));
+                done = entry.value.end;
+            }
+            new.push_str(&doc.text[done..]);
+            assert_eq!(new, text);
+        }
+    }
+
+    #[test]
+    fn what_is_no_configuration_is_named_with_its_line_and_not_repeated() {
+        for (text, expected) in [
+            ("a = 1\nhunter2\n", "f:2: cannot read the line: it has no ="),
+            ("a = 1\n\nhunter2: 1\n", "f:3: cannot read the line: it has a colon"),
+            ("remote: https://u:hunter2@h/?a=b", "f:1: cannot read the key: it has a colon"),
+            ("= hunter2", "f:1: cannot read the line: nothing stands before ="),
+            ("\n[hunter2", "f:2: cannot read the section"),
+            ("[]", "f:1: cannot read the section"),
+            ("[a] hunter2", "f:1: cannot read the section"),
+            ("a = 1\nb = \0", "f:2: cannot read the line: it has a NUL byte"),
+            ("a = 1\rb = 2", "f:1: cannot read the line: it has a control character"),
+            ("a = \u{1b}[0m", "f:1: cannot read the line: it has a control character"),
+        ] {
+            let error = parse(text).unwrap_err().to_string();
+            assert!(error.starts_with(expected), "{error}");
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+        let error = Document::parse("f", b"a = 1\nb = \xff\n".to_vec()).unwrap_err();
+        assert_eq!(error.to_string(), "f:2: cannot read the line: it is not UTF-8");
+        assert_eq!(error.exit_code(), 78);
+    }
+}
