@@ -19,6 +19,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use self::cli::{Command, Invocation};
+use self::error::Context;
 
 #[global_allocator]
 static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
@@ -42,12 +43,14 @@ fn run() -> error::Result<ExitCode> {
     for warning in warnings {
         log::warn!("{warning}");
     }
-    match invocation? {
+    let invocation = invocation?;
+    sys::signal::install().context(|| "cannot install the signal handlers")?;
+    match invocation {
         Invocation::Help => console::print(&cli::help())?,
         Invocation::Version => console::print(&cli::version())?,
         Invocation::Run(run) => match run.command {
-            Command::Check => {}
-            Command::Status => {}
+            Command::Check => return deploy::check(&run.settings).map(|outcome| ExitCode::from(outcome.exit_code())),
+            Command::Status => console::print(&deploy::report::status(&run.settings)?)?,
         },
     }
     Ok(ExitCode::SUCCESS)

@@ -99,6 +99,17 @@ pub enum Outcome {
     RolledBack,
 }
 
+impl Outcome {
+    /// The process exit code.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Unchanged | Self::Deployed => 0,
+            Self::RolledBack => 1,
+            Self::Blocked => 2,
+        }
+    }
+}
+
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
