@@ -36,7 +36,7 @@ fn main() -> ExitCode {
 fn run() -> error::Result<ExitCode> {
     let environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
     let mut warnings = Vec::new();
-    let invocation = cli::parse(std::env::args_os(), &environment, &mut warnings);
+    let invocation = cli::parse(std::env::args_os().skip(1), &environment, &mut warnings);
     if let Ok(Invocation::Run(run)) = &invocation {
         console::init(run.level, run.settings.log_file.as_deref());
     }
