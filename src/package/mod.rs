@@ -1,7 +1,18 @@
-//! From an artifact to a tree: sniff what it is, and unpack it through one policy for all kinds.
+//! From an artifact to a tree: what it is (a ZIP or a directory of this host), whether it may be trusted, and laying it
+//! out. One policy decides for all kinds, one writer writes; only reading differs. On any refusal what was laid out so
+//! far is for the caller to throw away.
 
-use crate::artifact::Artifact;
-use crate::error::{Error, Result};
+mod directory;
+mod names;
+mod policy;
+mod sniff;
+#[cfg(test)]
+mod tests;
+mod writer;
+mod zip;
+
+use crate::artifact::{Artifact, Content};
+use crate::error::{Context, Error, Result};
 use crate::model::Layout;
 use crate::sys::clock::Deadline;
 use crate::sys::fs::Dir;
@@ -25,6 +36,37 @@ pub fn verify(artifact: Artifact) -> Result<Verified> {
 }
 
 /// Lays `verified` out in `staging`, an empty directory. On an error the caller removes what lies there.
-pub fn unpack(_verified: &Verified, _staging: &Dir, _layout: &Layout, _deadline: Deadline) -> Result<Unpacked> {
-    Err(Error::failed("not yet"))
+pub fn unpack(verified: &Verified, staging: &Dir, layout: &Layout, deadline: Deadline) -> Result<Unpacked> {
+    let Verified(artifact) = verified;
+    let name = &artifact.name;
+    match &artifact.content {
+        Content::Archive(file) => match zip::end::find(file).context(|| format!("cannot read {name}"))? {
+            Some(end) => zip::unpack(file, &end, staging, layout, deadline),
+            None => {
+                let looks = sniff::looks_like(file).context(|| format!("cannot read {name}"))?;
+                return Err(Error::refused(format!("{name} is no ZIP: {looks}")));
+            }
+        },
+        Content::Directory(dir) => directory::unpack(dir, staging, layout, deadline),
+    }
+    .context(|| format!("cannot unpack {name}"))
+}
+
+/// Refuses to go on past the deadline.
+fn in_time(deadline: Deadline) -> Result<()> {
+    if deadline.has_passed() {
+        return Err(Error::failed("unpacking took longer than timeout"));
+    }
+    Ok(())
+}
+
+/// A tree without anything in it replaces a site by nothing: never what somebody meant.
+fn is_something(plan: &policy::Plan, layout: &Layout) -> Result<()> {
+    if plan.len() > 0 {
+        return Ok(());
+    }
+    Err(Error::refused(match layout.strip_components {
+        0 => "there is nothing in it".to_owned(),
+        n => format!("strip-components = {n} leaves nothing of it"),
+    }))
 }

@@ -106,6 +106,14 @@ impl Dir {
         self.set_dir_mode(name, mode)
     }
 
+    /// Makes the directory `name`, which must not exist, with owner and mode, and opens it.
+    pub fn make_child(&self, name: &OsStr, owner: Option<(u32, u32)>, mode: u32) -> io::Result<Self> {
+        rustix::fs::mkdirat(&self.0, name, Mode::RWXU)?;
+        let dir = self.child(name)?;
+        set_owner_and_mode(&dir, owner, mode)?;
+        Ok(dir)
+    }
+
     /// Sets the mode of the directory `name`.
     pub fn set_dir_mode(&self, name: &OsStr, mode: u32) -> io::Result<()> {
         let dir = self.child(name)?;

@@ -1,0 +1,91 @@
+//! What content that is no ZIP looks like, for the one line that somebody reads at night. It decides nothing.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+/// Looks at the beginning of a file that has no end record.
+pub(super) fn looks_like(file: &File) -> io::Result<String> {
+    let mut head = vec![0; 512];
+    let mut filled = 0;
+    while filled < head.len() {
+        match file.read_at(&mut head[filled..], filled as u64)? {
+            0 => break,
+            n => filled += n,
+        }
+    }
+    Ok(describe(&head[..filled]))
+}
+
+const MAGIC: [(&[u8], &str); 10] = [
+    (b"PK\x03\x04", "it begins like one but has no end: cut off on the way, or not written to its end yet"),
+    (b"\x1f\x8b", "it begins like gzip (a tar.gz? this version unpacks ZIP only)"),
+    (b"\xfd7zXZ\0", "it begins like xz (a tar.xz? this version unpacks ZIP only)"),
+    (b"BZh", "it begins like bzip2 (a tar.bz2? this version unpacks ZIP only)"),
+    (b"\x28\xb5\x2f\xfd", "it begins like zstd (a tar.zst? this version unpacks ZIP only)"),
+    (b"7z\xbc\xaf\x27\x1c", "it begins like 7z (this version unpacks ZIP only)"),
+    (b"Rar!", "it begins like RAR (this version unpacks ZIP only)"),
+    (b"\x7fELF", "it begins like a program"),
+    (b"version https://git-lfs", "it is a Git LFS pointer, not the file it stands for"),
+    (b"# v2 git bundle", "it is a git bundle"),
+];
+
+fn describe(head: &[u8]) -> String {
+    if head.is_empty() {
+        return "it is empty".into();
+    }
+    if let Some((_, looks)) = MAGIC.iter().find(|(magic, _)| head.starts_with(magic)) {
+        return (*looks).into();
+    }
+    if head.get(257..262) == Some(b"ustar") {
+        return "it begins like tar (this version unpacks ZIP only)".into();
+    }
+    let text = String::from_utf8_lossy(head);
+    let text = text.trim_start_matches('\u{feff}').trim_start().to_ascii_lowercase();
+    let begins = |with: &[&str]| with.iter().any(|w| text.starts_with(w));
+    if begins(&["<!doctype html", "<html", "<head", "<body", "<title"]) {
+        "it begins like an HTML page (a login or error page?)".into()
+    } else if begins(&["<?xml", "<error"]) {
+        "it begins like XML (an error message of the server?)".into()
+    } else if begins(&["{", "["]) {
+        "it begins like JSON (an error message of the server?)".into()
+    } else if head.iter().all(|b| b.is_ascii_graphic() || b.is_ascii_whitespace()) {
+        let line: String = text.lines().next().unwrap_or_default().escape_debug().take(40).collect();
+        format!("it begins like text: \"{line}\"")
+    } else {
+        let bytes: Vec<String> = head.iter().take(4).map(|b| format!("{b:02x}")).collect();
+        format!("it begins with the bytes {}", bytes.join(" "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_zip_is_told_by_its_beginning() {
+        let mut tar = vec![b'a'; 257];
+        tar.extend_from_slice(b"ustar\0");
+        let table: [(&[u8], &str); 14] = [
+            (b"", "empty"),
+            (b"PK\x03\x04\x14\0", "has no end"),
+            (b"\x1f\x8b\x08\0", "gzip"),
+            (b"\xfd7zXZ\0\0", "xz"),
+            (b"BZh91AY", "bzip2"),
+            (b"\x28\xb5\x2f\xfd\0", "zstd"),
+            (&tar, "begins like tar"),
+            (b"\xef\xbb\xbf \n<!DOCTYPE HTML PUBLIC", "HTML"),
+            (b"<html lang=en>", "HTML"),
+            (b"<?xml version=\"1.0\"?><Error>", "XML"),
+            (b" {\"message\": \"not found\"}", "JSON"),
+            (b"version https://git-lfs.github.com/spec/v1", "LFS"),
+            (b"404 page not found\n", "\"404 page not found\""),
+            (b"\0\x01\x02\x03\x04", "00 01 02 03"),
+        ];
+        for (head, word) in table {
+            let told = describe(head);
+            assert!(told.contains(word), "{head:?} is told as {told:?}");
+            assert!(!told.contains(char::is_control), "{told:?}");
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! Lays a [`Plan`] out in an empty directory of ours. Every name is resolved one component at a time from an open
+//! directory, through no link; files are made exclusively; modes and owners do not depend on the umask. Whether there is
+//! room is asked before the first byte. What goes wrong here is our side's fault, not the input's. Nothing is made
+//! durable: that is for whoever publishes; the kernel is only asked to start early.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+
+use super::names::shown;
+use super::policy::{Kind, Plan, readable};
+use super::{Unpacked, in_time};
+use crate::console::Progress;
+use crate::error::{Context, Error, Result};
+use crate::model::Layout;
+use crate::sys::clock::Deadline;
+use crate::sys::fs::{self, Dir};
+
+/// Writes one tree.
+#[derive(Debug)]
+pub(super) struct Writer<'a> {
+    plan: &'a Plan,
+    top: &'a Dir,
+    trail: Trail,
+    owner: Option<(u32, u32)>,
+    deadline: Deadline,
+    progress: Progress,
+    written: u64,
+}
+
+impl<'a> Writer<'a> {
+    /// A writer into `staging`, which is empty.
+    pub(super) fn new(plan: &'a Plan, staging: &'a Dir, layout: &Layout, deadline: Deadline) -> Result<Self> {
+        let (bytes, inodes) = fs::room(staging).context(|| "cannot ask for free space")?;
+        check_room(plan, bytes, inodes)?;
+        let owner = layout.owner.map(|o| (o.uid, o.gid));
+        let trail = Trail::default();
+        let progress = Progress::start("unpacking", Some(plan.bytes));
+        Ok(Self { plan, top: staging, trail, owner, deadline, progress, written: 0 })
+    }
+
+    /// Makes the directory `index`, unless something in it came first.
+    pub(super) fn dir(&mut self, index: u32) -> Result<()> {
+        in_time(self.deadline)?;
+        let plan = self.plan;
+        self.enter(plan.path(index)).map(|_| ()).context(|| cannot("make", plan.name(index)))
+    }
+
+    /// Makes the file `index`. What `fill` passes on becomes its content.
+    pub(super) fn file(
+        &mut self,
+        index: u32,
+        fill: impl FnOnce(&mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()>,
+    ) -> Result<()> {
+        in_time(self.deadline)?;
+        let (plan, owner, deadline) = (self.plan, self.owner, self.deadline);
+        let (parent, name) = split(plan.path(index));
+        let dir = self.enter(parent).context(|| cannot("make", plan.name(index)))?;
+        let file: File = dir.create(name).context(|| cannot("create", plan.name(index)))?;
+        let mut size = 0;
+        fill(&mut |bytes| {
+            in_time(deadline)?;
+            (&file).write_all(bytes).context(|| "cannot write it")?;
+            size += bytes.len() as u64;
+            self.progress.advance(bytes.len() as u64);
+            Ok(())
+        })
+        .context(|| format!("member {}", shown(plan.name(index))))?;
+        self.written += size;
+        fs::set_owner_and_mode(&file, owner, plan.kind(index).mode()).context(|| owning(owner, plan.name(index)))?;
+        if size > 0 {
+            fs::start_writeback(&file);
+        }
+        Ok(())
+    }
+
+    /// Makes the link `index`, if the policy lets it point where it wants to. Links come after all else.
+    pub(super) fn link(&mut self, index: u32, text: &[u8]) -> Result<()> {
+        in_time(self.deadline)?;
+        let (plan, owner) = (self.plan, self.owner);
+        plan.check_link(index, text)?;
+        let (parent, name) = split(plan.path(index));
+        let dir = self.enter(parent).context(|| cannot("make", plan.name(index)))?;
+        dir.symlink(OsStr::from_bytes(text), name).context(|| cannot("make", plan.name(index)))?;
+        if let Some((uid, gid)) = owner {
+            dir.set_owner(name, uid, gid).context(|| owning(owner, plan.name(index)))?;
+        }
+        Ok(())
+    }
+
+    /// The tree is complete: others may look into it from now on.
+    pub(super) fn finish(self) -> Result<Unpacked> {
+        fs::set_owner_and_mode(self.top, self.owner, Kind::Dir.mode()).context(|| owning(self.owner, b"/"))?;
+        Ok(Unpacked { entries: self.plan.count, bytes: self.written })
+    }
+
+    /// The open directory at `path`, made with all above it where it is not there yet.
+    fn enter(&mut self, path: &[u8]) -> std::io::Result<&Dir> {
+        let owner = self.owner;
+        self.trail.enter(self.top, path, |dir, name| match dir.make_child(name, owner, Kind::Dir.mode()) {
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => dir.child(name),
+            made => made,
+        })
+    }
+}
+
+/// The directories from the top down to the one that was used last, open: the next one is mostly near.
+#[derive(Debug, Default)]
+pub(super) struct Trail {
+    path: Vec<u8>,
+    /// For each component of `path` where it ends, and its directory.
+    open: Vec<(usize, Dir)>,
+}
+
+impl Trail {
+    /// The directory at `path` below `top`. `step` goes one component down.
+    pub(super) fn enter<'t>(
+        &'t mut self,
+        top: &'t Dir,
+        path: &[u8],
+        mut step: impl FnMut(&Dir, &OsStr) -> std::io::Result<Dir>,
+    ) -> std::io::Result<&'t Dir> {
+        let shared =
+            |end: usize| path.get(..end) == Some(&self.path[..end]) && matches!(path.get(end), None | Some(b'/'));
+        let kept = self.open.iter().take_while(|(end, _)| shared(*end)).count();
+        self.open.truncate(kept);
+        let mut done = self.open.last().map_or(0, |(end, _)| *end);
+        self.path.truncate(done);
+        while done < path.len() {
+            let start = if done == 0 { 0 } else { done + 1 };
+            let end = path[start..].iter().position(|b| *b == b'/').map_or(path.len(), |at| start + at);
+            let above = self.open.last().map_or(top, |(_, dir)| dir);
+            let dir = step(above, OsStr::from_bytes(&path[start..end]))?;
+            self.open.push((end, dir));
+            self.path.extend_from_slice(&path[done..end]);
+            done = end;
+        }
+        Ok(self.open.last().map_or(top, |(_, dir)| dir))
+    }
+}
+
+/// Parent and last component; no parent at the top.
+pub(super) fn split(path: &[u8]) -> (&[u8], &OsStr) {
+    match path.iter().rposition(|b| *b == b'/') {
+        Some(at) => (&path[..at], OsStr::from_bytes(&path[at + 1..])),
+        None => (&[], OsStr::from_bytes(path)),
+    }
+}
+
+fn check_room(plan: &Plan, bytes: u64, inodes: Option<u64>) -> Result<()> {
+    if plan.space > bytes {
+        let (needed, free) = (readable(plan.space), readable(bytes));
+        return Err(Error::failed(format!("it needs {needed}, and {free} are free on the store's file system")));
+    }
+    if let Some(free) = inodes.filter(|free| plan.count > *free) {
+        let needed = plan.count;
+        return Err(Error::failed(format!("it needs {needed} inodes, and {free} are free on the store's file system")));
+    }
+    Ok(())
+}
+
+fn cannot(verb: &str, name: &[u8]) -> String {
+    format!("cannot {verb} {}", shown(name))
+}
+
+fn owning(owner: Option<(u32, u32)>, name: &[u8]) -> String {
+    match owner {
+        Some((uid, gid)) => format!("cannot give {} to {uid}:{gid} (owner)", shown(name)),
+        None => format!("cannot set the mode of {}", shown(name)),
+    }
+}

@@ -1,0 +1,146 @@
+//! Where a ZIP ends and where its directory lies, read by ourselves and without mercy: one end record, which ends where
+//! the file ends, one disk, and a directory that stands right in front of it at the place it is said to be. Readers
+//! that search and guess here do not all find the same members; this one refuses what they could disagree about.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
+use crate::error::{Context, Error, Result};
+
+const END: &[u8] = b"PK\x05\x06";
+const END_SIZE: usize = 22;
+const LOCATOR: &[u8] = b"PK\x06\x07";
+const LOCATOR_SIZE: usize = 20;
+const END64: &[u8] = b"PK\x06\x06";
+const END64_SIZE: usize = 56;
+/// The longest comment is 65,535 bytes; in front of it the records of ZIP64 may stand.
+const TAIL: u64 = 65_535 + (END_SIZE + LOCATOR_SIZE + END64_SIZE) as u64;
+
+/// What the end record says, checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::package) struct End {
+    /// Where the directory begins, and the members end.
+    pub(super) directory: u64,
+    /// Where the directory ends.
+    pub(super) end: u64,
+    /// How many members it lists.
+    pub(super) members: u64,
+}
+
+/// Reads the end of `file`. `None`: nothing there looks like the end of a ZIP.
+pub(in crate::package) fn find(file: &File) -> Result<Option<End>> {
+    let size = file.metadata().context(|| "cannot ask for the size")?.len();
+    let start = size.saturating_sub(TAIL);
+    // At most TAIL, which fits.
+    let mut tail = vec![0; usize::try_from(size - start).unwrap_or(0)];
+    file.read_exact_at(&mut tail, start).context(|| "cannot read the end")?;
+    parse(&tail, start)
+}
+
+/// Reads the last bytes of a file, which begin at `start`.
+fn parse(tail: &[u8], start: u64) -> Result<Option<End>> {
+    // Of several signatures the last one counts, for everybody. One in a comment is then caught by the next lines.
+    let Some(at) = (0..(tail.len() + 1).saturating_sub(END_SIZE)).rev().find(|at| tail[*at..].starts_with(END)) else {
+        return Ok(None);
+    };
+    let record = &tail[at..];
+    let comment = usize::from(u16_at(record, 20));
+    match (END_SIZE + comment).cmp(&record.len()) {
+        std::cmp::Ordering::Less => {
+            let more = record.len() - END_SIZE - comment;
+            return Err(Error::refused(format!("{more} bytes follow its end: it is not what was packed")));
+        }
+        std::cmp::Ordering::Greater => return Err(Error::refused("its end is cut off")),
+        std::cmp::Ordering::Equal => {}
+    }
+    let counts = Counts {
+        disks: [u32::from(u16_at(record, 4)), u32::from(u16_at(record, 6))],
+        here: u64::from(u16_at(record, 8)),
+        members: u64::from(u16_at(record, 10)),
+        size: u64::from(u32_at(record, 12)),
+        directory: u64::from(u32_at(record, 16)),
+    };
+    match at.checked_sub(LOCATOR_SIZE).filter(|locator| tail[*locator..].starts_with(LOCATOR)) {
+        Some(locator) => {
+            counts.in_64_bits(tail, start, locator)?.place(start + (locator - END64_SIZE) as u64).map(Some)
+        }
+        None => counts.place(start + at as u64).map(Some),
+    }
+}
+
+/// The numbers of an end record of either width.
+struct Counts {
+    disks: [u32; 2],
+    here: u64,
+    members: u64,
+    size: u64,
+    directory: u64,
+}
+
+impl Counts {
+    /// The numbers of the ZIP64 record, which these must repeat where they do not say "too large for me".
+    fn in_64_bits(&self, tail: &[u8], start: u64, locator: usize) -> Result<Self> {
+        let contradiction = || Error::refused("its two end records (ZIP64) contradict each other");
+        let at = locator.checked_sub(END64_SIZE).ok_or_else(contradiction)?;
+        let (record, locator) = (&tail[at..], &tail[locator..]);
+        // Right in front of its locator, and without an extension: elsewhere is where readers begin to differ.
+        let in_place = record.starts_with(END64)
+            && u64_at(record, 4) == (END64_SIZE - 12) as u64
+            && u64_at(locator, 8) == start + at as u64;
+        let wide = Self {
+            disks: [u32_at(record, 16), u32_at(record, 20)],
+            here: u64_at(record, 24),
+            members: u64_at(record, 32),
+            size: u64_at(record, 40),
+            directory: u64_at(record, 48),
+        };
+        let repeats = |narrow: u64, wide: u64, most: u64| narrow == most || narrow == wide;
+        let (most16, most32) = (u64::from(u16::MAX), u64::from(u32::MAX));
+        let agree = repeats(self.here, wide.here, most16)
+            && repeats(self.members, wide.members, most16)
+            && repeats(self.size, wide.size, most32)
+            && repeats(self.directory, wide.directory, most32)
+            && self.disks.iter().all(|disk| repeats(u64::from(*disk), 0, most16));
+        if !in_place || !agree {
+            return Err(contradiction());
+        }
+        if u32_at(locator, 4) != 0 || u32_at(locator, 16) > 1 {
+            return Err(many_disks());
+        }
+        Ok(wide)
+    }
+
+    /// The directory in front of the record that begins at `end`.
+    fn place(&self, end: u64) -> Result<End> {
+        if self.disks != [0, 0] || self.here != self.members {
+            return Err(many_disks());
+        }
+        if self.directory.checked_add(self.size) != Some(end) {
+            return Err(Error::refused(
+                "its directory is not where its end says: bytes were put in front (a self-extracting archive?) or lost",
+            ));
+        }
+        Ok(End { directory: self.directory, end, members: self.members })
+    }
+}
+
+fn many_disks() -> Error {
+    Error::refused("it is one part of an archive on several disks: join the parts first (zip -s 0)")
+}
+
+pub(super) fn u16_at(bytes: &[u8], at: usize) -> u16 {
+    u16::from_le_bytes(array(bytes, at))
+}
+
+pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(array(bytes, at))
+}
+
+pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(array(bytes, at))
+}
+
+/// `N` bytes at `at`; zeros where there are none.
+fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+    bytes.get(at..at + N).and_then(|b| b.try_into().ok()).unwrap_or([0; N])
+}
