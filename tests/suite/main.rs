@@ -1,3 +1,4 @@
 //! The real binary in a sandbox, against real servers. A name says action, condition and outcome.
 
+mod crash;
 mod sandbox;

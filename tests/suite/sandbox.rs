@@ -141,12 +141,16 @@ impl Sandbox {
         path
     }
 
-    /// Writes a ZIP of `files` (name, content; a name that ends in `/` is a directory).
+    /// Writes a ZIP of `files` (name, content; a name that ends in `/` is a directory, a content that begins with `-> ` a
+    /// link, one that begins with `#!` a program).
     pub fn zip(&self, name: &str, files: &[(&str, &str)]) -> PathBuf {
         let mut out = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
         for (name, content) in files {
-            let options = zip::write::SimpleFileOptions::default().unix_permissions(0o644);
-            if let Some(dir) = name.strip_suffix('/') {
+            let mode = if content.starts_with("#!") { 0o755 } else { 0o644 };
+            let options = zip::write::SimpleFileOptions::default().unix_permissions(mode);
+            if let Some(target) = content.strip_prefix("-> ") {
+                out.add_symlink(*name, target, options).unwrap();
+            } else if let Some(dir) = name.strip_suffix('/') {
                 out.add_directory(dir, options).unwrap();
             } else {
                 out.start_file(*name, options).unwrap();
@@ -165,6 +169,21 @@ impl Drop for Sandbox {
         }
         let _ = fs::remove_dir_all(&self.root); // a sandbox that stays costs space in /tmp, not the test
     }
+}
+
+/// Whether all these programs are here. With CI=true a missing one fails the test; elsewhere the test says that it is left out.
+pub fn needs(programs: &[&str]) -> bool {
+    let is_here = |program: &&&str| {
+        ["/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin", "/sbin"]
+            .iter()
+            .any(|dir| Path::new(dir).join(program).exists())
+    };
+    let missing: Vec<_> = programs.iter().filter(|p| !is_here(p)).collect();
+    assert!(missing.is_empty() || std::env::var("CI").as_deref() != Ok("true"), "missing: {missing:?}");
+    if !missing.is_empty() {
+        eprintln!("left out, because these are missing: {missing:?}");
+    }
+    missing.is_empty()
 }
 
 /// What stands in a tree: path -> `d 755`, `f 644 content` or `l target`. Follows `root` itself when it is a link.

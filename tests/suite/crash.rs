@@ -1,0 +1,368 @@
+//! Kills the release binary before every system call of a whole check, and lets every system call fail, in both ways of
+//! activation: for a first deployment, an update, a blocked and a reverted one. After the kill, and after the plain run
+//! that follows, what the store promises must hold.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::sandbox::{Run, Sandbox, needs, tree};
+
+pub type Tree = BTreeMap<String, String>;
+
+/// The versions: between them everything changes that can (content, mode, kinds, links, names).
+const V1: &[(&str, &str)] = &[
+    ("VERSION", "1"),
+    ("conf/a", "one"),
+    ("gone", "x"),
+    ("link", "-> conf/a"),
+    ("run", "#!/bin/sh\n"),
+    ("swap", "file"),
+    ("turn/x", "in a directory"),
+];
+const V2: &[(&str, &str)] = &[
+    ("VERSION", "2"),
+    ("conf/a", "two"),
+    ("link", "-> new"),
+    ("new", "n"),
+    ("run", "now text"),
+    ("swap/y", "in a directory"),
+    ("turn", "file"),
+];
+
+/// A sandbox just before the check that is to be disturbed, and what may be seen from then on.
+pub struct Case {
+    pub sandbox: Sandbox,
+    name: String,
+    in_place: bool,
+    /// What is live before; `None`: nothing.
+    old: Option<Tree>,
+    /// What an undisturbed check makes of it.
+    last: Option<Tree>,
+    /// The exit code of an undisturbed check.
+    code: i32,
+    /// What releases may hold.
+    releases: Vec<Tree>,
+}
+
+/// What the check that is disturbed would do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doing {
+    First,
+    Update,
+    Blocked,
+    Reverted,
+    /// A first deployment whose post hook fails.
+    FirstReverted,
+    /// In-place onto a directory with content.
+    Adopting,
+    /// The same, with a post hook that fails.
+    AdoptingReverted,
+}
+
+impl Case {
+    pub fn new(in_place: bool, doing: Doing) -> Self {
+        Self::at(Sandbox::new(), in_place, doing)
+    }
+
+    pub fn at(sandbox: Sandbox, in_place: bool, doing: Doing) -> Self {
+        use Doing::{Adopting, AdoptingReverted, Blocked, First, FirstReverted, Reverted, Update};
+        let name = format!("{} {doing:?}", if in_place { "in-place" } else { "symlink" });
+        let mode = if in_place { "in-place" } else { "symlink" };
+        sandbox.zip("v1.zip", V1);
+        sandbox.zip("v2.zip", V2);
+        sandbox.write("repo-deploy.cfg", format!("activation = {mode}\nid = crash\nkeep = 3\n"));
+        let (v1, v2) = (Self::unpacked(&sandbox, "v1.zip"), Self::unpacked(&sandbox, "v2.zip"));
+        let remote = sandbox.path("app.zip");
+        fs::copy(sandbox.path("v1.zip"), &remote).unwrap();
+        let mut releases = vec![v1.clone(), v2.clone()];
+        let mut old = None;
+        match doing {
+            First | FirstReverted => {}
+            Adopting | AdoptingReverted => {
+                for (name, content) in [("VERSION", "0"), ("mine/deep", "found"), ("turn", "found")] {
+                    sandbox.write(sandbox.local().join(name), content);
+                }
+                old = Some(tree(&sandbox.local()));
+                releases.push(tree(&sandbox.local()));
+            }
+            Update | Blocked | Reverted => {
+                let mut plain = sandbox.command(&["--remote", remote.to_str().unwrap()]);
+                Run::from(plain.output().unwrap()).expect(0);
+                old = Some(v1.clone());
+                fs::copy(sandbox.path("v2.zip"), &remote).unwrap();
+            }
+        }
+        let new = if matches!(doing, Update | Blocked | Reverted) { v2 } else { v1 };
+        // Which version fails is the release's business: a hook that runs for the old one after a revert must pass.
+        let version = new["VERSION"].rsplit(' ').next().unwrap();
+        let fails = format!("[ \"$(cat \"$CURRENT_CONFIG/VERSION\")\" != {version} ]");
+        let (code, last) = match doing {
+            First | Update | Adopting => (0, Some(new)),
+            Blocked => {
+                sandbox.hook("pre.d", "10-no", &fails);
+                (2, old.clone())
+            }
+            Reverted | FirstReverted | AdoptingReverted => {
+                sandbox.hook("post.d", "10-no", &fails);
+                (1, old.clone())
+            }
+        };
+        let case = Self { sandbox, name, in_place, old, last, code, releases };
+        case.save();
+        case
+    }
+
+    /// What a ZIP gives, by another deployment.
+    fn unpacked(sandbox: &Sandbox, zip: &str) -> Tree {
+        let (local, cache) = (sandbox.path("aside/live"), sandbox.path("aside/cache"));
+        let mut plain = sandbox.bare();
+        plain.args(["-f", "-i", "aside", "--config"]).arg(sandbox.path("repo-deploy.cfg"));
+        plain.arg("--cache").arg(cache).arg("--local").arg(&local).arg("--remote").arg(sandbox.path(zip));
+        plain.env("REPO_DEPLOY_PRE_HOOKS", sandbox.path("none")).env("REPO_DEPLOY_POST_HOOKS", sandbox.path("none"));
+        Run::from(plain.output().unwrap()).expect(0);
+        let found = tree(&local);
+        fs::remove_dir_all(sandbox.path("aside")).unwrap();
+        found
+    }
+
+    /// The check, not started yet.
+    pub fn check(&self) -> Command {
+        self.sandbox.command(&["--remote", self.sandbox.path("app.zip").to_str().unwrap()])
+    }
+
+    fn copy(&self, from: &str, to: &str) {
+        let to = self.sandbox.path(to);
+        let _ = fs::remove_dir_all(&to); // the first time there is none
+        fs::create_dir_all(&to).unwrap();
+        for name in ["deploy", "cache"] {
+            let from = self.sandbox.path(from).join(name);
+            let _ = fs::remove_dir_all(to.join(name)); // see above
+            let copied = Command::new("cp").arg("-a").arg(from).arg(&to).status().unwrap();
+            assert!(copied.success());
+        }
+    }
+
+    fn save(&self) {
+        self.copy("", "saved");
+    }
+
+    pub fn restore(&self) {
+        for name in ["deploy", "cache"] {
+            fs::remove_dir_all(self.sandbox.path(name)).unwrap();
+            let copied = Command::new("cp")
+                .arg("-a")
+                .arg(self.sandbox.path("saved").join(name))
+                .arg(self.sandbox.path(""))
+                .status();
+            assert!(copied.unwrap().success());
+        }
+    }
+
+    /// The check under strace with `options`.
+    fn traced(&self, options: &[&str]) -> Run {
+        traced(&self.check(), options).output().unwrap().into()
+    }
+
+    /// The names of the system calls that the check makes, in the order of their first use.
+    fn calls(&self) -> Vec<String> {
+        self.restore();
+        let trace = self.sandbox.path("trace");
+        self.traced(&["-o", trace.to_str().unwrap()]).expect(self.code);
+        let mut names = Vec::new();
+        for line in self.sandbox.read("trace").lines() {
+            let Some((name, _)) = line.split_once('(') else { continue };
+            let is_name = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+            if is_name && !names.iter().any(|n| n == name) {
+                names.push(name.to_owned());
+            }
+        }
+        assert!(names.len() > 20, "a trace that says something: {names:?}");
+        names
+    }
+
+    fn store(&self) -> PathBuf {
+        if self.in_place { self.sandbox.path("cache/crash/store") } else { self.sandbox.store() }
+    }
+
+    fn live(&self) -> Option<Tree> {
+        fs::symlink_metadata(self.sandbox.local()).is_ok().then(|| tree(&self.sandbox.local()))
+    }
+
+    fn state(&self) -> Option<BTreeMap<String, String>> {
+        let text = fs::read_to_string(self.store().join("state")).ok()?;
+        assert!(text.ends_with("end = yes\n"), "I2: a torn state:\n{text}");
+        Some(text.lines().filter_map(|l| l.split_once(" = ")).map(|(k, v)| (k.into(), v.into())).collect())
+    }
+
+    /// What must hold at every instant, also right after a kill.
+    pub fn invariants(&self, at: &str) {
+        let (live, state) = (self.live(), self.state());
+        let releases = self.store().join("releases");
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&releases).into_iter().flatten() {
+            let entry = entry.unwrap();
+            assert!(self.releases.contains(&tree(&entry.path())), "I1: {at}: incomplete {:?}", entry.path());
+            found.push(entry.file_name().into_string().unwrap());
+        }
+        let is_old = live == self.old;
+        if self.in_place {
+            self.whole_files(live.as_ref().unwrap_or(&Tree::new()), at);
+        } else {
+            let is_whole = is_old || live.as_ref().is_some_and(|live| self.releases.contains(live));
+            assert!(is_whole, "I3: {at}: the live tree is neither old nor new: {live:?}");
+        }
+        let Some(state) = state else {
+            assert!(is_old, "I4: {at}: the live tree has changed, and there is no state");
+            return;
+        };
+        let of = |role: &str| state.get(role).map(|id| tree(&releases.join(id)));
+        for role in ["current", "previous", "target"] {
+            let id = state.get(role);
+            assert!(id.is_none_or(|id| found.contains(id)), "I7: {at}: {role} {id:?} is gone from {found:?}");
+        }
+        if state["phase"] == "idle" {
+            let current = of("current");
+            let expected = if current.is_some() { current } else { self.old.clone() };
+            assert_eq!(live, expected, "I4, I5: {at}: idle, and the live tree is not what it says\n{state:?}");
+        }
+    }
+
+    /// In place, each file is one whole version, or one of our temporary names.
+    fn whole_files(&self, live: &Tree, at: &str) {
+        for (path, what) in live {
+            let is_temporary = path.split('/').any(|part| part.starts_with(".repo-deploy-"));
+            // A directory in the making is still closed to others.
+            let known = |tree: &Tree| tree.get(path) == Some(what) || (what == "d 700" && tree.contains_key(path));
+            let is_known = self.releases.iter().any(known);
+            assert!(is_temporary || is_known, "{at}: {path} is {what}, which is no version of it");
+        }
+    }
+
+    /// A plain check after the disturbance: the end is as if nothing had happened, and nothing is left lying about.
+    pub fn heals(&self, at: &str) {
+        for round in 1..=2 {
+            let run = Run::from(self.check().output().unwrap());
+            // A deployment that was cut off after its commit has nothing left to do; one that reverted tries again.
+            assert_eq!(run.code, self.code, "{at}: check {round} after it:\n{}", run.log);
+            self.invariants(at);
+            assert_eq!(self.live(), self.last, "{at}: check {round} after it:\n{}", run.log);
+            let left: Vec<_> = fs::read_dir(self.store().join("partial")).unwrap().map(|e| e.unwrap().path()).collect();
+            assert!(left.is_empty(), "{at}: left in partial: {left:?}");
+            let beside: Vec<OsString> =
+                fs::read_dir(self.sandbox.path("deploy")).unwrap().map(|e| e.unwrap().file_name()).collect();
+            assert!(
+                beside.iter().all(|n| n == "current" || n == ".current.deploy"),
+                "{at}: left beside the live tree: {beside:?}"
+            );
+        }
+    }
+}
+
+/// `command` under strace with `options`; only the program itself is traced, not its hooks.
+pub fn traced(command: &Command, options: &[&str]) -> Command {
+    let mut strace = Command::new("timeout");
+    strace.args(["-s", "KILL", "120", "strace", "-qq"]).args(options);
+    strace.arg(command.get_program()).args(command.get_args());
+    strace.env_clear().envs(command.get_envs().filter_map(|(k, v)| Some((k, v?))));
+    strace.current_dir(command.get_current_dir().unwrap_or(Path::new("/")));
+    strace
+}
+
+/// Walks every system call of the check, killing before each.
+fn kill_everywhere(in_place: bool, doing: Doing) {
+    if !needs(&["strace"]) {
+        return;
+    }
+    let case = Case::new(in_place, doing);
+    let mut trials = 0;
+    for name in case.calls() {
+        // The first execve is strace's own.
+        let first = if name == "execve" { 2 } else { 1 };
+        for n in first.. {
+            case.restore();
+            let inject = format!("inject={name}:signal=KILL:when={n}");
+            let run = case.traced(&["-o", "/dev/null", "-e", &format!("trace={name}"), "-e", &inject]);
+            if run.code != 137 {
+                assert_eq!(run.code, case.code, "{}: undisturbed by {name} #{n}:\n{}", case.name, run.log);
+                break;
+            }
+            trials += 1;
+            let at = format!("{}: killed before {name} #{n}", case.name);
+            case.invariants(&at);
+            // partial/ may vanish whenever nobody runs.
+            if n % 2 == 0 {
+                let _ = fs::remove_dir_all(case.store().join("partial")); // it may not be there yet
+            }
+            case.heals(&at);
+        }
+    }
+    eprintln!("kill -9: {}: {trials} points, {trials} trials, 0 failures", case.name);
+}
+
+/// Lets every system call fail, one after the other. Never exit code 0 with a wrong tree, and the next check heals.
+fn fail_everywhere(in_place: bool, doing: Doing, error: &str) {
+    if !needs(&["strace"]) {
+        return;
+    }
+    let case = Case::new(in_place, doing);
+    let (mut points, mut noticed) = (0, 0);
+    for name in case.calls() {
+        if ["execve", "exit_group", "rt_sigreturn"].contains(&name.as_str()) {
+            continue; // strace's own, and calls that do not return
+        }
+        for n in 1.. {
+            case.restore();
+            let trace = case.sandbox.path("trace");
+            let inject = format!("inject={name}:error={error}:when={n}");
+            let run = case.traced(&["-o", trace.to_str().unwrap(), "-e", &format!("trace={name}"), "-e", &inject]);
+            if !case.sandbox.read("trace").contains("(INJECTED)") {
+                break;
+            }
+            points += 1;
+            let at = format!("{}: {error} from {name} #{n}: exit code {}\n{}", case.name, run.code, run.log);
+            assert_ne!((name.as_str(), run.code), ("", 137), "{at}: it hung");
+            if run.code == 0 {
+                assert_eq!(case.live(), case.last, "exit code 0 with a wrong tree: {at}");
+                assert_eq!(case.code, 0, "exit code 0 where nothing could be deployed: {at}");
+            } else {
+                noticed += 1;
+            }
+            case.invariants(&at);
+            case.heals(&at);
+        }
+    }
+    assert!(noticed > points / 4, "{}: {noticed} of {points} errors noticed: the injection proves nothing", case.name);
+    eprintln!(
+        "{error}: {}: {points} points, {points} trials, 0 failures ({noticed} ended the check with a code other than 0)",
+        case.name
+    );
+}
+
+macro_rules! walks {
+    ($($name:ident: $walk:ident($($argument:expr),*);)*) => { $(#[test] fn $name() { $walk($($argument),*); })* };
+}
+
+walks! {
+    killed_anywhere_in_a_first_symlink_deployment_then_healed: kill_everywhere(false, Doing::First);
+    killed_anywhere_in_a_symlink_update_then_healed: kill_everywhere(false, Doing::Update);
+    killed_anywhere_in_a_blocked_symlink_update_then_healed: kill_everywhere(false, Doing::Blocked);
+    killed_anywhere_in_a_reverted_symlink_update_then_healed: kill_everywhere(false, Doing::Reverted);
+    killed_anywhere_in_a_reverted_first_symlink_deployment_then_healed: kill_everywhere(false, Doing::FirstReverted);
+    killed_anywhere_in_a_first_in_place_deployment_then_healed: kill_everywhere(true, Doing::First);
+    killed_anywhere_in_an_in_place_update_then_healed: kill_everywhere(true, Doing::Update);
+    killed_anywhere_in_a_blocked_in_place_update_then_healed: kill_everywhere(true, Doing::Blocked);
+    killed_anywhere_in_a_reverted_in_place_update_then_healed: kill_everywhere(true, Doing::Reverted);
+    killed_anywhere_in_a_reverted_first_in_place_deployment_then_healed: kill_everywhere(true, Doing::FirstReverted);
+    killed_anywhere_while_adopting_a_directory_then_healed: kill_everywhere(true, Doing::Adopting);
+    killed_anywhere_while_reverting_to_an_adopted_directory_then_healed: kill_everywhere(true, Doing::AdoptingReverted);
+    no_space_anywhere_in_a_symlink_update_then_never_a_wrong_tree: fail_everywhere(false, Doing::Update, "ENOSPC");
+    no_space_anywhere_in_an_in_place_update_then_never_a_wrong_tree: fail_everywhere(true, Doing::Update, "ENOSPC");
+    no_space_anywhere_in_a_reverted_in_place_update_then_never_a_wrong_tree: fail_everywhere(true, Doing::Reverted, "ENOSPC");
+    broken_disk_anywhere_in_a_symlink_update_then_never_a_wrong_tree: fail_everywhere(false, Doing::Update, "EIO");
+    broken_disk_anywhere_in_an_in_place_update_then_never_a_wrong_tree: fail_everywhere(true, Doing::Update, "EIO");
+    broken_disk_anywhere_in_a_reverted_symlink_update_then_never_a_wrong_tree: fail_everywhere(false, Doing::Reverted, "EIO");
+    broken_disk_anywhere_in_a_first_in_place_deployment_then_never_a_wrong_tree: fail_everywhere(true, Doing::First, "EIO");
+}
