@@ -102,7 +102,8 @@ impl<'a> Running<'a> {
         let ended = self.watch(deadline, grace);
         if ended.is_err() {
             self.signal_group(Signal::KILL); // poll(2) out of memory: do not leave it running unseen
-            let _ = self.child.try_wait(); // the error that is returned is the one that matters
+            #[expect(clippy::let_underscore_must_use, reason = "the error that is returned is the one that matters")]
+            let _ = self.child.try_wait();
         }
         self.lines.finish();
         ended
@@ -203,8 +204,11 @@ impl<'a> Running<'a> {
     }
 
     fn signal_group(&self, signal: Signal) {
-        // The group may be gone, or have gone to another user (EPERM): both mean that there is nothing for us to end.
-        let _ = rustix::process::kill_process_group(self.group, signal); // see above
+        #[expect(
+            clippy::let_underscore_must_use,
+            reason = "gone (ESRCH) or another user's (EPERM): nothing for us to end"
+        )]
+        let _ = rustix::process::kill_process_group(self.group, signal);
     }
 }
 

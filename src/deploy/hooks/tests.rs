@@ -49,7 +49,8 @@ impl Sandbox {
 
 impl Drop for Sandbox {
     fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0); // costs space in /tmp, not the test
+        #[expect(clippy::let_underscore_must_use, reason = "a directory that stays costs space in /tmp, not the test")]
+        let _ = fs::remove_dir_all(&self.0);
     }
 }
 

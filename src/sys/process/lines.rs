@@ -77,7 +77,8 @@ mod tests {
 
     #[test]
     fn lines_come_whole_however_they_arrive() {
-        let cases: &[(&[&[u8]], &[&[u8]])] = &[
+        type Bytes<'a> = &'a [&'a [u8]];
+        let cases: &[(Bytes<'_>, Bytes<'_>)] = &[
             (&[], &[]),
             (&[b""], &[]),
             (&[b"\n"], &[b""]),

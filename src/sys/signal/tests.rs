@@ -10,6 +10,7 @@ const PART: &str = "REPO_DEPLOY_SIGNAL_TEST";
 const SURVIVED: i32 = 42;
 
 /// Runs `part` in a process of its own and gives how that ended. `test` is the name of the calling test.
+#[allow(clippy::exit, reason = "the part is over")]
 fn alone(test: &str, part: fn()) -> ExitStatus {
     if std::env::var_os(PART).is_some() {
         // SAFETY: no memory is passed. A part that waits for what never comes ends by SIGALRM, not never.
@@ -83,6 +84,7 @@ fn region_closed_then_the_next_signal_ends_the_process_at_once() {
 }
 
 #[test]
+#[allow(clippy::exit, reason = "how the part tells that it came this far")]
 fn ignored_at_start_stays_ignored() {
     let status = alone("ignored_at_start_stays_ignored", || {
         // SAFETY: setting a disposition without a handler.
