@@ -1,11 +1,21 @@
-//! Hook directories: which programs run, in which order, with which environment, and what their end means.
+//! Hook directories: which programs run, in which order, with which environment, and what their end means. All of a
+//! directory is looked at before the first one runs; one that fails ends the list.
+//!
+//! Left to others: what a verdict means for the deployment, and what the variables say.
+
+mod discover;
+mod start_failure;
 
 use std::ffi::OsString;
-use std::path::Path;
-use std::time::Duration;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use crate::error::Result;
 use crate::sys::clock::Deadline;
+use crate::sys::process::{self, Ended, Program};
+use crate::sys::signal;
+use discover::Found;
 
 /// What a list of hooks came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +30,79 @@ pub enum Verdict {
 
 /// Runs the hooks of `dir` in order with `env` added to ours. A missing directory has no hooks. `Err` is for what is not
 /// a verdict: the directory cannot be read.
-pub fn run(_dir: &Path, _env: &[(&'static str, OsString)], _timeout: Duration, _deadline: Deadline) -> Result<Verdict> {
-    Ok(Verdict::Passed)
+///
+/// With no deferred region open around it, [`Verdict::Stopped`] also stands for a signal that came too late for the last
+/// hook; inside of one that is left to [`signal::pending`].
+pub fn run(dir: &Path, env: &[(&'static str, OsString)], timeout: Duration, deadline: Deadline) -> Result<Verdict> {
+    let hooks = match discover::discover(dir)? {
+        Found::Hooks(hooks) => hooks,
+        Found::Refused(why) => return Ok(Verdict::Failed(why)),
+    };
+    let region = signal::defer();
+    let mut verdict = Verdict::Passed;
+    for path in hooks {
+        verdict = Hook { path }.run(env, timeout, deadline);
+        if verdict != Verdict::Passed {
+            break;
+        }
+    }
+    Ok(region.close().map_or(verdict, Verdict::Stopped))
 }
+
+/// One hook. Shown as its directory's name and its own: `post-update.d/10-reload`.
+struct Hook {
+    path: PathBuf,
+}
+
+impl fmt::Display for Hook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(dir) = self.path.parent().and_then(Path::file_name) {
+            write!(f, "{}/", dir.display())?;
+        }
+        write!(f, "{}", self.path.file_name().unwrap_or_default().display())
+    }
+}
+
+impl Hook {
+    fn run(&self, env: &[(&'static str, OsString)], timeout: Duration, deadline: Deadline) -> Verdict {
+        if deadline.has_passed() {
+            return Verdict::Failed(format!("{self} was not started: the whole check took longer than timeout"));
+        }
+        let program = Program {
+            path: self.path.clone(),
+            args: Vec::new(),
+            env: env.iter().map(|(key, value)| (OsString::from(key), value.clone())).collect(),
+            dir: PathBuf::from("/"),
+        };
+        let name = self.path.file_name().unwrap_or_default().display();
+        let is_last_of_the_check = deadline.remaining() < timeout;
+        log::debug!("{self} starts");
+        let started = Instant::now();
+        let ended = process::run(&program, deadline.at_most(timeout), &mut |line| {
+            log::info!("{name}: {}", String::from_utf8_lossy(line));
+        });
+        let took = started.elapsed().as_secs_f64();
+        match ended {
+            Ok(Ended::Exited(code)) => log::debug!("{self} ended with exit code {code} after {took:.3} s"),
+            Ok(Ended::Stopped(by)) => log::warn!("{self} was ended: {} asked us to stop", signal::describe(by)),
+            Ok(ended) => log::debug!("{self}: {ended:?} after {took:.3} s"),
+            Err(_) => {} // the verdict tells
+        }
+        match ended {
+            Ok(Ended::Exited(0)) => Verdict::Passed,
+            Ok(Ended::Exited(code)) => Verdict::Failed(format!("{self} ended with exit code {code}")),
+            Ok(Ended::Killed(by)) => Verdict::Failed(format!("{self} died of {}", signal::describe(by))),
+            Ok(Ended::TimedOut) if is_last_of_the_check => {
+                Verdict::Failed(format!("{self} was ended because the whole check took longer than timeout"))
+            }
+            Ok(Ended::TimedOut) => {
+                Verdict::Failed(format!("{self} was ended after hook-timeout = {} s", timeout.as_secs()))
+            }
+            Ok(Ended::Stopped(by)) => Verdict::Stopped(by),
+            Err(e) => Verdict::Failed(format!("{self} cannot start: {}", start_failure::explain(&self.path, &e))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,11 +1,28 @@
-//! Children: started in a group of their own with a clean signal mask, watched with a limit, ended with their group.
+//! Children: started in a group of their own with nothing of ours but the environment, watched with a limit, ended with
+//! their group. No second thread: one poll(2) waits for output, for the end and for signals to us.
+//!
+//! A process that leaves the group (a daemon by setsid) is left alone, and so is the group of a program that ended by
+//! itself. Only our own child is ever reaped.
+
+mod lines;
+mod start;
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
+use std::process::{Child, ExitStatus};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal};
+
 use super::clock::Deadline;
+use super::signal;
+use lines::Lines;
 
 /// A program to run. Standard input is /dev/null (an empty pipe where there is none), output comes as lines.
 #[derive(Debug)]
@@ -36,7 +53,171 @@ pub enum Ended {
 /// How long a group has between TERM and KILL.
 pub const GRACE: Duration = Duration::from_secs(10);
 
-/// Runs a program to its end. `line` gets each line of its output, without the newline, as it comes.
-pub fn run(_program: &Program, _deadline: Deadline, _line: &mut dyn FnMut(&[u8])) -> io::Result<Ended> {
-    Ok(Ended::Exited(0))
+/// How long output is read after the end, when somebody (a daemon that the program started) keeps the pipe open.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// How often a group without its leader is looked at: nothing tells when the last one has gone.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Runs a program to its end. `line` gets each line of its output, without the newline, as it comes; what is longer than
+/// 4096 bytes comes in pieces.
+///
+/// Opens a deferred region of its own. A stop signal while it runs gives [`Ended::Stopped`], also when the program had
+/// just ended and no region is open around this one: the caller must then end the process. Inside of a region, a signal
+/// that came too late for the program is left to [`signal::pending`]. An error means that it could not be started.
+pub fn run(program: &Program, deadline: Deadline, line: &mut dyn FnMut(&[u8])) -> io::Result<Ended> {
+    run_with(program, deadline, GRACE, line)
 }
+
+fn run_with(program: &Program, deadline: Deadline, grace: Duration, line: &mut dyn FnMut(&[u8])) -> io::Result<Ended> {
+    #[cfg(test)]
+    let _alone = tests::one_at_a_time(); // the threads of the test harness would take each other's wake-ups
+    let region = signal::defer();
+    let ended = match signal::pending() {
+        Some(signal) => Ended::Stopped(signal),
+        None => Running::start(program, line)?.attend(deadline, grace)?,
+    };
+    Ok(region.close().map_or(ended, Ended::Stopped))
+}
+
+/// A program that has been started and not been reaped.
+struct Running<'a> {
+    child: Child,
+    group: Pid,
+    /// Our end of its output; `None`: everybody has closed theirs.
+    output: Option<File>,
+    lines: Lines<'a>,
+}
+
+impl<'a> Running<'a> {
+    fn start(program: &Program, line: &'a mut dyn FnMut(&[u8])) -> io::Result<Self> {
+        signal::wake()?; // from here on the end of a child is noticed
+        let (child, output) = start::start(program)?;
+        let group = Pid::from_child(&child);
+        Ok(Self { child, group, output: Some(output), lines: Lines::new(line) })
+    }
+
+    /// Waits for the end, bringing it about when its time is over or when we are asked to stop.
+    fn attend(mut self, deadline: Deadline, grace: Duration) -> io::Result<Ended> {
+        let ended = self.watch(deadline, grace);
+        if ended.is_err() {
+            self.signal_group(Signal::KILL); // poll(2) out of memory: do not leave it running unseen
+            #[expect(clippy::let_underscore_must_use, reason = "the error that is returned is the one that matters")]
+            let _ = self.child.try_wait();
+        }
+        self.lines.finish();
+        ended
+    }
+
+    fn watch(&mut self, deadline: Deadline, grace: Duration) -> io::Result<Ended> {
+        loop {
+            let wake = signal::wake()?;
+            if let Some(status) = self.child.try_wait()? {
+                self.drain(Deadline::after(DRAIN))?;
+                return Ok(of_status(status));
+            }
+            if let Some(signal) = signal::pending() {
+                self.end(grace)?;
+                return Ok(Ended::Stopped(signal));
+            }
+            if deadline.has_passed() {
+                self.end(grace)?;
+                return Ok(Ended::TimedOut);
+            }
+            self.wait(wake, deadline.remaining())?;
+        }
+    }
+
+    /// TERM to the group, time to end in order, KILL to whoever is left. A second signal to us changes nothing.
+    fn end(&mut self, grace: Duration) -> io::Result<()> {
+        self.signal_group(Signal::TERM);
+        self.signal_group(Signal::CONT); // a stopped process gets TERM only when it goes on
+        if !self.is_gone_within(grace)? {
+            self.signal_group(Signal::KILL);
+            // A process that hangs in the kernel (a dead NFS server) outlives even that: it must not take us with it.
+            self.is_gone_within(grace)?;
+        }
+        self.drain(Deadline::after(DRAIN))
+    }
+
+    /// Waits until nobody of the group is left.
+    fn is_gone_within(&mut self, limit: Duration) -> io::Result<bool> {
+        let limit = Deadline::after(limit);
+        loop {
+            let wake = signal::wake()?;
+            let leader_is_gone = self.child.try_wait()?.is_some();
+            if leader_is_gone && rustix::process::test_kill_process_group(self.group) == Err(Errno::SRCH) {
+                return Ok(true);
+            }
+            if limit.has_passed() {
+                return Ok(false);
+            }
+            let most = if leader_is_gone { LOOK } else { GRACE };
+            self.wait(wake, limit.remaining().min(most))?;
+        }
+    }
+
+    /// Reads what is still in the pipe, and what comes until everybody has closed it, the limit, or a stop signal.
+    fn drain(&mut self, limit: Deadline) -> io::Result<()> {
+        loop {
+            let wake = signal::wake()?;
+            let has_read = self.read();
+            if self.output.is_none() || limit.has_passed() || (!has_read && signal::pending().is_some()) {
+                return Ok(());
+            }
+            self.wait(wake, limit.remaining())?;
+        }
+    }
+
+    /// Waits for output, a signal or the time, and reads a piece of output when there is some.
+    fn wait(&mut self, wake: impl AsFd, most: Duration) -> io::Result<()> {
+        let most = Timespec::try_from(most).ok(); // longer than the kernel can count is for ever
+        let result = match &self.output {
+            Some(output) => {
+                let both = &mut [PollFd::new(&wake, PollFlags::IN), PollFd::new(output, PollFlags::IN)];
+                rustix::event::poll(both, most.as_ref())
+            }
+            None => rustix::event::poll(&mut [PollFd::new(&wake, PollFlags::IN)], most.as_ref()),
+        };
+        match result {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(e) => return Err(e.into()),
+        }
+        self.read();
+        Ok(())
+    }
+
+    /// Reads one piece of output; false: there is none now.
+    fn read(&mut self) -> bool {
+        let Some(output) = &self.output else { return false };
+        let mut buffer = [0; 16 * 1024];
+        match rustix::io::read(output, &mut buffer) {
+            Ok(0) => self.output = None,
+            Ok(n) => {
+                self.lines.push(&buffer[..n]);
+                return true;
+            }
+            Err(Errno::INTR | Errno::WOULDBLOCK) => {}
+            Err(_) => self.output = None, // a pipe gives no other error; without it the program still has an end
+        }
+        false
+    }
+
+    fn signal_group(&self, signal: Signal) {
+        #[expect(
+            clippy::let_underscore_must_use,
+            reason = "gone (ESRCH) or another user's (EPERM): nothing for us to end"
+        )]
+        let _ = rustix::process::kill_process_group(self.group, signal);
+    }
+}
+
+fn of_status(status: ExitStatus) -> Ended {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => Ended::Exited(code),
+        (None, signal) => Ended::Killed(signal.unwrap_or_default()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

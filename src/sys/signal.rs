@@ -1,21 +1,220 @@
-//! Signals. Outside of a deferred region TERM and INT end the process at once with 128 + n: everything done so far is
-//! crash-safe. Inside one they are noted, and whoever holds the region asks.
+//! Signals. Outside of a deferred region TERM, INT and HUP end the process at once with 128 + n, from the handler:
+//! everything done so far is crash-safe. Inside one they are noted, and whoever holds the region asks. Every signal
+//! also leaves a byte in a pipe, so that a wait in poll(2) cannot miss it, whenever it comes.
+//!
+//! Left to others: what a noted signal means for the work at hand, and the line that says so.
 
-/// While one lives, TERM and INT are noted, not obeyed. Nests.
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicI32, AtomicU32, Ordering::SeqCst};
+
+use libc::c_int;
+use rustix::pipe::PipeFlags;
+
+/// What asks us to stop. HUP among them: a terminal that goes away must not leave a hook behind without us.
+const STOP: [c_int; 3] = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP];
+
+/// How many deferred regions are open.
+static DEPTH: AtomicU32 = AtomicU32::new(0);
+/// The first signal that asked us to stop inside of one; 0: none did.
+static PENDING: AtomicI32 = AtomicI32::new(0);
+/// The pipe's end that the handler writes to; -1 as long as there is none.
+static WAKE: AtomicI32 = AtomicI32::new(-1);
+
+/// Both ends of that pipe, for the life of the process.
+static PIPE: OnceLock<(OwnedFd, OwnedFd)> = OnceLock::new();
+
+/// While one lives, TERM, INT and HUP are noted, not obeyed. Nests.
+///
+/// When the outermost one is dropped and a signal was noted, the process ends there and then with 128 + n: a noted
+/// signal cannot be forgotten, whatever path (`?` too) leaves the region. Who wants to say something before uses
+/// [`Deferred::close`].
+#[must_use = "the region ends where this is dropped"]
 #[derive(Debug)]
 pub struct Deferred(());
 
-/// Installs the handlers. Call once, first thing.
-pub fn install() -> std::io::Result<()> {
+impl Deferred {
+    /// Ends the region. `Some`: it was the outermost one and this signal waits: the caller must now end the process
+    /// with 128 + n (the next such signal does it at once).
+    #[must_use = "a signal that waits must end the process"]
+    pub fn close(self) -> Option<i32> {
+        std::mem::forget(self); // Drop would end the process
+        leave()
+    }
+}
+
+impl Drop for Deferred {
+    #[allow(clippy::exit, reason = "this is what the signal asked for, and the state on disk is whole")]
+    fn drop(&mut self) {
+        if let Some(signal) = leave() {
+            log::warn!("stopped by {}", describe(signal));
+            std::process::exit(128 + signal);
+        }
+    }
+}
+
+/// Leaves one region; the signal that waits when it was the last. No signal falls between the two steps: one that comes
+/// before the first is seen by the second, one that comes after it ends the process from the handler.
+fn leave() -> Option<i32> {
+    if DEPTH.fetch_sub(1, SeqCst) == 1 { pending() } else { None }
+}
+
+/// Installs the handlers. Call once, first thing. What was ignored when we started (nohup, a shell's background job)
+/// stays ignored; what was blocked is let through.
+pub fn install() -> io::Result<()> {
+    pipe()?;
+    for signal in STOP {
+        if !is_ignored(signal)? {
+            // No SA_RESTART: what waits inside a region comes back and can ask.
+            set_handler(signal, 0)?;
+        }
+        unblock(signal)?;
+    }
     Ok(())
 }
 
 /// Opens a deferred region.
 pub fn defer() -> Deferred {
+    DEPTH.fetch_add(1, SeqCst);
     Deferred(())
 }
 
 /// The signal that asked us to stop, when one has.
 pub fn pending() -> Option<i32> {
-    None
+    match PENDING.load(SeqCst) {
+        0 => None,
+        signal => Some(signal),
+    }
 }
+
+/// What becomes readable when a signal has come or a child has ended: to be given to poll(2). Forgets what came before,
+/// so look at [`pending`] and the child after this, and wait after that.
+pub fn wake() -> io::Result<BorrowedFd<'static>> {
+    let (end, _) = pipe()?;
+    let mut bytes = [0; 64];
+    loop {
+        match rustix::io::read(end, &mut bytes) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(end.as_fd()),
+            Err(e) => return Err(e.into()),
+        }
+    }
+}
+
+/// The pipe, made at first use together with the handler for CHLD. That one is set even where CHLD was ignored: the
+/// kernel would then throw away how children end.
+fn pipe() -> io::Result<&'static (OwnedFd, OwnedFd)> {
+    if let Some(ends) = PIPE.get() {
+        return Ok(ends);
+    }
+    let made = rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+    let ends = PIPE.get_or_init(|| made);
+    WAKE.store(ends.1.as_raw_fd(), SeqCst);
+    // SA_RESTART: a child that ends somewhere must not interrupt an unrelated read; poll(2) comes back all the same.
+    set_handler(libc::SIGCHLD, libc::SA_RESTART | libc::SA_NOCLDSTOP)?;
+    unblock(libc::SIGCHLD)?;
+    Ok(ends)
+}
+
+/// The handler. Only atomics, write(2) and _exit(2); errno is left as it was found.
+extern "C" fn note(signal: c_int) {
+    if signal != libc::SIGCHLD {
+        if DEPTH.load(SeqCst) == 0 {
+            // SAFETY: _exit is async-signal-safe, and nothing that Drop would do is needed by what is on disk.
+            unsafe { libc::_exit(128 + signal) }
+        }
+        #[expect(clippy::let_underscore_must_use, reason = "an error means that there was one before: that one counts")]
+        let _ = PENDING.compare_exchange(0, signal, SeqCst, SeqCst);
+    }
+    let end = WAKE.load(SeqCst);
+    if end >= 0 {
+        // SAFETY: errno is this thread's own; write is async-signal-safe, the descriptor lives as long as the process,
+        // and the byte is a constant. A full pipe is as good as one byte more.
+        unsafe {
+            let errno = libc::__errno_location();
+            let before = *errno;
+            libc::write(end, c"!".as_ptr().cast(), 1);
+            *errno = before;
+        }
+    }
+}
+
+fn set_handler(signal: c_int, flags: c_int) -> io::Result<()> {
+    // SAFETY: an all-zero sigaction is a valid value, its mask the empty set.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = note as *const () as usize;
+    action.sa_flags = flags;
+    // SAFETY: `action` lives through the call, and its handler is async-signal-safe.
+    check(unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) })
+}
+
+fn is_ignored(signal: c_int) -> io::Result<bool> {
+    // SAFETY: an all-zero sigaction is a valid value to be overwritten.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    // SAFETY: only asks; `action` lives through the call.
+    check(unsafe { libc::sigaction(signal, std::ptr::null(), &raw mut action) })?;
+    Ok(action.sa_sigaction == libc::SIG_IGN)
+}
+
+fn unblock(signal: c_int) -> io::Result<()> {
+    // SAFETY: an all-zero set is memory that sigemptyset may write; all pointers are to it and live through the calls.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        check(libc::sigemptyset(&raw mut set))?;
+        check(libc::sigaddset(&raw mut set, signal))?;
+        match libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut()) {
+            0 => Ok(()),
+            errno => Err(io::Error::from_raw_os_error(errno)),
+        }
+    }
+}
+
+/// What a child has to do between fork and exec: every signal as a fresh process has it, none blocked. Only
+/// async-signal-safe calls.
+pub(super) fn reset() -> io::Result<()> {
+    for signal in 1..=64 {
+        // SAFETY: setting a default needs no handler. KILL, STOP and what libc keeps for itself are refused, which is
+        // their default too.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+    // SAFETY: as in `unblock`.
+    unsafe {
+        let mut none: libc::sigset_t = std::mem::zeroed();
+        check(libc::sigemptyset(&raw mut none))?;
+        check(libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut()))
+    }
+}
+
+fn check(result: c_int) -> io::Result<()> {
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// `signal 9 (SIGKILL)`.
+pub fn describe(signal: i32) -> String {
+    let name = match signal {
+        libc::SIGHUP => "SIGHUP",
+        libc::SIGINT => "SIGINT",
+        libc::SIGQUIT => "SIGQUIT",
+        libc::SIGILL => "SIGILL",
+        libc::SIGTRAP => "SIGTRAP",
+        libc::SIGABRT => "SIGABRT",
+        libc::SIGBUS => "SIGBUS",
+        libc::SIGFPE => "SIGFPE",
+        libc::SIGKILL => "SIGKILL",
+        libc::SIGUSR1 => "SIGUSR1",
+        libc::SIGSEGV => "SIGSEGV",
+        libc::SIGUSR2 => "SIGUSR2",
+        libc::SIGPIPE => "SIGPIPE",
+        libc::SIGALRM => "SIGALRM",
+        libc::SIGTERM => "SIGTERM",
+        libc::SIGXCPU => "SIGXCPU",
+        libc::SIGXFSZ => "SIGXFSZ",
+        libc::SIGSYS => "SIGSYS",
+        _ => return format!("signal {signal}"),
+    };
+    format!("signal {signal} ({name})")
+}
+
+#[cfg(test)]
+mod tests;

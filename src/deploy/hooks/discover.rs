@@ -1,0 +1,157 @@
+//! Which files of a directory are hooks, in which order, and whether they may be run at all: nobody but root and the user
+//! we run as may be able to change one, what it links to, or a directory above.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Context, Error, Result, plain};
+use crate::sys::fs::{Dir, distrust};
+
+/// What a directory has.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// These, in order; none when there is no directory.
+    Hooks(Vec<PathBuf>),
+    /// Something that others may change, in words: nothing of it runs.
+    Refused(String),
+}
+
+/// Looks at everything in `dir`; runs nothing.
+pub(super) fn discover(dir: &Path) -> Result<Found> {
+    let cannot = || format!("cannot read the hook directory {}", dir.display());
+    match std::fs::symlink_metadata(dir) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            log::debug!("no hooks: {} does not exist", dir.display());
+            return Ok(Found::Hooks(Vec::new()));
+        }
+        result => result.map(drop).context(cannot)?,
+    }
+    if let Some(why) = distrust(dir).context(cannot)? {
+        return Ok(Found::Refused(format!("the hook directory {} is refused: {why}", dir.display())));
+    }
+    let names = Dir::open(dir).and_then(|open| open.names()).context(cannot)?;
+    let seen = names.into_iter().map(|name| look(dir, name)).collect::<Result<Vec<_>>>()?;
+    let (hooks, passed_over) = select(seen);
+    if !passed_over.is_empty() {
+        let names: Vec<_> = passed_over.iter().map(|name| name.display().to_string()).collect();
+        log::debug!("passed over in {}: {}", dir.display(), names.join(", "));
+    }
+    let hooks: Vec<_> = hooks.into_iter().map(|name| dir.join(name)).collect();
+    for hook in &hooks {
+        match distrust(hook) {
+            Ok(None) => {}
+            Ok(Some(why)) => return Ok(Found::Refused(format!("the hook {} is refused: {why}", hook.display()))),
+            Err(e) => return Ok(Found::Refused(format!("cannot look at the hook {}: {}", hook.display(), plain(&e)))),
+        }
+    }
+    Ok(Found::Hooks(hooks))
+}
+
+/// A name and what it stands for.
+#[derive(Debug)]
+struct Seen {
+    name: OsString,
+    /// A regular file that has an executable bit, links followed.
+    is_executable: bool,
+}
+
+fn look(dir: &Path, name: OsString) -> Result<Seen> {
+    let path = dir.join(&name);
+    let is_executable = match std::fs::metadata(&path) {
+        Ok(meta) => meta.is_file() && meta.permissions().mode() & 0o111 != 0,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            if !is_left_over(&name) {
+                log::warn!("passed over {}: it is a link to nothing", path.display());
+            }
+            false
+        }
+        // A link in a circle, a directory that may not be entered: it was meant to run, so it must not be skipped.
+        Err(e) => return Err(Error::failed(format!("cannot look at the hook {}: {}", path.display(), plain(&e)))),
+    };
+    Ok(Seen { name, is_executable })
+}
+
+/// Divides into what runs, in byte order of names, and what does not.
+fn select(mut seen: Vec<Seen>) -> (Vec<OsString>, Vec<OsString>) {
+    seen.sort_unstable_by(|a, b| a.name.as_bytes().cmp(b.name.as_bytes()));
+    let (hooks, passed_over): (Vec<_>, Vec<_>) =
+        seen.into_iter().partition(|seen| seen.is_executable && !is_left_over(&seen.name));
+    let names = |seen: Vec<Seen>| seen.into_iter().map(|seen| seen.name).collect();
+    (names(hooks), names(passed_over))
+}
+
+/// What editors, patch and packagers leave behind, what is hidden, and what was switched off.
+fn is_left_over(name: &OsStr) -> bool {
+    let name = name.as_bytes();
+    let has = |part: &[u8]| name.windows(part.len()).any(|window| window == part);
+    let ends: [&[u8]; 6] = [b"~", b".bak", b".orig", b".rej", b".swp", b".disabled"];
+    name.starts_with(b".")
+        || name == b"README"
+        || ends.iter().any(|end| name.ends_with(end))
+        || has(b".dpkg-")
+        || has(b".rpm")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn left_overs_are_known_by_name() {
+        let cases = [
+            ("10-reload", false),
+            ("reload.sh", false),
+            ("~x", false),
+            ("README.sh", false),
+            ("readme", false),
+            ("x.bakery", false),
+            ("orig", false),
+            ("disabled", false),
+            ("dpkg-reconfigure", false),
+            ("rpm", false),
+            ("é", false),
+            (".hidden", true),
+            (".", true),
+            ("x~", true),
+            ("~", true),
+            ("x.bak", true),
+            ("x.orig", true),
+            ("x.rej", true),
+            ("x.swp", true),
+            ("x.dpkg-old", true),
+            ("x.dpkg-dist", true),
+            ("x.rpmsave", true),
+            ("x.rpmnew", true),
+            ("x.rpm", true),
+            ("x.disabled", true),
+            ("README", true),
+        ];
+        for (name, expected) in cases {
+            assert_eq!(is_left_over(OsStr::new(name)), expected, "{name}");
+        }
+        assert!(!is_left_over(OsStr::from_bytes(b"\xff\xfe")));
+    }
+
+    #[test]
+    fn select_orders_by_bytes_and_loses_nothing() {
+        let seen = |name: &[u8], is_executable| Seen { name: OsStr::from_bytes(name).to_owned(), is_executable };
+        let names: [(&[u8], bool); 9] = [
+            (b"b", true),
+            (b"10", true),
+            (b"9", true),
+            (b"B", true),
+            (b"\xff", true),
+            ("é".as_bytes(), true),
+            (b"plain", false),
+            (b"a~", true),
+            (b"a", true),
+        ];
+        let (hooks, passed_over) = select(names.map(|(name, executable)| seen(name, executable)).into());
+        let hooks: Vec<_> = hooks.iter().map(|name| name.as_bytes()).collect();
+        assert_eq!(hooks, [&b"10"[..], b"9", b"B", b"a", b"b", "é".as_bytes(), b"\xff"]);
+        assert_eq!(passed_over, ["a~", "plain"]);
+    }
+}

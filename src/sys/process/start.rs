@@ -1,0 +1,89 @@
+//! What a child gets and what it does not: one pipe for its output, nothing on its input, no other descriptor, no signal
+//! blocked or ignored, umask 022, a process group of its own.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command};
+use std::time::Duration;
+
+use rustix::fs::OFlags;
+use rustix::pipe::PipeFlags;
+
+use super::Program;
+use crate::sys::clock::Deadline;
+use crate::sys::signal;
+
+/// How long we try to start a file that somebody is just writing, and the pause between two tries.
+const BUSY: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Starts the program. Gives our end of its output, which does not block.
+pub(super) fn start(program: &Program) -> io::Result<(Child, File)> {
+    keep_descriptors_from_children();
+    let (output, input) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+    rustix::fs::fcntl_setfl(&output, OFlags::NONBLOCK)?;
+    let mut command = Command::new(&program.path);
+    command.args(&program.args).current_dir(&program.dir).process_group(0);
+    command.envs(program.env.iter().map(|(key, value)| (key, value)));
+    command.stdin(nothing()?).stdout(input.try_clone()?).stderr(input);
+    // SAFETY: the closure makes system calls that are async-signal-safe, and allocates nothing.
+    unsafe {
+        command.pre_exec(|| {
+            libc::umask(0o022);
+            signal::reset()
+        });
+    }
+    // Our copies of the pipe's other end go with `command` when this function returns.
+    Ok((spawn(&mut command)?, File::from(output)))
+}
+
+/// Starts it; a file that is being written (ETXTBSY) gets a moment: somebody is just installing it.
+fn spawn(command: &mut Command) -> io::Result<Child> {
+    let limit = Deadline::after(BUSY);
+    loop {
+        match command.spawn() {
+            Err(e) if e.kind() == io::ErrorKind::ExecutableFileBusy && !limit.has_passed() => std::thread::sleep(PAUSE),
+            result => return result,
+        }
+    }
+}
+
+/// Standard input without anything: /dev/null, or a pipe that has ended where an image has no /dev.
+fn nothing() -> io::Result<OwnedFd> {
+    if let Ok(null) = File::open("/dev/null") {
+        return Ok(null.into());
+    }
+    let (end, _) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+    Ok(end)
+}
+
+/// Our own descriptors are all closed on exec, those that our parent left open to us are not: close these too. Done
+/// here and not in the child, where almost nothing is allowed.
+fn keep_descriptors_from_children() {
+    // SAFETY: sets a flag on descriptors; no memory is passed. musl has no wrapper for this call.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    if result != 0 {
+        // A kernel before 5.11, or a filter that does not know the call: one by one.
+        for number in open_descriptors() {
+            // SAFETY: sets a flag; a number that is not open is an error that does not matter.
+            unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) };
+        }
+    }
+}
+
+/// What is open above standard error: from /proc, or every number that may be where that is not mounted.
+pub(super) fn open_descriptors() -> Vec<i32> {
+    match std::fs::read_dir("/proc/self/fd") {
+        Ok(entries) => entries
+            .flatten()
+            .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+            .filter(|number| *number > 2)
+            .collect(),
+        Err(_) => {
+            let most = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
+            (3..i32::try_from(most.min(65_536)).unwrap_or(65_536)).collect()
+        }
+    }
+}
