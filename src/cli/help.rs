@@ -78,3 +78,41 @@ fn row(left: &str, right: &str) -> String {
     }
     text + "\n"
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn help_fits_and_lists_every_row_of_every_table() {
+        let help = help();
+        for line in help.lines() {
+            assert!(line.len() <= WIDTH && line.trim_end() == line && line.is_ascii(), "{line:?}");
+        }
+        // Wrapped rows are read as one: what matters is that every word is there.
+        let words: Vec<&str> = help.split_whitespace().collect();
+        let flat = format!(" {} ", words.join(" "));
+        for Opt { short, long, value, help, .. } in OPTIONS {
+            let short = short.map_or(String::new(), |s| format!("-{s}, "));
+            let row = format!(" {short}--{long} {value} {help} ").replace("  ", " ");
+            assert!(flat.contains(&row), "{row}");
+        }
+        for key in KEYS {
+            let row = format!(" {} = {} {} ", key.text, key.value, key.help);
+            assert!(flat.contains(&row), "{row}");
+            assert!(key.default.is_empty() || flat.contains(&format!("[{}]", key.default)), "{}", key.text);
+            assert!(key.variable.is_none_or(|v| flat.contains(v)), "{:?}", key.variable);
+        }
+        for (name, _, does) in COMMANDS {
+            assert!(flat.contains(&format!(" repo-deploy {name} [OPTIONS] ")) && flat.contains(does), "{name}");
+        }
+        assert!(help.ends_with("README.md\n"));
+    }
+
+    #[test]
+    fn rows_wrap_between_words() {
+        assert_eq!(row("a", "b c"), "  a                           b c\n");
+        let long = row("a-name-that-is-too-long-for-its-column", &"word ".repeat(15));
+        assert!(long.lines().all(|l| l.len() <= WIDTH) && long.lines().count() == 3, "{long}");
+    }
+}

@@ -259,3 +259,95 @@ fn near<'a>(word: &str, known: impl IntoIterator<Item = &'a str>, dashes: &str) 
         hint => hint.replacen("mean ", &format!("mean {dashes}"), 1),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Parses with a configuration that gives nothing, so that nothing of this machine is read.
+    fn parse_here(args: &[&str]) -> Result<Invocation> {
+        let empty = std::env::temp_dir().join(crate::sys::fs::unique_name("repo-deploy-cli-").unwrap());
+        std::fs::write(&empty, "").unwrap();
+        let mut all = vec![OsString::from("--config"), empty.clone().into()];
+        all.extend(args.iter().map(OsString::from));
+        let parsed = parse(all, &[], &mut Vec::new());
+        std::fs::remove_file(&empty).unwrap();
+        parsed
+    }
+
+    fn run(args: &[&str]) -> Run {
+        match parse_here(args) {
+            Ok(Invocation::Run(run)) => *run,
+            other => panic!("{args:?}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn options_can_be_written_in_every_usual_way() {
+        for args in [
+            &["-f", "--remote", "/r", "--local", "/l/a"][..],
+            &["--fetch", "--remote=/r", "--local=/l/a"],
+            &["-fr", "/r", "-l", "/l/a"],
+            &["-r/r", "-l/l/a", "-f"],
+            &["-f", "-r", "/other", "-r", "/r", "-d", "/l/a"],
+            &["-r=/r", "--directory", "/l/a", "-f", "--"],
+        ] {
+            let run = run(args);
+            assert_eq!((run.command, run.level), (Command::Check, 0), "{args:?}");
+            assert_eq!(run.settings.remote.to_string(), "/r", "{args:?}");
+            assert_eq!(run.settings.local, std::path::Path::new("/l/a"), "{args:?}");
+        }
+        assert_eq!(run(&["status", "-r", "/r"]).command, Command::Status);
+        for (args, level) in [(&["-v"][..], 1), (&["-vv"], 2), (&["-v", "-v", "--verbose"], 2), (&["--quiet"], -1)] {
+            assert_eq!(run(&[args, &["-f", "-r", "/r"]].concat()).level, level, "{args:?}");
+        }
+    }
+
+    #[test]
+    fn help_and_version_win_over_what_follows() {
+        assert!(matches!(parse_here(&["-h", "--nonsense"]), Ok(Invocation::Help)));
+        assert!(matches!(parse_here(&["-f", "--help"]), Ok(Invocation::Help)));
+        assert!(matches!(parse_here(&["--keep", "-V"]), Err(_)));
+        assert!(matches!(parse_here(&["-V"]), Ok(Invocation::Version)));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_the_nearest_that_is_right() {
+        for (args, expected) in [
+            (&["--remot", "/x"][..], "unknown option --remot; did you mean --remote?"),
+            (&["--conf", "/x"], "unknown option --conf; did you mean --config?"),
+            (&["--pre_hooks", "/x"], "unknown option --pre_hooks; did you mean --pre-hooks?"),
+            (&["--frobnicate"], "unknown option --frobnicate; see --help"),
+            (&["-x"], "unknown option -x; see --help"),
+            (&["--cache"], "cannot use --cache without a value: --cache DIR"),
+            (&["--cache", "-f"], "cannot use --cache without a value: --cache DIR"),
+            (&["-c"], "cannot use --config without a value: --config FILE"),
+            (&["--fetch=yes"], "cannot give --fetch a value: it takes none"),
+            (&["-f=yes"], "cannot give -f a value: it takes none"),
+            (&["stauts"], "unknown command stauts; did you mean status?"),
+            (&["-f", "word"], "unknown command word; see --help"),
+            (&["-f", ""], "unknown command ; see --help"),
+            (&["https://u:hunter2@h/"], "unknown word https://…; a remote is given by --remote URL"),
+            (&["status", "status"], "cannot do status after status: one command at a time"),
+            (&["status", "-f"], "cannot do status with --fetch: one command at a time"),
+            (&["-f", "--quiet", "-v"], "cannot be --quiet and --verbose at once: leave one of them out"),
+            (&[], "cannot run as a daemon: this version checks once, with -f"),
+        ] {
+            let error = parse_here(args).unwrap_err();
+            assert_eq!(error.to_string(), expected, "{args:?}");
+            assert_eq!(error.exit_code(), 64);
+        }
+    }
+
+    #[test]
+    fn rows_are_unique_and_commands_are_no_options() {
+        let mut seen = std::collections::BTreeSet::new();
+        for option in OPTIONS {
+            assert!(seen.insert(option.long.to_owned()), "{option} twice");
+            assert!(option.short.is_none_or(|s| seen.insert(s.to_string())), "{option}: its letter twice");
+            let takes_none =
+                matches!(option.does, Does::Help | Does::Version | Does::Fetch | Does::Verbose | Does::Quiet);
+            assert_eq!(option.value.is_empty(), takes_none, "{option}");
+        }
+    }
+}
