@@ -31,7 +31,10 @@ impl Remote {
         if let Some(path) = text.strip_prefix("file://") {
             let path = path.strip_prefix("localhost").unwrap_or(path);
             if !path.starts_with('/') {
-                return Err(Error::config(format!("remote {text}: a file URL needs an absolute path: file:///path")));
+                return Err(Error::config(format!(
+                    "remote {}: a file URL needs an absolute path: file:///path",
+                    anonymous(text)
+                )));
             }
             return Ok(Self::File(PathBuf::from(path)));
         }
@@ -52,7 +55,8 @@ impl Remote {
                 "remote has the scheme {other}:, which this version does not know: use http, https or file"
             ))),
             None => Err(Error::config(format!(
-                "remote {text} is neither a URL nor a path: a path begins with / or ./, a URL with http://, https:// or file://"
+                "remote {} is neither a URL nor a path: a path begins with / or ./, a URL with http://, https:// or file://",
+                anonymous(text)
             ))),
         }
     }
@@ -70,6 +74,11 @@ impl Remote {
             Self::File(_) => text,
         }
     }
+}
+
+/// What is not a remote, for messages: without what may be a user and a password.
+fn anonymous(text: &str) -> String {
+    text.rsplit_once('@').map_or_else(|| text.to_owned(), |(_, place)| format!("…@{place}"))
 }
 
 /// A URL for messages: no user, no password, no query (a presigned one is a credential), no fragment.

@@ -178,3 +178,110 @@ impl Given {
         self.read(name, meaning)?.ok_or_else(|| Error::config(format!("cannot find a value of {}", name.key().text)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn build(values: &[(Name, &str)]) -> Result<Settings> {
+        let mut given = Given::default();
+        let arguments: Vec<_> = values.iter().map(|(n, v)| (format!("--{}", n.key().text), *n, (*v).into())).collect();
+        given.add_arguments(&arguments)?;
+        settings(&given, None, None)
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_table_and_can_be_used() {
+        let settings = build(&[(Name::Remote, "https://h/a.zip")]).unwrap();
+        assert_eq!(settings.id, "default");
+        assert_eq!(settings.local, Path::new("/var/deploy/current"));
+        assert_eq!((settings.keep, settings.max_attempts), (5, 0));
+        assert_eq!((settings.max_download, settings.layout.max_unpacked), (4 << 30, 16 << 30));
+        assert_eq!((settings.timeout.as_secs(), settings.hook_timeout.as_secs()), (600, 300));
+        assert_eq!((settings.activation, settings.store, settings.log_file), (None, None, None));
+    }
+
+    #[test]
+    fn values_are_held_against_their_bounds_and_each_other() {
+        use Name::*;
+        let https = (Remote, "https://h/a.zip");
+        for (values, expected) in [
+            (
+                vec![],
+                "cannot find a remote: give --remote URL, or remote = URL in /etc/repo-deploy/repo-deploy.cfg, or REMOTE_REPOSITORY in the environment",
+            ),
+            (vec![https, (Keep, "1")], "--keep: cannot use keep = 1: it takes a whole number from 2 to 10000"),
+            (
+                vec![https, (Activation, "inplace")],
+                "--activation: cannot use activation = inplace: it takes auto, symlink, in-place; did you mean in-place?",
+            ),
+            (vec![https, (Timeout, "0")], "--timeout: cannot use timeout = 0: "),
+            (vec![https, (MaxFiles, "0")], "--max-files: cannot use max-files = 0: "),
+            (vec![https, (StripComponents, "65")], "--strip-components: cannot use strip-components = 65: "),
+            (
+                vec![https, (Owner, "no-such-user")],
+                "--owner: cannot use owner = no-such-user: /etc/passwd has no user no-such-user",
+            ),
+            (vec![https, (Id, "../x")], "--id: cannot use id = ../x: "),
+            (vec![https, (Schedule, "")], "--schedule: cannot use schedule = (empty): "),
+            (vec![https, (Cache, "/")], "--cache: cannot use cache = /: "),
+            (
+                vec![https, (Local, "/srv/c/x"), (Cache, "/srv/c")],
+                "--local: cannot use local = /srv/c/x: it is inside the cache /srv/c",
+            ),
+            (
+                vec![https, (Cache, "/var/deploy/current/c")],
+                "default: cannot use local = /var/deploy/current: it contains the cache",
+            ),
+            (vec![https, (Store, "/srv/s"), (Local, "/srv/s")], "--local: cannot use local = /srv/s: it is the store"),
+            (vec![https, (Store, "/usr/lib")], "--store: cannot use store = /usr/lib: "),
+            (
+                vec![(Remote, "/srv/a/x.zip"), (Local, "/srv/a")],
+                "--local: cannot use local = /srv/a: it contains the remote",
+            ),
+            (
+                vec![(Remote, "/srv/a"), (Local, "/srv/a/x")],
+                "--local: cannot use local = /srv/a/x: it is inside the remote",
+            ),
+            (
+                vec![(Remote, "/srv/a"), (Cache, "/srv/a/x")],
+                "--cache: cannot use cache = /srv/a/x: it is inside the remote",
+            ),
+            (vec![(Remote, "ftp://h/")], "--remote: cannot use remote: remote has the scheme ftp:"),
+            (vec![https, (HttpPassword, "p")], "--http-password: cannot use http-password: there is no http-user"),
+            (
+                vec![https, (HttpUser, "u"), (HttpPassword, "p"), (HttpPasswordFile, "/f")],
+                "--http-password: cannot use http-password: there is an http-password-file too",
+            ),
+            (vec![https, (HttpUser, "u:p")], "--http-user: cannot use http-user: a user has no colon"),
+            (
+                vec![https, (HttpUser, "u"), (HttpHeader, "authorization: x")],
+                "--http-user: cannot use http-user: an http-header sets Authorization too",
+            ),
+        ] {
+            let error = build(&values).unwrap_err();
+            assert!(error.to_string().starts_with(expected), "{error}\n{expected}");
+            assert_eq!(error.exit_code(), 78);
+        }
+        build(&[(Remote, "https://u@h/a.zip"), (HttpPassword, "p")]).unwrap();
+        build(&[(Remote, "/srv/a.zip"), (Local, "/srv/a")]).unwrap();
+    }
+
+    #[test]
+    fn secrets_are_not_seen_in_settings_or_errors() {
+        use Name::*;
+        let settings = build(&[
+            (Remote, "https://u:hunter2@h/a.zip?k=hunter2"),
+            (HttpPassword, "hunter2"),
+            (HttpHeader, "X-Token: hunter2"),
+        ])
+        .unwrap();
+        assert!(!format!("{settings:?}").contains("hunter2"), "{settings:?}");
+        assert_eq!(settings.http.headers[0].1.reveal(), "hunter2");
+        for bad in ["https://u:hunter2@", "u:hunter2@h/a.zip", "file://u:hunter2@h/a", "hunter2@h", "s4://u:hunter2@h"]
+        {
+            let error = build(&[(Remote, bad)]).unwrap_err().to_string();
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+    }
+}

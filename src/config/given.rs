@@ -34,7 +34,8 @@ impl Value {
     pub fn bad(&self, why: impl Display) -> Error {
         let Key { text: key, secret, .. } = self.key;
         let shown = match self.text.char_indices().nth(100) {
-            _ if *secret || self.key.name == Name::Remote => String::new(),
+            // A remote has credentials in it, and so has a user that is written user:password.
+            _ if *secret || matches!(self.key.name, Name::Remote | Name::HttpUser) => String::new(),
             _ if self.text.is_empty() => " = (empty)".to_owned(),
             Some((end, _)) => format!(" = {}…", &self.text[..end]),
             None => format!(" = {}", self.text),
@@ -57,7 +58,8 @@ impl Given {
     pub fn get(&self, name: Name) -> Result<Option<Value>> {
         let key = name.key();
         let Some(value) = self.values.iter().filter(|v| v.key.name == name).min_by_key(|v| v.rank) else {
-            return Ok((!key.default.is_empty()).then(|| self.default(key)));
+            let (text, origin) = (key.default.to_owned(), "default".to_owned());
+            return Ok((!text.is_empty()).then_some(Value { key, text, origin, rank: Rank::Default }));
         };
         match (value.text.is_empty(), key.default.is_empty()) {
             (false, _) => Ok(Some(value.clone())),
@@ -74,10 +76,6 @@ impl Given {
         let mut values: Vec<&Value> = of().filter(|v| Some(v.rank) == strongest && !v.text.is_empty()).collect();
         values.reverse();
         values
-    }
-
-    fn default(&self, key: &'static Key) -> Value {
-        Value { key, text: key.default.to_owned(), origin: "default".to_owned(), rank: Rank::Default }
     }
 
     /// Adds what the command line said.
@@ -196,5 +194,154 @@ fn misread(key: &Key, text: &str) -> Option<&'static str> {
         Some("what looks like a comment is part of the value: a comment stands on a line of its own")
     } else {
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(given: &mut Given, text: &str, section: Option<&str>) -> Vec<String> {
+        let mut warnings = Vec::new();
+        let doc = Document::parse("f", text.into()).unwrap();
+        given.add_file("f", &doc, section, &mut warnings);
+        warnings
+    }
+
+    fn environment(given: &mut Given, variables: &[(&str, &str)]) -> Vec<String> {
+        let mut warnings = Vec::new();
+        let variables: Vec<_> = variables.iter().map(|(k, v)| (OsString::from(k), OsString::from(v))).collect();
+        given.add_environment(&variables, &mut warnings).unwrap();
+        warnings
+    }
+
+    fn got(given: &Given, name: Name) -> Option<(String, String)> {
+        given.get(name).unwrap().map(|v| (v.text, v.origin))
+    }
+
+    fn some(text: &str, origin: &str) -> Option<(String, String)> {
+        Some((text.to_owned(), origin.to_owned()))
+    }
+
+    #[test]
+    fn the_stronger_place_counts() {
+        const FILE: &str = "keep = 2\nid = all\n[s]\nkeep = 3\nkeep = 4\n[t]\nkeep = 5\n";
+        let mut given = Given::default();
+        assert_eq!(got(&given, Name::Keep), some("5", "default"));
+        assert_eq!(got(&given, Name::Id), None);
+        environment(
+            &mut given,
+            &[("REPO_DEPLOY_KEEP", "9"), ("REMOTE_REPOSITORY", "/old"), ("REPO_DEPLOY_REMOTE", "/new")],
+        );
+        assert_eq!(got(&given, Name::Keep), some("9", "REPO_DEPLOY_KEEP"));
+        assert_eq!(got(&given, Name::Remote), some("/new", "REPO_DEPLOY_REMOTE"));
+        file(&mut given, FILE, None);
+        assert_eq!(got(&given, Name::Keep), some("2", "f:1"));
+        file(&mut given, FILE, Some("s"));
+        assert_eq!(got(&given, Name::Keep), some("4", "f:5"));
+        assert_eq!(got(&given, Name::Id), some("all", "f:2"));
+        let option = |text: &str| ("--keep".to_owned(), Name::Keep, OsString::from(text));
+        given.add_arguments(&[option("7"), option("8")]).unwrap();
+        assert_eq!(got(&given, Name::Keep), some("8", "--keep"));
+    }
+
+    #[test]
+    fn an_empty_value_takes_back_or_is_refused() {
+        let mut given = Given::default();
+        file(&mut given, "http-user = me\nkeep = 3\n[s]\nhttp-user =\nkeep =\n", Some("s"));
+        assert_eq!(got(&given, Name::HttpUser), None);
+        let error = given.get(Name::Keep).err().unwrap().to_string();
+        assert_eq!(error, "f:5: cannot use keep = (empty): it takes a value; without the key it is 5");
+        let mut given = Given::default();
+        environment(&mut given, &[("REPO_DEPLOY_KEEP", "")]);
+        assert_eq!(got(&given, Name::Keep), some("5", "default"));
+    }
+
+    #[test]
+    fn repeated_keys_are_those_of_the_strongest_place_in_order() {
+        let headers = |given: &Given| given.all(Name::HttpHeader).iter().map(|v| v.text.clone()).collect::<Vec<_>>();
+        let mut given = Given::default();
+        environment(&mut given, &[("REPO_DEPLOY_HTTP_HEADER", "A: 1\nB: 2\n")]);
+        assert_eq!(headers(&given), ["A: 1", "B: 2"]);
+        let text =
+            "http-header = C: 3\nhttp_header = D: 4\n[s]\nhttp-header = E: 5\nhttp-header = F: 6\n[t]\nhttp-header =\n";
+        assert_eq!(file(&mut given, text, None), [""; 0]);
+        assert_eq!(headers(&given), ["C: 3", "D: 4"]);
+        file(&mut given, text, Some("s"));
+        assert_eq!(headers(&given), ["E: 5", "F: 6"]);
+        let mut given = Given::default();
+        file(&mut given, text, Some("t"));
+        assert_eq!(headers(&given), [""; 0]);
+    }
+
+    #[test]
+    fn what_is_probably_a_mistake_is_a_warning() {
+        for (text, expected) in [
+            ("keep = 2\nkeep = 3", "f:2: keep stands in line 1 already: this one counts"),
+            ("remote = /a\nrepository = /b", "f:2: remote stands in line 1 already: this one counts"),
+            ("remot = /a", "f:1: unknown key remot; did you mean remote?"),
+            ("frobnicate = 1", "f:1: unknown key frobnicate"),
+            ("local = \"/a\"", "f:1: local: the quotes are part of the value: leave them out"),
+            (
+                "keep = 5 # five",
+                "f:1: keep: what looks like a comment is part of the value: a comment stands on a line of its own",
+            ),
+        ] {
+            assert_eq!(file(&mut Given::default(), text, None), [expected]);
+        }
+        assert_eq!(file(&mut Given::default(), "http-password = a #b\nremote = git@h:a.git#main", None), [""; 0]);
+    }
+
+    #[test]
+    fn variables_near_to_ours_are_warned_of_and_others_are_not_ours() {
+        let mut given = Given::default();
+        let warnings = environment(
+            &mut given,
+            &[
+                ("REPO_DEPLOY_MAX_FILE", "1"),
+                ("REPO_DEPLOY_PORT", "tcp://10.0.0.1:80"),
+                ("REPO_DEPLOY_SERVICE_HOST", "10.0.0.1"),
+                ("REPO_DEPLOY_RELEASE", "x"),
+                ("REMOTE", "x"),
+            ],
+        );
+        assert_eq!(warnings, ["unknown variable REPO_DEPLOY_MAX_FILE; did you mean REPO_DEPLOY_MAX_FILES?"]);
+    }
+
+    #[test]
+    fn what_a_hook_is_told_is_no_configuration() {
+        let told = [
+            ("REPO_DEPLOY_ID", "x"),
+            ("REPO_DEPLOY_REMOTE", "/x"),
+            ("REPO_DEPLOY_KEEP", "7"),
+            ("REPO_DEPLOY_PHASE", "post"),
+        ];
+        let mut given = Given::default();
+        environment(&mut given, &told);
+        assert_eq!((got(&given, Name::Id), got(&given, Name::Remote)), (None, None));
+        assert_eq!(got(&given, Name::Keep), some("7", "REPO_DEPLOY_KEEP"));
+        let mut given = Given::default();
+        environment(&mut given, &told[..3]);
+        assert_eq!(got(&given, Name::Id), some("x", "REPO_DEPLOY_ID"));
+    }
+
+    #[test]
+    fn values_that_cannot_be_shown_are_not() {
+        let mut given = Given::default();
+        for (name, text) in
+            [(Name::HttpPassword, "hunter2"), (Name::Remote, "https://u:hunter2@h/"), (Name::HttpHeader, "hunter2")]
+        {
+            given.add_arguments(&[("--x".into(), name, text.into())]).unwrap();
+            let error = given.all(name)[0].bad("why").to_string();
+            assert_eq!(error, format!("--x: cannot use {}: why", name.key().text));
+        }
+        use std::os::unix::ffi::OsStringExt;
+        let raw = |bytes: &[u8]| [("--local".to_owned(), Name::Local, OsString::from_vec(bytes.to_vec()))];
+        let error = given.add_arguments(&raw(b"/a\xff")).unwrap_err();
+        assert_eq!(error.to_string(), "--local: cannot use local = /a\u{fffd}: it is not UTF-8");
+        let error = given.add_arguments(&raw(b"/a\nb")).unwrap_err();
+        assert!(error.to_string().ends_with("it has a control character"), "{error}");
+        given.add_arguments(&raw("ä".repeat(500).as_bytes())).unwrap();
+        assert!(given.get(Name::Local).unwrap().unwrap().bad("why").to_string().chars().count() < 150);
     }
 }

@@ -183,3 +183,141 @@ pub fn of_remote(remote: &Remote) -> Option<&Path> {
         Remote::Http(_) => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    /// A directory that goes when the test ends.
+    struct Scratch(PathBuf);
+
+    impl Scratch {
+        fn new() -> Self {
+            let name = crate::sys::fs::unique_name("repo-deploy-places-").unwrap();
+            let path = std::fs::canonicalize(std::env::temp_dir()).unwrap().join(name);
+            std::fs::create_dir(&path).unwrap();
+            Self(path)
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0); // what stays in /tmp is no failure of the test
+        }
+    }
+
+    #[test]
+    fn system_directories_are_refused_and_what_is_below_them_mostly_not() {
+        for path in [
+            "/",
+            "/etc",
+            "/var",
+            "/var/lib",
+            "/usr",
+            "/usr/local/bin",
+            "/home",
+            "/root",
+            "/tmp",
+            "/srv",
+            "/opt",
+            "/run",
+            "/lib",
+            "/bin/app",
+            "/sbin",
+            "/usr/bin/app",
+            "/usr/lib/x/y",
+            "/lib64/app",
+            "/proc/self/cwd",
+            "/sys/x",
+            "/dev/x",
+            "/dev/shm",
+            "/boot/x",
+            "/etc/repo-deploy",
+            "/etc/ssh",
+            "/var/run",
+        ] {
+            assert!(refused(&absolute(path).unwrap()).is_some(), "{path}");
+        }
+        for path in [
+            "/opt/app",
+            "/srv/app",
+            "/var/deploy",
+            "/var/deploy/current",
+            "/etc/myapp",
+            "/home/x/app",
+            "/var/lib/app",
+            "/tmp/app",
+            "/root/app",
+            "/usr/share/app",
+            "/usr/local/app",
+            "/var/www",
+            "/dev/shm/app",
+            "/library",
+            "/binary/x",
+            "/run/app",
+        ] {
+            assert_eq!(refused(&absolute(path).unwrap()), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn neither_dots_nor_links_hide_where_a_path_leads() {
+        for path in
+            ["/srv/../etc", "/srv/x/../../etc/", "//etc//", "/./etc/.", "/../..", "/srv/no-such/../../usr/bin/x"]
+        {
+            assert!(refused(&absolute(path).unwrap()).is_some(), "{path}");
+        }
+        let scratch = Scratch::new();
+        symlink("/", scratch.0.join("root")).unwrap();
+        symlink("/etc", scratch.0.join("link")).unwrap();
+        assert!(refused(&scratch.0.join("root/etc")).is_some());
+        assert!(refused(&scratch.0.join("root/usr/bin/app")).is_some());
+        // The live path may be a link to anywhere: it is the link that is replaced.
+        assert_eq!(refused(&scratch.0.join("link")), None);
+    }
+
+    #[test]
+    fn paths_become_absolute_and_plain() {
+        let here = std::env::current_dir().unwrap();
+        for (text, path) in [
+            ("/srv/app/", PathBuf::from("/srv/app")),
+            ("/srv//./app", PathBuf::from("/srv/app")),
+            ("/srv/no-such/../app", PathBuf::from("/srv/app")),
+            ("app", here.join("app")),
+            ("./app/.", here.join("app")),
+        ] {
+            assert_eq!(absolute(text), Ok(path), "{text}");
+        }
+        assert!(absolute("~/app").is_err());
+    }
+
+    #[test]
+    fn one_in_the_other_is_an_overlap_and_side_by_side_is_none() {
+        let scratch = Scratch::new();
+        let at = |name: &str| scratch.0.join(name);
+        std::fs::create_dir_all(at("cache/default")).unwrap();
+        symlink("cache", at("alias")).unwrap();
+        for (local, other, overlaps) in [
+            ("cache", "cache", true),
+            ("cache/default/x", "cache", true),
+            ("alias/x", "cache", true),
+            ("x", "x/cache", true),
+            ("cache", "alias", true),
+            ("cache/new/../x", "cache", true),
+            ("cachet", "cache", false),
+            ("x", "cache", false),
+            ("alias", "cache", false), // the link stands beside it, and it is the link that is replaced
+        ] {
+            assert_eq!(overlap(&at(local), &at(other), "cache").is_some(), overlaps, "{local} {other}");
+        }
+    }
+
+    #[test]
+    fn preserved_names_stay_below_the_live_tree() {
+        assert_eq!(below(" uploads/  .env ./a/b "), Ok(vec!["uploads".into(), ".env".into(), "a/b".into()]));
+        for bad in ["/etc", "..", "a/../b", ".", "a /b", "./"] {
+            assert!(below(bad).is_err(), "{bad}");
+        }
+    }
+}

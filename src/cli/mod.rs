@@ -1,15 +1,19 @@
 //! The command line: options and commands in one table each, from which the parser and `--help` are made. What comes out
 //! is ready to run: settings checked, or an error that names the word at fault and the nearest one that is known.
 
+mod help;
+
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use lexopt::Arg;
 
-use crate::config::keys::{KEYS, Key, Name};
+use crate::config::keys::{KEYS, Name};
 use crate::config::nearest::hint;
 use crate::config::{self, Request, Settings};
 use crate::error::{Error, Kind, Result};
+
+pub use self::help::{help, version};
 
 /// What an option does.
 #[derive(Clone, Copy, Debug)]
@@ -256,78 +260,94 @@ fn near<'a>(word: &str, known: impl IntoIterator<Item = &'a str>, dashes: &str) 
     }
 }
 
-const EXIT_CODES: &[(&str, &str)] = &[
-    ("0", "up to date, or deployed"),
-    ("1", "failed; what was live is live"),
-    ("2", "blocked by a pre hook; nothing changed"),
-    ("3", "the live tree is in doubt: a revert failed"),
-    ("64", "the command line is wrong"),
-    ("75", "another repo-deploy holds the lock"),
-    ("78", "the configuration is wrong"),
-    ("128+n", "stopped by signal n"),
-];
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// What `--help` prints: 80 columns, made from the tables.
-pub fn help() -> String {
-    let mut text = String::from("usage: repo-deploy -f [OPTIONS]\n");
-    for (name, ..) in COMMANDS {
-        text += &format!("       repo-deploy {name} [OPTIONS]\n");
+    /// Parses with a configuration that gives nothing, so that nothing of this machine is read.
+    fn parse_here(args: &[&str]) -> Result<Invocation> {
+        let empty = std::env::temp_dir().join(crate::sys::fs::unique_name("repo-deploy-cli-").unwrap());
+        std::fs::write(&empty, "").unwrap();
+        let mut all = vec![OsString::from("--config"), empty.clone().into()];
+        all.extend(args.iter().map(OsString::from));
+        let parsed = parse(all, &[], &mut Vec::new());
+        std::fs::remove_file(&empty).unwrap();
+        parsed
     }
-    text += "\nPolls a source and makes what it finds the live tree.\n\ncommands:\n";
-    for (name, _, does) in COMMANDS {
-        text += &row(name, does);
-    }
-    text += "\noptions:\n";
-    for Opt { short, long, value, help, .. } in OPTIONS {
-        let short = short.map_or("    ".to_owned(), |s| format!("-{s}, "));
-        text += &row(format!("{short}--{long} {value}").trim_end(), help);
-    }
-    text += "\nkeys of the configuration, /etc/repo-deploy/repo-deploy.cfg: key = value, one a\n\
-             line; a [section]'s own are stronger. An option is stronger than the file, the\n\
-             file than REPO_DEPLOY_KEY (pre-hooks: REPO_DEPLOY_PRE_HOOKS) in the environment:\n";
-    for Key { text: key, value, default, help, .. } in KEYS {
-        let default = if default.is_empty() { String::new() } else { format!(" [{default}]") };
-        text += &row(&format!("{key} = {value}"), &format!("{help}{default}"));
-    }
-    text += "\nSIZE: bytes, or 512M, 4G. TIME: seconds, or 90s, 5m, 1h.\n\
-             Also read: ";
-    let also: Vec<&str> = KEYS.iter().filter_map(|k| k.variable).collect();
-    text += &format!("{}.\n\nexit codes:\n", also.join(", "));
-    for (code, meaning) in EXIT_CODES {
-        text += &row(code, meaning);
-    }
-    text += "\nThe whole page: README.md\n";
-    text
-}
 
-/// What `--version` prints.
-pub fn version() -> String {
-    format!("repo-deploy {}\n", env!("CARGO_PKG_VERSION"))
-}
-
-const WIDTH: usize = 80;
-const COLUMN: usize = 30;
-
-/// A row of help: the left part, and the right part in its column, wrapped between words.
-fn row(left: &str, right: &str) -> String {
-    let mut text = format!("  {left}");
-    let mut column = text.len();
-    if column + 2 > COLUMN {
-        text.push('\n');
-        column = 0;
-    }
-    text += &" ".repeat(COLUMN - column);
-    column = COLUMN;
-    for (n, word) in right.split(' ').enumerate() {
-        if column + 1 + word.len() > WIDTH {
-            text += &format!("\n{}", " ".repeat(COLUMN));
-            column = COLUMN;
-        } else if n > 0 {
-            text.push(' ');
-            column += 1;
+    fn run(args: &[&str]) -> Run {
+        match parse_here(args) {
+            Ok(Invocation::Run(run)) => *run,
+            other => panic!("{args:?}: {other:?}"),
         }
-        text += word;
-        column += word.len();
     }
-    text + "\n"
+
+    #[test]
+    fn options_can_be_written_in_every_usual_way() {
+        for args in [
+            &["-f", "--remote", "/r", "--local", "/l/a"][..],
+            &["--fetch", "--remote=/r", "--local=/l/a"],
+            &["-fr", "/r", "-l", "/l/a"],
+            &["-r/r", "-l/l/a", "-f"],
+            &["-f", "-r", "/other", "-r", "/r", "-d", "/l/a"],
+            &["-r=/r", "--directory", "/l/a", "-f", "--"],
+        ] {
+            let run = run(args);
+            assert_eq!((run.command, run.level), (Command::Check, 0), "{args:?}");
+            assert_eq!(run.settings.remote.to_string(), "/r", "{args:?}");
+            assert_eq!(run.settings.local, std::path::Path::new("/l/a"), "{args:?}");
+        }
+        assert_eq!(run(&["status", "-r", "/r"]).command, Command::Status);
+        for (args, level) in [(&["-v"][..], 1), (&["-vv"], 2), (&["-v", "-v", "--verbose"], 2), (&["--quiet"], -1)] {
+            assert_eq!(run(&[args, &["-f", "-r", "/r"]].concat()).level, level, "{args:?}");
+        }
+    }
+
+    #[test]
+    fn help_and_version_win_over_what_follows() {
+        assert!(matches!(parse_here(&["-h", "--nonsense"]), Ok(Invocation::Help)));
+        assert!(matches!(parse_here(&["-f", "--help"]), Ok(Invocation::Help)));
+        assert!(matches!(parse_here(&["--keep", "-V"]), Err(_)));
+        assert!(matches!(parse_here(&["-V"]), Ok(Invocation::Version)));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_the_nearest_that_is_right() {
+        for (args, expected) in [
+            (&["--remot", "/x"][..], "unknown option --remot; did you mean --remote?"),
+            (&["--conf", "/x"], "unknown option --conf; did you mean --config?"),
+            (&["--pre_hooks", "/x"], "unknown option --pre_hooks; did you mean --pre-hooks?"),
+            (&["--frobnicate"], "unknown option --frobnicate; see --help"),
+            (&["-x"], "unknown option -x; see --help"),
+            (&["--cache"], "cannot use --cache without a value: --cache DIR"),
+            (&["--cache", "-f"], "cannot use --cache without a value: --cache DIR"),
+            (&["-c"], "cannot use --config without a value: --config FILE"),
+            (&["--fetch=yes"], "cannot give --fetch a value: it takes none"),
+            (&["-f=yes"], "cannot give -f a value: it takes none"),
+            (&["stauts"], "unknown command stauts; did you mean status?"),
+            (&["-f", "word"], "unknown command word; see --help"),
+            (&["-f", ""], "unknown command ; see --help"),
+            (&["https://u:hunter2@h/"], "unknown word https://…; a remote is given by --remote URL"),
+            (&["status", "status"], "cannot do status after status: one command at a time"),
+            (&["status", "-f"], "cannot do status with --fetch: one command at a time"),
+            (&["-f", "--quiet", "-v"], "cannot be --quiet and --verbose at once: leave one of them out"),
+            (&[], "cannot run as a daemon: this version checks once, with -f"),
+        ] {
+            let error = parse_here(args).unwrap_err();
+            assert_eq!(error.to_string(), expected, "{args:?}");
+            assert_eq!(error.exit_code(), 64);
+        }
+    }
+
+    #[test]
+    fn rows_are_unique_and_commands_are_no_options() {
+        let mut seen = std::collections::BTreeSet::new();
+        for option in OPTIONS {
+            assert!(seen.insert(option.long.to_owned()), "{option} twice");
+            assert!(option.short.is_none_or(|s| seen.insert(s.to_string())), "{option}: its letter twice");
+            let takes_none =
+                matches!(option.does, Does::Help | Does::Version | Does::Fetch | Does::Verbose | Does::Quiet);
+            assert_eq!(option.value.is_empty(), takes_none, "{option}");
+        }
+    }
 }

@@ -1,19 +1,24 @@
 //! Standard error: the log and the progress line share it. Neither can end the program: a closed pipe, a full disk and a
 //! missing terminal are all survived in silence. Standard output is for commands that answer.
 
+mod progress;
+
 use std::fmt::Write as _;
 use std::fs::File;
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{self, Write as _};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock};
-use std::time::{Duration, Instant};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
+use rustix::fs::{Mode, OFlags};
 
+pub use self::progress::{Progress, size};
 use crate::error::{Error, Result, plain};
 use crate::sys::clock;
+
+/// To the beginning of the line, and erase it.
+const CLEAR: &str = "\r\x1b[K";
 
 /// The log: one record is one line.
 struct Console {
@@ -38,10 +43,18 @@ pub fn init(level: i8, log_file: Option<&Path>) {
         2.. => LevelFilter::Trace,
     });
     let Some(path) = log_file else { return };
-    match File::options().append(true).create(true).mode(0o640).open(path) {
+    match open(path) {
         Ok(file) => drop(CONSOLE.file.set(file)), // the first one stays: nobody asks for two
         Err(e) => log::warn!("cannot open the log file {}: {}: logging to standard error", path.display(), plain(&e)),
     }
+}
+
+/// Opens a file to append to. A FIFO that nobody reads is an error, not a wait.
+fn open(path: &Path) -> io::Result<File> {
+    let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOCTTY;
+    let file = rustix::fs::open(path, flags | OFlags::NONBLOCK, Mode::RUSR | Mode::WUSR | Mode::RGRP)?;
+    rustix::fs::fcntl_setfl(&file, OFlags::APPEND)?; // from here on a slow reader is waited for
+    Ok(File::from(file))
 }
 
 impl Log for Console {
@@ -127,140 +140,41 @@ pub fn print(text: &str) -> Result<()> {
     }
 }
 
-/// Bytes as people read them: `999 B`, `12.3 MiB`.
-#[allow(clippy::cast_precision_loss, reason = "one decimal is printed")]
-pub fn size(bytes: u64) -> String {
-    let mut value = bytes as f64;
-    let mut unit = "B";
-    for next in ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"] {
-        // 1023.95 would print as 1024.0.
-        if value < 1023.95 {
-            break;
-        }
-        value /= 1024.0;
-        unit = next;
-    }
-    if unit == "B" { format!("{bytes} B") } else { format!("{value:.1} {unit}") }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// To the beginning of the line, and erase it.
-const CLEAR: &str = "\r\x1b[K";
-
-/// When the line shows first, and how often it changes.
-const PATIENCE: Duration = Duration::from_millis(300);
-const PACE: Duration = Duration::from_millis(100);
-
-/// A line on the terminal that tells how far something is: nothing when standard error is none. Gone when dropped.
-#[derive(Debug)]
-pub struct Progress {
-    verb: &'static str,
-    total: Option<u64>,
-    done: u64,
-    /// `None`: there is nobody to look at it.
-    meter: Option<Meter>,
-}
-
-#[derive(Debug)]
-struct Meter {
-    next: Instant,
-    since: Instant,
-    /// What was done at `since`.
-    before: u64,
-    /// Bytes a second, smoothed.
-    rate: Option<f64>,
-}
-
-impl Progress {
-    /// Starts a line: `verb` as in "fetching", and the total in bytes when it is known.
-    pub fn start(verb: &'static str, total: Option<u64>) -> Self {
-        let now = Instant::now();
-        let meter = has_reader().then_some(Meter { next: now + PATIENCE, since: now, before: 0, rate: None });
-        Self { verb, total, done: 0, meter }
-    }
-
-    /// `bytes` more are done.
-    pub fn advance(&mut self, bytes: u64) {
-        self.done = self.done.saturating_add(bytes);
-        let Some(meter) = &mut self.meter else { return };
-        let now = Instant::now();
-        if now < meter.next {
-            return;
-        }
-        meter.next = now + PACE;
-        meter.measure(self.done, now.duration_since(meter.since));
-        meter.since = now;
-        let mut line = describe(self.verb, self.done, self.total, meter.rate);
-        line.truncate(width().saturating_sub(1)); // it is ASCII; a full line would wrap
-        write_stderr(&format!("{CLEAR}{line}"));
-        if let Ok(mut shown) = CONSOLE.progress.try_lock() {
-            *shown = line;
+    #[test]
+    fn a_record_is_one_line_of_printable_characters() {
+        for (text, expected) in [
+            ("plain ünïcode 文", "plain ünïcode 文"),
+            ("two\nlines\r\n", "two\\nlines\\r"),
+            ("\ttab", "\\ttab"),
+            ("\x1b[31mred\x07", "\\x1b[31mred\\x07"),
+            ("nul\0 del\x7f c1\u{9b}31m", "nul\\x00 del\\x7f c1\\x9b31m"),
+            ("", ""),
+        ] {
+            let mut line = String::from("> ");
+            escape(&mut line, text);
+            assert_eq!(line, format!("> {expected}"));
         }
     }
-}
 
-impl Meter {
-    /// Takes the rate since the last time into account, the more the longer that is: half of it after two seconds.
-    #[allow(clippy::cast_precision_loss, reason = "a rate for the eye")]
-    fn measure(&mut self, done: u64, passed: Duration) {
-        let passed = passed.as_secs_f64().max(0.001);
-        let now = done.saturating_sub(self.before) as f64 / passed;
-        let weight = passed / (passed + 2.0);
-        self.rate = Some(self.rate.map_or(now, |rate| rate + (now - rate) * weight));
-        self.before = done;
-    }
-}
-
-impl Drop for Progress {
-    fn drop(&mut self) {
-        if let Ok(mut shown) = CONSOLE.progress.try_lock()
-            && !shown.is_empty()
-        {
-            shown.clear();
-            write_stderr(CLEAR);
+    #[test]
+    fn only_our_own_records_are_heard_below_a_warning() {
+        log::set_max_level(LevelFilter::Trace);
+        let ours = concat!(env!("CARGO_CRATE_NAME"), "::deploy");
+        for (target, level, heard) in [
+            (ours, Level::Trace, true),
+            (env!("CARGO_CRATE_NAME"), Level::Info, true),
+            ("ureq_proto::client", Level::Debug, false),
+            ("ureq", Level::Info, false),
+            ("rustls::conn", Level::Trace, false),
+            ("rustls::conn", Level::Warn, true),
+            ("repo_deployer", Level::Info, false),
+        ] {
+            let metadata = Metadata::builder().target(target).level(level).build();
+            assert_eq!(CONSOLE.enabled(&metadata), heard, "{target} {level}");
         }
-    }
-}
-
-/// Whether somebody looks: a terminal that can erase a line, and no `--quiet`.
-fn has_reader() -> bool {
-    let able = std::env::var_os("TERM").is_some_and(|t| !t.is_empty() && t != "dumb");
-    able && log::max_level() >= LevelFilter::Info && rustix::termios::isatty(std::io::stderr())
-}
-
-fn width() -> usize {
-    match rustix::termios::tcgetwinsize(std::io::stderr()) {
-        Ok(size) if size.ws_col > 0 => size.ws_col.into(),
-        _ => 80,
-    }
-}
-
-/// `fetching 12.3 MiB of 54.0 MiB, 23%, 8.1 MiB/s, 5 s left`, as far as things are known.
-#[allow(
-    clippy::cast_precision_loss,
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "positive numbers for the eye; `as` saturates"
-)]
-fn describe(verb: &str, done: u64, total: Option<u64>, rate: Option<f64>) -> String {
-    let mut line = format!("{verb} {}", size(done));
-    let total = total.filter(|total| *total > 0 && done <= *total);
-    if let Some(total) = total {
-        line += &format!(" of {}, {}%", size(total), u128::from(done) * 100 / u128::from(total));
-    }
-    if let Some(rate) = rate.filter(|rate| *rate >= 1.0) {
-        line += &format!(", {}/s", size(rate as u64));
-        if let Some(total) = total {
-            line += &format!(", {} left", span(((total - done) as f64 / rate).ceil() as u64));
-        }
-    }
-    line
-}
-
-/// Seconds as people read them: `5 s`, `3 min 20 s`, `2 h 5 min`.
-fn span(seconds: u64) -> String {
-    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
-        (0, 0, s) => format!("{s} s"),
-        (0, min, s) => format!("{min} min {s} s"),
-        (h, min, _) => format!("{h} h {min} min"),
     }
 }
