@@ -1,4 +1,5 @@
 //! The real binary in a sandbox, against real servers. A name says action, condition and outcome.
 
 mod crash;
+mod power;
 mod sandbox;

@@ -70,8 +70,16 @@ impl Sandbox {
     pub fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let base = std::env::var_os("REPO_DEPLOY_SANDBOX").map_or_else(std::env::temp_dir, PathBuf::from);
-        let root =
-            base.join(format!("repo-deploy-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
+        Self::at(&base.join(format!(
+            "repo-deploy-test-{}-{}",
+            std::process::id(),
+            NEXT.fetch_add(1, Ordering::Relaxed)
+        )))
+    }
+
+    /// A sandbox at a path of the caller's choice.
+    pub fn at(root: &Path) -> Self {
+        let root = root.to_owned();
         fs::create_dir_all(&root).unwrap();
         fs::set_permissions(&root, fs::Permissions::from_mode(0o755)).unwrap();
         for dir in ["pre.d", "post.d", "cache", "deploy", "home"] {

@@ -1,0 +1,199 @@
+//! Pulls the plug: ext4 and xfs images on loop devices, shut down (FS_IOC_SHUTDOWN) before every system call of a check.
+//! What was not fsynced is gone then, or worse, only half of it. The same check with its fsyncs made to do nothing must
+//! fail the same harness: otherwise the harness proves nothing.
+
+use std::fs::{self, File};
+use std::os::fd::AsRawFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::crash::{Case, Doing, traced};
+use crate::sandbox::{Sandbox, needs};
+
+/// `_IOR('X', 125, __u32)` of the kernel's uapi.
+const FS_IOC_SHUTDOWN: libc::Ioctl = 0x8004_587d_u32 as libc::Ioctl;
+
+/// What survives the cut.
+#[derive(Clone, Copy, Debug)]
+enum Cut {
+    /// The journal is written out first: names without content.
+    JournalFlushed = 1,
+    /// Nothing that was not synced.
+    NothingFlushed = 2,
+}
+
+/// A file system of its own, mounted at `at` while this lives.
+struct Disk {
+    image: PathBuf,
+    at: PathBuf,
+    mounted: bool,
+}
+
+fn run(program: &str, arguments: &[&Path]) -> bool {
+    let status = Command::new(program).args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    status.is_ok_and(|s| s.success())
+}
+
+impl Disk {
+    /// Makes one; `None` where this machine cannot mount.
+    fn new(aside: &Sandbox, kind: &str) -> Option<Self> {
+        let (image, at) = (aside.path("disk.img"), aside.path("disk"));
+        fs::create_dir(&at).unwrap();
+        let size = if kind == "xfs" { 310 << 20 } else { 24 << 20 };
+        File::create(&image).unwrap().set_len(size).unwrap();
+        let mkfs = format!("mkfs.{kind}");
+        let made = Command::new(&mkfs).args(["-q", if kind == "xfs" { "-f" } else { "-F" }]).arg(&image).status();
+        assert!(made.unwrap().success(), "{mkfs}");
+        let mut disk = Self { image, at, mounted: false };
+        disk.mount().then_some(disk)
+    }
+
+    fn mount(&mut self) -> bool {
+        self.mounted = run("mount", &["-o".as_ref(), "loop".as_ref(), &self.image, &self.at]);
+        self.mounted
+    }
+
+    fn unmount(&mut self) {
+        // Another test's fork may hold a descriptor of ours for the moment until its exec.
+        let unmounted = (0..1000).any(|_| run("umount", &[&self.at]));
+        assert!(unmounted, "cannot unmount {}", self.at.display());
+        self.mounted = false;
+    }
+
+    /// Cuts the power, and comes back.
+    fn cut(&mut self, how: Cut) {
+        let root = File::open(&self.at).unwrap();
+        let flag = how as u32;
+        // SAFETY: the ioctl reads one u32, which `flag` is, for the length of the call.
+        let result = unsafe { libc::ioctl(root.as_raw_fd(), FS_IOC_SHUTDOWN, &raw const flag) };
+        assert_eq!(result, 0, "cannot shut down: {}", std::io::Error::last_os_error());
+        drop(root);
+        self.unmount();
+        assert!(self.mount(), "cannot mount again");
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        if self.mounted && !run("umount", &["-l".as_ref(), &self.at]) {
+            eprintln!("still mounted: {}", self.at.display());
+        }
+    }
+}
+
+/// A case on a disk of its own; the case goes first, then the disk.
+struct OnDisk {
+    case: Case,
+    disk: Disk,
+    _aside: Sandbox,
+}
+
+impl OnDisk {
+    fn new(kind: &str, in_place: bool, doing: Doing) -> Option<Self> {
+        if !needs(&["strace", "mount", &format!("mkfs.{kind}")]) {
+            return None;
+        }
+        let aside = Sandbox::new();
+        let Some(disk) = Disk::new(&aside, kind) else {
+            assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "cannot mount a loop device");
+            eprintln!("left out: this machine cannot mount a loop device");
+            return None;
+        };
+        let case = Case::at(Sandbox::at(&disk.at.join("sandbox")), in_place, doing);
+        Some(Self { case, disk, _aside: aside })
+    }
+
+    /// One check that is killed by `inject`, then the power goes, and comes back. `None`: it was not killed.
+    fn trial(&mut self, inject: &[String], how: Cut) -> Option<()> {
+        self.case.restore();
+        assert!(Command::new("sync").arg("-f").arg(&self.disk.at).status().unwrap().success());
+        let mut options = vec!["-o", "/dev/null"];
+        for one in inject {
+            options.extend(["-e", one.as_str()]);
+        }
+        let status = traced(&self.case.check(), &options).stderr(Stdio::null()).status().unwrap();
+        let was_killed =
+            status.code() == Some(137) || std::os::unix::process::ExitStatusExt::signal(&status) == Some(9);
+        self.disk.cut(how);
+        was_killed.then_some(())
+    }
+}
+
+/// Cuts the power before every call that writes, and once after the end.
+fn cut_everywhere(kind: &str, in_place: bool, doing: Doing) {
+    // Between two calls that change nothing on disk, nothing changes on disk: those that do are enough.
+    const WRITING: [&str; 14] = [
+        "write",
+        "rename",
+        "renameat",
+        "mkdir",
+        "mkdirat",
+        "symlink",
+        "symlinkat",
+        "unlink",
+        "unlinkat",
+        "rmdir",
+        "fsync",
+        "openat",
+        "fchmod",
+        "exit_group",
+    ];
+    let Some(mut on_disk) = OnDisk::new(kind, in_place, doing) else { return };
+    let mut trials = 0;
+    for name in WRITING {
+        for n in 1.. {
+            let inject = vec![format!("trace={name}"), format!("inject={name}:signal=KILL:when={n}")];
+            let mut killed = false;
+            for how in [Cut::JournalFlushed, Cut::NothingFlushed] {
+                killed = on_disk.trial(&inject, how).is_some();
+                trials += 1;
+                let at = format!("{kind}, in-place {in_place}, {doing:?}: power cut ({how:?}) before {name} #{n}");
+                on_disk.case.invariants(&at);
+                on_disk.case.heals(&at);
+            }
+            if !killed {
+                break;
+            }
+        }
+    }
+    eprintln!(
+        "power: {kind}, {}, {doing:?}: {trials} trials, 0 failures",
+        if in_place { "in-place" } else { "symlink" }
+    );
+}
+
+#[test]
+fn power_cut_anywhere_in_a_symlink_update_on_ext4_then_old_or_new() {
+    cut_everywhere("ext4", false, Doing::Update);
+}
+
+#[test]
+fn power_cut_anywhere_in_an_in_place_update_on_ext4_then_healed() {
+    cut_everywhere("ext4", true, Doing::Update);
+}
+
+#[test]
+fn power_cut_anywhere_in_a_reverted_symlink_update_on_ext4_then_healed() {
+    cut_everywhere("ext4", false, Doing::Reverted);
+}
+
+#[test]
+fn power_cut_anywhere_in_a_symlink_update_on_xfs_then_old_or_new() {
+    cut_everywhere("xfs", false, Doing::Update);
+}
+
+/// The proof that the harness sees what fsync is for: the same binary, its fsyncs answered with success and not done.
+#[test]
+fn power_cut_without_fsync_then_the_harness_sees_a_torn_tree() {
+    for in_place in [false, true] {
+        let Some(mut on_disk) = OnDisk::new("ext4", in_place, Doing::Update) else { return };
+        let no_fsync = vec!["inject=fsync,fdatasync,sync_file_range:retval=0".to_owned()];
+        on_disk.trial(&no_fsync, Cut::JournalFlushed);
+        let judged = catch_unwind(AssertUnwindSafe(|| {
+            on_disk.case.invariants("without fsync");
+            on_disk.case.heals("without fsync");
+        }));
+        assert!(judged.is_err(), "in-place {in_place}: without fsync the harness must fail, or it proves nothing");
+    }
+}
