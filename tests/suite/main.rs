@@ -1,5 +1,6 @@
 //! The real binary in a sandbox, against real servers. A name says action, condition and outcome.
 
 mod crash;
+mod deploy;
 mod power;
 mod sandbox;

@@ -179,6 +179,17 @@ impl Drop for Sandbox {
     }
 }
 
+/// The system calls of a command, one a line as strace prints them; it must end with `code`.
+pub fn traced_calls(sandbox: &Sandbox, command: &Command, code: i32) -> Vec<String> {
+    let trace = sandbox.path("trace");
+    let mut strace = Command::new("strace");
+    strace.args(["-qq", "-s", "256", "-o"]).arg(&trace).arg(command.get_program()).args(command.get_args());
+    strace.env_clear().envs(command.get_envs().filter_map(|(k, v)| Some((k, v?))));
+    strace.current_dir(command.get_current_dir().unwrap_or(Path::new("/")));
+    Run::from(strace.output().unwrap()).expect(code);
+    sandbox.read("trace").lines().map(str::to_owned).collect()
+}
+
 /// Whether all these programs are here. With CI=true a missing one fails the test; elsewhere the test says that it is left out.
 pub fn needs(programs: &[&str]) -> bool {
     let is_here = |program: &&&str| {

@@ -1,0 +1,486 @@
+//! What is live, what is kept, what is put back: the store and both ways of activation, seen from outside.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::sandbox::{Run, Sandbox, needs, traced_calls, tree};
+
+fn releases(store: &Path) -> usize {
+    fs::read_dir(store.join("releases")).map_or(0, Iterator::count)
+}
+
+/// A sandbox with a ZIP remote; `put` replaces it.
+struct World {
+    sandbox: Sandbox,
+    remote: String,
+}
+
+impl World {
+    fn new() -> Self {
+        let sandbox = Sandbox::new();
+        let remote = sandbox.path("app.zip").to_str().unwrap().to_owned();
+        Self { sandbox, remote }
+    }
+
+    fn put(&self, version: &str) {
+        self.sandbox.zip("new.zip", &[("VERSION", version), ("dir/file", version), ("same", "same")]);
+        fs::rename(self.sandbox.path("new.zip"), &self.remote).unwrap();
+    }
+
+    fn run(&self, args: &[&str]) -> Run {
+        self.sandbox.deploy(&self.remote, args)
+    }
+
+    fn config(&self, text: &str) {
+        self.sandbox.write("repo-deploy.cfg", text);
+    }
+
+    fn live(&self) -> String {
+        self.sandbox.read("deploy/current/VERSION")
+    }
+
+    fn status(&self) -> String {
+        let mut command = self.sandbox.bare();
+        command.args(["status", "--remote", &self.remote, "--config"]).arg(self.sandbox.path("repo-deploy.cfg"));
+        command.arg("--local").arg(self.sandbox.local()).arg("--cache").arg(self.sandbox.path("cache"));
+        Run::from(command.output().unwrap()).expect(0).out
+    }
+}
+
+#[test]
+fn first_deployment_then_local_is_a_relative_link_into_the_store() {
+    let w = World::new();
+    w.put("1");
+    w.run(&[]).expect(0).says("deployed revision sha256:");
+    let target = fs::read_link(w.sandbox.local()).unwrap();
+    assert!(target.starts_with(".current.deploy/releases"), "{target:?}");
+    let modes = |p: &str| fs::metadata(w.sandbox.store().join(p)).unwrap().mode() & 0o7777;
+    assert_eq!((modes("."), modes("releases"), modes("partial")), (0o755, 0o755, 0o700));
+    assert_eq!((modes("state"), modes("lock")), (0o600, 0o600));
+    assert_eq!(fs::metadata(w.sandbox.local()).unwrap().mode() & 0o7777, 0o755);
+    // The volume may be mounted elsewhere: the link still leads to the release.
+    fs::rename(w.sandbox.path("deploy"), w.sandbox.path("elsewhere")).unwrap();
+    assert_eq!(w.sandbox.read("elsewhere/current/VERSION"), "1");
+}
+
+#[test]
+fn nothing_new_then_nothing_is_written_but_the_status() {
+    let w = World::new();
+    w.put("1");
+    w.run(&[]).expect(0);
+    if !needs(&["strace"]) {
+        return;
+    }
+    let before = fs::metadata(w.sandbox.store().join("state")).unwrap();
+    let command = w.sandbox.command(&["--remote", &w.remote]);
+    let calls = traced_calls(&w.sandbox, &command, 0);
+    let after = fs::metadata(w.sandbox.store().join("state")).unwrap();
+    assert_eq!((before.ino(), before.ctime_nsec()), (after.ino(), after.ctime_nsec()));
+    let writes = |name: &str| calls.iter().filter(|c| c.starts_with(&format!("{name}("))).collect::<Vec<_>>();
+    let created: Vec<_> = calls.iter().filter(|c| c.contains("O_CREAT") && !c.contains("/lock\"")).collect();
+    assert_eq!(created.len(), 1, "only the status: {created:?}");
+    assert_eq!(writes("rename").len() + writes("renameat").len(), 1);
+    assert!(writes("mkdir").is_empty() && writes("unlink").is_empty() && writes("fsync").is_empty());
+    assert!(w.status().contains("unchanged"));
+}
+
+#[test]
+fn update_then_the_previous_release_stays_and_older_ones_go_beyond_keep() {
+    let w = World::new();
+    w.config("keep = 3");
+    for version in ["1", "2", "3", "4", "5"] {
+        w.put(version);
+        w.run(&[]).expect(0);
+        assert_eq!(w.live(), version);
+        assert!(releases(&w.sandbox.store()) <= 3);
+    }
+    assert_eq!(releases(&w.sandbox.store()), 3);
+    let status = w.status();
+    assert!(status.contains("live        release ") && status.contains("previous    release "), "{status}");
+}
+
+#[test]
+fn the_same_bytes_again_under_another_time_then_nothing_is_deployed() {
+    let w = World::new();
+    w.put("1");
+    w.sandbox.hook("post.d", "10-count", "echo run >> \"$HOME/count\"");
+    w.run(&[]).expect(0);
+    let bytes = fs::read(&w.remote).unwrap();
+    fs::write(&w.remote, bytes).unwrap();
+    w.run(&[]).expect(0).never_says("deployed");
+    assert_eq!(w.sandbox.read("home/count").lines().count(), 1);
+}
+
+#[test]
+fn directory_remote_then_it_is_copied_and_follows_changes() {
+    let w = World::new();
+    w.sandbox.write("source/VERSION", "1");
+    w.sandbox.write("source/dir/file", "x");
+    symlink("dir/file", w.sandbox.path("source/link")).unwrap();
+    let remote = w.sandbox.path("source").to_str().unwrap().to_owned();
+    w.sandbox.deploy(&remote, &[]).expect(0);
+    assert_eq!(tree(&w.sandbox.local()), tree(&w.sandbox.path("source")));
+    w.sandbox.deploy(&remote, &[]).expect(0).never_says("deployed");
+    w.sandbox.write("source/VERSION", "2");
+    w.sandbox.deploy(&format!("file://{remote}"), &[]).expect(0).says("deployed");
+    assert_eq!(w.live(), "2");
+}
+
+#[test]
+fn remote_missing_then_exit_1_and_the_live_tree_stays() {
+    let w = World::new();
+    w.put("1");
+    w.run(&[]).expect(0);
+    fs::remove_file(&w.remote).unwrap();
+    let run = w.run(&[]).expect(1).says("there is nothing at");
+    assert_eq!(run.complaints().len(), 1, "{}", run.log);
+    assert_eq!(w.live(), "1");
+    assert!(w.status().contains("there is nothing at"));
+}
+
+#[test]
+fn corrupt_archive_then_refused_and_not_unpacked_again_until_it_changes() {
+    let w = World::new();
+    w.put("1");
+    w.run(&[]).expect(0);
+    let good = fs::read(&w.remote).unwrap();
+    fs::write(&w.remote, &good[..good.len() - 7]).unwrap();
+    let run = w.run(&[]).expect(1);
+    assert_eq!(run.complaints().len(), 1, "{}", run.log);
+    w.run(&[]).expect(1).says("refused before");
+    assert_eq!(releases(&w.sandbox.store()), 1);
+    assert_eq!(fs::read_dir(w.sandbox.store().join("partial")).unwrap().count(), 0);
+    assert_eq!(w.live(), "1");
+    w.put("2");
+    w.run(&[]).expect(0);
+    assert_eq!(w.live(), "2");
+}
+
+#[test]
+fn a_limit_refused_it_and_is_raised_then_it_deploys() {
+    let w = World::new();
+    w.put("1");
+    w.config("max-files = 2");
+    w.run(&[]).expect(1).says("max-files");
+    w.run(&[]).expect(1).says("refused before");
+    w.config("max-files = 20");
+    w.run(&[]).expect(0);
+    assert_eq!(w.live(), "1");
+}
+
+#[test]
+fn link_is_gone_or_turned_then_the_next_check_puts_it_back() {
+    let w = World::new();
+    w.put("1");
+    w.run(&[]).expect(0);
+    w.put("2");
+    w.run(&[]).expect(0);
+    fs::remove_file(w.sandbox.local()).unwrap();
+    w.run(&[]).expect(0).says("drift: ").says("was gone");
+    assert_eq!(w.live(), "2");
+    fs::remove_file(w.sandbox.local()).unwrap();
+    symlink("/etc", w.sandbox.local()).unwrap();
+    w.run(&[]).expect(0).says("pointed to /etc");
+    assert_eq!(w.live(), "2");
+    w.run(&[]).expect(0).never_says("drift");
+    // Content that somebody put there is not thrown away.
+    fs::remove_file(w.sandbox.local()).unwrap();
+    w.sandbox.write("deploy/current/precious", "x");
+    w.run(&[]).expect(1).says("is no link any more");
+    assert_eq!(w.sandbox.read("deploy/current/precious"), "x");
+}
+
+#[test]
+fn live_release_is_gone_from_the_store_then_it_is_fetched_again() {
+    let w = World::new();
+    w.put("1");
+    w.run(&[]).expect(0);
+    fs::remove_dir_all(fs::canonicalize(w.sandbox.local()).unwrap()).unwrap();
+    w.run(&[]).expect(0).says("the live release is gone");
+    assert_eq!(w.live(), "1");
+}
+
+#[test]
+fn state_is_lost_then_the_link_is_adopted_and_nothing_is_deployed_anew() {
+    let w = World::new();
+    w.put("1");
+    w.run(&[]).expect(0);
+    fs::remove_file(w.sandbox.store().join("state")).unwrap();
+    w.run(&[]).expect(0).says("adopted release").never_says("deployed");
+    assert_eq!(w.live(), "1");
+    w.run(&[]).expect(0).never_says("adopted");
+}
+
+#[test]
+fn state_is_unreadable_then_the_live_tree_stays_and_a_clean_deployment_settles_it() {
+    for activation in ["symlink", "in-place"] {
+        let w = World::new();
+        w.config(&format!("activation = {activation}\nid = x"));
+        w.put("1");
+        w.run(&[]).expect(0);
+        let store = if activation == "symlink" { w.sandbox.store() } else { w.sandbox.path("cache/x/store") };
+        fs::write(store.join("state"), "garbage").unwrap();
+        fs::rename(&w.remote, w.sandbox.path("away")).unwrap();
+        for _ in 0..2 {
+            w.run(&[]).expect(3).says("cannot be read");
+            assert_eq!(w.live(), "1");
+        }
+        fs::rename(w.sandbox.path("away"), &w.remote).unwrap();
+        w.run(&[]).expect(0).says("deployed");
+        w.run(&[]).expect(0).never_says("cannot be read");
+        assert_eq!(w.live(), "1");
+    }
+}
+
+#[test]
+fn foreign_link_then_it_is_replaced_and_put_back_by_a_revert() {
+    let w = World::new();
+    w.put("1");
+    w.sandbox.write("old/VERSION", "0");
+    symlink("../old", w.sandbox.local()).unwrap();
+    let hook = w.sandbox.hook("post.d", "10-no", "exit 1");
+    w.run(&[]).expect(1).says("as it was found");
+    assert_eq!(fs::read_link(w.sandbox.local()).unwrap(), Path::new("../old"));
+    fs::remove_file(hook).unwrap();
+    w.run(&[]).expect(0);
+    assert_eq!(w.live(), "1");
+    assert_eq!(w.sandbox.read("old/VERSION"), "0");
+}
+
+#[test]
+fn directory_with_content_and_symlink_said_outright_then_78_and_the_ways_out() {
+    let w = World::new();
+    w.put("1");
+    w.sandbox.write("deploy/current/mine", "x");
+    w.config("activation = symlink");
+    w.run(&[]).expect(78).says("move it away, or say activation = in-place");
+    assert_eq!(w.sandbox.read("deploy/current/mine"), "x");
+    w.config("activation = auto");
+    w.run(&[]).expect(0).says("kept a copy of what was found");
+    assert_eq!(w.live(), "1");
+    assert!(!w.sandbox.path("deploy/current/mine").exists());
+    assert_eq!(w.sandbox.read("cache/default/store/releases/adopted/mine"), "x");
+}
+
+#[test]
+fn empty_directory_and_symlink_said_outright_then_the_link_takes_its_place() {
+    let w = World::new();
+    w.put("1");
+    fs::create_dir(w.sandbox.local()).unwrap();
+    w.config("activation = symlink");
+    w.run(&[]).expect(0);
+    assert_eq!(w.live(), "1");
+}
+
+#[test]
+fn in_place_update_then_only_what_differs_has_a_new_inode() {
+    let w = World::new();
+    w.config("activation = in-place");
+    w.put("1");
+    w.run(&[]).expect(0);
+    let inode = |name: &str| fs::metadata(w.sandbox.local().join(name)).unwrap().ino();
+    let before = (inode("."), inode("same"), inode("dir"), inode("VERSION"));
+    w.put("2");
+    w.run(&[]).expect(0);
+    let after = (inode("."), inode("same"), inode("dir"), inode("VERSION"));
+    assert_eq!((before.0, before.1, before.2), (after.0, after.1, after.2));
+    assert_ne!(before.3, after.3);
+    assert_eq!(w.live(), "2");
+}
+
+#[test]
+fn in_place_then_preserved_names_and_a_mode_of_the_top_stay() {
+    let w = World::new();
+    w.config("preserve = uploads/ .env");
+    for (name, content) in [("uploads/a", "a"), (".env", "e"), ("VERSION", "0"), ("junk", "j")] {
+        w.sandbox.write(w.sandbox.local().join(name), content);
+    }
+    fs::set_permissions(w.sandbox.local(), fs::Permissions::from_mode(0o750)).unwrap();
+    w.put("1");
+    w.run(&[]).expect(0);
+    assert_eq!(w.live(), "1");
+    assert_eq!(w.sandbox.read("deploy/current/uploads/a"), "a");
+    assert_eq!(w.sandbox.read("deploy/current/.env"), "e");
+    assert!(!w.sandbox.path("deploy/current/junk").exists());
+    assert_eq!(fs::metadata(w.sandbox.local()).unwrap().mode() & 0o7777, 0o750);
+}
+
+#[test]
+fn in_place_adoption_is_reverted_then_it_is_as_it_was_found() {
+    let w = World::new();
+    for (name, mode, owner) in [("VERSION", 0o640, 7), ("bin/tool", 0o4755, 8), ("dir", 0o600, 0)] {
+        let path = w.sandbox.write(w.sandbox.local().join(name), name);
+        std::os::unix::fs::chown(&path, Some(owner), Some(owner)).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        let time = fs::FileTimes::new().set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000));
+        fs::File::options().write(true).open(&path).unwrap().set_times(time).unwrap();
+    }
+    symlink("nowhere", w.sandbox.path("deploy/current/dangling")).unwrap();
+    let seen = || {
+        let stat = |name: &str| {
+            let meta = fs::metadata(w.sandbox.local().join(name)).unwrap();
+            (meta.mode(), meta.uid(), meta.gid(), meta.mtime())
+        };
+        (tree(&w.sandbox.local()), stat("VERSION"), stat("bin/tool"), stat("dir"))
+    };
+    let before = seen();
+    w.sandbox.hook("post.d", "10-no", "[ \"$REPO_DEPLOY_REASON\" = revert ]");
+    w.put("1");
+    w.run(&[]).expect(1).says("reverted");
+    assert_eq!(seen(), before);
+}
+
+#[test]
+fn in_place_entry_is_missing_then_put_back_and_other_changes_are_left_alone() {
+    let w = World::new();
+    w.config("activation = in-place");
+    w.put("1");
+    w.run(&[]).expect(0);
+    fs::remove_dir_all(w.sandbox.path("deploy/current/dir")).unwrap();
+    w.sandbox.write("deploy/current/VERSION", "edited by the application");
+    w.run(&[]).expect(0).says("drift: 2 of its entries");
+    assert_eq!(w.sandbox.read("deploy/current/dir/file"), "1");
+    assert_eq!(w.live(), "edited by the application");
+    fs::remove_dir_all(w.sandbox.local()).unwrap();
+    w.run(&[]).expect(0).says("was gone");
+    assert_eq!(w.live(), "1");
+    w.run(&[]).expect(0).never_says("drift");
+}
+
+#[test]
+fn another_one_holds_the_lock_then_75_within_a_second() {
+    let w = World::new();
+    w.put("1");
+    // The first one waits in its hook until the second one has ended.
+    let fifo = w.sandbox.path("fifo");
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    w.sandbox.hook("pre.d", "10-wait", &format!("echo waiting; cat {}", fifo.display()));
+    let mut first = w.sandbox.command(&["--remote", &w.remote]);
+    let mut first = first.stderr(Stdio::null()).spawn().unwrap();
+    while fs::read_dir(w.sandbox.store().join("releases")).map_or(0, Iterator::count) == 0 {
+        std::thread::yield_now();
+    }
+    let begun = std::time::Instant::now();
+    w.run(&[]).expect(75).says("another repo-deploy is at work");
+    assert!(begun.elapsed() < std::time::Duration::from_secs(10), "it waited");
+    fs::write(&fifo, "go").unwrap();
+    assert!(first.wait().unwrap().success());
+    w.run(&[]).expect(0);
+}
+
+#[test]
+fn two_deployments_share_an_id_then_the_second_is_told_to_take_its_own() {
+    let w = World::new();
+    w.config("activation = in-place");
+    w.put("1");
+    w.run(&[]).expect(0);
+    let other = w.sandbox.path("other");
+    w.run(&["--local", other.to_str().unwrap()]).expect(78).says("give this deployment an id of its own");
+    w.run(&["--local", other.to_str().unwrap(), "-i", "other"]).expect(0);
+    assert_eq!(w.sandbox.read("other/VERSION"), "1");
+}
+
+#[test]
+fn store_that_others_may_write_then_78() {
+    let w = World::new();
+    w.put("1");
+    w.run(&[]).expect(0);
+    fs::set_permissions(w.sandbox.path("deploy"), fs::Permissions::from_mode(0o777)).unwrap();
+    w.put("2");
+    w.run(&[]).expect(78).says("chmod go-w");
+    assert_eq!(w.live(), "1");
+}
+
+#[test]
+fn remote_changes_then_the_other_one_is_deployed_although_its_bytes_look_known() {
+    let w = World::new();
+    w.put("1");
+    w.run(&[]).expect(0);
+    let other = w.sandbox.path("other.zip");
+    fs::copy(&w.remote, &other).unwrap();
+    w.sandbox.deploy(other.to_str().unwrap(), &[]).expect(0).says("deployed");
+    assert_eq!(w.live(), "1");
+}
+
+#[test]
+fn layout_changes_then_the_same_archive_is_laid_out_anew() {
+    let w = World::new();
+    w.sandbox.zip("app.zip", &[("app/VERSION", "1")]);
+    w.run(&[]).expect(0);
+    assert_eq!(w.sandbox.read("deploy/current/app/VERSION"), "1");
+    w.config("strip-components = 1");
+    w.run(&[]).expect(0).says("deployed");
+    assert_eq!(w.live(), "1");
+}
+
+#[test]
+fn full_disk_then_exit_1_and_nothing_is_left_lying_about() {
+    let w = World::new();
+    if !needs(&["mount"]) {
+        return;
+    }
+    let disk = w.sandbox.path("disk");
+    fs::create_dir(&disk).unwrap();
+    let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=256k", "tmpfs"]).arg(&disk).status().unwrap();
+    assert!(mounted.success());
+    w.put("1");
+    let local = disk.join("current");
+    let on_disk = |args: &[&str]| {
+        let mut all = vec!["--local", local.to_str().unwrap()];
+        all.extend(args);
+        w.run(&all)
+    };
+    let first = on_disk(&[]);
+    w.sandbox.zip("app.zip", &[("VERSION", "2"), ("large", &"x".repeat(600_000))]);
+    let second = on_disk(&[]);
+    let live = fs::read_to_string(local.join("VERSION"));
+    let left = fs::read_dir(disk.join(".current.deploy/partial")).map(Iterator::count);
+    assert!(Command::new("umount").arg(&disk).status().unwrap().success());
+    first.expect(0);
+    let second = second.expect(1);
+    assert_eq!(second.complaints().len(), 1, "{}", second.log);
+    assert_eq!((live.unwrap(), left.unwrap()), ("1".to_owned(), 0));
+}
+
+#[test]
+fn read_only_directory_then_exit_1_and_one_line() {
+    let w = World::new();
+    if !needs(&["mount"]) {
+        return;
+    }
+    w.put("1");
+    w.run(&[]).expect(0);
+    let deploy = w.sandbox.path("deploy");
+    let mount = |options: &str| {
+        let mut command = Command::new("mount");
+        command.args(["-o", options]).arg(&deploy).arg(&deploy);
+        assert!(command.status().unwrap().success());
+    };
+    mount("bind");
+    mount("remount,ro,bind");
+    w.put("2");
+    let run = w.run(&[]);
+    assert!(Command::new("umount").arg(&deploy).status().unwrap().success());
+    let run = run.expect(1).says("ead-only");
+    assert_eq!(run.complaints().len(), 1, "{}", run.log);
+    assert_eq!(w.live(), "1");
+}
+
+#[test]
+fn max_attempts_then_a_failed_revision_is_left_alone() {
+    let w = World::new();
+    w.config("max-attempts = 2");
+    w.put("1");
+    w.run(&[]).expect(0);
+    w.sandbox.hook("post.d", "10-no", "[ \"$(cat \"$CURRENT_CONFIG/VERSION\")\" != 2 ]");
+    w.put("2");
+    w.run(&[]).expect(1);
+    w.run(&[]).expect(1);
+    w.run(&[]).expect(0).says("left alone after 2 attempts");
+    assert_eq!(w.live(), "1");
+    w.put("3");
+    w.run(&[]).expect(0);
+    assert_eq!(w.live(), "3");
+}
