@@ -160,7 +160,7 @@ fn a_configuration_may_be_written_by_others_then_it_is_refused() {
 fn a_configuration_is_not_for_us_to_read_then_it_is_refused() {
     let sandbox = Sandbox::new();
     let path = sandbox.write("c.cfg", "remote = /x\n");
-    fs::set_permissions(&path, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
     let mut command = sandbox.bare();
     command.arg("status").arg("-c").arg(path);
     if rustix::process::geteuid().is_root() {
@@ -203,7 +203,7 @@ fn a_value_cannot_be_used_then_the_line_says_where_and_what_would_be_right() {
         ("http-header = hunter2", "it takes Name: value"),
         ("http-password = hunter2", "there is no http-user"),
     ] {
-        let run = refused(run(&mut status(&sandbox, &format!("\n{config}\n"), &[]).env("REMOTE_REPOSITORY", "/x")));
+        let run = refused(run(status(&sandbox, &format!("\n{config}\n"), &[]).env("REMOTE_REPOSITORY", "/x")));
         let key = config.split_once(" =").unwrap().0;
         let config = sandbox.path("c.cfg");
         run.says(&format!("{}:2: cannot use {key}", config.display())).says(words).never_says("hunter2");
