@@ -121,11 +121,32 @@ impl<T> Context<T> for std::result::Result<T, rustix::io::Errno> {
     }
 }
 
-/// The text of an I/O error without `(os error N)`, which tells an operator nothing.
+/// The text of an I/O error as a part of a sentence: in lower case, and without `(os error N)`, which tells an operator
+/// nothing.
 pub fn plain(e: &std::io::Error) -> String {
-    let text = e.to_string();
-    match text.find(" (os error ") {
-        Some(end) => text[..end].to_owned(),
-        None => text,
+    let mut text = e.to_string();
+    text.truncate(text.find(" (os error ").unwrap_or(text.len()));
+    let is_word = text.chars().nth(1).is_some_and(char::is_lowercase); // `I/O error` stays
+    if let Some(first) = text.get_mut(..1).filter(|_| is_word) {
+        first.make_ascii_lowercase();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::plain;
+    use rustix::io::Errno;
+
+    #[test]
+    fn causes_read_as_parts_of_a_sentence() {
+        for (errno, text) in [(Errno::NOENT, "no such file or directory"), (Errno::NOSPC, "no space left on device")] {
+            assert_eq!(plain(&errno.into()), text);
+        }
+        assert!(
+            ["I/O error", "Input/output error".to_lowercase().as_str()].contains(&plain(&Errno::IO.into()).as_str())
+        );
+        assert_eq!(plain(&std::io::Error::other("Über")), "Über");
+        assert_eq!(plain(&std::io::Error::other("")), "");
     }
 }

@@ -135,6 +135,8 @@ mod tests {
         assert_eq!(configuration("[site]", 0o600).choose(None).unwrap(), None);
         let error = configuration("", 0o600).choose(Some("a")).unwrap_err().to_string();
         assert_eq!(error, "cannot find the section a in f: it has no sections");
+        assert_eq!(no_section(None).unwrap(), None);
+        assert_eq!(no_section(Some("a")).unwrap_err().exit_code(), 78);
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Settings: what the operator asked for, checked: who holds one needs to check nothing again. Precedence: argument > file
-//! > environment > default. No value is guessed: what cannot be used is an error that says where it stands and what would
+//! Settings: what the operator asked for, checked: who holds one needs to check nothing again. Precedence: argument, then
+//! file, then environment, then default. No value is guessed: what cannot be used is an error that says where it stands and what would
 //! be right.
 
 mod build;

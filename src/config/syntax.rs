@@ -201,6 +201,23 @@ mod tests {
     }
 
     #[test]
+    fn any_byte_changed_then_it_parses_or_is_refused() {
+        let text = "\u{feff}a = ü\r\n[s] ; c\n\tb=\n# c\n".as_bytes();
+        for at in 0..text.len() {
+            for byte in 0..=255 {
+                let mut changed = text.to_vec();
+                changed[at] = byte;
+                match Document::parse("f", changed.clone()) {
+                    Ok(doc) => assert!(doc.all().iter().all(|e| doc.value(e).trim() == doc.value(e) && e.line <= 4)),
+                    Err(e) => assert!(e.to_string().starts_with("f:") && e.exit_code() == 78, "{e}"),
+                }
+                changed.truncate(at);
+                drop(Document::parse("f", changed)); // must not panic either
+            }
+        }
+    }
+
+    #[test]
     fn what_is_no_configuration_is_named_with_its_line_and_not_repeated() {
         for (text, expected) in [
             ("a = 1\nhunter2\n", "f:2: cannot read the line: it has no ="),

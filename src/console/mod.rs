@@ -1,9 +1,8 @@
 //! Standard error: the log and the progress line share it. Neither can end the program: a closed pipe, a full disk and a
 //! missing terminal are all survived in silence. Standard output is for commands that answer.
 
-mod progress;
+pub mod progress;
 
-use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::Path;
@@ -13,7 +12,7 @@ use std::sync::{Mutex, OnceLock};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use rustix::fs::{Mode, OFlags};
 
-pub use self::progress::{Progress, size};
+pub use self::progress::Progress;
 use crate::error::{Error, Result, plain};
 use crate::sys::clock;
 
@@ -35,7 +34,8 @@ static CONSOLE: Console =
 /// Installs the log, or changes what is installed. `level` counts from -1 (`--quiet`) over 0 to 2 (`-v -v`). A log file
 /// that cannot be opened costs a warning, and the log stays on standard error: a deployment does not wait for a disk.
 pub fn init(level: i8, log_file: Option<&Path>) {
-    let _ = log::set_logger(&CONSOLE); // fails only when it is installed already, which is what we want
+    #[expect(clippy::let_underscore_must_use, reason = "it fails when it is installed already, which is what we want")]
+    let _ = log::set_logger(&CONSOLE);
     log::set_max_level(match level {
         ..0 => LevelFilter::Warn,
         0 => LevelFilter::Info,
@@ -100,17 +100,19 @@ impl Console {
     fn print(&self, line: &str) {
         // `try_lock`: a record that is made while the line is drawn is worth more than its place.
         let shown = self.progress.try_lock().map(|p| p.clone()).unwrap_or_default();
-        if shown.is_empty() {
-            write_stderr(line);
-        } else {
-            write_stderr(&format!("{CLEAR}{line}{shown}"));
-        }
+        write_stderr(&above(&shown, line));
     }
+}
+
+/// `line`, written where the progress line `shown` stands, and that one again after it.
+fn above(shown: &str, line: &str) -> String {
+    if shown.is_empty() { line.to_owned() } else { format!("{CLEAR}{line}{shown}") }
 }
 
 /// Writes what can be written: a log that nobody reads or no disk takes must not stop a deployment.
 fn write_stderr(text: &str) {
-    let _ = std::io::stderr().write_all(text.as_bytes()); // see above: there is nowhere left to say it
+    #[expect(clippy::let_underscore_must_use, reason = "there is nowhere left to say it")]
+    let _ = io::stderr().write_all(text.as_bytes());
 }
 
 /// Adds `text` as one line of printable characters: what comes from archives, servers and hooks must neither make
@@ -121,9 +123,7 @@ fn escape(line: &mut String, text: &str) {
             '\n' => line.push_str("\\n"),
             '\r' => line.push_str("\\r"),
             '\t' => line.push_str("\\t"),
-            c if c.is_control() => {
-                let _ = write!(line, "\\x{:02x}", u32::from(c)); // writing to a String cannot fail
-            }
+            c if c.is_control() => line.push_str(&format!("\\x{:02x}", u32::from(c))),
             c => line.push(c),
         }
     }
@@ -131,9 +131,9 @@ fn escape(line: &mut String, text: &str) {
 
 /// Answers on standard output. Nobody reading on is no error, as for any tool in a pipe; a full disk is.
 pub fn print(text: &str) -> Result<()> {
-    let mut out = std::io::stdout().lock();
+    let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
             Err(Error::failed(format!("cannot write to standard output: {}", plain(&e))))
         }
         _ => Ok(()),
@@ -158,6 +158,12 @@ mod tests {
             escape(&mut line, text);
             assert_eq!(line, format!("> {expected}"));
         }
+    }
+
+    #[test]
+    fn a_record_stands_above_the_progress_line() {
+        assert_eq!(above("", "record\n"), "record\n");
+        assert_eq!(above("fetching 1.0 MiB", "record\n"), "\r\x1b[Krecord\nfetching 1.0 MiB");
     }
 
     #[test]

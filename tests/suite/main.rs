@@ -1,5 +1,16 @@
 //! The real binary in a sandbox, against real servers. A name says action, condition and outcome.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::let_underscore_must_use,
+    reason = "tests may say what they mean, helpers too"
+)]
+
+mod cli;
+mod config;
+mod console;
 mod crash;
 mod deploy;
 mod power;

@@ -59,7 +59,7 @@ mod tests {
             (b"#! /opt/x", Errno::NOENT, "its interpreter /opt/x does not exist"),
             (b"#!/bin/sh\r\necho", Errno::NOENT, "carriage return"),
             (b"\x7fELF...", Errno::NOENT, "loader"),
-            (b"", Errno::NOENT, "No such file"),
+            (b"", Errno::NOENT, "no such file"),
             (b"echo hello\n", Errno::NOEXEC, "does not begin with #!"),
             (b"#!\n", Errno::NOEXEC, "does not begin with #! and the path"),
             (b"\x7fELF...", Errno::NOEXEC, "another machine"),
@@ -75,6 +75,6 @@ mod tests {
 
     #[test]
     fn file_is_gone_then_the_error_alone_explains() {
-        assert_eq!(explain(Path::new("/does/not/exist"), &io::Error::from(Errno::NOENT)), "No such file or directory");
+        assert_eq!(explain(Path::new("/does/not/exist"), &io::Error::from(Errno::NOENT)), "no such file or directory");
     }
 }

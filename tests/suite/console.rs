@@ -1,0 +1,170 @@
+//! The log and the progress line: what they show, and that nothing that happens to them changes what a run comes to.
+
+use std::fs::{self, File};
+use std::process::{Command, Stdio};
+
+use crate::sandbox::{Run, Sandbox, needs};
+
+/// What a run comes to, apart from what it says.
+fn deploys(sandbox: &Sandbox, command: &mut Command) -> Run {
+    let run = Run::from(command.output().unwrap()).expect(0);
+    assert_eq!(fs::read_to_string(sandbox.local().join("index")).unwrap(), "one");
+    run
+}
+
+fn ready() -> (Sandbox, Command) {
+    let sandbox = Sandbox::new();
+    let remote = sandbox.zip("a.zip", &[("index", "one")]);
+    // A hook that talks makes more records than the program itself.
+    sandbox.hook("post.d", "10-talk", "for i in 1 2 3 4 5 6 7 8 9; do echo line $i; echo line $i >&2; done");
+    let command = sandbox.command(&["-vv", "--remote", remote.to_str().unwrap()]);
+    (sandbox, command)
+}
+
+fn full() -> File {
+    File::options().write(true).open("/dev/full").unwrap()
+}
+
+#[test]
+fn standard_error_is_a_closed_pipe_then_it_deploys() {
+    let (sandbox, mut command) = ready();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    assert_eq!(command.stderr(writer).stdout(Stdio::null()).status().unwrap().code(), Some(0));
+    assert_eq!(fs::read_to_string(sandbox.local().join("index")).unwrap(), "one");
+}
+
+#[test]
+fn standard_error_is_a_full_disk_then_it_deploys() {
+    let (sandbox, mut command) = ready();
+    deploys(&sandbox, command.stderr(full()));
+}
+
+#[test]
+fn standard_error_is_a_closed_pipe_then_failures_keep_their_codes() {
+    let sandbox = Sandbox::new();
+    for (args, code) in [(&["--remote", "/no/such.zip"][..], 1), (&["--nonsense"], 64), (&["--local", "/etc"], 78)] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        assert_eq!(sandbox.command(args).stderr(writer).status().unwrap().code(), Some(code), "{args:?}");
+        assert_eq!(sandbox.command(args).stderr(full()).status().unwrap().code(), Some(code), "{args:?}");
+    }
+}
+
+#[test]
+fn the_log_file_is_a_full_disk_then_it_deploys_and_the_log_is_on_standard_error() {
+    let (sandbox, mut command) = ready();
+    deploys(&sandbox, command.args(["--log-file", "/dev/full"])).says(" INFO deployed ");
+}
+
+#[test]
+fn the_log_file_and_standard_error_are_full_then_it_deploys() {
+    let (sandbox, mut command) = ready();
+    deploys(&sandbox, command.args(["--log-file", "/dev/full"]).stderr(full()));
+}
+
+#[test]
+fn the_log_file_cannot_be_opened_then_a_warning_says_so_and_it_deploys() {
+    for bad in ["no/such/log", "cache", "fifo"] {
+        let (sandbox, mut command) = ready();
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(rustix::fs::CWD, sandbox.path("fifo"), rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        let run = deploys(&sandbox, command.args(["--log-file", bad])).says(" INFO deployed ");
+        assert_eq!(run.complaints().len(), 1, "{bad}: {}", run.log);
+        run.says("cannot open the log file ");
+    }
+}
+
+#[test]
+fn the_disk_of_the_log_fills_up_then_it_deploys_and_every_line_is_whole_somewhere() {
+    if !needs(&["unshare", "mount"]) || !rustix::process::geteuid().is_root() {
+        eprintln!("left out: mounting a small disk takes root");
+        return;
+    }
+    let (sandbox, command) = ready();
+    fs::create_dir(sandbox.path("small")).unwrap();
+    // All of the disk but the last 100 bytes is taken: the first records fit, one is cut in two, the rest does not.
+    let script = "mount -t tmpfs -o size=4096 small small && head -c 3996 /dev/zero | tr '\\0' x > small/log && \"$@\"; \
+                  code=$?; tail -c 100 small/log; exit $code";
+    let mut small = Command::new("unshare");
+    small.args(["--mount", "sh", "-c", script, "sh"]).arg(command.get_program()).args(command.get_args());
+    small.args(["--log-file", "small/log"]).current_dir(sandbox.path(""));
+    let run = deploys(&sandbox, &mut small).says(" INFO deployed ");
+    assert_eq!(run.out.len(), 100, "the disk is full: {:?}", run.out);
+    for line in run.log.lines() {
+        assert!(line.len() > 21 && line[..21].ends_with("Z "), "a whole record: {line:?}");
+    }
+}
+
+#[test]
+fn a_log_file_is_given_then_records_are_appended_a_line_each() {
+    let sandbox = Sandbox::new();
+    let log = sandbox.write("log", "kept\n");
+    let remote = sandbox.zip("a.zip", &[("index", "one")]);
+    let strange = "/no/\u{9b}31m/such.zip";
+    for (remote, code) in [(remote.to_str().unwrap(), 0), (strange, 1)] {
+        let run = sandbox.deploy(remote, &["--log-file", log.to_str().unwrap()]).expect(code);
+        assert_eq!((run.log.as_str(), run.out.as_str()), ("", ""));
+    }
+    let text = sandbox.read("log");
+    assert!(text.starts_with("kept\n20") && text.contains(" INFO deployed ") && text.contains("Z ERROR "), "{text}");
+    assert!(text.contains("/no/\\x9b31m/such.zip") && !text.contains('\u{9b}'), "{text}");
+    let mode = |name: &str| {
+        use std::os::unix::fs::PermissionsExt;
+        fs::metadata(sandbox.path(name)).unwrap().permissions().mode() & 0o777
+    };
+    sandbox.deploy("/no", &["--log-file", sandbox.path("new").to_str().unwrap()]).expect(1);
+    assert_eq!(mode("new") & 0o137, 0, "others read no log: {:o}", mode("new"));
+}
+
+/// What a run writes to a terminal of 60 columns while it reads a file that takes longer than a moment.
+fn on_terminal(term: &str, args: &[&str]) -> Option<String> {
+    if !needs(&["script", "stty"]) {
+        return None;
+    }
+    let sandbox = Sandbox::new();
+    // Nothing but a hole: it takes no space, and a second ends the reading.
+    let remote = sandbox.path("large.zip");
+    File::create(&remote).unwrap().set_len((4 << 30) - 1).unwrap();
+    let config = sandbox.write("c.cfg", "timeout = 1\n");
+    let command =
+        sandbox.command(&[&["--remote", remote.to_str().unwrap(), "-c", config.to_str().unwrap()], args].concat());
+    let words = std::iter::once(command.get_program()).chain(command.get_args()).map(|w| w.to_str().unwrap());
+    let line = format!("stty cols 60; exec {}", words.collect::<Vec<_>>().join(" "));
+    let mut script = Command::new("script");
+    script.args(["-qec", &line, "/dev/null"]).env_clear().env("PATH", "/usr/bin:/bin").env("TERM", term);
+    let run = Run::from(script.current_dir(sandbox.path("")).stdin(Stdio::null()).output().unwrap()).expect(1);
+    Some(run.out)
+}
+
+#[test]
+fn a_terminal_looks_on_then_progress_is_one_line_that_goes_away() {
+    let Some(out) = on_terminal("xterm", &[]) else { return };
+    let (before, last) = out.rsplit_once("\r\x1b[K").unwrap_or_else(|| panic!("no progress: {out:?}"));
+    assert!(last.contains(" ERROR ") && last.starts_with("20"), "erased before the log: {last:?}");
+    let lines: Vec<&str> = before.split("\r\x1b[K").skip(1).collect();
+    assert!(!lines.is_empty() && lines.len() < 60, "{lines:?}");
+    for line in lines {
+        assert!(line.starts_with("reading ") && line.contains(" of 4.0 GiB, ") && line.len() < 60, "{line:?}");
+        assert!(!line.contains('\n'), "{line:?}");
+    }
+}
+
+#[test]
+fn a_terminal_that_cannot_erase_or_a_quiet_run_then_there_is_no_progress() {
+    for (term, args) in [("dumb", &[][..]), ("xterm", &["--quiet"])] {
+        let Some(out) = on_terminal(term, args) else { return };
+        assert!(!out.contains('\x1b') && !out.contains("reading 1") && out.contains(" ERROR "), "{out:?}");
+    }
+}
+
+#[test]
+fn nobody_looks_on_then_there_is_no_progress() {
+    let sandbox = Sandbox::new();
+    let remote = sandbox.path("large.zip");
+    File::create(&remote).unwrap().set_len((4 << 30) - 1).unwrap();
+    let config = sandbox.write("c.cfg", "timeout = 1\n");
+    let mut command = sandbox.command(&["--remote", remote.to_str().unwrap(), "-c", config.to_str().unwrap()]);
+    let run = Run::from(command.env("TERM", "xterm").output().unwrap()).expect(1);
+    assert!(!run.log.contains('\x1b') && !run.log.contains('\r'), "{:?}", run.log);
+}
