@@ -80,3 +80,112 @@ pub(super) fn shown(name: &[u8]) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_are_taken() {
+        let component = "c".repeat(MAX_COMPONENT);
+        let deep = vec!["d"; MAX_DEPTH].join("/");
+        let long = [vec!["e".repeat(127); 7].join("/"), "f".repeat(128)].join("/");
+        assert_eq!(long.len(), MAX_NAME);
+        let plain =
+            ["a", "a/b", "...", "..a", "a..", ".a", "-rf", " ", "a b", "C:", "~", "*", "héé/日本", "repo-deploy-x"];
+        for name in plain.into_iter().chain([&*component, &*deep, &*long]) {
+            assert_eq!(refusal(name.as_bytes()), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn names_that_are_refused() {
+        let component = "c".repeat(MAX_COMPONENT + 1);
+        let deep = vec!["d"; MAX_DEPTH + 1].join("/");
+        let long = [vec!["e".repeat(127); 7].join("/"), "f".repeat(129)].join("/");
+        let table: [(&[u8], &str); 24] = [
+            (b"", "empty"),
+            (b"/", "absolute"),
+            (b"/etc/passwd", "absolute"),
+            (b"//a", "absolute"),
+            (b"a//b", "empty component"),
+            (b"a/", "empty component"),
+            (b".", ". or .."),
+            (b"..", ". or .."),
+            (b"../a", ". or .."),
+            (b"a/../b", ". or .."),
+            (b"a/.", ". or .."),
+            (b"a/./b", ". or .."),
+            (b"a\\b", "backslash"),
+            (b"..\\a", "backslash"),
+            (b"a\0b", "control"),
+            (b"a\nb", "control"),
+            (b"a\x7f", "control"),
+            ("a\u{85}b".as_bytes(), "control"),
+            (b"a\xff", "UTF-8"),
+            (b"\xc0\xafetc", "UTF-8"),
+            (b".repo-deploy-0123", "ours"),
+            (b"a/.repo-deploy-/b", "ours"),
+            (component.as_bytes(), "component"),
+            (deep.as_bytes(), "deep"),
+        ];
+        for (name, word) in table.into_iter().chain([(long.as_bytes(), "longer than 1024")]) {
+            let reason = refusal(name).unwrap_or_else(|| panic!("{} is taken", shown(name)));
+            assert!(reason.contains(word), "{}: {reason}", shown(name));
+        }
+    }
+
+    #[test]
+    fn components_are_cut_as_tar_cuts_them() {
+        let table = [
+            ("a", 0, Some("a")),
+            ("a", 1, None),
+            ("a/b", 1, Some("b")),
+            ("a/b", 2, None),
+            ("a/b/c", 1, Some("b/c")),
+            ("a/b/c", 2, Some("c")),
+            ("a/b/c", 3, None),
+            ("a/b/c", usize::MAX, None),
+        ];
+        for (name, components, left) in table {
+            assert_eq!(stripped(name.as_bytes(), components).map(|at| &name[at..]), left, "{name} less {components}");
+        }
+    }
+
+    /// Every path of up to five bytes out of these.
+    fn paths() -> Vec<Vec<u8>> {
+        let mut all: Vec<Vec<u8>> = vec![Vec::new()];
+        for round in 0..5 {
+            let longer: Vec<_> = all
+                .iter()
+                .filter(|p| p.len() == round)
+                .flat_map(|p| b"!/a0".iter().map(|b| [p.as_slice(), &[*b]].concat()))
+                .collect();
+            all.extend(longer);
+        }
+        all.retain(|p| refusal(p).is_none());
+        all
+    }
+
+    #[test]
+    fn order_is_that_of_lists_of_components() {
+        let split = |p: &[u8]| p.split(|b| *b == b'/').map(<[u8]>::to_vec).collect::<Vec<_>>();
+        let paths = paths();
+        for a in &paths {
+            for b in &paths {
+                assert_eq!(by_component(a, b), split(a).cmp(&split(b)), "{} {}", shown(a), shown(b));
+                let shared = split(a).iter().zip(&split(b)).take_while(|(a, b)| a == b).count();
+                assert_eq!(shared_components(a, b), shared);
+            }
+        }
+    }
+
+    #[test]
+    fn shown_names_are_one_short_line() {
+        assert_eq!(shown(b"a\n\x1b[31m\xff\0"), "a\\n\\u{1b}[31m\u{fffd}\\0");
+        assert_eq!(shown("é/日本".as_bytes()), "é/日本");
+        let long = shown(&vec![b'\n'; 70_000]);
+        assert!(long.chars().count() <= 201 && long.ends_with('…'));
+        assert!(!long.contains('\n'));
+    }
+}

@@ -244,3 +244,180 @@ pub(super) fn readable(bytes: u64) -> String {
     let name = UNITS[exponent as usize - 1];
     if tenths == 0 { format!("{} {name}", bytes / unit) } else { format!("{}.{tenths} {name}", bytes / unit) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Kind as Cause;
+
+    fn layout() -> Layout {
+        Layout { symlinks: Links::Inside, owner: None, strip_components: 0, max_unpacked: u64::MAX, max_files: 1000 }
+    }
+
+    /// `name`, `name/` or `name@`: a file, a directory or a link.
+    fn plan(layout: &Layout, members: &[&str]) -> Result<Plan> {
+        let mut listing = Listing::new(layout, 0);
+        for member in members {
+            match (member.strip_suffix('/'), member.strip_suffix('@')) {
+                (Some(dir), _) => listing.add(dir.as_bytes(), Kind::Dir, 0)?,
+                (_, Some(link)) => listing.add(link.as_bytes(), Kind::Link, 0)?,
+                _ => listing.add(member.as_bytes(), Kind::File, 1)?,
+            };
+        }
+        listing.check()
+    }
+
+    #[track_caller]
+    fn refused<T: std::fmt::Debug>(result: Result<T>, words: &str) {
+        let e = result.unwrap_err();
+        assert_eq!(e.kind(), Cause::Refused);
+        assert!(e.to_string().contains(words), "{e} should say {words:?}");
+    }
+
+    #[test]
+    fn members_are_counted_with_the_directories_nobody_names() {
+        let table: [(&[&str], u64); 8] = [
+            (&[], 0),
+            (&["a"], 1),
+            (&["a/b/c"], 3),
+            (&["a/b/c", "a/b/d", "a/e"], 5),
+            (&["a/b/c", "a/b/", "a/"], 3),
+            (&["a/b/c", "a/"], 3),
+            (&["a!", "a/b", "a0"], 4),
+            (&["x/a/b", "y/a/b"], 6),
+        ];
+        for (members, count) in table {
+            assert_eq!(plan(&layout(), members).unwrap().count, count, "{members:?}");
+        }
+    }
+
+    #[test]
+    fn members_that_cannot_stand_together_are_refused_in_any_order() {
+        let table: [(&[&str], &str); 8] = [
+            (&["a", "b", "a"], "member a: it is there twice"),
+            (&["a/", "a/"], "member a: it is there twice"),
+            (&["a", "a/"], "twice"),
+            (&["a@", "a"], "twice"),
+            (&["a", "a/b"], "member a/b: it lies in a, which is no directory"),
+            (&["a", "a!", "a.b", "a/b/c"], "member a/b/c: it lies in a"),
+            (&["a@", "a/b"], "no directory"),
+            (&["d/a@", "d/a/b/"], "no directory"),
+        ];
+        for (members, words) in table {
+            let mut members = members.to_vec();
+            for _ in 0..members.len() {
+                members.rotate_left(1);
+                refused(plan(&layout(), &members), words);
+            }
+        }
+        assert!(plan(&layout(), &["a", "a!", "ab", "a.b/c", "a0@"]).is_ok());
+    }
+
+    #[test]
+    fn limits_hold_to_the_last_one() {
+        let limited = Layout { max_files: 3, max_unpacked: 2, ..layout() };
+        assert!(plan(&limited, &["a/", "b@", "c"]).is_ok());
+        refused(plan(&limited, &["a/", "b@", "c", "d/"]), "max-files = 3");
+        assert!(plan(&limited, &["a/b/c"]).is_ok());
+        refused(plan(&limited, &["a/b/c/d"]), "max-files = 3");
+        assert!(plan(&limited, &["a", "b"]).is_ok());
+        refused(plan(&limited, &["a", "b", "c"]), "member c: with it the content is over max-unpacked = 2 bytes");
+        let mut listing = Listing::new(&limited, 0);
+        assert!(listing.add(b"a", Kind::File, 1).is_ok());
+        refused(listing.add(b"b", Kind::File, u64::MAX), "max-unpacked");
+    }
+
+    #[test]
+    fn names_are_judged_whole_and_conflicts_after_stripping() {
+        let strip = |n| Layout { strip_components: n, ..layout() };
+        let left = plan(&strip(1), &["top/", "top/a", "readme", "top/d/b"]).unwrap();
+        assert_eq!((left.len(), left.count), (2, 3));
+        assert_eq!((left.path(1), left.name(1)), (b"d/b".as_slice(), b"top/d/b".as_slice()));
+        refused(plan(&strip(1), &["../a"]), "member ../a");
+        refused(plan(&strip(9), &["a\\b"]), "backslash");
+        refused(plan(&strip(1), &["x/a", "y/a"]), "twice");
+        refused(plan(&strip(1), &["x/a", "y/a/b"]), "no directory");
+        assert!(plan(&strip(2), &["x/a", "y/a/b", "x/a/c"]).is_ok());
+    }
+
+    #[test]
+    fn links_stay_inside_and_go_through_no_other() {
+        let tree = plan(&layout(), &["d/e/link@", "d/file", "top@", "d/hop@", "d/e/f/g"]).unwrap();
+        let allowed = [
+            "x",
+            "f",
+            "f/g",
+            "../file",
+            "../../top",
+            "../hop",
+            ".",
+            "./f/",
+            "../../d/e/f",
+            "../..",
+            "..//file",
+            "missing/..",
+        ];
+        for text in allowed {
+            assert!(tree.check_link(0, text.as_bytes()).is_ok(), "{text}");
+        }
+        let long = "l".repeat(MAX_LINK + 1);
+        let table = [
+            ("", "no possible target"),
+            ("a\nb", "no possible target"),
+            (&long, "no possible target"),
+            ("/etc/passwd", "absolute"),
+            ("../../../x", "outside"),
+            ("../../../d/file", "outside"),
+            ("x/../../../../d", "outside"),
+            ("../hop/x", "goes through the link d/hop"),
+            ("../hop/..", "goes through the link d/hop"),
+            ("../hop/", "goes through the link d/hop"),
+            ("../../top/.", "goes through the link top"),
+        ];
+        for (text, words) in table {
+            refused(tree.check_link(0, text.as_bytes()), words);
+        }
+        assert!(tree.check_link(2, b"d").is_ok());
+        refused(tree.check_link(2, b".."), "member top: a link to .., which leads outside");
+    }
+
+    #[test]
+    fn links_are_refused_when_the_operator_says_so() {
+        let none = Layout { symlinks: Links::Refuse, ..layout() };
+        refused(plan(&none, &["a", "b@"]), "member b: it is a symbolic link (symlinks = inside");
+        assert!(plan(&none, &["a", "b/"]).is_ok());
+    }
+
+    #[test]
+    fn modes_are_two() {
+        for mode in [0, 0o600, 0o644, 0o666, 0o4644, 0o7666] {
+            assert_eq!(Kind::file(mode).mode(), 0o644, "{mode:o}");
+        }
+        for mode in [0o100, 0o010, 0o001, 0o755, 0o777, 0o7777] {
+            assert_eq!(Kind::file(mode).mode(), 0o755, "{mode:o}");
+        }
+        assert_eq!(Kind::Dir.mode(), 0o755);
+    }
+
+    #[test]
+    fn bytes_are_readable() {
+        let table = [
+            (0, "0 bytes"),
+            (1023, "1023 bytes"),
+            (1024, "1 KiB"),
+            (1536, "1.5 KiB"),
+            (108 << 20, "108 MiB"),
+            (16 << 30, "16 GiB"),
+            ((1 << 40) - 1, "1023.9 GiB"),
+            (u64::MAX, "16777215.9 TiB"),
+        ];
+        for (bytes, text) in table {
+            assert_eq!(readable(bytes), text);
+        }
+    }
+
+    #[test]
+    fn a_member_costs_little_memory() {
+        assert!(size_of::<Entry>() <= 12, "{}", size_of::<Entry>());
+    }
+}

@@ -1,1 +1,155 @@
+//! Archives built byte by byte against the whole of unpacking, in this process: what is accepted, what is refused and in
+//! which words, and that damage never becomes another tree.
 
+#[path = "../../tests/suite/rawzip.rs"]
+mod rawzip;
+
+mod damage;
+mod directory;
+mod hostile;
+mod oracle;
+mod ordinary;
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use super::*;
+use crate::error::Kind;
+use crate::model::{Links, Revision, Validators};
+
+/// A directory of its own; removed when the test ends.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("repo-deploy-unpack-{}-{number}", std::process::id()));
+        fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// Unpacks `content` into a fresh staging directory.
+    fn unpack(&self, content: Content, layout: &Layout) -> Result<Unpacked> {
+        let staging = self.path("staging");
+        let _ = fs::remove_dir_all(&staging); // there is none the first time
+        fs::create_dir(&staging).unwrap();
+        fs::set_permissions(&staging, fs::Permissions::from_mode(0o700)).unwrap();
+        let (revision, validators) = (Revision::new("1"), Validators::default());
+        let artifact = Artifact { revision, validators, content, name: "https://host/app.zip".into() };
+        let staging = Dir::open(&staging).unwrap();
+        unpack(&verify(artifact).unwrap(), &staging, layout, Deadline::after(Duration::from_secs(600)))
+    }
+
+    /// Unpacks an archive of these bytes, and looks at what came out.
+    fn unzip(&self, bytes: &[u8], layout: &Layout) -> Result<Tree> {
+        let path = self.path("archive");
+        fs::write(&path, bytes).unwrap();
+        let unpacked = self.unpack(Content::Archive(File::open(&path).unwrap()), layout)?;
+        let tree = tree(&self.path("staging"));
+        assert_eq!(unpacked.entries, tree.len() as u64);
+        let bytes: usize = tree.values().map(|node| if node.what == 'f' { node.content.len() } else { 0 }).sum();
+        assert_eq!(unpacked.bytes, bytes as u64);
+        assert_eq!(fs::metadata(self.path("staging")).unwrap().permissions().mode() & 0o7777, 0o755);
+        Ok(tree)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0); // what stays costs space in /tmp, not the test
+    }
+}
+
+/// Something in a tree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Node {
+    /// `f`, `d` or `l`; anything else is `?`.
+    what: char,
+    mode: u32,
+    /// Of a file its content, of a link its text.
+    content: Vec<u8>,
+    owner: (u32, u32),
+}
+
+/// Paths and what stands there.
+type Tree = BTreeMap<Vec<u8>, Node>;
+
+fn tree(root: &Path) -> Tree {
+    fn walk(dir: &Path, prefix: &[u8], into: &mut Tree) {
+        for entry in fs::read_dir(dir).unwrap() {
+            let entry = entry.unwrap();
+            let path = entry.path();
+            let name = [prefix, entry.file_name().as_bytes()].concat();
+            let meta = fs::symlink_metadata(&path).unwrap();
+            let (what, content) = if meta.is_dir() {
+                walk(&path, &[&name[..], b"/"].concat(), into);
+                ('d', Vec::new())
+            } else if meta.is_symlink() {
+                ('l', fs::read_link(&path).unwrap().as_os_str().as_bytes().to_vec())
+            } else if meta.is_file() {
+                ('f', fs::read(&path).unwrap())
+            } else {
+                ('?', Vec::new())
+            };
+            let mode = if what == 'l' { 0 } else { meta.mode() & 0o7777 };
+            into.insert(name, Node { what, mode, content, owner: (meta.uid(), meta.gid()) });
+        }
+    }
+    let mut found = Tree::new();
+    walk(root, b"", &mut found);
+    found
+}
+
+/// A tree as lines: `d 755 a`, `f 644 a/b hello`, `l c -> a/b`.
+fn lines(tree: &Tree) -> Vec<String> {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    tree.iter()
+        .map(|(path, node)| match node.what {
+            'l' => format!("l {} -> {}", text(path), text(&node.content)),
+            'f' => format!("f {:o} {} {}", node.mode, text(path), text(&node.content)),
+            what => format!("{what} {:o} {}", node.mode, text(path)),
+        })
+        .collect()
+}
+
+fn layout() -> Layout {
+    Layout { symlinks: Links::Inside, owner: None, strip_components: 0, max_unpacked: 16 << 30, max_files: 200_000 }
+}
+
+/// A refusal, on one line, that says `words`.
+#[track_caller]
+fn refused(result: Result<Tree>, words: &str) {
+    let e = match result {
+        Err(e) => e,
+        Ok(tree) => panic!("it should be refused ({words}), but gave {:?}", lines(&tree)),
+    };
+    assert_eq!(e.kind(), Kind::Refused, "{e}");
+    let text = e.to_string();
+    assert!(text.contains(words), "{text:?} should say {words:?}");
+    assert!(!text.contains(|c: char| c.is_control()), "{text:?}");
+    assert!(text.contains("https://host/app.zip"), "{text:?}");
+}
+
+/// Numbers that are the same in every run.
+struct Dice(u64);
+
+impl Dice {
+    /// Below `sides`.
+    fn roll(&mut self, sides: usize) -> usize {
+        // xorshift64*
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        usize::try_from(self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33).unwrap() % sides
+    }
+}

@@ -3,7 +3,6 @@
 //! does not look at, and because two readings that differ are reason enough to refuse.
 
 use std::fs::File;
-use std::io;
 
 use ::zip::read::{ArchiveOffset, Config, HasZipMetadata};
 use ::zip::result::ZipError;
@@ -75,6 +74,7 @@ pub(super) fn list(file: &File, end: &End, layout: &Layout, deadline: Deadline) 
 /// A member of the directory as its raw record has it.
 struct Central {
     made_on: u8,
+    needs: u16,
     flags: u16,
     method: u16,
     disk: u16,
@@ -90,9 +90,12 @@ impl Central {
     const DEFLATED: u16 = 8;
     const ENCRYPTED: u16 = 1;
     const DESCRIBED: u16 = 1 << 3;
-    /// How hard the compressor tried, a descriptor behind the data, and a name in UTF-8.
-    const KNOWN_FLAGS: u16 = 0b110 | Self::DESCRIBED | 1 << 11;
-    /// The numbers that mean Unix among the systems an archive may be made on.
+    const UTF8: u16 = 1 << 11;
+    /// Besides: how hard the compressor tried.
+    const KNOWN_FLAGS: u16 = 0b110 | Self::DESCRIBED | Self::UTF8;
+    /// The version of the format up to which Info-ZIP reads; deflate needs 2.0, ZIP64 4.5.
+    const NEWEST: u16 = 46;
+    /// The number of Unix among the systems an archive may be made on.
     const UNIX: u8 = 3;
 
     fn read(glass: &mut Glass<'_>, at: u64, end: u64) -> Result<Self> {
@@ -116,6 +119,7 @@ impl Central {
         glass.exact(&mut extra, at + Self::SIZE + name.len() as u64).context(cannot)?;
         Ok(Self {
             made_on: raw[5],
+            needs: u16_at(&raw, 6),
             flags: u16_at(&raw, 8),
             method: u16_at(&raw, 10),
             disk: u16_at(&raw, 34),
@@ -144,6 +148,13 @@ impl Central {
         if self.method != Self::STORED && self.method != Self::DEFLATED {
             let method = self.method;
             return Err(Error::refused(format!("it is packed by method {method}: pack it with deflate, or store it")));
+        }
+        if self.made_on != Self::UNIX && self.flags & Self::UTF8 == 0 && !self.name.is_ascii() {
+            return Err(Error::refused("its name is not ASCII and not marked as UTF-8: readers do not agree on it"));
+        }
+        if self.needs > Self::NEWEST {
+            let (major, minor) = (self.needs / 10, self.needs % 10);
+            return Err(Error::refused(format!("it needs a reader of version {major}.{minor}")));
         }
         if self.disk != 0 {
             return Err(Error::refused("it lies on another disk"));
@@ -201,7 +212,8 @@ fn kind_of(central: &Central, member: &Member) -> Result<Kind> {
 /// An error of the crate: the input's fault, unless reading failed.
 fn broken(e: ZipError, what: &str) -> Error {
     match e {
-        ZipError::Io(e) if e.kind() != io::ErrorKind::UnexpectedEof => {
+        // The crate dresses some of what it refuses as an I/O error: only the system's own have a number.
+        ZipError::Io(e) if e.raw_os_error().is_some() => {
             Error::failed(format!("{what}: cannot read it: {}", crate::error::plain(&e)))
         }
         e => Error::refused(format!("{what}: {}", e.to_string().escape_debug())),

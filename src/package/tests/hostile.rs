@@ -1,0 +1,455 @@
+//! Archives that somebody made on purpose.
+
+use super::rawzip::{self, CRC, FLAGS, METHOD, Member, PACKED, Raw, SIZE, archive, deflate, extra};
+use super::*;
+
+#[track_caller]
+fn refuses(raw: &Raw, words: &str) {
+    refused(Scratch::new().unzip(&raw.bytes, &layout()), words);
+}
+
+/// Two members, the second of which will lie.
+fn pair() -> Raw {
+    archive(&[Member::file("honest", "x"), Member::deflated("liar", "hello hello hello")], b"")
+}
+
+#[test]
+fn names_are_refused_never_repaired() {
+    let table: [(&[u8], &str); 13] = [
+        (b"/etc/passwd", "member /etc/passwd: its name is absolute"),
+        (b"../x", "member ../x: its name has . or .."),
+        (b"a/../../x", "member a/../../x"),
+        (b"a/./x", "member a/./x"),
+        (b"a//x", "member a//x: its name has an empty component"),
+        (b"", "its name is empty"),
+        (b"..", "member .."),
+        (b"a\\b", "backslash"),
+        (b"C:\\x", "backslash"),
+        (b"a\0b", "control character"),
+        (b"a\n2026-01-01T00:00:00Z INFO deployed", "member a\\n2026"),
+        (b"\xff\xfe", "not UTF-8"),
+        (b".repo-deploy-1234", "are ours"),
+    ];
+    for (name, words) in table {
+        refuses(&archive(&[Member::file("honest", "x"), Member::file(name, "x")], b""), words);
+    }
+    refuses(&archive(&[Member::dir("/")], b""), "absolute");
+    refuses(&archive(&[Member::dir("//")], b""), "absolute");
+    let host = Member { host: 0, ..Member::file("grüße", "x") };
+    refuses(&archive(&[host], b""), "member grüße: its name is not ASCII and not marked as UTF-8");
+    refuses(&archive(&[Member::dir("a/../")], b""), "member a/..: ");
+    refuses(&archive(&[Member::dir("a//")], b""), "empty component");
+    refuses(&archive(&[Member::file("n".repeat(60_000), "x")], b""), "longer than 1024 bytes");
+    refuses(&archive(&[Member::file(vec!["d"; 65].join("/"), "x")], b""), "more than 64 directories deep");
+}
+
+#[test]
+fn members_that_need_the_same_place_are_refused() {
+    let file = |name: &str| Member::file(name, "x");
+    let table: [(&[Member], &str); 6] = [
+        (&[file("a"), file("b"), file("a")], "member a: it is there twice"),
+        (&[Member::dir("a/"), file("a")], "member a: it is there twice"),
+        (&[Member::dir("a/"), Member::dir("a/")], "member a: it is there twice"),
+        (&[file("a"), file("a/b")], "member a/b: it lies in a, which is no directory"),
+        (&[Member::link("a", "/etc"), file("a/passwd")], "member a/passwd: it lies in a, which is no directory"),
+        (&[file("a/passwd"), Member::link("a", "/etc")], "member a/passwd: it lies in a, which is no directory"),
+    ];
+    for (members, words) in table {
+        refuses(&archive(members, b""), words);
+    }
+}
+
+#[test]
+fn links_that_lead_out_are_refused() {
+    let table: [(&[Member], &str); 9] = [
+        (&[Member::link("l", "/etc/passwd")], "member l: a link to /etc/passwd, which is absolute"),
+        (&[Member::link("l", "..")], "member l: a link to .., which leads outside"),
+        (&[Member::link("d/l", "../../x")], "leads outside"),
+        (&[Member::link("l", "d/../../x")], "leads outside"),
+        (&[Member::link("l", "")], "no possible target"),
+        (&[Member::link("l", "a\0b")], "no possible target"),
+        (&[Member::link("l", "x".repeat(4096))], "member l: it is a link with a text of more than 4095 bytes"),
+        (&[Member::link("a", "d"), Member::link("b", "a/../../x"), Member::dir("d/")], "goes through the link a"),
+        (&[Member::link("b", "a/x"), Member::link("a", "."), Member::file("x", "")], "goes through the link a"),
+    ];
+    for (members, words) in table {
+        refuses(&archive(members, b""), words);
+    }
+    let none = Layout { symlinks: Links::Refuse, ..layout() };
+    let raw = archive(&[Member::file("a", "x"), Member::link("l", "a")], b"");
+    refused(Scratch::new().unzip(&raw.bytes, &none), "member l: it is a symbolic link (symlinks = inside");
+}
+
+#[test]
+fn accepted_links_never_resolve_outside() {
+    let mut dice = Dice(3);
+    let (mut made, mut turned_away) = (0, 0);
+    for _ in 0..400 {
+        const PARTS: [&str; 6] = ["..", "a", "b", "c", ".", "d"];
+        let mut path = || (0..=dice.roll(4)).map(|_| PARTS[dice.roll(6)]).collect::<Vec<_>>().join("/");
+        let members: Vec<_> =
+            [("a/l", path()), ("b", path()), ("a/d/m", path()), ("c", path())].map(|(n, t)| Member::link(n, t)).into();
+        let scratch = Scratch::new();
+        if scratch.unzip(&archive(&members, b"").bytes, &layout()).is_err() {
+            turned_away += 1;
+            continue;
+        }
+        let top = fs::canonicalize(scratch.path("staging")).unwrap();
+        for member in &members {
+            let path = top.join(std::str::from_utf8(&member.name).unwrap());
+            if let Ok(place) = fs::canonicalize(path) {
+                assert!(place.starts_with(&top), "{members:?}");
+                made += 1;
+            }
+        }
+    }
+    assert!(made > 20 && turned_away > 20, "{made} {turned_away}");
+}
+
+#[test]
+fn what_is_no_file_directory_or_link_is_refused() {
+    for kind in [0o010_644, 0o020_644, 0o060_644, 0o140_644, 0o050_000, 0o170_000] {
+        refuses(
+            &archive(&[Member::file("x", "").mode(kind)], b""),
+            "member x: it is neither file nor directory nor link",
+        );
+    }
+    let table = [
+        (Member::file("d", "").mode(0o40_755), "its name does not end in /"),
+        (Member::dir("f/").mode(0o100_644), "by its mode it is no directory"),
+        (Member::dir("l/").mode(0o120_777), "by its mode it is no directory"),
+        (Member { content: b"x".to_vec(), ..Member::dir("d/") }, "a directory with content"),
+        (Member { host: 0, ..Member::link("l", "x") }, "not made on Unix"),
+    ];
+    for (member, words) in table {
+        refuses(&archive(&[member], b""), words);
+    }
+}
+
+#[test]
+fn headers_that_disagree_are_refused() {
+    let raw = pair();
+    let (local, central) = (raw.local[1], raw.central[1]);
+    let table = [
+        (raw.clone().put16(local + 6, 8), "member liar"),
+        (raw.clone().put16(central + 8, 8), "member liar"),
+        (raw.clone().put16(local + 8, 0), "member liar"),
+        (raw.clone().put16(central + 10, 0), "member liar"),
+        (raw.clone().put32(local + 14, 1), "member liar"),
+        (raw.clone().put32(central + 16, 1), "member liar"),
+        (raw.clone().put32(local + 18, 1), "member liar"),
+        (raw.clone().put32(central + 20, 1), "member liar"),
+        (raw.clone().put32(local + 22, 1), "member liar"),
+        (raw.clone().put32(central + 24, 1), "member liar"),
+        (raw.clone().put(local + 30, b"LIAR"), "member liar"),
+        (raw.clone().put(central + 46, b"LIAR"), "member LIAR"),
+        (raw.clone().put(local, b"PK\x03\x05"), "member liar"),
+        (raw.clone().put32(central + 42, 1), "member liar"),
+        (raw.clone().put32(central + 42, u32::MAX), "member liar"),
+        (raw.clone().put16(central + 34, 1), "member liar: it lies on another disk"),
+        (raw.clone().put16(local + 26, 5), "member liar"),
+        (raw.clone().put16(local + 28, 9), "member liar"),
+    ];
+    for (raw, words) in table {
+        refuses(&raw, words);
+    }
+}
+
+#[test]
+fn what_only_special_readers_know_is_refused() {
+    refuses(&pair().both16(1, FLAGS, 1), "member liar: it is encrypted");
+    for bit in [4, 5, 6, 7, 8, 9, 10, 12, 13, 14, 15] {
+        refuses(&pair().both16(1, FLAGS, 1 << bit), "member liar: its flags 0x");
+    }
+    let raw = pair();
+    refuses(&raw.clone().put16(raw.central[1] + 6, 63), "member liar: it needs a reader of version 6.3");
+    for method in [1, 6, 9, 12, 14, 93, 95, 98, 99] {
+        refuses(&pair().both16(1, METHOD, method), &format!("member liar: it is packed by method {method}"));
+    }
+}
+
+#[test]
+fn extra_fields_with_two_meanings_are_refused() {
+    let with = |extra: Vec<u8>| archive(&[Member { extra, ..Member::file("liar", "x") }], b"");
+    let mut path = vec![1];
+    path.extend_from_slice(&rawzip::crc(b"liar").to_le_bytes());
+    path.extend_from_slice(b"../x");
+    refuses(&with(extra(0x7075, &path)), "member liar: it has a second, different name");
+    refuses(&with(extra(0x7075, b"")), "member liar");
+    refuses(&with([extra(1, &[0; 16]), extra(1, &[0; 16])].concat()), "member liar: it has its sizes twice");
+    refuses(&with(vec![0x55, 0x54, 9, 0, 1]), "member liar: its extra fields are damaged");
+}
+
+#[test]
+fn sizes_and_checksums_are_exact() {
+    let long = "hello hello hello";
+    let packed = deflate(long.as_bytes());
+    let liar = |packed: Vec<u8>, content: &str| {
+        archive(
+            &[Member::file("honest", "x"), Member { packed: Some(packed), ..Member::deflated("liar", content) }],
+            b"",
+        )
+    };
+    refuses(&pair().both32(1, CRC, 7), "member liar: its content does not match its checksum");
+    refuses(&pair().both32(1, SIZE, 16), "member liar: it has more than the 16 bytes it announces");
+    refuses(&pair().both32(1, SIZE, 18), "member liar: it has 17 bytes and announces 18");
+    refuses(&pair().both32(1, SIZE, 0), "member liar: it has more than the 0 bytes");
+    for more in [1, 2, 3, 8191, 8192, 70_000] {
+        let trailing = [packed.clone(), vec![0x55; more]].concat();
+        refuses(&liar(trailing, long), &format!("member liar: {more} bytes follow the end of its compressed data"));
+    }
+    for cut in 0..packed.len() {
+        refuses(&liar(packed[..cut].to_vec(), long), "member liar: its compressed data breaks off");
+    }
+    refuses(&liar(vec![0x07], ""), "member liar: its compressed data is damaged");
+    refuses(&liar(b"garbage, not deflate".to_vec(), long), "member liar");
+    let stored = |raw: Raw| raw.both32(0, SIZE, 2);
+    refuses(&stored(pair()), "member honest: it is stored, but its two sizes differ");
+    // The second half of a member that is two deflate streams is not content.
+    refuses(&liar([packed.clone(), packed.clone()].concat(), long), "bytes follow the end");
+}
+
+#[test]
+fn descriptors_repeat_the_directory() {
+    for size in [12, 16, 20, 24] {
+        let raw = archive(&[Member::deflated("liar", "hello hello hello").described(size), Member::file("b", "")], b"");
+        let (start, end) = (raw.local[1] - size, raw.local[1]);
+        for at in start..end {
+            let mut raw = raw.clone();
+            raw.bytes[at] ^= 0x10;
+            refuses(&raw, "member liar: its descriptor differs from the directory");
+        }
+    }
+    let none = archive(&[Member { flags: 8, ..Member::file("liar", "x") }], b"");
+    refuses(&none, "member liar: its descriptor is missing");
+}
+
+/// `raw` with `bytes` put in at `at`, and everything behind it still found.
+fn insert(raw: &Raw, at: usize, bytes: &[u8]) -> Raw {
+    let mut all = raw.bytes.clone();
+    all.splice(at..at, bytes.iter().copied());
+    let by = |place: usize| if place >= at { place + bytes.len() } else { place };
+    let moved = |places: &[usize]| places.iter().map(|place| by(*place)).collect::<Vec<_>>();
+    let mut out = Raw {
+        bytes: all,
+        local: moved(&raw.local),
+        data: moved(&raw.data),
+        central: moved(&raw.central),
+        end: by(raw.end),
+    };
+    for (local, central) in out.local.clone().into_iter().zip(out.central.clone()) {
+        out = out.put32(central + 42, u32::try_from(local).unwrap());
+    }
+    let (end, directory) = (out.end, out.central[0]);
+    out.put32(end + 16, u32::try_from(directory).unwrap())
+}
+
+#[test]
+fn bytes_that_belong_to_no_member_are_refused() {
+    let raw = pair();
+    let hidden = &archive(&[Member::file("hidden", "x")], b"").bytes[..37];
+    refuses(
+        &insert(&raw, 0, b"#!/bin/sh\nexit\n"),
+        "15 bytes stand before its first member (a self-extracting archive?)",
+    );
+    refuses(&insert(&raw, raw.local[1], hidden), "member honest: bytes follow it that belong to no member");
+    refuses(&insert(&raw, raw.central[0], hidden), "member liar: bytes follow it that belong to no member");
+    let stub = [b"MZ stub".to_vec(), raw.bytes.clone()].concat();
+    refuses(&Raw { bytes: stub, ..raw.clone() }, "bytes were put in front (a self-extracting archive?)");
+    let unlisted = insert(&raw, raw.end, b"PK\x01\x02 not counted");
+    refuses(&unlisted, "its directory is not where its end says");
+}
+
+#[test]
+fn members_that_overlap_are_refused() {
+    let raw = pair();
+    let twice = raw.clone().put32(raw.central[1] + 42, 0).put(raw.central[1] + 46, b"copy");
+    refuses(&twice, "member copy");
+    // Into the directory.
+    let directory = archive(&[Member::file("liar", "x"), Member::file("b", "y")], b"");
+    let reach = u32::try_from(directory.bytes.len()).unwrap();
+    let far = directory.clone().both32(1, SIZE, reach).both32(1, PACKED, reach);
+    refuses(&far, "member b: it overlaps the next member or the directory");
+    let near = directory.both32(0, SIZE, 20).both32(0, PACKED, 20);
+    refuses(&near, "member liar: it overlaps the next member");
+}
+
+#[test]
+fn a_bomb_of_quoted_headers_is_refused() {
+    // Each member's deflate begins with a stored block that quotes the header of the next one: n headers, one kernel.
+    let kernel = deflate(&vec![b'a'; 1 << 20]);
+    let header = |name: u8, packed: usize, size: usize, crc: u32| {
+        let mut out = b"PK\x03\x04\x14\0\0\0\x08\0\x21\x6a\x76\x5b".to_vec();
+        out.extend_from_slice(&crc.to_le_bytes());
+        out.extend_from_slice(&u32::try_from(packed).unwrap().to_le_bytes());
+        out.extend_from_slice(&u32::try_from(size).unwrap().to_le_bytes());
+        out.extend_from_slice(&[1, 0, 0, 0, name]);
+        out
+    };
+    let mut body = kernel;
+    let mut content = vec![b'a'; 1 << 20];
+    let mut bytes: Vec<u8> = Vec::new();
+    let mut members = Vec::new();
+    for name in (b'a'..=b'h').rev() {
+        let head = header(name, body.len(), content.len(), rawzip::crc(&content));
+        members.push((name, body.len(), content.len(), rawzip::crc(&content), head.len()));
+        bytes = [head.clone(), body.clone()].concat();
+        let length = u16::try_from(head.len()).unwrap();
+        let quote = [&[0][..], &length.to_le_bytes(), &(!length).to_le_bytes()].concat();
+        content = [head, content].concat();
+        body = [quote, bytes.clone()].concat();
+    }
+    let directory = bytes.len();
+    let mut start = 0;
+    for (name, packed, size, crc, head) in members.iter().rev() {
+        let mut record = b"PK\x01\x02\x14\x03".to_vec();
+        record.extend_from_slice(&header(*name, *packed, *size, *crc)[4..30]);
+        record.extend_from_slice(&[0; 10]);
+        record.extend_from_slice(&u32::try_from(start).unwrap().to_le_bytes());
+        record.push(*name);
+        assert_eq!(record.len(), 47);
+        bytes.extend_from_slice(&record);
+        start += head + 5;
+    }
+    let size = bytes.len() - directory;
+    bytes.extend_from_slice(b"PK\x05\x06\0\0\0\0\x08\0\x08\0");
+    bytes.extend_from_slice(&u32::try_from(size).unwrap().to_le_bytes());
+    bytes.extend_from_slice(&u32::try_from(directory).unwrap().to_le_bytes());
+    bytes.extend_from_slice(&[0, 0]);
+    // A bomb that Python unpacks: what is refused is the overlap, not a mistake in this test.
+    let scratch = Scratch::new();
+    let path = scratch.path("bomb.zip");
+    fs::write(&path, &bytes).unwrap();
+    let script =
+        "import sys, zipfile; z = zipfile.ZipFile(sys.argv[1]); print(sum(len(z.read(i)) for i in z.infolist()))";
+    let python = std::process::Command::new("python3").args(["-c", script]).arg(&path).output().unwrap();
+    let told = String::from_utf8_lossy(&python.stdout).trim().parse::<u64>();
+    let complains = String::from_utf8_lossy(&python.stderr).contains("verlap");
+    assert!(told.is_ok_and(|n| n > 8 << 20) || complains, "{}", String::from_utf8_lossy(&python.stderr));
+    refused(scratch.unzip(&bytes, &layout()), "member a: it overlaps the next member or the directory");
+}
+
+#[test]
+fn bombs_stop_at_the_limits() {
+    let zeros = vec![0; 20 << 20];
+    let bomb = archive(&[Member::deflated("zeros", &zeros)], b"");
+    let limited = Layout { max_unpacked: 1 << 20, ..layout() };
+    let scratch = Scratch::new();
+    refused(scratch.unzip(&bomb.bytes, &limited), "member zeros: with it the content is over max-unpacked = 1 MiB");
+    assert_eq!(tree(&scratch.path("staging")).len(), 0);
+    // The same, but it says that it is small.
+    let liar = bomb.both32(0, SIZE, 1000);
+    refused(scratch.unzip(&liar.bytes, &limited), "member zeros: it has more than the 1000 bytes it announces");
+    assert!(tree(&scratch.path("staging")).values().all(|n| n.content.len() <= 1000));
+}
+
+#[test]
+fn counts_that_lie_cost_nothing() {
+    let raw = archive(&[Member { wide: true, ..Member::file("a", "x") }], b"");
+    let end64 = raw.end - 20 - 56;
+    let many = |n: u64| raw.clone().put(end64 + 24, &n.to_le_bytes()).put(end64 + 32, &n.to_le_bytes());
+    refuses(&many(10_000_000), "it holds 10000000 members, more than max-files = 200000");
+    refuses(&many(u64::MAX), "more than max-files");
+    let generous = Layout { max_files: u64::MAX, ..layout() };
+    for n in [2, 10_000_000, u64::MAX] {
+        refused(Scratch::new().unzip(&many(n).bytes, &generous), "its directory is");
+    }
+    let limited = Layout { max_files: 2, ..layout() };
+    let deep = archive(&[Member::file("a/b/c", "x")], b"");
+    refused(Scratch::new().unzip(&deep.bytes, &limited), "max-files = 2");
+    refuses(&raw.clone().put(end64 + 24, &[0; 8]).put(end64 + 32, &[0; 8]), "holds more than its members");
+}
+
+#[test]
+fn ends_that_readers_search_for_are_refused() {
+    let raw = pair();
+    let end = raw.end;
+    let with = |bytes: Vec<u8>| Raw { bytes, ..raw.clone() };
+    refuses(&with([raw.bytes.clone(), b"x".to_vec()].concat()), "1 bytes follow its end");
+    refuses(&raw.clone().put16(end + 20, 1), "its end is cut off");
+    for field in [4, 6, 8] {
+        refuses(&raw.clone().put16(end + field, 1), "several disks");
+    }
+    refuses(&raw.clone().put16(end + 8, 1).put16(end + 10, 1), "its directory holds more than its members");
+    refuses(&raw.clone().put16(end + 8, 3).put16(end + 10, 3), "its directory is");
+    refuses(&raw.clone().put32(end + 12, 5), "its directory is not where its end says");
+    refuses(&raw.clone().put32(end + 16, 5), "its directory is not where its end says");
+    // A second end in the comment of the first one.
+    let other = archive(&[Member::file("other", "y")], b"");
+    let both = archive(&[Member::file("a", "x")], &other.bytes);
+    refuses(&both, "its directory is not where its end says");
+    let end_only = archive(&[Member::file("a", "x")], &raw.bytes[raw.end..]);
+    refuses(&end_only, "its directory is not where its end says");
+    let stray = archive(&[Member::file("a", "x")], b"PK\x05\x06 and then some more than a record");
+    refuses(&stray, "its end");
+}
+
+#[test]
+fn ends_in_64_bits_do_not_contradict_the_others() {
+    let raw = archive(&[Member { wide: true, ..Member::file("a", "x") }], b"");
+    let (end, locator, wide) = (raw.end, raw.end - 20, raw.end - 76);
+    assert!(raw.bytes[locator..].starts_with(b"PK\x06\x07") && raw.bytes[wide..].starts_with(b"PK\x06\x06"));
+    let words = "its two end records (ZIP64) contradict each other";
+    for (field, value) in [(8, 7), (10, 7), (4, 7), (6, 7)] {
+        refuses(&raw.clone().put16(end + field, value), words);
+    }
+    for field in [12, 16] {
+        refuses(&raw.clone().put32(end + field, 7), words);
+    }
+    refuses(&raw.clone().put32(locator + 8, 7), words);
+    refuses(&raw.clone().put32(wide + 4, 45), words);
+    refuses(&raw.clone().put(wide, b"PK\x06\x05"), words);
+    for field in [16, 20] {
+        refuses(&raw.clone().put32(wide + field, 1), "several disks");
+    }
+    refuses(&raw.clone().put32(wide + 24, 2), "several disks");
+    refuses(&raw.clone().put32(locator + 4, 1), "several disks");
+    refuses(&raw.clone().put32(locator + 16, 2), "several disks");
+    refuses(&raw.clone().put32(wide + 40, 1), "its directory is not where its end says");
+    // Without its locator the numbers that mean "see there" mean themselves.
+    refuses(&raw.clone().put(locator, b"PK\x06\x08"), "");
+}
+
+#[test]
+fn what_is_no_zip_is_told_what_it_looks_like() {
+    let scratch = Scratch::new();
+    let table: [(&[u8], &str); 4] = [
+        (b"", "https://host/app.zip is no ZIP: it is empty"),
+        (b"<!DOCTYPE html><title>Sign in</title>", "https://host/app.zip is no ZIP: it begins like an HTML page"),
+        (b"\x1f\x8b\x08\0\0\0\0\0", "https://host/app.zip is no ZIP: it begins like gzip"),
+        (&pair().bytes[..60], "https://host/app.zip is no ZIP: it begins like one but has no end"),
+    ];
+    for (bytes, words) in table {
+        refused(scratch.unzip(bytes, &layout()), words);
+    }
+    refuses(&archive(&[], b""), "there is nothing in it");
+}
+
+#[test]
+fn limits_of_time_and_room_are_our_failure_not_the_inputs() {
+    let scratch = Scratch::new();
+    let path = scratch.path("archive");
+    fs::write(&path, pair().bytes).unwrap();
+    let staging = scratch.path("staging");
+    fs::create_dir(&staging).unwrap();
+    let artifact = Artifact {
+        revision: Revision::new("1"),
+        validators: Validators::default(),
+        content: Content::Archive(File::open(&path).unwrap()),
+        name: "/srv/app.zip".into(),
+    };
+    let verified = verify(artifact).unwrap();
+    let late =
+        unpack(&verified, &Dir::open(&staging).unwrap(), &layout(), Deadline::after(Duration::ZERO)).unwrap_err();
+    assert_eq!(
+        (late.kind(), late.to_string()),
+        (Kind::Failed, "cannot unpack /srv/app.zip: unpacking took longer than timeout".into())
+    );
+    // What is in the way is not ours, and is not touched.
+    fs::write(staging.join("liar"), "mine").unwrap();
+    let deadline = Deadline::after(Duration::from_secs(600));
+    let taken = unpack(&verified, &Dir::open(&staging).unwrap(), &layout(), deadline).unwrap_err();
+    assert_eq!(taken.kind(), Kind::Failed);
+    assert!(taken.to_string().starts_with("cannot unpack /srv/app.zip: cannot create liar: "), "{taken}");
+    assert_eq!(fs::read(staging.join("liar")).unwrap(), b"mine");
+}
