@@ -2,5 +2,8 @@
 
 mod crash;
 mod deploy;
+mod hooks;
 mod power;
+mod running;
 mod sandbox;
+mod signals;
