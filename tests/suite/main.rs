@@ -13,5 +13,8 @@ mod config;
 mod console;
 mod crash;
 mod deploy;
+mod hooks;
 mod power;
+mod running;
 mod sandbox;
+mod signals;

@@ -1,0 +1,406 @@
+//! Hooks as CONTRACT has them: order, environment, what a failure does, and what a hook cannot do to us.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+use std::process::Command;
+
+use crate::running::{Running, has, is_alive, kill};
+use crate::sandbox::{Run, Sandbox, binary, tree};
+
+const VARIABLES: &str = "for v in CURRENT_CONFIG PREVIOUS_CONFIG REPO_DEPLOY_PHASE REPO_DEPLOY_REASON REPO_DEPLOY_ATTEMPT \
+REPO_DEPLOY_ID REPO_DEPLOY_REMOTE REPO_DEPLOY_RELEASE REPO_DEPLOY_REVISION REPO_DEPLOY_PREVIOUS_REVISION; do \
+eval \"echo \\\"$v=<\\$$v>\\\"\"; done";
+
+/// What a hook saw: its variables by name, and the file `version` below CURRENT_CONFIG and PREVIOUS_CONFIG.
+struct Told(String);
+
+impl Told {
+    #[track_caller]
+    fn get(&self, name: &str) -> &str {
+        let start =
+            self.0.find(&format!("{name}=<")).unwrap_or_else(|| panic!("{name} in {}", self.0)) + name.len() + 2;
+        &self.0[start..start + self.0[start..].find('>').unwrap()]
+    }
+}
+
+fn told(sandbox: &Sandbox, file: &str) -> Told {
+    let told = Told(sandbox.read(file));
+    fs::remove_file(sandbox.path(file)).unwrap();
+    told
+}
+
+/// A hook that writes what it is told into `when.told`, each time anew, and lists what PREVIOUS_CONFIG has.
+fn telling(sandbox: &Sandbox, when: &str) {
+    let body = format!(
+        "{{ {VARIABLES}
+        echo \"current=<$(cat \"$CURRENT_CONFIG/version\" 2>&1)>\"
+        test -n \"$PREVIOUS_CONFIG\" && echo \"previous=<$(cd \"$PREVIOUS_CONFIG\" && ls -A && cat version 2>/dev/null)>\"
+        test -L \"$CURRENT_CONFIG\" && echo 'kind=<link>'; }} >{}",
+        sandbox.path(format!("{when}.told")).display()
+    );
+    sandbox.hook(when, "10-tell", &body);
+}
+
+fn zip_of(sandbox: &Sandbox, version: &str) -> String {
+    sandbox.zip("app.zip", &[("version", version)]).display().to_string()
+}
+
+fn live(sandbox: &Sandbox) -> String {
+    fs::read_to_string(sandbox.local().join("version")).unwrap_or_else(|e| e.kind().to_string())
+}
+
+/// A sandbox with v1 live.
+fn deployed() -> (Sandbox, String) {
+    let sandbox = Sandbox::new();
+    let remote = zip_of(&sandbox, "v1");
+    sandbox.deploy(&remote, &[]).expect(0);
+    (sandbox, remote)
+}
+
+#[test]
+fn first_deployment_then_hooks_are_told_the_new_tree_and_an_empty_one() {
+    let sandbox = Sandbox::new();
+    telling(&sandbox, "pre.d");
+    telling(&sandbox, "post.d");
+    let remote = zip_of(&sandbox, "v1");
+    sandbox.deploy(&remote, &[]).expect(0);
+
+    let pre = told(&sandbox, "pre.d.told");
+    let id = pre.get("REPO_DEPLOY_RELEASE");
+    assert_eq!(Path::new(pre.get("CURRENT_CONFIG")), sandbox.store().join("releases").join(id));
+    assert_eq!((pre.get("current"), pre.get("previous")), ("v1", ""), "an empty directory that is there");
+    assert_eq!((pre.get("REPO_DEPLOY_PHASE"), pre.get("REPO_DEPLOY_REASON")), ("pre", "update"));
+    assert_eq!((pre.get("REPO_DEPLOY_ATTEMPT"), pre.get("REPO_DEPLOY_ID")), ("1", "default"));
+    assert!(pre.get("REPO_DEPLOY_REMOTE").ends_with(&remote));
+    assert!(pre.get("REPO_DEPLOY_REVISION").starts_with("sha256:"));
+    assert_eq!(pre.get("REPO_DEPLOY_PREVIOUS_REVISION"), "");
+
+    let post = told(&sandbox, "post.d.told");
+    assert_eq!(Path::new(post.get("CURRENT_CONFIG")), sandbox.local());
+    assert_eq!(post.get("PREVIOUS_CONFIG"), pre.get("PREVIOUS_CONFIG"), "the same empty directory");
+    assert_eq!((post.get("current"), post.get("previous"), post.get("kind")), ("v1", "", "link"));
+    assert_eq!((post.get("REPO_DEPLOY_PHASE"), post.get("REPO_DEPLOY_REASON")), ("post", "update"));
+}
+
+#[test]
+fn update_then_hooks_are_told_both_trees() {
+    let (sandbox, remote) = deployed();
+    telling(&sandbox, "pre.d");
+    telling(&sandbox, "post.d");
+    let first = fs::canonicalize(sandbox.local()).unwrap();
+    zip_of(&sandbox, "v2");
+    sandbox.deploy(&remote, &[]).expect(0);
+
+    let pre = told(&sandbox, "pre.d.told");
+    assert_eq!((pre.get("current"), pre.get("previous")), ("v2", "version\nv1"));
+    assert_eq!(Path::new(pre.get("PREVIOUS_CONFIG")), sandbox.local());
+    assert_ne!(pre.get("REPO_DEPLOY_REVISION"), pre.get("REPO_DEPLOY_PREVIOUS_REVISION"));
+
+    let post = told(&sandbox, "post.d.told");
+    assert_eq!((post.get("current"), post.get("previous")), ("v2", "version\nv1"));
+    assert_eq!(Path::new(post.get("CURRENT_CONFIG")), sandbox.local());
+    assert_eq!(Path::new(post.get("PREVIOUS_CONFIG")), first);
+
+    // Nothing new: no hook runs.
+    sandbox.deploy(&remote, &[]).expect(0);
+    assert!(!sandbox.path("pre.d.told").exists() && !sandbox.path("post.d.told").exists());
+}
+
+#[test]
+fn post_hook_fails_then_previous_release_is_live_and_its_hooks_know_why() {
+    let (sandbox, remote) = deployed();
+    telling(&sandbox, "post.d");
+    let trace = sandbox.path("trace");
+    let body = format!(
+        "echo \"$PREVIOUS_CONFIG $REPO_DEPLOY_REASON\" >>{}; grep -q v1 \"$CURRENT_CONFIG/version\"",
+        trace.display()
+    );
+    sandbox.hook("post.d", "20-check", &body);
+    let first = fs::canonicalize(sandbox.local()).unwrap();
+    zip_of(&sandbox, "v2");
+    sandbox.deploy(&remote, &[]).expect(1).says("post.d/20-check ended with exit code 1");
+    assert_eq!(live(&sandbox), "v1");
+    assert_eq!(fs::canonicalize(sandbox.local()).unwrap(), first);
+
+    let told = told(&sandbox, "post.d.told");
+    assert_eq!((told.get("current"), told.get("PREVIOUS_CONFIG")), ("v1", ""));
+    assert_eq!(told.get("REPO_DEPLOY_REASON"), "revert");
+    assert_eq!(sandbox.read("trace"), format!("{} update\n revert\n", first.display()), "each list ran once, in order");
+
+    // The hook has changed its mind: the next check deploys what is staged.
+    sandbox.hook("post.d", "20-check", "true");
+    sandbox.deploy(&remote, &[]).expect(0);
+    assert_eq!(live(&sandbox), "v2");
+}
+
+#[test]
+fn first_deployment_is_reverted_then_local_is_absent_again() {
+    let sandbox = Sandbox::new();
+    sandbox.hook("post.d", "10-no", "exit 9");
+    let remote = zip_of(&sandbox, "v1");
+    sandbox.deploy(&remote, &[]).expect(1).says("post.d/10-no ended with exit code 9");
+    assert!(fs::symlink_metadata(sandbox.local()).is_err());
+}
+
+#[test]
+fn pre_hook_fails_then_nothing_is_live_and_nothing_is_fetched_again() {
+    let (sandbox, remote) = deployed();
+    let before = tree(&sandbox.local());
+    sandbox.hook("pre.d", "10-no", "exit 5");
+    telling(&sandbox, "post.d");
+    zip_of(&sandbox, "v2");
+    sandbox.deploy(&remote, &[]).expect(2).says("pre.d/10-no ended with exit code 5");
+    assert_eq!(tree(&sandbox.local()), before);
+
+    let staged = || {
+        let mut found: Vec<_> =
+            fs::read_dir(sandbox.store().join("releases")).unwrap().map(|e| e.unwrap().path()).collect();
+        found.sort();
+        found.into_iter().map(|path| (fs::metadata(&path).unwrap().ino(), path)).collect::<Vec<_>>()
+    };
+    let inodes = staged();
+    sandbox.deploy(&remote, &["-v"]).expect(2).never_says("unpacked");
+    assert_eq!(staged(), inodes);
+    assert!(!sandbox.path("post.d.told").exists(), "post hooks of what is not live");
+
+    sandbox.hook("pre.d", "10-no", "exit 0");
+    sandbox.deploy(&remote, &[]).expect(0).never_says("unpacked");
+    assert_eq!(live(&sandbox), "v2");
+    assert_eq!(staged().len(), 2);
+}
+
+#[test]
+fn hooks_run_in_byte_order_and_what_is_passed_over_is_named_when_verbose() {
+    let sandbox = Sandbox::new();
+    for name in ["b", "10", "9", "B", "a~", ".a", "a.bak", "a.dpkg-old", "a.rpmnew", "a.disabled", "README"] {
+        sandbox.hook("pre.d", name, "echo ran");
+    }
+    sandbox.write("pre.d/notes.txt", "not executable");
+    let remote = zip_of(&sandbox, "v1");
+    let run = sandbox
+        .deploy(&remote, &["-v"])
+        .expect(0)
+        .says(": .a, README, a.bak, a.disabled, a.dpkg-old, a.rpmnew, a~, notes.txt");
+    let ran: Vec<_> = run.log.lines().filter_map(|l| l.strip_suffix(": ran")?.rsplit(' ').next()).collect();
+    assert_eq!(ran, ["10", "9", "B", "b"]);
+    assert_eq!(run.log.matches("notes.txt").count(), 1);
+    run.says("pre.d/10 ended with exit code 0 after");
+
+    let sandbox = Sandbox::new();
+    sandbox.write("pre.d/notes.txt", "not executable");
+    let remote = zip_of(&sandbox, "v1");
+    sandbox.deploy(&remote, &[]).expect(0).never_says("notes.txt");
+}
+
+#[test]
+fn hook_hangs_then_hook_timeout_ends_it_and_its_children() {
+    let sandbox = Sandbox::new();
+    sandbox.write("repo-deploy.cfg", "hook-timeout = 1\n");
+    let pid = sandbox.path("pid");
+    sandbox.hook("pre.d", "10-hang", &format!("sleep 1000 & echo $! >{}; wait", pid.display()));
+    let remote = zip_of(&sandbox, "v1");
+    sandbox.deploy(&remote, &[]).expect(2).says("pre.d/10-hang was ended after hook-timeout = 1 s");
+    assert!(!is_alive(&sandbox.read("pid")));
+}
+
+#[test]
+fn check_takes_too_long_then_timeout_ends_the_hook_and_reverts() {
+    let (sandbox, remote) = deployed();
+    sandbox.write("repo-deploy.cfg", "timeout = 2\n");
+    sandbox.hook("post.d", "10-hang", "test \"$REPO_DEPLOY_REASON\" = revert || sleep 1000");
+    zip_of(&sandbox, "v2");
+    sandbox
+        .deploy(&remote, &[])
+        .expect(1)
+        .says("post.d/10-hang was ended because the whole check took longer than timeout");
+    assert_eq!(live(&sandbox), "v1");
+}
+
+#[test]
+fn hook_leaves_a_daemon_then_the_lock_is_free_and_the_daemon_has_nothing_of_ours() {
+    let (sandbox, remote) = deployed();
+    let pid = sandbox.path("pid");
+    sandbox.hook("post.d", "10-daemon", &format!("setsid sleep 1000 & echo $! >{}", pid.display()));
+    zip_of(&sandbox, "v2");
+    sandbox.deploy(&remote, &[]).expect(0);
+    let pid = sandbox.read("pid");
+    assert!(is_alive(&pid), "a daemon is left alone");
+    let mut open: Vec<_> = fs::read_dir(format!("/proc/{}/fd", pid.trim()))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    open.sort();
+    sandbox.hook("post.d", "10-daemon", "true");
+    zip_of(&sandbox, "v3");
+    let next = sandbox.deploy(&remote, &[]);
+    kill(&pid);
+    next.expect(0);
+    assert_eq!(open, ["0", "1", "2"]);
+}
+
+#[test]
+fn hook_cannot_start_then_it_says_why_and_blocks() {
+    for (content, words) in [
+        ("#!/does/not/exist -u\n", "cannot start: its interpreter /does/not/exist does not exist"),
+        ("#!/bin/sh\r\nexit 0\r\n", "cannot start: its first line ends in a carriage return"),
+        ("exit 0\n", "cannot start: it does not begin with #!"),
+        ("", "cannot start: it does not begin with #!"),
+    ] {
+        let sandbox = Sandbox::new();
+        let path = sandbox.hook("pre.d", "10-x", "");
+        fs::write(path, content).unwrap();
+        let remote = zip_of(&sandbox, "v1");
+        sandbox.deploy(&remote, &[]).expect(2).says(words).says("pre.d/10-x ");
+        assert!(fs::symlink_metadata(sandbox.local()).is_err());
+    }
+}
+
+#[test]
+fn others_may_write_a_pre_hook_then_it_is_refused_and_blocks() {
+    for place in ["pre.d", "pre.d/20-x"] {
+        let (sandbox, remote) = deployed();
+        let ran = sandbox.path("ran");
+        sandbox.hook("pre.d", "10-x", &format!("touch {}", ran.display()));
+        sandbox.hook("pre.d", "20-x", "true");
+        fs::set_permissions(sandbox.path(place), fs::Permissions::from_mode(0o777)).unwrap();
+        zip_of(&sandbox, "v2");
+        let path = sandbox.path(place).display().to_string();
+        sandbox.deploy(&remote, &[]).expect(2).says(&format!("others may write {path}: chmod go-w {path}"));
+        assert!(!ran.exists(), "no hook of the list may run");
+        assert_eq!(live(&sandbox), "v1");
+    }
+}
+
+#[test]
+fn others_may_write_a_post_hook_then_the_release_is_reverted() {
+    let sandbox = Sandbox::new();
+    let hook = sandbox.hook("post.d", "10-x", "true");
+    fs::set_permissions(&hook, fs::Permissions::from_mode(0o757)).unwrap();
+    let remote = zip_of(&sandbox, "v1");
+    sandbox.deploy(&remote, &[]).expect(1).says("10-x is refused").says("chmod go-w");
+    assert!(fs::symlink_metadata(sandbox.local()).is_err());
+    fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).unwrap();
+    sandbox.deploy(&remote, &[]).expect(0);
+    assert_eq!(live(&sandbox), "v1");
+}
+
+#[test]
+fn hook_dies_of_a_signal_then_it_failed() {
+    let sandbox = Sandbox::new();
+    sandbox.hook("pre.d", "10-x", "kill -SEGV $$");
+    let remote = zip_of(&sandbox, "v1");
+    sandbox.deploy(&remote, &[]).expect(2).says("pre.d/10-x died of signal 11 (SIGSEGV)");
+}
+
+#[test]
+fn hook_prints_garbage_then_the_log_has_it_escaped_and_whole() {
+    let sandbox = Sandbox::new();
+    let body = r#"printf '\033[31mred\r\n'
+printf '\377\376 bytes\n' >&2
+head -c 10000 /dev/zero | tr '\0' x
+echo
+echo '2026-01-01T00:00:00Z ERROR forged'
+printf 'no newline'"#;
+    sandbox.hook("pre.d", "10-x", body);
+    let remote = zip_of(&sandbox, "v1");
+    let run = sandbox.deploy(&remote, &[]).expect(0);
+    assert!(run.log.bytes().all(|b| b == b'\n' || b >= b' '), "a control character got through");
+    let said: Vec<_> = run.log.lines().filter_map(|l| l.split_once(" INFO 10-x: ").map(|(_, said)| said)).collect();
+    let (long, rest): (Vec<&str>, Vec<&str>) = said.iter().partition(|line| line.starts_with("xxx"));
+    assert_eq!(rest, [r"\x1b[31mred\r", "\u{fffd}\u{fffd} bytes", "2026-01-01T00:00:00Z ERROR forged", "no newline"]);
+    assert_eq!(long.concat().len(), 10_000);
+    assert!(long.iter().all(|piece| piece.len() <= 4096));
+}
+
+/// Runs the binary through a shell that prepares `how` it is started; the hook's output is in the log.
+fn started_by_a_shell(sandbox: &Sandbox, how: &str, remote: &str) -> Run {
+    let direct = sandbox.command(&["--remote", remote]);
+    let mut command = sandbox.bare();
+    let mut shell = Command::new("/bin/sh");
+    shell.arg("-c").arg(format!("{how}; exec \"$0\" \"$@\"")).arg(binary()).args(direct.get_args());
+    shell
+        .env_clear()
+        .envs(command.get_envs().filter_map(|(key, value)| Some((key, value?))))
+        .current_dir(sandbox.path(""));
+    command.arg("--version"); // only its environment was wanted
+    shell.output().unwrap().into()
+}
+
+#[test]
+fn hook_starts_as_a_fresh_process_whatever_we_were_started_with() {
+    let sandbox = Sandbox::new();
+    sandbox.hook(
+        "pre.d",
+        "10-x",
+        "umask; pwd; ls /proc/$$/fd | tr '\\n' ' '; echo; readlink /proc/$$/fd/0; echo \"args $#\"; echo \"path $PATH\"
+        cut -d' ' -f5 /proc/$$/stat | grep -qx $$ && echo leader
+        grep SigBlk /proc/self/status; grep SigIgn /proc/self/status",
+    );
+    let remote = zip_of(&sandbox, "v1");
+    let how = "umask 077; exec 8</dev/null 9>&2; trap '' HUP PIPE USR1 CHLD; export PATH=/usr/bin:/bin";
+    let run = started_by_a_shell(&sandbox, how, &remote).expect(0);
+    for words in
+        ["0022", "/", "0 1 2 ", "/dev/null", "args 0", "path /usr/bin:/bin", "leader", "SigBlk:\\t0000000000000000"]
+    {
+        assert!(run.log.lines().any(|l| l.ends_with(&format!(" INFO 10-x: {words}"))), "{words}:\n{}", run.log);
+    }
+    let ignored = run.log.lines().find_map(|l| l.split_once("SigIgn:\\t")).unwrap().1;
+    let of_libc = 0b111 << 31; // 32 to 34: no libc lets anybody touch these
+    assert_eq!(u64::from_str_radix(ignored, 16).unwrap() & !of_libc, 0, "{ignored}");
+}
+
+#[test]
+fn deployment_runs_then_it_has_one_thread() {
+    let sandbox = Sandbox::new();
+    for when in ["pre.d", "post.d"] {
+        sandbox.hook(when, "10-x", "echo threads: $(ls /proc/$PPID/task | wc -l), mine: $PPID");
+    }
+    let remote = zip_of(&sandbox, "v1");
+    let mut running = Running::start(sandbox.command(&["--remote", &remote]));
+    let expected = format!("10-x: threads: 1, mine: {}", running.pid());
+    running.until(&expected).until(&expected);
+    running.end().expect(0);
+}
+
+#[test]
+fn hook_directories_are_missing_then_there_are_no_hooks() {
+    let sandbox = Sandbox::new();
+    fs::remove_dir(sandbox.path("pre.d")).unwrap();
+    fs::remove_dir(sandbox.path("post.d")).unwrap();
+    let remote = zip_of(&sandbox, "v1");
+    let run = sandbox.deploy(&remote, &[]).expect(0);
+    assert_eq!(run.complaints(), [""; 0]);
+}
+
+/// An image that has a shell and nothing else: no /dev, no /proc.
+#[test]
+fn image_has_no_dev_then_hooks_run_all_the_same() {
+    if !rustix::process::geteuid().is_root() || !has("busybox") || !has("chroot") {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    for dir in ["root/bin", "root/etc/pre.d", "root/var"] {
+        fs::create_dir_all(sandbox.path(dir)).unwrap();
+    }
+    let busybox = Command::new("sh").args(["-c", "command -v busybox"]).output().unwrap().stdout;
+    fs::copy(String::from_utf8(busybox).unwrap().trim(), sandbox.path("root/bin/busybox")).unwrap();
+    std::os::unix::fs::symlink("busybox", sandbox.path("root/bin/sh")).unwrap();
+    fs::copy(binary(), sandbox.path("root/bin/repo-deploy")).unwrap();
+    sandbox.hook(
+        "root/etc/pre.d",
+        "10-x",
+        "busybox cat && echo \"input has nothing, $(busybox ls / | busybox tr '\\n' ' ')\"",
+    );
+    sandbox.zip("root/app.zip", &[("version", "v1")]);
+    let run: Run = Command::new("chroot")
+        .arg(sandbox.path("root"))
+        .args(["/bin/repo-deploy", "-f", "-r", "/app.zip", "-l", "/var/app", "--pre-hooks", "/etc/pre.d"])
+        .env_clear()
+        .env("PATH", "/bin:/usr/bin:/usr/sbin:/sbin")
+        .output()
+        .unwrap()
+        .into();
+    run.expect(0).says("10-x: input has nothing, app.zip bin etc var");
+    assert_eq!(sandbox.read("root/var/app/version"), "v1");
+}

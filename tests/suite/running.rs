@@ -1,0 +1,86 @@
+//! A run that is not over yet: its log is read line by line, so that a test can wait for what it waits for.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, ChildStderr, Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::sandbox::Run;
+
+pub struct Running {
+    child: Child,
+    log: BufReader<ChildStderr>,
+    seen: String,
+}
+
+impl Running {
+    pub fn start(mut command: Command) -> Self {
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let log = BufReader::new(child.stderr.take().unwrap());
+        Self { child, log, seen: String::new() }
+    }
+
+    /// Waits until a line of the log has `words`.
+    #[track_caller]
+    pub fn until(&mut self, words: &str) -> &mut Self {
+        loop {
+            let mut line = Vec::new();
+            let is_over = self.log.read_until(b'\n', &mut line).unwrap() == 0;
+            assert!(!is_over, "it ended before it said {words:?}:\n{}", self.seen);
+            let line = String::from_utf8_lossy(&line);
+            self.seen.push_str(&line);
+            if line.contains(words) {
+                return self;
+            }
+        }
+    }
+
+    pub fn signal(&mut self, signal: Signal) -> &mut Self {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+        self
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits for the end.
+    pub fn end(mut self) -> Run {
+        let mut rest = Vec::new();
+        self.log.read_to_end(&mut rest).unwrap();
+        self.seen.push_str(&String::from_utf8_lossy(&rest));
+        let status = self.child.wait().unwrap();
+        Run {
+            log: std::mem::take(&mut self.seen),
+            ..Run::from(std::process::Output { status, stdout: Vec::new(), stderr: Vec::new() })
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill(); // it has ended already when the test came to its end
+        let _ = self.child.wait(); // as above
+    }
+}
+
+/// Whether a process runs: neither gone nor a zombie that waits for somebody else.
+pub fn is_alive(pid: &str) -> bool {
+    match std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())) {
+        Ok(stat) => !stat.rsplit(')').next().unwrap().trim_start().starts_with(['Z', 'X']),
+        Err(_) => false,
+    }
+}
+
+/// Ends a process that a test left running on purpose.
+pub fn kill(pid: &str) {
+    kill_process(Pid::from_raw(pid.trim().parse().unwrap()).unwrap(), Signal::KILL).unwrap();
+}
+
+/// Whether a program that a test needs is here; `tests/parts.sh` names what is left out without it.
+pub fn has(program: &str) -> bool {
+    let found =
+        std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).any(|dir| dir.join(program).exists());
+    assert!(found || std::env::var("CI").as_deref() != Ok("true"), "{program} is missing");
+    found
+}
