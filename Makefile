@@ -22,7 +22,7 @@ fmt: ## one layout for all
 lint: ## what can be said without running it
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
-	@if command -v shellcheck >/dev/null; then shellcheck musl-build.sh etc/demo/run etc/demo/app/bin/greet etc/demo/*-update.d/* tests/parts.sh tests/bench.sh .ci/run; else echo "shellcheck is not here: shell scripts not looked at"; fi
+	@if command -v shellcheck >/dev/null; then shellcheck musl-build.sh etc/demo/run etc/demo/app/bin/greet etc/demo/*-update.d/* tests/parts.sh .ci/run; else echo "shellcheck is not here: shell scripts not looked at"; fi
 	@if command -v cargo-deny >/dev/null; then cargo deny --offline check bans licenses sources; else echo "cargo-deny is not here: deny.toml not checked"; fi
 
 test: build ## everything, against real servers; installs what it needs where it can
@@ -34,7 +34,7 @@ demo: build ## the main job on real input
 	etc/demo/run $(BINARY)
 
 bench: build ## side by side with curl, bsdtar and unzip, as ratios
-	tests/bench.sh $(BINARY)
+	python3 tests/bench.py $(BINARY)
 
 install: build
 	install -D -m 755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/repo-deploy

@@ -1,0 +1,141 @@
+#!/usr/bin/env python3
+"""Side by side with curl, bsdtar and unzip, in one run and in turn, on tmpfs: ratios of medians, and peak memory.
+
+usage: tests/bench.py BINARY [ROUNDS]. Prints; judges nothing: times on a shared machine are no test.
+"""
+import os, random, shutil, socket, statistics, subprocess, sys, tempfile, time, zipfile
+
+BINARY = os.path.realpath(sys.argv[1])
+ROUNDS = int(sys.argv[2]) if len(sys.argv) > 2 else 9
+ENV = {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "HOME": "/nonexistent"}
+
+
+def archive(path, files, size, seed):
+    """A ZIP of `files` members of `size` bytes that deflate halves: hexadecimal digits, 50 to a directory."""
+    rng = random.Random(seed)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as out:
+        for n in range(files):
+            out.writestr(f"app/d{n // 50:03}/file{n:05}.txt", rng.randbytes(size // 2).hex())
+
+
+def run(argv):
+    """Seconds, peak resident KiB and exit code of one command."""
+    begun = time.perf_counter()
+    child = subprocess.Popen(argv, env=ENV, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _, status, usage = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    return time.perf_counter() - begun, usage.ru_maxrss, child.returncode
+
+
+class Nginx:
+    def __init__(self, root):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        conf = os.path.join(root, "nginx.conf")
+        with open(conf, "w") as out:
+            out.write(f"""user root; worker_processes 1; pid {root}/nginx.pid; error_log {root}/error.log; daemon off;
+events {{}} http {{ access_log off; sendfile on; client_body_temp_path {root}/t1; proxy_temp_path {root}/t2;
+fastcgi_temp_path {root}/t3; uwsgi_temp_path {root}/t4; scgi_temp_path {root}/t5;
+server {{ listen 127.0.0.1:{self.port}; root {root}/www; }} }}""")
+        self.process = subprocess.Popen(["nginx", "-c", conf, "-p", root], env=ENV, stderr=subprocess.DEVNULL)
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.port)).close()
+                return
+            except ConnectionRefusedError:
+                if self.process.poll() is not None:
+                    sys.exit("nginx did not start")
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait()
+
+
+def fresh(path):
+    shutil.rmtree(path, ignore_errors=True)
+    os.makedirs(path)
+    return path
+
+
+def deploy_argv(work, url):
+    return [BINARY, "-f", "-c", f"{work}/cfg", "-r", url, "-l", f"{work}/live/current", "--cache", f"{work}/cache",
+            "--pre-hooks", f"{work}/none", "--post-hooks", f"{work}/none"]
+
+
+def median(rows):
+    return statistics.median(rows) * 1000
+
+
+def in_turn(contestants):
+    """Runs each once a round; `before` is not timed. Gives medians in milliseconds and the highest peak in KiB."""
+    times, peaks = {name: [] for name in contestants}, {name: 0 for name in contestants}
+    for _ in range(ROUNDS):
+        for name, (before, argv) in contestants.items():
+            before()
+            seconds, peak, code = run(argv)
+            if code != 0:
+                sys.exit(f"{name}: exit code {code}")
+            times[name].append(seconds)
+            peaks[name] = max(peaks[name], peak)
+    return {name: median(rows) for name, rows in times.items()}, peaks
+
+
+def main():
+    base = tempfile.mkdtemp(prefix="repo-deploy-bench-", dir="/dev/shm")
+    nginx = None
+    try:
+        os.makedirs(f"{base}/www")
+        open(f"{base}/cfg", "w").close()
+        archive(f"{base}/www/app.zip", 5000, 21600, 1)
+        size = os.path.getsize(f"{base}/www/app.zip")
+        nginx = Nginx(base)
+        url = f"http://127.0.0.1:{nginx.port}/app.zip"
+        for shell in ("curl", "bsdtar", "unzip"):
+            if not shutil.which(shell):
+                sys.exit(f"{shell} is missing: tests/parts.sh installs it")
+
+        live = f"{base}/live"
+        clean = lambda: (fresh(live), fresh(f"{base}/cache"))
+        script = lambda unpack: ["sh", "-ec", f"curl -sf -o {live}/a.zip {url}; mkdir {live}/t; {unpack}; rm {live}/a.zip"]
+        medians, peaks = in_turn({
+            "repo-deploy": (clean, deploy_argv(base, url)),
+            "curl + bsdtar": (clean, script(f"bsdtar -xf {live}/a.zip -C {live}/t")),
+            "curl + unzip": (clean, script(f"unzip -q {live}/a.zip -d {live}/t")),
+        })
+        ours = medians["repo-deploy"]
+        print(f"deployment of 5,000 files, {size / 1e6:.0f} MB ZIP over http, tmpfs, median of {ROUNDS}")
+        for name, ms in medians.items():
+            print(f"  {name:14} {ms:8.1f} ms   ratio {ours / ms:5.2f}" if name != "repo-deploy" else f"  {name:14} {ms:8.1f} ms")
+        print(f"  peak memory of repo-deploy: {peaks['repo-deploy'] / 1024:.1f} MiB")
+
+        clean()
+        run(deploy_argv(base, url))
+        etag = subprocess.run(["curl", "-sfI", url], env=ENV, capture_output=True, text=True, check=True).stdout
+        etag = next(line.split(": ", 1)[1].strip() for line in etag.splitlines() if line.lower().startswith("etag"))
+        nothing = lambda: None
+        global ROUNDS
+        rounds, ROUNDS = ROUNDS, ROUNDS * 5
+        medians, peaks = in_turn({
+            "repo-deploy": (nothing, deploy_argv(base, url)),
+            "curl": (nothing, ["curl", "-sf", "-o", "/dev/null", "-H", f"If-None-Match: {etag}", url]),
+            "--help": (nothing, [BINARY, "--help"]),
+        })
+        ROUNDS = rounds
+        print(f"poll without news, median of {ROUNDS * 5}")
+        print(f"  repo-deploy    {medians['repo-deploy']:8.2f} ms")
+        print(f"  curl           {medians['curl']:8.2f} ms   ratio {medians['repo-deploy'] / medians['curl']:5.2f}")
+        print(f"--help           {medians['--help']:8.2f} ms   peak {peaks['--help'] / 1024:.1f} MiB")
+
+        archive(f"{base}/www/app.zip", 20000, 107374, 2)
+        clean()
+        seconds, peak, code = run(deploy_argv(base, url))
+        size = os.path.getsize(f"{base}/www/app.zip")
+        print(f"20,000 files, {size / 2**30:.2f} GiB ZIP: {seconds:.1f} s, peak memory {peak / 1024:.1f} MiB, exit code {code}")
+    finally:
+        if nginx:
+            nginx.stop()
+        shutil.rmtree(base, ignore_errors=True)
+
+
+main()
