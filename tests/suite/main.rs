@@ -1,5 +1,7 @@
 //! The real binary in a sandbox, against real servers. A name says action, condition and outcome.
 
 mod crash;
+mod http;
 mod power;
 mod sandbox;
+mod servers;
