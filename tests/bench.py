@@ -67,10 +67,10 @@ def median(rows):
     return statistics.median(rows) * 1000
 
 
-def in_turn(contestants):
+def in_turn(contestants, rounds=ROUNDS):
     """Runs each once a round; `before` is not timed. Gives medians in milliseconds and the highest peak in KiB."""
     times, peaks = {name: [] for name in contestants}, {name: 0 for name in contestants}
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         for name, (before, argv) in contestants.items():
             before()
             seconds, peak, code = run(argv)
@@ -114,14 +114,12 @@ def main():
         etag = subprocess.run(["curl", "-sfI", url], env=ENV, capture_output=True, text=True, check=True).stdout
         etag = next(line.split(": ", 1)[1].strip() for line in etag.splitlines() if line.lower().startswith("etag"))
         nothing = lambda: None
-        global ROUNDS
-        rounds, ROUNDS = ROUNDS, ROUNDS * 5
+
         medians, peaks = in_turn({
             "repo-deploy": (nothing, deploy_argv(base, url)),
             "curl": (nothing, ["curl", "-sf", "-o", "/dev/null", "-H", f"If-None-Match: {etag}", url]),
             "--help": (nothing, [BINARY, "--help"]),
-        })
-        ROUNDS = rounds
+        }, ROUNDS * 5)
         print(f"poll without news, median of {ROUNDS * 5}")
         print(f"  repo-deploy    {medians['repo-deploy']:8.2f} ms")
         print(f"  curl           {medians['curl']:8.2f} ms   ratio {medians['repo-deploy'] / medians['curl']:5.2f}")
