@@ -56,6 +56,9 @@ pub const GRACE: Duration = Duration::from_secs(10);
 /// How long output is read after the end, when somebody (a daemon that the program started) keeps the pipe open.
 const DRAIN: Duration = Duration::from_secs(2);
 
+/// The longest wait without a look at the program. Its end wakes us; this is for the day when CHLD is blocked by somebody.
+const DOUBT: Duration = Duration::from_secs(1);
+
 /// How often a group without its leader is looked at: nothing tells when the last one has gone.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -152,7 +155,7 @@ impl<'a> Running<'a> {
             if limit.has_passed() {
                 return Ok(false);
             }
-            let most = if leader_is_gone { LOOK } else { GRACE };
+            let most = if leader_is_gone { LOOK } else { DOUBT };
             self.wait(wake, limit.remaining().min(most))?;
         }
     }
@@ -171,7 +174,7 @@ impl<'a> Running<'a> {
 
     /// Waits for output, a signal or the time, and reads a piece of output when there is some.
     fn wait(&mut self, wake: impl AsFd, most: Duration) -> io::Result<()> {
-        let most = Timespec::try_from(most).ok(); // longer than the kernel can count is for ever
+        let most = Timespec::try_from(most.min(DOUBT)).ok();
         let result = match &self.output {
             Some(output) => {
                 let both = &mut [PollFd::new(&wake, PollFlags::IN), PollFd::new(output, PollFlags::IN)];

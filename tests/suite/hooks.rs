@@ -1,4 +1,4 @@
-//! Hooks as CONTRACT has them: order, environment, what a failure does, and what a hook cannot do to us.
+//! Hooks through the binary: order, environment, what a failure does, and what a hook cannot do to us.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -36,7 +36,7 @@ fn telling(sandbox: &Sandbox, when: &str) {
         "{{ {VARIABLES}
         echo \"current=<$(cat \"$CURRENT_CONFIG/version\" 2>&1)>\"
         test -n \"$PREVIOUS_CONFIG\" && echo \"previous=<$(cd \"$PREVIOUS_CONFIG\" && ls -A && cat version 2>/dev/null)>\"
-        test -L \"$CURRENT_CONFIG\" && echo 'kind=<link>'; }} >{}",
+        test -L \"$CURRENT_CONFIG\" && echo 'kind=<link>'; :; }} >{}",
         sandbox.path(format!("{when}.told")).display()
     );
     sandbox.hook(when, "10-tell", &body);
@@ -316,14 +316,12 @@ printf 'no newline'"#;
 /// Runs the binary through a shell that prepares `how` it is started; the hook's output is in the log.
 fn started_by_a_shell(sandbox: &Sandbox, how: &str, remote: &str) -> Run {
     let direct = sandbox.command(&["--remote", remote]);
-    let mut command = sandbox.bare();
     let mut shell = Command::new("/bin/sh");
     shell.arg("-c").arg(format!("{how}; exec \"$0\" \"$@\"")).arg(binary()).args(direct.get_args());
     shell
         .env_clear()
-        .envs(command.get_envs().filter_map(|(key, value)| Some((key, value?))))
+        .envs(direct.get_envs().filter_map(|(key, value)| Some((key, value?))))
         .current_dir(sandbox.path(""));
-    command.arg("--version"); // only its environment was wanted
     shell.output().unwrap().into()
 }
 
@@ -333,7 +331,7 @@ fn hook_starts_as_a_fresh_process_whatever_we_were_started_with() {
     sandbox.hook(
         "pre.d",
         "10-x",
-        "umask; pwd; ls /proc/$$/fd | tr '\\n' ' '; echo; readlink /proc/$$/fd/0; echo \"args $#\"; echo \"path $PATH\"
+        "umask; pwd; sh -c 'ls /proc/$$/fd; :' | tr '\\n' ' '; echo; readlink /proc/$$/fd/0; echo \"args $#\"; echo \"path $PATH\"
         cut -d' ' -f5 /proc/$$/stat | grep -qx $$ && echo leader
         grep SigBlk /proc/self/status; grep SigIgn /proc/self/status",
     );
@@ -348,6 +346,23 @@ fn hook_starts_as_a_fresh_process_whatever_we_were_started_with() {
     let ignored = run.log.lines().find_map(|l| l.split_once("SigIgn:\\t")).unwrap().1;
     let of_libc = 0b111 << 31; // 32 to 34: no libc lets anybody touch these
     assert_eq!(u64::from_str_radix(ignored, 16).unwrap() & !of_libc, 0, "{ignored}");
+}
+
+#[test]
+fn kernel_has_no_close_range_then_nothing_more_reaches_a_hook() {
+    if !has("strace") {
+        return;
+    }
+    for error in ["ENOSYS", "EINVAL", "EPERM"] {
+        let sandbox = Sandbox::new();
+        sandbox.hook("pre.d", "10-x", "sh -c 'ls /proc/$$/fd; :' | tr '\\n' ' '");
+        let remote = zip_of(&sandbox, "v1");
+        let how = format!(
+            "exec 8</dev/null 9>&2; exec strace -qq -o /dev/null -e trace=close_range -e inject=close_range:error={error} \"$0\" \"$@\""
+        );
+        let run = started_by_a_shell(&sandbox, &how, &remote).expect(0);
+        assert!(run.log.lines().any(|l| l.ends_with(" INFO 10-x: 0 1 2 ")), "{}", run.log);
+    }
 }
 
 #[test]

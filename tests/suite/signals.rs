@@ -6,6 +6,7 @@ use std::io::Read;
 use std::net::TcpListener;
 use std::process::Command;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Signal;
 
 use crate::running::{Running, has, is_alive};
@@ -127,6 +128,8 @@ fn signal_while_a_server_keeps_us_waiting_then_it_ends_at_once() {
     let mut command = sandbox.command(&["--remote", &remote]);
     command.arg("--config").arg(settings);
     let mut running = Running::start(command);
+    let mut asked = [PollFd::new(&server, PollFlags::IN)];
+    assert_eq!(poll(&mut asked, Some(&Timespec { tv_sec: 60, tv_nsec: 0 })).unwrap(), 1, "nobody asks");
     let (mut connection, _) = server.accept().unwrap();
     let mut byte = [0];
     connection.read_exact(&mut byte).unwrap(); // it has asked, and gets no answer
