@@ -1,0 +1,150 @@
+//! Which addresses a redirect may lead to. A stranger's server must not make us ask this host, its neighbours on the
+//! link or the cloud's metadata service in our name, unless the configured remote is at such a place itself. Judged are
+//! the addresses a name resolves to, and only those judged are connected to; through a proxy, which resolves by itself,
+//! only a literal address and `localhost` can be judged.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use url::Host;
+
+/// A kind of place that a redirect alone does not reach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// This host.
+    Loopback,
+    /// The link this host is on.
+    LinkLocal,
+    /// Where clouds keep credentials for whoever asks.
+    Metadata,
+}
+
+impl Place {
+    /// For messages.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Loopback => "loopback",
+            Self::LinkLocal => "link-local",
+            Self::Metadata => "metadata",
+        }
+    }
+}
+
+/// The kind of place an address is; `None`: an ordinary one.
+pub(super) fn place(address: IpAddr) -> Option<Place> {
+    match address {
+        IpAddr::V4(v4) => place_v4(v4),
+        IpAddr::V6(v6) => place_v6(v6),
+    }
+}
+
+/// The kind of place that can be told from the host as it is written.
+pub(super) fn place_as_written(host: &Host<&str>) -> Option<Place> {
+    match host {
+        Host::Ipv4(v4) => place_v4(*v4),
+        Host::Ipv6(v6) => place_v6(*v6),
+        Host::Domain(name) => {
+            let name = name.trim_end_matches('.').to_ascii_lowercase();
+            if name == "localhost" || name.ends_with(".localhost") {
+                return Some(Place::Loopback);
+            }
+            (name == "metadata.google.internal").then_some(Place::Metadata)
+        }
+    }
+}
+
+fn place_v4(address: Ipv4Addr) -> Option<Place> {
+    match address.octets() {
+        // AWS, Azure and Google; AWS's containers; Alibaba; Oracle; Azure's wire server.
+        [169, 254, 169, 254]
+        | [169, 254, 170, 2 | 23]
+        | [100, 100, 100, 200]
+        | [192, 0, 0, 192]
+        | [168, 63, 129, 16] => Some(Place::Metadata),
+        [169, 254, ..] => Some(Place::LinkLocal),
+        // 0.0.0.0/8 connects to this host.
+        [127 | 0, ..] => Some(Place::Loopback),
+        _ => None,
+    }
+}
+
+fn place_v6(address: Ipv6Addr) -> Option<Place> {
+    if let Some(v4) = embedded_v4(address) {
+        return place_v4(v4);
+    }
+    match address.segments() {
+        [0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254 | 0x23] => Some(Place::Metadata),
+        [0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254] => Some(Place::Metadata),
+        [0xfe80..=0xfebf, ..] => Some(Place::LinkLocal),
+        [0, 0, 0, 0, 0, 0, 0, 0 | 1] => Some(Place::Loopback),
+        _ => None,
+    }
+}
+
+/// The IPv4 address that a mapped, NAT64 or 6to4 address ends up at.
+fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
+    let v4 = |high: u16, low: u16| {
+        let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
+        Some(Ipv4Addr::new(a, b, c, d))
+    };
+    match address.segments() {
+        [0, 0, 0, 0, 0, 0xffff, high, low]
+        | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
+        | [0x2002, high, low, _, _, _, _, _] => v4(high, low),
+        [0, 0, 0, 0, 0, 0, high, low] if high != 0 => v4(high, low),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn place_table() {
+        for (address, expected) in [
+            ("127.0.0.1", Some(Place::Loopback)),
+            ("127.8.9.10", Some(Place::Loopback)),
+            ("0.0.0.0", Some(Place::Loopback)),
+            ("169.254.1.1", Some(Place::LinkLocal)),
+            ("169.254.169.254", Some(Place::Metadata)),
+            ("169.254.170.2", Some(Place::Metadata)),
+            ("100.100.100.200", Some(Place::Metadata)),
+            ("168.63.129.16", Some(Place::Metadata)),
+            ("10.0.0.1", None),
+            ("192.168.1.1", None),
+            ("100.100.100.201", None),
+            ("93.184.216.34", None),
+            ("::1", Some(Place::Loopback)),
+            ("::", Some(Place::Loopback)),
+            ("::ffff:127.0.0.1", Some(Place::Loopback)),
+            ("::127.0.0.1", Some(Place::Loopback)),
+            ("64:ff9b::a9fe:a9fe", Some(Place::Metadata)),
+            ("2002:7f00:1::", Some(Place::Loopback)),
+            ("fe80::1", Some(Place::LinkLocal)),
+            ("febf::1", Some(Place::LinkLocal)),
+            ("fec0::1", None),
+            ("fd00:ec2::254", Some(Place::Metadata)),
+            ("fd00:ec2::253", None),
+            ("fd00::2", None),
+            ("2001:db8::1", None),
+        ] {
+            assert_eq!(place(address.parse().unwrap()), expected, "{address}");
+        }
+    }
+
+    #[test]
+    fn written_hosts() {
+        for (host, expected) in [
+            ("localhost", Some(Place::Loopback)),
+            ("LOCALHOST.", Some(Place::Loopback)),
+            ("a.localhost", Some(Place::Loopback)),
+            ("metadata.google.internal", Some(Place::Metadata)),
+            ("notlocalhost", None),
+            ("example.org", None),
+        ] {
+            assert_eq!(place_as_written(&Host::Domain(host)), expected, "{host}");
+        }
+        assert_eq!(place_as_written(&Host::Ipv4(Ipv4Addr::LOCALHOST)), Some(Place::Loopback));
+        assert_eq!(place_as_written(&Host::Ipv6(Ipv6Addr::LOCALHOST)), Some(Place::Loopback));
+    }
+}
