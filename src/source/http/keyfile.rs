@@ -1,0 +1,40 @@
+//! Files that the operator names and that are read at every check: passwords, netrc, roots. What others may write is
+//! refused, since they could send us where they like; a secret that others may read is told about.
+
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use crate::error::{Context, Error, Result};
+use crate::sys::fs::distrust;
+
+/// Far above any bundle of certificates.
+const LARGEST: u64 = 8 << 20;
+
+/// The content of a file only root and we may write.
+pub(super) fn read(key: &str, path: &Path) -> Result<Vec<u8>> {
+    let what = || format!("cannot read {key} {}", path.display());
+    // A FIFO would wait for a writer for ever.
+    if !std::fs::metadata(path).context(what)?.is_file() {
+        return Err(Error::failed("it is no regular file")).context(what);
+    }
+    if let Some(reason) = distrust(path).context(what)? {
+        return Err(Error::failed(reason)).context(what);
+    }
+    let mut content = Vec::new();
+    std::fs::File::open(path).and_then(|file| file.take(LARGEST + 1).read_to_end(&mut content)).context(what)?;
+    if content.len() as u64 > LARGEST {
+        return Err(Error::failed(format!("it is larger than {LARGEST} bytes"))).context(what);
+    }
+    Ok(content)
+}
+
+/// The text of a file with a secret in it, and the warning it deserves when others may read it.
+pub(super) fn read_secret(key: &str, path: &Path) -> Result<(String, Option<String>)> {
+    let content = read(key, path)?;
+    let text = String::from_utf8(content)
+        .map_err(|_| Error::failed(format!("cannot read {key} {}: it is not UTF-8", path.display())))?;
+    let mode = std::fs::metadata(path).context(|| format!("cannot read {key} {}", path.display()))?.mode();
+    let warning = (mode & 0o077 != 0).then(|| format!("others may read {key} {0}: chmod 600 {0}", path.display()));
+    Ok((text, warning))
+}
