@@ -1,0 +1,273 @@
+//! One request to an origin, through proxies, redirects and retries: what every source over HTTP has in common. What is
+//! asked for and what an answer means is the source's. Credentials, and headers of the operator, go to the configured
+//! origin (scheme, host and port) only; conditions and ranges go along with every hop. There are no cookies.
+//!
+//! Each exchange has a connection of its own: a daemon that waits holds none, and idle memory matters more than a handshake.
+
+use std::cell::{OnceCell, RefCell};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::ClientConfig;
+use ureq::Body;
+use ureq::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use ureq::http::{Request, StatusCode, Version};
+use url::{Host, Url};
+
+use super::fault::{fault, out_of_time};
+use super::proxy::{Proxies, Route};
+use super::reach::{Place, place, place_as_written};
+use super::redirect::{self, Trail};
+use super::retry::{Fault, Patience, check_stop};
+use super::wire::Wiring;
+use super::{status, tls};
+use crate::config::{Http, Secret};
+use crate::error::{Context, Error, Result};
+use crate::remote::redacted;
+use crate::sys::clock::Deadline;
+
+/// Headers in order.
+pub(super) type Headers = Vec<(HeaderName, HeaderValue)>;
+
+/// On whose behalf requests are made.
+pub(super) struct Caller {
+    /// Who that is, for messages; `None`: nobody.
+    pub(super) whose: Option<String>,
+    /// What a request to the origin carries besides the headers it has: constant credentials, or a signature over the
+    /// URL and those headers. Asked anew for every try.
+    #[allow(clippy::type_complexity, reason = "its two arguments are what is signed")]
+    pub(super) sign: Box<dyn Fn(&Url, &Headers) -> Result<Headers>>,
+}
+
+/// A client of one URL, for one check.
+pub(super) struct Client {
+    url: Url,
+    http: Http,
+    caller: Caller,
+    proxies: Proxies,
+    tls: OnceCell<Arc<ClientConfig>>,
+    /// The places where the configured remote itself is.
+    home: RefCell<Vec<Place>>,
+}
+
+/// What came back: the head, and a body that nobody has read.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Incoming,
+    /// Whether it comes from the configured origin, not from where that sent us.
+    pub(super) at_origin: bool,
+    /// Whether it speaks HTTP/1.0.
+    pub(super) http10: bool,
+}
+
+/// A body, and whose it is.
+#[derive(Debug)]
+pub(super) struct Incoming {
+    pub(super) body: Body,
+    /// For messages.
+    pub(super) host: String,
+}
+
+impl Answer {
+    /// The first value of a header, when it is text.
+    pub(super) fn header(&self, name: &HeaderName) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Client").field(&redacted(&self.url)).finish()
+    }
+}
+
+impl Client {
+    /// A client of `url`, which has neither userinfo nor a fragment.
+    pub(super) fn new(url: Url, http: Http, caller: Caller) -> Self {
+        let proxies = Proxies::from_env(|name| std::env::var(name).ok());
+        Self { url, http, caller, proxies, tls: OnceCell::new(), home: RefCell::default() }
+    }
+
+    /// The URL, for whoever needs the whole of it.
+    pub(super) fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// How messages call what is asked for.
+    pub(super) fn name(&self) -> String {
+        redacted(&self.url)
+    }
+
+    /// Where credentials may go.
+    pub(super) fn origin(&self) -> String {
+        self.url.origin().ascii_serialization()
+    }
+
+    /// Whom we ask as.
+    pub(super) fn whose(&self) -> Option<&str> {
+        self.caller.whose.as_deref()
+    }
+
+    /// The limits of an exchange.
+    pub(super) fn http(&self) -> &Http {
+        &self.http
+    }
+
+    /// One GET with the headers `ask`: the answer of whoever answers in the end with neither a redirect nor trouble of a
+    /// moment.
+    pub(super) fn get(&self, ask: &Headers, patience: &mut Patience) -> Result<Answer> {
+        loop {
+            match self.send(ask, patience.deadline()) {
+                Ok(answer) => return Ok(answer),
+                Err(fault) => patience.after(fault)?,
+            }
+        }
+    }
+
+    /// One try, along its redirects.
+    fn send(&self, ask: &Headers, deadline: Deadline) -> Result<Answer, Fault> {
+        let mut trail = Trail::new(self.url.clone());
+        loop {
+            let answer = self.exchange(trail.here(), ask, deadline);
+            let answer = answer.and_then(|a| status::passing(&a).map_or(Ok(a), Err));
+            let answer = answer.map_err(|fault| match trail.name() {
+                Some(place) => fault.at(&place),
+                None => fault,
+            })?;
+            if !redirect::is_redirect(answer.status.as_u16()) {
+                return Ok(answer);
+            }
+            trail.follow(answer.headers.get(header::LOCATION).map(HeaderValue::as_bytes))?;
+        }
+    }
+
+    /// One request and the head of its answer.
+    fn exchange(&self, url: &Url, ask: &Headers, deadline: Deadline) -> Result<Answer, Fault> {
+        check_stop()?;
+        let at_origin = url.origin() == self.url.origin();
+        let route = self.proxies.route(url)?;
+        let request = self.request(url, ask, &route, at_origin)?;
+        let wiring = self.wiring(url, &route, at_origin, deadline)?;
+        let host = match &route {
+            Route::Direct => url.host_str().unwrap_or_default().to_owned(),
+            Route::Forward(proxy) | Route::Tunnel(proxy) => format!("the proxy {}", proxy.name()),
+        };
+        log::debug!("GET {} from {host}", redacted(url));
+        let response = wiring.agent().run(request).map_err(|e| fault(e, &host, &self.http))?;
+        let (head, body) = response.into_parts();
+        let (http10, body) = (head.version == Version::HTTP_10, Incoming { body, host });
+        Ok(Answer { status: head.status, headers: head.headers, body, at_origin, http10 })
+    }
+
+    fn request(&self, url: &Url, ask: &Headers, route: &Route, at_origin: bool) -> Result<Request<()>> {
+        let mut request = Request::get(url.as_str());
+        let signed = if at_origin { (self.caller.sign)(url, ask)? } else { Headers::new() };
+        for (name, value) in ask.iter().cloned().chain(signed) {
+            request = request.header(name, value);
+        }
+        if let Route::Forward(proxy) = route
+            && let Some(authorization) = &proxy.authorization
+        {
+            request = request.header(header::PROXY_AUTHORIZATION, sensitive(authorization)?);
+        }
+        request.body(()).map_err(|e| Error::failed(format!("its URL cannot be asked for: {e}")))
+    }
+
+    fn wiring(&self, url: &Url, route: &Route, at_origin: bool, deadline: Deadline) -> Result<Wiring, Fault> {
+        let (addresses, tunnel, absolute) = match route {
+            Route::Direct => (self.addresses(url, at_origin)?, None, None),
+            Route::Forward(proxy) => {
+                self.check_as_written(url, at_origin)?;
+                let origin = url.origin().ascii_serialization();
+                (resolve(&proxy.url)?, None, Some(origin))
+            }
+            Route::Tunnel(proxy) => {
+                self.check_as_written(url, at_origin)?;
+                let tunnel = ureq::Proxy::new(proxy.full.reveal())
+                    .map_err(|_| Error::failed(format!("the proxy {} is no URL", proxy.name())))?;
+                (resolve(&proxy.url)?, Some(tunnel), None)
+            }
+        };
+        let secure = |route: &Route| matches!(route, Route::Tunnel(proxy) if proxy.url.scheme() == "https");
+        let tls = (url.scheme() == "https" || secure(route)).then(|| self.tls()).transpose()?;
+        let total = deadline.remaining();
+        if total.is_zero() {
+            return Err(out_of_time().into());
+        }
+        let Http { connect_timeout: connect, stall_timeout: stall, .. } = self.http;
+        Ok(Wiring { addresses, tunnel, absolute, tls, connect, stall, total })
+    }
+
+    /// Where `url` is. The origin's own addresses are noted; those of others are judged, and only good ones come out.
+    fn addresses(&self, url: &Url, at_origin: bool) -> Result<Vec<SocketAddr>, Fault> {
+        let mut addresses = resolve(url)?;
+        if at_origin {
+            self.home.borrow_mut().extend(addresses.iter().filter_map(|a| place(a.ip())));
+            return Ok(addresses);
+        }
+        let mut refused = None;
+        addresses.retain(|address| match place(address.ip()) {
+            Some(place) if !self.home.borrow().contains(&place) => {
+                refused = Some((place, address.ip()));
+                false
+            }
+            _ => true,
+        });
+        match refused {
+            Some((place, ip)) if addresses.is_empty() => Err(out_of_reach(place, Some(ip)).into()),
+            _ => Ok(addresses),
+        }
+    }
+
+    /// The same as far as it can be judged where a proxy resolves.
+    fn check_as_written(&self, url: &Url, at_origin: bool) -> Result<()> {
+        match url.host().and_then(|host| place_as_written(&host)) {
+            Some(place) if !at_origin && !self.home.borrow().contains(&place) => Err(out_of_reach(place, None)),
+            _ => Ok(()),
+        }
+    }
+
+    fn tls(&self) -> Result<Arc<ClientConfig>> {
+        if let Some(tls) = self.tls.get() {
+            return Ok(tls.clone());
+        }
+        let env = std::env::var_os("SSL_CERT_FILE").filter(|path| !path.is_empty());
+        let tls = tls::config(self.http.ca_file.as_deref(), env.as_deref().map(Path::new))?;
+        Ok(self.tls.get_or_init(|| tls).clone())
+    }
+}
+
+fn out_of_reach(place: Place, ip: Option<IpAddr>) -> Error {
+    let ip = ip.map_or(String::new(), |ip| format!(" ({ip})"));
+    let name = place.name();
+    Error::failed(format!("a redirect may not lead to a {name} address{ip} unless remote itself is at one"))
+}
+
+fn sensitive(secret: &Secret) -> Result<HeaderValue> {
+    let mut value = HeaderValue::from_str(secret.reveal()).map_err(|e| Error::failed(e.to_string()))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// The addresses of a URL's host. Blocks for as long as libc takes: a limit would need a thread.
+fn resolve(url: &Url) -> Result<Vec<SocketAddr>, Fault> {
+    let port = url.port_or_known_default().unwrap_or_default();
+    match url.host() {
+        Some(Host::Ipv4(v4)) => Ok(vec![(v4, port).into()]),
+        Some(Host::Ipv6(v6)) => Ok(vec![(v6, port).into()]),
+        Some(Host::Domain(name)) => match (name, port).to_socket_addrs() {
+            Ok(found) => Ok(found.collect()),
+            Err(e) => Err(Fault::transient(format!("cannot find the address of {name}: {}", reason(&e)))),
+        },
+        None => Err(Error::failed("its URL has no host")).context(|| redacted(url)).map_err(Fault::from),
+    }
+}
+
+/// What getaddrinfo said, without what std puts in front of it.
+fn reason(error: &std::io::Error) -> String {
+    let text = crate::error::plain(error);
+    text.strip_prefix("failed to lookup address information: ").unwrap_or(&text).to_lowercase()
+}

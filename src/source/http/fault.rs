@@ -1,0 +1,63 @@
+//! What ureq says went wrong, in words that tell what to do, and whether it may be over by itself.
+
+use std::io::ErrorKind;
+
+use ureq::Timeout;
+
+use super::retry::Fault;
+use super::tls;
+use super::wire::LARGEST_HEAD;
+use crate::config::Http;
+use crate::error::{Error, Kind, plain};
+
+/// The fault that `error` is, of an exchange with `host`.
+pub(super) fn fault(error: ureq::Error, host: &str, http: &Http) -> Fault {
+    match error {
+        ureq::Error::Timeout(Timeout::Connect) => Fault::transient(format!(
+            "no connection to {host} within {} s (connect-timeout)",
+            http.connect_timeout.as_secs_f64()
+        )),
+        ureq::Error::Timeout(Timeout::Global) => out_of_time().into(),
+        ureq::Error::Timeout(_) => Fault::transient(format!(
+            "nothing came from {host} for {} s (stall-timeout)",
+            http.stall_timeout.as_secs_f64()
+        )),
+        ureq::Error::Io(e) => match e.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+            Some(e) => Error::failed(tls::explain(e, host)).into(),
+            None => Fault::transient(io(&e, host)),
+        },
+        ureq::Error::Rustls(e) => Error::failed(tls::explain(&e, host)).into(),
+        ureq::Error::ConnectProxyFailed(reason) => proxy(&reason),
+        ureq::Error::LargeResponseHeader(..) => {
+            Error::failed(format!("the head of its answer is larger than {LARGEST_HEAD} bytes")).into()
+        }
+        ureq::Error::Protocol(e) => Error::failed(format!("its answer is no HTTP: {e}")).into(),
+        other => Error::failed(other.to_string()).into(),
+    }
+}
+
+/// The check's time is over.
+pub(super) fn out_of_time() -> Error {
+    Error::new(Kind::Unavailable { retry_after: None }, "the time for one check is over (timeout)")
+}
+
+fn io(error: &std::io::Error, host: &str) -> String {
+    match error.kind() {
+        ErrorKind::ConnectionRefused => format!("{host} refuses the connection"),
+        ErrorKind::UnexpectedEof => format!("{host} closed the connection too early"),
+        ErrorKind::ConnectionReset => format!("{host} reset the connection"),
+        ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => format!("there is no route to {host}"),
+        _ => plain(error).to_lowercase(),
+    }
+}
+
+fn proxy(reason: &str) -> Fault {
+    // ureq has the status in its text only: `proxy server responded 407/407`.
+    let status: Option<u16> = reason.rsplit_once('/').and_then(|(_, status)| status.parse().ok());
+    match status {
+        Some(407) => Error::failed("the proxy wants other credentials (407): put them into the proxy's URL").into(),
+        Some(status @ 500..) => Fault::transient(format!("the proxy cannot make the tunnel ({status})")),
+        Some(status) => Error::failed(format!("the proxy refuses the tunnel ({status})")).into(),
+        None => Fault::transient("the proxy did not answer"),
+    }
+}
