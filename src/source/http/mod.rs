@@ -1,0 +1,173 @@
+//! A ZIP over HTTP: polled with one conditional GET whose answer, when it is news, is the one that is fetched. So a poll
+//! and a fetch are one request, and the revision is that of the response that carried the bytes.
+//!
+//! This file and `identity` are what an HTTP source is. `client` is one request to an origin, with proxies (`proxy`),
+//! redirects (`redirect`, `reach`) and retries (`retry`, `status`, `fault`) over ureq (`wire`, `tls`); `download` (`part`,
+//! `range`) takes a body to a file. Both serve any source that can sign a request. Who we are is in `credentials`
+//! (`netrc`, `keyfile`).
+
+mod client;
+mod credentials;
+mod download;
+mod fault;
+mod identity;
+mod keyfile;
+mod netrc;
+mod part;
+mod proxy;
+mod range;
+mod reach;
+mod redirect;
+mod retry;
+mod status;
+mod tls;
+mod wire;
+
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use ureq::http::StatusCode;
+use url::Url;
+
+use self::client::{Caller, Client, Headers, Incoming};
+use self::credentials::UserInfo;
+use self::identity::{Identity, source_of};
+use self::retry::Patience;
+use super::{Known, Offer, OfferKind, Poll};
+use crate::artifact::{Artifact, Content};
+use crate::config::{Http, Settings};
+use crate::error::{Context, Error, Result};
+use crate::remote::redacted;
+use crate::sys::clock::Deadline;
+
+/// A ZIP at a URL.
+#[derive(Debug)]
+pub struct HttpSource {
+    /// Without user, password and fragment.
+    url: Url,
+    user: UserInfo,
+    http: Http,
+    max_download: u64,
+}
+
+/// What was said once need not be said at every check of a daemon.
+static WARNED: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// An answer whose body nobody has read yet.
+#[derive(Debug)]
+pub struct HttpOffer {
+    client: Client,
+    identity: Identity,
+    body: Incoming,
+}
+
+impl HttpSource {
+    /// The source at `url`. Nothing is read or asked yet.
+    pub fn new(url: &Url, settings: &Settings) -> Result<Self> {
+        credentials::extra_headers(&settings.http)?;
+        let user = UserInfo::of(url)?;
+        let mut url = url.clone();
+        if url.set_username("").is_err() || url.set_password(None).is_err() {
+            return Err(Error::config(format!("remote {} has no host", redacted(&url))));
+        }
+        url.set_fragment(None);
+        let Settings { http, max_download, .. } = settings;
+        Ok(Self { url, user, http: http.clone(), max_download: *max_download })
+    }
+
+    /// Asks for another revision than `known`.
+    pub fn poll(&mut self, known: Option<Known<'_>>, deadline: Deadline) -> Result<Poll> {
+        let what = || format!("cannot poll {}", redacted(&self.url));
+        let (client, warnings) = self.client().context(what)?;
+        warn_once(warnings);
+        let answer = poll(client, known, deadline).context(what)?;
+        Ok(match answer {
+            None => Poll::Unchanged,
+            Some(offer) => Poll::Changed(Offer {
+                revision: offer.identity.revision(),
+                length: offer.identity.length,
+                kind: OfferKind::Http(Box::new(offer)),
+            }),
+        })
+    }
+
+    /// Fetches what was offered to `download`, going on with what an earlier run left there of the same bytes.
+    pub fn fetch(&mut self, offer: HttpOffer, download: &Path, deadline: Deadline) -> Result<Artifact> {
+        let HttpOffer { client, identity, body } = offer;
+        let fetched = download::fetch(&client, identity, body, download, self.max_download, deadline)
+            .context(|| format!("cannot fetch {}", client.name()))?;
+        Ok(Artifact {
+            revision: fetched.revision,
+            validators: fetched.identity.validators(&source_of(client.url())),
+            content: Content::Archive(fetched.file),
+            name: client.name(),
+        })
+    }
+
+    /// A client for one check, with what the operator's files say now.
+    fn client(&self) -> Result<(Client, Vec<String>)> {
+        let host = self.url.host_str().unwrap_or_default();
+        let credentials = credentials::load(&self.user, host, &self.http)?;
+        let headers = credentials.headers;
+        let sign = Box::new(move |_: &Url, _: &Headers| Ok(headers.clone()));
+        let caller = Caller { whose: credentials.whose, sign };
+        Ok((Client::new(self.url.clone(), self.http.clone(), caller), credentials.warnings))
+    }
+}
+
+fn warn_once(warnings: Vec<String>) {
+    let mut warned = WARNED.lock().unwrap_or_else(PoisonError::into_inner);
+    for warning in warnings {
+        if !warned.contains(&warning) {
+            log::warn!("{warning}");
+            warned.push(warning);
+        }
+    }
+}
+
+/// One conditional GET. `None`: what is there is what is known.
+fn poll(client: Client, known: Option<Known<'_>>, deadline: Deadline) -> Result<Option<HttpOffer>> {
+    let known = known.and_then(|known| Identity::remembered(known, &source_of(client.url())));
+    let ask = known.as_ref().map_or_else(Headers::new, Identity::conditions);
+    let answer = client.get(&ask, &mut Patience::new(deadline))?;
+    match answer.status {
+        StatusCode::NOT_MODIFIED if !ask.is_empty() => return Ok(None),
+        StatusCode::OK => {}
+        _ => return Err(status::refusal(&answer, &client)),
+    }
+    status::check_plain(&answer)?;
+    let identity = Identity::of(&answer.headers);
+    if known.is_some_and(|known| known.is_still(&identity)) {
+        return Ok(None);
+    }
+    Ok(Some(HttpOffer { client, identity, body: answer.body }))
+}
+
+/// What stands percent-encoded in a part of a URL.
+fn percent_decoded(text: &str) -> Vec<u8> {
+    let bytes = text.as_bytes();
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while let Some(byte) = bytes.get(at) {
+        let escape = bytes.get(at + 1..at + 3).filter(|hex| *byte == b'%' && hex.iter().all(u8::is_ascii_hexdigit));
+        let value =
+            escape.and_then(|hex| std::str::from_utf8(hex).ok()).and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        decoded.push(value.unwrap_or(*byte));
+        at += if value.is_some() { 3 } else { 1 };
+    }
+    decoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::percent_decoded;
+
+    #[test]
+    fn percent_decoding_table() {
+        for (text, expected) in
+            [("a", "a"), ("%41%2f", "A/"), ("a%", "a%"), ("%4", "%4"), ("%zz", "%zz"), ("%+1", "%+1"), ("%25%25", "%%")]
+        {
+            assert_eq!(percent_decoded(text), expected.as_bytes(), "{text}");
+        }
+    }
+}
