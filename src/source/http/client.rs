@@ -4,8 +4,7 @@
 //!
 //! Each exchange has a connection of its own: a daemon that waits holds none, and idle memory matters more than a handshake.
 
-use std::cell::{OnceCell, RefCell};
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::cell::OnceCell;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,17 +12,17 @@ use rustls::ClientConfig;
 use ureq::Body;
 use ureq::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use ureq::http::{Request, StatusCode, Version};
-use url::{Host, Url};
+use url::Url;
 
 use super::fault::{fault, out_of_time};
 use super::proxy::{Proxies, Route};
-use super::reach::{Place, place, place_as_written};
+use super::reach::{Reach, resolve};
 use super::redirect::{self, Trail};
 use super::retry::{Fault, Patience, check_stop};
 use super::wire::Wiring;
 use super::{status, tls};
 use crate::config::{Http, Secret};
-use crate::error::{Context, Error, Result};
+use crate::error::{Error, Result};
 use crate::remote::redacted;
 use crate::sys::clock::Deadline;
 
@@ -47,8 +46,7 @@ pub(super) struct Client {
     caller: Caller,
     proxies: Proxies,
     tls: OnceCell<Arc<ClientConfig>>,
-    /// The places where the configured remote itself is.
-    home: RefCell<Vec<Place>>,
+    reach: Reach,
 }
 
 /// What came back: the head, and a body that nobody has read.
@@ -88,7 +86,7 @@ impl Client {
     /// A client of `url`, which has neither userinfo nor a fragment.
     pub(super) fn new(url: Url, http: Http, caller: Caller) -> Self {
         let proxies = Proxies::from_env(|name| std::env::var(name).ok());
-        Self { url, http, caller, proxies, tls: OnceCell::new(), home: RefCell::default() }
+        Self { url, http, caller, proxies, tls: OnceCell::new(), reach: Reach::default() }
     }
 
     /// The URL, for whoever needs the whole of it.
@@ -178,14 +176,14 @@ impl Client {
 
     fn wiring(&self, url: &Url, route: &Route, at_origin: bool, deadline: Deadline) -> Result<Wiring, Fault> {
         let (addresses, tunnel, absolute) = match route {
-            Route::Direct => (self.addresses(url, at_origin)?, None, None),
+            Route::Direct => (self.reach.addresses(url, at_origin)?, None, None),
             Route::Forward(proxy) => {
-                self.check_as_written(url, at_origin)?;
+                self.reach.check_as_written(url, at_origin)?;
                 let origin = url.origin().ascii_serialization();
                 (resolve(&proxy.url)?, None, Some(origin))
             }
             Route::Tunnel(proxy) => {
-                self.check_as_written(url, at_origin)?;
+                self.reach.check_as_written(url, at_origin)?;
                 let tunnel = ureq::Proxy::new(proxy.full.reveal())
                     .map_err(|_| Error::failed(format!("the proxy {} is no URL", proxy.name())))?;
                 (resolve(&proxy.url)?, Some(tunnel), None)
@@ -201,35 +199,6 @@ impl Client {
         Ok(Wiring { addresses, tunnel, absolute, tls, connect, stall, total })
     }
 
-    /// Where `url` is. The origin's own addresses are noted; those of others are judged, and only good ones come out.
-    fn addresses(&self, url: &Url, at_origin: bool) -> Result<Vec<SocketAddr>, Fault> {
-        let mut addresses = resolve(url)?;
-        if at_origin {
-            self.home.borrow_mut().extend(addresses.iter().filter_map(|a| place(a.ip())));
-            return Ok(addresses);
-        }
-        let mut refused = None;
-        addresses.retain(|address| match place(address.ip()) {
-            Some(place) if !self.home.borrow().contains(&place) => {
-                refused = Some((place, address.ip()));
-                false
-            }
-            _ => true,
-        });
-        match refused {
-            Some((place, ip)) if addresses.is_empty() => Err(out_of_reach(place, Some(ip)).into()),
-            _ => Ok(addresses),
-        }
-    }
-
-    /// The same as far as it can be judged where a proxy resolves.
-    fn check_as_written(&self, url: &Url, at_origin: bool) -> Result<()> {
-        match url.host().and_then(|host| place_as_written(&host)) {
-            Some(place) if !at_origin && !self.home.borrow().contains(&place) => Err(out_of_reach(place, None)),
-            _ => Ok(()),
-        }
-    }
-
     fn tls(&self) -> Result<Arc<ClientConfig>> {
         if let Some(tls) = self.tls.get() {
             return Ok(tls.clone());
@@ -240,34 +209,8 @@ impl Client {
     }
 }
 
-fn out_of_reach(place: Place, ip: Option<IpAddr>) -> Error {
-    let ip = ip.map_or(String::new(), |ip| format!(" ({ip})"));
-    let name = place.name();
-    Error::failed(format!("a redirect may not lead to a {name} address{ip} unless remote itself is at one"))
-}
-
 fn sensitive(secret: &Secret) -> Result<HeaderValue> {
     let mut value = HeaderValue::from_str(secret.reveal()).map_err(|e| Error::failed(e.to_string()))?;
     value.set_sensitive(true);
     Ok(value)
-}
-
-/// The addresses of a URL's host. Blocks for as long as libc takes: a limit would need a thread.
-fn resolve(url: &Url) -> Result<Vec<SocketAddr>, Fault> {
-    let port = url.port_or_known_default().unwrap_or_default();
-    match url.host() {
-        Some(Host::Ipv4(v4)) => Ok(vec![(v4, port).into()]),
-        Some(Host::Ipv6(v6)) => Ok(vec![(v6, port).into()]),
-        Some(Host::Domain(name)) => match (name, port).to_socket_addrs() {
-            Ok(found) => Ok(found.collect()),
-            Err(e) => Err(Fault::transient(format!("cannot find the address of {name}: {}", reason(&e)))),
-        },
-        None => Err(Error::failed("its URL has no host")).context(|| redacted(url)).map_err(Fault::from),
-    }
-}
-
-/// What getaddrinfo said, without what std puts in front of it.
-fn reason(error: &std::io::Error) -> String {
-    let text = crate::error::plain(error);
-    text.strip_prefix("failed to lookup address information: ").unwrap_or(&text).to_lowercase()
 }

@@ -3,9 +3,13 @@
 //! the addresses a name resolves to, and only those judged are connected to; through a proxy, which resolves by itself,
 //! only a literal address and `localhost` can be judged.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::cell::RefCell;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 
-use url::Host;
+use url::{Host, Url};
+
+use super::retry::Fault;
+use crate::error::{Error, Result, plain};
 
 /// A kind of place that a redirect alone does not reach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,8 +23,7 @@ pub(super) enum Place {
 }
 
 impl Place {
-    /// For messages.
-    pub(super) fn name(self) -> &'static str {
+    fn name(self) -> &'static str {
         match self {
             Self::Loopback => "loopback",
             Self::LinkLocal => "link-local",
@@ -29,8 +32,72 @@ impl Place {
     }
 }
 
+/// What a client may reach: the places where the configured remote itself is, as its addresses showed them.
+#[derive(Debug, Default)]
+pub(super) struct Reach(RefCell<Vec<Place>>);
+
+impl Reach {
+    /// Where `url` is. The origin's own places are noted; other addresses are judged, and only good ones come out.
+    pub(super) fn addresses(&self, url: &Url, at_origin: bool) -> Result<Vec<SocketAddr>, Fault> {
+        let mut addresses = resolve(url)?;
+        if at_origin {
+            self.0.borrow_mut().extend(addresses.iter().filter_map(|a| place(a.ip())));
+            return Ok(addresses);
+        }
+        let mut refused = None;
+        addresses.retain(|address| match place(address.ip()) {
+            Some(place) if !self.is_home(place) => {
+                refused = Some((place, address.ip()));
+                false
+            }
+            _ => true,
+        });
+        match refused {
+            Some((place, ip)) if addresses.is_empty() => Err(out_of_reach(place, &format!(" ({ip})")).into()),
+            _ => Ok(addresses),
+        }
+    }
+
+    /// The same as far as it can be judged where a proxy resolves.
+    pub(super) fn check_as_written(&self, url: &Url, at_origin: bool) -> Result<()> {
+        match url.host().and_then(|host| place_as_written(&host)) {
+            Some(place) if !at_origin && !self.is_home(place) => Err(out_of_reach(place, "")),
+            _ => Ok(()),
+        }
+    }
+
+    fn is_home(&self, place: Place) -> bool {
+        self.0.borrow().contains(&place)
+    }
+}
+
+fn out_of_reach(place: Place, ip: &str) -> Error {
+    let name = place.name();
+    Error::failed(format!("a redirect may not lead to a {name} address{ip} unless remote itself is at one"))
+}
+
+/// The addresses of a URL's host. Blocks for as long as libc takes: a limit would need a thread.
+pub(super) fn resolve(url: &Url) -> Result<Vec<SocketAddr>, Fault> {
+    let port = url.port_or_known_default().unwrap_or_default();
+    match url.host() {
+        Some(Host::Ipv4(v4)) => Ok(vec![(v4, port).into()]),
+        Some(Host::Ipv6(v6)) => Ok(vec![(v6, port).into()]),
+        Some(Host::Domain(name)) => match (name, port).to_socket_addrs() {
+            Ok(found) => Ok(found.collect()),
+            Err(e) => Err(Fault::transient(format!("cannot find the address of {name}: {}", reason(&e)))),
+        },
+        None => Err(Error::failed("its URL has no host").into()),
+    }
+}
+
+/// What getaddrinfo said, without what std puts in front of it.
+fn reason(error: &std::io::Error) -> String {
+    let text = plain(error);
+    text.strip_prefix("failed to lookup address information: ").unwrap_or(&text).to_lowercase()
+}
+
 /// The kind of place an address is; `None`: an ordinary one.
-pub(super) fn place(address: IpAddr) -> Option<Place> {
+fn place(address: IpAddr) -> Option<Place> {
     match address {
         IpAddr::V4(v4) => place_v4(v4),
         IpAddr::V6(v6) => place_v6(v6),
@@ -130,6 +197,21 @@ mod tests {
         ] {
             assert_eq!(place(address.parse().unwrap()), expected, "{address}");
         }
+    }
+
+    #[test]
+    fn a_redirect_reaches_a_place_only_when_the_remote_is_at_one() {
+        let url = |text: &str| Url::parse(text).unwrap();
+        let reach = Reach::default();
+        for place in ["http://127.0.0.1/", "http://localhost/", "http://[::ffff:127.0.0.1]/", "http://169.254.169.254/"]
+        {
+            assert!(reach.addresses(&url(place), false).unwrap_err().error.to_string().contains("may not lead to a"));
+            assert!(reach.check_as_written(&url(place), false).is_err(), "{place}");
+        }
+        assert!(reach.addresses(&url("http://192.0.2.1/"), false).is_ok());
+        assert!(reach.addresses(&url("http://127.0.0.1/"), true).is_ok());
+        assert!(reach.addresses(&url("http://[::1]:8/"), false).is_ok());
+        assert!(reach.addresses(&url("http://169.254.169.254/"), false).is_err());
     }
 
     #[test]
