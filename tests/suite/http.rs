@@ -3,8 +3,9 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
-use super::sandbox::{Run, Sandbox, tree};
+use super::sandbox::{Run, Sandbox, needs, tree};
 use super::servers::{Authority, Nginx, Raw, Seen, Step, closed_port, cut, object, ok, raw, status, wait_for};
 
 /// A ZIP with one file that says `text`.
@@ -83,6 +84,9 @@ fn no_secret(sandbox: &Sandbox, run: &Run, secret: &str) {
 
 #[test]
 fn first_check_deploys_and_next_one_is_one_conditional_request_without_a_body() {
+    if !needs(&["nginx"]) {
+        return;
+    }
     let sandbox = Sandbox::new();
     let nginx = Nginx::start(&sandbox, "", "");
     sandbox.zip("www/app.zip", &[("file", "one")]);
@@ -99,6 +103,9 @@ fn first_check_deploys_and_next_one_is_one_conditional_request_without_a_body() 
 
 #[test]
 fn changed_archive_on_nginx_is_deployed() {
+    if !needs(&["nginx"]) {
+        return;
+    }
     let sandbox = Sandbox::new();
     let nginx = Nginx::start(&sandbox, "", "");
     sandbox.zip("www/app.zip", &[("file", "one")]);
@@ -261,6 +268,9 @@ fn redirect_to_this_host_is_refused_when_remote_is_elsewhere() {
 
 #[test]
 fn redirect_from_https_to_http_is_refused() {
+    if !needs(&["nginx", "openssl"]) {
+        return;
+    }
     let sandbox = Sandbox::new();
     let plain = Raw::always(ok("", &archive(&sandbox, "one")));
     let authority = Authority::new(&sandbox);
@@ -309,6 +319,9 @@ fn guarded(sandbox: &Sandbox) -> Nginx {
 
 #[test]
 fn each_kind_of_credentials_opens_the_server_and_leaves_no_trace() {
+    if !needs(&["nginx", "openssl"]) {
+        return;
+    }
     let netrc = "machine other login x password y\nmachine 127.0.0.1 login deploy password \"canary-pass:word%\"\n";
     let basic = "http-header = Authorization: Basic ZGVwbG95OmNhbmFyeS1wYXNzOndvcmQl\n";
     for (userinfo, config, file) in [
@@ -339,6 +352,9 @@ fn each_kind_of_credentials_opens_the_server_and_leaves_no_trace() {
 
 #[test]
 fn wrong_or_missing_credentials_are_named_by_where_they_come_from() {
+    if !needs(&["nginx", "openssl"]) {
+        return;
+    }
     for (config, words) in [
         ("", "asked without credentials: set http-user"),
         ("http-user = deploy\nhttp-password = canary-wrong\n", "asked as user \"deploy\" from http-user"),
@@ -358,6 +374,9 @@ fn wrong_or_missing_credentials_are_named_by_where_they_come_from() {
 
 #[test]
 fn password_file_that_others_may_read_is_warned_about_and_one_they_may_write_is_refused() {
+    if !needs(&["nginx", "openssl"]) {
+        return;
+    }
     let sandbox = Sandbox::new();
     let nginx = guarded(&sandbox);
     let file = sandbox.write("secret", "canary-pass:word%\n");
@@ -374,6 +393,9 @@ fn password_file_that_others_may_read_is_warned_about_and_one_they_may_write_is_
 
 #[test]
 fn password_file_is_read_again_at_every_check() {
+    if !needs(&["nginx", "openssl"]) {
+        return;
+    }
     let sandbox = Sandbox::new();
     let nginx = guarded(&sandbox);
     let file = sandbox.write("secret", "old\n");
@@ -417,6 +439,18 @@ fn passing_statuses_are_tried_again_as_the_server_says() {
         assert_eq!(run.complaints(), Vec::<&str>::new());
         assert_eq!((live(&sandbox).as_str(), server.seen().len()), ("one", 4), "{code}");
     }
+}
+
+#[test]
+fn retry_after_that_fits_is_waited_out() {
+    let sandbox = Sandbox::new();
+    let body = archive(&sandbox, "one");
+    let server = Raw::start(move |_, n| {
+        vec![if n == 0 { status("503 Service Unavailable", "Retry-After: 1") } else { ok("ETag: \"1\"", &body) }]
+    });
+    let start = Instant::now();
+    sandbox.deploy(&server.url("/app.zip"), &[]).expect(0).says("503 service unavailable; trying again in 1.0 s");
+    assert!(start.elapsed() >= Duration::from_secs(1));
 }
 
 #[test]
@@ -512,6 +546,9 @@ fn bytes_beyond_the_length_never_reach_the_archive() {
 
 #[test]
 fn body_without_a_length_that_tls_cuts_off_is_not_taken_for_whole() {
+    if !needs(&["openssl"]) {
+        return;
+    }
     // Killing openssl cuts TLS without its close.
     let sandbox = Sandbox::new();
     let authority = Authority::new(&sandbox);
@@ -586,16 +623,49 @@ fn declared_length_without_room_is_refused_before_the_first_byte() {
     check_refused(&server, "max-download = 8000000G\n", &["it needs 4000000000000000 bytes, and"]);
 }
 
+#[test]
+fn disk_fills_up_in_a_download_then_it_is_said_and_the_part_is_gone() {
+    let sandbox = Sandbox::new();
+    let body = large(&sandbox, 9);
+    let disk = sandbox.path("cache/default");
+    std::fs::create_dir(&disk).unwrap();
+    let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=256k,mode=700", "none"]).arg(&disk).status();
+    if !mounted.is_ok_and(|status| status.success()) {
+        assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "cannot mount a tmpfs");
+        eprintln!("left out: this machine cannot mount a tmpfs");
+        return;
+    }
+    let unmount = Unmount(&disk);
+    let chunked = [format!("{:x}\r\n", body.len()).as_bytes(), &body[..], b"\r\n0\r\n\r\n"].concat();
+    for (answer, words) in [
+        (raw("200 OK\nTransfer-Encoding: chunked\nETag: \"1\"", &chunked), "no space left on device"),
+        (ok("ETag: \"1\"", &body), " are free"),
+    ] {
+        let line = refused(&sandbox, sandbox.deploy(&Raw::always(answer).url("/app.zip"), &[]));
+        assert!(line.contains("cannot write") && line.contains(words), "{line}");
+        assert_eq!(downloads(&sandbox), Vec::<String>::new());
+    }
+    drop(unmount);
+}
+
+struct Unmount<'a>(&'a Path);
+
+impl Drop for Unmount<'_> {
+    fn drop(&mut self) {
+        let done = Command::new("umount").arg("-l").arg(self.0).status();
+        assert!(done.is_ok_and(|status| status.success()) || std::thread::panicking(), "{} stays", self.0.display());
+    }
+}
+
 // ---- broken downloads ----
 
 #[test]
 fn connection_breaks_then_the_download_goes_on_from_there() {
     let sandbox = Sandbox::new();
     let body = large(&sandbox, 1);
-    let content = body.clone();
     // Broken twice, each time with some progress.
     let server = Raw::start(move |seen, n| {
-        let answer = object(seen, "\"1\"", &content);
+        let answer = object(seen, "\"1\"", &body);
         vec![if n < 2 { cut(answer, 100_000) } else { answer }]
     });
     sandbox.deploy(&server.url("/app.zip"), &[]).expect(0);
@@ -670,12 +740,11 @@ fn body_that_stalls_is_given_up_and_the_next_check_goes_on_with_it() {
     let sandbox = Sandbox::new();
     sandbox.write("repo-deploy.cfg", "stall-timeout = 1\ntimeout = 2\n");
     let body = large(&sandbox, 6);
-    let content = body.clone();
     let server = Raw::start(move |seen, n| match n {
-        0 => vec![cut(object(seen, "\"1\"", &content), 100_000), Step::Stall],
+        0 => vec![cut(object(seen, "\"1\"", &body), 100_000), Step::Stall],
         // Whatever of this check is left: still nothing.
         1.. if seen.header("Range").is_some() && n < 3 => vec![Step::Stall],
-        _ => vec![object(seen, "\"1\"", &content)],
+        _ => vec![object(seen, "\"1\"", &body)],
     });
     let line = refused(&sandbox, sandbox.deploy(&server.url("/app.zip"), &[]));
     assert!(line.contains("stall-timeout") || line.contains("the time for one check is over"), "{line}");
@@ -703,9 +772,8 @@ fn assert_no_temporary_secret(sandbox: &Sandbox) {
 fn killed_in_a_download_then_the_next_run_goes_on_with_it() {
     let sandbox = Sandbox::new();
     let body = large(&sandbox, 7);
-    let content = body.clone();
     let server = Raw::start(move |seen, n| {
-        let answer = object(seen, "\"1\"", &content);
+        let answer = object(seen, "\"1\"", &body);
         if n == 0 { vec![cut(answer, 100_000), Step::Stall] } else { vec![answer] }
     });
     let mut child = sandbox.command(&["--remote", &server.url("/app.zip?token=canary-query")]).spawn().unwrap();
@@ -834,6 +902,9 @@ fn https_through_a_proxy_is_tunnelled_and_the_proxys_refusal_is_told() {
 
 #[test]
 fn https_through_a_tunnel_is_verified_and_deployed() {
+    if !needs(&["nginx", "openssl"]) {
+        return;
+    }
     let sandbox = Sandbox::new();
     let authority = Authority::new(&sandbox);
     let nginx = Nginx::start(&sandbox, "ssl", &authority.certificate("DNS:public.example", &[]));
@@ -877,6 +948,23 @@ impl Tunnel {
 }
 
 #[test]
+fn proxy_that_speaks_tls_is_verified_and_asked_for_a_tunnel() {
+    if !needs(&["nginx", "openssl"]) {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    let authority = Authority::new(&sandbox);
+    let nginx = Nginx::start(&sandbox, "ssl", &authority.certificate("IP:127.0.0.1", &[]));
+    let proxy = [("http_proxy", nginx.https("127.0.0.1", ""))];
+    let run = deploy_through(&sandbox, "http://public.example/app.zip", &proxy);
+    assert!(refused(&sandbox, run).contains("name the CA's certificate with ca-file"));
+    sandbox.write("repo-deploy.cfg", format!("ca-file = {}", authority.ca().display()));
+    // nginx knows no CONNECT.
+    let run = deploy_through(&sandbox, "http://public.example/app.zip", &proxy);
+    assert!(refused(&sandbox, run).contains("the proxy refuses the tunnel (40"));
+}
+
+#[test]
 fn socks_proxy_is_refused_and_not_passed_by() {
     let sandbox = Sandbox::new();
     let env = [("all_proxy", "socks5://u:canary@127.0.0.1:1080".to_owned())];
@@ -889,6 +977,9 @@ fn socks_proxy_is_refused_and_not_passed_by() {
 
 #[test]
 fn own_authority_is_trusted_by_ca_file_and_by_ssl_cert_file_and_by_nothing_else() {
+    if !needs(&["nginx", "openssl"]) {
+        return;
+    }
     let sandbox = Sandbox::new();
     let authority = Authority::new(&sandbox);
     let nginx = Nginx::start(&sandbox, "ssl", &authority.certificate("IP:127.0.0.1", &[]));
@@ -913,6 +1004,9 @@ fn own_authority_is_trusted_by_ca_file_and_by_ssl_cert_file_and_by_nothing_else(
 
 #[test]
 fn certificates_that_do_not_fit_are_told_apart() {
+    if !needs(&["nginx", "openssl"]) {
+        return;
+    }
     let sandbox = Sandbox::new();
     let authority = Authority::new(&sandbox);
     for (config, words) in [
@@ -946,6 +1040,9 @@ fn ca_file_that_is_none_or_that_others_may_write_is_refused() {
 
 #[test]
 fn plain_http_on_a_tls_port_and_tls_on_a_plain_port_are_errors() {
+    if !needs(&["nginx", "openssl"]) {
+        return;
+    }
     let server = Raw::always(ok("ETag: \"1\"", b"x"));
     let sandbox = Sandbox::new();
     sandbox.write("repo-deploy.cfg", "timeout = 2\nstall-timeout = 1\n");
@@ -960,6 +1057,9 @@ fn plain_http_on_a_tls_port_and_tls_on_a_plain_port_are_errors() {
 
 #[test]
 fn plain_poll_starts_no_thread_and_reads_no_roots() {
+    if !needs(&["strace"]) {
+        return;
+    }
     let sandbox = Sandbox::new();
     let server = Raw::start(|seen: &Seen, _| vec![object(seen, "\"1\"", b"x")]);
     let mut command = sandbox.command(&["--remote", &server.url("/app.zip")]);

@@ -18,5 +18,6 @@ mod http;
 mod power;
 mod running;
 mod sandbox;
+mod servers;
 mod signals;
 mod servers;
