@@ -11,6 +11,7 @@ zip:zip:archives of another hand
 unzip:unzip:archives of another hand
 python3:python3:archives of another hand, terminals
 curl:curl:the benchmark
+time:time:peak memory
 git:git:archives of another hand, the demonstration
 busybox:busybox-static:an empty root directory
 mkfs.ext4:e2fsprogs:power loss

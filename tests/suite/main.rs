@@ -20,4 +20,3 @@ mod running;
 mod sandbox;
 mod servers;
 mod signals;
-mod servers;
