@@ -19,8 +19,6 @@ pub enum Kind {
         /// How long the source asked us to wait.
         retry_after: Option<Duration>,
     },
-    /// A pre hook said no; nothing changed. Exit 2.
-    Blocked,
     /// A revert failed: the live tree may be neither old nor new. Exit 3.
     InDoubt,
     /// The command line. Exit 64.
@@ -69,17 +67,10 @@ impl Error {
         self.kind
     }
 
-    /// The same message as another kind.
-    pub fn with_kind(mut self, kind: Kind) -> Self {
-        self.kind = kind;
-        self
-    }
-
     /// The process exit code.
     pub fn exit_code(&self) -> u8 {
         match self.kind {
             Kind::Failed | Kind::Refused | Kind::Superseded | Kind::Unavailable { .. } => 1,
-            Kind::Blocked => 2,
             Kind::InDoubt => 3,
             Kind::Usage => 64,
             Kind::Locked => 75,

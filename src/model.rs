@@ -1,7 +1,7 @@
 //! Values without effects: what the layers above hand to each other.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
@@ -50,11 +50,6 @@ impl ReleaseId {
     /// The release that keeps what was found at `<local>`.
     pub fn adopted() -> Self {
         Self(ADOPTED.to_owned())
-    }
-
-    /// Whether this is what was found, not what we fetched.
-    pub fn is_adopted(&self) -> bool {
-        self.0 == ADOPTED
     }
 
     /// Reads a name back from disk; `None` when it cannot be one of ours.

@@ -110,10 +110,10 @@ impl Symlink {
             }
             renamed => renamed,
         };
-        if renamed.is_err() {
-            if let Err(e) = fs::remove_file(&temporary) {
-                log::warn!("cannot remove {}: {}", temporary.display(), plain(&e));
-            }
+        if renamed.is_err()
+            && let Err(e) = fs::remove_file(&temporary)
+        {
+            log::warn!("cannot remove {}: {}", temporary.display(), plain(&e));
         }
         renamed
     }

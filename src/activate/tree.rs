@@ -64,12 +64,6 @@ impl Tree {
         // Sorted by components, as Path's order is.
         self.0.binary_search_by(|entry| entry.path.as_path().cmp(path)).ok().map(|at| &self.0[at])
     }
-
-    /// Whether anything lies below `path`.
-    pub fn has_below(&self, path: &Path) -> bool {
-        let after = self.0.partition_point(|entry| entry.path.as_path() <= path);
-        self.0.get(after).is_some_and(|entry| entry.path.starts_with(path))
-    }
 }
 
 fn named(path: &Path) -> String {

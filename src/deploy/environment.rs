@@ -1,0 +1,59 @@
+//! What hooks are told: the two trees to compare, and which deployment this is.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use super::Deployment;
+use super::hooks::{self, Verdict};
+use crate::error::Result;
+use crate::model::Reason;
+use crate::store::Release;
+use crate::store::state::Record;
+
+impl Deployment<'_> {
+    /// Runs the pre hooks for `release`, which is complete and not live.
+    pub(super) fn pre_hooks(&self, release: &Release) -> Result<Verdict> {
+        self.run_hooks(&self.settings.pre_hooks, &self.environment("pre", Reason::Update, Some(release))?)
+    }
+
+    /// Runs the post hooks for what is live now.
+    pub(super) fn post_hooks(&self, reason: Reason) -> Result<Verdict> {
+        self.run_hooks(&self.settings.post_hooks, &self.environment("post", reason, None)?)
+    }
+
+    fn run_hooks(&self, dir: &Path, environment: &[(&'static str, OsString)]) -> Result<Verdict> {
+        hooks::run(dir, environment, self.settings.hook_timeout, self.deadline)
+    }
+
+    /// What hooks are told. `new`: the release that pre hooks may look at before it is live.
+    fn environment(&self, phase: &str, reason: Reason, new: Option<&Release>) -> Result<Vec<(&'static str, OsString)>> {
+        let state = &self.state;
+        let local = || self.settings.local.clone().into_os_string();
+        let nothing = || self.store.nothing().map(PathBuf::into_os_string);
+        let before = match &state.current {
+            Some(current) => self.release(&current.release)?.path.into_os_string(),
+            None => nothing()?,
+        };
+        let (current, previous) = match (reason, new) {
+            (Reason::Revert, _) => (local(), OsString::new()),
+            (_, Some(release)) if state.current.is_some() => (release.path.clone().into_os_string(), local()),
+            (_, Some(release)) => (release.path.clone().into_os_string(), before),
+            (_, None) => (local(), before),
+        };
+        let is_back = reason == Reason::Revert;
+        let (to, from) = if is_back { (&state.current, &state.target) } else { (&state.target, &state.current) };
+        let revision = |r: &Option<Record>| OsString::from(r.as_ref().map_or("", |r| r.revision.as_str()));
+        Ok(vec![
+            ("CURRENT_CONFIG", current),
+            ("PREVIOUS_CONFIG", previous),
+            ("REPO_DEPLOY_ID", self.settings.id.clone().into()),
+            ("REPO_DEPLOY_REMOTE", self.settings.remote.to_string().into()),
+            ("REPO_DEPLOY_REVISION", revision(to)),
+            ("REPO_DEPLOY_PREVIOUS_REVISION", revision(from)),
+            ("REPO_DEPLOY_RELEASE", to.as_ref().map_or("", |r| r.release.as_str()).into()),
+            ("REPO_DEPLOY_PHASE", phase.into()),
+            ("REPO_DEPLOY_REASON", reason.to_string().into()),
+            ("REPO_DEPLOY_ATTEMPT", state.attempt.to_string().into()),
+        ])
+    }
+}

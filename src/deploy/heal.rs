@@ -1,0 +1,111 @@
+//! Heals what an earlier run left, as [`recover::decide`] says, before anything new is looked for.
+
+use super::recover::{self, Heal};
+use super::{Begun, Deployment};
+use crate::error::{Context, Error, Result};
+use crate::model::{Outcome, Reason, ReleaseId, Revision, Validators};
+use crate::store::Store;
+use crate::store::state::{Phase, Record, State};
+use crate::sys::clock::now;
+
+impl Deployment<'_> {
+    /// Heals what an earlier run left. `Some`: that was a deployment of its own, and this check is over.
+    pub(super) fn recover(&mut self) -> Result<Option<Outcome>> {
+        let standing = self.activation.standing()?;
+        let known = (self.doubt.is_none() && self.has_history()).then_some(&self.state);
+        let heal = recover::decide(self.state.mode, known, &standing);
+        if !matches!(heal, Heal::Nothing | Heal::Fresh(_) | Heal::Repair) {
+            log::debug!(
+                "recovering: phase {}, attempt {}, {standing:?}: {heal:?}",
+                self.state.phase,
+                self.state.attempt
+            );
+        }
+        match heal {
+            Heal::Nothing => {}
+            Heal::Fresh(found) => self.state.found = found,
+            Heal::Adopt(release) => self.adopt(release)?,
+            Heal::KeepFound => self.keep_found()?,
+            Heal::Refuse(why) => {
+                return Err(Error::config(format!("cannot deploy to {}: {why}", self.settings.local.display())));
+            }
+            Heal::Repair => self.repair()?,
+            Heal::StartOver => {
+                log::info!("the last deployment was cut off before it changed anything: starting over");
+                (self.state.phase, self.state.attempt) = (Phase::Idle, 0);
+                self.store.record(&self.state)?;
+            }
+            Heal::Resume => return self.undisturbed(Self::resume).map(Some),
+            Heal::Revert => return self.undisturbed(Self::resume_revert).map(Some),
+        }
+        Ok(None)
+    }
+
+    fn resume(&mut self) -> Result<Outcome> {
+        let Some(target) = self.state.target.clone() else { return Err(Error::failed("nothing to resume")) };
+        self.state.attempt += 1;
+        log::info!("the last deployment was cut off: attempt {} at release {}", self.state.attempt, target.release);
+        self.store.record(&self.state)?;
+        let release = self.release(&target.release)?;
+        self.go_live(Begun(()), &release, Reason::Recover)
+    }
+
+    fn resume_revert(&mut self) -> Result<Outcome> {
+        if self.state.phase == Phase::Activating {
+            let why = format!("the deployment was cut off {} times", self.state.attempt);
+            return self.revert(Begun(()), &why);
+        }
+        log::info!("the way back was cut off: finishing it");
+        self.state.attempt += 1;
+        self.store.record(&self.state)?;
+        self.finish_revert()
+    }
+
+    fn adopt(&mut self, release: ReleaseId) -> Result<()> {
+        log::info!("adopted release {release}: {} points to it, and there was no state", self.settings.local.display());
+        let (revision, validators) = (Revision::new(""), Validators::default());
+        self.state.current = Some(Record { release, revision, validators, since: now() });
+        // In doubt, nothing is written before a deployment has settled it.
+        if self.doubt.is_none() { self.store.record(&self.state) } else { Ok(()) }
+    }
+
+    fn keep_found(&mut self) -> Result<()> {
+        let id = ReleaseId::adopted();
+        self.store.discard(&id)?; // a copy from an attempt that did not get to its state
+        let staging = self.store.staging()?;
+        let local = self.settings.local.display();
+        self.activation.keep_found(staging.dir()).context(|| format!("cannot keep a copy of {local}"))?;
+        staging.publish(&self.store, &id)?;
+        log::info!("kept a copy of what was found at {local} as release {id}");
+        self.adopt(id)
+    }
+
+    fn repair(&mut self) -> Result<()> {
+        let Some(current) = self.state.current.clone() else { return Ok(()) };
+        let release = self.release(&current.release)?;
+        if let Some(drift) = self.activation.repair(&release)? {
+            log::warn!("drift: {drift}; release {} is back", current.release);
+        }
+        Ok(())
+    }
+
+    fn has_history(&self) -> bool {
+        self.state.current.is_some() || self.state.phase != Phase::Idle
+    }
+}
+
+/// A live release that somebody removed from the store is fetched again.
+pub(super) fn forget_lost(state: &mut State, store: &Store) -> Result<()> {
+    let is_lost = |r: &Option<Record>| match r {
+        Some(r) => store.release(&r.release).map(|found| found.is_none()),
+        None => Ok(false),
+    };
+    if state.phase == Phase::Idle && is_lost(&state.current)? {
+        log::error!("the live release is gone from {}: fetching it again", store.root().display());
+        state.current = None;
+    }
+    if is_lost(&state.previous)? {
+        state.previous = None;
+    }
+    Ok(())
+}

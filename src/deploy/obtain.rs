@@ -1,0 +1,184 @@
+//! From poll to publish: the new release, complete in the store. Nothing live changes in here. What the source has is
+//! fetched once: a release that was blocked or sent back stays, and an archive that was refused is remembered.
+
+use super::{Deployment, places};
+use crate::artifact::Artifact;
+use crate::error::{Error, Kind, Result};
+use crate::model::{ReleaseId, Revision};
+use crate::package;
+use crate::source::{Known, Poll};
+use crate::store::Release;
+use crate::store::state::{Failure, FailureKind, Record};
+use crate::sys::clock::now;
+
+/// How often a source may replace what it offered before the check gives up.
+const MAX_POLLS: u32 = 3;
+/// How long a refused archive is left alone while the source still offers it, in seconds.
+const REFUSED_FOR: u64 = 3600;
+
+impl Deployment<'_> {
+    /// The new release, complete in the store, or nothing when what the source has is live already.
+    pub(super) fn obtain(&mut self) -> Result<Option<Record>> {
+        for _ in 0..MAX_POLLS {
+            match self.poll_and_publish() {
+                Err(e) if e.kind() == Kind::Superseded => log::info!("{e}; polling again"),
+                result => return result,
+            }
+        }
+        let text = format!("{} changed during each of {MAX_POLLS} attempts to fetch it", self.settings.remote);
+        Err(Error::new(Kind::Superseded, text))
+    }
+
+    fn poll_and_publish(&mut self) -> Result<Option<Record>> {
+        let known = self.known().cloned();
+        let asked = known.as_ref().map(|r| Known { revision: &r.revision, validators: &r.validators });
+        let offer = match (self.source.poll(asked, self.deadline)?, known) {
+            (Poll::Changed(offer), _) => offer,
+            (Poll::Unchanged, Some(known)) => return self.candidate(known),
+            (Poll::Unchanged, None) => return Err(Error::failed("the source has nothing new, and nothing was known")),
+        };
+        if let Some(revision) = &offer.revision {
+            let id = self.id_of(revision);
+            if self.is_live(&id) {
+                self.forget_target()?;
+                return Ok(None);
+            }
+            if let Some(target) = self.state.target.clone().filter(|t| t.release == id) {
+                return self.candidate(target);
+            }
+        }
+        let download = places::download(self.settings, self.store.root())?;
+        let artifact = self.source.fetch(offer, &download, self.deadline)?;
+        let (revision, validators) = (artifact.revision.clone(), artifact.validators.clone());
+        let record = Record { release: self.id_of(&revision), revision, validators, since: now() };
+        if self.is_live(&record.release) {
+            places::discard(&download);
+            return self.note_same(record);
+        }
+        if self.store.release(&record.release)?.is_none() {
+            self.publish(artifact, &record)?;
+        }
+        places::discard(&download);
+        self.state.failure = self.state.failure.take().filter(|f| f.release == record.release);
+        Ok(Some(record))
+    }
+
+    /// Verifies and unpacks; what is refused is remembered, so that it is not fetched again every minute.
+    fn publish(&mut self, artifact: Artifact, record: &Record) -> Result<Release> {
+        let verified = package::verify(artifact)?;
+        let staging = self.store.staging()?;
+        let unpacked = package::unpack(&verified, staging.dir(), &self.settings.layout, self.deadline);
+        // Read from where it lies, it may have changed under us: then neither the tree nor the refusal means anything.
+        if !self.source.is_still(&record.validators)? {
+            let text = format!("{} changed while it was read", self.settings.remote);
+            return Err(Error::new(Kind::Superseded, text));
+        }
+        let unpacked = match unpacked {
+            Ok(unpacked) => unpacked,
+            Err(e) if e.kind() == Kind::Refused => {
+                drop(staging);
+                places::discard(&places::download(self.settings, self.store.root())?);
+                self.note_failure(record, FailureKind::Refused, &e.to_string())?;
+                return Err(e);
+            }
+            Err(e) => return Err(e),
+        };
+        log::info!(
+            "unpacked release {} ({} entries, {} bytes) of revision {}",
+            record.release,
+            unpacked.entries,
+            unpacked.bytes,
+            record.revision
+        );
+        staging.publish(&self.store, &record.release)
+    }
+
+    /// What the source had when we last looked, and still has: live already, staged, refused or given up.
+    fn candidate(&mut self, known: Record) -> Result<Option<Record>> {
+        if self.is_live(&known.release) {
+            return Ok(None);
+        }
+        if let Some(failure) = self.state.failure.as_ref().filter(|f| f.release == known.release) {
+            let limit = self.settings.max_attempts;
+            let recent = now().saturating_sub(failure.when) < REFUSED_FOR;
+            if failure.kind == FailureKind::Refused && failure.policy == self.policy() && recent {
+                return Err(Error::refused(format!("{} (refused before; the source still has the same)", failure.why)));
+            }
+            if failure.kind != FailureKind::Refused && limit > 0 && failure.count >= limit {
+                log::info!(
+                    "revision {} is left alone after {} attempts: {}",
+                    known.revision,
+                    failure.count,
+                    failure.why
+                );
+                return Ok(None);
+            }
+        }
+        if self.store.release(&known.release)?.is_some() {
+            return Ok(Some(known));
+        }
+        // The release is not in the store: ask without conditions, so that it is fetched.
+        self.forget_target()?;
+        self.poll_and_publish()
+    }
+
+    /// The revision to ask against: the candidate's, else the live one's. Only one that came from this source in this
+    /// layout; another remote's ETag means nothing here.
+    fn known(&self) -> Option<&Record> {
+        let is_from_here = |r: &&Record| self.id_of(&r.revision) == r.release;
+        let target = self.state.target.as_ref().filter(is_from_here);
+        target.or_else(|| self.state.current.as_ref().filter(is_from_here).filter(|_| self.doubt.is_none()))
+    }
+
+    fn is_live(&self, id: &ReleaseId) -> bool {
+        self.doubt.is_none() && self.state.current.as_ref().is_some_and(|c| c.release == *id)
+    }
+
+    fn forget_target(&mut self) -> Result<()> {
+        if self.state.target.is_none() && self.state.failure.is_none() {
+            return Ok(());
+        }
+        (self.state.target, self.state.failure) = (None, None);
+        self.store.record(&self.state)
+    }
+
+    /// The live release under other validators: remember those, so that the next poll is conditional again.
+    fn note_same(&mut self, seen: Record) -> Result<Option<Record>> {
+        let Some(current) = &mut self.state.current else { return Ok(None) };
+        if current.validators != seen.validators || current.revision != seen.revision || self.state.target.is_some() {
+            (current.validators, current.revision) = (seen.validators, seen.revision);
+            (self.state.target, self.state.failure) = (None, None);
+            self.store.record(&self.state)?;
+        }
+        Ok(None)
+    }
+
+    pub(super) fn note_failure(&mut self, target: &Record, kind: FailureKind, why: &str) -> Result<()> {
+        self.state.target = Some(target.clone());
+        self.count_failure(target, kind, why);
+        self.state.attempt = 0;
+        self.store.record(&self.state)
+    }
+
+    pub(super) fn count_failure(&mut self, target: &Record, kind: FailureKind, why: &str) {
+        let before = self.state.failure.take().filter(|f| f.release == target.release).map_or(0, |f| f.count);
+        self.state.failure = Some(Failure {
+            release: target.release.clone(),
+            kind,
+            count: before.saturating_add(1),
+            when: now(),
+            policy: self.policy(),
+            why: why.to_owned(),
+        });
+    }
+
+    /// A fingerprint of what may refuse an archive.
+    fn policy(&self) -> String {
+        let text = format!("{:?} {} {}", self.settings.layout, self.settings.max_download, env!("CARGO_PKG_VERSION"));
+        ReleaseId::of(&text, &Revision::new(""), "").to_string()
+    }
+
+    fn id_of(&self, revision: &Revision) -> ReleaseId {
+        ReleaseId::of(&self.settings.remote.identity(), revision, &self.settings.layout.identity())
+    }
+}
