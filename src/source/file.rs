@@ -40,7 +40,7 @@ impl FileSource {
 
     /// Looks whether the file or directory is still what it was.
     pub fn poll(&mut self, known: Option<Known<'_>>) -> Result<Poll> {
-        let (content, seen, length) = self.look()?;
+        let (content, seen) = self.look()?;
         if known.and_then(|k| k.validators.get("seen")) == Some(seen.as_str()) {
             return Ok(Poll::Unchanged);
         }
@@ -48,7 +48,7 @@ impl FileSource {
             Content::Archive(_) => None,
             Content::Directory(_) => Some(Revision::new(format!("tree:{seen}"))),
         };
-        Ok(Poll::Changed(Offer { revision, length, kind: OfferKind::File(FileOffer { content, seen }) }))
+        Ok(Poll::Changed(Offer { revision, kind: OfferKind::File(FileOffer { content, seen }) }))
     }
 
     /// Hands over what the poll opened, an archive with the hash of its bytes.
@@ -73,11 +73,11 @@ impl FileSource {
 
     /// Whether what was handed over is still what it was: it has been read from where it lies, not from a copy.
     pub fn is_still(&self, artifact: &Validators) -> Result<bool> {
-        let (_, seen, _) = self.look()?;
+        let (_, seen) = self.look()?;
         Ok(artifact.get("seen") == Some(seen.as_str()))
     }
 
-    fn look(&self) -> Result<(Content, String, Option<u64>)> {
+    fn look(&self) -> Result<(Content, String)> {
         let meta = std::fs::metadata(&self.path).map_err(|e| match e.kind() {
             io::ErrorKind::NotFound => Error::failed(format!("there is nothing at {}", self.path.display())),
             _ => Error::failed(format!("cannot examine {}: {}", self.path.display(), crate::error::plain(&e))),
@@ -87,7 +87,7 @@ impl FileSource {
             let mut hash = Sha256::new();
             fingerprint(&dir, Path::new(""), &mut hash).context(|| self.cannot_read())?;
             let seen = hex(&hash.finalize()[..16]);
-            return Ok((Content::Directory(dir), seen, None));
+            return Ok((Content::Directory(dir), seen));
         }
         if !meta.is_file() {
             let text = format!("{} is neither a file nor a directory", self.path.display());
@@ -104,7 +104,7 @@ impl FileSource {
             )));
         }
         let seen = self.seen(&meta);
-        Ok((Content::Archive(file), seen, Some(meta.size)))
+        Ok((Content::Archive(file), seen))
     }
 
     fn seen(&self, meta: &Meta) -> String {

@@ -45,8 +45,6 @@ pub enum Poll {
 pub struct Offer {
     /// Its revision; `None` when only the content can tell (no validators).
     pub revision: Option<Revision>,
-    /// Its size in bytes, when the source said so.
-    pub length: Option<u64>,
     kind: OfferKind,
 }
 

@@ -83,11 +83,9 @@ impl HttpSource {
         let answer = poll(client, known, deadline).context(what)?;
         Ok(match answer {
             None => Poll::Unchanged,
-            Some(offer) => Poll::Changed(Offer {
-                revision: offer.identity.revision(),
-                length: offer.identity.length,
-                kind: OfferKind::Http(Box::new(offer)),
-            }),
+            Some(offer) => {
+                Poll::Changed(Offer { revision: offer.identity.revision(), kind: OfferKind::Http(Box::new(offer)) })
+            }
         })
     }
 
