@@ -14,6 +14,7 @@ mod console;
 mod crash;
 mod deploy;
 mod hooks;
+mod house;
 mod http;
 mod power;
 mod running;

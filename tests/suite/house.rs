@@ -1,0 +1,162 @@
+//! The house itself: layers, reasons, sizes, and that the page says what the binary does.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::sandbox::{Run, Sandbox, binary, needs};
+
+fn sources() -> BTreeMap<PathBuf, String> {
+    fn walk(dir: &Path, into: &mut BTreeMap<PathBuf, String>) {
+        for entry in fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                walk(&path, into);
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                let text = fs::read_to_string(&path).unwrap();
+                into.insert(path, text);
+            }
+        }
+    }
+    let mut found = BTreeMap::new();
+    walk(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut found);
+    assert!(found.len() > 30);
+    found
+}
+
+/// The room a module lives in: the first name below `crate`.
+fn room(path: &Path) -> String {
+    let below = path.strip_prefix(Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).unwrap();
+    below.iter().next().unwrap().to_str().unwrap().trim_end_matches(".rs").to_owned()
+}
+
+#[test]
+fn a_module_imports_only_from_lower_layers() {
+    const LAYERS: [&[&str]; 7] = [
+        &["sys"],
+        &["error", "model", "artifact", "remote", "console", "config"],
+        &["store"],
+        &["source", "package", "activate"],
+        &["deploy"],
+        &["cli"],
+        &["main"],
+    ];
+    // Within the first layer of our own, what is below what.
+    const ORDER: [&str; 6] = ["error", "model", "artifact", "remote", "console", "config"];
+    let layer =
+        |room: &str| LAYERS.iter().position(|l| l.contains(&room)).unwrap_or_else(|| panic!("{room} has no layer"));
+    let mut seen = 0;
+    for (path, text) in sources() {
+        let from = room(&path);
+        for (number, line) in text.lines().enumerate() {
+            for used in line.split("crate::").skip(1) {
+                let to: String = used.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+                if to.is_empty() || to == from || line.trim_start().starts_with("//") {
+                    continue;
+                }
+                seen += 1;
+                let rank = |room: &str| (layer(room), ORDER.iter().position(|r| *r == room).unwrap_or(0));
+                let below = rank(&to) < rank(&from);
+                assert!(below, "{}:{}: {from} may not use {to}: {line}", path.display(), number + 1);
+            }
+        }
+    }
+    assert!(seen > 100, "only {seen} imports found: the test is blind");
+}
+
+#[test]
+fn unsafe_and_libc_live_in_sys_and_what_is_passed_over_has_a_reason() {
+    let is_test = |path: &PathBuf| path.iter().any(|part| part == "tests" || part == "tests.rs");
+    for (path, text) in sources().into_iter().filter(|(path, _)| !is_test(path)) {
+        let lines: Vec<&str> = text.lines().take_while(|l| !l.starts_with("#[cfg(test)]")).collect();
+        for (n, line) in lines.iter().enumerate() {
+            let at = format!("{}:{}: {line}", path.display(), n + 1);
+            if room(&path) != "sys" {
+                assert!(!line.contains("libc::") && !line.contains("unsafe {"), "{at}");
+            }
+            let is_passed_over = line.contains("let _ = ") && !line.trim_start().starts_with("//");
+            let has_reason = line.contains("//") || (n > 0 && lines[n - 1].trim_start().starts_with("//"));
+            let has_reason = has_reason || lines.get(n + 1).is_some_and(|l| l.contains("//"));
+            assert!(!is_passed_over || has_reason, "without a reason: {at}");
+        }
+    }
+}
+
+#[test]
+fn the_binary_is_static_and_within_its_size() {
+    let bytes = fs::read(binary()).unwrap();
+    assert!(bytes.len() <= 2_600_000, "{} bytes", bytes.len());
+    // No program interpreter: nothing to load.
+    let headers = u64::from_le_bytes(bytes[32..40].try_into().unwrap());
+    let (size, count) = (u16::from_le_bytes([bytes[54], bytes[55]]), u16::from_le_bytes([bytes[56], bytes[57]]));
+    for n in 0..u64::from(count) {
+        let at = usize::try_from(headers + n * u64::from(size)).unwrap();
+        assert_ne!(u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()), 3, "it has a PT_INTERP");
+    }
+}
+
+#[test]
+fn five_thousand_files_then_at_most_8_mib_of_memory() {
+    if !needs(&["time"]) {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    // Half of it repeats, half does not: 54 MB of ZIP, 108 MB of files.
+    let mut state = 1_u64;
+    let mut line = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        format!("{:016x}", state)
+    };
+    let contents: Vec<(String, String)> =
+        (0..5000).map(|n| (format!("d{}/f{n}", n / 50), (0..1350).map(|_| line()).collect())).collect();
+    let files: Vec<(&str, &str)> = contents.iter().map(|(n, c)| (n.as_str(), c.as_str())).collect();
+    let zip = sandbox.zip("app.zip", &files);
+    let deploy = sandbox.command(&["--remote", zip.to_str().unwrap()]);
+    let peak = sandbox.path("peak");
+    let mut timed = Command::new("time");
+    timed.args(["-q", "-f", "%M", "-o"]).arg(&peak).arg(deploy.get_program()).args(deploy.get_args());
+    Run::from(timed.env_clear().env("PATH", "/usr/bin:/bin").output().unwrap()).expect(0);
+    let kib: u64 = sandbox.read("peak").trim().parse().unwrap();
+    assert!(kib <= 8 * 1024, "{kib} KiB");
+    assert_eq!(fs::read_dir(sandbox.local()).unwrap().count(), 100);
+}
+
+/// The first column of the README's tables that stand below `heading`, without its backticks.
+fn table(readme: &str, heading: &str) -> Vec<String> {
+    let section =
+        readme.split(&format!("\n{heading}\n")).nth(1).unwrap_or_else(|| panic!("no {heading:?} in the README"));
+    let level = heading.split(' ').next().unwrap();
+    let end = section.find(&format!("\n{level} ")).unwrap_or(section.len());
+    let rows = section[..end].lines().filter(|l| l.starts_with("| `"));
+    rows.map(|row| row.split('|').nth(1).unwrap().trim().replace('`', "")).collect()
+}
+
+#[test]
+fn the_readme_and_help_name_the_same_options_and_keys() {
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let help = Run::from(Command::new(binary()).arg("--help").output().unwrap()).expect(0).out;
+    let in_help = |heading: &str, mark: fn(&str) -> Option<String>| -> Vec<String> {
+        let section = help.split(heading).nth(1).unwrap();
+        section.split("\n\n").next().unwrap().lines().filter_map(mark).collect()
+    };
+    let options = in_help("\noptions:\n", |line| {
+        let text = line.strip_prefix("  ").filter(|l| l.trim_start().starts_with('-'))?;
+        text.split_whitespace().find(|w| w.starts_with("--")).map(|w| w.trim_end_matches(',').to_owned())
+    });
+    let keys = in_help("\nkeys of the configuration", |line| {
+        let text = line.strip_prefix("  ").filter(|l| !l.starts_with(' '))?;
+        text.split_once(" = ").map(|(key, _)| key.to_owned())
+    });
+    assert!(options.len() > 10 && keys.len() > 20, "{options:?} {keys:?}");
+    let long = |cell: String| cell.split([' ', ',']).find(|w| w.starts_with("--")).unwrap_or(&cell).to_owned();
+    let in_readme: Vec<String> = table(&readme, "### Options").into_iter().map(long).collect();
+    assert_eq!(sorted(in_readme), sorted(options), "options");
+    let in_readme = table(&readme, "### Configuration");
+    assert_eq!(sorted(in_readme), sorted(keys), "keys");
+}
+
+fn sorted(mut list: Vec<String>) -> Vec<String> {
+    list.sort();
+    list
+}
