@@ -100,7 +100,8 @@ impl Download<'_> {
             match self.pour(now) {
                 Ok(()) => return Ok(()),
                 Err(fault) => {
-                    if self.identity.strong().is_some() && self.part.length() > before {
+                    // Less than a buffer is no progress: a server that drips must not have us come again and again.
+                    if self.identity.strong().is_some() && self.part.length() - before >= BUFFER as u64 {
                         self.patience.renew();
                     }
                     self.patience.after(fault)?;
