@@ -34,8 +34,7 @@ static CONSOLE: Console =
 /// Installs the log, or changes what is installed. `level` counts from -1 (`--quiet`) over 0 to 2 (`-v -v`). A log file
 /// that cannot be opened costs a warning, and the log stays on standard error: a deployment does not wait for a disk.
 pub fn init(level: i8, log_file: Option<&Path>) {
-    #[expect(clippy::let_underscore_must_use, reason = "it fails when it is installed already, which is what we want")]
-    let _ = log::set_logger(&CONSOLE);
+    let _ = log::set_logger(&CONSOLE); // it fails when it is installed already, which is what we want
     log::set_max_level(match level {
         ..0 => LevelFilter::Warn,
         0 => LevelFilter::Info,
@@ -111,8 +110,7 @@ fn above(shown: &str, line: &str) -> String {
 
 /// Writes what can be written: a log that nobody reads or no disk takes must not stop a deployment.
 fn write_stderr(text: &str) {
-    #[expect(clippy::let_underscore_must_use, reason = "there is nowhere left to say it")]
-    let _ = io::stderr().write_all(text.as_bytes());
+    let _ = io::stderr().write_all(text.as_bytes()); // there is nowhere left to say it
 }
 
 /// Adds `text` as one line of printable characters: what comes from archives, servers and hooks must neither make

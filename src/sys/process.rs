@@ -105,8 +105,7 @@ impl<'a> Running<'a> {
         let ended = self.watch(deadline, grace);
         if ended.is_err() {
             self.signal_group(Signal::KILL); // poll(2) out of memory: do not leave it running unseen
-            #[expect(clippy::let_underscore_must_use, reason = "the error that is returned is the one that matters")]
-            let _ = self.child.try_wait();
+            let _ = self.child.try_wait(); // the error that is returned is the one that matters
         }
         self.lines.finish();
         ended
@@ -207,10 +206,7 @@ impl<'a> Running<'a> {
     }
 
     fn signal_group(&self, signal: Signal) {
-        #[expect(
-            clippy::let_underscore_must_use,
-            reason = "gone (ESRCH) or another user's (EPERM): nothing for us to end"
-        )]
+        #[expect(reason = "gone (ESRCH) or another user's (EPERM): nothing for us to end")]
         let _ = rustix::process::kill_process_group(self.group, signal);
     }
 }

@@ -124,8 +124,7 @@ extern "C" fn note(signal: c_int) {
             // SAFETY: _exit is async-signal-safe, and nothing that Drop would do is needed by what is on disk.
             unsafe { libc::_exit(128 + signal) }
         }
-        #[expect(clippy::let_underscore_must_use, reason = "an error means that there was one before: that one counts")]
-        let _ = PENDING.compare_exchange(0, signal, SeqCst, SeqCst);
+        let _ = PENDING.compare_exchange(0, signal, SeqCst, SeqCst); // an error means that there was one before: that one counts
     }
     let end = WAKE.load(SeqCst);
     if end >= 0 {

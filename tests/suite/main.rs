@@ -4,7 +4,6 @@
     clippy::unwrap_used,
     clippy::panic,
     clippy::print_stderr,
-    clippy::let_underscore_must_use,
     reason = "tests may say what they mean, helpers too"
 )]
 

@@ -14,8 +14,7 @@ const HEAD: u64 = 256;
 /// The cause of `error`, from starting `path`.
 pub(super) fn explain(path: &Path, error: &io::Error) -> String {
     let mut head = Vec::new();
-    #[expect(clippy::let_underscore_must_use, reason = "a file that cannot be read is explained by the error alone")]
-    let _ = std::fs::File::open(path).and_then(|file| file.take(HEAD).read_to_end(&mut head));
+    let _ = std::fs::File::open(path).and_then(|file| file.take(HEAD).read_to_end(&mut head)); // a file that cannot be read is explained by the error alone
     of(&head, error)
 }
 
