@@ -25,7 +25,7 @@ pub(super) fn list(file: &File, end: &End, layout: &Layout, deadline: Deadline) 
         let (members, limit) = (end.members, layout.max_files);
         return Err(Error::refused(format!("it holds {members} members, more than max-files = {limit}")));
     }
-    if end.members > (end.end - end.directory) / Central::SIZE {
+    if end.members > (end.end - end.directory) / Central::SIZE as u64 {
         return Err(Error::refused("its directory is too short for the number of its members"));
     }
     // Limited by the size of the directory, so it fits.
@@ -85,7 +85,7 @@ struct Central {
 }
 
 impl Central {
-    const SIZE: u64 = 46;
+    const SIZE: usize = 46;
     const STORED: u16 = 0;
     const DEFLATED: u16 = 8;
     const ENCRYPTED: u16 = 1;
@@ -101,22 +101,24 @@ impl Central {
     fn read(glass: &mut Glass<'_>, at: u64, end: u64) -> Result<Self> {
         let cannot = || "cannot read the directory";
         let cut = || Error::refused("its directory is damaged");
-        if at.checked_add(Self::SIZE).is_none_or(|record| record > end) {
+        if at.checked_add(Self::SIZE as u64).is_none_or(|record| record > end) {
             return Err(cut());
         }
-        let mut raw = [0; Self::SIZE as usize];
+        let mut raw = [0; Self::SIZE];
         glass.exact(&mut raw, at).context(cannot)?;
         if !raw.starts_with(b"PK\x01\x02") {
             return Err(cut());
         }
         let [name, extra, comment] = [28, 30, 32].map(|field| u16_at(&raw, field));
-        let next = at + Self::SIZE + u64::from(name) + u64::from(extra) + u64::from(comment);
+        let names = at + Self::SIZE as u64;
+        let extras = names + u64::from(name);
+        let next = extras + u64::from(extra) + u64::from(comment);
         if next > end {
             return Err(cut());
         }
         let (mut name, mut extra) = (vec![0; name.into()], vec![0; extra.into()]);
-        glass.exact(&mut name, at + Self::SIZE).context(cannot)?;
-        glass.exact(&mut extra, at + Self::SIZE + name.len() as u64).context(cannot)?;
+        glass.exact(&mut name, names).context(cannot)?;
+        glass.exact(&mut extra, extras).context(cannot)?;
         Ok(Self {
             made_on: raw[5],
             needs: u16_at(&raw, 6),
