@@ -148,6 +148,8 @@ fn headers_that_disagree_are_refused() {
         (raw.clone().put32(central + 42, u32::MAX), "member liar"),
         (raw.clone().put16(central + 34, 1), "member liar: it lies on another disk"),
         (raw.clone().put16(local + 26, 5), "member liar"),
+        (raw.clone().put16(local + 6, 1 << 11), "member liar: its two headers have different flags"),
+        (raw.clone().put16(central + 8, 1 << 11), "member liar: its two headers have different flags"),
         (raw.put16(local + 28, 9), "member liar"),
     ];
     for (raw, words) in table {
@@ -163,6 +165,7 @@ fn what_only_special_readers_know_is_refused() {
     }
     let raw = pair();
     refuses(&raw.clone().put16(raw.central[1] + 6, 63), "member liar: it needs a reader of version 6.3");
+    refuses(&raw.clone().put(raw.central[1] + 38, &[8]), "member liar: it is a volume label");
     for method in [1, 6, 9, 12, 14, 93, 95, 98, 99] {
         refuses(&pair().both16(1, METHOD, method), &format!("member liar: it is packed by method {method}"));
     }
@@ -177,6 +180,11 @@ fn extra_fields_with_two_meanings_are_refused() {
     refuses(&with(extra(0x7075, &path)), "member liar: it has a second, different name");
     refuses(&with(extra(0x7075, b"")), "member liar");
     refuses(&with([extra(1, &[0; 16]), extra(1, &[0; 16])].concat()), "member liar: it has its sizes twice");
+    // In the local header only.
+    let times = with(extra(0x5455, &[1, 1, 2, 3, 4]));
+    let at = times.data[0] - 9;
+    refuses(&times.clone().put(at, &[1, 0, 200, 0]), "member liar: its extra fields are damaged");
+    refuses(&times.put(at, &[0x75, 0x70, 5, 0]), "member liar: ");
     refuses(&with(vec![0x55, 0x54, 9, 0, 1]), "member liar: its extra fields are damaged");
 }
 
