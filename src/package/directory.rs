@@ -34,13 +34,11 @@ pub(super) fn unpack(source: &Dir, staging: &Dir, layout: &Layout, deadline: Dea
     copy(source, &plan, &sizes, writer)
 }
 
+/// Takes a full name, what it names and how many bytes it has.
+type Found<'a> = dyn FnMut(&[u8], Kind, u64) -> Result<()> + 'a;
+
 /// Tells `found` of everything below `dir`, which stands at `path`, a directory before what is in it.
-fn list(
-    dir: &Dir,
-    path: &mut Vec<u8>,
-    deadline: Deadline,
-    found: &mut dyn FnMut(&[u8], Kind, u64) -> Result<()>,
-) -> Result<()> {
+fn list(dir: &Dir, path: &mut Vec<u8>, deadline: Deadline, found: &mut Found<'_>) -> Result<()> {
     let above = path.len();
     for name in dir.names().context(|| format!("cannot list {}", place(path)))? {
         in_time(deadline)?;

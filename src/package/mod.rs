@@ -40,7 +40,7 @@ pub fn unpack(verified: &Verified, staging: &Dir, layout: &Layout, deadline: Dea
     let Verified(artifact) = verified;
     let name = &artifact.name;
     match &artifact.content {
-        Content::Archive(file) => match zip::end::find(file).context(|| format!("cannot read {name}"))? {
+        Content::Archive(file) => match zip::end::find(file).context(|| format!("cannot unpack {name}"))? {
             Some(end) => zip::unpack(file, &end, staging, layout, deadline),
             None => {
                 let looks = sniff::looks_like(file).context(|| format!("cannot read {name}"))?;

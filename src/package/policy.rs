@@ -90,6 +90,9 @@ impl<'a> Listing<'a> {
         }
         let Some(skip) = stripped(name, self.layout.strip_components) else { return Ok(None) };
         self.count(name, size)?;
+        if kind != Kind::Link {
+            self.space = self.space.saturating_add(size.div_ceil(BLOCK).saturating_mul(BLOCK));
+        }
         let index = u32::try_from(self.entries.len());
         let (Ok(index), Ok(start)) = (index, u32::try_from(self.names.len())) else {
             return Err(Error::refused("its names are longer than 4 GiB together"));
@@ -107,7 +110,6 @@ impl<'a> Listing<'a> {
             Error::refused(format!("member {}: with it the content is over max-unpacked = {limit}", shown(name)))
         };
         self.bytes = self.bytes.checked_add(size).filter(|b| *b <= self.layout.max_unpacked).ok_or_else(too_much)?;
-        self.space = self.space.saturating_add(size.div_ceil(BLOCK).saturating_mul(BLOCK));
         if self.entries.len() as u64 >= self.layout.max_files {
             return Err(too_many(self.layout));
         }

@@ -1,6 +1,12 @@
 //! Archives built byte by byte against the whole of unpacking, in this process: what is accepted, what is refused and in
 //! which words, and that damage never becomes another tree.
 
+#![allow(
+    clippy::print_stderr,
+    clippy::let_underscore_must_use,
+    reason = "tests may say what they leave out, and clean up as well as they can"
+)]
+
 #[path = "../../tests/suite/rawzip.rs"]
 mod rawzip;
 
@@ -138,6 +144,20 @@ fn refused(result: Result<Tree>, words: &str) {
     assert!(text.contains(words), "{text:?} should say {words:?}");
     assert!(!text.contains(|c: char| c.is_control()), "{text:?}");
     assert!(text.contains("https://host/app.zip"), "{text:?}");
+}
+
+/// Whether all these programs are here. With CI=true a missing one fails the test; elsewhere the test says what is left out.
+fn needs(programs: &[&str]) -> bool {
+    let is_here = |program: &str| {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        std::env::split_paths(&path).any(|dir| dir.join(program).exists())
+    };
+    let missing: Vec<_> = programs.iter().filter(|p| !is_here(p)).collect();
+    assert!(missing.is_empty() || std::env::var("CI").as_deref() != Ok("true"), "missing: {missing:?}");
+    if !missing.is_empty() {
+        eprintln!("left out, because these are missing: {missing:?}");
+    }
+    missing.is_empty()
 }
 
 /// Numbers that are the same in every run.

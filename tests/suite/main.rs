@@ -7,6 +7,7 @@
     reason = "tests may say what they mean, helpers too"
 )]
 
+mod archives;
 mod cli;
 mod config;
 mod console;
@@ -16,6 +17,7 @@ mod hooks;
 mod house;
 mod http;
 mod power;
+mod rawzip;
 mod running;
 mod sandbox;
 mod servers;

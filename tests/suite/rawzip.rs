@@ -1,6 +1,8 @@
 //! ZIPs written byte by byte: valid ones of every kind, and the offsets of every record in them, so that a test can make
 //! any field lie. Shared by the suite and the unit tests of unpacking.
 
+#![allow(dead_code, reason = "the two that share it use different parts")]
+
 use std::io::Write;
 
 /// How a member ends: nothing, or a data descriptor of so many bytes (12 and 20 have no signature, 20 and 24 are wide).

@@ -148,7 +148,9 @@ fn headers_that_disagree_are_refused() {
         (raw.clone().put32(central + 42, u32::MAX), "member liar"),
         (raw.clone().put16(central + 34, 1), "member liar: it lies on another disk"),
         (raw.clone().put16(local + 26, 5), "member liar"),
-        (raw.clone().put16(local + 28, 9), "member liar"),
+        (raw.clone().put16(local + 6, 1 << 11), "member liar: its two headers have different flags"),
+        (raw.clone().put16(central + 8, 1 << 11), "member liar: its two headers have different flags"),
+        (raw.put16(local + 28, 9), "member liar"),
     ];
     for (raw, words) in table {
         refuses(&raw, words);
@@ -163,6 +165,7 @@ fn what_only_special_readers_know_is_refused() {
     }
     let raw = pair();
     refuses(&raw.clone().put16(raw.central[1] + 6, 63), "member liar: it needs a reader of version 6.3");
+    refuses(&raw.clone().put(raw.central[1] + 38, &[8]), "member liar: it is a volume label");
     for method in [1, 6, 9, 12, 14, 93, 95, 98, 99] {
         refuses(&pair().both16(1, METHOD, method), &format!("member liar: it is packed by method {method}"));
     }
@@ -177,6 +180,11 @@ fn extra_fields_with_two_meanings_are_refused() {
     refuses(&with(extra(0x7075, &path)), "member liar: it has a second, different name");
     refuses(&with(extra(0x7075, b"")), "member liar");
     refuses(&with([extra(1, &[0; 16]), extra(1, &[0; 16])].concat()), "member liar: it has its sizes twice");
+    // In the local header only.
+    let times = with(extra(0x5455, &[1, 1, 2, 3, 4]));
+    let at = times.data[0] - 9;
+    refuses(&times.clone().put(at, &[1, 0, 200, 0]), "member liar: its extra fields are damaged");
+    refuses(&times.put(at, &[0x75, 0x70, 5, 0]), "member liar: ");
     refuses(&with(vec![0x55, 0x54, 9, 0, 1]), "member liar: its extra fields are damaged");
 }
 
@@ -206,7 +214,7 @@ fn sizes_and_checksums_are_exact() {
     let stored = |raw: Raw| raw.both32(0, SIZE, 2);
     refuses(&stored(pair()), "member honest: it is stored, but its two sizes differ");
     // The second half of a member that is two deflate streams is not content.
-    refuses(&liar([packed.clone(), packed.clone()].concat(), long), "bytes follow the end");
+    refuses(&liar([packed.clone(), packed].concat(), long), "bytes follow the end");
 }
 
 #[test]
@@ -316,16 +324,18 @@ fn a_bomb_of_quoted_headers_is_refused() {
     bytes.extend_from_slice(&u32::try_from(size).unwrap().to_le_bytes());
     bytes.extend_from_slice(&u32::try_from(directory).unwrap().to_le_bytes());
     bytes.extend_from_slice(&[0, 0]);
-    // A bomb that Python unpacks: what is refused is the overlap, not a mistake in this test.
     let scratch = Scratch::new();
-    let path = scratch.path("bomb.zip");
-    fs::write(&path, &bytes).unwrap();
-    let script =
-        "import sys, zipfile; z = zipfile.ZipFile(sys.argv[1]); print(sum(len(z.read(i)) for i in z.infolist()))";
-    let python = std::process::Command::new("python3").args(["-c", script]).arg(&path).output().unwrap();
-    let told = String::from_utf8_lossy(&python.stdout).trim().parse::<u64>();
-    let complains = String::from_utf8_lossy(&python.stderr).contains("verlap");
-    assert!(told.is_ok_and(|n| n > 8 << 20) || complains, "{}", String::from_utf8_lossy(&python.stderr));
+    // A bomb that Python unpacks, or says of the same: what is refused is the overlap, not a mistake in this test.
+    if needs(&["python3"]) {
+        let path = scratch.path("bomb.zip");
+        fs::write(&path, &bytes).unwrap();
+        let script =
+            "import sys, zipfile; z = zipfile.ZipFile(sys.argv[1]); print(sum(len(z.read(i)) for i in z.infolist()))";
+        let python = std::process::Command::new("python3").args(["-c", script]).arg(&path).output().unwrap();
+        let told = String::from_utf8_lossy(&python.stdout).trim().parse::<u64>();
+        let complaint = String::from_utf8_lossy(&python.stderr);
+        assert!(told.is_ok_and(|n| n > 8 << 20) || complaint.contains("verlap"), "{complaint}");
+    }
     refused(scratch.unzip(&bytes, &layout()), "member a: it overlaps the next member or the directory");
 }
 
@@ -407,7 +417,7 @@ fn ends_in_64_bits_do_not_contradict_the_others() {
     refuses(&raw.clone().put32(locator + 16, 2), "several disks");
     refuses(&raw.clone().put32(wide + 40, 1), "its directory is not where its end says");
     // Without its locator the numbers that mean "see there" mean themselves.
-    refuses(&raw.clone().put(locator, b"PK\x06\x08"), "");
+    refuses(&raw.put(locator, b"PK\x06\x08"), "");
 }
 
 #[test]

@@ -100,6 +100,21 @@ fn comments_timestamps_and_padding_mean_nothing() {
 }
 
 #[test]
+fn the_padding_of_a_tape_is_no_content() {
+    for comment in [&b""[..], b"\0\0 a comment \0\0"] {
+        let mut bytes = archive(&[Member::deflated("a", "x")], comment).bytes;
+        bytes.resize(10_240, 0);
+        assert_eq!(lines(&Scratch::new().unzip(&bytes, &layout()).unwrap()), ["f 644 a x"]);
+        bytes.resize(20_480, 0);
+        refused(Scratch::new().unzip(&bytes, &layout()), "bytes follow its end");
+        bytes.truncate(10_239);
+        refused(Scratch::new().unzip(&bytes, &layout()), "bytes follow its end");
+        bytes.push(1);
+        refused(Scratch::new().unzip(&bytes, &layout()), "bytes follow its end");
+    }
+}
+
+#[test]
 fn an_archive_in_an_archive_is_content() {
     let inner = archive(&[Member::file("../x", "evil")], b"").bytes;
     let tree = Scratch::new().unzip(&archive(&[Member::file("inner.zip", &inner)], b"").bytes, &layout()).unwrap();

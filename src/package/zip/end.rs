@@ -1,5 +1,5 @@
 //! Where a ZIP ends and where its directory lies, read by ourselves and without mercy: one end record, which ends where
-//! the file ends, one disk, and a directory that stands right in front of it at the place it is said to be. Readers
+//! the file ends (or is followed by the padding of a tape), one disk, and a directory that stands right in front of it at the place it is said to be. Readers
 //! that search and guess here do not all find the same members; this one refuses what they could disagree about.
 
 use std::fs::File;
@@ -13,8 +13,10 @@ const LOCATOR: &[u8] = b"PK\x06\x07";
 const LOCATOR_SIZE: usize = 20;
 const END64: &[u8] = b"PK\x06\x06";
 const END64_SIZE: usize = 56;
-/// The longest comment is 65,535 bytes; in front of it the records of ZIP64 may stand.
-const TAIL: u64 = 65_535 + (END_SIZE + LOCATOR_SIZE + END64_SIZE) as u64;
+/// Through a pipe bsdtar writes whole blocks, as for a tape: zeros follow the end, up to this size.
+const BLOCK: usize = 10_240;
+/// The longest comment is 65,535 bytes; in front of it the records of ZIP64 may stand, behind it that padding.
+const TAIL: u64 = 65_535 + (END_SIZE + LOCATOR_SIZE + END64_SIZE + BLOCK) as u64;
 
 /// What the end record says, checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,13 +47,12 @@ fn parse(tail: &[u8], start: u64) -> Result<Option<End>> {
     };
     let record = &tail[at..];
     let comment = usize::from(u16_at(record, 20));
-    match (END_SIZE + comment).cmp(&record.len()) {
-        std::cmp::Ordering::Less => {
-            let more = record.len() - END_SIZE - comment;
-            return Err(Error::refused(format!("{more} bytes follow its end: it is not what was packed")));
-        }
-        std::cmp::Ordering::Greater => return Err(Error::refused("its end is cut off")),
-        std::cmp::Ordering::Equal => {}
+    let Some(behind) = record.get(END_SIZE + comment..) else {
+        return Err(Error::refused("its end is cut off"));
+    };
+    let padded = behind.len() < BLOCK && (start + tail.len() as u64).is_multiple_of(BLOCK as u64);
+    if behind.iter().any(|b| *b != 0) || !(behind.is_empty() || padded) {
+        return Err(Error::refused(format!("{} bytes follow its end: it is not what was packed", behind.len())));
     }
     let counts = Counts {
         disks: [u32::from(u16_at(record, 4)), u32::from(u16_at(record, 6))],

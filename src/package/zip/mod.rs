@@ -5,6 +5,7 @@
 mod central;
 mod content;
 pub(super) mod end;
+mod record;
 mod seams;
 mod window;
 

@@ -104,7 +104,7 @@ mod tests {
     #[test]
     fn glass_reads_the_same_as_the_file_itself() {
         let path = std::env::temp_dir().join(format!("repo-deploy-glass-{}", std::process::id()));
-        let content: Vec<u8> = (0..20_000_u32).flat_map(|i| (i as u16).to_le_bytes()).collect();
+        let content: Vec<u8> = (0..20_000_u16).flat_map(u16::to_le_bytes).collect();
         File::create(&path).unwrap().write_all(&content).unwrap();
         let file = File::open(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
