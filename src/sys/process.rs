@@ -206,8 +206,7 @@ impl<'a> Running<'a> {
     }
 
     fn signal_group(&self, signal: Signal) {
-        #[expect(reason = "gone (ESRCH) or another user's (EPERM): nothing for us to end")]
-        let _ = rustix::process::kill_process_group(self.group, signal);
+        let _ = rustix::process::kill_process_group(self.group, signal); // gone (ESRCH) or another user's (EPERM): nothing for us to end
     }
 }
 

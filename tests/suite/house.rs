@@ -126,8 +126,7 @@ fn five_thousand_files_then_at_most_8_mib_of_memory() {
 fn table(readme: &str, heading: &str) -> Vec<String> {
     let section =
         readme.split(&format!("\n{heading}\n")).nth(1).unwrap_or_else(|| panic!("no {heading:?} in the README"));
-    let level = heading.split(' ').next().unwrap();
-    let end = section.find(&format!("\n{level} ")).unwrap_or(section.len());
+    let end = section.find("\n#").unwrap_or(section.len());
     let rows = section[..end].lines().filter(|l| l.starts_with("| `"));
     rows.map(|row| row.split('|').nth(1).unwrap().trim().replace('`', "")).collect()
 }
