@@ -26,7 +26,7 @@ missing() {
 lack=$(missing)
 if [ -n "$lack" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     packages=$(echo "$lack" | cut -d: -f2 | sort -u)
-    echo "installing" $packages
+    echo "installing $(echo "$packages" | tr '\n' ' ')"
     apt-get update -qq
     # shellcheck disable=SC2086 # a list of words
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $packages >/dev/null
