@@ -11,6 +11,7 @@ mod archives;
 mod cli;
 mod config;
 mod console;
+mod core;
 mod crash;
 mod deploy;
 mod hooks;

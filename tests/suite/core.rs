@@ -1,0 +1,259 @@
+//! What an operator, an application or a neighbour does to the places of a deployment: mounts and links in the live tree,
+//! a store that lost something, a way of activation that changed.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::Command;
+
+use crate::sandbox::{Run, Sandbox, needs};
+
+/// A sandbox with a directory `src` as its remote.
+struct Site(Sandbox);
+
+impl Site {
+    fn new() -> Self {
+        let site = Self(Sandbox::new());
+        site.put("1");
+        site
+    }
+
+    fn put(&self, version: &str) {
+        self.0.write("src/version", version);
+    }
+
+    fn config(&self, text: &str) {
+        self.0.write("repo-deploy.cfg", text);
+    }
+
+    fn check(&self) -> Run {
+        self.0.deploy(self.0.path("src").to_str().unwrap(), &[])
+    }
+
+    fn live(&self, name: &str) -> String {
+        self.0.read(self.0.local().join(name))
+    }
+
+    /// Kills the deployer in the post hook of the next check.
+    fn cut_off(&self) {
+        let hook = self.0.hook("post.d", "kill", "kill -KILL $PPID");
+        self.check().expect(137);
+        fs::remove_file(hook).unwrap();
+    }
+
+    fn lose(&self, what: impl AsRef<Path>) {
+        fs::remove_dir_all(self.0.store().join("releases").join(what)).unwrap();
+    }
+
+    fn current(&self) -> String {
+        fs::read_link(self.0.local()).unwrap().file_name().unwrap().to_str().unwrap().to_owned()
+    }
+}
+
+/// A bind mount that goes when the test ends.
+struct Bind(std::path::PathBuf);
+
+impl Bind {
+    fn new(what: &Path, at: &Path) -> Option<Self> {
+        let done = Command::new("mount").arg("--bind").arg(what).arg(at).output().unwrap();
+        assert!(done.status.success() || std::env::var("CI").as_deref() != Ok("true"), "{done:?}");
+        done.status.success().then(|| Self(at.to_owned()))
+    }
+}
+
+impl Drop for Bind {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.0).status(); // what stays mounted fails the removal of the sandbox
+    }
+}
+
+/// Deploys twice over a live tree with a directory and a file bound into it. `by`: what runs the program.
+fn deploy_around_bind_mounts(by: &[&str]) {
+    if !needs(&["mount", "umount"]) {
+        return;
+    }
+    let site = Site::new();
+    site.0.write("data/photo", "precious");
+    site.0.write("conf", "ours");
+    site.0.write("deploy/current/conf", "");
+    fs::create_dir(site.0.local().join("uploads")).unwrap();
+    let bound = [("data", "uploads"), ("conf", "conf")];
+    let mounts: Vec<_> = bound.iter().map(|(a, b)| Bind::new(&site.0.path(a), &site.0.local().join(b))).collect();
+    if mounts.iter().any(Option::is_none) {
+        eprintln!("left out: this user may not mount");
+        return;
+    }
+    let check = || -> Run {
+        let remote = site.0.path("src").into_os_string().into_string().unwrap();
+        let plain = site.0.command(&["--remote", &remote]);
+        let Some((program, args)) = by.split_first() else { return site.check() };
+        let mut command = Command::new(program);
+        command.args(args).arg(plain.get_program()).args(plain.get_args());
+        command.output().unwrap().into()
+    };
+    check().expect(0);
+    site.0.write("data/later", "precious too");
+    site.put("2");
+    check().expect(0);
+    assert_eq!(site.live("version"), "2");
+    assert_eq!(site.0.read("data/photo"), "precious");
+    assert_eq!(site.0.read("data/later"), "precious too");
+    assert_eq!(site.0.read("conf"), "ours");
+    // What the release ships there is refused, and says why.
+    site.0.write("src/uploads/keep", "");
+    check().expect(1).says("another file system is mounted at uploads");
+    assert_eq!(site.0.read("data/later"), "precious too");
+}
+
+#[test]
+fn bind_mounts_of_the_same_file_system_in_the_live_tree_then_they_are_not_entered() {
+    deploy_around_bind_mounts(&[]);
+}
+
+#[test]
+fn kernel_cannot_tell_mounts_by_statx_then_bind_mounts_are_not_entered_either() {
+    if needs(&["strace"]) {
+        deploy_around_bind_mounts(&["strace", "-f", "-qq", "-o", "/dev/null", "-e", "inject=statx:error=ENOSYS"]);
+    }
+}
+
+#[test]
+fn live_directory_becomes_a_link_during_the_check_then_what_it_points_to_is_not_touched() {
+    let site = Site::new();
+    site.0.write("deploy/current/old", "");
+    site.0.write("victim/passwd", "not ours");
+    let (local, victim) = (site.0.local(), site.0.path("victim"));
+    site.0.hook("pre.d", "swap", &format!("rm -rf {0}; ln -s {1} {0}", local.display(), victim.display()));
+    site.check().expect(3).says("it is a link");
+    assert_eq!(fs::read_dir(&victim).unwrap().count(), 1);
+    assert_eq!(site.0.read("victim/passwd"), "not ours");
+}
+
+#[test]
+fn preserved_path_leads_through_a_link_then_the_link_stays() {
+    let site = Site::new();
+    site.config("preserve = data/uploads\n");
+    site.0.write("big/uploads/photo", "precious");
+    fs::create_dir(site.0.local()).unwrap();
+    symlink("../../big", site.0.local().join("data")).unwrap();
+    site.check().expect(0);
+    assert_eq!(site.live("data/uploads/photo"), "precious");
+    site.0.write("src/data/new", "");
+    site.check().expect(1).says("data is a link").says("data/uploads").says("preserve");
+    assert_eq!(site.live("data/uploads/photo"), "precious");
+}
+
+#[test]
+fn activation_changes_in_a_fixed_store_then_it_says_what_to_move_and_goes_on() {
+    let site = Site::new();
+    let configured =
+        |mode: &str| site.config(&format!("store = {}\nactivation = {mode}\n", site.0.path("st").display()));
+    configured("symlink");
+    site.check().expect(0);
+    let release = fs::canonicalize(site.0.local()).unwrap();
+    configured("in-place");
+    site.put("22");
+    site.check().expect(78).says("activation = in-place needs a directory");
+    assert_eq!(site.0.read(release.join("version")), "1", "a release never changes");
+    fs::remove_file(site.0.local()).unwrap();
+    site.check().expect(0);
+    assert!(!site.0.local().is_symlink());
+    configured("symlink");
+    site.check().expect(1).says("is no link any more");
+    fs::remove_dir_all(site.0.local()).unwrap();
+    site.check().expect(0);
+    site.put("333");
+    site.check().expect(0);
+    assert!(site.0.local().is_symlink());
+    assert_eq!(site.live("version"), "333");
+}
+
+#[test]
+fn cut_off_and_the_new_release_is_lost_then_the_next_check_goes_back() {
+    let site = Site::new();
+    site.check().expect(0);
+    site.put("22");
+    site.cut_off();
+    site.lose(site.current());
+    site.check().expect(1).says("is gone from");
+    assert_eq!(site.live("version"), "1");
+    site.check().expect(0);
+    assert_eq!(site.live("version"), "22");
+}
+
+#[test]
+fn cut_off_and_the_way_back_is_lost_then_a_clean_deployment_settles_it() {
+    for lose_both in [false, true] {
+        let site = Site::new();
+        site.check().expect(0);
+        let before = site.current();
+        site.put("22");
+        site.cut_off();
+        site.lose(&before);
+        if lose_both {
+            site.lose(site.current());
+        }
+        fs::rename(site.0.path("src"), site.0.path("away")).unwrap();
+        site.check().expect(3).says(&before);
+        site.check().expect(3).says(&before);
+        fs::rename(site.0.path("away"), site.0.path("src")).unwrap();
+        site.check().expect(0);
+        assert_eq!(site.live("version"), "22");
+        site.check().expect(0);
+    }
+}
+
+#[test]
+fn state_is_unreadable_and_the_deployment_is_blocked_or_refused_then_the_doubt_stays() {
+    let site = Site::new();
+    site.check().expect(0);
+    site.0.write("deploy/.current.deploy/state", "nonsense");
+    site.put("22");
+    let hook = site.0.hook("pre.d", "no", "exit 1");
+    for _ in 0..2 {
+        site.check().expect(3).says("cannot be read").says("pre.d/no ended with exit code 1");
+    }
+    fs::remove_file(hook).unwrap();
+    let zip = site.0.write("bad.zip", "no archive");
+    for _ in 0..2 {
+        site.0.deploy(zip.to_str().unwrap(), &[]).expect(3).says("cannot be read").says("is no ZIP");
+    }
+    assert_eq!(site.live("version"), "1");
+    site.check().expect(0);
+    assert_eq!(site.live("version"), "22");
+    assert_eq!(site.check().expect(0).complaints(), [""; 0]);
+}
+
+#[test]
+fn another_remote_is_configured_then_what_the_old_one_asked_for_holds_nothing_up() {
+    let site = Site::new();
+    site.check().expect(0);
+    let status = site.0.read("deploy/.current.deploy/status");
+    let soon = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() + 600;
+    let asked = |by: &str| {
+        let text = format!("{status}not-before = {soon}\nnot-before-of = {by}\n");
+        site.0.write("deploy/.current.deploy/status", text);
+    };
+    site.put("22");
+    asked("https://old.example.org/app.zip");
+    site.check().expect(0);
+    assert_eq!(site.live("version"), "22");
+    site.put("333");
+    asked(&site.0.path("src").display().to_string());
+    site.check().expect(1).says("asked to be left alone");
+    // And it is remembered as long as it lasts.
+    site.check().expect(1).says("asked to be left alone");
+}
+
+#[test]
+fn live_tree_or_remote_is_deeper_than_anybody_means_then_one_clear_line() {
+    let deep = |top: &Path| fs::create_dir_all(top.join("d/".repeat(300))).unwrap();
+    let site = Site::new();
+    deep(&site.0.local());
+    let run = site.check().expect(1).says("directories deep");
+    assert!(run.log.len() < 2000, "{}", run.log.len());
+    fs::remove_dir_all(site.0.local()).unwrap();
+    deep(&site.0.path("src"));
+    let run = site.check().expect(1).says("directories deep");
+    assert!(run.log.len() < 2000, "{}", run.log.len());
+}
