@@ -3,8 +3,11 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Result};
 use crate::sys::fs::{Dir, Kind, Meta};
+
+/// How many directories may lie in each other.
+const MAX_DEPTH: usize = 200;
 
 /// One name in a tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,17 +45,23 @@ impl Tree {
             let Some(meta) = dir.look(&name).context(|| format!("cannot examine {}", path.display()))? else {
                 continue;
             };
-            let mount = meta.dev != device;
-            let target = match meta.kind {
-                Kind::Link => {
-                    Some(dir.read_link(&name).context(|| format!("cannot read the link {}", path.display()))?)
-                }
-                _ => None,
+            let examine = || format!("cannot examine {}", path.display());
+            let mount = meta.dev != device || dir.is_mount(&name).context(examine)?;
+            let (mut target, mut child) = (None, None);
+            let opened = match meta.kind {
+                Kind::Link => dir.read_link(&name).map(|text| target = Some(text)),
+                Kind::Dir if !mount => dir.child(&name).map(|dir| child = Some(dir)),
+                _ => Ok(()),
             };
-            let descend = meta.kind == Kind::Dir && !mount;
+            match opened {
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+                opened => opened.context(|| format!("cannot open {}", path.display()))?,
+            }
             self.0.push(Entry { path: path.clone(), meta, target, mount });
-            if descend {
-                let child = dir.child(&name).context(|| format!("cannot open {}", path.display()))?;
+            if let Some(child) = child {
+                if path.components().count() > MAX_DEPTH {
+                    return Err(too_deep(&path));
+                }
                 self.read_dir(&child, &path, device, skip)?;
             }
         }
@@ -64,6 +73,12 @@ impl Tree {
         // Sorted by components, as Path's order is.
         self.0.binary_search_by(|entry| entry.path.as_path().cmp(path)).ok().map(|at| &self.0[at])
     }
+}
+
+/// A refusal of what would use up descriptors and stack; whoever may write into a tree can make it as deep as he likes.
+fn too_deep(path: &Path) -> Error {
+    let top: PathBuf = path.components().take(3).collect();
+    Error::failed(format!("what is in {} is more than {MAX_DEPTH} directories deep", top.display()))
 }
 
 fn named(path: &Path) -> String {

@@ -18,6 +18,9 @@ use crate::model::{Revision, Validators, hex};
 use crate::sys::clock::Deadline;
 use crate::sys::fs::{self as sysfs, Dir, Meta};
 
+/// How many directories may lie in each other; what may be deployed of them is for the policy to say.
+const MAX_DEPTH: usize = 200;
+
 /// A file remote.
 #[derive(Debug)]
 pub struct FileSource {
@@ -85,7 +88,7 @@ impl FileSource {
         if meta.is_dir() {
             let dir = Dir::open(&self.path).context(|| self.cannot_read())?;
             let mut hash = Sha256::new();
-            fingerprint(&dir, Path::new(""), &mut hash).context(|| self.cannot_read())?;
+            fingerprint(&dir, Path::new(""), 0, &mut hash).context(|| self.cannot_read())?;
             let seen = hex(&hash.finalize()[..16]);
             return Ok((Content::Directory(dir), seen));
         }
@@ -139,7 +142,10 @@ impl FileSource {
 }
 
 /// Feeds names, kinds, modes, sizes, times and link texts of a tree to `hash`, in byte order.
-fn fingerprint(dir: &Dir, at: &Path, hash: &mut Sha256) -> io::Result<()> {
+fn fingerprint(dir: &Dir, at: &Path, depth: usize, hash: &mut Sha256) -> io::Result<()> {
+    if depth > MAX_DEPTH {
+        return Err(io::Error::other(format!("it is more than {MAX_DEPTH} directories deep")));
+    }
     for name in dir.names()? {
         let Some(meta) = dir.look(&name)? else { continue };
         let path = at.join(&name);
@@ -147,7 +153,7 @@ fn fingerprint(dir: &Dir, at: &Path, hash: &mut Sha256) -> io::Result<()> {
         hash.update(path.as_os_str().as_bytes());
         hash.update(format!("{:?} {:o}", meta.kind, meta.mode));
         match meta.kind {
-            sysfs::Kind::Dir => fingerprint(&dir.child(&name)?, &path, hash)?,
+            sysfs::Kind::Dir => fingerprint(&dir.child(&name)?, &path, depth + 1, hash)?,
             sysfs::Kind::Link => {
                 let target = dir.read_link(&name)?;
                 hash.update((target.len() as u64).to_le_bytes());

@@ -4,12 +4,14 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, RawDir, Timespec, Timestamps, Uid};
+use rustix::fs::{
+    AtFlags, FileType, Gid, Mode, OFlags, RawDir, StatxAttributes, StatxFlags, Timespec, Timestamps, Uid,
+};
 
 /// What a name stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +83,12 @@ impl Dir {
     /// Opens a directory of ours by path; links in the path are followed.
     pub fn open(path: &Path) -> io::Result<Self> {
         Ok(Self(rustix::fs::open(path, DIRECTORY, Mode::empty())?))
+    }
+
+    /// Opens a directory by path; links on the way are followed, but what stands at the path itself must be no link
+    /// (ENOTDIR or ELOOP).
+    pub fn open_itself(path: &Path) -> io::Result<Self> {
+        Ok(Self(rustix::fs::open(path, DIRECTORY | OFlags::NOFOLLOW, Mode::empty())?))
     }
 
     /// Opens the directory `name` in this one; a link is an error (ENOTDIR or ELOOP).
@@ -173,6 +181,25 @@ impl Dir {
         }
     }
 
+    /// Whether something is mounted at `name`: another file system, or (a bind mount) another part of the same one, which
+    /// the device does not tell.
+    pub fn is_mount(&self, name: &OsStr) -> io::Result<bool> {
+        match rustix::fs::statx(&self.0, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::empty()) {
+            Ok(s) if s.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT) => {
+                return Ok(s.stx_attributes.contains(StatxAttributes::MOUNT_ROOT));
+            }
+            Ok(_) | Err(rustix::io::Errno::NOSYS) => {} // a kernel before 5.8
+            Err(rustix::io::Errno::NOENT) => return Ok(false),
+            Err(e) => return Err(e.into()),
+        }
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match rustix::fs::openat(&self.0, name, flags, Mode::empty()) {
+            Ok(found) => Ok(mount_id(found.as_fd())? != mount_id(self.0.as_fd())?),
+            Err(rustix::io::Errno::NOENT) => Ok(false),
+            Err(e) => Err(e.into()),
+        }
+    }
+
     /// What this directory itself is.
     pub fn meta(&self) -> io::Result<Meta> {
         Ok(rustix::fs::fstat(&self.0)?.into())
@@ -228,6 +255,15 @@ impl AsFd for Dir {
     }
 }
 
+/// The kernel's number of the mount an open file lies on; `None` without /proc.
+fn mount_id(fd: BorrowedFd<'_>) -> io::Result<Option<String>> {
+    match std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd())) {
+        Ok(text) => Ok(text.lines().find_map(|line| line.strip_prefix("mnt_id:")).map(|id| id.trim().to_owned())),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
 /// What an open file is.
 pub fn meta(file: &File) -> io::Result<Meta> {
     Ok(rustix::fs::fstat(file)?.into())
@@ -246,7 +282,6 @@ pub fn set_owner_and_mode(file: impl AsFd, owner: Option<(u32, u32)>, mode: u32)
 pub fn start_writeback(file: &File) {
     #[cfg(target_os = "linux")]
     {
-        use std::os::fd::AsRawFd;
         // SAFETY: the descriptor is open for the length of the call, and no memory is passed.
         let _ = unsafe { libc::sync_file_range(file.as_raw_fd(), 0, 0, libc::SYNC_FILE_RANGE_WRITE) }; // advice, see above
     }
