@@ -106,8 +106,15 @@ impl Activation {
 }
 
 impl InPlace {
+    /// Opens the live directory, and nothing that somebody put in its place since the check looked at it.
     fn open(&self) -> Result<Dir> {
-        Dir::open(&self.local).context(|| format!("cannot open {}", self.local.display()))
+        let local = self.local.display();
+        if self.local.is_symlink() {
+            return Err(Error::failed(format!(
+                "{local} has become a link: it is a link that is not followed, move it away"
+            )));
+        }
+        Dir::open_itself(&self.local).context(|| format!("cannot open {local}"))
     }
 
     fn activate(&self, release: &Path) -> Result<()> {
