@@ -83,6 +83,13 @@ pub fn diff<'a>(
                 wanted.path.display()
             )));
         }
+        if let Some(kept) = leads_to_preserved(present, preserve).filter(|_| wanted.target != present.target) {
+            return Err(Error::failed(format!(
+                "{0} is a link, {1} behind it must stay, and the release has something else there: name {0} in preserve",
+                present.path.display(),
+                kept.display()
+            )));
+        }
         match (wanted.meta.kind, present.meta.kind) {
             (Kind::Dir, Kind::Dir) => {}
             (Kind::Dir, _) => {
@@ -111,11 +118,17 @@ pub fn diff<'a>(
     let is_ours_to_remove = |entry: &&Entry| {
         entry.meta.kind != Kind::Other
             && !entry.mount
+            && leads_to_preserved(entry, preserve).is_none()
             && want.find(&entry.path).is_none_or(|w| !is_copied(&w))
             && !plan.aside.iter().any(|moved| entry.path.starts_with(&moved.path))
     };
     plan.remove = have.0.iter().rev().filter(is_ours_to_remove).collect();
     Ok(plan)
+}
+
+/// What is preserved behind `entry`, when that is a link: without the link nobody finds it any more.
+fn leads_to_preserved<'p>(entry: &Entry, preserve: &'p [PathBuf]) -> Option<&'p PathBuf> {
+    preserve.iter().find(|path| entry.meta.kind == Kind::Link && path.starts_with(&entry.path))
 }
 
 /// A directory can make way for a file only when all that is in it may go.
@@ -174,7 +187,10 @@ fn is_same_file(from: &Dir, to: &Dir, want: &Entry, have: &Entry) -> Result<bool
         let open = |top: &Dir, path: &Path| -> io::Result<File> { Parents::new(top).of(path)?.open_file(name(path)) };
         same_bytes(open(from, &want.path)?, open(to, &have.path)?)
     };
-    compare().context(|| format!("cannot compare {}", want.path.display()))
+    match compare() {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false), // an application has just removed it
+        compared => compared.context(|| format!("cannot compare {}", want.path.display())),
+    }
 }
 
 fn same_bytes(mut one: File, mut other: File) -> io::Result<bool> {
