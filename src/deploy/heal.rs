@@ -24,7 +24,11 @@ impl Deployment<'_> {
         match heal {
             Heal::Nothing => {}
             Heal::Fresh(found) => self.state.found = found,
-            Heal::Adopt(release) => self.adopt(release)?,
+            Heal::Adopt(release) => {
+                let local = self.settings.local.display();
+                log::info!("adopted release {release}: {local} points to it, and there was no state");
+                self.adopt(release)?;
+            }
             Heal::KeepFound => self.keep_found()?,
             Heal::Refuse(why) => {
                 return Err(Error::config(format!("cannot deploy to {}: {why}", self.settings.local.display())));
@@ -43,11 +47,13 @@ impl Deployment<'_> {
 
     fn resume(&mut self) -> Result<Outcome> {
         let Some(target) = self.state.target.clone() else { return Err(Error::failed("nothing to resume")) };
-        self.state.attempt += 1;
+        self.state.attempt = self.state.attempt.saturating_add(1);
         log::info!("the last deployment was cut off: attempt {} at release {}", self.state.attempt, target.release);
         self.store.record(&self.state)?;
-        let release = self.release(&target.release)?;
-        self.go_live(Begun(()), &release, Reason::Recover)
+        match self.release(&target.release) {
+            Ok(release) => self.go_live(Begun(()), &release, Reason::Recover),
+            Err(e) => self.revert(Begun(()), &e.to_string()),
+        }
     }
 
     fn resume_revert(&mut self) -> Result<Outcome> {
@@ -56,17 +62,15 @@ impl Deployment<'_> {
             return self.revert(Begun(()), &why);
         }
         log::info!("the way back was cut off: finishing it");
-        self.state.attempt += 1;
+        self.state.attempt = self.state.attempt.saturating_add(1);
         self.store.record(&self.state)?;
         self.finish_revert()
     }
 
     fn adopt(&mut self, release: ReleaseId) -> Result<()> {
-        log::info!("adopted release {release}: {} points to it, and there was no state", self.settings.local.display());
         let (revision, validators) = (Revision::new(""), Validators::default());
         self.state.current = Some(Record { release, revision, validators, since: now() });
-        // In doubt, nothing is written before a deployment has settled it.
-        if self.doubt.is_none() { self.store.record(&self.state) } else { Ok(()) }
+        self.note()
     }
 
     fn keep_found(&mut self) -> Result<()> {
@@ -94,15 +98,23 @@ impl Deployment<'_> {
     }
 }
 
-/// A live release that somebody removed from the store is fetched again.
-pub(super) fn forget_lost(state: &mut State, store: &Store) -> Result<()> {
+/// A live release that somebody removed from the store is fetched again. When that was the way back of a deployment that
+/// was cut off, nothing says any more what the live tree should be: a deployment anew settles that.
+pub(super) fn forget_lost(state: &mut State, store: &Store, doubt: &mut Option<String>) -> Result<()> {
     let is_lost = |r: &Option<Record>| match r {
         Some(r) => store.release(&r.release).map(|found| found.is_none()),
         None => Ok(false),
     };
-    if state.phase == Phase::Idle && is_lost(&state.current)? {
+    let is_gone = is_lost(&state.current)?;
+    if state.phase == Phase::Idle && is_gone {
         log::error!("the live release is gone from {}: fetching it again", store.root().display());
         state.current = None;
+    }
+    if let Some(current) = state.current.take_if(|_| state.phase != Phase::Idle && is_gone) {
+        let lost = format!("release {} is gone from {}", current.release, store.root().display());
+        log::error!("a deployment was cut off, and {lost}: there is no way back, deploying anew to settle it");
+        *state = State::fresh(state.local.clone(), state.mode, state.found.clone());
+        *doubt = Some(lost);
     }
     if is_lost(&state.previous)? {
         state.previous = None;

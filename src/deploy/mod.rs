@@ -13,7 +13,7 @@ pub mod report;
 use crate::activate::Activation;
 use crate::config::Settings;
 use crate::error::{Error, Kind, Result};
-use crate::model::{Outcome, Reason, ReleaseId};
+use crate::model::{ActivationMode, Outcome, Reason, ReleaseId};
 use crate::source::Source;
 use crate::store::state::{FailureKind, Found, Phase, Record, State};
 use crate::store::{Recorded, Release, Store};
@@ -44,9 +44,12 @@ pub fn check(settings: &Settings) -> Result<Outcome> {
     let result = deployment.update();
     let result = match (&deployment.doubt, result) {
         (Some(doubt), Err(e)) => Err(Error::new(Kind::InDoubt, format!("{doubt}; {e}"))),
+        (Some(doubt), Ok(Outcome::Blocked)) => {
+            Err(Error::new(Kind::InDoubt, format!("{doubt}; a pre hook blocked the deployment that would settle it")))
+        }
         (_, result) => result,
     };
-    report::write(&deployment.store, &deployment.state, &result);
+    report::write(&deployment.store, &deployment.state, &settings.remote.identity(), &result);
     match deployment.stop {
         Some(signal) => Err(stopped(signal)),
         None => result,
@@ -66,7 +69,9 @@ impl<'a> Deployment<'a> {
                 (State::fresh(settings.local.clone(), mode, Found::Absent), Some(doubt))
             }
         };
-        if state.local != settings.local {
+        // A store beside <local> is found by it: the two were moved together, or are called by another name.
+        let is_beside = mode == ActivationMode::Symlink && settings.store.is_none();
+        if state.local != settings.local && !is_beside {
             return Err(Error::config(format!(
                 "the store {} belongs to local = {}, not {}: give this deployment an id of its own",
                 root.display(),
@@ -74,8 +79,10 @@ impl<'a> Deployment<'a> {
                 settings.local.display()
             )));
         }
-        let mut state = state;
-        heal::forget_lost(&mut state, &store)?;
+        let (mut state, mut doubt) = (state, doubt);
+        // A store of one's own outlives a change of `activation`; what stands at <local> decides what that takes.
+        (state.mode, state.local) = (mode, settings.local.clone());
+        heal::forget_lost(&mut state, &store, &mut doubt)?;
         let activation = Activation::new(mode, &settings.local, &root, &settings.preserve);
         let deadline = Deadline::after(settings.timeout);
         Ok(Self { settings, store, activation, source: Source::new(settings)?, state, doubt, deadline, stop: None })
@@ -85,7 +92,7 @@ impl<'a> Deployment<'a> {
         if let Some(healed) = self.recover()? {
             return Ok(healed);
         }
-        report::hold_off(&self.store)?;
+        report::hold_off(&self.store, &self.settings.remote.identity())?;
         let Some(target) = self.obtain()? else { return Ok(Outcome::Unchanged) };
         self.undisturbed(|deployment| deployment.deploy(target))
     }
@@ -205,6 +212,11 @@ impl<'a> Deployment<'a> {
         self.store.record(&self.state).map_err(in_doubt)?;
         self.prune();
         Ok(Outcome::RolledBack)
+    }
+
+    /// Records what was learnt while nothing live changes. In doubt nothing is written before a deployment has settled it.
+    fn note(&self) -> Result<()> {
+        if self.doubt.is_none() { self.store.record(&self.state) } else { Ok(()) }
     }
 
     fn release(&self, id: &ReleaseId) -> Result<Release> {

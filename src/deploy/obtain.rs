@@ -100,7 +100,7 @@ impl Deployment<'_> {
         }
         if let Some(failure) = self.state.failure.as_ref().filter(|f| f.release == known.release) {
             let limit = self.settings.max_attempts;
-            let recent = now().saturating_sub(failure.when) < REFUSED_FOR;
+            let recent = now().abs_diff(failure.when) < REFUSED_FOR;
             if failure.kind == FailureKind::Refused && failure.policy == self.policy() && recent {
                 return Err(Error::refused(format!("{} (refused before; the source still has the same)", failure.why)));
             }
@@ -139,7 +139,7 @@ impl Deployment<'_> {
             return Ok(());
         }
         (self.state.target, self.state.failure) = (None, None);
-        self.store.record(&self.state)
+        self.note()
     }
 
     /// The live release under other validators: remember those, so that the next poll is conditional again.
@@ -148,7 +148,7 @@ impl Deployment<'_> {
         if current.validators != seen.validators || current.revision != seen.revision || self.state.target.is_some() {
             (current.validators, current.revision) = (seen.validators, seen.revision);
             (self.state.target, self.state.failure) = (None, None);
-            self.store.record(&self.state)?;
+            self.note()?;
         }
         Ok(None)
     }
@@ -157,7 +157,7 @@ impl Deployment<'_> {
         self.state.target = Some(target.clone());
         self.count_failure(target, kind, why);
         self.state.attempt = 0;
-        self.store.record(&self.state)
+        self.note()
     }
 
     pub(super) fn count_failure(&mut self, target: &Record, kind: FailureKind, why: &str) {

@@ -15,7 +15,7 @@ use crate::sys::clock::{now, rfc3339};
 const LONGEST_HOLD: u64 = 3600;
 
 /// Writes the outcome of a check.
-pub fn write(store: &Store, state: &State, result: &Result<Outcome>) {
+pub fn write(store: &Store, state: &State, remote: &str, result: &Result<Outcome>) {
     let mut text = String::new();
     let mut line = |key: &str, value: &str| {
         text.push_str(key);
@@ -31,6 +31,7 @@ pub fn write(store: &Store, state: &State, result: &Result<Outcome>) {
             line("error", &e.to_string());
             if let Kind::Unavailable { retry_after: Some(after) } = e.kind() {
                 line("not-before", &now().saturating_add(after.as_secs().min(LONGEST_HOLD)).to_string());
+                line("not-before-of", remote);
             }
         }
     }
@@ -42,10 +43,13 @@ pub fn write(store: &Store, state: &State, result: &Result<Outcome>) {
     }
 }
 
-/// Keeps away from a source that asked for it, up to an hour.
-pub fn hold_off(store: &Store) -> Result<()> {
+/// Keeps away from the source `remote` when it asked for that, up to an hour.
+pub fn hold_off(store: &Store, remote: &str) -> Result<()> {
     let status = Status::read(store.root());
     let Some(until) = status.number("not-before") else { return Ok(()) };
+    if status.text("not-before-of").as_deref() != Some(remote) {
+        return Ok(());
+    }
     let left = until.saturating_sub(now());
     // A clock that was set back must not hold for longer than anybody may ask.
     if left == 0 || left > LONGEST_HOLD {
