@@ -70,7 +70,9 @@ impl Activation {
     pub fn activate(&self, release: &Release) -> Result<()> {
         match self {
             Self::Symlink(link) => link.activate(&release.id),
-            Self::InPlace(in_place) => in_place.activate(&release.path),
+            Self::InPlace(in_place) => {
+                in_place.activate(&release.path).context(|| format!("at {}", in_place.local.display()))
+            }
         }
         .context(|| format!("cannot activate release {}", release.id))
     }

@@ -96,7 +96,7 @@ impl FileSource {
             let text = format!("{} is neither a file nor a directory", self.path.display());
             return Err(Error::failed(text));
         }
-        let file = File::open(&self.path).context(|| self.cannot_read())?;
+        let file = sysfs::open_file(&self.path).context(|| self.cannot_read())?;
         let meta = sysfs::meta(&file).context(|| self.cannot_read())?;
         if meta.size > self.max_download {
             return Err(Error::refused(format!(

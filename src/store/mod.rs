@@ -3,6 +3,7 @@
 
 pub mod state;
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
@@ -176,7 +177,8 @@ impl Store {
 
     /// Removes releases until `keep` are left, the oldest first; `needed` are never removed and count.
     pub fn prune(&self, keep: usize, needed: &[&ReleaseId]) -> Result<()> {
-        let (mut kept, mut removed) = (needed.len(), 0_usize);
+        let distinct: BTreeSet<_> = needed.iter().collect(); // a candidate may be the previous release
+        let (mut kept, mut removed) = (distinct.len(), 0_usize);
         for release in self.releases()? {
             if needed.contains(&&release.id) {
                 continue;

@@ -264,6 +264,12 @@ fn mount_id(fd: BorrowedFd<'_>) -> io::Result<Option<String>> {
     }
 }
 
+/// Opens the file at `path` for reading; links are followed, and a FIFO does not block.
+pub fn open_file(path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    Ok(File::from(rustix::fs::open(path, flags, Mode::empty())?))
+}
+
 /// What an open file is.
 pub fn meta(file: &File) -> io::Result<Meta> {
     Ok(rustix::fs::fstat(file)?.into())

@@ -257,3 +257,43 @@ fn live_tree_or_remote_is_deeper_than_anybody_means_then_one_clear_line() {
     let run = site.check().expect(1).says("directories deep");
     assert!(run.log.len() < 2000, "{}", run.log.len());
 }
+
+#[test]
+fn source_goes_back_to_the_previous_release_and_is_reverted_then_keep_still_counts_each_once() {
+    let site = Site::new();
+    site.config("keep = 3\n");
+    for version in ["1", "22", "333"] {
+        let zip = site.0.zip("site.zip", &[("version", version)]);
+        site.0.deploy(zip.to_str().unwrap(), &[]).expect(0);
+    }
+    let zip = site.0.zip("site.zip", &[("version", "22")]);
+    site.0.hook("post.d", "no", "test $REPO_DEPLOY_REASON = revert");
+    site.0.deploy(zip.to_str().unwrap(), &[]).expect(1);
+    assert_eq!(fs::read_dir(site.0.store().join("releases")).unwrap().count(), 3);
+}
+
+#[test]
+fn activation_fails_then_one_line_says_why_and_where() {
+    let site = Site::new();
+    fs::create_dir(site.0.local()).unwrap();
+    site.check().expect(0);
+    let pipe = site.0.local().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    site.0.write("src/pipe", "a file");
+    let run = site.check().expect(1);
+    let errors: Vec<_> = run.complaints().into_iter().filter(|line| line.contains("FIFO")).collect();
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    assert!(errors[0].contains(site.0.local().to_str().unwrap()), "{errors:?}");
+}
+
+#[test]
+fn state_counts_as_far_as_numbers_go_then_it_ends_all_the_same() {
+    let site = Site::new();
+    site.check().expect(0);
+    site.put("22");
+    site.cut_off();
+    let state = site.0.read("deploy/.current.deploy/state").replace("phase = activating", "phase = reverting");
+    site.0.write("deploy/.current.deploy/state", state.replace("attempt = 1", "attempt = 4294967295"));
+    site.check().expect(1);
+    assert_eq!(site.live("version"), "1");
+}
