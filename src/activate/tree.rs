@@ -31,12 +31,13 @@ impl Tree {
     pub fn read(top: &Dir, skip: &[PathBuf]) -> Result<Self> {
         let device = top.meta().context(|| "cannot examine a tree")?.dev;
         let mut tree = Self::default();
-        tree.read_dir(top, Path::new(""), device, skip)?;
+        let names = top.names().context(|| "cannot read the top of a tree")?;
+        tree.read_dir(top, names, Path::new(""), device, skip)?;
         Ok(tree)
     }
 
-    fn read_dir(&mut self, dir: &Dir, at: &Path, device: u64, skip: &[PathBuf]) -> Result<()> {
-        for name in dir.names().context(|| format!("cannot read {}", named(at)))? {
+    fn read_dir(&mut self, dir: &Dir, names: Vec<OsString>, at: &Path, device: u64, skip: &[PathBuf]) -> Result<()> {
+        for name in names {
             let path = at.join(&name);
             if skip.contains(&path) {
                 continue;
@@ -50,19 +51,21 @@ impl Tree {
             let (mut target, mut child) = (None, None);
             let opened = match meta.kind {
                 Kind::Link => dir.read_link(&name).map(|text| target = Some(text)),
-                Kind::Dir if !mount => dir.child(&name).map(|dir| child = Some(dir)),
+                Kind::Dir if !mount => {
+                    dir.child(&name).and_then(|dir| dir.names().map(|names| child = Some((dir, names))))
+                }
                 _ => Ok(()),
             };
             match opened {
                 Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
-                opened => opened.context(|| format!("cannot open {}", path.display()))?,
+                opened => opened.context(|| format!("cannot read {}", path.display()))?,
             }
             self.0.push(Entry { path: path.clone(), meta, target, mount });
-            if let Some(child) = child {
+            if let Some((child, names)) = child {
                 if path.components().count() > MAX_DEPTH {
                     return Err(too_deep(&path));
                 }
-                self.read_dir(&child, &path, device, skip)?;
+                self.read_dir(&child, names, &path, device, skip)?;
             }
         }
         Ok(())
@@ -79,8 +82,4 @@ impl Tree {
 fn too_deep(path: &Path) -> Error {
     let top: PathBuf = path.components().take(3).collect();
     Error::failed(format!("what is in {} is more than {MAX_DEPTH} directories deep", top.display()))
-}
-
-fn named(path: &Path) -> String {
-    if path.as_os_str().is_empty() { "the top of a tree".to_owned() } else { path.display().to_string() }
 }

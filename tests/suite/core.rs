@@ -297,3 +297,41 @@ fn state_counts_as_far_as_numbers_go_then_it_ends_all_the_same() {
     site.check().expect(1);
     assert_eq!(site.live("version"), "1");
 }
+
+/// An application that makes and removes directories, files and links in the live tree until the test ends.
+struct Busy(Vec<std::process::Child>);
+
+impl Busy {
+    fn new(dir: &Path) -> Self {
+        let script = "while :; do mkdir -p $1/x/y; ln -s q $1/l; : >$1/x/f; rm -rf $1; done";
+        let start = |n: usize| {
+            let at = dir.join(format!("t{n}"));
+            Command::new("sh").args(["-c", script, "busy"]).arg(at).stderr(std::process::Stdio::null()).spawn().unwrap()
+        };
+        Self((0..3).map(start).collect())
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        for child in &mut self.0 {
+            let _ = child.kill(); // it ends with the test
+            let _ = child.wait();
+        }
+    }
+}
+
+#[test]
+fn application_is_busy_in_the_live_tree_then_updates_and_checks_go_through() {
+    let site = Site::new();
+    site.0.write("src/cache/keep", "");
+    fs::create_dir(site.0.local()).unwrap();
+    site.check().expect(0);
+    let _busy = Busy::new(&site.0.local().join("cache"));
+    for n in 0..60 {
+        if n % 3 == 0 {
+            site.put(&n.to_string());
+        }
+        site.check().expect(0);
+    }
+}
