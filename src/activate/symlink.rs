@@ -96,6 +96,12 @@ impl Symlink {
             Err(e) if e.kind() == ErrorKind::CrossesDevices => self.link_from(parent, target),
             made => made,
         }
+        .map_err(|e| match e.kind() {
+            ErrorKind::ResourceBusy => {
+                std::io::Error::other("it is a mount point: say activation = in-place, or unmount it")
+            }
+            _ => e,
+        })
         .context(|| format!("cannot link {} to {}", self.local.display(), target.to_string_lossy()))?;
         self.sync_parent()
     }

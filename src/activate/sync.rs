@@ -259,7 +259,12 @@ impl<'a> Mirror<'a> {
         let mut moved = Vec::new();
         for (entry, temporary) in &staged {
             if aside.contains(&entry.path.as_path()) {
-                moved.push(self.move_aside(&entry.path).context(|| cannot_put(entry))?);
+                match self.move_aside(&entry.path) {
+                    Ok(away) => moved.push(away),
+                    // A directory from a lower layer of an overlay cannot be renamed.
+                    Err(e) if e.kind() == io::ErrorKind::CrossesDevices => self.remove_tree(&entry.path)?,
+                    Err(e) => return Err(e).context(|| cannot_put(entry)),
+                }
             }
             let dir = self.to.of(&entry.path).context(|| cannot_put(entry))?;
             dir.rename(temporary, dir, name(&entry.path)).context(|| cannot_put(entry))?;
@@ -269,7 +274,7 @@ impl<'a> Mirror<'a> {
             self.adjust(entry).context(|| format!("cannot change mode or owner of {}", entry.path.display()))?;
         }
         for path in &moved {
-            self.remove_moved(path)?;
+            self.remove_tree(path)?;
         }
         for entry in &plan.remove {
             self.unlink(entry)?;
@@ -364,7 +369,7 @@ impl<'a> Mirror<'a> {
         Ok(path.with_file_name(away))
     }
 
-    fn remove_moved(&mut self, path: &Path) -> Result<()> {
+    fn remove_tree(&mut self, path: &Path) -> Result<()> {
         let cannot = || format!("cannot remove {}", path.display());
         let dir = self.to.top.descend(path).context(cannot)?;
         for entry in Tree::read(&dir, &[])?.0.iter().rev() {

@@ -47,7 +47,9 @@ impl Tree {
                 continue;
             };
             let examine = || format!("cannot examine {}", path.display());
-            let mount = meta.dev != device || dir.is_mount(&name).context(examine)?;
+            // An overlay's files may show the device of their layer; its directories never do.
+            let is_elsewhere = meta.kind == Kind::Dir && meta.dev != device;
+            let mount = is_elsewhere || dir.is_mount(&name).context(examine)?;
             let (mut target, mut child) = (None, None);
             let opened = match meta.kind {
                 Kind::Link => dir.read_link(&name).map(|text| target = Some(text)),

@@ -50,18 +50,22 @@ impl Site {
     }
 }
 
-/// A bind mount that goes when the test ends.
-struct Bind(std::path::PathBuf);
+/// A mount that goes when the test ends.
+struct Mount(std::path::PathBuf);
 
-impl Bind {
-    fn new(what: &Path, at: &Path) -> Option<Self> {
-        let done = Command::new("mount").arg("--bind").arg(what).arg(at).output().unwrap();
+impl Mount {
+    fn bind(what: &Path, at: &Path) -> Option<Self> {
+        Self::new(&["--bind", what.to_str().unwrap()], at)
+    }
+
+    fn new(args: &[&str], at: &Path) -> Option<Self> {
+        let done = Command::new("mount").args(args).arg(at).output().unwrap();
         assert!(done.status.success() || std::env::var("CI").as_deref() != Ok("true"), "{done:?}");
         done.status.success().then(|| Self(at.to_owned()))
     }
 }
 
-impl Drop for Bind {
+impl Drop for Mount {
     fn drop(&mut self) {
         let _ = Command::new("umount").arg(&self.0).status(); // what stays mounted fails the removal of the sandbox
     }
@@ -78,7 +82,7 @@ fn deploy_around_bind_mounts(by: &[&str]) {
     site.0.write("deploy/current/conf", "");
     fs::create_dir(site.0.local().join("uploads")).unwrap();
     let bound = [("data", "uploads"), ("conf", "conf")];
-    let mounts: Vec<_> = bound.iter().map(|(a, b)| Bind::new(&site.0.path(a), &site.0.local().join(b))).collect();
+    let mounts: Vec<_> = bound.iter().map(|(a, b)| Mount::bind(&site.0.path(a), &site.0.local().join(b))).collect();
     if mounts.iter().any(Option::is_none) {
         eprintln!("left out: this user may not mount");
         return;
@@ -334,4 +338,58 @@ fn application_is_busy_in_the_live_tree_then_updates_and_checks_go_through() {
         }
         site.check().expect(0);
     }
+}
+
+#[test]
+fn directory_of_a_lower_layer_becomes_a_file_then_it_is_replaced_all_the_same() {
+    if !needs(&["mount", "umount"]) {
+        return;
+    }
+    let site = Site::new();
+    site.0.write("lower/data/deep/file", "baked into the image");
+    for dir in ["layers", "deploy/current"] {
+        fs::create_dir(site.0.path(dir)).unwrap();
+    }
+    let Some(_layers) = Mount::new(&["-t", "tmpfs", "none"], &site.0.path("layers")) else { return };
+    for dir in ["layers/upper", "layers/work"] {
+        fs::create_dir(site.0.path(dir)).unwrap();
+    }
+    let at = |name: &str| site.0.path(name).into_os_string().into_string().unwrap();
+    let layers = format!(
+        "lowerdir={},upperdir={},workdir={},redirect_dir=off",
+        at("lower"),
+        at("layers/upper"),
+        at("layers/work")
+    );
+    let Some(_overlay) = Mount::new(&["-t", "overlay", "-o", &layers, "none"], &site.0.local()) else { return };
+    site.0.write("src/data", "a file");
+    site.check().expect(0);
+    assert_eq!(site.live("data"), "a file");
+    assert_eq!(fs::read_dir(site.0.local()).unwrap().count(), 2);
+}
+
+#[test]
+fn link_is_wanted_where_something_is_mounted_then_it_names_the_way_out() {
+    if !needs(&["mount", "umount"]) {
+        return;
+    }
+    let site = Site::new();
+    site.config("activation = symlink\n");
+    fs::create_dir(site.0.local()).unwrap();
+    let Some(_mount) = Mount::new(&["-t", "tmpfs", "none"], &site.0.local()) else { return };
+    site.check().expect(1).says("is a mount point").says("activation = in-place");
+}
+
+#[test]
+fn volume_with_link_and_store_is_mounted_elsewhere_then_it_goes_on() {
+    let site = Site::new();
+    site.check().expect(0);
+    fs::rename(site.0.path("deploy"), site.0.path("volume")).unwrap();
+    let local = site.0.path("volume/current");
+    let check = || site.0.deploy(site.0.path("src").to_str().unwrap(), &["--local", local.to_str().unwrap()]);
+    check().expect(0);
+    site.put("22");
+    check().expect(0);
+    assert_eq!(site.0.read(local.join("version")), "22");
+    assert_eq!(fs::read_dir(site.0.path("volume/.current.deploy/releases")).unwrap().count(), 2);
 }
