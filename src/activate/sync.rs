@@ -155,7 +155,7 @@ pub fn mirror(from: &Dir, to: &Dir, options: &Options) -> Result<Changes> {
     Mirror::new(from, to).apply(&plan)
 }
 
-/// Puts back what `from` has and `to` lacks, and leaves everything that is there alone.
+/// Puts back what `from` has and `to` lacks, and leaves everything that is there alone but what a killed run left.
 pub fn restore(from: &Dir, to: &Dir, options: &Options) -> Result<Changes> {
     let want = Tree::read(from, &options.preserve)?;
     let have = Tree::read(to, &options.preserve)?;
@@ -166,7 +166,10 @@ pub fn restore(from: &Dir, to: &Dir, options: &Options) -> Result<Changes> {
     let missing = want.0.into_iter().filter(|e| have.find(&e.path).is_none() && !is_below_other(&e.path)).collect();
     let missing = Tree(missing);
     let nothing = Tree::default();
-    let plan = diff(&missing, &nothing, &options.preserve, |_, _| Ok(true))?;
+    let mut plan = diff(&missing, &nothing, &options.preserve, |_, _| Ok(true))?;
+    let is_left_over = |path: &Path| path.iter().any(|name| name.as_encoded_bytes().starts_with(TEMPORARY.as_bytes()));
+    let is_removable = |e: &&Entry| is_left_over(&e.path) && e.meta.kind != Kind::Other && !e.mount;
+    plan.remove = have.0.iter().rev().filter(is_removable).collect();
     Mirror::new(from, to).apply(&plan)
 }
 

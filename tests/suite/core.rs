@@ -393,3 +393,23 @@ fn volume_with_link_and_store_is_mounted_elsewhere_then_it_goes_on() {
     assert_eq!(site.0.read(local.join("version")), "22");
     assert_eq!(fs::read_dir(site.0.path("volume/.current.deploy/releases")).unwrap().count(), 2);
 }
+
+#[test]
+fn killed_while_it_puts_entries_back_then_nothing_of_ours_stays_in_the_live_tree() {
+    if !needs(&["strace"]) {
+        return;
+    }
+    let site = Site::new();
+    fs::create_dir(site.0.local()).unwrap();
+    site.check().expect(0);
+    fs::remove_file(site.0.local().join("version")).unwrap();
+    let remote = site.0.path("src").into_os_string().into_string().unwrap();
+    let plain = site.0.command(&["--remote", &remote]);
+    let mut killed = Command::new("strace");
+    killed.args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=fsync", "-e", "inject=fsync:signal=KILL:when=1"]);
+    Run::from(killed.arg(plain.get_program()).args(plain.get_args()).output().unwrap()).expect(137);
+    assert_eq!(fs::read_dir(site.0.local()).unwrap().count(), 1, "it was killed before the rename");
+    site.check().expect(0);
+    let names: Vec<_> = fs::read_dir(site.0.local()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(names, ["version"]);
+}
