@@ -112,7 +112,9 @@ pub fn diff<'a>(
         }
         let (w, p) = (&wanted.meta, &present.meta);
         if (w.mode, w.uid, w.gid) != (p.mode, p.uid, p.gid) {
-            plan.adjust.push(wanted);
+            // Another name of the same file may lie outside, where nothing may change: this one gets a file of its own.
+            let is_shared = p.kind == Kind::File && p.links > 1;
+            if is_shared { plan.put.push(wanted) } else { plan.adjust.push(wanted) }
         }
     }
     let is_ours_to_remove = |entry: &&Entry| {
@@ -554,6 +556,19 @@ mod tests {
         fs::write(want.0.join("pipe"), "a file").unwrap();
         let error = mirror(&want.dir(), &have.dir(), &options).unwrap_err().to_string();
         assert!(error.contains("a FIFO, socket or device is at pipe"), "{error}");
+    }
+
+    #[test]
+    fn a_file_with_a_name_outside_is_replaced_not_changed() {
+        let (want, have, outside) = (Temp::new(), Temp::new(), Temp::new());
+        fs::write(want.0.join("f"), "x").unwrap();
+        fs::set_permissions(want.0.join("f"), fs::Permissions::from_mode(0o755)).unwrap();
+        fs::write(outside.0.join("f"), "x").unwrap();
+        fs::set_permissions(outside.0.join("f"), fs::Permissions::from_mode(0o600)).unwrap();
+        fs::hard_link(outside.0.join("f"), have.0.join("f")).unwrap();
+        mirror(&want.dir(), &have.dir(), &Options::default()).unwrap();
+        assert_eq!(want.tree(), have.tree());
+        assert_eq!(fs::metadata(outside.0.join("f")).unwrap().mode() & 0o7777, 0o600);
     }
 
     #[test]

@@ -51,7 +51,7 @@ fn content(path: &Path, meta: &Metadata) -> std::result::Result<Vec<u8>, String>
     if !meta.is_file() {
         return Err(if meta.is_dir() { "it is a directory" } else { "it is not a regular file" }.to_owned());
     }
-    let distrust = sys::fs::distrust(path).map_err(|e| plain(&e))?;
+    let distrust = sys::trust::distrust(path).map_err(|e| plain(&e))?;
     if let Some(why) = distrust {
         return Err(why);
     }

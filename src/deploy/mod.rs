@@ -10,6 +10,8 @@ mod places;
 mod recover;
 pub mod report;
 
+use std::path::Path;
+
 use crate::activate::Activation;
 use crate::config::Settings;
 use crate::error::{Error, Kind, Result};
@@ -63,6 +65,7 @@ impl<'a> Deployment<'a> {
         let (state, doubt) = match store.recorded()? {
             Recorded::State(state) => (*state, None),
             Recorded::Nothing => (State::fresh(settings.local.clone(), mode, Found::Absent), None),
+            Recorded::Foreign(format) => return Err(foreign(&root, &format)),
             Recorded::Unreadable(reason) => {
                 let doubt = format!("the state in {} cannot be read: {reason}", root.display());
                 log::error!("{doubt}; keeping the live tree, and deploying anew to settle it");
@@ -233,6 +236,13 @@ impl<'a> Deployment<'a> {
             log::warn!("{e}");
         }
     }
+}
+
+fn foreign(root: &Path, format: &str) -> Error {
+    Error::config(format!(
+        "the state in {} has the format {format}, which this version does not know: a newer repo-deploy wrote it; run that one",
+        root.display()
+    ))
 }
 
 fn stopped(signal: i32) -> Error {

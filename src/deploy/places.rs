@@ -64,7 +64,7 @@ pub fn download(settings: &Settings, store: &Path) -> Result<PathBuf> {
     use std::os::unix::ffi::OsStrExt;
     let dir = settings.cache.join(&settings.id);
     make_dirs(&dir)?;
-    match crate::sys::fs::distrust(&dir) {
+    match crate::sys::trust::distrust(&dir) {
         Ok(None) => {}
         Ok(Some(reason)) => {
             return Err(Error::config(format!("the cache {} cannot be trusted: {reason}", dir.display())));

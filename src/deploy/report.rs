@@ -72,6 +72,7 @@ pub fn status(settings: &Settings) -> Result<String> {
     ];
     match &recorded {
         Recorded::Nothing => rows.push(("live", "nothing was deployed yet".to_owned())),
+        Recorded::Foreign(format) => rows.push(("state", format!("has the format {format} of another version"))),
         Recorded::Unreadable(reason) => rows.push(("state", format!("cannot be read: {reason}"))),
         Recorded::State(state) => rows_of(state, &mut rows),
     }

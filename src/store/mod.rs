@@ -29,6 +29,8 @@ pub enum Recorded {
     Nothing,
     /// One whole version.
     State(Box<State>),
+    /// One that another version of this program wrote, in this format.
+    Foreign(String),
     /// Something that is no state, and why.
     Unreadable(String),
 }
@@ -53,7 +55,9 @@ impl Store {
     /// Opens the store at `root`, making what is missing, and takes its lock without waiting.
     pub fn open(root: &Path) -> Result<Self> {
         make_dirs(root)?;
-        if let Some(reason) = sysfs::distrust(root).context(|| format!("cannot examine {}", root.display()))? {
+        if let Some(reason) =
+            crate::sys::trust::distrust(root).context(|| format!("cannot examine {}", root.display()))?
+        {
             return Err(Error::config(format!("the store {} cannot be trusted: {reason}", root.display())));
         }
         let lock = lock(&root.join("lock"))?;
@@ -253,9 +257,10 @@ pub fn releases(root: &Path) -> Result<Vec<Release>> {
 pub fn read_state(root: &Path) -> Result<Recorded> {
     let path = root.join("state");
     match fs::read(&path) {
-        Ok(text) => Ok(match State::parse(&text) {
-            Ok(state) => Recorded::State(Box::new(state)),
-            Err(reason) => Recorded::Unreadable(reason),
+        Ok(text) => Ok(match (State::parse(&text), state::foreign_format(&text)) {
+            (Ok(state), _) => Recorded::State(Box::new(state)),
+            (Err(_), Some(format)) => Recorded::Foreign(format),
+            (Err(reason), None) => Recorded::Unreadable(reason),
         }),
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(Recorded::Nothing),
         Err(e) => Err(e).context(|| format!("cannot read {}", path.display())),

@@ -188,6 +188,14 @@ impl State {
     }
 }
 
+/// The format of a state that is whole, and not of ours: another version's work, not garbage.
+pub fn foreign_format(text: &[u8]) -> Option<String> {
+    let lines = Lines::read(text).ok()?;
+    let format = lines.text("format").ok()?;
+    let is_number = format.bytes().all(|b| b.is_ascii_digit()) && !format.is_empty();
+    (is_number && format != "1" && lines.text("end").as_deref() == Ok("yes")).then_some(format)
+}
+
 fn phase_word(phase: Phase) -> &'static str {
     match phase {
         Phase::Idle => "idle",

@@ -6,8 +6,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::MetadataExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Component, Path};
 
 use rustix::fs::{
     AtFlags, FileType, Gid, Mode, OFlags, RawDir, StatxAttributes, StatxFlags, Timespec, Timestamps, Uid,
@@ -47,6 +46,8 @@ pub struct Meta {
     pub dev: u64,
     /// Inode.
     pub ino: u64,
+    /// How many names it has.
+    pub links: u64,
 }
 
 #[allow(clippy::unnecessary_cast, reason = "the fields differ in width between x86_64 and aarch64")]
@@ -69,6 +70,7 @@ impl From<rustix::fs::Stat> for Meta {
             ctime: (s.st_ctime as i64, s.st_ctime_nsec as i64),
             dev: s.st_dev as u64,
             ino: s.st_ino as u64,
+            links: s.st_nlink as u64,
         }
     }
 }
@@ -308,64 +310,6 @@ pub fn try_lock(file: &File) -> io::Result<bool> {
     }
 }
 
-/// Why a path may not be trusted: it or a directory on the way to it can be changed by somebody other than root and us.
-/// `Ok(None)`: it can be trusted. Links are walked by hand, since whoever can turn one decides where it leads. A
-/// directory on the way that has the sticky bit is fine, but not a link in it that belongs to somebody else.
-pub fn distrust(path: &Path) -> io::Result<Option<String>> {
-    let path = std::path::absolute(path)?;
-    let mut place = PathBuf::from("/");
-    let mut ahead: Vec<OsString> = path.components().rev().map(|c| c.as_os_str().to_owned()).collect();
-    let mut links = 0;
-    while let Some(name) = ahead.pop() {
-        if name == "." {
-            continue;
-        }
-        if name == ".." {
-            place.pop();
-            continue;
-        }
-        if let Some(why) = open_to_others(&place, true)? {
-            return Ok(Some(why));
-        }
-        let next = place.join(&name);
-        let meta = std::fs::symlink_metadata(&next)?;
-        if !meta.is_symlink() {
-            place = next;
-            continue;
-        }
-        let is_sticky = std::fs::symlink_metadata(&place)?.mode() & 0o1000 != 0;
-        if is_sticky && is_stranger(meta.uid()) {
-            return Ok(Some(format!("{} belongs to user {}: chown -h root {0}", next.display(), meta.uid())));
-        }
-        links += 1;
-        if links > 40 {
-            return Err(rustix::io::Errno::LOOP.into());
-        }
-        let target = std::fs::read_link(&next)?;
-        ahead.extend(target.components().rev().map(|c| c.as_os_str().to_owned()));
-    }
-    open_to_others(&place, false)
-}
-
-/// Whether a user is neither root nor us.
-fn is_stranger(uid: u32) -> bool {
-    uid != 0 && uid != rustix::process::geteuid().as_raw()
-}
-
-/// Why others can change `place`, which is no link. On the way to something the sticky bit protects what is in it.
-fn open_to_others(place: &Path, is_on_the_way: bool) -> io::Result<Option<String>> {
-    let meta = std::fs::symlink_metadata(place)?;
-    if is_stranger(meta.uid()) {
-        return Ok(Some(format!("{} belongs to user {}: chown root {0}", place.display(), meta.uid())));
-    }
-    let group_may = meta.mode() & 0o020 != 0 && meta.gid() != 0 && meta.gid() != rustix::process::getegid().as_raw();
-    let is_protected = is_on_the_way && meta.mode() & 0o1000 != 0;
-    if (meta.mode() & 0o002 != 0 || group_may) && !is_protected {
-        return Ok(Some(format!("others may write {}: chmod go-w {0}", place.display())));
-    }
-    Ok(None)
-}
-
 /// A name that nothing has yet, for something half made: `prefix` and 64 random bits.
 pub fn unique_name(prefix: &str) -> io::Result<OsString> {
     let mut random = [0; 8];
@@ -373,64 +317,4 @@ pub fn unique_name(prefix: &str) -> io::Result<OsString> {
         return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
     }
     Ok(OsString::from(format!("{prefix}{:016x}", u64::from_ne_bytes(random))))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::fs;
-    use std::os::unix::fs::{PermissionsExt, symlink};
-
-    /// Every way to the same file, with a directory `open` on some of them that others may write.
-    #[test]
-    fn distrust_names_what_others_can_turn() {
-        let root = std::env::temp_dir().join(format!("repo-deploy-distrust-{}", std::process::id()));
-        for dir in ["closed/inner", "open", "sticky"] {
-            fs::create_dir_all(root.join(dir)).unwrap();
-        }
-        fs::write(root.join("closed/file"), "").unwrap();
-        fs::write(root.join("loose"), "").unwrap();
-        for (name, mode) in [
-            ("", 0o755),
-            ("closed", 0o755),
-            ("open", 0o777),
-            ("sticky", 0o1777),
-            ("closed/file", 0o755),
-            ("loose", 0o666),
-        ] {
-            fs::set_permissions(root.join(name), fs::Permissions::from_mode(mode)).unwrap();
-        }
-        let file = root.join("closed/file");
-        for (link, target) in [
-            ("direct", "closed/file"),
-            ("dots", "./closed/inner/../file"),
-            ("chain", "sticky/absolute"),
-            ("sticky/absolute", file.to_str().unwrap()),
-            ("open/turn", "../closed/file"),
-            ("by-open", "./open/turn"),
-            ("open-dir", "open"),
-            ("circle", "circle"),
-        ] {
-            symlink(target, root.join(link)).unwrap();
-        }
-        for name in
-            ["closed", "closed/file", "direct", "dots", "chain", "closed/inner/../../direct", "sticky/../direct"]
-        {
-            assert_eq!(distrust(&root.join(name)).unwrap(), None, "{name}");
-        }
-        for (name, culprit) in [
-            ("open", "open"),
-            ("sticky", "sticky"),
-            ("loose", "loose"),
-            ("open/turn", "open"),
-            ("by-open", "open"),
-            ("open-dir/turn", "open"),
-        ] {
-            let expected = format!("others may write {0}: chmod go-w {0}", root.join(culprit).display());
-            assert_eq!(distrust(&root.join(name)).unwrap(), Some(expected), "{name}");
-        }
-        assert!(distrust(&root.join("circle")).is_err());
-        assert_eq!(distrust(&root.join("missing")).unwrap_err().kind(), io::ErrorKind::NotFound);
-        fs::remove_dir_all(root).unwrap();
-    }
 }

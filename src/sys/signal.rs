@@ -71,6 +71,9 @@ pub fn install() -> io::Result<()> {
         }
         unblock(signal)?;
     }
+    // A limit on file sizes is an error of write(2) like a full disk, with a line that says so, not the end.
+    // SAFETY: ignoring needs no handler.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
     Ok(())
 }
 

@@ -235,6 +235,19 @@ fn state_is_unreadable_then_the_live_tree_stays_and_a_clean_deployment_settles_i
 }
 
 #[test]
+fn state_of_another_version_then_78_and_it_is_not_touched() {
+    let w = World::new();
+    w.put("1");
+    w.run(&[]).expect(0);
+    let state = w.sandbox.store().join("state");
+    let newer = fs::read_to_string(&state).unwrap().replace("format = 1", "format = 2");
+    fs::write(&state, &newer).unwrap();
+    w.put("2");
+    w.run(&[]).expect(78).says("a newer repo-deploy wrote it");
+    assert_eq!((fs::read_to_string(&state).unwrap(), w.live()), (newer, "1".to_owned()));
+}
+
+#[test]
 fn foreign_link_then_it_is_replaced_and_put_back_by_a_revert() {
     let w = World::new();
     w.put("1");
@@ -483,4 +496,40 @@ fn max_attempts_then_a_failed_revision_is_left_alone() {
     w.put("3");
     w.run(&[]).expect(0);
     assert_eq!(w.live(), "3");
+}
+
+#[test]
+fn configuration_volume_that_is_read_only_and_0777_then_it_is_trusted() {
+    let w = World::new();
+    if !needs(&["mount"]) {
+        return;
+    }
+    w.put("1");
+    let volume = w.sandbox.path("volume");
+    w.sandbox.write("volume/repo-deploy.cfg", "keep = 3");
+    fs::set_permissions(&volume, fs::Permissions::from_mode(0o777)).unwrap();
+    let config = volume.join("repo-deploy.cfg");
+    let run = || w.run(&["-c", config.to_str().unwrap()]);
+    run().expect(78).says("others may write");
+    let mount = |options: &str| {
+        let mut command = Command::new("mount");
+        command.args(["-o", options]).arg(&volume).arg(&volume);
+        assert!(command.status().unwrap().success());
+    };
+    mount("bind");
+    mount("remount,ro,bind");
+    let trusted = run();
+    assert!(Command::new("umount").arg(&volume).status().unwrap().success());
+    trusted.expect(0);
+}
+
+#[test]
+fn limit_on_file_sizes_then_exit_1_and_one_line() {
+    let w = World::new();
+    w.sandbox.zip("app.zip", &[("large", &"x".repeat(3_000_000))]);
+    let plain = w.sandbox.command(&["--remote", &w.remote]);
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "ulimit -f 100; exec \"$0\" \"$@\""]).arg(plain.get_program()).args(plain.get_args());
+    let run = Run::from(limited.output().unwrap()).expect(1).says("large");
+    assert_eq!(run.complaints().len(), 1, "{}", run.log);
 }

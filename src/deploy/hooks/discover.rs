@@ -8,7 +8,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Context, Error, Result, plain};
-use crate::sys::fs::{Dir, distrust};
+use crate::sys::fs::Dir;
+use crate::sys::trust::distrust;
 
 /// What a directory has.
 #[derive(Debug, PartialEq, Eq)]

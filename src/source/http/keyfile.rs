@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use crate::error::{Context, Error, Result};
-use crate::sys::fs::distrust;
+use crate::sys::trust::distrust;
 
 /// Far above any bundle of certificates.
 const LARGEST: u64 = 8 << 20;
