@@ -32,7 +32,7 @@ impl fmt::Display for Revision {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ReleaseId(String);
 
-/// The release that holds what stood at `<local>` before the first deployment.
+/// The release that holds what stood at `<local>` before the first deployment. `adopted-2` and so on, when there is one.
 const ADOPTED: &str = "adopted";
 
 impl ReleaseId {
@@ -47,15 +47,23 @@ impl ReleaseId {
         Self(hex(&hash.finalize()[..8]))
     }
 
-    /// The release that keeps what was found at `<local>`.
-    pub fn adopted() -> Self {
-        Self(ADOPTED.to_owned())
+    /// The names for what was found at `<local>`, to take the first that is free.
+    pub fn adopted() -> impl Iterator<Item = Self> {
+        let later = (2_u32..).map(|n| Self(format!("{ADOPTED}-{n}")));
+        std::iter::once(Self(ADOPTED.to_owned())).chain(later)
+    }
+
+    /// Whether this is what was found, not what we fetched: nobody else may have it.
+    pub fn is_adopted(&self) -> bool {
+        self.0.starts_with(ADOPTED)
     }
 
     /// Reads a name back from disk; `None` when it cannot be one of ours.
     pub fn parse(text: &str) -> Option<Self> {
         let ours = text.len() == 16 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
-        (ours || text == ADOPTED).then(|| Self(text.to_owned()))
+        let number = text.strip_prefix(ADOPTED).map(|rest| rest.strip_prefix('-').unwrap_or(rest));
+        let adopted = number.is_some_and(|n| n.bytes().all(|b| b.is_ascii_digit()) && n.len() < 10);
+        (ours || adopted).then(|| Self(text.to_owned()))
     }
 
     /// The directory's name.

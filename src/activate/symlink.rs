@@ -67,8 +67,8 @@ impl Symlink {
             Standing::Link(target) => format!("{local} pointed to {}", target.to_string_lossy()),
             Standing::Empty => format!("{local} was an empty directory"),
             Standing::Directory | Standing::Other => {
-                return Err(Error::failed(format!(
-                    "{local} is no link any more: somebody put something else there. Move it away, and the next check puts the link back"
+                return Err(Error::config(format!(
+                    "{local} is no link any more, somebody put something else there: move it away, and the next check puts the link back; or say activation = in-place"
                 )));
             }
         };

@@ -61,7 +61,8 @@ impl Deployment<'_> {
             let why = format!("the deployment was cut off {} times", self.state.attempt);
             return self.revert(Begun(()), &why);
         }
-        log::info!("the way back was cut off: finishing it");
+        let why = self.state.failure.as_ref().map_or("a deployment failed", |f| f.why.as_str());
+        log::error!("{why}, and the way back is not finished: going on with it");
         self.state.attempt = self.state.attempt.saturating_add(1);
         self.store.record(&self.state)?;
         self.finish_revert()
@@ -74,8 +75,15 @@ impl Deployment<'_> {
     }
 
     fn keep_found(&mut self) -> Result<()> {
-        let id = ReleaseId::adopted();
-        self.store.discard(&id)?; // a copy from an attempt that did not get to its state
+        let mut id = None;
+        for name in ReleaseId::adopted() {
+            // An older copy may be all that is left of what somebody had: it stays.
+            if self.store.release(&name)?.is_none() {
+                id = Some(name);
+                break;
+            }
+        }
+        let Some(id) = id else { return Err(Error::failed("there are too many copies of what was found")) };
         let staging = self.store.staging()?;
         let local = self.settings.local.display();
         self.activation.keep_found(staging.dir()).context(|| format!("cannot keep a copy of {local}"))?;

@@ -105,7 +105,7 @@ impl Deployment<'_> {
                 return Err(Error::refused(format!("{} (refused before; the source still has the same)", failure.why)));
             }
             if failure.kind != FailureKind::Refused && limit > 0 && failure.count >= limit {
-                log::info!(
+                log::warn!(
                     "revision {} is left alone after {} attempts: {}",
                     known.revision,
                     failure.count,

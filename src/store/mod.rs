@@ -179,12 +179,13 @@ impl Store {
         releases(&self.root)
     }
 
-    /// Removes releases until `keep` are left, the oldest first; `needed` are never removed and count.
+    /// Removes releases until `keep` are left, the oldest first; `needed` are never removed and count. A copy of what was
+    /// found at `<local>` is never removed either: nobody else has it.
     pub fn prune(&self, keep: usize, needed: &[&ReleaseId]) -> Result<()> {
         let distinct: BTreeSet<_> = needed.iter().collect(); // a candidate may be the previous release
         let (mut kept, mut removed) = (distinct.len(), 0_usize);
         for release in self.releases()? {
-            if needed.contains(&&release.id) {
+            if needed.contains(&&release.id) || release.id.is_adopted() {
                 continue;
             }
             if kept < keep {

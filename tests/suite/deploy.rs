@@ -188,7 +188,7 @@ fn link_is_gone_or_turned_then_the_next_check_puts_it_back() {
     // Content that somebody put there is not thrown away.
     fs::remove_file(w.sandbox.local()).unwrap();
     w.sandbox.write("deploy/current/precious", "x");
-    w.run(&[]).expect(1).says("is no link any more");
+    w.run(&[]).expect(78).says("is no link any more").says("or say activation = in-place");
     assert_eq!(w.sandbox.read("deploy/current/precious"), "x");
 }
 
@@ -275,6 +275,26 @@ fn directory_with_content_and_symlink_said_outright_then_78_and_the_ways_out() {
     assert_eq!(w.live(), "1");
     assert!(!w.sandbox.path("deploy/current/mine").exists());
     assert_eq!(w.sandbox.read("cache/default/store/releases/adopted/mine"), "x");
+}
+
+#[test]
+fn many_updates_after_an_adoption_then_what_was_found_is_still_kept() {
+    let w = World::new();
+    w.config("keep = 2");
+    w.sandbox.write("deploy/current/mine", "precious");
+    for version in ["1", "2", "3", "4"] {
+        w.put(version);
+        w.run(&[]).expect(0);
+    }
+    let store = w.sandbox.path("cache/default/store");
+    assert_eq!(w.sandbox.read(store.join("releases/adopted/mine")), "precious");
+    assert_eq!(releases(&store), 3);
+    // A state that is lost is no reason to lose that copy.
+    fs::remove_file(store.join("state")).unwrap();
+    w.put("5");
+    w.run(&[]).expect(0).says("as release adopted-2");
+    assert_eq!(w.sandbox.read(store.join("releases/adopted/mine")), "precious");
+    assert_eq!(w.sandbox.read(store.join("releases/adopted-2/VERSION")), "4");
 }
 
 #[test]
