@@ -32,6 +32,9 @@ const V2: &[(&str, &str)] = &[
     ("turn", "file"),
 ];
 
+/// The one before, which an update prunes.
+const V0: &[(&str, &str)] = &[("VERSION", "0"), ("conf/a", "zero"), ("old/deep/file", "x")];
+
 /// A sandbox just before the check that is to be disturbed, and what may be seen from then on.
 pub struct Case {
     pub sandbox: Sandbox,
@@ -73,10 +76,11 @@ impl Case {
         let mode = if in_place { "in-place" } else { "symlink" };
         sandbox.zip("v1.zip", V1);
         sandbox.zip("v2.zip", V2);
-        sandbox.write("repo-deploy.cfg", format!("activation = {mode}\nid = crash\nkeep = 3\n"));
+        sandbox.write("repo-deploy.cfg", format!("activation = {mode}\nid = crash\nkeep = 2\n"));
         let (v1, v2) = (Self::unpacked(&sandbox, "v1.zip"), Self::unpacked(&sandbox, "v2.zip"));
         let remote = sandbox.path("app.zip");
-        fs::copy(sandbox.path("v1.zip"), &remote).unwrap();
+        let put = |version: &str| fs::copy(sandbox.path(version), &remote).unwrap();
+        put("v1.zip");
         let mut releases = vec![v1.clone(), v2.clone()];
         let mut old = None;
         match doing {
@@ -89,10 +93,15 @@ impl Case {
                 releases.push(tree(&sandbox.local()));
             }
             Update | Blocked | Reverted => {
-                let mut plain = sandbox.command(&["--remote", remote.to_str().unwrap()]);
-                Run::from(plain.output().unwrap()).expect(0);
+                sandbox.zip("v0.zip", V0);
+                releases.push(Self::unpacked(&sandbox, "v0.zip"));
+                for version in ["v0.zip", "v1.zip"] {
+                    put(version);
+                    let mut plain = sandbox.command(&["--remote", remote.to_str().unwrap()]);
+                    Run::from(plain.output().unwrap()).expect(0);
+                }
                 old = Some(v1.clone());
-                fs::copy(sandbox.path("v2.zip"), &remote).unwrap();
+                put("v2.zip");
             }
         }
         let new = if matches!(doing, Update | Blocked | Reverted) { v2 } else { v1 };
