@@ -553,3 +553,32 @@ fn limit_on_file_sizes_then_exit_1_and_one_line() {
     let run = Run::from(limited.output().unwrap()).expect(1).says("large");
     assert_eq!(run.complaints().len(), 1, "{}", run.log);
 }
+
+#[test]
+fn empty_root_directory_then_it_deploys_and_runs_hooks() {
+    let w = World::new();
+    if !needs(&["chroot", "busybox", "unshare"]) {
+        return;
+    }
+    w.put("1");
+    let root = w.sandbox.path("root");
+    for (from, to) in [(crate::sandbox::binary(), "repo-deploy"), (w.remote.clone().into(), "app.zip")] {
+        fs::create_dir_all(&root).unwrap();
+        fs::copy(from, root.join(to)).unwrap();
+    }
+    // A static program is a hook: there is no shell, no /dev, no /proc, no /etc and no /tmp.
+    w.sandbox.write("root/post/.keep", "");
+    fs::copy("/bin/busybox", root.join("post/ls")).unwrap();
+    for pid_1 in [false, true] {
+        let mut run = Command::new(if pid_1 { "unshare" } else { "chroot" });
+        if pid_1 {
+            run.args(["--pid", "--fork", "--root"]);
+        }
+        run.arg(&root).args(["/repo-deploy", "-f", "-r", "/app.zip", "-l", "/live/current", "--cache", "/cache"]);
+        run.args(["--pre-hooks", "/none", "--post-hooks", "/post"]).env_clear().env("PATH", "/usr/sbin:/usr/bin:/bin");
+        let run = Run::from(run.output().unwrap()).expect(0).says("deployed revision").says("ls: repo-deploy");
+        assert!(run.complaints().iter().all(|line| line.contains("/none")), "{}", run.log);
+        assert_eq!(w.sandbox.read("root/live/current/VERSION"), "1");
+        fs::remove_dir_all(root.join("live")).unwrap();
+    }
+}
