@@ -1,6 +1,8 @@
 //! How a release becomes live. Every activation is idempotent, so rolling back is activating the previous release, and a
 //! crash is healed by doing it again.
 
+mod apply;
+mod diff;
 pub mod symlink;
 pub mod sync;
 pub mod tree;
@@ -155,7 +157,7 @@ impl InPlace {
         let restored = sync::restore(&from, &self.open()?, &self.options)?;
         Ok(match restored {
             _ if missing => Some(format!("{} was gone", self.local.display())),
-            sync::Changes { first: Some(first), written, .. } => {
+            apply::Changes { first: Some(first), written, .. } => {
                 Some(format!("{} of its entries were gone or of another kind, the first {}", written, first.display()))
             }
             _ => None,
