@@ -46,6 +46,11 @@ impl Deployment<'_> {
             if let Some(target) = self.state.target.clone().filter(|t| t.release == id) {
                 return self.candidate(target);
             }
+            if self.store.release(&id)?.is_some() {
+                // The source has gone back to something that is still here.
+                let (revision, validators) = (revision.clone(), offer.validators);
+                return self.obtained(Record { release: id, revision, validators, since: now() });
+            }
         }
         let download = places::download(self.settings, self.store.root())?;
         let artifact = self.source.fetch(offer, &download, self.deadline)?;
@@ -59,6 +64,11 @@ impl Deployment<'_> {
             self.publish(artifact, &record)?;
         }
         places::discard(&download);
+        self.obtained(record)
+    }
+
+    /// A release that is complete in the store; what failed before it no longer counts.
+    fn obtained(&mut self, record: Record) -> Result<Option<Record>> {
         self.state.failure = self.state.failure.take().filter(|f| f.release == record.release);
         Ok(Some(record))
     }

@@ -51,7 +51,8 @@ impl FileSource {
             Content::Archive(_) => None,
             Content::Directory(_) => Some(Revision::new(format!("tree:{seen}"))),
         };
-        Ok(Poll::Changed(Offer { revision, kind: OfferKind::File(FileOffer { content, seen }) }))
+        let validators = Validators::default().with("seen", seen.as_str());
+        Ok(Poll::Changed(Offer { revision, validators, kind: OfferKind::File(FileOffer { content, seen }) }))
     }
 
     /// Hands over what the poll opened, an archive with the hash of its bytes.

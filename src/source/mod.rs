@@ -45,6 +45,8 @@ pub enum Poll {
 pub struct Offer {
     /// Its revision; `None` when only the content can tell (no validators).
     pub revision: Option<Revision>,
+    /// What makes the next poll conditional, as far as the poll has told.
+    pub validators: Validators,
     kind: OfferKind,
 }
 

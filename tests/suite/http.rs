@@ -116,6 +116,29 @@ fn changed_archive_on_nginx_is_deployed() {
 }
 
 #[test]
+fn source_goes_back_to_a_release_that_is_kept_then_it_is_not_unpacked_again() {
+    if !needs(&["nginx"]) {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    let nginx = Nginx::start(&sandbox, "", "");
+    let put = |version: &str| std::fs::rename(sandbox.path(version), sandbox.path("www/app.zip")).unwrap();
+    sandbox.zip("one.zip", &[("file", "one")]);
+    sandbox.zip("two.zip", &[("file", "number two")]);
+    std::fs::hard_link(sandbox.path("one.zip"), sandbox.path("again.zip")).unwrap();
+    for version in ["one.zip", "two.zip"] {
+        put(version);
+        sandbox.deploy(&nginx.url("/app.zip"), &[]).expect(0).says("unpacked").says("deployed");
+    }
+    // The same file: the same time and size, so the same ETag.
+    put("again.zip");
+    sandbox.deploy(&nginx.url("/app.zip"), &[]).expect(0).never_says("unpacked").says("deployed");
+    assert_eq!(live(&sandbox), "one");
+    sandbox.deploy(&nginx.url("/app.zip"), &[]).expect(0).never_says("deployed");
+    assert_eq!(nginx.log(4)[3], "GET /app.zip HTTP/1.1|304|0");
+}
+
+#[test]
 fn request_says_who_asks_and_wants_the_plain_content() {
     let sandbox = Sandbox::new();
     let server = Raw::always(ok("ETag: \"1\"", &archive(&sandbox, "one")));

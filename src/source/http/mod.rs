@@ -84,7 +84,9 @@ impl HttpSource {
         Ok(match answer {
             None => Poll::Unchanged,
             Some(offer) => {
-                Poll::Changed(Offer { revision: offer.identity.revision(), kind: OfferKind::Http(Box::new(offer)) })
+                let revision = offer.identity.revision();
+                let validators = offer.identity.validators(&source_of(&self.url));
+                Poll::Changed(Offer { revision, validators, kind: OfferKind::Http(Box::new(offer)) })
             }
         })
     }
