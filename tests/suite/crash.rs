@@ -373,11 +373,20 @@ walks! {
     killed_anywhere_in_a_reverted_first_in_place_deployment_then_healed: kill_everywhere(true, Doing::FirstReverted);
     killed_anywhere_while_adopting_a_directory_then_healed: kill_everywhere(true, Doing::Adopting);
     killed_anywhere_while_reverting_to_an_adopted_directory_then_healed: kill_everywhere(true, Doing::AdoptingReverted);
+    no_space_anywhere_in_a_first_symlink_deployment_then_never_a_wrong_tree: fail_everywhere(false, Doing::First, "ENOSPC");
     no_space_anywhere_in_a_symlink_update_then_never_a_wrong_tree: fail_everywhere(false, Doing::Update, "ENOSPC");
+    no_space_anywhere_in_a_blocked_symlink_update_then_never_a_wrong_tree: fail_everywhere(false, Doing::Blocked, "ENOSPC");
+    no_space_anywhere_in_a_reverted_symlink_update_then_never_a_wrong_tree: fail_everywhere(false, Doing::Reverted, "ENOSPC");
+    no_space_anywhere_in_a_first_in_place_deployment_then_never_a_wrong_tree: fail_everywhere(true, Doing::First, "ENOSPC");
     no_space_anywhere_in_an_in_place_update_then_never_a_wrong_tree: fail_everywhere(true, Doing::Update, "ENOSPC");
+    no_space_anywhere_in_a_blocked_in_place_update_then_never_a_wrong_tree: fail_everywhere(true, Doing::Blocked, "ENOSPC");
     no_space_anywhere_in_a_reverted_in_place_update_then_never_a_wrong_tree: fail_everywhere(true, Doing::Reverted, "ENOSPC");
+    broken_disk_anywhere_in_a_first_symlink_deployment_then_never_a_wrong_tree: fail_everywhere(false, Doing::First, "EIO");
     broken_disk_anywhere_in_a_symlink_update_then_never_a_wrong_tree: fail_everywhere(false, Doing::Update, "EIO");
-    broken_disk_anywhere_in_an_in_place_update_then_never_a_wrong_tree: fail_everywhere(true, Doing::Update, "EIO");
+    broken_disk_anywhere_in_a_blocked_symlink_update_then_never_a_wrong_tree: fail_everywhere(false, Doing::Blocked, "EIO");
     broken_disk_anywhere_in_a_reverted_symlink_update_then_never_a_wrong_tree: fail_everywhere(false, Doing::Reverted, "EIO");
     broken_disk_anywhere_in_a_first_in_place_deployment_then_never_a_wrong_tree: fail_everywhere(true, Doing::First, "EIO");
+    broken_disk_anywhere_in_an_in_place_update_then_never_a_wrong_tree: fail_everywhere(true, Doing::Update, "EIO");
+    broken_disk_anywhere_in_a_blocked_in_place_update_then_never_a_wrong_tree: fail_everywhere(true, Doing::Blocked, "EIO");
+    broken_disk_anywhere_in_a_reverted_in_place_update_then_never_a_wrong_tree: fail_everywhere(true, Doing::Reverted, "EIO");
 }
