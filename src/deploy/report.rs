@@ -16,6 +16,9 @@ const LONGEST_HOLD: u64 = 3600;
 
 /// Writes the outcome of a check.
 pub fn write(store: &Store, state: &State, remote: &str, result: &Result<Outcome>) {
+    if let (Ok(Outcome::Unchanged), Some(current)) = (result, &state.current) {
+        log::debug!("unchanged: {} is live", named(current));
+    }
     let mut text = String::new();
     let mut line = |key: &str, value: &str| {
         text.push_str(key);
@@ -56,7 +59,9 @@ pub fn hold_off(store: &Store, remote: &str) -> Result<()> {
         return Ok(());
     }
     let retry_after = Some(std::time::Duration::from_secs(left));
-    let text = format!("the source asked to be left alone until {}", rfc3339(until));
+    // An identity ends in a hash of the query, which tells a reader nothing.
+    let name = remote.find("?…").map_or(remote, |at| &remote[..at + "?…".len()]);
+    let text = format!("cannot poll {name}: it asked to be left alone until {}", rfc3339(until));
     Err(Error::new(Kind::Unavailable { retry_after }, text))
 }
 
@@ -91,11 +96,15 @@ pub fn status(settings: &Settings) -> Result<String> {
     Ok(text)
 }
 
-fn rows_of(state: &State, rows: &mut Vec<(&'static str, String)>) {
-    let named = |r: &Record| match r.revision.as_str() {
+/// How reports call a release.
+fn named(r: &Record) -> String {
+    match r.revision.as_str() {
         "" => format!("release {}", r.release),
         revision => format!("release {}, revision {revision}", r.release),
-    };
+    }
+}
+
+fn rows_of(state: &State, rows: &mut Vec<(&'static str, String)>) {
     match &state.current {
         Some(current) => {
             rows.push(("live", named(current)));

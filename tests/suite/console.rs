@@ -54,7 +54,12 @@ fn standard_error_is_a_closed_pipe_then_failures_keep_their_codes() {
 #[test]
 fn the_log_file_is_a_full_disk_then_it_deploys_and_the_log_is_on_standard_error() {
     let (sandbox, mut command) = ready();
-    deploys(&sandbox, command.args(["--log-file", "/dev/full"])).says(" INFO deployed ");
+    let run = deploys(&sandbox, command.args(["--log-file", "/dev/full"])).says(" INFO deployed ");
+    let complaints = run.complaints();
+    assert_eq!(complaints.len(), 1, "it is said once: {}", run.log);
+    let why = "cannot write to the log file /dev/full: no space left on device: logging to standard error";
+    assert!(complaints[0].ends_with(&format!(" WARN {why}")), "{}", run.log);
+    assert_eq!(run.log.lines().next(), Some(complaints[0]), "before the first record");
 }
 
 #[test]
@@ -91,6 +96,8 @@ fn the_disk_of_the_log_fills_up_then_it_deploys_and_every_line_is_whole_somewher
     small.args(["--log-file", "small/log"]).current_dir(sandbox.path(""));
     let run = deploys(&sandbox, &mut small).says(" INFO deployed ");
     assert_eq!(run.out.len(), 100, "the disk is full: {:?}", run.out);
+    assert_eq!(run.complaints().len(), 1, "{}", run.log);
+    let run = run.says("/small/log: it took a part of a line only: logging to standard");
     for line in run.log.lines() {
         assert!(line.len() > 21 && line[..21].ends_with("Z "), "a whole record: {line:?}");
     }
@@ -119,6 +126,12 @@ fn a_log_file_is_given_then_records_are_appended_a_line_each() {
 
 /// What a run writes to a terminal of 60 columns while it reads a file that takes longer than a moment.
 fn on_terminal(term: &str, args: &[&str]) -> Option<String> {
+    let run = started_on_terminal("exec", 1, term, args)?.expect(1);
+    Some(run.out)
+}
+
+/// The same, started by `with` and with so many seconds for the whole check.
+fn started_on_terminal(with: &str, timeout: u32, term: &str, args: &[&str]) -> Option<Run> {
     if !needs(&["script", "stty"]) {
         return None;
     }
@@ -126,15 +139,14 @@ fn on_terminal(term: &str, args: &[&str]) -> Option<String> {
     // Nothing but a hole: it takes no space, and a second ends the reading.
     let remote = sandbox.path("large.zip");
     File::create(&remote).unwrap().set_len((4 << 30) - 1).unwrap();
-    let config = sandbox.write("c.cfg", "timeout = 1\n");
+    let config = sandbox.write("c.cfg", format!("timeout = {timeout}\n"));
     let command =
         sandbox.command(&[&["--remote", remote.to_str().unwrap(), "-c", config.to_str().unwrap()], args].concat());
     let words = std::iter::once(command.get_program()).chain(command.get_args()).map(|w| w.to_str().unwrap());
-    let line = format!("stty cols 60; exec {}", words.collect::<Vec<_>>().join(" "));
+    let line = format!("stty cols 60; {with} {}", words.collect::<Vec<_>>().join(" "));
     let mut script = Command::new("script");
     script.args(["-qec", &line, "/dev/null"]).env_clear().env("PATH", "/usr/bin:/bin").env("TERM", term);
-    let run = Run::from(script.current_dir(sandbox.path("")).stdin(Stdio::null()).output().unwrap()).expect(1);
-    Some(run.out)
+    Some(Run::from(script.current_dir(sandbox.path("")).stdin(Stdio::null()).output().unwrap()))
 }
 
 #[test]
@@ -148,6 +160,19 @@ fn a_terminal_looks_on_then_progress_is_one_line_that_goes_away() {
         assert!(line.starts_with("reading ") && line.contains(" of 4.0 GiB, ") && line.len() < 60, "{line:?}");
         assert!(!line.contains('\n'), "{line:?}");
     }
+}
+
+#[test]
+fn a_signal_ends_it_then_its_line_takes_the_place_of_the_progress() {
+    // A second is enough for the progress to show, and not for the file to be read.
+    let with = "exec timeout --foreground --preserve-status -s TERM 1";
+    let Some(run) = started_on_terminal(with, 600, "xterm", &[]) else { return };
+    let out = run.expect(143).out;
+    let (before, last) = out.rsplit_once("\r\x1b[K").unwrap_or_else(|| panic!("no progress: {out:?}"));
+    assert_eq!(last, "repo-deploy: stopped by signal 15\r\n");
+    assert!(before.contains("reading "), "{out:?}");
+    let Some(run) = started_on_terminal(with, 600, "dumb", &[]) else { return };
+    assert_eq!(run.expect(143).out, "repo-deploy: stopped by signal 15\r\n");
 }
 
 #[test]

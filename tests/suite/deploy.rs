@@ -109,7 +109,8 @@ fn the_same_bytes_again_under_another_time_then_nothing_is_deployed() {
     w.run(&[]).expect(0);
     let bytes = fs::read(&w.remote).unwrap();
     fs::write(&w.remote, bytes).unwrap();
-    w.run(&[]).expect(0).never_says("deployed");
+    let run = w.run(&["-v"]).expect(0).never_says("deployed").says(" DEBUG unchanged: release ");
+    assert!(run.says(", revision sha256:").log.ends_with(" is live\n"));
     assert_eq!(w.sandbox.read("home/count").lines().count(), 1);
 }
 
@@ -373,8 +374,13 @@ fn in_place_entry_is_missing_then_put_back_and_other_changes_are_left_alone() {
     w.run(&[]).expect(0);
     fs::remove_dir_all(w.sandbox.path("deploy/current/dir")).unwrap();
     w.sandbox.write("deploy/current/VERSION", "edited by the application");
-    w.run(&[]).expect(0).says("drift: 2 of its entries");
+    w.run(&[])
+        .expect(0)
+        .says(&format!("drift: 2 entries of {} were missing, the first dir; release ", w.sandbox.local().display()));
     assert_eq!(w.sandbox.read("deploy/current/dir/file"), "1");
+    fs::remove_file(w.sandbox.path("deploy/current/dir/file")).unwrap();
+    let one = format!("drift: 1 entry of {} was missing (dir/file); release ", w.sandbox.local().display());
+    w.run(&[]).expect(0).says(&one);
     assert_eq!(w.live(), "edited by the application");
     fs::remove_dir_all(w.sandbox.local()).unwrap();
     w.run(&[]).expect(0).says("was gone");
