@@ -56,7 +56,9 @@ pub fn hold_off(store: &Store, remote: &str) -> Result<()> {
         return Ok(());
     }
     let retry_after = Some(std::time::Duration::from_secs(left));
-    let text = format!("the source asked to be left alone until {}", rfc3339(until));
+    // An identity ends in a hash of the query, which tells a reader nothing.
+    let name = remote.find("?…").map_or(remote, |at| &remote[..at + "?…".len()]);
+    let text = format!("cannot poll {name}: it asked to be left alone until {}", rfc3339(until));
     Err(Error::new(Kind::Unavailable { retry_after }, text))
 }
 
