@@ -472,7 +472,10 @@ fn retry_after_that_fits_is_waited_out() {
         vec![if n == 0 { status("503 Service Unavailable", "Retry-After: 1") } else { ok("ETag: \"1\"", &body) }]
     });
     let start = Instant::now();
-    sandbox.deploy(&server.url("/app.zip"), &[]).expect(0).says("503 service unavailable; trying again in 1.0 s");
+    sandbox
+        .deploy(&server.url("/app.zip"), &[])
+        .expect(0)
+        .says(&format!(" {}: it answered 503 service unavailable; trying again in 1.0 s", server.url("/app.zip")));
     assert!(start.elapsed() >= Duration::from_secs(1));
 }
 
@@ -485,11 +488,31 @@ fn trouble_that_stays_ends_after_four_tries() {
 
 #[test]
 fn retry_after_that_does_not_fit_fails_at_once() {
-    for (header, config) in [("Retry-After: 1800", ""), ("Retry-After: 3", "timeout = 3\n")] {
+    for (header, config, words) in [
+        ("Retry-After: 1800", "", ["the server asks to wait 1800 s, longer than the 59", " s that timeout leaves"]),
+        (
+            "Retry-After: 3",
+            "timeout = 3\n",
+            ["the server asks to wait 3 s, longer than the 2 s that", "timeout leaves"],
+        ),
+    ] {
         let server = Raw::always(status("503 Service Unavailable", header));
-        check_refused(&server, config, &["503 service unavailable; no time left to try again (timeout)"]);
+        let line = check_refused(&server, config, &words);
+        assert!(line.contains("it answered 503 service unavailable; the server asks"), "{line}");
         assert_eq!(server.seen().len(), 1);
     }
+}
+
+#[test]
+fn retry_after_holds_across_runs_and_the_source_is_named() {
+    let server = Raw::always(status("503 Service Unavailable", "Retry-After: 1800"));
+    let sandbox = Sandbox::new();
+    let remote = server.url("/app.zip?token=canary");
+    sandbox.deploy(&remote, &[]).expect(1).never_says("canary");
+    let line = refused(&sandbox, sandbox.deploy(&remote, &[]));
+    let words = format!(" cannot poll {}?…: it asked to be left alone until 20", server.url("/app.zip"));
+    assert!(line.contains(&words) && line.ends_with('Z'), "{line}");
+    assert_eq!(server.seen().len(), 1);
 }
 
 #[test]
@@ -643,7 +666,7 @@ fn archive_beyond_max_download_is_refused_as_declared_and_as_it_comes() {
 #[test]
 fn declared_length_without_room_is_refused_before_the_first_byte() {
     let server = Raw::always(raw("200 OK\nContent-Length: 4000000000000000\nETag: \"1\"", b"x"));
-    check_refused(&server, "max-download = 8000000G\n", &["it needs 4000000000000000 bytes, and"]);
+    check_refused(&server, "max-download = 8000000G\n", &["it needs 3.6 PiB, and", "iB are free"]);
 }
 
 #[test]
@@ -1070,10 +1093,18 @@ fn plain_http_on_a_tls_port_and_tls_on_a_plain_port_are_errors() {
     let sandbox = Sandbox::new();
     sandbox.write("repo-deploy.cfg", "timeout = 2\nstall-timeout = 1\n");
     refused(&sandbox, sandbox.deploy(&server.url("/app.zip").replace("http:", "https:"), &[]));
+    let plain = Nginx::start(&sandbox, "", "");
+    let line = refused(&sandbox, sandbox.deploy(&plain.https("127.0.0.1", "/app.zip"), &[]));
+    assert!(line.contains("the server does not speak TLS there (http:// instead of https://?)"), "{line}");
+    drop(plain);
     let authority = Authority::new(&sandbox);
     let nginx = Nginx::start(&sandbox, "ssl", &authority.certificate("IP:127.0.0.1", &[]));
     let line = refused(&sandbox, sandbox.deploy(&nginx.url("/app.zip"), &[]));
-    assert!(line.contains("400 bad request"), "{line}");
+    assert!(line.contains("it answered 400 bad request (https:// instead of http://?)"), "{line}");
+    // A TLS alert is no answer of HTTP.
+    let server = Raw::always(Step::Send(b"\x15\x03\x01\x00\x02\x02\x46".to_vec()));
+    let line = refused(&sandbox, sandbox.deploy(&server.url("/app.zip"), &[]));
+    assert!(line.contains("no HTTP") && line.ends_with("(https:// instead of http://?)"), "{line}");
 }
 
 // ---- economy ----

@@ -14,7 +14,7 @@ use ureq::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use ureq::http::{Request, StatusCode, Version};
 use url::Url;
 
-use super::fault::{fault, out_of_time};
+use super::fault::{fault_of_head, out_of_time};
 use super::proxy::{Proxies, Route};
 use super::reach::{Reach, resolve};
 use super::redirect::{self, Trail};
@@ -120,7 +120,7 @@ impl Client {
         loop {
             match self.send(ask, patience.deadline()) {
                 Ok(answer) => return Ok(answer),
-                Err(fault) => patience.after(fault)?,
+                Err(fault) => patience.after(fault, &self.name())?,
             }
         }
     }
@@ -154,7 +154,7 @@ impl Client {
             Route::Forward(proxy) | Route::Tunnel(proxy) => format!("the proxy {}", proxy.name()),
         };
         log::debug!("GET {} from {host}", redacted(url));
-        let response = wiring.agent().run(request).map_err(|e| fault(e, &host, &self.http))?;
+        let response = wiring.agent().run(request).map_err(|e| fault_of_head(e, url, &host, &self.http))?;
         let (head, body) = response.into_parts();
         let (http10, body) = (head.version == Version::HTTP_10, Incoming { body, host });
         Ok(Answer { status: head.status, headers: head.headers, body, at_origin, http10 })

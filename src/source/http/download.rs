@@ -104,7 +104,7 @@ impl Download<'_> {
                     if self.identity.strong().is_some() && self.part.length() - before >= BUFFER as u64 {
                         self.patience.renew();
                     }
-                    self.patience.after(fault)?;
+                    self.patience.after(fault, &self.client.name())?;
                 }
             }
         }

@@ -3,12 +3,27 @@
 use std::io::ErrorKind;
 
 use ureq::Timeout;
+use url::Url;
 
 use super::retry::Fault;
 use super::tls;
 use super::wire::LARGEST_HEAD;
 use crate::config::Http;
 use crate::error::{Error, Kind, plain};
+
+/// What to say when a server of TLS may have been asked without.
+pub(super) const PLAIN_TO_TLS: &str = " (https:// instead of http://?)";
+
+/// The fault of a request to `url` that got no head of an answer. What does not even begin like HTTP, to a plain request,
+/// is most likely an alert of TLS.
+pub(super) fn fault_of_head(error: ureq::Error, url: &Url, host: &str, http: &Http) -> Fault {
+    match &error {
+        ureq::Error::Protocol(e) if url.scheme() == "http" && e.to_string().ends_with("invalid HTTP version") => {
+            Error::failed(format!("its answer is no HTTP{PLAIN_TO_TLS}")).into()
+        }
+        _ => fault(error, host, http),
+    }
+}
 
 /// The fault that `error` is, of an exchange with `host`.
 pub(super) fn fault(error: ureq::Error, host: &str, http: &Http) -> Fault {

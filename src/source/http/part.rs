@@ -9,6 +9,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
 use super::identity::Identity;
+use crate::console::progress::size;
 use crate::error::{Context, Error, Result};
 use crate::sys::fs::{self, Dir, Kind};
 
@@ -62,7 +63,7 @@ impl Part {
         let what = || format!("cannot write {}", self.path.display());
         let (free, _) = fs::room(&self.dir).context(what)?;
         if bytes > free {
-            return Err(Error::failed(format!("it needs {bytes} bytes, and {free} are free"))).context(what);
+            return Err(Error::failed(format!("it needs {}, and {} are free", size(bytes), size(free)))).context(what);
         }
         Ok(())
     }
@@ -227,6 +228,6 @@ mod tests {
         let part = Part::open(&place.file(), "s", &identity("\"a\"", "10")).unwrap();
         part.check_room(1).unwrap();
         let error = part.check_room(u64::MAX).unwrap_err().to_string();
-        assert!(error.contains("it needs 18446744073709551615 bytes, and "), "{error}");
+        assert!(error.contains("it needs 16.0 EiB, and "), "{error}");
     }
 }

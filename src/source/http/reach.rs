@@ -93,7 +93,14 @@ pub(super) fn resolve(url: &Url) -> Result<Vec<SocketAddr>, Fault> {
 /// What getaddrinfo said, without what std puts in front of it.
 fn reason(error: &std::io::Error) -> String {
     let text = plain(error);
-    text.strip_prefix("failed to lookup address information: ").unwrap_or(&text).to_lowercase()
+    let text = text.strip_prefix("failed to lookup address information: ").unwrap_or(&text).to_lowercase();
+    match text.as_str() {
+        // EAI_AGAIN, in musl's words and in glibc's.
+        "try again" | "temporary failure in name resolution" => {
+            "no name server answers (look at /etc/resolv.conf)".to_owned()
+        }
+        _ => text,
+    }
 }
 
 /// The kind of place an address is; `None`: an ordinary one.
@@ -212,6 +219,15 @@ mod tests {
         assert!(reach.addresses(&url("http://127.0.0.1/"), true).is_ok());
         assert!(reach.addresses(&url("http://[::1]:8/"), false).is_ok());
         assert!(reach.addresses(&url("http://169.254.169.254/"), false).is_err());
+    }
+
+    #[test]
+    fn a_name_server_that_is_silent_is_told_from_a_name_that_is_unknown() {
+        let said = |text: &str| reason(&std::io::Error::other(format!("failed to lookup address information: {text}")));
+        for text in ["Try again", "Temporary failure in name resolution"] {
+            assert_eq!(said(text), "no name server answers (look at /etc/resolv.conf)");
+        }
+        assert_eq!(said("Name does not resolve"), "name does not resolve");
     }
 
     #[test]

@@ -79,20 +79,28 @@ impl Patience {
         self.failures = 0;
     }
 
-    /// Waits until the next try is due, or gives up with the fault's error.
-    pub(super) fn after(&mut self, fault: Fault) -> Result<()> {
+    /// Waits until the next try of `what`, a URL for messages, is due, or gives up with the fault's error.
+    pub(super) fn after(&mut self, fault: Fault, what: &str) -> Result<()> {
         if !fault.transient {
             return Err(fault.error);
         }
         self.failures += 1;
         let kind = Kind::Unavailable { retry_after: fault.retry_after };
-        match next(self.failures, fault.retry_after, self.deadline.remaining(), random()) {
+        let left = self.deadline.remaining();
+        let give_up = |why: String| Err(Error::new(kind, format!("{}; {why}", fault.error)));
+        match next(self.failures, fault.retry_after, left, random()) {
             Next::Wait(wait) => {
-                log::info!("{}; trying again in {:.1} s", fault.error, wait.as_secs_f64());
+                log::info!("{what}: {}; trying again in {:.1} s", fault.error, wait.as_secs_f64());
                 pause(wait)
             }
-            Next::OutOfTries => Err(Error::new(kind, format!("{}; tried {TRIES} times", fault.error))),
-            Next::OutOfTime => Err(Error::new(kind, format!("{}; no time left to try again (timeout)", fault.error))),
+            Next::OutOfTries => give_up(format!("tried {TRIES} times")),
+            Next::OutOfTime => give_up(match fault.retry_after {
+                Some(wait) => {
+                    let (wait, left) = (wait.as_secs(), left.as_secs());
+                    format!("the server asks to wait {wait} s, longer than the {left} s that timeout leaves")
+                }
+                None => "the time for one check is over before the next try (timeout)".to_owned(),
+            }),
         }
     }
 }
@@ -221,7 +229,7 @@ mod tests {
     #[test]
     fn a_lasting_fault_is_not_waited_for() {
         let mut patience = Patience::new(Deadline::after(Duration::from_secs(60)));
-        let error = patience.after(Error::refused("no").into()).unwrap_err();
+        let error = patience.after(Error::refused("no").into(), "u").unwrap_err();
         assert_eq!((error.kind(), error.to_string().as_str()), (Kind::Refused, "no"));
     }
 
@@ -229,7 +237,7 @@ mod tests {
     fn a_retry_after_beyond_the_deadline_fails_at_once_and_says_when_to_come_back() {
         let hour = Some(Duration::from_secs(3600));
         let mut patience = Patience::new(Deadline::after(Duration::from_secs(60)));
-        let error = patience.after(Fault::busy("503", hour)).unwrap_err();
+        let error = patience.after(Fault::busy("503", hour), "u").unwrap_err();
         assert_eq!(error.kind(), Kind::Unavailable { retry_after: hour });
     }
 
@@ -238,12 +246,15 @@ mod tests {
         let mut patience = Patience::new(Deadline::after(Duration::from_secs(60)));
         let busy = || Fault::busy("503", Some(Duration::ZERO));
         for _ in 0..3 {
-            patience.after(busy()).unwrap();
+            patience.after(busy(), "u").unwrap();
         }
         patience.renew();
         for _ in 0..3 {
-            patience.after(busy()).unwrap();
+            patience.after(busy(), "u").unwrap();
         }
-        assert_eq!(patience.after(busy()).unwrap_err().to_string(), "503; tried 4 times");
+        assert_eq!(patience.after(busy(), "u").unwrap_err().to_string(), "503; tried 4 times");
+        let mut late = Patience::new(Deadline::after(Duration::ZERO));
+        let error = late.after(Fault::transient("reset"), "u").unwrap_err().to_string();
+        assert_eq!(error, "reset; the time for one check is over before the next try (timeout)");
     }
 }

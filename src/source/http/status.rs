@@ -4,6 +4,7 @@ use ureq::http::StatusCode;
 use ureq::http::header;
 
 use super::client::{Answer, Client};
+use super::fault::PLAIN_TO_TLS;
 use super::retry::{Fault, retry_after};
 use crate::error::{Error, Result};
 
@@ -25,6 +26,8 @@ pub(super) fn refusal(answer: &Answer, client: &Client) -> Error {
             None => "; asked without credentials: set http-user and http-password-file, or netrc".to_owned(),
         },
         404 | 410 => "; there is nothing at this URL".to_owned(),
+        // What nginx, Apache and Go say to a plain request at a port for TLS.
+        400 if answer.at_origin && client.url().scheme() == "http" => PLAIN_TO_TLS.to_owned(),
         407 => "; the proxy wants other credentials: put them into the proxy's URL".to_owned(),
         304 => ", and nothing was asked on a condition".to_owned(),
         206 => ", and no range was asked for".to_owned(),

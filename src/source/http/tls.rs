@@ -8,7 +8,7 @@ use std::sync::Arc;
 use rustls::client::Resumption;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{CertificateError, ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::{CertificateError, ClientConfig, ClientConnection, InvalidMessage, RootCertStore, StreamOwned};
 use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout, Transport, TransportAdapter,
 };
@@ -48,7 +48,14 @@ fn add(roots: &mut RootCertStore, pem: &[u8]) -> Result<()> {
 
 /// What to say about a TLS error, and what to do about it.
 pub(super) fn explain(error: &rustls::Error, host: &str) -> String {
-    let rustls::Error::InvalidCertificate(reason) = error else { return format!("TLS: {error}") };
+    let reason = match error {
+        rustls::Error::InvalidCertificate(reason) => reason,
+        // What begins no record of TLS: most likely the answer to a request that it could not read.
+        rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
+            return "the server does not speak TLS there (http:// instead of https://?)".to_owned();
+        }
+        other => return format!("TLS: {other}"),
+    };
     match reason {
         CertificateError::UnknownIssuer => {
             "its certificate comes from a CA that is not known here: name the CA's certificate with ca-file".to_owned()
