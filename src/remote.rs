@@ -51,9 +51,7 @@ impl Remote {
                 }
                 Ok(Self::Http(url))
             }
-            Some(other) => Err(Error::config(format!(
-                "remote has the scheme {other}:, which this version does not know: use http, https or file"
-            ))),
+            Some(other) => Err(Error::config(format!("the scheme {other} is unknown: use http, https or file"))),
             None => Err(Error::config(format!(
                 "remote {} is neither a URL nor a path: a path begins with / or ./, a URL with http://, https:// or file://",
                 anonymous(text)

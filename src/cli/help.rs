@@ -7,10 +7,10 @@ const EXIT_CODES: &[(&str, &str)] = &[
     ("0", "up to date, or deployed"),
     ("1", "failed; what was live is live"),
     ("2", "blocked by a pre hook; nothing changed"),
-    ("3", "the live tree is in doubt: a revert failed"),
+    ("3", "the live tree is in doubt: a revert failed, or the state cannot be read"),
     ("64", "the command line is wrong"),
     ("75", "another repo-deploy holds the lock"),
-    ("78", "the configuration is wrong"),
+    ("78", "the configuration is wrong, or a refused local"),
     ("128+n", "stopped by signal n"),
 ];
 
@@ -106,6 +106,14 @@ mod tests {
         for (name, _, does) in COMMANDS {
             assert!(flat.contains(&format!(" repo-deploy {name} [OPTIONS] ")) && flat.contains(does), "{name}");
         }
+        for words in [
+            " 3 the live tree is in doubt: a revert failed, or the state cannot be read ",
+            " 78 the configuration is wrong, or a refused local ",
+        ] {
+            assert!(flat.contains(words), "{words}");
+        }
+        assert!(flat.contains(" cache = DIR downloads; and the store of a live directory [/var/cache/repo-deploy] "));
+        assert!(flat.contains(" remote = URL a ZIP: http://, https://, file:// or a path; or a directory "));
         assert!(help.ends_with("README.md\n"));
     }
 

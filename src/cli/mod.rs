@@ -188,7 +188,7 @@ impl Words {
             (Some((name, _)), true) => Err(usage(format!("cannot do {name} with --fetch: one command at a time"))),
             (Some((_, command)), false) => Ok(command),
             (None, true) => Ok(Command::Check),
-            (None, false) => Err(usage("cannot run as a daemon: this version checks once, with -f")),
+            (None, false) => Err(usage("cannot run as a daemon: this version checks once, with -f; see --help")),
         }
     }
 
@@ -331,7 +331,7 @@ mod tests {
             (&["status", "status"], "cannot do status after status: one command at a time"),
             (&["status", "-f"], "cannot do status with --fetch: one command at a time"),
             (&["-f", "--quiet", "-v"], "cannot be --quiet and --verbose at once: leave one of them out"),
-            (&[], "cannot run as a daemon: this version checks once, with -f"),
+            (&[], "cannot run as a daemon: this version checks once, with -f; see --help"),
         ] {
             let error = parse_here(args).unwrap_err();
             assert_eq!(error.to_string(), expected, "{args:?}");

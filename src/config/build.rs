@@ -48,8 +48,9 @@ pub fn settings(given: &Given, section: Option<&str>, file: Option<&Configuratio
 }
 
 fn remote(given: &Given, section: Option<&str>, file: Option<&Configuration>) -> Result<Remote> {
-    if let Some(remote) = given.read(Name::Remote, |text| Remote::parse(text).map_err(|e| e.to_string()))? {
-        return Ok(remote);
+    if let Some(value) = given.get(Name::Remote)? {
+        // What is wrong with it names it already.
+        return Remote::parse(&value.text).map_err(|e| Error::config(format!("{}: {e}", value.origin)));
     }
     let name = file.map_or(DEFAULT, |file| &file.name);
     let elsewhere = match (file, section) {
@@ -247,7 +248,7 @@ mod tests {
                 vec![(Remote, "/srv/a"), (Cache, "/srv/a/x")],
                 "--cache: cannot use cache = /srv/a/x: it is inside the remote",
             ),
-            (vec![(Remote, "ftp://h/")], "--remote: cannot use remote: remote has the scheme ftp:"),
+            (vec![(Remote, "ftp://h/")], "--remote: the scheme ftp is unknown: use http, https or file"),
             (vec![https, (HttpPassword, "p")], "--http-password: cannot use http-password: there is no http-user"),
             (
                 vec![https, (HttpUser, "u"), (HttpPassword, "p"), (HttpPasswordFile, "/f")],

@@ -89,6 +89,16 @@ impl Configuration {
         }
     }
 
+    /// A warning when all its keys stand in sections, and nobody chose one.
+    pub fn unused_sections(&self) -> Option<String> {
+        if self.doc.all().is_empty() || self.doc.entries(None).next().is_some() {
+            return None;
+        }
+        let misspelt = self.doc.sections().iter().map(|name| hint(name, [SETTINGS])).find(|hint| !hint.is_empty());
+        let what = misspelt.unwrap_or_else(|| ", and --config-section chooses one".to_owned());
+        Some(format!("{}: nothing in it counts: {}{what}", self.name, self.sections()))
+    }
+
     /// A warning when it holds secrets and others may read it.
     pub fn exposed_secrets(&self) -> Option<String> {
         let secret = |entry: &&Entry| {

@@ -86,12 +86,12 @@ impl Key {
 
 /// The table, in the order of [`Name`].
 pub const KEYS: &[Key] = &[
-    key(Remote, "remote", "URL", "", "a ZIP: http://, https://, file:// or a path")
+    key(Remote, "remote", "URL", "", "a ZIP: http://, https://, file:// or a path; or a directory")
         .or("repository", "REMOTE_REPOSITORY"),
     key(Local, "local", "DIR", "/var/deploy/current", "the live tree").or("directory", "LOCAL_REPOSITORY"),
     key(Schedule, "schedule", "EXPR", "* * * * *", "when to check; unused with -f").variable("UPDATE_SCHEDULE"),
     key(Id, "id", "NAME", "", "name of the deployment; else the section or \"default\""),
-    key(Cache, "cache", "DIR", "/var/cache/repo-deploy", "what may be lost at any time"),
+    key(Cache, "cache", "DIR", "/var/cache/repo-deploy", "downloads; and the store of a live directory"),
     key(Store, "store", "DIR", "", "releases and state; else beside the live tree"),
     key(PreHooks, "pre-hooks", "DIR", "/etc/repo-deploy/pre-update.d", "programs that may block"),
     key(PostHooks, "post-hooks", "DIR", "/etc/repo-deploy/post-update.d", "programs that may revert"),

@@ -128,5 +128,7 @@ pub fn load(request: &Request, environment: &[(OsString, OsString)], warnings: &
         given.add_file(&file.name, &file.doc, section, warnings);
     }
     given.add_environment(environment, warnings)?;
-    build::settings(&given, section, file.as_ref())
+    let settings = build::settings(&given, section, file.as_ref())?; // its error names the sections by itself
+    warnings.extend(file.filter(|_| section.is_none()).and_then(|file| file.unused_sections()));
+    Ok(settings)
 }

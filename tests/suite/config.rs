@@ -107,6 +107,33 @@ fn remote_stands_in_a_section_that_nobody_chose_then_the_sections_are_named() {
 }
 
 #[test]
+fn only_sections_that_nobody_chose_then_a_warning_names_them() {
+    let sandbox = Sandbox::new();
+    let warned = |config: &str, args: &[&str]| {
+        let run = run(&mut status(&sandbox, config, &[&["-r", "/x"], args].concat())).expect(0);
+        let complaints = run.complaints().into_iter().map(|line| line.split_once(" WARN ").unwrap().1.to_owned());
+        complaints.collect::<Vec<_>>()
+    };
+    let file = sandbox.path("c.cfg").display().to_string();
+    assert_eq!(
+        warned("# site\n[Settngs]\nkeep = 7\n", &[]),
+        [format!("{file}: nothing in it counts: it has the section Settngs; did you mean Settings?")]
+    );
+    assert_eq!(
+        warned("[a]\nkeep = 7\n[b]\n", &[]),
+        [format!("{file}: nothing in it counts: it has the sections a, b, and --config-section chooses one")]
+    );
+    for (config, args) in [
+        ("keep = 7\n[a]\n", &[][..]),
+        ("[a]\nkeep = 7\n", &["--config-section", "a"]),
+        ("[Settings]\n[a]\nkeep = 7\n", &[]),
+        ("# nothing\n", &[]),
+    ] {
+        assert_eq!(warned(config, args), [""; 0], "{config}");
+    }
+}
+
+#[test]
 fn a_line_cannot_be_read_then_its_number_is_named_and_nothing_of_it_repeated() {
     let sandbox = Sandbox::new();
     for (config, line) in [
@@ -199,7 +226,6 @@ fn a_value_cannot_be_used_then_the_line_says_where_and_what_would_be_right() {
         ("id = a/b", "id = a/b: it takes"),
         ("local =", "local = (empty)"),
         ("schedule =", "schedule = (empty)"),
-        ("remote = u:hunter2@h", "neither a URL nor a path"),
         ("http-header = hunter2", "it takes Name: value"),
         ("http-password = hunter2", "there is no http-user"),
     ] {
@@ -207,6 +233,14 @@ fn a_value_cannot_be_used_then_the_line_says_where_and_what_would_be_right() {
         let key = config.split_once(" =").unwrap().0;
         let config = sandbox.path("c.cfg");
         run.says(&format!("{}:2: cannot use {key}", config.display())).says(words).never_says("hunter2");
+    }
+    for (remote, words) in [
+        ("u:hunter2@h", "remote …@h is neither a URL nor a path"),
+        ("htp://u:hunter2@h/", "the scheme htp is unknown: use http, https or file"),
+        ("file://x", "remote file://x: a file URL needs"),
+    ] {
+        let run = refused(run(&mut status(&sandbox, &format!("\nremote = {remote}\n"), &[]))).never_says("hunter2");
+        run.says(&format!(" ERROR {}:2: {words}", sandbox.path("c.cfg").display()));
     }
     let variable = run(status(&sandbox, "remote = /x", &[]).env("REPO_DEPLOY_KEEP", "x"));
     refused(variable).says("REPO_DEPLOY_KEEP: cannot use keep = x");
