@@ -30,6 +30,14 @@ pub struct Unpacked {
     pub bytes: u64,
 }
 
+impl std::fmt::Display for Unpacked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { entries, bytes } = self;
+        let (y, s) = (if *entries == 1 { "y" } else { "ies" }, if *bytes == 1 { "" } else { "s" });
+        write!(f, "{entries} entr{y}, {bytes} byte{s}")
+    }
+}
+
 /// Checks an artifact against what the operator configured to trust.
 pub fn verify(artifact: Artifact) -> Result<Verified> {
     Ok(Verified(artifact))
@@ -49,7 +57,10 @@ pub fn unpack(verified: &Verified, staging: &Dir, layout: &Layout, deadline: Dea
         },
         Content::Directory(dir) => directory::unpack(dir, staging, layout, deadline),
     }
-    .context(|| format!("cannot unpack {name}"))
+    .context(|| match &artifact.content {
+        Content::Archive(_) => format!("cannot unpack {name}"),
+        Content::Directory(_) => format!("cannot copy {name}"),
+    })
 }
 
 /// Refuses to go on past the deadline.

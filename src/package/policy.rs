@@ -4,6 +4,7 @@
 //! it stands or refused. Memory per member: its name and 20 bytes.
 
 use super::names::{by_component, refusal, shared_components, shown, stripped, up};
+use crate::console::progress;
 use crate::error::{Error, Result};
 use crate::model::{Layout, Links};
 
@@ -106,7 +107,7 @@ impl<'a> Listing<'a> {
 
     fn count(&mut self, name: &[u8], size: u64) -> Result<()> {
         let too_much = || {
-            let limit = readable(self.layout.max_unpacked);
+            let limit = progress::size(self.layout.max_unpacked);
             Error::refused(format!("member {}: with it the content is over max-unpacked = {limit}", shown(name)))
         };
         self.bytes = self.bytes.checked_add(size).filter(|b| *b <= self.layout.max_unpacked).ok_or_else(too_much)?;
@@ -234,19 +235,6 @@ fn too_many(layout: &Layout) -> Error {
     Error::refused(format!("it holds more files, directories and links than max-files = {limit}"))
 }
 
-/// Bytes as people read them: `512 bytes`, `103.4 MiB`.
-pub(super) fn readable(bytes: u64) -> String {
-    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
-    if bytes < 1024 {
-        return format!("{bytes} bytes");
-    }
-    let exponent = (bytes.ilog2() / 10).min(4);
-    let unit = 1_u64 << (10 * exponent);
-    let tenths = (u128::from(bytes) * 10 / u128::from(unit)) % 10;
-    let name = UNITS[exponent as usize - 1];
-    if tenths == 0 { format!("{} {name}", bytes / unit) } else { format!("{}.{tenths} {name}", bytes / unit) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -323,7 +311,7 @@ mod tests {
         assert!(plan(&limited, &["a/b/c"]).is_ok());
         refused(plan(&limited, &["a/b/c/d"]), "max-files = 3");
         assert!(plan(&limited, &["a", "b"]).is_ok());
-        refused(plan(&limited, &["a", "b", "c"]), "member c: with it the content is over max-unpacked = 2 bytes");
+        refused(plan(&limited, &["a", "b", "c"]), "member c: with it the content is over max-unpacked = 2 B");
         let mut listing = Listing::new(&limited, 0);
         assert!(listing.add(b"a", Kind::File, 1).is_ok());
         refused(listing.add(b"b", Kind::File, u64::MAX), "max-unpacked");
@@ -399,23 +387,6 @@ mod tests {
             assert_eq!(Kind::file(mode).mode(), 0o755, "{mode:o}");
         }
         assert_eq!(Kind::Dir.mode(), 0o755);
-    }
-
-    #[test]
-    fn bytes_are_readable() {
-        let table = [
-            (0, "0 bytes"),
-            (1023, "1023 bytes"),
-            (1024, "1 KiB"),
-            (1536, "1.5 KiB"),
-            (108 << 20, "108 MiB"),
-            (16 << 30, "16 GiB"),
-            ((1 << 40) - 1, "1023.9 GiB"),
-            (u64::MAX, "16777215.9 TiB"),
-        ];
-        for (bytes, text) in table {
-            assert_eq!(readable(bytes), text);
-        }
     }
 
     #[test]

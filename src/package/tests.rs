@@ -132,6 +132,15 @@ fn layout() -> Layout {
     Layout { symlinks: Links::Inside, owner: None, strip_components: 0, max_unpacked: 16 << 30, max_files: 200_000 }
 }
 
+#[test]
+fn what_was_laid_out_is_counted_in_english() {
+    for (entries, bytes, text) in
+        [(0, 0, "0 entries, 0 bytes"), (1, 1, "1 entry, 1 byte"), (2, 30, "2 entries, 30 bytes")]
+    {
+        assert_eq!(Unpacked { entries, bytes }.to_string(), text);
+    }
+}
+
 /// A refusal, on one line, that says `words`.
 #[track_caller]
 fn refused(result: Result<Tree>, words: &str) {

@@ -9,9 +9,10 @@ use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 
 use super::names::shown;
-use super::policy::{Kind, Plan, readable};
+use super::policy::{Kind, Plan};
 use super::{Unpacked, in_time};
 use crate::console::Progress;
+use crate::console::progress::size;
 use crate::error::{Context, Error, Result};
 use crate::model::Layout;
 use crate::sys::clock::Deadline;
@@ -150,7 +151,7 @@ pub(super) fn split(path: &[u8]) -> (&[u8], &OsStr) {
 
 fn check_room(plan: &Plan, bytes: u64, inodes: Option<u64>) -> Result<()> {
     if plan.space > bytes {
-        let (needed, free) = (readable(plan.space), readable(bytes));
+        let (needed, free) = (size(plan.space), size(bytes));
         return Err(Error::failed(format!("it needs {needed}, and {free} are free on the store's file system")));
     }
     if let Some(free) = inodes.filter(|free| plan.count > *free) {

@@ -93,7 +93,7 @@ fn the_policy_holds_for_directories_too() {
     refused(copy(&deep, &layout()), "more than 64 directories deep");
     let many = source(|top| (0..4).for_each(|n| write(top.join(n.to_string()), "xx", 0o644)));
     refused(copy(&many, &Layout { max_files: 3, ..layout() }), "max-files = 3");
-    refused(copy(&many, &Layout { max_unpacked: 7, ..layout() }), "max-unpacked = 7 bytes");
+    refused(copy(&many, &Layout { max_unpacked: 7, ..layout() }), "max-unpacked = 7 B");
     assert_eq!(copy(&many, &Layout { max_files: 4, max_unpacked: 8, ..layout() }).unwrap().len(), 4);
     refused(copy(&source(|_| {}), &layout()), "there is nothing in it");
 }

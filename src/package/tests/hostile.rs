@@ -345,7 +345,7 @@ fn bombs_stop_at_the_limits() {
     let bomb = archive(&[Member::deflated("zeros", &zeros)], b"");
     let limited = Layout { max_unpacked: 1 << 20, ..layout() };
     let scratch = Scratch::new();
-    refused(scratch.unzip(&bomb.bytes, &limited), "member zeros: with it the content is over max-unpacked = 1 MiB");
+    refused(scratch.unzip(&bomb.bytes, &limited), "member zeros: with it the content is over max-unpacked = 1.0 MiB");
     assert_eq!(tree(&scratch.path("staging")).len(), 0);
     // The same, but it says that it is small.
     let liar = bomb.both32(0, SIZE, 1000);
