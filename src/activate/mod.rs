@@ -158,7 +158,11 @@ impl InPlace {
         Ok(match restored {
             _ if missing => Some(format!("{} was gone", self.local.display())),
             apply::Changes { first: Some(first), written, .. } => {
-                Some(format!("{} of its entries were gone or of another kind, the first {}", written, first.display()))
+                let (local, first) = (self.local.display(), first.display());
+                Some(match written {
+                    1 => format!("1 entry of {local} was missing ({first})"),
+                    more => format!("{more} entries of {local} were missing, the first {first}"),
+                })
             }
             _ => None,
         })

@@ -373,8 +373,13 @@ fn in_place_entry_is_missing_then_put_back_and_other_changes_are_left_alone() {
     w.run(&[]).expect(0);
     fs::remove_dir_all(w.sandbox.path("deploy/current/dir")).unwrap();
     w.sandbox.write("deploy/current/VERSION", "edited by the application");
-    w.run(&[]).expect(0).says("drift: 2 of its entries");
+    w.run(&[])
+        .expect(0)
+        .says(&format!("drift: 2 entries of {} were missing, the first dir; release ", w.sandbox.local().display()));
     assert_eq!(w.sandbox.read("deploy/current/dir/file"), "1");
+    fs::remove_file(w.sandbox.path("deploy/current/dir/file")).unwrap();
+    let one = format!("drift: 1 entry of {} was missing (dir/file); release ", w.sandbox.local().display());
+    w.run(&[]).expect(0).says(&one);
     assert_eq!(w.live(), "edited by the application");
     fs::remove_dir_all(w.sandbox.local()).unwrap();
     w.run(&[]).expect(0).says("was gone");
