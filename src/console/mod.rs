@@ -1,11 +1,11 @@
 //! Standard error: the log and the progress line share it. Neither can end the program: a closed pipe, a full disk and a
-//! missing terminal are all survived in silence. Standard output is for commands that answer.
+//! missing terminal are all survived; a log file that takes no more is told of once. Standard output is for commands that answer.
 
 pub mod progress;
 
 use std::fs::File;
 use std::io::{self, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock};
 
@@ -21,15 +21,22 @@ const CLEAR: &str = "\r\x1b[K";
 
 /// The log: one record is one line.
 struct Console {
-    file: OnceLock<File>,
-    /// The last line in the file lacks its end: the disk was full.
-    torn: AtomicBool,
+    file: OnceLock<LogFile>,
     /// What stands on the terminal's last line and is not of the log; empty: nothing.
     progress: Mutex<String>,
 }
 
-static CONSOLE: Console =
-    Console { file: OnceLock::new(), torn: AtomicBool::new(false), progress: Mutex::new(String::new()) };
+/// Where records go when they do not go to standard error.
+struct LogFile {
+    file: File,
+    path: PathBuf,
+    /// Its last line lacks its end: the disk was full.
+    torn: AtomicBool,
+    /// That it takes no more was said.
+    told: AtomicBool,
+}
+
+static CONSOLE: Console = Console { file: OnceLock::new(), progress: Mutex::new(String::new()) };
 
 /// Installs the log, or changes what is installed. `level` counts from -1 (`--quiet`) over 0 to 2 (`-v -v`). A log file
 /// that cannot be opened costs a warning, and the log stays on standard error: a deployment does not wait for a disk.
@@ -43,7 +50,10 @@ pub fn init(level: i8, log_file: Option<&Path>) {
     });
     let Some(path) = log_file else { return };
     match open(path) {
-        Ok(file) => drop(CONSOLE.file.set(file)), // the first one stays: nobody asks for two
+        Ok(file) => {
+            let (torn, told) = (AtomicBool::new(false), AtomicBool::new(false));
+            let _ = CONSOLE.file.set(LogFile { file, path: path.to_owned(), torn, told }); // the first one stays: nobody asks for two
+        }
         Err(e) => log::warn!("cannot open the log file {}: {}: logging to standard error", path.display(), plain(&e)),
     }
 }
@@ -67,10 +77,14 @@ impl Log for Console {
         if !self.enabled(record.metadata()) {
             return;
         }
-        let mut line = format!("{} {} ", clock::rfc3339(clock::now()), record.level());
-        escape(&mut line, &record.args().to_string());
-        line.push('\n');
-        if !self.append(line.as_bytes()) {
+        let line = line(record.level(), &record.args().to_string());
+        let Some(file) = self.file.get() else { return self.print(&line) };
+        if let Err(e) = file.append(line.as_bytes()) {
+            if !file.told.swap(true, Ordering::Relaxed) {
+                let (path, why) = (file.path.display(), plain(&e));
+                let why = format!("cannot write to the log file {path}: {why}: logging to standard error");
+                self.print(&self::line(Level::Warn, &why));
+            }
             self.print(&line);
         }
     }
@@ -78,29 +92,38 @@ impl Log for Console {
     fn flush(&self) {}
 }
 
-impl Console {
-    /// Appends to the log file; false: there is none, or it takes nothing.
-    fn append(&self, line: &[u8]) -> bool {
-        let Some(mut file) = self.file.get() else { return false };
+impl LogFile {
+    /// Appends a line, all of it or an error.
+    fn append(&self, line: &[u8]) -> io::Result<()> {
         let mut whole = Vec::with_capacity(line.len() + 1);
         if self.torn.load(Ordering::Relaxed) {
             whole.push(b'\n'); // a record begins its own line
         }
         whole.extend_from_slice(line);
         // One write a record: others may append to the same file.
-        let written = file.write(&whole).unwrap_or(0);
+        let written = (&self.file).write(&whole)?;
         if written > 0 {
             self.torn.store(written < whole.len(), Ordering::Relaxed);
         }
-        written == whole.len()
+        if written < whole.len() { Err(io::Error::other("it took a part of a line only")) } else { Ok(()) }
     }
+}
 
+impl Console {
     /// Prints to standard error, above the progress line.
     fn print(&self, line: &str) {
         // `try_lock`: a record that is made while the line is drawn is worth more than its place.
         let shown = self.progress.try_lock().map(|p| p.clone()).unwrap_or_default();
         write_stderr(&above(&shown, line));
     }
+}
+
+/// A record as it is written.
+fn line(level: Level, text: &str) -> String {
+    let mut line = format!("{} {level} ", clock::rfc3339(clock::now()));
+    escape(&mut line, text);
+    line.push('\n');
+    line
 }
 
 /// `line`, written where the progress line `shown` stands, and that one again after it.

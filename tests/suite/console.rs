@@ -54,7 +54,12 @@ fn standard_error_is_a_closed_pipe_then_failures_keep_their_codes() {
 #[test]
 fn the_log_file_is_a_full_disk_then_it_deploys_and_the_log_is_on_standard_error() {
     let (sandbox, mut command) = ready();
-    deploys(&sandbox, command.args(["--log-file", "/dev/full"])).says(" INFO deployed ");
+    let run = deploys(&sandbox, command.args(["--log-file", "/dev/full"])).says(" INFO deployed ");
+    let complaints = run.complaints();
+    assert_eq!(complaints.len(), 1, "it is said once: {}", run.log);
+    let why = "cannot write to the log file /dev/full: no space left on device: logging to standard error";
+    assert!(complaints[0].ends_with(&format!(" WARN {why}")), "{}", run.log);
+    assert_eq!(run.log.lines().next(), Some(complaints[0]), "before the first record");
 }
 
 #[test]
@@ -91,6 +96,8 @@ fn the_disk_of_the_log_fills_up_then_it_deploys_and_every_line_is_whole_somewher
     small.args(["--log-file", "small/log"]).current_dir(sandbox.path(""));
     let run = deploys(&sandbox, &mut small).says(" INFO deployed ");
     assert_eq!(run.out.len(), 100, "the disk is full: {:?}", run.out);
+    assert_eq!(run.complaints().len(), 1, "{}", run.log);
+    let run = run.says("/small/log: it took a part of a line only: logging to standard");
     for line in run.log.lines() {
         assert!(line.len() > 21 && line[..21].ends_with("Z "), "a whole record: {line:?}");
     }
