@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use log::LevelFilter;
 
 use super::{CLEAR, CONSOLE, write_stderr};
+use crate::sys::signal;
 
 /// When the line shows first, and how often it changes.
 const PATIENCE: Duration = Duration::from_millis(300);
@@ -52,6 +53,7 @@ impl Progress {
         meter.since = now;
         let mut line = describe(self.verb, self.done, self.total, meter.rate);
         line.truncate(width().saturating_sub(1)); // it is ASCII; a full line would wrap
+        signal::note_unfinished_line(true);
         write_stderr(&format!("{CLEAR}{line}"));
         if let Ok(mut shown) = CONSOLE.progress.try_lock() {
             *shown = line;
@@ -78,6 +80,7 @@ impl Drop for Progress {
         {
             shown.clear();
             write_stderr(CLEAR);
+            signal::note_unfinished_line(false);
         }
     }
 }

@@ -1,13 +1,13 @@
-//! Signals. Outside of a deferred region TERM, INT and HUP end the process at once with 128 + n, from the handler:
-//! everything done so far is crash-safe. Inside one they are noted, and whoever holds the region asks. Every signal
+//! Signals. Outside of a deferred region TERM, INT and HUP end the process at once with 128 + n, from the handler, with one
+//! line on standard error: everything done so far is crash-safe. Inside one they are noted, and whoever holds the region asks. Every signal
 //! also leaves a byte in a pipe, so that a wait in poll(2) cannot miss it, whenever it comes.
 //!
-//! Left to others: what a noted signal means for the work at hand, and the line that says so.
+//! Left to others: what a noted signal means for the work at hand, and the line that says that.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicI32, AtomicU32, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering::SeqCst};
 
 use libc::c_int;
 use rustix::pipe::PipeFlags;
@@ -21,6 +21,9 @@ static DEPTH: AtomicU32 = AtomicU32::new(0);
 static PENDING: AtomicI32 = AtomicI32::new(0);
 /// The pipe's end that the handler writes to; -1 as long as there is none.
 static WAKE: AtomicI32 = AtomicI32::new(-1);
+
+/// Something stands on the terminal's last line that the line of the handler takes the place of.
+static UNFINISHED_LINE: AtomicBool = AtomicBool::new(false);
 
 /// Both ends of that pipe, for the life of the process.
 static PIPE: OnceLock<(OwnedFd, OwnedFd)> = OnceLock::new();
@@ -83,6 +86,11 @@ pub fn defer() -> Deferred {
     Deferred(())
 }
 
+/// Tells whether a line that has no end yet stands on the terminal.
+pub fn note_unfinished_line(stands: bool) {
+    UNFINISHED_LINE.store(stands, SeqCst);
+}
+
 /// The signal that asked us to stop, when one has.
 pub fn pending() -> Option<i32> {
     match PENDING.load(SeqCst) {
@@ -120,10 +128,11 @@ fn pipe() -> io::Result<&'static (OwnedFd, OwnedFd)> {
     Ok(ends)
 }
 
-/// The handler. Only atomics, write(2) and _exit(2); errno is left as it was found.
+/// The handler. Only atomics, poll(2), write(2) and _exit(2); errno is left as it was found.
 extern "C" fn note(signal: c_int) {
     if signal != libc::SIGCHLD {
         if DEPTH.load(SeqCst) == 0 {
+            say_stopped(signal);
             // SAFETY: _exit is async-signal-safe, and nothing that Drop would do is needed by what is on disk.
             unsafe { libc::_exit(128 + signal) }
         }
@@ -138,6 +147,31 @@ extern "C" fn note(signal: c_int) {
             let before = *errno;
             libc::write(end, c"!".as_ptr().cast(), 1);
             *errno = before;
+        }
+    }
+}
+
+/// Writes `repo-deploy: stopped by signal 15` to standard error, unless that would have us wait. Only for the handler,
+/// right before the end: no allocation, no lock, no panic.
+fn say_stopped(signal: c_int) {
+    let number = u8::try_from(signal).unwrap_or_default();
+    let digits = [b'0' + number / 10 % 10, b'0' + number % 10];
+    let digits = if number < 10 { &digits[1..] } else { &digits[..] };
+    let clear: &[u8] = if UNFINISHED_LINE.load(SeqCst) { b"\r\x1b[K" } else { b"" };
+    let mut line = [0; 64];
+    let mut length = 0;
+    for (to, from) in
+        line.iter_mut().zip([clear, b"repo-deploy: stopped by signal ", digits, b"\n"].iter().copied().flatten())
+    {
+        *to = *from;
+        length += 1;
+    }
+    let mut error = libc::pollfd { fd: libc::STDERR_FILENO, events: libc::POLLOUT, revents: 0 };
+    // SAFETY: both are async-signal-safe, `error` and `line` live through the calls, and `length` is within `line`. What
+    // cannot be written (a full pipe that nobody reads, a closed one) is not waited for: the exit code tells it too.
+    unsafe {
+        if libc::poll(&raw mut error, 1, 0) == 1 && error.revents & libc::POLLOUT != 0 {
+            libc::write(libc::STDERR_FILENO, line.as_ptr().cast(), length);
         }
     }
 }

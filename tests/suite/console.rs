@@ -126,6 +126,12 @@ fn a_log_file_is_given_then_records_are_appended_a_line_each() {
 
 /// What a run writes to a terminal of 60 columns while it reads a file that takes longer than a moment.
 fn on_terminal(term: &str, args: &[&str]) -> Option<String> {
+    let run = started_on_terminal("exec", 1, term, args)?.expect(1);
+    Some(run.out)
+}
+
+/// The same, started by `with` and with so many seconds for the whole check.
+fn started_on_terminal(with: &str, timeout: u32, term: &str, args: &[&str]) -> Option<Run> {
     if !needs(&["script", "stty"]) {
         return None;
     }
@@ -133,15 +139,14 @@ fn on_terminal(term: &str, args: &[&str]) -> Option<String> {
     // Nothing but a hole: it takes no space, and a second ends the reading.
     let remote = sandbox.path("large.zip");
     File::create(&remote).unwrap().set_len((4 << 30) - 1).unwrap();
-    let config = sandbox.write("c.cfg", "timeout = 1\n");
+    let config = sandbox.write("c.cfg", format!("timeout = {timeout}\n"));
     let command =
         sandbox.command(&[&["--remote", remote.to_str().unwrap(), "-c", config.to_str().unwrap()], args].concat());
     let words = std::iter::once(command.get_program()).chain(command.get_args()).map(|w| w.to_str().unwrap());
-    let line = format!("stty cols 60; exec {}", words.collect::<Vec<_>>().join(" "));
+    let line = format!("stty cols 60; {with} {}", words.collect::<Vec<_>>().join(" "));
     let mut script = Command::new("script");
     script.args(["-qec", &line, "/dev/null"]).env_clear().env("PATH", "/usr/bin:/bin").env("TERM", term);
-    let run = Run::from(script.current_dir(sandbox.path("")).stdin(Stdio::null()).output().unwrap()).expect(1);
-    Some(run.out)
+    Some(Run::from(script.current_dir(sandbox.path("")).stdin(Stdio::null()).output().unwrap()))
 }
 
 #[test]
@@ -155,6 +160,19 @@ fn a_terminal_looks_on_then_progress_is_one_line_that_goes_away() {
         assert!(line.starts_with("reading ") && line.contains(" of 4.0 GiB, ") && line.len() < 60, "{line:?}");
         assert!(!line.contains('\n'), "{line:?}");
     }
+}
+
+#[test]
+fn a_signal_ends_it_then_its_line_takes_the_place_of_the_progress() {
+    // A second is enough for the progress to show, and not for the file to be read.
+    let with = "exec timeout --foreground --preserve-status -s TERM 1";
+    let Some(run) = started_on_terminal(with, 600, "xterm", &[]) else { return };
+    let out = run.expect(143).out;
+    let (before, last) = out.rsplit_once("\r\x1b[K").unwrap_or_else(|| panic!("no progress: {out:?}"));
+    assert_eq!(last, "repo-deploy: stopped by signal 15\r\n");
+    assert!(before.contains("reading "), "{out:?}");
+    let Some(run) = started_on_terminal(with, 600, "dumb", &[]) else { return };
+    assert_eq!(run.expect(143).out, "repo-deploy: stopped by signal 15\r\n");
 }
 
 #[test]

@@ -11,6 +11,7 @@ use rustix::process::Signal;
 
 use crate::running::{Running, has, is_alive};
 use crate::sandbox::{Run, Sandbox, binary};
+use crate::servers::wait_for;
 
 fn zip_of(sandbox: &Sandbox, version: &str) -> String {
     sandbox.zip("app.zip", &[("version", version), ("more/data", version)]).display().to_string()
@@ -134,8 +135,24 @@ fn signal_while_a_server_keeps_us_waiting_then_it_ends_at_once() {
     let mut byte = [0];
     connection.read_exact(&mut byte).unwrap(); // it has asked, and gets no answer
     running.signal(Signal::TERM);
-    running.end().expect(143);
+    assert_eq!(running.end().expect(143).log, "repo-deploy: stopped by signal 15\n");
     assert_eq!(live(&sandbox), "v1");
+}
+
+#[test]
+fn signal_while_nobody_reads_the_full_pipe_at_standard_error_then_it_ends_at_once() {
+    let (sandbox, _) = v2_waits();
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let remote = format!("http://{}/app.zip", server.local_addr().unwrap());
+    let (_reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::NONBLOCK).unwrap();
+    while rustix::io::write(&writer, &[b'x'; 4096]).is_ok() {}
+    rustix::fs::fcntl_setfl(&writer, rustix::fs::OFlags::empty()).unwrap(); // from here on a write would wait
+    let mut child = sandbox.command(&["--remote", &remote]).stderr(writer).spawn().unwrap();
+    let connection = server.accept().unwrap(); // it asks, and gets no answer
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), Signal::TERM).unwrap();
+    let status = wait_for("the end", || child.try_wait().unwrap());
+    assert_eq!(status.code(), Some(143));
+    drop(connection);
 }
 
 #[test]
