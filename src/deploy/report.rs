@@ -16,6 +16,9 @@ const LONGEST_HOLD: u64 = 3600;
 
 /// Writes the outcome of a check.
 pub fn write(store: &Store, state: &State, remote: &str, result: &Result<Outcome>) {
+    if let (Ok(Outcome::Unchanged), Some(current)) = (result, &state.current) {
+        log::debug!("unchanged: {} is live", named(current));
+    }
     let mut text = String::new();
     let mut line = |key: &str, value: &str| {
         text.push_str(key);
@@ -93,11 +96,15 @@ pub fn status(settings: &Settings) -> Result<String> {
     Ok(text)
 }
 
-fn rows_of(state: &State, rows: &mut Vec<(&'static str, String)>) {
-    let named = |r: &Record| match r.revision.as_str() {
+/// How reports call a release.
+fn named(r: &Record) -> String {
+    match r.revision.as_str() {
         "" => format!("release {}", r.release),
         revision => format!("release {}, revision {revision}", r.release),
-    };
+    }
+}
+
+fn rows_of(state: &State, rows: &mut Vec<(&'static str, String)>) {
     match &state.current {
         Some(current) => {
             rows.push(("live", named(current)));

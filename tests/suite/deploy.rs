@@ -109,7 +109,8 @@ fn the_same_bytes_again_under_another_time_then_nothing_is_deployed() {
     w.run(&[]).expect(0);
     let bytes = fs::read(&w.remote).unwrap();
     fs::write(&w.remote, bytes).unwrap();
-    w.run(&[]).expect(0).never_says("deployed");
+    let run = w.run(&["-v"]).expect(0).never_says("deployed").says(" DEBUG unchanged: release ");
+    assert!(run.says(", revision sha256:").log.ends_with(" is live\n"));
     assert_eq!(w.sandbox.read("home/count").lines().count(), 1);
 }
 
