@@ -28,7 +28,8 @@ pub enum Verdict {
     Stopped(i32),
 }
 
-/// Runs the hooks of `dir` in order with `env` added to ours. A missing directory has no hooks. `Err` is for what is not
+/// Runs the hooks of `dir` in order with `env` added to ours. A missing directory has no hooks, which
+/// is a warning when it is none of the default ones. `Err` is for what is not
 /// a verdict: the directory cannot be read.
 ///
 /// With no deferred region open around it, [`Verdict::Stopped`] also stands for a signal that came too late for the last
@@ -85,7 +86,8 @@ impl Hook {
         match ended {
             Ok(Ended::Exited(code)) => log::debug!("{self} ended with exit code {code} after {took:.3} s"),
             Ok(Ended::Stopped(by)) => log::warn!("{self} was ended: {} asked us to stop", signal::describe(by)),
-            Ok(ended) => log::debug!("{self}: {ended:?} after {took:.3} s"),
+            Ok(Ended::Killed(by)) => log::debug!("{self} died of {} after {took:.3} s", signal::describe(by)),
+            Ok(Ended::TimedOut) => log::debug!("{self} was ended: it was not over after {took:.3} s"),
             Err(_) => {} // the verdict tells
         }
         match ended {

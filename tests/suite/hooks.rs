@@ -59,6 +59,46 @@ fn deployed() -> (Sandbox, String) {
 }
 
 #[test]
+fn hook_directory_that_was_given_is_missing_then_each_time_a_warning_says_so() {
+    let sandbox = Sandbox::new();
+    let remote = zip_of(&sandbox, "v1");
+    fs::remove_dir(sandbox.path("pre.d")).unwrap();
+    fs::remove_dir(sandbox.path("post.d")).unwrap();
+    let missing = |name: &str| {
+        let dir = sandbox.path(name);
+        format!("WARN the hook directory {}, which was configured, does not exist: no hooks run", dir.display())
+    };
+    let run = sandbox.deploy(&remote, &[]).expect(0).says(&missing("pre.d")).says(&missing("post.d"));
+    assert_eq!(run.complaints().len(), 2, "{}", run.log);
+    assert_eq!(sandbox.deploy(&remote, &[]).expect(0).complaints(), [""; 0], "nothing is new: no hooks would run");
+
+    // The directories that nobody gave may be missing.
+    zip_of(&sandbox, "v2");
+    if ["pre-update.d", "post-update.d"].iter().any(|dir| Path::new("/etc/repo-deploy").join(dir).exists()) {
+        return;
+    }
+    let mut command = sandbox.bare();
+    command.args(["-f", "-v", "--remote", &remote, "--local"]).arg(sandbox.local());
+    command.arg("--cache").arg(sandbox.path("cache")).arg("-c").arg(sandbox.path("repo-deploy.cfg"));
+    let run = Run::from(command.output().unwrap()).expect(0).says("no hooks: /etc/repo-deploy/pre-update.d");
+    assert_eq!((run.complaints(), live(&sandbox).as_str()), (vec![], "v2"));
+}
+
+#[test]
+fn hook_does_not_end_by_itself_then_the_verbose_log_says_how_in_english() {
+    let sandbox = Sandbox::new();
+    let remote = zip_of(&sandbox, "v1");
+    for (config, body, words) in [
+        ("hook-timeout = 1\n", "sleep 1000", "DEBUG pre.d/10-x was ended: it was not over after "),
+        ("", "kill -KILL $$", "DEBUG pre.d/10-x died of signal 9 (SIGKILL) after "),
+    ] {
+        sandbox.write("repo-deploy.cfg", config);
+        sandbox.hook("pre.d", "10-x", body);
+        sandbox.deploy(&remote, &["-v"]).expect(2).says(words).never_says("TimedOut").never_says("Killed");
+    }
+}
+
+#[test]
 fn first_deployment_then_hooks_are_told_the_new_tree_and_an_empty_one() {
     let sandbox = Sandbox::new();
     telling(&sandbox, "pre.d");
@@ -376,16 +416,6 @@ fn deployment_runs_then_it_has_one_thread() {
     let expected = format!("10-x: threads: 1, mine: {}", running.pid());
     running.until(&expected).until(&expected);
     running.end().expect(0);
-}
-
-#[test]
-fn hook_directories_are_missing_then_there_are_no_hooks() {
-    let sandbox = Sandbox::new();
-    fs::remove_dir(sandbox.path("pre.d")).unwrap();
-    fs::remove_dir(sandbox.path("post.d")).unwrap();
-    let remote = zip_of(&sandbox, "v1");
-    let run = sandbox.deploy(&remote, &[]).expect(0);
-    assert_eq!(run.complaints(), [""; 0]);
 }
 
 /// An image that has a shell and nothing else: no /dev, no /proc.

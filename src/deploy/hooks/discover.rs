@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use crate::config::keys::Name;
 use crate::error::{Context, Error, Result, plain};
 use crate::sys::fs::Dir;
 use crate::sys::trust::distrust;
@@ -25,7 +26,12 @@ pub(super) fn discover(dir: &Path) -> Result<Found> {
     let cannot = || format!("cannot read the hook directory {}", dir.display());
     match std::fs::symlink_metadata(dir) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            log::debug!("no hooks: {} does not exist", dir.display());
+            let dir_name = dir.display();
+            if is_default(dir) {
+                log::debug!("no hooks: {dir_name} does not exist");
+            } else {
+                log::warn!("the hook directory {dir_name}, which was configured, does not exist: no hooks run");
+            }
             return Ok(Found::Hooks(Vec::new()));
         }
         result => result.map(drop).context(cannot)?,
@@ -49,6 +55,11 @@ pub(super) fn discover(dir: &Path) -> Result<Found> {
         }
     }
     Ok(Found::Hooks(hooks))
+}
+
+/// Whether hooks are looked for there when nobody says where.
+fn is_default(dir: &Path) -> bool {
+    [Name::PreHooks, Name::PostHooks].iter().any(|name| dir == Path::new(name.key().default))
 }
 
 /// A name and what it stands for.
