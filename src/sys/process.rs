@@ -4,6 +4,7 @@
 //! A process that leaves the group (a daemon by setsid) is left alone, and so is the group of a program that ended by
 //! itself. Only our own child is ever reaped.
 
+mod group;
 mod lines;
 mod start;
 
@@ -22,6 +23,7 @@ use rustix::process::{Pid, Signal};
 
 use super::clock::Deadline;
 use super::signal;
+use group::Group;
 use lines::Lines;
 
 /// A program to run. Standard input is /dev/null (an empty pipe where there is none), output comes as lines.
@@ -142,13 +144,14 @@ impl<'a> Running<'a> {
         self.drain(Deadline::after(DRAIN))
     }
 
-    /// Waits until nobody of the group is left.
+    /// Waits until nobody of the group runs any more.
     fn is_gone_within(&mut self, limit: Duration) -> io::Result<bool> {
         let limit = Deadline::after(limit);
+        let mut group = Group::new(self.group);
         loop {
             let wake = signal::wake()?;
             let leader_is_gone = self.child.try_wait()?.is_some();
-            if leader_is_gone && rustix::process::test_kill_process_group(self.group) == Err(Errno::SRCH) {
+            if leader_is_gone && group.is_gone() {
                 return Ok(true);
             }
             if limit.has_passed() {

@@ -195,6 +195,24 @@ fn term_is_ignored_then_kill_ends_the_group() {
 }
 
 #[test]
+fn only_zombies_of_the_group_are_left_then_it_is_over() {
+    let mark = scratch("zombie");
+    // As in a container whose first process reaps nobody: the orphan comes to us and stays a zombie.
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid())).unwrap();
+    let before = Instant::now();
+    run_out_of_time(&format!("sleep 1000 & echo $! >{}; echo up; wait", mark.display()), LONG);
+    let took = before.elapsed();
+    rustix::process::set_child_subreaper(None).unwrap();
+    let orphan = std::fs::read_to_string(&mark).unwrap();
+    std::fs::remove_file(&mark).unwrap();
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", orphan.trim())).unwrap();
+    assert!(stat.contains(") Z "), "a zombie waits for us: {stat}");
+    let orphan = Pid::from_raw(orphan.trim().parse().unwrap());
+    assert!(rustix::process::waitpid(orphan, rustix::process::WaitOptions::NOHANG).unwrap().is_some());
+    assert!(took < LONG / 2, "it waited for a zombie: {took:?}");
+}
+
+#[test]
 fn stopped_program_still_gets_term() {
     // It says `up` and stops; should the time be over in between, TERM finds it running, with the same end.
     let script = "trap 'echo bye; exit 0' TERM; echo up; kill -STOP $$; while :; do sleep 0.01; done";
