@@ -93,13 +93,7 @@ impl Deployment<'_> {
             }
             Err(e) => return Err(e),
         };
-        log::info!(
-            "unpacked release {} ({} entries, {} bytes) of revision {}",
-            record.release,
-            unpacked.entries,
-            unpacked.bytes,
-            record.revision
-        );
+        log::info!("unpacked release {} ({unpacked}) of revision {}", record.release, record.revision);
         staging.publish(&self.store, &record.release)
     }
 

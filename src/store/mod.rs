@@ -292,18 +292,20 @@ fn unique(prefix: &str) -> Result<std::ffi::OsString> {
 }
 
 fn lock(path: &Path) -> Result<File> {
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)
-        .context(|| format!("cannot open {}", path.display()))?;
+    let file =
+        OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path).map_err(|e| {
+            // EACCES and EPERM: a store of root's, and somebody else asks.
+            let is_denied = e.kind() == ErrorKind::PermissionDenied;
+            let hint = if is_denied { ": run as root, or give --local and --cache places of your own" } else { "" };
+            Error::failed(format!("cannot open {}: {}{hint}", path.display(), plain(&e)))
+        })?;
     if sysfs::try_lock(&file).context(|| format!("cannot lock {}", path.display()))? {
         return Ok(file);
     }
-    Err(Error::new(Kind::Locked, format!("another repo-deploy is at work: it holds {}", path.display())))
+    Err(Error::new(
+        Kind::Locked,
+        format!("another repo-deploy is at work: it holds {}; the next check comes by itself", path.display()),
+    ))
 }
 
 /// Removes a file, a link or a whole tree.
