@@ -132,3 +132,22 @@ pub fn load(request: &Request, environment: &[(OsString, OsString)], warnings: &
     warnings.extend(file.filter(|_| section.is_none()).and_then(|file| file.unused_sections()));
     Ok(settings)
 }
+
+/// What an S3 source needs besides its bucket and key.
+#[derive(Clone, Debug, Default)]
+pub struct Aws {
+    /// `aws-access-key`.
+    pub access_key: Option<String>,
+    /// `aws-secret-key`.
+    pub secret_key: Option<Secret>,
+    /// `aws-session-token`.
+    pub session_token: Option<Secret>,
+    /// `aws-profile`, also `profile_name`.
+    pub profile: Option<String>,
+    /// `aws-region`.
+    pub region: Option<String>,
+    /// `s3-endpoint`: a URL without a path.
+    pub endpoint: Option<url::Url>,
+    /// `s3-path-style`; `None`: auto.
+    pub path_style: Option<bool>,
+}

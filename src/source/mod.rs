@@ -1,6 +1,7 @@
 //! Where revisions come from. A source is asked whether it has another revision than the known one, cheaply, and then
 //! for exactly the thing it offered.
 
+mod aws;
 pub mod file;
 pub mod http;
 
