@@ -9,7 +9,7 @@ strace:strace:crash and error injection
 bsdtar:libarchive-tools:archives of another hand, the benchmark
 zip:zip:archives of another hand
 unzip:unzip:archives of another hand
-python3:python3:archives of another hand, terminals
+python3:python3 python3-venv:archives of another hand, terminals
 curl:curl:the benchmark
 time:time:peak memory
 git:git:archives of another hand, the demonstration
@@ -32,6 +32,23 @@ if [ -n "$lack" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $packages >/dev/null
     lack=$(missing)
 fi
+
+# An S3 with IAM and STS, and boto3 to set it up: into a directory of this checkout, once for each list of versions.
+venv=$(dirname "$0")/.parts/venv
+modules='moto[s3,iam,sts]==5.2.5 flask==3.1.3 flask-cors==6.0.5 boto3==1.44.5'
+if [ "$(cat "$venv/modules" 2>/dev/null)" != "$modules" ]; then
+    echo "installing $modules"
+    # shellcheck disable=SC2086 # a list of words
+    if rm -rf "$venv" && python3 -m venv "$venv" && "$venv/bin/pip" install -q --disable-pip-version-check $modules; then
+        echo "$modules" >"$venv/modules"
+    else
+        rm -rf "$venv"
+        lack="$lack
+moto_server:python3-venv, and PyPI:S3 and its credentials"
+    fi
+fi
+
+lack=$(echo "$lack" | sed '/^$/d')
 [ -n "$lack" ] || exit 0
 echo "$lack" | while IFS=: read -r program package purpose; do
     echo "missing: $program (package $package); left out: $purpose"

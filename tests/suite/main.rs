@@ -8,6 +8,7 @@
 )]
 
 mod archives;
+mod aws;
 mod cli;
 mod config;
 mod console;
@@ -17,6 +18,7 @@ mod deploy;
 mod hooks;
 mod house;
 mod http;
+mod moto;
 mod power;
 mod rawzip;
 mod running;
