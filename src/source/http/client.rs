@@ -11,7 +11,7 @@ use std::sync::Arc;
 use rustls::ClientConfig;
 use ureq::Body;
 use ureq::http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use ureq::http::{Request, StatusCode, Version};
+use ureq::http::{Method, Request, StatusCode, Version};
 use url::Url;
 
 use super::fault::{fault_of_head, out_of_time};
@@ -27,20 +27,20 @@ use crate::remote::redacted;
 use crate::sys::clock::Deadline;
 
 /// Headers in order.
-pub(super) type Headers = Vec<(HeaderName, HeaderValue)>;
+pub(in crate::source) type Headers = Vec<(HeaderName, HeaderValue)>;
 
 /// On whose behalf requests are made.
-pub(super) struct Caller {
+pub(in crate::source) struct Caller {
     /// Who that is, for messages; `None`: nobody.
-    pub(super) whose: Option<String>,
+    pub(in crate::source) whose: Option<String>,
     /// What a request to the origin carries besides the headers it has: constant credentials, or a signature over the
     /// URL and those headers. Asked anew for every try.
     #[allow(clippy::type_complexity, reason = "its two arguments are what is signed")]
-    pub(super) sign: Box<dyn Fn(&Url, &Headers) -> Result<Headers>>,
+    pub(in crate::source) sign: Box<dyn Fn(&Url, &Headers) -> Result<Headers>>,
 }
 
 /// A client of one URL, for one check.
-pub(super) struct Client {
+pub(in crate::source) struct Client {
     url: Url,
     http: Http,
     caller: Caller,
@@ -49,12 +49,23 @@ pub(super) struct Client {
     reach: Reach,
 }
 
+/// What one request asks, besides the URL and what the caller adds.
+#[derive(Debug)]
+pub(in crate::source) struct Ask<'a> {
+    /// The method.
+    pub(in crate::source) method: Method,
+    /// Its headers, conditions and ranges among them.
+    pub(in crate::source) headers: &'a Headers,
+    /// What is sent with it.
+    pub(in crate::source) body: Option<&'a [u8]>,
+}
+
 /// What came back: the head, and a body that nobody has read.
 #[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) status: StatusCode,
-    pub(super) headers: HeaderMap,
-    pub(super) body: Incoming,
+pub(in crate::source) struct Answer {
+    pub(in crate::source) status: StatusCode,
+    pub(in crate::source) headers: HeaderMap,
+    pub(in crate::source) body: Incoming,
     /// Whether it comes from the configured origin, not from where that sent us.
     pub(super) at_origin: bool,
     /// Whether it speaks HTTP/1.0.
@@ -63,10 +74,10 @@ pub(super) struct Answer {
 
 /// A body, and whose it is.
 #[derive(Debug)]
-pub(super) struct Incoming {
-    pub(super) body: Body,
+pub(in crate::source) struct Incoming {
+    pub(in crate::source) body: Body,
     /// For messages.
-    pub(super) host: String,
+    pub(in crate::source) host: String,
 }
 
 impl Answer {
@@ -84,9 +95,14 @@ impl std::fmt::Debug for Client {
 
 impl Client {
     /// A client of `url`, which has neither userinfo nor a fragment.
-    pub(super) fn new(url: Url, http: Http, caller: Caller) -> Self {
+    pub(in crate::source) fn new(url: Url, http: Http, caller: Caller) -> Self {
         let proxies = Proxies::from_env(|name| std::env::var(name).ok());
         Self { url, http, caller, proxies, tls: OnceCell::new(), reach: Reach::default() }
+    }
+
+    /// The same, and no proxy is asked whatever the environment says: for services of the machine itself.
+    pub(in crate::source) fn direct(url: Url, http: Http, caller: Caller) -> Self {
+        Self { proxies: Proxies::default(), ..Self::new(url, http, caller) }
     }
 
     /// The URL, for whoever needs the whole of it.
@@ -100,7 +116,7 @@ impl Client {
     }
 
     /// Where credentials may go.
-    pub(super) fn origin(&self) -> String {
+    pub(in crate::source) fn origin(&self) -> String {
         self.url.origin().ascii_serialization()
     }
 
@@ -126,7 +142,8 @@ impl Client {
     }
 
     /// One try, along its redirects.
-    fn send(&self, ask: &Headers, deadline: Deadline) -> Result<Answer, Fault> {
+    fn send(&self, headers: &Headers, deadline: Deadline) -> Result<Answer, Fault> {
+        let ask = &Ask { method: Method::GET, headers, body: None };
         let mut trail = Trail::new(self.url.clone());
         loop {
             let answer = self.exchange(trail.here(), ask, deadline);
@@ -142,8 +159,13 @@ impl Client {
         }
     }
 
+    /// One try of any method, where a redirect is an answer like others and no status is trouble.
+    pub(in crate::source) fn call(&self, ask: &Ask<'_>, deadline: Deadline) -> Result<Answer, Fault> {
+        self.exchange(&self.url, ask, deadline)
+    }
+
     /// One request and the head of its answer.
-    fn exchange(&self, url: &Url, ask: &Headers, deadline: Deadline) -> Result<Answer, Fault> {
+    fn exchange(&self, url: &Url, ask: &Ask<'_>, deadline: Deadline) -> Result<Answer, Fault> {
         check_stop()?;
         let at_origin = url.origin() == self.url.origin();
         let route = self.proxies.route(url)?;
@@ -153,17 +175,22 @@ impl Client {
             Route::Direct => url.host_str().unwrap_or_default().to_owned(),
             Route::Forward(proxy) | Route::Tunnel(proxy) => format!("the proxy {}", proxy.name()),
         };
-        log::debug!("GET {} from {host}", redacted(url));
-        let response = wiring.agent().run(request).map_err(|e| fault_of_head(e, url, &host, &self.http))?;
+        log::debug!("{} {} from {host}", ask.method, redacted(url));
+        let agent = wiring.agent();
+        let response = match ask.body {
+            None => agent.run(request),
+            Some(body) => agent.run(request.map(|()| body)),
+        };
+        let response = response.map_err(|e| fault_of_head(e, url, &host, &self.http))?;
         let (head, body) = response.into_parts();
         let (http10, body) = (head.version == Version::HTTP_10, Incoming { body, host });
         Ok(Answer { status: head.status, headers: head.headers, body, at_origin, http10 })
     }
 
-    fn request(&self, url: &Url, ask: &Headers, route: &Route, at_origin: bool) -> Result<Request<()>> {
-        let mut request = Request::get(url.as_str());
-        let signed = if at_origin { (self.caller.sign)(url, ask)? } else { Headers::new() };
-        for (name, value) in ask.iter().cloned().chain(signed) {
+    fn request(&self, url: &Url, ask: &Ask<'_>, route: &Route, at_origin: bool) -> Result<Request<()>> {
+        let mut request = Request::builder().method(&ask.method).uri(url.as_str());
+        let signed = if at_origin { (self.caller.sign)(url, ask.headers)? } else { Headers::new() };
+        for (name, value) in ask.headers.iter().cloned().chain(signed) {
             request = request.header(name, value);
         }
         if let Route::Forward(proxy) = route

@@ -26,7 +26,7 @@ pub(super) fn fault_of_head(error: ureq::Error, url: &Url, host: &str, http: &Ht
 }
 
 /// The fault that `error` is, of an exchange with `host`.
-pub(super) fn fault(error: ureq::Error, host: &str, http: &Http) -> Fault {
+pub(in crate::source) fn fault(error: ureq::Error, host: &str, http: &Http) -> Fault {
     match error {
         ureq::Error::Timeout(Timeout::Connect) => Fault::transient(format!(
             "no connection to {host} within {} s (connect-timeout)",

@@ -12,7 +12,7 @@ use crate::sys::trust::distrust;
 const LARGEST: u64 = 8 << 20;
 
 /// The content of a file only root and we may write.
-pub(super) fn read(key: &str, path: &Path) -> Result<Vec<u8>> {
+pub(in crate::source) fn read(key: &str, path: &Path) -> Result<Vec<u8>> {
     let what = || format!("cannot read {key} {}", path.display());
     // A FIFO would wait for a writer for ever.
     if !std::fs::metadata(path).context(what)?.is_file() {
@@ -30,7 +30,7 @@ pub(super) fn read(key: &str, path: &Path) -> Result<Vec<u8>> {
 }
 
 /// The text of a file with a secret in it, and the warning it deserves when others may read it.
-pub(super) fn read_secret(key: &str, path: &Path) -> Result<(String, Option<String>)> {
+pub(in crate::source) fn read_secret(key: &str, path: &Path) -> Result<(String, Option<String>)> {
     let content = read(key, path)?;
     let text = String::from_utf8(content)
         .map_err(|_| Error::failed(format!("cannot read {key} {}: it is not UTF-8", path.display())))?;

@@ -6,20 +6,20 @@
 //! `range`) takes a body to a file. Both serve any source that can sign a request. Who we are is in `credentials`
 //! (`netrc`, `keyfile`).
 
-mod client;
+pub(super) mod client;
 mod credentials;
 mod download;
-mod fault;
+pub(super) mod fault;
 mod identity;
-mod keyfile;
+pub(super) mod keyfile;
 mod netrc;
 mod part;
 mod proxy;
 mod range;
 mod reach;
 mod redirect;
-mod retry;
-mod status;
+pub(super) mod retry;
+pub(super) mod status;
 mod tls;
 mod wire;
 
@@ -115,7 +115,8 @@ impl HttpSource {
     }
 }
 
-fn warn_once(warnings: Vec<String>) {
+/// Says what nobody has said yet.
+pub(super) fn warn_once(warnings: Vec<String>) {
     let mut warned = WARNED.lock().unwrap_or_else(PoisonError::into_inner);
     for warning in warnings {
         if !warned.contains(&warning) {

@@ -24,23 +24,28 @@ const SLICE: Duration = Duration::from_millis(200);
 
 /// A failed try: what went wrong, and whether it may be over by itself.
 #[derive(Debug)]
-pub(super) struct Fault {
+pub(in crate::source) struct Fault {
     /// The line to print when nothing more is tried.
-    pub(super) error: Error,
+    pub(in crate::source) error: Error,
     transient: bool,
     retry_after: Option<Duration>,
 }
 
 impl Fault {
     /// Something that may be over in a moment.
-    pub(super) fn transient(text: impl Into<String>) -> Self {
+    pub(in crate::source) fn transient(text: impl Into<String>) -> Self {
         let error = Error::new(Kind::Unavailable { retry_after: None }, text);
         Self { error, transient: true, retry_after: None }
     }
 
     /// The same, and the server said when to come back.
-    pub(super) fn busy(text: impl Into<String>, retry_after: Option<Duration>) -> Self {
+    pub(in crate::source) fn busy(text: impl Into<String>, retry_after: Option<Duration>) -> Self {
         Self { retry_after, ..Self::transient(text) }
+    }
+
+    /// Whether it may be over in a moment.
+    pub(in crate::source) fn is_transient(&self) -> bool {
+        self.transient
     }
 
     /// Puts where it happened in front of it.
@@ -58,19 +63,19 @@ impl From<Error> for Fault {
 
 /// The tries that are left for one thing.
 #[derive(Debug)]
-pub(super) struct Patience {
+pub(in crate::source) struct Patience {
     deadline: Deadline,
     failures: u32,
 }
 
 impl Patience {
     /// All tries, until `deadline`.
-    pub(super) fn new(deadline: Deadline) -> Self {
+    pub(in crate::source) fn new(deadline: Deadline) -> Self {
         Self { deadline, failures: 0 }
     }
 
     /// The end of all patience.
-    pub(super) fn deadline(&self) -> Deadline {
+    pub(in crate::source) fn deadline(&self) -> Deadline {
         self.deadline
     }
 
@@ -80,7 +85,7 @@ impl Patience {
     }
 
     /// Waits until the next try of `what`, a URL for messages, is due, or gives up with the fault's error.
-    pub(super) fn after(&mut self, fault: Fault, what: &str) -> Result<()> {
+    pub(in crate::source) fn after(&mut self, fault: Fault, what: &str) -> Result<()> {
         if !fault.transient {
             return Err(fault.error);
         }
@@ -106,7 +111,7 @@ impl Patience {
 }
 
 /// Fails when a signal asked us to stop and nobody has obeyed it yet.
-pub(super) fn check_stop() -> Result<()> {
+pub(in crate::source) fn check_stop() -> Result<()> {
     match signal::pending() {
         Some(signal) => Err(Error::new(Kind::Stopped(signal), format!("stopped by signal {signal}"))),
         None => Ok(()),

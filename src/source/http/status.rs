@@ -9,7 +9,7 @@ use super::retry::{Fault, retry_after};
 use crate::error::{Error, Result};
 
 /// The fault of a status that may be over in a moment.
-pub(super) fn passing(answer: &Answer) -> Option<Fault> {
+pub(in crate::source) fn passing(answer: &Answer) -> Option<Fault> {
     let busy = answer.status == StatusCode::TOO_MANY_REQUESTS || answer.status.is_server_error();
     let hint = answer.header(&header::RETRY_AFTER).and_then(retry_after);
     busy.then(|| Fault::busy(words(answer.status), hint))
