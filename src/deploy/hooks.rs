@@ -74,6 +74,7 @@ impl Hook {
             args: Vec::new(),
             env: env.iter().map(|(key, value)| (OsString::from(key), value.clone())).collect(),
             dir: PathBuf::from("/"),
+            merges_errors: true,
         };
         let name = self.path.file_name().unwrap_or_default().display();
         let is_last_of_the_check = deadline.remaining() < timeout;

@@ -37,6 +37,8 @@ pub struct Program {
     pub env: Vec<(OsString, OsString)>,
     /// Its working directory.
     pub dir: PathBuf,
+    /// Whether what it says on standard error is part of its output; otherwise nobody hears it.
+    pub merges_errors: bool,
 }
 
 /// How it ended.

@@ -6,19 +6,23 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use crate::error::{Context, Error, Result};
-use crate::sys::trust::distrust;
+use crate::sys::trust::distrust_unless;
 
 /// Far above any bundle of certificates.
 const LARGEST: u64 = 8 << 20;
 
 /// The content of a file only root and we may write.
-pub(in crate::source) fn read(key: &str, path: &Path) -> Result<Vec<u8>> {
+pub(super) fn read(key: &str, path: &Path) -> Result<Vec<u8>> {
+    read_unless(key, path, None)
+}
+
+fn read_unless(key: &str, path: &Path, friend: Option<(u32, u32)>) -> Result<Vec<u8>> {
     let what = || format!("cannot read {key} {}", path.display());
     // A FIFO would wait for a writer for ever.
     if !std::fs::metadata(path).context(what)?.is_file() {
         return Err(Error::failed("it is no regular file")).context(what);
     }
-    if let Some(reason) = distrust(path).context(what)? {
+    if let Some(reason) = distrust_unless(path, friend).context(what)? {
         return Err(Error::failed(reason)).context(what);
     }
     let mut content = Vec::new();
@@ -31,7 +35,16 @@ pub(in crate::source) fn read(key: &str, path: &Path) -> Result<Vec<u8>> {
 
 /// The text of a file with a secret in it, and the warning it deserves when others may read it.
 pub(in crate::source) fn read_secret(key: &str, path: &Path) -> Result<(String, Option<String>)> {
-    let content = read(key, path)?;
+    read_secret_unless(key, path, None)
+}
+
+/// The same for a file that the user and the group `friend` may write too.
+pub(in crate::source) fn read_secret_unless(
+    key: &str,
+    path: &Path,
+    friend: Option<(u32, u32)>,
+) -> Result<(String, Option<String>)> {
+    let content = read_unless(key, path, friend)?;
     let text = String::from_utf8(content)
         .map_err(|_| Error::failed(format!("cannot read {key} {}: it is not UTF-8", path.display())))?;
     let mode = std::fs::metadata(path).context(|| format!("cannot read {key} {}", path.display()))?.mode();

@@ -27,7 +27,7 @@ pub(super) fn start(program: &Program) -> io::Result<(Child, File)> {
     let mut command = Command::new(&program.path);
     command.args(&program.args).current_dir(&program.dir).process_group(0);
     command.envs(program.env.iter().map(|(key, value)| (key, value)));
-    command.stdin(nothing()?).stdout(input.try_clone()?).stderr(input);
+    command.stdin(nothing()?).stdout(input.try_clone()?).stderr(if program.merges_errors { input } else { nowhere()? });
     // SAFETY: the closure makes system calls that are async-signal-safe, and allocates nothing.
     unsafe {
         command.pre_exec(|| {
@@ -56,6 +56,16 @@ fn nothing() -> io::Result<OwnedFd> {
         return Ok(null.into());
     }
     let (end, _) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+    Ok(end)
+}
+
+/// Standard error that nobody hears: /dev/null, or a pipe that nobody reads where an image has no /dev. The program then
+/// gets SIGPIPE or EPIPE when it complains.
+fn nowhere() -> io::Result<OwnedFd> {
+    if let Ok(null) = File::options().write(true).open("/dev/null") {
+        return Ok(null.into());
+    }
+    let (_, end) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
     Ok(end)
 }
 

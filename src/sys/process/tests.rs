@@ -20,7 +20,17 @@ fn shell(script: &str) -> Program {
         args: vec!["-c".into(), script.into()],
         env: vec![("GREETING".into(), "hello".into())],
         dir: "/".into(),
+        merges_errors: true,
     }
+}
+
+#[test]
+fn errors_that_are_not_merged_are_heard_by_nobody() {
+    let mut lines = Vec::new();
+    let mut line = |line: &[u8]| lines.push(String::from_utf8_lossy(line).into_owned());
+    let program = Program { merges_errors: false, ..shell("echo secret >&2; echo result; exit 3") };
+    assert_eq!(run(&program, Deadline::after(LONG), &mut line).unwrap(), Ended::Exited(3));
+    assert_eq!(lines, ["result"]);
 }
 
 fn run_for(script: &str, time: Duration, grace: Duration) -> (Ended, Vec<String>) {
