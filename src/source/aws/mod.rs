@@ -1,11 +1,54 @@
-//! Who we are to AWS: the chain of credentials, in the order AWS users know, and the region.
+//! Who we are to AWS: the chain of credentials, in the order AWS users know, and the region. The first link that names
+//! somebody is used, whole; one that is not configured is passed over, one that is broken is an error:
+//! 1. the configuration's keys;
+//! 2. `~deploy/.amazon/account-key`, `~/.amazon/account-key` (`account_key`);
+//! 3. the profile that was asked for (`shared_files`, `profile`, `process`, `sts`), and in its stead where none was: AWS_ACCESS_KEY_ID
+//!    and friends, web identity, the profile AWS_PROFILE or `default`;
+//! 4. the container's endpoint (`container`), the instance's role (`imds`), nobody.
+//!
+//! Files and variables are read at every question; what had to be asked for is kept until five minutes before it expires.
 
-use crate::config::{Aws, Secret};
-use crate::error::Result;
-use crate::sys::clock::Deadline;
+mod account_key;
+mod answer;
+mod container;
+mod environment;
+mod given;
+mod imds;
+mod process;
+mod profile;
+mod recipe;
+mod shared_files;
+mod sigv4;
+mod sts;
+#[cfg(test)]
+mod tests;
+mod web;
+
+use std::fmt::Display;
+use std::io::{ErrorKind, Read};
+use std::path::Path;
+use std::time::Duration;
+
+use self::environment::Environment;
+use self::recipe::{Kitchen, Recipe};
+use self::shared_files::SharedFiles;
+use crate::config::{Aws, Http, Secret};
+use crate::error::{Context, Error, Kind, Result};
+use crate::sys::clock::{self, Deadline};
+
+/// How long before they expire credentials are got anew.
+const EARLY: u64 = 300;
+/// How long credentials that had to be asked for are kept when they do not say.
+const KEPT: u64 = 900;
+/// How long an instance that has no role, or is none, is not asked again.
+const ABSENT: u64 = 60;
+/// How long whoever fails to give new ones is left alone while the old ones are good.
+const RELIEF: u64 = 30;
+/// Whose STS is asked where nothing names a region.
+const REGION: &str = "us-east-1";
 
 /// Keys to sign with.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Credentials {
     /// The access key's id: no secret.
     pub(super) access_key: String,
@@ -19,26 +62,228 @@ pub(super) struct Credentials {
     pub(super) whose: String,
 }
 
+impl Credentials {
+    /// Keys that a header can have.
+    fn checked(id: &str, secret: &str, token: Option<&str>, expires: Option<u64>, whose: impl Display) -> Result<Self> {
+        for (what, text) in [("access key", id), ("secret key", secret), ("session token", token.unwrap_or("-"))] {
+            if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+                return Err(Error::failed(format!("its {what} has characters that no key has, or none")));
+            }
+        }
+        let (access_key, secret_key) = (id.to_owned(), Secret::new(secret));
+        Ok(Self { access_key, secret_key, token: token.map(Secret::new), expires, whose: whose.to_string() })
+    }
+}
+
 /// The chain: remembers temporary credentials until five minutes before they expire.
 #[derive(Debug)]
 pub(super) struct Chain {
     aws: Aws,
+    http: Http,
+    env: Environment,
+    kept: Option<Kept>,
+    /// What the metadata service said: an instance does not move.
+    instance_region: Option<String>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    recipe: Recipe,
+    /// `None`: there are none, which is not asked again and again either.
+    credentials: Option<Credentials>,
+    /// When they are got anew, in seconds since 1970.
+    until: u64,
+}
+
+/// When what was given is got anew.
+fn until(credentials: Option<&Credentials>, now: u64) -> u64 {
+    match credentials {
+        Some(keys) => keys.expires.map_or(now + KEPT, |expires| expires.saturating_sub(EARLY)),
+        None => now + ABSENT,
+    }
 }
 
 impl Chain {
     /// A chain that begins with what the operator configured.
     pub(super) fn new(aws: &Aws) -> Self {
-        Self { aws: aws.clone() }
+        let http = web::limits(Duration::from_secs(10), Duration::from_secs(30));
+        Self { aws: aws.clone(), http, env: Environment::of_process(), kept: None, instance_region: None }
+    }
+
+    /// The same with the limits and the roots (`ca-file`) of the deployment, for STS.
+    pub(super) fn with_http(mut self, http: &Http) -> Self {
+        let Http { connect_timeout, stall_timeout, ca_file, .. } = http.clone();
+        self.http = Http { ca_file, ..web::limits(connect_timeout, stall_timeout) };
+        self
     }
 
     /// The first credentials that the chain has; `None`: none at all, for public buckets.
-    pub(super) fn credentials(&mut self, _deadline: Deadline) -> Result<Option<Credentials>> {
-        let _ = &self.aws;
-        Ok(None)
+    pub(super) fn credentials(&mut self, deadline: Deadline) -> Result<Option<Credentials>> {
+        let recipe = self.recipe()?;
+        self.follow(recipe, deadline)
+    }
+
+    fn follow(&mut self, recipe: Option<Recipe>, deadline: Deadline) -> Result<Option<Credentials>> {
+        let kept = self.kept.take();
+        let Some(recipe) = recipe else { return Ok(None) };
+        if let Recipe::Keys(keys) = recipe {
+            return Ok(Some(keys));
+        }
+        let now = clock::now();
+        let kept = match kept.filter(|kept| kept.recipe == recipe) {
+            Some(kept) if now < kept.until => {
+                return Ok(self.kept.insert(kept).credentials.clone());
+            }
+            kept => kept,
+        };
+        let region = self.region_as_configured()?.unwrap_or_else(|| REGION.to_owned());
+        let found = recipe.follow(&Kitchen { env: &self.env, http: &self.http, region, deadline });
+        let (credentials, until) = match (found, kept.and_then(|kept| kept.credentials)) {
+            (Ok(found), _) => {
+                let until = until(found.as_ref(), now);
+                (found, until)
+            }
+            (Err(e), Some(old)) if !matches!(e.kind(), Kind::Stopped(_)) && is_good(&old, now) => {
+                log::warn!("{e}; going on with what is left of those it gave before");
+                (Some(old), now + RELIEF)
+            }
+            (Err(e), _) => return Err(e),
+        };
+        log::debug!("AWS credentials: {}", credentials.as_ref().map_or("none", |keys| keys.whose.as_str()));
+        if let Some(keys) = &credentials {
+            check_expiry(keys, &recipe, now)?;
+        }
+        Ok(self.kept.insert(Kept { recipe, credentials, until }).credentials.clone())
+    }
+
+    /// The server does not take them (any longer): the next question gets them anew.
+    pub(super) fn refused(&mut self) {
+        self.kept = None;
     }
 
     /// The region that the operator, the environment, the profile or the instance names.
-    pub(super) fn region(&mut self, _deadline: Deadline) -> Result<Option<String>> {
-        Ok(None)
+    pub(super) fn region(&mut self, deadline: Deadline) -> Result<Option<String>> {
+        if let Some(region) = self.region_as_configured()? {
+            return Ok(Some(region));
+        }
+        // Only an instance that gives us credentials is asked: elsewhere the question costs two seconds.
+        let recipe = self.recipe()?;
+        let Some(service) = recipe.as_ref().and_then(Recipe::service).cloned() else { return Ok(None) };
+        if self.instance_region.is_none() && self.follow(recipe, deadline)?.is_some() {
+            self.instance_region = service.region(deadline)?;
+        }
+        Ok(self.instance_region.clone())
     }
+
+    fn region_as_configured(&self) -> Result<Option<String>> {
+        let named = self.aws.region.clone().map(|region| (region, "aws-region".to_owned()));
+        let variable = |name: &str| self.env.get(name).map(|region| (region, name.to_owned()));
+        let named = named.or_else(|| variable("AWS_REGION")).or_else(|| variable("AWS_DEFAULT_REGION"));
+        let named = match named {
+            Some(named) => Some(named),
+            None => {
+                let (files, name) = (SharedFiles::read(&self.env)?, self.profile());
+                let of_profile = files.profile(&name).and_then(|profile| profile.get("region"));
+                of_profile.map(|region| (region.to_owned(), format!("region of profile {name}")))
+            }
+        };
+        match named {
+            Some((region, _)) if is_region(&region) => Ok(Some(region)),
+            Some((region, place)) => Err(Error::config(format!("{place} {region:?} is no region like eu-west-1"))),
+            None => Ok(None),
+        }
+    }
+
+    fn profile(&self) -> String {
+        let asked = self.aws.profile.clone().or_else(|| self.env.get("AWS_PROFILE"));
+        asked.or_else(|| self.env.get("AWS_DEFAULT_PROFILE")).unwrap_or_else(|| "default".to_owned())
+    }
+
+    /// The first link that names somebody.
+    fn recipe(&self) -> Result<Option<Recipe>> {
+        if let Some(keys) = given::configured(&self.aws)? {
+            return Ok(Some(Recipe::Keys(keys)));
+        }
+        if let Some(keys) = account_key::find(&self.env)? {
+            return Ok(Some(Recipe::Keys(keys)));
+        }
+        // Who asks for a profile does not mean the keys that happen to stand in the environment.
+        if self.aws.profile.is_none() {
+            if let Some(keys) = given::env_keys(&self.env)? {
+                return Ok(Some(Recipe::Keys(keys)));
+            }
+            if let Some(role) = given::web_identity(&self.env)? {
+                return Ok(Some(Recipe::WebIdentity(role)));
+            }
+        }
+        if let Some(recipe) = self.shared()? {
+            return Ok(Some(recipe));
+        }
+        if let Some(container) = container::recipe(&self.env)? {
+            return Ok(Some(Recipe::Container(container)));
+        }
+        Ok(imds::Service::of(&self.env)?.map(Recipe::Instance))
+    }
+
+    fn shared(&self) -> Result<Option<Recipe>> {
+        let (files, name) = (SharedFiles::read(&self.env)?, self.profile());
+        // `default` is the one that nobody needs to have asked for.
+        let is_asked = self.aws.profile.is_some() || name != "default";
+        if files.profile(&name).is_none() && !is_asked {
+            return Ok(None);
+        }
+        profile::recipe(&files, &name, &self.env)
+    }
+}
+
+/// Whether credentials can still sign a request or two.
+fn is_good(credentials: &Credentials, now: u64) -> bool {
+    credentials.expires.is_none_or(|expires| now + 10 < expires)
+}
+
+/// Fresh credentials that have expired. Those of the machine are tried all the same: its service hands out old ones when it
+/// cannot get new ones, and they work for longer than they say.
+fn check_expiry(credentials: &Credentials, recipe: &Recipe, now: u64) -> Result<()> {
+    let Some(expires) = credentials.expires.filter(|_| !is_good(credentials, now)) else { return Ok(()) };
+    let text = format!("the credentials of {} have expired at {}", credentials.whose, clock::rfc3339(expires));
+    if matches!(recipe, Recipe::Container(_) | Recipe::Instance(_)) {
+        log::warn!("{text}, as whoever gave them says; trying them");
+        return Ok(());
+    }
+    Err(Error::failed(format!("cannot use what was just given: {text}; is the clock right?")))
+}
+
+/// Whether a text can be a region: it becomes a part of host names.
+fn is_region(text: &str) -> bool {
+    let is_word = text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+    is_word && !text.is_empty() && text.len() < 64 && !text.starts_with('-') && !text.ends_with('-')
+}
+
+/// Whether a file that nobody need have is there. A directory on the way that is closed to us is somebody else's.
+fn is_there(path: &Path) -> Result<bool> {
+    match std::fs::metadata(path) {
+        Ok(_) => Ok(true),
+        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(false),
+        Err(e) if e.kind() == ErrorKind::PermissionDenied => {
+            log::debug!("{} is not ours to look at", path.display());
+            Ok(false)
+        }
+        Err(e) => Err(e).context(|| format!("cannot read {}", path.display())),
+    }
+}
+
+/// A token that somebody else keeps in a file.
+fn read_token(what: &str, path: &Path) -> Result<Secret> {
+    let place = || format!("cannot read {what} {}", path.display());
+    if !std::fs::metadata(path).context(place)?.is_file() {
+        return Err(Error::failed("it is no regular file")).context(place);
+    }
+    let mut text = String::new();
+    let file = std::fs::File::open(path).context(place)?;
+    file.take(web::LARGEST as u64).read_to_string(&mut text).context(place)?;
+    let token = text.trim();
+    if token.is_empty() {
+        return Err(Error::failed("it is empty")).context(place);
+    }
+    Ok(Secret::new(token))
 }

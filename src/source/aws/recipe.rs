@@ -1,0 +1,96 @@
+//! How credentials are got: what the chain found, as a value. Two equal recipes give the same credentials, so what came
+//! of one is good until it expires or until the recipe is another: a file or a variable has changed.
+
+use std::path::PathBuf;
+
+use super::container::Container;
+use super::environment::Environment;
+use super::imds::Service;
+use super::sts::Sts;
+use super::{Credentials, process};
+use crate::config::Http;
+use crate::error::{Error, Result};
+use crate::sys::clock::Deadline;
+
+/// One way to credentials.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Recipe {
+    /// They are here.
+    Keys(Credentials),
+    /// A program prints them.
+    Process { command: String, whose: String },
+    /// STS gives them for a token.
+    WebIdentity(WebIdentity),
+    /// STS gives them to somebody who has others.
+    Role(Role),
+    /// An agent beside the container gives them.
+    Container(Container),
+    /// The instance gives them.
+    Instance(Service),
+}
+
+/// A role by a token that a file has.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct WebIdentity {
+    pub(super) arn: String,
+    /// The session's name.
+    pub(super) session: Option<String>,
+    pub(super) file: PathBuf,
+    /// For messages.
+    pub(super) whose: String,
+}
+
+/// A role by other credentials.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Role {
+    pub(super) arn: String,
+    /// The session's name.
+    pub(super) session: Option<String>,
+    pub(super) external_id: Option<String>,
+    /// Seconds.
+    pub(super) duration: Option<u32>,
+    /// Who assumes it.
+    pub(super) base: Box<Recipe>,
+    /// For messages.
+    pub(super) whose: String,
+}
+
+/// What getting them needs.
+pub(super) struct Kitchen<'a> {
+    pub(super) env: &'a Environment,
+    pub(super) http: &'a Http,
+    /// Whose STS is asked.
+    pub(super) region: String,
+    pub(super) deadline: Deadline,
+}
+
+impl Recipe {
+    /// The metadata service at the end of it.
+    pub(super) fn service(&self) -> Option<&Service> {
+        match self {
+            Self::Instance(service) => Some(service),
+            Self::Role(role) => role.base.service(),
+            _ => None,
+        }
+    }
+
+    /// Gets them; `None`: only the instance may have none.
+    pub(super) fn follow(&self, kitchen: &Kitchen<'_>) -> Result<Option<Credentials>> {
+        let Kitchen { env, http, region, deadline } = kitchen;
+        let sts = || Sts::of(region, env, http);
+        match self {
+            Self::Keys(keys) => Ok(Some(keys.clone())),
+            Self::Process { command, whose } => process::run(command, whose, env, *deadline).map(Some),
+            Self::WebIdentity(role) => sts()?.web_identity(role, *deadline).map(Some),
+            Self::Container(container) => container.ask(http, *deadline).map(Some),
+            Self::Instance(service) => service.credentials(*deadline),
+            Self::Role(role) => match role.base.follow(kitchen)? {
+                Some(base) => sts()?.assume(role, &base, *deadline).map(Some),
+                None => {
+                    let why = "the instance that is to assume it has no role";
+                    Err(Error::failed(format!("cannot get credentials of {}: {why}", role.whose)))
+                }
+            },
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! The Security Token Service of a region: a role by a web identity token (nobody signs that) or by other credentials
+//! (signed). The endpoint is AWS_ENDPOINT_URL_STS, AWS_ENDPOINT_URL, or that of the region's partition.
+
+use ureq::http::Method;
+use ureq::http::header::{self, HeaderValue};
+use url::Url;
+use url::form_urlencoded::Serializer;
+
+use super::environment::Environment;
+use super::recipe::{Role, WebIdentity};
+use super::{Credentials, answer, read_token, sigv4, web};
+use crate::config::{Http, Secret};
+use crate::error::{Context, Error, Result};
+use crate::source::http::client::{Ask, Caller, Client, Headers};
+use crate::sys::clock::{self, Deadline};
+
+const CONTENT_TYPE: &str = "application/x-www-form-urlencoded";
+/// What the session of a role is called when nothing says it.
+const SESSION: &str = "repo-deploy";
+
+/// The service of one region.
+pub(super) struct Sts<'a> {
+    url: Url,
+    region: String,
+    http: &'a Http,
+}
+
+impl<'a> Sts<'a> {
+    /// The service of `region`.
+    pub(super) fn of(region: &str, env: &Environment, http: &'a Http) -> Result<Self> {
+        let named = ["AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL"].into_iter().find_map(|n| Some((n, env.get(n)?)));
+        let url = match named.filter(|_| !env.is_true("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS")) {
+            Some((name, text)) => web_url(&text).ok_or_else(|| Error::failed(format!("{name} is no http(s) URL")))?,
+            None => Url::parse(&format!("https://sts.{region}.{}/", suffix(region)))
+                .map_err(|_| Error::failed(format!("region {region:?} is no part of a host name")))?,
+        };
+        Ok(Self { url, region: region.to_owned(), http })
+    }
+
+    /// Where it is.
+    #[cfg(test)]
+    pub(super) fn host(&self) -> &str {
+        self.url.as_str()
+    }
+
+    /// AssumeRoleWithWebIdentity: the token is read now, since whoever writes it writes it anew.
+    pub(super) fn web_identity(&self, role: &WebIdentity, deadline: Deadline) -> Result<Credentials> {
+        let what = || format!("cannot get credentials of {}", role.whose);
+        let token = read_token("web identity token", &role.file).context(what)?;
+        let mut form = Serializer::new(String::new());
+        form.append_pair("Action", "AssumeRoleWithWebIdentity").append_pair("Version", "2011-06-15");
+        form.append_pair("RoleArn", &role.arn);
+        form.append_pair("RoleSessionName", role.session.as_deref().unwrap_or(SESSION));
+        form.append_pair("WebIdentityToken", token.reveal());
+        self.ask(form.finish(), None, &role.whose, deadline).context(what)
+    }
+
+    /// AssumeRole as `base`.
+    pub(super) fn assume(&self, role: &Role, base: &Credentials, deadline: Deadline) -> Result<Credentials> {
+        let mut form = Serializer::new(String::new());
+        form.append_pair("Action", "AssumeRole").append_pair("Version", "2011-06-15");
+        form.append_pair("RoleArn", &role.arn);
+        form.append_pair("RoleSessionName", role.session.as_deref().unwrap_or(SESSION));
+        if let Some(id) = &role.external_id {
+            form.append_pair("ExternalId", id);
+        }
+        if let Some(seconds) = role.duration {
+            form.append_pair("DurationSeconds", &seconds.to_string());
+        }
+        let whose = format!("{}, assumed as {}", role.whose, base.whose);
+        let what = || format!("cannot get credentials of {whose}");
+        self.ask(form.finish(), Some(base.clone()), &whose, deadline).context(what)
+    }
+
+    fn ask(&self, form: String, keys: Option<Credentials>, whose: &str, deadline: Deadline) -> Result<Credentials> {
+        let headers: Headers = vec![(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE))];
+        let (region, body, url) = (self.region.clone(), form.clone(), self.url.clone());
+        let sign = move |_: &Url, _: &Headers| match &keys {
+            Some(keys) => signature(&url, &region, body.as_bytes(), keys),
+            None => Ok(Headers::new()),
+        };
+        let client = Client::new(self.url.clone(), self.http.clone(), Caller { whose: None, sign: Box::new(sign) });
+        let ask = Ask { method: Method::POST, headers: &headers, body: Some(form.as_bytes()) };
+        let what = || format!("asked {}", self.url.host_str().unwrap_or_default());
+        let reply = web::patiently(&client, self.http, &ask, deadline).context(what)?;
+        if reply.status != 200 {
+            return Err(refusal(&reply)).context(what);
+        }
+        credentials(&reply.text, whose).context(what)
+    }
+}
+
+fn signature(url: &Url, region: &str, body: &[u8], keys: &Credentials) -> Result<Headers> {
+    let (content_type, service, now) = (CONTENT_TYPE, "sts", clock::now());
+    let request = sigv4::Request { method: "POST", url, content_type, body, region, service, now };
+    let signed = sigv4::sign(&request, keys)?;
+    let mut headers = vec![web::secret_header("authorization", &signed.authorization)?];
+    headers.push(web::secret_header("x-amz-date", &Secret::new(signed.date))?);
+    if let Some(token) = &keys.token {
+        headers.push(web::secret_header("x-amz-security-token", token)?);
+    }
+    Ok(headers)
+}
+
+/// What a refusal says: `403 AccessDenied: …`. The first line only: further ones hold what was signed.
+fn refusal(reply: &web::Reply) -> Error {
+    let code = element(&reply.text, "Code").unwrap_or_default();
+    let message = element(&reply.text, "Message").unwrap_or_default();
+    let words = [code, message].map(|text| web::quoted(&text)).into_iter().filter(|t| !t.is_empty());
+    let words: Vec<String> = words.collect();
+    let words = if words.is_empty() { String::new() } else { format!(" {}", words.join(": ")) };
+    Error::failed(format!("it refused: {}{words}", reply.status))
+}
+
+fn credentials(text: &str, whose: &str) -> Result<Credentials> {
+    let part = raw_element(text, "Credentials").ok_or_else(|| Error::failed("its answer has no Credentials"))?;
+    let need = |name: &str| {
+        let found = element(part, name).filter(|text| !text.is_empty());
+        found.ok_or_else(|| Error::failed(format!("its answer has no {name}")))
+    };
+    let expires = answer::expiration(&need("Expiration")?)?;
+    let token = need("SessionToken")?;
+    Credentials::checked(&need("AccessKeyId")?, &need("SecretAccessKey")?, Some(&token), Some(expires), whose)
+}
+
+/// The text of the first element of this name that has no attributes and no elements in it, decoded.
+fn element(xml: &str, name: &str) -> Option<String> {
+    let text = raw_element(xml, name)?.trim();
+    if text.contains('<') {
+        return None;
+    }
+    let mut decoded = String::new();
+    let mut pieces = text.split('&');
+    decoded.push_str(pieces.next()?);
+    for piece in pieces {
+        let (entity, rest) = piece.split_once(';')?;
+        decoded.push(match entity {
+            "amp" => '&',
+            "lt" => '<',
+            "gt" => '>',
+            "quot" => '"',
+            "apos" => '\'',
+            other => char::from_u32(match other.strip_prefix("#x") {
+                Some(hex) => u32::from_str_radix(hex, 16).ok()?,
+                None => other.strip_prefix('#')?.parse().ok()?,
+            })?,
+        });
+        decoded.push_str(rest);
+    }
+    Some(decoded)
+}
+
+fn raw_element<'a>(xml: &'a str, name: &str) -> Option<&'a str> {
+    let (_, rest) = xml.split_once(&format!("<{name}>"))?;
+    Some(rest.split_once(&format!("</{name}>"))?.0)
+}
+
+/// What the hosts of a region's partition end in.
+fn suffix(region: &str) -> &'static str {
+    match region {
+        r if r.starts_with("cn-") => "amazonaws.com.cn",
+        r if r.starts_with("us-iso-") => "c2s.ic.gov",
+        r if r.starts_with("us-isob-") => "sc2s.sgov.gov",
+        r if r.starts_with("eu-isoe-") => "cloud.adc-e.uk",
+        r if r.starts_with("us-isof-") => "csp.hci.ic.gov",
+        r if r.starts_with("eusc-") => "amazonaws.eu",
+        _ => "amazonaws.com", // GovCloud too
+    }
+}
+
+/// A URL over http(s) without user, query and fragment.
+pub(super) fn web_url(text: &str) -> Option<Url> {
+    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"))?;
+    let is_plain = url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
+    (url.has_host() && is_plain).then_some(url)
+}
