@@ -28,7 +28,7 @@ fn large(sandbox: &Sandbox, seed: u64) -> Vec<u8> {
 }
 
 #[track_caller]
-fn live(sandbox: &Sandbox) -> String {
+pub fn live(sandbox: &Sandbox) -> String {
     tree(&sandbox.local()).remove("file").unwrap().trim_start_matches("f 644 ").to_owned()
 }
 

@@ -84,6 +84,8 @@ pub(super) struct Chain {
     kept: Option<Kept>,
     /// What the metadata service said: an instance does not move.
     instance_region: Option<String>,
+    /// Whom the log has named last: requests ask often.
+    said: String,
 }
 
 #[derive(Debug)]
@@ -107,7 +109,14 @@ impl Chain {
     /// A chain that begins with what the operator configured.
     pub(super) fn new(aws: &Aws) -> Self {
         let http = web::limits(Duration::from_secs(10), Duration::from_secs(30));
-        Self { aws: aws.clone(), http, env: Environment::of_process(), kept: None, instance_region: None }
+        Self {
+            aws: aws.clone(),
+            http,
+            env: Environment::of_process(),
+            kept: None,
+            instance_region: None,
+            said: String::new(),
+        }
     }
 
     /// The same with the limits and the roots (`ca-file`) of the deployment, for STS.
@@ -120,7 +129,13 @@ impl Chain {
     /// The first credentials that the chain has; `None`: none at all, for public buckets.
     pub(super) fn credentials(&mut self, deadline: Deadline) -> Result<Option<Credentials>> {
         let recipe = self.recipe()?;
-        self.follow(recipe, deadline)
+        let found = self.follow(recipe, deadline)?;
+        let whose = found.as_ref().map_or("none", |keys| keys.whose.as_str());
+        if self.said != whose {
+            log::debug!("AWS credentials: {whose}");
+            self.said = whose.to_owned();
+        }
+        Ok(found)
     }
 
     fn follow(&mut self, recipe: Option<Recipe>, deadline: Deadline) -> Result<Option<Credentials>> {
@@ -149,7 +164,6 @@ impl Chain {
             }
             (Err(e), _) => return Err(e),
         };
-        log::debug!("AWS credentials: {}", credentials.as_ref().map_or("none", |keys| keys.whose.as_str()));
         if let Some(keys) = &credentials {
             check_expiry(keys, &recipe, now)?;
         }
