@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::http::live;
 use super::moto::{Keys, Moto};
 use super::sandbox::{Run, Sandbox, needs};
-use super::servers::Nginx;
+use super::servers::{Nginx, Raw, object, raw};
 
 /// No metadata service: the machine that runs the tests may be an instance.
 const OFF: (&str, &str) = ("AWS_EC2_METADATA_DISABLED", "true");
@@ -173,6 +173,29 @@ fn a_program_that_prints_keys_deploys_and_its_complaints_are_not_logged() {
     sandbox.write("home/.aws/config", format!("[default]\n{command}\n"));
     let whose = "credential_process of profile default in ";
     world.deploys(&sandbox, "", &[OFF], whose, &[&keys.secret, &token]);
+}
+
+#[test]
+fn keys_that_the_server_calls_expired_are_got_anew() {
+    let sandbox = Sandbox::new();
+    let zip = std::fs::read(sandbox.zip("made.zip", &[("file", "with new keys")])).unwrap();
+    let server = Raw::start(move |seen, _| {
+        if seen.header("authorization").is_some_and(|text| text.contains("Credential=NEW/")) {
+            return vec![object(seen, "\"1\"", &zip)];
+        }
+        let body = b"<Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message></Error>";
+        vec![raw(&format!("400 Bad Request\nContent-Length: {}", body.len()), body)]
+    });
+    // It has new ones from its second run on.
+    let keys = |id: &str| json(&Keys { id: id.to_owned(), secret: "s".to_owned() }, "t", "SessionToken");
+    let (old, new) = (private(&sandbox, "old", keys("OLD")), private(&sandbox, "new", keys("NEW")));
+    let body = format!("cat {0}; cp {1} {0}", old.display(), new.display());
+    let helper = sandbox.hook("home", "helper", &body);
+    sandbox.write("home/.aws/config", format!("[default]\ncredential_process = {}\n", helper.display()));
+    sandbox.write("repo-deploy.cfg", format!("s3-endpoint = {}\n", server.url("")));
+    sandbox.deploy("s3://bucket/app.zip", &[]).expect(0);
+    assert_eq!(live(&sandbox), "with new keys");
+    assert_eq!(server.seen().len(), 2);
 }
 
 #[test]

@@ -88,7 +88,7 @@ impl Service {
         match reply.status {
             200 => Ok(Some(Session { service: self, token: Secret::new(reply.text.trim()), deadline })),
             // Turned off for this instance, or somebody else's server.
-            403 | 404 | 405 => {
+            403..=405 => {
                 log::debug!("no token from the instance metadata service: {}", reply.status);
                 Ok(None)
             }

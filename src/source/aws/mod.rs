@@ -293,7 +293,7 @@ fn read_token(what: &str, path: &Path) -> Result<Secret> {
         return Err(Error::failed("it is no regular file")).context(place);
     }
     let mut text = String::new();
-    let file = std::fs::File::open(path).context(place)?;
+    let file = crate::sys::fs::open_file(path).context(place)?;
     file.take(web::LARGEST as u64).read_to_string(&mut text).context(place)?;
     let token = text.trim();
     if token.is_empty() {

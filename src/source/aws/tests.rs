@@ -219,7 +219,7 @@ fn half_a_pair_is_an_error_and_not_another_link() {
     for (aws, words) in [
         (Aws { access_key: id.clone(), ..Aws::default() }, "aws-access-key stands without aws-secret-key"),
         (Aws { secret_key: secret.clone(), ..Aws::default() }, "aws-secret-key stands without aws-access-key"),
-        (Aws { session_token: secret.clone(), ..Aws::default() }, "aws-session-token stands without"),
+        (Aws { session_token: secret, ..Aws::default() }, "aws-session-token stands without"),
         (Aws { access_key: id, secret_key: Some(Secret::new("a b")), ..Aws::default() }, "characters that no key has"),
     ] {
         assert_eq!(refused(&mut chain(&aws, place.env(&[OFF])), words).kind(), Kind::Config);

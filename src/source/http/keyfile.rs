@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use crate::error::{Context, Error, Result};
+use crate::sys::fs;
 use crate::sys::trust::distrust_unless;
 
 /// Far above any bundle of certificates.
@@ -18,15 +19,21 @@ pub(super) fn read(key: &str, path: &Path) -> Result<Vec<u8>> {
 
 fn read_unless(key: &str, path: &Path, friend: Option<(u32, u32)>) -> Result<Vec<u8>> {
     let what = || format!("cannot read {key} {}", path.display());
-    // A FIFO would wait for a writer for ever.
+    let plain = || Error::failed("it is no regular file");
+    // Looked at before it is opened, since opening a device does things, and after: somebody's own file can be turned into a
+    // FIFO in between, and reading that would wait for ever.
     if !std::fs::metadata(path).context(what)?.is_file() {
-        return Err(Error::failed("it is no regular file")).context(what);
+        return Err(plain()).context(what);
     }
     if let Some(reason) = distrust_unless(path, friend).context(what)? {
         return Err(Error::failed(reason)).context(what);
     }
+    let file = fs::open_file(path).context(what)?;
+    if fs::meta(&file).context(what)?.kind != fs::Kind::File {
+        return Err(plain()).context(what);
+    }
     let mut content = Vec::new();
-    std::fs::File::open(path).and_then(|file| file.take(LARGEST + 1).read_to_end(&mut content)).context(what)?;
+    file.take(LARGEST + 1).read_to_end(&mut content).context(what)?;
     if content.len() as u64 > LARGEST {
         return Err(Error::failed(format!("it is larger than {LARGEST} bytes"))).context(what);
     }
