@@ -7,7 +7,7 @@ use super::file::{Configuration, DEFAULT};
 use super::given::{Given, Value};
 use super::keys::Name;
 use super::value::{self, Why};
-use super::{Http, Secret, Settings, owner, places};
+use super::{Aws, Http, Secret, Settings, owner, places};
 use crate::error::{Error, Result};
 use crate::model::{ActivationMode, Layout, Links, Owner};
 use crate::remote::Remote;
@@ -41,6 +41,7 @@ pub fn settings(given: &Given, section: Option<&str>, file: Option<&Configuratio
         hook_timeout: given.need(Name::HookTimeout, |text| value::time(text, WEEK))?,
         max_attempts: given.need(Name::MaxAttempts, |text| small(text, 0, 1_000_000))?,
         http: http(given)?,
+        aws: aws(given)?,
     };
     keep_apart(given, &settings)?;
     credentials_agree(given, &settings)?;
@@ -91,6 +92,35 @@ fn http(given: &Given) -> Result<Http> {
         netrc: given.read(Name::Netrc, places::absolute)?,
         ca_file: given.read(Name::CaFile, places::absolute)?,
     })
+}
+
+fn aws(given: &Given) -> Result<Aws> {
+    let plain = |text: &str| match text.bytes().all(|b| b.is_ascii_graphic()) {
+        true => Ok(text.to_owned()),
+        false => Err("it takes letters, digits and signs, without blanks".to_owned()),
+    };
+    let secret = |text: &str| plain(text).map(Secret::new);
+    let aws = Aws {
+        access_key: given.read(Name::AwsAccessKey, plain)?,
+        secret_key: given.read(Name::AwsSecretKey, secret)?,
+        session_token: given.read(Name::AwsSessionToken, secret)?,
+        profile: given.read(Name::AwsProfile, |text| Ok(text.to_owned()))?,
+        region: given.read(Name::AwsRegion, value::region)?,
+        endpoint: given.read(Name::S3Endpoint, value::endpoint)?,
+        path_style: given.need(Name::S3PathStyle, |text| {
+            value::word(text, &[("auto", None), ("yes", Some(true)), ("no", Some(false))])
+        })?,
+    };
+    for (there, name, lacking, other) in [
+        (aws.access_key.is_some(), Name::AwsAccessKey, aws.secret_key.is_none(), "aws-secret-key"),
+        (aws.secret_key.is_some(), Name::AwsSecretKey, aws.access_key.is_none(), "aws-access-key"),
+        (aws.session_token.is_some(), Name::AwsSessionToken, aws.access_key.is_none(), "aws-access-key"),
+    ] {
+        if there && lacking {
+            return Err(complaint(given, name, format!("there is no {other} that it belongs to"))?);
+        }
+    }
+    Ok(aws)
 }
 
 /// The live tree, the store, the cache and a source on this host do not lie in one another.
@@ -254,6 +284,29 @@ mod tests {
                 vec![https, (HttpUser, "u"), (HttpPassword, "p"), (HttpPasswordFile, "/f")],
                 "--http-password: cannot use http-password: there is an http-password-file too",
             ),
+            (
+                vec![https, (AwsSecretKey, "k")],
+                "--aws-secret-key: cannot use aws-secret-key: there is no aws-access-key",
+            ),
+            (
+                vec![https, (AwsAccessKey, "a")],
+                "--aws-access-key: cannot use aws-access-key = a: there is no aws-secret-key",
+            ),
+            (
+                vec![https, (AwsSessionToken, "t")],
+                "--aws-session-token: cannot use aws-session-token: there is no aws-ac",
+            ),
+            (vec![https, (AwsRegion, "eu.west")], "--aws-region: cannot use aws-region = eu.west: it takes the name"),
+            (vec![https, (S3PathStyle, "maybe")], "--s3-path-style: cannot use s3-path-style = maybe: it takes auto, "),
+            (
+                vec![https, (S3Endpoint, "minio:9000")],
+                "--s3-endpoint: cannot use s3-endpoint = minio:9000: it takes http",
+            ),
+            (vec![https, (S3Endpoint, "https://u:p@h")], "--s3-endpoint: cannot use s3-endpoint: it takes http"),
+            (
+                vec![https, (S3Endpoint, "https://h/x")],
+                "--s3-endpoint: cannot use s3-endpoint = https://h/x: it takes ",
+            ),
             (vec![https, (HttpUser, "u:p")], "--http-user: cannot use http-user: a user has no colon"),
             (
                 vec![https, (HttpUser, "u"), (HttpHeader, "authorization: x")],
@@ -275,6 +328,9 @@ mod tests {
             (Remote, "https://u:hunter2@h/a.zip?k=hunter2"),
             (HttpPassword, "hunter2"),
             (HttpHeader, "X-Token: hunter2"),
+            (AwsAccessKey, "AKIA"),
+            (AwsSecretKey, "hunter2"),
+            (AwsSessionToken, "hunter2"),
         ])
         .unwrap();
         assert!(!format!("{settings:?}").contains("hunter2"), "{settings:?}");

@@ -36,6 +36,7 @@ impl Value {
         let shown = match self.text.char_indices().nth(100) {
             // A remote has credentials in it, and so has a user that is written user:password.
             _ if *secret || matches!(self.key.name, Name::Remote | Name::HttpUser) => String::new(),
+            _ if self.key.name == Name::S3Endpoint && self.text.contains('@') => String::new(),
             _ if self.text.is_empty() => " = (empty)".to_owned(),
             Some((end, _)) => format!(" = {}…", &self.text[..end]),
             None => format!(" = {}", self.text),

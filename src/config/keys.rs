@@ -37,6 +37,13 @@ pub enum Name {
     HttpPasswordFile,
     Netrc,
     CaFile,
+    AwsAccessKey,
+    AwsSecretKey,
+    AwsSessionToken,
+    AwsProfile,
+    AwsRegion,
+    S3Endpoint,
+    S3PathStyle,
 }
 
 /// A row of the table.
@@ -68,7 +75,11 @@ const fn key(name: Name, text: &'static str, value: &'static str, default: &'sta
 
 impl Key {
     const fn or(self, alias: &'static str, variable: &'static str) -> Self {
-        Self { alias: Some(alias), ..self.variable(variable) }
+        self.alias(alias).variable(variable)
+    }
+
+    const fn alias(self, alias: &'static str) -> Self {
+        Self { alias: Some(alias), ..self }
     }
 
     const fn variable(self, variable: &'static str) -> Self {
@@ -86,7 +97,7 @@ impl Key {
 
 /// The table, in the order of [`Name`].
 pub const KEYS: &[Key] = &[
-    key(Remote, "remote", "URL", "", "a ZIP: http://, https://, file:// or a path; or a directory")
+    key(Remote, "remote", "URL", "", "a ZIP: https://, http://, s3://, file:// or a path; or a directory")
         .or("repository", "REMOTE_REPOSITORY"),
     key(Local, "local", "DIR", "/var/deploy/current", "the live tree").or("directory", "LOCAL_REPOSITORY"),
     key(Schedule, "schedule", "EXPR", "* * * * *", "when to check; unused with -f").variable("UPDATE_SCHEDULE"),
@@ -116,6 +127,13 @@ pub const KEYS: &[Key] = &[
     key(HttpPasswordFile, "http-password-file", "FILE", "", "a file that holds it"),
     key(Netrc, "netrc", "FILE", "", "a file of users and passwords by host"),
     key(CaFile, "ca-file", "FILE", "", "PEM, added to the built-in roots"),
+    key(AwsAccessKey, "aws-access-key", "ID", "", "for S3; else as the AWS tools find them"),
+    key(AwsSecretKey, "aws-secret-key", "KEY", "", "its secret").secret(),
+    key(AwsSessionToken, "aws-session-token", "TOKEN", "", "its token, when it is temporary").secret(),
+    key(AwsProfile, "aws-profile", "NAME", "", "a profile in ~/.aws").alias("profile-name"),
+    key(AwsRegion, "aws-region", "NAME", "", "else AWS_REGION, the profile's, us-east-1"),
+    key(S3Endpoint, "s3-endpoint", "URL", "", "an S3 other than Amazon's"),
+    key(S3PathStyle, "s3-path-style", "WHEN", "auto", "the bucket in the path: yes, no, auto"),
 ];
 
 const _: () = {
@@ -124,7 +142,7 @@ const _: () = {
         assert!(KEYS[row].name as usize == row, "the rows stand in the order of the names");
         row += 1;
     }
-    assert!(KEYS.len() == Name::CaFile as usize + 1, "every name has its row");
+    assert!(KEYS.len() == Name::S3PathStyle as usize + 1, "every name has its row");
 };
 
 /// How the environment's variables for keys begin.
@@ -163,6 +181,7 @@ mod tests {
             ("Repository", Some(Remote)),
             ("PRE_HOOKS", Some(PreHooks)),
             ("directory", Some(Local)),
+            ("profile_name", Some(AwsProfile)),
             ("remot", None),
             ("", None),
         ] {

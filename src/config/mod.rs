@@ -80,6 +80,8 @@ pub struct Settings {
     pub max_attempts: u32,
     /// What an HTTP source needs.
     pub http: Http,
+    /// What an S3 source needs.
+    pub aws: Aws,
 }
 
 /// What an HTTP source needs besides its URL.
@@ -131,6 +133,16 @@ pub fn load(request: &Request, environment: &[(OsString, OsString)], warnings: &
     let settings = build::settings(&given, section, file.as_ref())?; // its error names the sections by itself
     warnings.extend(file.filter(|_| section.is_none()).and_then(|file| file.unused_sections()));
     Ok(settings)
+}
+
+/// Reads the URL of an S3 endpoint, as `s3-endpoint` takes it; the error is what would be right.
+pub fn endpoint(text: &str) -> Result<url::Url, String> {
+    value::endpoint(text)
+}
+
+/// Whether a text can be the name of a region.
+pub fn is_region(text: &str) -> bool {
+    value::region(text).is_ok()
 }
 
 /// What an S3 source needs besides its bucket and key.

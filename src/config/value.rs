@@ -117,6 +117,29 @@ pub fn header(text: &str) -> Result<(String, String), Why> {
     Ok((name.to_owned(), value.to_owned()))
 }
 
+/// A region: a part of a host name.
+pub fn region(text: &str) -> Result<String, Why> {
+    let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    let right = (1..=63).contains(&text.len()) && text.bytes().all(fits) && !text.starts_with('-');
+    if right { Ok(text.to_owned()) } else { Err("it takes the name of a region, as eu-west-1".to_owned()) }
+}
+
+/// The URL of an S3 endpoint: scheme, host and port.
+pub fn endpoint(text: &str) -> Result<url::Url, Why> {
+    const RIGHT: &str = "it takes http:// or https://, a host and perhaps a port";
+    let url = url::Url::parse(text).map_err(|e| format!("{RIGHT}: {e}"))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(RIGHT.to_owned());
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(format!("{RIGHT}: keys are not part of it"));
+    }
+    if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
+        return Err(format!("{RIGHT}, and nothing behind that"));
+    }
+    Ok(url)
+}
+
 /// Digits only: what `parse` takes besides (`+5`) is no number in a configuration.
 fn digits(text: &str) -> Option<u64> {
     if text.bytes().all(|b| b.is_ascii_digit()) { text.parse().ok() } else { None }
