@@ -14,6 +14,7 @@ use ureq::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use ureq::http::{Method, Request, StatusCode, Version};
 use url::Url;
 
+use super::dialect::{Dialect, Http as Plain};
 use super::fault::{fault_of_head, out_of_time};
 use super::proxy::{Proxies, Route};
 use super::reach::{Reach, resolve};
@@ -44,6 +45,7 @@ pub(in crate::source) struct Client {
     url: Url,
     http: Http,
     caller: Caller,
+    dialect: Box<dyn Dialect>,
     proxies: Proxies,
     tls: OnceCell<Arc<ClientConfig>>,
     reach: Reach,
@@ -67,9 +69,9 @@ pub(in crate::source) struct Answer {
     pub(in crate::source) headers: HeaderMap,
     pub(in crate::source) body: Incoming,
     /// Whether it comes from the configured origin, not from where that sent us.
-    pub(super) at_origin: bool,
+    pub(in crate::source) at_origin: bool,
     /// Whether it speaks HTTP/1.0.
-    pub(super) http10: bool,
+    pub(in crate::source) http10: bool,
 }
 
 /// A body, and whose it is.
@@ -82,7 +84,7 @@ pub(in crate::source) struct Incoming {
 
 impl Answer {
     /// The first value of a header, when it is text.
-    pub(super) fn header(&self, name: &HeaderName) -> Option<&str> {
+    pub(in crate::source) fn header(&self, name: &HeaderName) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
 }
@@ -97,7 +99,17 @@ impl Client {
     /// A client of `url`, which has neither userinfo nor a fragment.
     pub(in crate::source) fn new(url: Url, http: Http, caller: Caller) -> Self {
         let proxies = Proxies::from_env(|name| std::env::var(name).ok());
-        Self { url, http, caller, proxies, tls: OnceCell::new(), reach: Reach::default() }
+        Self { url, http, caller, dialect: Box::new(Plain), proxies, tls: OnceCell::new(), reach: Reach::default() }
+    }
+
+    /// The same, which reads answers as `dialect` does.
+    pub(in crate::source) fn speaking(self, dialect: impl Dialect + 'static) -> Self {
+        Self { dialect: Box::new(dialect), ..self }
+    }
+
+    /// How answers are read.
+    pub(in crate::source) fn dialect(&self) -> &dyn Dialect {
+        &*self.dialect
     }
 
     /// The same, and no proxy is asked whatever the environment says: for services of the machine itself.
@@ -106,12 +118,12 @@ impl Client {
     }
 
     /// The URL, for whoever needs the whole of it.
-    pub(super) fn url(&self) -> &Url {
+    pub(in crate::source) fn url(&self) -> &Url {
         &self.url
     }
 
     /// How messages call what is asked for.
-    pub(super) fn name(&self) -> String {
+    pub(in crate::source) fn name(&self) -> String {
         redacted(&self.url)
     }
 
@@ -121,18 +133,18 @@ impl Client {
     }
 
     /// Whom we ask as.
-    pub(super) fn whose(&self) -> Option<&str> {
+    pub(in crate::source) fn whose(&self) -> Option<&str> {
         self.caller.whose.as_deref()
     }
 
     /// The limits of an exchange.
-    pub(super) fn http(&self) -> &Http {
+    pub(in crate::source) fn http(&self) -> &Http {
         &self.http
     }
 
     /// One GET with the headers `ask`: the answer of whoever answers in the end with neither a redirect nor trouble of a
     /// moment.
-    pub(super) fn get(&self, ask: &Headers, patience: &mut Patience) -> Result<Answer> {
+    pub(in crate::source) fn get(&self, ask: &Headers, patience: &mut Patience) -> Result<Answer> {
         loop {
             match self.send(ask, patience.deadline()) {
                 Ok(answer) => return Ok(answer),
@@ -152,7 +164,7 @@ impl Client {
                 Some(place) => fault.at(&place),
                 None => fault,
             })?;
-            if !redirect::is_redirect(answer.status.as_u16()) {
+            if !self.dialect.is_redirected() || !redirect::is_redirect(answer.status.as_u16()) {
                 return Ok(answer);
             }
             trail.follow(answer.headers.get(header::LOCATION).map(HeaderValue::as_bytes))?;

@@ -48,7 +48,7 @@ impl UserInfo {
 }
 
 /// The `http-header` entries, checked: what we set ourselves may not be set.
-pub(super) fn extra_headers(http: &Http) -> Result<Headers> {
+pub(in crate::source) fn extra_headers(http: &Http) -> Result<Headers> {
     let mut headers = Headers::new();
     for (name, value) in &http.headers {
         let parsed = HeaderName::from_bytes(name.as_bytes());

@@ -11,12 +11,13 @@ use ureq::http::StatusCode;
 use ureq::http::header::{self, HeaderValue};
 
 use super::client::{Answer, Client, Headers, Incoming};
+use super::dialect::Proof;
 use super::fault::{fault, out_of_time};
 use super::identity::{Identity, source_of};
 use super::part::Part;
 use super::range::ContentRange;
 use super::retry::{Fault, Patience, check_stop};
-use super::status::{check_plain, refusal};
+use super::status::check_plain;
 use super::wire::BUFFER;
 use crate::console::Progress;
 use crate::error::{Error, Kind, Result};
@@ -25,11 +26,11 @@ use crate::sys::clock::Deadline;
 
 /// What was fetched.
 #[derive(Debug)]
-pub(super) struct Fetched {
-    pub(super) file: File,
-    pub(super) identity: Identity,
+pub(in crate::source) struct Fetched {
+    pub(in crate::source) file: File,
+    pub(in crate::source) identity: Identity,
     /// The revision of the response that carried the bytes.
-    pub(super) revision: Revision,
+    pub(in crate::source) revision: Revision,
 }
 
 /// One thing on its way to a file.
@@ -40,28 +41,32 @@ struct Download<'a> {
     part: Part,
     /// Only where nothing but the content tells what it is.
     hash: Option<Sha256>,
+    /// Only where the server said what the bytes come to.
+    proof: Option<Box<dyn Proof>>,
     progress: Progress,
     limit: u64,
     patience: Patience,
 }
 
-/// Brings what `identity` says to `path`; `body` is the answer that offered it.
-pub(super) fn fetch(
+/// Brings what `identity` says to `path`; `body` is the answer that offered it. Bytes that `proof` does not hold for are an
+/// error, and are not gone on with.
+pub(in crate::source) fn fetch(
     client: &Client,
     identity: Identity,
+    proof: Option<Box<dyn Proof>>,
     body: Incoming,
     path: &Path,
     limit: u64,
     deadline: Deadline,
 ) -> Result<Fetched> {
     check_limit(identity.length, limit)?;
-    let source = source_of(client.url());
+    let source = source_of(client.url().as_str());
     let part = Part::open(path, &source, &identity)?;
     let progress = Progress::start("fetching", identity.length);
     let hash = identity.revision().is_none().then(Sha256::new);
     let patience = Patience::new(deadline);
-    let mut download = Download { client, source, identity, part, hash, progress, limit, patience };
-    match download.run(body) {
+    let mut download = Download { client, source, identity, part, hash, proof, progress, limit, patience };
+    match download.run(body).and_then(|()| download.prove()) {
         Ok(()) => download.complete(),
         Err(error) => Err(download.fail(error)),
     }
@@ -88,6 +93,7 @@ impl Download<'_> {
         if self.part.length() > 0 {
             log::info!("going on with {} after {} bytes", self.client.name(), self.part.length());
             self.progress.advance(self.part.length());
+            self.take_up()?;
             body = None;
         }
         self.part.check_room(self.identity.length.map_or(0, |total| total.saturating_sub(self.part.length())))?;
@@ -127,19 +133,21 @@ impl Download<'_> {
             StatusCode::OK => self.all_of_it(answer),
             StatusCode::PARTIAL_CONTENT if ranged => self.rest_of_it(answer),
             StatusCode::PRECONDITION_FAILED | StatusCode::RANGE_NOT_SATISFIABLE if !ask.is_empty() => Err(superseded()),
-            _ => Err(refusal(&answer, self.client)),
+            _ => Err(self.client.dialect().refusal(answer, self.client)),
         }
     }
 
     fn all_of_it(&mut self, answer: Answer) -> Result<Incoming> {
         check_plain(&answer)?;
-        let now = Identity::of(&answer.headers);
+        let dialect = self.client.dialect();
+        let now = dialect.identity(&answer.headers);
         if now.revision() != self.identity.revision() {
             return Err(superseded());
         }
         check_limit(now.length, self.limit)?;
         self.part.restart(&self.source, &now)?;
         self.hash = now.revision().is_none().then(Sha256::new);
+        self.proof = dialect.proof(&answer.headers);
         self.identity = now;
         Ok(answer.body)
     }
@@ -187,6 +195,9 @@ impl Download<'_> {
         if let Some(hash) = &mut self.hash {
             hash.update(bytes);
         }
+        if let Some(proof) = &mut self.proof {
+            proof.take(bytes);
+        }
         self.progress.advance(bytes.len() as u64);
         Ok(())
     }
@@ -211,6 +222,21 @@ impl Download<'_> {
             Some(total) => format!("after {} of {total} bytes", self.part.length()),
             None => format!("after {} bytes", self.part.length()),
         }
+    }
+
+    /// What an earlier run left has to count for the proof too.
+    fn take_up(&mut self) -> Result<()> {
+        let Some(proof) = &mut self.proof else { return Ok(()) };
+        let deadline = self.patience.deadline();
+        self.part.read_again(|bytes| {
+            check_stop()?;
+            proof.take(bytes);
+            if deadline.has_passed() { Err(out_of_time()) } else { Ok(()) }
+        })
+    }
+
+    fn prove(&mut self) -> Result<()> {
+        self.proof.take().map_or(Ok(()), |proof| proof.check())
     }
 
     fn complete(self) -> Result<Fetched> {

@@ -3,7 +3,6 @@
 
 use sha2::{Digest, Sha256};
 use ureq::http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use url::Url;
 
 use super::client::Headers;
 use crate::model::{Revision, Validators, hex};
@@ -14,32 +13,40 @@ const LONGEST: usize = 1024;
 
 /// How a representation is told from another one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Identity {
+pub(in crate::source) struct Identity {
     etag: Option<String>,
     modified: Option<String>,
+    /// What the server calls this version of the thing.
+    version: Option<String>,
     /// The whole thing's length in bytes, when the server said so.
-    pub(super) length: Option<u64>,
+    pub(in crate::source) length: Option<u64>,
 }
 
 /// The name under which a URL's validators are remembered: a hash, since a query can be a credential.
-pub(super) fn source_of(url: &Url) -> String {
-    hex(&Sha256::digest(url.as_str())[..8])
+pub(in crate::source) fn source_of(url: &str) -> String {
+    hex(&Sha256::digest(url)[..8])
 }
 
 impl Identity {
     /// What the headers of a response say.
-    pub(super) fn of(headers: &HeaderMap) -> Self {
+    pub(in crate::source) fn of(headers: &HeaderMap) -> Self {
         // A body in chunks has the length it turns out to have.
         let sized = !headers.contains_key(header::TRANSFER_ENCODING);
         Self {
             etag: text(headers, &header::ETAG),
             modified: text(headers, &header::LAST_MODIFIED),
+            version: None,
             length: text(headers, &header::CONTENT_LENGTH).filter(|_| sized).and_then(|t| t.parse().ok()),
         }
     }
 
+    /// The same with the name of its version, from the header `name`; `null` is none.
+    pub(in crate::source) fn with_version(self, headers: &HeaderMap, name: &HeaderName) -> Self {
+        Self { version: text(headers, name).filter(|version| version != "null"), ..self }
+    }
+
     /// What we know already of `source`; `None` when that is of no use to a server.
-    pub(super) fn remembered(known: Known<'_>, source: &str) -> Option<Self> {
+    pub(in crate::source) fn remembered(known: Known<'_>, source: &str) -> Option<Self> {
         let validators = known.validators;
         // Without a name they come from the operator, who means this source.
         if validators.get("source").is_some_and(|s| s != source) {
@@ -55,11 +62,11 @@ impl Identity {
         let etag = etag.filter(sendable).map(str::to_owned);
         let modified = modified.filter(sendable).map(str::to_owned);
         let length = validators.get("length").and_then(|l| l.parse().ok());
-        (etag.is_some() || modified.is_some()).then_some(Self { etag, modified, length })
+        (etag.is_some() || modified.is_some()).then_some(Self { etag, modified, version: None, length })
     }
 
     /// What a poll says to hear only of something else.
-    pub(super) fn conditions(&self) -> Headers {
+    pub(in crate::source) fn conditions(&self) -> Headers {
         let condition = |name: HeaderName, value: &Option<String>| {
             value.as_ref().and_then(|v| HeaderValue::from_str(v).ok()).map(|v| (name, v))
         };
@@ -70,12 +77,12 @@ impl Identity {
     }
 
     /// The ETag that names exactly these bytes.
-    pub(super) fn strong(&self) -> Option<&str> {
+    pub(in crate::source) fn strong(&self) -> Option<&str> {
         self.etag.as_deref().filter(|tag| tag.len() >= 2 && tag.starts_with('"') && tag.ends_with('"'))
     }
 
     /// Whether `self`, which we know, is what `now` is: for servers that answer a condition with the whole thing.
-    pub(super) fn is_still(&self, now: &Self) -> bool {
+    pub(in crate::source) fn is_still(&self, now: &Self) -> bool {
         match (&self.etag, &now.etag, &self.modified, &now.modified) {
             (Some(a), Some(b), _, _) => opaque(a) == opaque(b),
             (_, _, Some(a), Some(b)) => a == b && self.length == now.length,
@@ -84,7 +91,10 @@ impl Identity {
     }
 
     /// The revision; `None` when only the content can tell.
-    pub(super) fn revision(&self) -> Option<Revision> {
+    pub(in crate::source) fn revision(&self) -> Option<Revision> {
+        if let Some(version) = &self.version {
+            return Some(Revision::new(format!("version:{version}")));
+        }
         match (&self.etag, &self.modified, self.length) {
             (Some(etag), _, _) => Some(Revision::new(format!("etag:{etag}"))),
             (None, Some(modified), Some(length)) => Some(Revision::new(format!("modified:{modified}+{length}"))),
@@ -94,7 +104,7 @@ impl Identity {
     }
 
     /// What makes the next poll of `source` conditional.
-    pub(super) fn validators(&self, source: &str) -> Validators {
+    pub(in crate::source) fn validators(&self, source: &str) -> Validators {
         let mut validators = Validators::default().with("source", source);
         if let Some(etag) = &self.etag {
             validators = validators.with("etag", etag.as_str());

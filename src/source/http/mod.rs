@@ -3,14 +3,16 @@
 //!
 //! This file and `identity` are what an HTTP source is. `client` is one request to an origin, with proxies (`proxy`),
 //! redirects (`redirect`, `reach`) and retries (`retry`, `status`, `fault`) over ureq (`wire`, `tls`); `download` (`part`,
-//! `range`) takes a body to a file. Both serve any source that can sign a request. Who we are is in `credentials`
+//! `range`) takes a body to a file. Both serve any source that can sign a request; where it reads answers
+//! in another way than HTTP does, it says so (`dialect`). Who we are is in `credentials`
 //! (`netrc`, `keyfile`).
 
 pub(super) mod client;
-mod credentials;
-mod download;
+pub(super) mod credentials;
+pub(super) mod dialect;
+pub(super) mod download;
 pub(super) mod fault;
-mod identity;
+pub(super) mod identity;
 pub(super) mod keyfile;
 mod netrc;
 mod part;
@@ -85,7 +87,7 @@ impl HttpSource {
             None => Poll::Unchanged,
             Some(offer) => {
                 let revision = offer.identity.revision();
-                let validators = offer.identity.validators(&source_of(&self.url));
+                let validators = offer.identity.validators(&source_of(self.url.as_str()));
                 Poll::Changed(Offer { revision, validators, kind: OfferKind::Http(Box::new(offer)) })
             }
         })
@@ -94,11 +96,11 @@ impl HttpSource {
     /// Fetches what was offered to `download`, going on with what an earlier run left there of the same bytes.
     pub fn fetch(&mut self, offer: HttpOffer, download: &Path, deadline: Deadline) -> Result<Artifact> {
         let HttpOffer { client, identity, body } = offer;
-        let fetched = download::fetch(&client, identity, body, download, self.max_download, deadline)
+        let fetched = download::fetch(&client, identity, None, body, download, self.max_download, deadline)
             .context(|| format!("cannot fetch {}", client.name()))?;
         Ok(Artifact {
             revision: fetched.revision,
-            validators: fetched.identity.validators(&source_of(client.url())),
+            validators: fetched.identity.validators(&source_of(client.url().as_str())),
             content: Content::Archive(fetched.file),
             name: client.name(),
         })
@@ -128,7 +130,7 @@ pub(super) fn warn_once(warnings: Vec<String>) {
 
 /// One conditional GET. `None`: what is there is what is known.
 fn poll(client: Client, known: Option<Known<'_>>, deadline: Deadline) -> Result<Option<HttpOffer>> {
-    let known = known.and_then(|known| Identity::remembered(known, &source_of(client.url())));
+    let known = known.and_then(|known| Identity::remembered(known, &source_of(client.url().as_str())));
     let ask = known.as_ref().map_or_else(Headers::new, Identity::conditions);
     let answer = client.get(&ask, &mut Patience::new(deadline))?;
     match answer.status {

@@ -9,6 +9,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
 use super::identity::Identity;
+use super::wire::BUFFER;
 use crate::console::progress::size;
 use crate::error::{Context, Error, Result};
 use crate::sys::fs::{self, Dir, Kind};
@@ -73,6 +74,19 @@ impl Part {
         self.file.write_all(bytes).context(|| format!("cannot write {}", self.path.display()))?;
         self.length += bytes.len() as u64;
         Ok(())
+    }
+
+    /// Reads what is there again, from its start.
+    pub(super) fn read_again(&self, mut take: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        let what = || format!("cannot read {}", self.path.display());
+        let mut file = self.dir.open_file(&self.name).context(what)?;
+        let mut buffer = vec![0; BUFFER];
+        loop {
+            match file.read(&mut buffer).context(what)? {
+                0 => return Ok(()),
+                n => take(buffer.get(..n).unwrap_or_default())?,
+            }
+        }
     }
 
     /// It is complete: forgets how to go on, and opens it for reading.

@@ -37,7 +37,7 @@ pub(super) fn refusal(answer: &Answer, client: &Client) -> Error {
 }
 
 /// Whether the bytes of the body are those of the thing itself.
-pub(super) fn check_plain(answer: &Answer) -> Result<()> {
+pub(in crate::source) fn check_plain(answer: &Answer) -> Result<()> {
     for coding in answer.headers.get_all(header::CONTENT_ENCODING) {
         if !coding.as_bytes().eq_ignore_ascii_case(b"identity") {
             let coding = String::from_utf8_lossy(coding.as_bytes()).escape_debug().to_string();
@@ -53,7 +53,7 @@ pub(super) fn check_plain(answer: &Answer) -> Result<()> {
     }
 }
 
-fn words(status: StatusCode) -> String {
+pub(in crate::source) fn words(status: StatusCode) -> String {
     let reason = status.canonical_reason().unwrap_or("no status we know").to_lowercase();
     format!("it answered {} {reason}", status.as_u16())
 }

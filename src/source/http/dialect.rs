@@ -1,0 +1,47 @@
+//! What a source may read otherwise than HTTP has it: where the bytes come from is the same transport for all, and what an
+//! answer means is each source's own.
+
+use ureq::http::HeaderMap;
+
+use super::client::{Answer, Client};
+use super::identity::Identity;
+use super::status;
+use crate::error::{Error, Result};
+
+/// How answers are read.
+pub(in crate::source) trait Dialect {
+    /// Whether a redirect is followed; else its answer is handed back as it is.
+    fn is_redirected(&self) -> bool {
+        true
+    }
+
+    /// What the headers of an answer say it is.
+    fn identity(&self, headers: &HeaderMap) -> Identity {
+        Identity::of(headers)
+    }
+
+    /// What the bytes have to come to, when the headers of a 200 tell.
+    fn proof(&self, _headers: &HeaderMap) -> Option<Box<dyn Proof>> {
+        None
+    }
+
+    /// Why an answer that nobody waits for is an error.
+    fn refusal(&self, answer: Answer, client: &Client) -> Error {
+        status::refusal(&answer, client)
+    }
+}
+
+/// Plain HTTP.
+#[derive(Debug)]
+pub(super) struct Http;
+
+impl Dialect for Http {}
+
+/// What the bytes of a body have to come to.
+pub(in crate::source) trait Proof: std::fmt::Debug {
+    /// Takes the next bytes, of the whole thing from its start.
+    fn take(&mut self, bytes: &[u8]);
+
+    /// That was all: whether it is what it has to be.
+    fn check(self: Box<Self>) -> Result<()>;
+}
