@@ -16,6 +16,64 @@ pub enum Remote {
     File(PathBuf),
     /// `http://` or `https://`: a ZIP.
     Http(Url),
+    /// `s3://`: a ZIP.
+    S3(Object),
+}
+
+/// An object in S3. Its key is what stands in the remote, letter by letter: nothing in it is percent-decoded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Object {
+    /// The bucket.
+    pub bucket: String,
+    /// The key, without the slash that divides it from the bucket.
+    pub key: String,
+    /// `?versionId=`: the one version that is meant.
+    pub version: Option<String>,
+}
+
+impl Object {
+    /// Reads what follows `s3://`.
+    fn parse(text: &str) -> Result<Self> {
+        let bad = |why: &str| Err(Error::config(format!("remote is no s3://bucket/key: {why}")));
+        let (text, version) = match text.rsplit_once("?versionId=") {
+            Some((text, version)) => (text, Some(version)),
+            None => (text, None),
+        };
+        let (bucket, key) = text.split_once('/').unwrap_or((text, ""));
+        let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
+        if bucket.is_empty() || bucket.len() > 255 || !bucket.bytes().all(fits) || bucket.starts_with(['.', '-']) {
+            return bad(
+                "a bucket's name has letters, digits, dots and hyphens (an access point is named by its alias)",
+            );
+        }
+        if bucket.ends_with("--x-s3") {
+            return bad("directory buckets (S3 Express) need sessions, which this version does not make");
+        }
+        if key.is_empty() || key.ends_with('/') {
+            return bad("the key of an object is missing");
+        }
+        if key.len() > 1024 {
+            return bad("a key has at most 1024 bytes");
+        }
+        // In a URL these mean another path, whichever way they are written.
+        if key.split('/').any(|part| matches!(part, "." | "..")) {
+            return bad("a key with . or .. between slashes cannot be asked for");
+        }
+        if version.is_some_and(|v| v.is_empty() || v.len() > 1024 || !v.bytes().all(|b| b.is_ascii_graphic())) {
+            return bad("versionId is none");
+        }
+        Ok(Self { bucket: bucket.to_owned(), key: key.to_owned(), version: version.map(str::to_owned) })
+    }
+}
+
+impl fmt::Display for Object {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "s3://{}/{}", self.bucket, self.key)?;
+        match &self.version {
+            Some(version) => write!(f, "?versionId={version}"),
+            None => Ok(()),
+        }
+    }
 }
 
 impl Remote {
@@ -51,9 +109,10 @@ impl Remote {
                 }
                 Ok(Self::Http(url))
             }
-            Some(other) => Err(Error::config(format!("the scheme {other} is unknown: use http, https or file"))),
+            Some("s3") => Object::parse(text.split_once("://").map_or("", |(_, rest)| rest)).map(Self::S3),
+            Some(other) => Err(Error::config(format!("the scheme {other} is unknown: use https, http, s3 or file"))),
             None => Err(Error::config(format!(
-                "remote {} is neither a URL nor a path: a path begins with / or ./, a URL with http://, https:// or file://",
+                "remote {} is neither a URL nor a path: a path begins with / or ./, a URL with https://, http://, s3:// or file://",
                 anonymous(text)
             ))),
         }
@@ -69,7 +128,7 @@ impl Remote {
                 Some(query) => format!("{text}{}", hex(&Sha256::digest(query)[..8])),
                 None => text,
             },
-            Self::File(_) => text,
+            Self::File(_) | Self::S3(_) => text,
         }
     }
 }
@@ -97,6 +156,7 @@ impl fmt::Display for Remote {
         match self {
             Self::File(path) => write!(f, "{}", path.display()),
             Self::Http(url) => f.write_str(&redacted(url)),
+            Self::S3(object) => fmt::Display::fmt(object, f),
         }
     }
 }
@@ -104,5 +164,49 @@ impl fmt::Display for Remote {
 impl fmt::Debug for Remote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn s3_remotes_are_read_letter_by_letter() {
+        for (text, bucket, key, version) in [
+            ("s3://b/k", "b", "k", None),
+            ("S3://my.bucket-1/path/to/app.zip", "my.bucket-1", "path/to/app.zip", None),
+            ("s3://b//k", "b", "/k", None),
+            ("s3://b/a b+c%20d?e#f&\u{e4}:@=", "b", "a b+c%20d?e#f&\u{e4}:@=", None),
+            ("s3://b/k?versionId=3sL4.k_-", "b", "k", Some("3sL4.k_-")),
+            ("s3://b/k?versionId=a?versionId=b", "b", "k?versionId=a", Some("b")),
+            ("s3://b/..k/...", "b", "..k/...", None),
+        ] {
+            let Remote::S3(object) = Remote::parse(text).unwrap() else { panic!("{text}") };
+            assert_eq!((&*object.bucket, &*object.key, object.version.as_deref()), (bucket, key, version), "{text}");
+            assert_eq!(Remote::parse(&object.to_string()).unwrap(), Remote::S3(object), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_s3_remote_is_refused_and_not_repeated() {
+        for (text, why) in [
+            ("s3://", "a bucket's name"),
+            ("s3:///k", "a bucket's name"),
+            ("s3://-b/k", "a bucket's name"),
+            ("s3://hunter2:x@b/k", "a bucket's name"),
+            ("s3://arn:aws:s3:eu-west-1:1:accesspoint/a/k", "by its alias"),
+            ("s3://b--use1-az5--x-s3/k", "directory buckets"),
+            ("s3://b", "key of an object is missing"),
+            ("s3://b/", "key of an object is missing"),
+            ("s3://b/dir/", "key of an object is missing"),
+            ("s3://b/a/../k", "with . or .."),
+            ("s3://b/./k", "with . or .."),
+            ("s3://b/k?versionId=", "versionId is none"),
+            ("s3://b/k?versionId=a b", "versionId is none"),
+        ] {
+            let error = Remote::parse(text).unwrap_err().to_string();
+            assert!(error.contains(why) && !error.contains("hunter2"), "{text}: {error}");
+        }
     }
 }

@@ -180,7 +180,7 @@ pub fn is_inside(path: &Path, dir: &Path) -> bool {
 pub fn of_remote(remote: &Remote) -> Option<&Path> {
     match remote {
         Remote::File(path) => Some(path),
-        Remote::Http(_) => None,
+        Remote::Http(_) | Remote::S3(_) => None,
     }
 }
 

@@ -4,6 +4,7 @@
 mod aws;
 pub mod file;
 pub mod http;
+pub mod s3;
 
 use std::path::Path;
 
@@ -21,6 +22,8 @@ pub enum Source {
     File(file::FileSource),
     /// A ZIP over HTTP.
     Http(Box<http::HttpSource>),
+    /// A ZIP in S3.
+    S3(Box<s3::S3Source>),
 }
 
 /// The revision we have already, and what the source told us to remember with it.
@@ -55,6 +58,7 @@ pub struct Offer {
 enum OfferKind {
     File(file::FileOffer),
     Http(Box<http::HttpOffer>),
+    S3(Box<s3::S3Offer>),
 }
 
 impl Source {
@@ -63,6 +67,7 @@ impl Source {
         Ok(match &settings.remote {
             Remote::File(path) => Self::File(file::FileSource::new(path, settings)),
             Remote::Http(url) => Self::Http(Box::new(http::HttpSource::new(url, settings)?)),
+            Remote::S3(object) => Self::S3(Box::new(s3::S3Source::new(object, settings)?)),
         })
     }
 
@@ -71,6 +76,7 @@ impl Source {
         match self {
             Self::File(source) => source.poll(known),
             Self::Http(source) => source.poll(known, deadline),
+            Self::S3(source) => source.poll(known, deadline),
         }
     }
 
@@ -80,6 +86,7 @@ impl Source {
         match (self, offer.kind) {
             (Self::File(source), OfferKind::File(offer)) => source.fetch(offer, deadline),
             (Self::Http(source), OfferKind::Http(offer)) => source.fetch(*offer, download, deadline),
+            (Self::S3(source), OfferKind::S3(offer)) => source.fetch(*offer, download, deadline),
             _ => Err(crate::error::Error::failed("cannot fetch an offer from another source")),
         }
     }
@@ -88,7 +95,7 @@ impl Source {
     pub fn is_still(&self, fetched: &Validators) -> Result<bool> {
         match self {
             Self::File(source) => source.is_still(fetched),
-            Self::Http(_) => Ok(true),
+            Self::Http(_) | Self::S3(_) => Ok(true),
         }
     }
 }

@@ -1,0 +1,220 @@
+//! Where an object is: the endpoint of a region by Amazon's rules, or the operator's own, the bucket in its host or in its
+//! path, the key percent-encoded. Pure but for the names of variables. Nothing a server says enters here but the name of
+//! a region, and only where there is no endpoint of the operator's.
+
+use s3::signing::uri_encode;
+use url::{Host, Url};
+
+use crate::config::{Aws, endpoint, is_region};
+use crate::error::{Error, Result};
+use crate::remote::Object;
+
+/// The rules by which a region becomes a host.
+#[derive(Clone, Debug)]
+pub(super) struct Endpoint {
+    /// The operator's; `None`: Amazon's.
+    custom: Option<Url>,
+    path_style: Option<bool>,
+    dual_stack: bool,
+}
+
+/// Where to ask.
+#[derive(Clone, Debug)]
+pub(super) struct Address {
+    /// The object.
+    pub(super) url: Url,
+    /// Scheme, host and port without the bucket.
+    pub(super) base: String,
+    /// Whether the bucket stands in the path.
+    pub(super) path_style: bool,
+}
+
+impl Endpoint {
+    /// What the configuration says, else what `variable` says.
+    pub(super) fn new(aws: &Aws, variable: impl Fn(&str) -> Option<String>) -> Result<Self> {
+        let given = |name: &str| variable(name).filter(|text| !text.is_empty());
+        let is_true = |name: &str| given(name).is_some_and(|text| text.eq_ignore_ascii_case("true"));
+        let mut custom = aws.endpoint.clone();
+        for name in ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"] {
+            if custom.is_none()
+                && !is_true("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS")
+                && let Some(text) = given(name)
+            {
+                // Not repeated: there may be a password in it.
+                let url = endpoint(&text).map_err(|why| Error::config(format!("cannot use {name}: {why}")))?;
+                custom = Some(url);
+            }
+        }
+        Ok(Self { custom, path_style: aws.path_style, dual_stack: is_true("AWS_USE_DUALSTACK_ENDPOINT") })
+    }
+
+    /// What tells it from other endpoints, whatever the region.
+    pub(super) fn name(&self) -> &str {
+        self.custom.as_ref().map_or("", Url::as_str)
+    }
+
+    /// Where `object` is when its bucket is in `region`.
+    pub(super) fn address(&self, object: &Object, region: &str) -> Result<Address> {
+        let base = match &self.custom {
+            Some(url) => url.clone(),
+            None => amazons(region, self.dual_stack)?,
+        };
+        let bucket = object.bucket.as_str();
+        let path_style = self.path_style.unwrap_or_else(|| is_here(&base) || !fits_in_a_host(bucket));
+        let key = uri_encode(&object.key, false);
+        let base = base.origin().ascii_serialization(); // without :80 and :443
+        let text = match base.split_once("://") {
+            _ if path_style => format!("{base}/{bucket}/{key}"),
+            Some((scheme, host)) if fits_in_a_host(&bucket.replace('.', "-")) => {
+                format!("{scheme}://{bucket}.{host}/{key}")
+            }
+            _ => return Err(impossible(bucket)),
+        };
+        let mut url = Url::parse(&text).map_err(|_| impossible(bucket))?;
+        if let Some(version) = &object.version {
+            url.query_pairs_mut().append_pair("versionId", version);
+        }
+        Ok(Address { url, base, path_style })
+    }
+}
+
+/// With the bucket in it the host is none.
+fn impossible(bucket: &str) -> Error {
+    let why = "it cannot be a part of the endpoint's host";
+    Error::config(format!("cannot use s3-path-style = no for the bucket {bucket}: {why}"))
+}
+
+/// Amazon's endpoint of a region, by its partition.
+fn amazons(region: &str, dual_stack: bool) -> Result<Url> {
+    let domain = match region {
+        _ if region.starts_with("cn-") => "amazonaws.com.cn",
+        _ if region.starts_with("us-iso-") => "c2s.ic.gov",
+        _ if region.starts_with("us-isob-") => "sc2s.sgov.gov",
+        _ if region.starts_with("eusc-") => "amazonaws.eu",
+        _ => "amazonaws.com", // GovCloud too
+    };
+    let service = if dual_stack { "s3.dualstack" } else { "s3" };
+    Url::parse(&format!("https://{service}.{region}.{domain}"))
+        .ok()
+        .filter(|_| is_region(region))
+        .ok_or_else(|| Error::config(format!("cannot use {region:?} as a region: it takes a name as eu-west-1")))
+}
+
+/// Whether names below this one are not to be had: an address, or this host.
+fn is_here(base: &Url) -> bool {
+    match base.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        _ => true,
+    }
+}
+
+/// Whether a bucket can be one label of a host. With dots it would be several, and no certificate is for those.
+fn fits_in_a_host(bucket: &str) -> bool {
+    let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    (1..=63).contains(&bucket.len()) && bucket.bytes().all(fits) && !bucket.ends_with('-')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(bucket: &str, key: &str) -> Object {
+        Object { bucket: bucket.to_owned(), key: key.to_owned(), version: None }
+    }
+
+    fn at(custom: &str, path_style: Option<bool>, bucket: &str, key: &str) -> String {
+        let custom = (!custom.is_empty()).then(|| endpoint(custom).unwrap());
+        let endpoint = Endpoint { custom, path_style, dual_stack: false };
+        endpoint.address(&object(bucket, key), "eu-west-1").map_or_else(|e| e.to_string(), |a| a.url.into())
+    }
+
+    #[test]
+    fn address_table() {
+        for (custom, path_style, bucket, key, expected) in [
+            ("", None, "b", "k/app.zip", "https://b.s3.eu-west-1.amazonaws.com/k/app.zip"),
+            ("", Some(true), "b", "k", "https://s3.eu-west-1.amazonaws.com/b/k"),
+            ("", None, "b.c", "k", "https://s3.eu-west-1.amazonaws.com/b.c/k"),
+            ("", Some(false), "b.c", "k", "https://b.c.s3.eu-west-1.amazonaws.com/k"),
+            ("", None, "Old_Bucket", "k", "https://s3.eu-west-1.amazonaws.com/Old_Bucket/k"),
+            ("", Some(false), "Old_Bucket", "k", "cannot use s3-path-style = no for the bucket Old_Bucket: "),
+            ("https://h:443", None, "b", "k", "https://b.h/k"),
+            ("http://h:80/", None, "b", "k", "http://b.h/k"),
+            ("http://h:9000", None, "b", "k", "http://b.h:9000/k"),
+            ("http://127.0.0.1:9000", None, "b", "k", "http://127.0.0.1:9000/b/k"),
+            ("http://[::1]:9000", None, "b", "k", "http://[::1]:9000/b/k"),
+            ("http://localhost:9000", None, "b", "k", "http://localhost:9000/b/k"),
+            ("http://localhost:9000", Some(false), "b", "k", "http://b.localhost:9000/k"),
+            ("http://127.0.0.1", Some(false), "b", "k", "cannot use s3-path-style = no for the bucket b: "),
+            ("http://[::1]", Some(false), "b", "k", "cannot use s3-path-style = no for the bucket b: "),
+        ] {
+            let got = at(custom, path_style, bucket, key);
+            assert!(got == expected || expected.ends_with(": ") && got.starts_with(expected), "{got}\n{expected}");
+        }
+    }
+
+    #[test]
+    fn keys_are_encoded_as_signatures_need_them() {
+        for (key, expected) in [
+            ("a b", "a%20b"),
+            ("a+b", "a%2Bb"),
+            ("a%20b", "a%2520b"),
+            ("\u{fc}/\u{1f600}", "%C3%BC/%F0%9F%98%80"),
+            ("/x//y", "/x//y"),
+            ("..x/a.b-c_d~e", "..x/a.b-c_d~e"),
+            (
+                "?#&=:@!$'()*,;[]\"<>\\^`{|}",
+                "%3F%23%26%3D%3A%40%21%24%27%28%29%2A%2C%3B%5B%5D%22%3C%3E%5C%5E%60%7B%7C%7D",
+            ),
+        ] {
+            assert_eq!(at("", None, "b", key), format!("https://b.s3.eu-west-1.amazonaws.com/{expected}"));
+        }
+    }
+
+    #[test]
+    fn partitions_and_dual_stack() {
+        for (region, dual_stack, expected) in [
+            ("us-east-1", false, "https://s3.us-east-1.amazonaws.com/"),
+            ("us-gov-west-1", false, "https://s3.us-gov-west-1.amazonaws.com/"),
+            ("cn-north-1", false, "https://s3.cn-north-1.amazonaws.com.cn/"),
+            ("cn-north-1", true, "https://s3.dualstack.cn-north-1.amazonaws.com.cn/"),
+            ("eu-west-1", true, "https://s3.dualstack.eu-west-1.amazonaws.com/"),
+        ] {
+            assert_eq!(amazons(region, dual_stack).unwrap().as_str(), expected);
+        }
+        for region in ["", "evil.example/", "a.b", "A", "-x", "x@y", "x:1", &"x".repeat(64)] {
+            assert!(amazons(region, false).is_err() && !is_region(region), "{region}");
+        }
+    }
+
+    #[test]
+    fn the_endpoint_is_the_configurations_then_the_services_then_that_of_all() {
+        let variables = |names: &'static [(&str, &str)]| {
+            move |name: &str| names.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned())
+        };
+        const BOTH: &[(&str, &str)] = &[("AWS_ENDPOINT_URL", "http://all"), ("AWS_ENDPOINT_URL_S3", "http://s3")];
+        let mut aws = Aws::default();
+        let name = |aws: &Aws, names| Endpoint::new(aws, variables(names)).unwrap().name().to_owned();
+        assert_eq!(name(&aws, &[]), "");
+        assert_eq!(name(&aws, BOTH), "http://s3/");
+        assert_eq!(name(&aws, &BOTH[..1]), "http://all/");
+        assert_eq!(
+            name(&aws, &[("AWS_ENDPOINT_URL", "http://all"), ("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true")]),
+            ""
+        );
+        aws.endpoint = endpoint("http://ours").ok();
+        assert_eq!(name(&aws, BOTH), "http://ours/");
+        let error =
+            Endpoint::new(&Aws::default(), variables(&[("AWS_ENDPOINT_URL", "http://u:hunter2@h")])).unwrap_err();
+        assert!(error.to_string().starts_with("cannot use AWS_ENDPOINT_URL: it takes"), "{error}");
+        assert!(!error.to_string().contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn a_version_is_part_of_the_query() {
+        let mut object = object("b", "k?x");
+        object.version = Some("a+b/c=".to_owned());
+        let endpoint = Endpoint { custom: None, path_style: None, dual_stack: false };
+        let address = endpoint.address(&object, "us-east-1").unwrap();
+        assert_eq!(address.url.as_str(), "https://b.s3.us-east-1.amazonaws.com/k%3Fx?versionId=a%2Bb%2Fc%3D");
+    }
+}

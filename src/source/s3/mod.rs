@@ -1,0 +1,245 @@
+//! A ZIP in S3, or in what speaks like it: one conditional GET of the key is poll and fetch, and s3:GetObject on it is
+//! all it needs. The transport is HTTP's, with its patience, limits and resumed downloads; no redirect is followed.
+//!
+//! Here is what a poll is: who asks, in which region, and what an answer means. `address` tells where the object is,
+//! `sign` makes signatures, `refusal` reads errors, `integrity` checks the bytes. Credentials come from the chain.
+
+mod address;
+mod integrity;
+mod refusal;
+mod sign;
+
+use std::cell::RefCell;
+use std::path::Path;
+use std::rc::Rc;
+
+use ureq::http::header::{HeaderName, HeaderValue};
+use ureq::http::{HeaderMap, StatusCode, header};
+use url::Url;
+
+use self::address::{Address, Endpoint};
+use self::refusal::Complaint;
+use super::aws::Chain;
+use super::http::client::{Answer, Caller, Client, Headers, Incoming};
+use super::http::credentials::extra_headers;
+use super::http::dialect::{Dialect, Proof};
+use super::http::download;
+use super::http::identity::{Identity, source_of};
+use super::http::retry::Patience;
+use super::http::status::check_plain;
+use super::{Known, Offer, OfferKind, Poll};
+use crate::artifact::{Artifact, Content};
+use crate::config::{Aws, Http, Secret, Settings};
+use crate::error::{Context, Error, Result};
+use crate::model::Validators;
+use crate::remote::Object;
+use crate::sys::clock::Deadline;
+
+/// Where a bucket is when nobody says.
+const REGION: &str = "us-east-1";
+const VERSION: HeaderName = HeaderName::from_static("x-amz-version-id");
+/// Asks for the checksums that were stored with the object.
+const CHECKSUM_MODE: (HeaderName, HeaderValue) =
+    (HeaderName::from_static("x-amz-checksum-mode"), HeaderValue::from_static("ENABLED"));
+
+/// A ZIP in a bucket.
+#[derive(Debug)]
+pub struct S3Source {
+    object: Object,
+    endpoint: Endpoint,
+    aws: Aws,
+    http: Http,
+    max_download: u64,
+    chain: Rc<RefCell<Chain>>,
+}
+
+/// An answer whose body nobody has read yet.
+#[derive(Debug)]
+pub struct S3Offer {
+    client: Client,
+    identity: Identity,
+    proof: Option<Box<dyn Proof>>,
+    body: Incoming,
+    /// Where the bucket is, when the server had to tell us.
+    region: Option<String>,
+}
+
+impl S3Source {
+    /// The source of `object`. Nothing is read or asked yet.
+    pub fn new(object: &Object, settings: &Settings) -> Result<Self> {
+        let Settings { http, aws, max_download, .. } = settings;
+        if extra_headers(http)?.iter().any(|(name, _)| *name == header::AUTHORIZATION) {
+            return Err(Error::config("cannot use http-header Authorization with s3://: requests are signed"));
+        }
+        let endpoint = Endpoint::new(aws, |name| std::env::var(name).ok())?;
+        endpoint.address(object, REGION)?;
+        let chain = Rc::new(RefCell::new(Chain::new(aws)));
+        let (object, aws, http) = (object.clone(), aws.clone(), http.clone());
+        Ok(Self { object, endpoint, aws, http, max_download: *max_download, chain })
+    }
+
+    /// Asks for another revision than `known`.
+    pub fn poll(&mut self, known: Option<Known<'_>>, deadline: Deadline) -> Result<Poll> {
+        let offer = self.ask(known, deadline).context(|| format!("cannot poll {}", self.object))?;
+        Ok(match offer {
+            None => Poll::Unchanged,
+            Some(offer) => {
+                let revision = offer.identity.revision();
+                let validators = self.validators(&offer.identity, offer.region.as_deref());
+                Poll::Changed(Offer { revision, validators, kind: OfferKind::S3(Box::new(offer)) })
+            }
+        })
+    }
+
+    /// Fetches what was offered to `download`, going on with what an earlier run left there of the same bytes.
+    pub fn fetch(&mut self, offer: S3Offer, download: &Path, deadline: Deadline) -> Result<Artifact> {
+        let S3Offer { client, identity, proof, body, region } = offer;
+        let fetched = download::fetch(&client, identity, proof, body, download, self.max_download, deadline)
+            .context(|| format!("cannot fetch {}", self.object))?;
+        let validators = self.validators(&fetched.identity, region.as_deref());
+        let (content, name) = (Content::Archive(fetched.file), self.object.to_string());
+        Ok(Artifact { revision: fetched.revision, validators, content, name })
+    }
+
+    /// One conditional GET, once more where the bucket turns out to be, and once more with new credentials when the old
+    /// ones have expired. `None`: what is there is what is known.
+    fn ask(&self, known: Option<Known<'_>>, deadline: Deadline) -> Result<Option<S3Offer>> {
+        let source = self.name();
+        let mut learned = known.and_then(|known| learned(known, &source));
+        let known = known.and_then(|known| Identity::remembered(known, &source));
+        let ask = known.as_ref().map_or_else(Headers::new, Identity::conditions);
+        let mut region = self.region(learned.as_deref(), deadline)?;
+        let mut patience = Patience::new(deadline);
+        let (mut moved, mut renewed) = (false, false);
+        loop {
+            let (client, token) = self.client(&region, deadline)?;
+            let answer = client.get(&ask, &mut patience)?;
+            match answer.status {
+                StatusCode::NOT_MODIFIED if !ask.is_empty() => return Ok(None),
+                StatusCode::OK => return offered(client, answer, known.as_ref(), learned),
+                _ => {}
+            }
+            let complaint = Complaint::read(answer);
+            let elsewhere = complaint.region().filter(|there| *there != region && !moved);
+            if let Some(there) = elsewhere {
+                log::debug!("the bucket {} is in {there}, not in {region}", self.object.bucket);
+                (moved, learned, region) = (true, Some(there.clone()), there);
+            } else if complaint.is_expired() && !renewed {
+                log::debug!("the credentials have expired: asking for new ones");
+                renewed = true;
+                *self.chain.borrow_mut() = Chain::new(&self.aws);
+            } else {
+                return Err(complaint.error(&self.object, &client, token.as_ref()));
+            }
+        }
+    }
+
+    /// What makes the next poll conditional, and begin in the right region.
+    fn validators(&self, identity: &Identity, region: Option<&str>) -> Validators {
+        let validators = identity.validators(&self.name());
+        match region {
+            Some(region) => validators.with("region", region),
+            None => validators,
+        }
+    }
+
+    fn region(&self, learned: Option<&str>, deadline: Deadline) -> Result<String> {
+        if let Some(region) = learned {
+            return Ok(region.to_owned());
+        }
+        Ok(self.chain.borrow_mut().region(deadline)?.unwrap_or_else(|| REGION.to_owned()))
+    }
+
+    /// A client for one check, and the token it uses: messages must not have it.
+    fn client(&self, region: &str, deadline: Deadline) -> Result<(Client, Option<Secret>)> {
+        let credentials = self.chain.borrow_mut().credentials(deadline)?;
+        let (whose, token) = credentials.map_or((None, None), |c| (Some(c.whose), c.token));
+        let address = self.endpoint.address(&self.object, region)?;
+        let url = address.url.clone();
+        let mut plain = extra_headers(&self.http)?;
+        plain.push(CHECKSUM_MODE);
+        let (chain, object, region) = (self.chain.clone(), self.object.clone(), region.to_owned());
+        let signer = Signer { chain, address, object, region, plain, deadline };
+        let caller = Caller { whose, sign: Box::new(move |url, ask| signer.headers(url, ask)) };
+        let speech = Speech { object: self.object.clone(), token: token.clone() };
+        Ok((Client::new(url, self.http.clone(), caller).speaking(speech), token))
+    }
+
+    /// The name under which validators are remembered: the object and the endpoint, in whatever region.
+    fn name(&self) -> String {
+        source_of(&format!("{} {}", self.object, self.endpoint.name()))
+    }
+}
+
+/// What makes the signature of each try: temporary credentials may have been renewed since the last one.
+struct Signer {
+    chain: Rc<RefCell<Chain>>,
+    address: Address,
+    object: Object,
+    region: String,
+    plain: Headers,
+    deadline: Deadline,
+}
+
+impl Signer {
+    fn headers(&self, url: &Url, ask: &Headers) -> Result<Headers> {
+        if *url != self.address.url {
+            return Err(Error::failed("cannot sign a request for another URL"));
+        }
+        match self.chain.borrow_mut().credentials(self.deadline)? {
+            Some(credentials) => {
+                sign::signed(&self.address, &self.object, &self.region, &credentials, ask, &self.plain)
+            }
+            None => Ok(self.plain.clone()),
+        }
+    }
+}
+
+/// How S3's answers are read.
+struct Speech {
+    object: Object,
+    token: Option<Secret>,
+}
+
+impl Dialect for Speech {
+    /// The signature is for this host, and S3's redirects tell a region: no other host is believed.
+    fn is_redirected(&self) -> bool {
+        false
+    }
+
+    fn identity(&self, headers: &HeaderMap) -> Identity {
+        Identity::of(headers).with_version(headers, &VERSION)
+    }
+
+    fn proof(&self, headers: &HeaderMap) -> Option<Box<dyn Proof>> {
+        integrity::check(headers).map(|check| Box::new(check) as Box<dyn Proof>)
+    }
+
+    fn refusal(&self, answer: Answer, client: &Client) -> Error {
+        Complaint::read(answer).error(&self.object, client, self.token.as_ref())
+    }
+}
+
+/// The region that a server told us before.
+fn learned(known: Known<'_>, source: &str) -> Option<String> {
+    let validators = known.validators;
+    let region = validators.get("region").filter(|_| validators.get("source") == Some(source))?;
+    Some(region.to_owned())
+}
+
+fn offered(
+    client: Client,
+    answer: Answer,
+    known: Option<&Identity>,
+    region: Option<String>,
+) -> Result<Option<S3Offer>> {
+    check_plain(&answer)?;
+    let dialect = client.dialect();
+    let identity = dialect.identity(&answer.headers);
+    // A server that does not know If-None-Match.
+    if known.is_some_and(|known| known.is_still(&identity)) {
+        return Ok(None);
+    }
+    let proof = dialect.proof(&answer.headers);
+    Ok(Some(S3Offer { client, identity, proof, body: answer.body, region }))
+}
