@@ -9,12 +9,12 @@ use super::sandbox::{Run, Sandbox, needs, tree};
 use super::servers::{Authority, Nginx, Raw, Seen, Step, closed_port, cut, object, ok, raw, status, wait_for};
 
 /// A ZIP with one file that says `text`.
-fn archive(sandbox: &Sandbox, text: &str) -> Vec<u8> {
+pub fn archive(sandbox: &Sandbox, text: &str) -> Vec<u8> {
     std::fs::read(sandbox.zip("made.zip", &[("file", text)])).unwrap()
 }
 
 /// A ZIP of half a megabyte that does not compress.
-fn large(sandbox: &Sandbox, seed: u64) -> Vec<u8> {
+pub fn large(sandbox: &Sandbox, seed: u64) -> Vec<u8> {
     let mut state = seed | 1;
     let noise: String = (0..800_000)
         .map(|_| {
@@ -34,7 +34,7 @@ pub fn live(sandbox: &Sandbox) -> String {
 
 /// The one line that says why a check failed; nothing is staged and nothing is live.
 #[track_caller]
-fn refused(sandbox: &Sandbox, run: Run) -> String {
+pub fn refused(sandbox: &Sandbox, run: Run) -> String {
     let run = run.expect(1);
     let complaints = run.complaints();
     assert_eq!(complaints.len(), 1, "one line: {}", run.log);
@@ -61,7 +61,7 @@ fn check_refused(server: &Raw, config: &str, words: &[&str]) -> String {
 }
 
 /// What lies in the cache.
-fn downloads(sandbox: &Sandbox) -> Vec<String> {
+pub fn downloads(sandbox: &Sandbox) -> Vec<String> {
     let dir = std::fs::read_dir(sandbox.path("cache/default"));
     let mut names: Vec<_> = dir.into_iter().flatten().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();

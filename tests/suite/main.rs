@@ -22,6 +22,7 @@ mod moto;
 mod power;
 mod rawzip;
 mod running;
+mod s3;
 mod sandbox;
 mod servers;
 mod signals;
