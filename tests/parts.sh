@@ -48,6 +48,17 @@ moto_server:python3-venv, and PyPI:S3 and its credentials"
     fi
 fi
 
+# A second S3, of another hand and strict: built once for each version (about five minutes of a processor).
+s3s=$(dirname "$0")/.parts/s3s
+version=0.14.1
+if ! "$s3s/bin/s3s-fs" --version 2>/dev/null | grep -qF "$version"; then
+    echo "building s3s-fs $version"
+    if ! cargo install -q s3s-fs --version "$version" --locked --features binary --root "$s3s" --force; then
+        lack="$lack
+s3s-fs:s3s-fs of crates.io, built by cargo:S3"
+    fi
+fi
+
 lack=$(echo "$lack" | sed '/^$/d')
 [ -n "$lack" ] || exit 0
 echo "$lack" | while IFS=: read -r program package purpose; do
