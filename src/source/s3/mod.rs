@@ -29,7 +29,7 @@ use super::http::retry::Patience;
 use super::http::status::check_plain;
 use super::{Known, Offer, OfferKind, Poll};
 use crate::artifact::{Artifact, Content};
-use crate::config::{Aws, Http, Secret, Settings};
+use crate::config::{Http, Secret, Settings};
 use crate::error::{Context, Error, Result};
 use crate::model::Validators;
 use crate::remote::Object;
@@ -47,7 +47,6 @@ const CHECKSUM_MODE: (HeaderName, HeaderValue) =
 pub struct S3Source {
     object: Object,
     endpoint: Endpoint,
-    aws: Aws,
     http: Http,
     max_download: u64,
     chain: Rc<RefCell<Chain>>,
@@ -73,9 +72,9 @@ impl S3Source {
         }
         let endpoint = Endpoint::new(aws, |name| std::env::var(name).ok())?;
         endpoint.address(object, REGION)?;
-        let chain = Rc::new(RefCell::new(Chain::new(aws)));
-        let (object, aws, http) = (object.clone(), aws.clone(), http.clone());
-        Ok(Self { object, endpoint, aws, http, max_download: *max_download, chain })
+        let chain = Rc::new(RefCell::new(Chain::new(aws).with_http(http)));
+        let (object, http) = (object.clone(), http.clone());
+        Ok(Self { object, endpoint, http, max_download: *max_download, chain })
     }
 
     /// Asks for another revision than `known`.
@@ -127,7 +126,7 @@ impl S3Source {
             } else if complaint.is_expired() && !renewed {
                 log::debug!("the credentials have expired: asking for new ones");
                 renewed = true;
-                *self.chain.borrow_mut() = Chain::new(&self.aws);
+                self.chain.borrow_mut().refused();
             } else {
                 return Err(complaint.error(&self.object, &client, token.as_ref()));
             }
@@ -153,7 +152,10 @@ impl S3Source {
     /// A client for one check, and the token it uses: messages must not have it.
     fn client(&self, region: &str, deadline: Deadline) -> Result<(Client, Option<Secret>)> {
         let credentials = self.chain.borrow_mut().credentials(deadline)?;
-        let (whose, token) = credentials.map_or((None, None), |c| (Some(c.whose), c.token));
+        let (whose, token) = credentials.map_or((None, None), |c| {
+            let whose = format!("{}, which comes from {}", c.access_key, c.whose);
+            (Some(whose), c.token)
+        });
         let address = self.endpoint.address(&self.object, region)?;
         let url = address.url.clone();
         let mut plain = extra_headers(&self.http)?;
