@@ -278,7 +278,7 @@ mod tests {
                 vec![(Remote, "/srv/a"), (Cache, "/srv/a/x")],
                 "--cache: cannot use cache = /srv/a/x: it is inside the remote",
             ),
-            (vec![(Remote, "ftp://h/")], "--remote: the scheme ftp is unknown: use http, https or file"),
+            (vec![(Remote, "ftp://h/")], "--remote: the scheme ftp is unknown: use https, http, s3 or file"),
             (vec![https, (HttpPassword, "p")], "--http-password: cannot use http-password: there is no http-user"),
             (
                 vec![https, (HttpUser, "u"), (HttpPassword, "p"), (HttpPasswordFile, "/f")],
