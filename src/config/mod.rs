@@ -105,6 +105,22 @@ pub struct Http {
     pub ca_file: Option<PathBuf>,
 }
 
+impl Http {
+    /// Limits, and nothing that the operator could have said besides.
+    pub fn limited(connect_timeout: Duration, stall_timeout: Duration) -> Self {
+        Self {
+            connect_timeout,
+            stall_timeout,
+            headers: Vec::new(),
+            user: None,
+            password: None,
+            password_file: None,
+            netrc: None,
+            ca_file: None,
+        }
+    }
+}
+
 /// What the command line said about the configuration.
 #[derive(Debug, Default)]
 pub struct Request {

@@ -120,7 +120,8 @@ pub fn header(text: &str) -> Result<(String, String), Why> {
 /// A region: a part of a host name.
 pub fn region(text: &str) -> Result<String, Why> {
     let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-    let right = (1..=63).contains(&text.len()) && text.bytes().all(fits) && !text.starts_with('-');
+    let right =
+        (1..=63).contains(&text.len()) && text.bytes().all(fits) && !text.starts_with('-') && !text.ends_with('-');
     if right { Ok(text.to_owned()) } else { Err("it takes the name of a region, as eu-west-1".to_owned()) }
 }
 

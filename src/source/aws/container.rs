@@ -11,7 +11,7 @@ use url::{Host, Url};
 use super::answer::Fields;
 use super::environment::Environment;
 use super::sts::web_url;
-use super::{Credentials, read_token, web};
+use super::{CA_BUNDLE, Credentials, read_token, web};
 use crate::config::{Http, Secret};
 use crate::error::{Context, Error, Result};
 use crate::source::http::client::{Ask, Client, Headers};
@@ -89,9 +89,10 @@ impl Container {
         };
         let is_near = self.url.host().is_some_and(|host| is_trusted(&host));
         // An agent on this machine answers at once, or something is wrong.
-        let near = web::limits(Duration::from_secs(2), Duration::from_secs(10));
-        let (http, make) = if is_near { (&near, Client::direct as fn(_, _, _) -> _) } else { (http, Client::new as _) };
-        let client = make(self.url.clone(), http.clone(), web::nobody());
+        let near = Http::limited(Duration::from_secs(2), Duration::from_secs(10));
+        let http = if is_near { &near } else { http };
+        let make = if is_near { Client::direct } else { Client::new };
+        let client = make(self.url.clone(), http.clone(), web::nobody()).trusting(CA_BUNDLE);
         let ask = Ask { method: Method::GET, headers: &headers, body: None };
         let reply = web::patiently(&client, http, &ask, deadline)?;
         if reply.status != 200 {

@@ -9,8 +9,8 @@ use url::Url;
 use super::answer::Fields;
 use super::environment::Environment;
 use super::sts::web_url;
-use super::{Credentials, is_region, web};
-use crate::config::{Http, Secret};
+use super::{Found, web};
+use crate::config::{Http, Secret, is_region};
 use crate::error::{Context, Error, Kind, Result};
 use crate::source::http::client::{Ask, Client, Headers};
 use crate::source::http::retry::{Fault, check_stop};
@@ -56,24 +56,27 @@ impl Service {
         url.map(|url| Some(Self { url })).ok_or_else(bad)
     }
 
-    /// The credentials of the instance's role; `None`: no instance, or no role.
-    pub(super) fn credentials(&self, deadline: Deadline) -> Result<Option<Credentials>> {
+    /// The credentials of the instance's role, when this is an instance and it has one.
+    pub(super) fn credentials(&self, deadline: Deadline) -> Result<Found> {
         let what = || "cannot get credentials from the instance metadata service".to_owned();
-        let Some(mut session) = self.session(deadline).context(what)? else { return Ok(None) };
-        session.credentials().context(what)
+        match self.session(deadline).context(what)? {
+            Ok(mut session) => session.credentials().context(what),
+            Err(why) => Ok(Err(why)),
+        }
     }
 
     /// The region of the instance.
     pub(super) fn region(&self, deadline: Deadline) -> Result<Option<String>> {
         let what = || "cannot get the region from the instance metadata service".to_owned();
-        let Some(mut session) = self.session(deadline).context(what)? else { return Ok(None) };
+        let Ok(mut session) = self.session(deadline).context(what)? else { return Ok(None) };
         let reply = session.get("placement/region").context(what)?;
         let region = reply.text.trim();
         Ok((reply.status == 200 && is_region(region)).then(|| region.to_owned()))
     }
 
-    /// A token; `None`: nobody is there, or he gives us none.
-    fn session(&self, deadline: Deadline) -> Result<Option<Session<'_>>> {
+    /// A token; or why there is none: nobody is there, or he gives us none.
+    fn session(&self, deadline: Deadline) -> Result<Result<Session<'_>, String>> {
+        let host = self.url.host_str().unwrap_or_default();
         let ttl = HeaderName::from_static("x-aws-ec2-metadata-token-ttl-seconds");
         let headers = vec![(ttl, HeaderValue::from_static(TTL))];
         let ask = Ask { method: Method::PUT, headers: &headers, body: Some(b"") };
@@ -81,17 +84,16 @@ impl Service {
             Ok(reply) => reply,
             Err(fault) if fault.is_transient() => {
                 log::debug!("no instance metadata service: {}", fault.error);
-                return Ok(None);
+                // Its answer dies on the way to a container when it may make one hop only.
+                let hint = "from within a container that takes a hop limit of 2";
+                return Ok(Err(format!("no instance metadata service answers at {host}; {hint}")));
             }
             Err(fault) => return Err(fault.error),
         };
         match reply.status {
-            200 => Ok(Some(Session { service: self, token: Secret::new(reply.text.trim()), deadline })),
+            200 => Ok(Ok(Session { service: self, token: Secret::new(reply.text.trim()), deadline })),
             // Turned off for this instance, or somebody else's server.
-            403..=405 => {
-                log::debug!("no token from the instance metadata service: {}", reply.status);
-                Ok(None)
-            }
+            status @ 403..=405 => Ok(Err(format!("the instance metadata service at {host} gives no token: {status}"))),
             status => Err(Error::failed(format!("it answered {status} instead of a token"))),
         }
     }
@@ -99,7 +101,7 @@ impl Service {
     fn ask(&self, path: &str, ask: &Ask<'_>, stall: Duration, deadline: Deadline) -> Result<web::Reply, Fault> {
         let text = format!("{}/latest/{path}", self.url.as_str().trim_end_matches('/'));
         let url = Url::parse(&text).map_err(|_| Error::failed("a role with a name that no URL has"))?;
-        let http: Http = web::limits(MOMENT, stall);
+        let http = Http::limited(MOMENT, stall);
         let client = Client::direct(url, http.clone(), web::nobody());
         let mut tries = 1;
         loop {
@@ -113,14 +115,13 @@ impl Service {
 }
 
 impl Session<'_> {
-    fn credentials(&mut self) -> Result<Option<Credentials>> {
+    fn credentials(&mut self) -> Result<Found> {
         let list = self.get("iam/security-credentials/")?;
         let role = list.text.lines().map(str::trim).find(|line| !line.is_empty());
         let role = match (list.status, role) {
             (200, Some(role)) => role.to_owned(),
             (200 | 404, _) => {
-                log::debug!("the instance has no role");
-                return Ok(None);
+                return Ok(Err("the instance has no role".to_owned()));
             }
             (status, _) => return Err(Error::failed(format!("it answered {status} instead of the name of a role"))),
         };
@@ -133,7 +134,7 @@ impl Session<'_> {
         if let Some(code) = fields.get("Code").filter(|code| *code != "Success") {
             return Err(Error::failed(format!("it has no credentials for role {shown}: {}", web::quoted(code))));
         }
-        fields.credentials("Token", &format!("role {shown} of the instance (IMDSv2)")).map(Some)
+        fields.credentials("Token", &format!("role {shown} of the instance (IMDSv2)")).map(Ok)
     }
 
     /// Asks with the token; with another one when that has expired.
@@ -143,8 +144,8 @@ impl Session<'_> {
             return Ok(reply);
         }
         match self.service.session(self.deadline)? {
-            Some(session) => self.token = session.token,
-            None => return Err(Error::new(Kind::Unavailable { retry_after: None }, "it gives no other token")),
+            Ok(session) => self.token = session.token,
+            Err(why) => return Err(Error::new(Kind::Unavailable { retry_after: None }, why)),
         }
         self.get_once(path)
     }

@@ -11,6 +11,7 @@
 mod account_key;
 mod answer;
 mod container;
+pub(super) mod endpoint;
 mod environment;
 mod given;
 mod imds;
@@ -23,16 +24,18 @@ mod sts;
 #[cfg(test)]
 mod tests;
 mod web;
+pub(super) mod xml;
 
 use std::fmt::Display;
 use std::io::{ErrorKind, Read};
 use std::path::Path;
 use std::time::Duration;
 
+use self::endpoint::{Place, Service};
 use self::environment::Environment;
 use self::recipe::{Kitchen, Recipe};
 use self::shared_files::SharedFiles;
-use crate::config::{Aws, Http, Secret};
+use crate::config::{Aws, Http, Secret, is_region};
 use crate::error::{Context, Error, Kind, Result};
 use crate::sys::clock::{self, Deadline};
 
@@ -44,6 +47,8 @@ const KEPT: u64 = 900;
 const ABSENT: u64 = 60;
 /// How long whoever fails to give new ones is left alone while the old ones are good.
 const RELIEF: u64 = 30;
+/// Names roots that are believed besides the others, wherever AWS is asked.
+pub(super) const CA_BUNDLE: &str = "AWS_CA_BUNDLE";
 /// Whose STS is asked where nothing names a region.
 const REGION: &str = "us-east-1";
 
@@ -61,6 +66,9 @@ pub(super) struct Credentials {
     /// Who that is and where it comes from, for messages: `profile web in /root/.aws/credentials`.
     pub(super) whose: String,
 }
+
+/// Keys, or why there are none: it is no error where nobody has any.
+type Found = std::result::Result<Credentials, String>;
 
 impl Credentials {
     /// Keys that a header can have.
@@ -91,24 +99,24 @@ pub(super) struct Chain {
 #[derive(Debug)]
 struct Kept {
     recipe: Recipe,
-    /// `None`: there are none, which is not asked again and again either.
-    credentials: Option<Credentials>,
+    /// That there are none is not asked again and again either.
+    found: Found,
     /// When they are got anew, in seconds since 1970.
     until: u64,
 }
 
 /// When what was given is got anew.
-fn until(credentials: Option<&Credentials>, now: u64) -> u64 {
-    match credentials {
-        Some(keys) => keys.expires.map_or(now + KEPT, |expires| expires.saturating_sub(EARLY)),
-        None => now + ABSENT,
+fn until(found: &Found, now: u64) -> u64 {
+    match found {
+        Ok(keys) => keys.expires.map_or(now + KEPT, |expires| expires.saturating_sub(EARLY)),
+        Err(_) => now + ABSENT,
     }
 }
 
 impl Chain {
     /// A chain that begins with what the operator configured.
     pub(super) fn new(aws: &Aws) -> Self {
-        let http = web::limits(Duration::from_secs(10), Duration::from_secs(30));
+        let http = Http::limited(Duration::from_secs(10), Duration::from_secs(30));
         Self {
             aws: aws.clone(),
             http,
@@ -122,52 +130,58 @@ impl Chain {
     /// The same with the limits and the roots (`ca-file`) of the deployment, for STS.
     pub(super) fn with_http(mut self, http: &Http) -> Self {
         let Http { connect_timeout, stall_timeout, ca_file, .. } = http.clone();
-        self.http = Http { ca_file, ..web::limits(connect_timeout, stall_timeout) };
+        self.http = Http { ca_file, ..Http::limited(connect_timeout, stall_timeout) };
         self
     }
 
-    /// The first credentials that the chain has; `None`: none at all, for public buckets.
-    pub(super) fn credentials(&mut self, deadline: Deadline) -> Result<Option<Credentials>> {
+    /// The first credentials that the chain has, or why it has none at all: public buckets need none.
+    pub(super) fn credentials(&mut self, deadline: Deadline) -> Result<Found> {
         let recipe = self.recipe()?;
         let found = self.follow(recipe, deadline)?;
-        let whose = found.as_ref().map_or("none", |keys| keys.whose.as_str());
+        let whose = match &found {
+            Ok(keys) => keys.whose.clone(),
+            Err(why) => format!("none: {why}"),
+        };
         if self.said != whose {
             log::debug!("AWS credentials: {whose}");
-            self.said = whose.to_owned();
+            self.said = whose;
         }
         Ok(found)
     }
 
-    fn follow(&mut self, recipe: Option<Recipe>, deadline: Deadline) -> Result<Option<Credentials>> {
+    fn follow(&mut self, recipe: Option<Recipe>, deadline: Deadline) -> Result<Found> {
         let kept = self.kept.take();
-        let Some(recipe) = recipe else { return Ok(None) };
+        let Some(recipe) = recipe else {
+            return Ok(Err("AWS_EC2_METADATA_DISABLED keeps the instance from being asked".to_owned()));
+        };
         if let Recipe::Keys(keys) = recipe {
-            return Ok(Some(keys));
+            return Ok(Ok(keys));
         }
         let now = clock::now();
         let kept = match kept.filter(|kept| kept.recipe == recipe) {
             Some(kept) if now < kept.until => {
-                return Ok(self.kept.insert(kept).credentials.clone());
+                return Ok(self.kept.insert(kept).found.clone());
             }
             kept => kept,
         };
         let region = self.region_as_configured()?.unwrap_or_else(|| REGION.to_owned());
-        let found = recipe.follow(&Kitchen { env: &self.env, http: &self.http, region, deadline });
-        let (credentials, until) = match (found, kept.and_then(|kept| kept.credentials)) {
+        let sts = self.place(Service::Sts)?;
+        let found = recipe.follow(&Kitchen { env: &self.env, http: &self.http, region, sts, deadline });
+        let (found, until) = match (found, kept.and_then(|kept| kept.found.ok())) {
             (Ok(found), _) => {
-                let until = until(found.as_ref(), now);
+                let until = until(&found, now);
                 (found, until)
             }
             (Err(e), Some(old)) if !matches!(e.kind(), Kind::Stopped(_)) && is_good(&old, now) => {
                 log::warn!("{e}; going on with what is left of those it gave before");
-                (Some(old), now + RELIEF)
+                (Ok(old), now + RELIEF)
             }
             (Err(e), _) => return Err(e),
         };
-        if let Some(keys) = &credentials {
+        if let Ok(keys) = &found {
             check_expiry(keys, &recipe, now)?;
         }
-        Ok(self.kept.insert(Kept { recipe, credentials, until }).credentials.clone())
+        Ok(self.kept.insert(Kept { recipe, found, until }).found.clone())
     }
 
     /// The server does not take them (any longer): the next question gets them anew.
@@ -183,7 +197,7 @@ impl Chain {
         // Only an instance that gives us credentials is asked: elsewhere the question costs two seconds.
         let recipe = self.recipe()?;
         let Some(service) = recipe.as_ref().and_then(Recipe::service).cloned() else { return Ok(None) };
-        if self.instance_region.is_none() && self.follow(recipe, deadline)?.is_some() {
+        if self.instance_region.is_none() && self.follow(recipe, deadline)?.is_ok() {
             self.instance_region = service.region(deadline)?;
         }
         Ok(self.instance_region.clone())
@@ -206,6 +220,17 @@ impl Chain {
             Some((region, place)) => Err(Error::config(format!("{place} {region:?} is no region like eu-west-1"))),
             None => Ok(None),
         }
+    }
+
+    /// Where a service is, by the environment and the profile.
+    pub(super) fn place(&self, service: Service) -> Result<Place> {
+        let (files, name) = (SharedFiles::read(&self.env)?, self.profile());
+        Place::of(service, &self.env, files.profile(&name))
+    }
+
+    /// The same without a look into files.
+    pub(super) fn place_without_profile(&self, service: Service) -> Result<Place> {
+        Place::of(service, &self.env, None)
     }
 
     fn profile(&self) -> String {
@@ -265,12 +290,6 @@ fn check_expiry(credentials: &Credentials, recipe: &Recipe, now: u64) -> Result<
         return Ok(());
     }
     Err(Error::failed(format!("cannot use what was just given: {text}; is the clock right?")))
-}
-
-/// Whether a text can be a region: it becomes a part of host names.
-fn is_region(text: &str) -> bool {
-    let is_word = text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
-    is_word && !text.is_empty() && text.len() < 64 && !text.starts_with('-') && !text.ends_with('-')
 }
 
 /// Whether a file that nobody need have is there. A directory on the way that is closed to us is somebody else's.

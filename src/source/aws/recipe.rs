@@ -4,10 +4,11 @@
 use std::path::PathBuf;
 
 use super::container::Container;
+use super::endpoint::Place;
 use super::environment::Environment;
 use super::imds::Service;
 use super::sts::Sts;
-use super::{Credentials, process};
+use super::{Credentials, Found, process};
 use crate::config::Http;
 use crate::error::{Error, Result};
 use crate::sys::clock::Deadline;
@@ -59,8 +60,9 @@ pub(super) struct Role {
 pub(super) struct Kitchen<'a> {
     pub(super) env: &'a Environment,
     pub(super) http: &'a Http,
-    /// Whose STS is asked.
+    /// Whose STS is asked, and where that is.
     pub(super) region: String,
+    pub(super) sts: Place,
     pub(super) deadline: Deadline,
 }
 
@@ -74,22 +76,19 @@ impl Recipe {
         }
     }
 
-    /// Gets them; `None`: only the instance may have none.
-    pub(super) fn follow(&self, kitchen: &Kitchen<'_>) -> Result<Option<Credentials>> {
-        let Kitchen { env, http, region, deadline } = kitchen;
-        let sts = || Sts::of(region, env, http);
+    /// Gets them; only the instance may have none.
+    pub(super) fn follow(&self, kitchen: &Kitchen<'_>) -> Result<Found> {
+        let Kitchen { env, http, region, sts, deadline } = kitchen;
+        let sts = || Sts::of(region, sts, http);
         match self {
-            Self::Keys(keys) => Ok(Some(keys.clone())),
-            Self::Process { command, whose } => process::run(command, whose, env, *deadline).map(Some),
-            Self::WebIdentity(role) => sts()?.web_identity(role, *deadline).map(Some),
-            Self::Container(container) => container.ask(http, *deadline).map(Some),
+            Self::Keys(keys) => Ok(Ok(keys.clone())),
+            Self::Process { command, whose } => process::run(command, whose, env, *deadline).map(Ok),
+            Self::WebIdentity(role) => sts()?.web_identity(role, *deadline).map(Ok),
+            Self::Container(container) => container.ask(http, *deadline).map(Ok),
             Self::Instance(service) => service.credentials(*deadline),
             Self::Role(role) => match role.base.follow(kitchen)? {
-                Some(base) => sts()?.assume(role, &base, *deadline).map(Some),
-                None => {
-                    let why = "the instance that is to assume it has no role";
-                    Err(Error::failed(format!("cannot get credentials of {}: {why}", role.whose)))
-                }
+                Ok(base) => sts()?.assume(role, &base, *deadline).map(Ok),
+                Err(why) => Err(Error::failed(format!("cannot get credentials of {}: {why}", role.whose))),
             },
         }
     }

@@ -24,6 +24,16 @@ struct File {
     /// `None`: no home to look in.
     path: Option<PathBuf>,
     profiles: BTreeMap<String, Values>,
+    /// `[services NAME]`.
+    services: BTreeMap<String, Values>,
+}
+
+/// What a section is to us.
+enum Section {
+    Profile(String),
+    Services(String),
+    /// Nothing.
+    Other,
 }
 
 impl std::fmt::Debug for File {
@@ -47,11 +57,15 @@ impl SharedFiles {
         };
         let credentials = File::read(place("AWS_SHARED_CREDENTIALS_FILE", "credentials"), "credentials", |section| {
             // Written for the other file, and understood all the same.
-            Some(profile_name(section).unwrap_or_else(|| section.to_owned()))
+            Section::Profile(named("profile", section).unwrap_or_else(|| section.to_owned()))
         })?;
         let config = File::read(place("AWS_CONFIG_FILE", "config"), "config", |section| match section {
-            "default" => Some(section.to_owned()),
-            other => profile_name(other),
+            "default" => Section::Profile(section.to_owned()),
+            other => match (named("profile", other), named("services", other)) {
+                (Some(name), _) => Section::Profile(name),
+                (None, Some(name)) => Section::Services(name),
+                (None, None) => Section::Other,
+            },
         })?;
         Ok(Self { credentials, config })
     }
@@ -74,9 +88,9 @@ impl SharedFiles {
     }
 }
 
-/// `profile NAME`, with or without quotes.
-fn profile_name(section: &str) -> Option<String> {
-    let rest = section.strip_prefix("profile").filter(|rest| rest.starts_with(char::is_whitespace))?.trim();
+/// The name in `profile NAME` or `services NAME`, with or without quotes.
+fn named(kind: &str, section: &str) -> Option<String> {
+    let rest = section.strip_prefix(kind).filter(|rest| rest.starts_with(char::is_whitespace))?.trim();
     let bare = rest.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
     let bare = bare.or_else(|| rest.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\'')));
     Some(bare.unwrap_or(rest).to_owned())
@@ -106,6 +120,16 @@ impl<'a> Profile<'a> {
         self.find(key).map(|(value, _)| value)
     }
 
+    /// A value of the services section that the profile names: `s3.endpoint_url`.
+    pub(super) fn service(self, key: &str) -> Result<Option<&'a str>> {
+        let Some((name, _)) = self.find("services") else { return Ok(None) };
+        let section = self.files.config.services.get(name).ok_or_else(|| {
+            let called = self.called();
+            Error::config(format!("{called} has services = {name}, and there is no [services {name}]"))
+        })?;
+        Ok(section.get(key).map(String::as_str))
+    }
+
     /// The values of the first file that has one of `keys`: what belongs together is not mixed from both.
     pub(super) fn whole(self, keys: &[&str]) -> Option<(&'a Values, &'a Path)> {
         self.places().find(|(values, _)| keys.iter().any(|key| values.contains_key(*key)))
@@ -113,27 +137,27 @@ impl<'a> Profile<'a> {
 }
 
 impl File {
-    fn read(path: Option<PathBuf>, kind: &str, profile: fn(&str) -> Option<String>) -> Result<Self> {
+    fn read(path: Option<PathBuf>, kind: &str, section: fn(&str) -> Section) -> Result<Self> {
         let Some(path) = path else { return Ok(Self::default()) };
         // A usual way to say "no file".
         if path == Path::new("/dev/null") || !is_there(&path)? {
-            return Ok(Self { path: Some(path), profiles: BTreeMap::new() });
+            return Ok(Self { path: Some(path), ..Self::default() });
         }
         let (text, warning) = keyfile::read_secret(kind, &path)?;
-        let profiles = parse(&text, profile)
+        let mut file = parse(&text, section)
             .map_err(|why| Error::failed(format!("cannot read {kind} {}: {why}", path.display())))?;
-        let has_secret = profiles.values().any(|values| values.contains_key("aws_secret_access_key"));
+        let has_secret = file.profiles.values().any(|values| values.contains_key("aws_secret_access_key"));
         warn_once(warning.into_iter().filter(|_| has_secret).collect());
-        Ok(Self { path: Some(path), profiles })
+        file.path = Some(path);
+        Ok(file)
     }
 }
 
-/// Sections and values. A line that is indented deeper than the key above it belongs to that one (`s3 =` has such), and
-/// is nothing to us. Sections that are no profiles are checked like others, and dropped.
-fn parse(text: &str, profile: fn(&str) -> Option<String>) -> Result<BTreeMap<String, Values>, String> {
-    let mut profiles: BTreeMap<String, Values> = BTreeMap::new();
-    let mut current: Option<Option<String>> = None;
-    let mut depth = None;
+/// Sections and values. A line that is indented deeper than the key above it belongs to that one: what stands below `s3 =`
+/// is called `s3.endpoint_url`. Sections that are nothing to us are checked like others, and dropped.
+fn parse(text: &str, section: fn(&str) -> Section) -> Result<File, String> {
+    let mut sections: Vec<(Section, Values)> = Vec::new();
+    let mut above: Option<(usize, String)> = None;
     for (number, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
         let bad = |why: &str| format!("line {}: {why}", number + 1);
         let bare = line.trim();
@@ -141,29 +165,36 @@ fn parse(text: &str, profile: fn(&str) -> Option<String>) -> Result<BTreeMap<Str
             continue;
         }
         let indent = line.len() - line.trim_start().len();
-        if depth.is_some_and(|depth| indent > depth) {
-            continue;
-        }
-        if let Some(rest) = bare.strip_prefix('[') {
+        let outer = above.as_ref().filter(|(depth, _)| indent > *depth).map(|(_, key)| key);
+        if let Some(rest) = bare.strip_prefix('[').filter(|_| outer.is_none()) {
             let (name, _) = rest.split_once(']').ok_or_else(|| bad("a section without ]"))?;
-            let name = profile(name.trim());
-            if let Some(name) = &name {
-                profiles.entry(name.clone()).or_default();
-            }
-            (current, depth) = (Some(name), None);
+            sections.push((section(name.trim()), Values::new()));
+            above = None;
             continue;
         }
-        let (key, value) = bare.split_once('=').ok_or_else(|| bad("neither key = value nor [section]"))?;
-        let name = current.as_ref().ok_or_else(|| bad("a value before the first [section]"))?;
-        depth = Some(indent);
-        let value = without_comment(value).trim();
-        if let Some(values) = name.as_ref().and_then(|name| profiles.get_mut(name))
-            && !value.is_empty()
-        {
-            values.insert(key.trim().to_ascii_lowercase(), value.to_owned());
+        let (key, value) = match bare.split_once('=') {
+            Some((key, value)) => (key.trim().to_ascii_lowercase(), without_comment(value).trim()),
+            None if outer.is_some() => continue,
+            None => return Err(bad("neither key = value nor [section]")),
+        };
+        let (_, values) = sections.last_mut().ok_or_else(|| bad("a value before the first [section]"))?;
+        let name = outer.map_or_else(|| key.clone(), |outer| format!("{outer}.{key}"));
+        if outer.is_none() {
+            above = Some((indent, key));
+        }
+        if !value.is_empty() {
+            values.insert(name, value.to_owned());
         }
     }
-    Ok(profiles)
+    let mut file = File::default();
+    for (section, values) in sections {
+        match section {
+            Section::Profile(name) => file.profiles.entry(name).or_default().extend(values),
+            Section::Services(name) => file.services.entry(name).or_default().extend(values),
+            Section::Other => {}
+        }
+    }
+    Ok(file)
 }
 
 /// A `#` or `;` after a blank begins a comment.
@@ -199,6 +230,7 @@ mod tests {
             ("default", "region", Some("eu-west-1")),
             ("default", "s3", None),
             ("default", "addressing_style", None),
+            ("default", "s3.addressing_style", Some("path")),
             ("default", "output", Some("json")),
             ("web", "aws_access_key_id", Some("WEB")),
             ("web", "aws_secret_access_key", Some("a#b;c")),

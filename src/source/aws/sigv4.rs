@@ -10,6 +10,7 @@ use url::Url;
 use super::Credentials;
 use crate::config::Secret;
 use crate::error::{Error, Result};
+use crate::model::hex;
 
 /// What is signed, besides the credentials.
 pub(super) struct Request<'a> {
@@ -82,10 +83,6 @@ fn mac(key: &[u8], text: &str) -> Result<Vec<u8>> {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).map_err(|e| Error::failed(format!("cannot sign: {e}")))?;
     mac.update(text.as_bytes());
     Ok(mac.finalize().into_bytes().to_vec())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

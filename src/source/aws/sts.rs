@@ -1,14 +1,15 @@
 //! The Security Token Service of a region: a role by a web identity token (nobody signs that) or by other credentials
-//! (signed). The endpoint is AWS_ENDPOINT_URL_STS, AWS_ENDPOINT_URL, or that of the region's partition.
+//! (signed).
 
 use ureq::http::Method;
 use ureq::http::header::{self, HeaderValue};
 use url::Url;
 use url::form_urlencoded::Serializer;
 
-use super::environment::Environment;
+use super::endpoint::{Place, Service};
 use super::recipe::{Role, WebIdentity};
-use super::{Credentials, answer, read_token, sigv4, web};
+use super::xml::{element, raw_element};
+use super::{CA_BUNDLE, Credentials, answer, read_token, sigv4, web};
 use crate::config::{Http, Secret};
 use crate::error::{Context, Error, Result};
 use crate::source::http::client::{Ask, Caller, Client, Headers};
@@ -27,20 +28,9 @@ pub(super) struct Sts<'a> {
 
 impl<'a> Sts<'a> {
     /// The service of `region`.
-    pub(super) fn of(region: &str, env: &Environment, http: &'a Http) -> Result<Self> {
-        let named = ["AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL"].into_iter().find_map(|n| Some((n, env.get(n)?)));
-        let url = match named.filter(|_| !env.is_true("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS")) {
-            Some((name, text)) => web_url(&text).ok_or_else(|| Error::failed(format!("{name} is no http(s) URL")))?,
-            None => Url::parse(&format!("https://sts.{region}.{}/", suffix(region)))
-                .map_err(|_| Error::failed(format!("region {region:?} is no part of a host name")))?,
-        };
+    pub(super) fn of(region: &str, place: &Place, http: &'a Http) -> Result<Self> {
+        let url = place.url(Service::Sts, region)?;
         Ok(Self { url, region: region.to_owned(), http })
-    }
-
-    /// Where it is.
-    #[cfg(test)]
-    pub(super) fn host(&self) -> &str {
-        self.url.as_str()
     }
 
     /// AssumeRoleWithWebIdentity: the token is read now, since whoever writes it writes it anew.
@@ -79,7 +69,8 @@ impl<'a> Sts<'a> {
             Some(keys) => signature(&url, &region, body.as_bytes(), keys),
             None => Ok(Headers::new()),
         };
-        let client = Client::new(self.url.clone(), self.http.clone(), Caller { whose: None, sign: Box::new(sign) });
+        let caller = Caller { whose: None, sign: Box::new(sign) };
+        let client = Client::new(self.url.clone(), self.http.clone(), caller).trusting(CA_BUNDLE);
         let ask = Ask { method: Method::POST, headers: &headers, body: Some(form.as_bytes()) };
         let what = || format!("asked {}", self.url.host_str().unwrap_or_default());
         let reply = web::patiently(&client, self.http, &ask, deadline).context(what)?;
@@ -114,58 +105,10 @@ fn refusal(reply: &web::Reply) -> Error {
 
 fn credentials(text: &str, whose: &str) -> Result<Credentials> {
     let part = raw_element(text, "Credentials").ok_or_else(|| Error::failed("its answer has no Credentials"))?;
-    let need = |name: &str| {
-        let found = element(part, name).filter(|text| !text.is_empty());
-        found.ok_or_else(|| Error::failed(format!("its answer has no {name}")))
-    };
+    let need = |name: &str| element(part, name).ok_or_else(|| Error::failed(format!("its answer has no {name}")));
     let expires = answer::expiration(&need("Expiration")?)?;
     let token = need("SessionToken")?;
     Credentials::checked(&need("AccessKeyId")?, &need("SecretAccessKey")?, Some(&token), Some(expires), whose)
-}
-
-/// The text of the first element of this name that has no attributes and no elements in it, decoded.
-fn element(xml: &str, name: &str) -> Option<String> {
-    let text = raw_element(xml, name)?.trim();
-    if text.contains('<') {
-        return None;
-    }
-    let mut decoded = String::new();
-    let mut pieces = text.split('&');
-    decoded.push_str(pieces.next()?);
-    for piece in pieces {
-        let (entity, rest) = piece.split_once(';')?;
-        decoded.push(match entity {
-            "amp" => '&',
-            "lt" => '<',
-            "gt" => '>',
-            "quot" => '"',
-            "apos" => '\'',
-            other => char::from_u32(match other.strip_prefix("#x") {
-                Some(hex) => u32::from_str_radix(hex, 16).ok()?,
-                None => other.strip_prefix('#')?.parse().ok()?,
-            })?,
-        });
-        decoded.push_str(rest);
-    }
-    Some(decoded)
-}
-
-fn raw_element<'a>(xml: &'a str, name: &str) -> Option<&'a str> {
-    let (_, rest) = xml.split_once(&format!("<{name}>"))?;
-    Some(rest.split_once(&format!("</{name}>"))?.0)
-}
-
-/// What the hosts of a region's partition end in.
-fn suffix(region: &str) -> &'static str {
-    match region {
-        r if r.starts_with("cn-") => "amazonaws.com.cn",
-        r if r.starts_with("us-iso-") => "c2s.ic.gov",
-        r if r.starts_with("us-isob-") => "sc2s.sgov.gov",
-        r if r.starts_with("eu-isoe-") => "cloud.adc-e.uk",
-        r if r.starts_with("us-isof-") => "csp.hci.ic.gov",
-        r if r.starts_with("eusc-") => "amazonaws.eu",
-        _ => "amazonaws.com", // GovCloud too
-    }
 }
 
 /// A URL over http(s) without user, query and fragment.

@@ -187,7 +187,7 @@ fn the_first_link_that_has_one_is_used() {
     ];
     let whose = |aws: &Aws, variables: &[(&str, &str)]| {
         let found = chain(aws, place.env(variables)).credentials(soon()).unwrap();
-        found.map_or_else(String::new, |keys| format!("{} {}", keys.access_key, keys.whose))
+        found.map_or_else(|_| String::new(), |keys| format!("{} {}", keys.access_key, keys.whose))
     };
     assert_eq!(whose(&aws, &variables), "KEY aws-access-key");
     aws = Aws { profile: own("asked"), ..Aws::default() };
@@ -280,7 +280,7 @@ fn a_changed_file_is_noticed_at_the_next_question() {
     place.write(".aws/credentials", &keys("TWO"));
     assert_eq!(chain.credentials(soon()).unwrap().unwrap().access_key, "TWO");
     std::fs::remove_file(place.path(".aws/credentials")).unwrap();
-    assert_eq!(chain.credentials(soon()).unwrap(), None);
+    assert_eq!(chain.credentials(soon()).unwrap().ok(), None);
 }
 
 #[test]
@@ -399,7 +399,7 @@ fn what_a_metadata_service_says_is_no_link_or_an_error() {
         let endpoint = format!("http://{imds}");
         let mut chain = chain(&Aws::default(), place.env(&[("AWS_EC2_METADATA_SERVICE_ENDPOINT", &endpoint)]));
         match expected {
-            Ok(()) => assert_eq!(chain.credentials(soon()).unwrap(), None, "{status} {at}"),
+            Ok(()) => assert_eq!(chain.credentials(soon()).unwrap().ok(), None, "{status} {at}"),
             Err(words) => drop(refused(&mut chain, words)),
         }
     }
@@ -413,11 +413,11 @@ fn a_dead_metadata_service_costs_two_seconds_once() {
     let endpoint = format!("http://{}", silent.local_addr().unwrap());
     let mut chain = chain(&Aws::default(), place.env(&[("AWS_EC2_METADATA_SERVICE_ENDPOINT", &endpoint)]));
     let start = Instant::now();
-    assert_eq!(chain.credentials(soon()).unwrap(), None);
+    assert_eq!(chain.credentials(soon()).unwrap().ok(), None);
     let took = start.elapsed();
     assert!(took >= Duration::from_secs(2) && took < Duration::from_secs(10), "{took:?}");
     assert_eq!(chain.region(soon()).unwrap(), None);
-    assert_eq!(chain.credentials(soon()).unwrap(), None);
+    assert_eq!(chain.credentials(soon()).unwrap().ok(), None);
     assert!(start.elapsed() - took < Duration::from_secs(1), "it is asked again");
 }
 
@@ -506,31 +506,6 @@ fn a_refusal_of_sts_is_named_by_code_and_without_what_was_signed() {
         let aws = Aws { profile: Some("r".to_owned()), ..Aws::default() };
         refused(&mut chain(&aws, place.env(&[id, secret, ("AWS_ENDPOINT_URL_STS", &endpoint)])), words);
     }
-}
-
-#[test]
-fn sts_is_the_one_of_the_region_and_its_partition() {
-    let place = Place::new();
-    let http = web::limits(Duration::from_secs(1), Duration::from_secs(1));
-    for (region, host) in [
-        ("eu-west-1", "sts.eu-west-1.amazonaws.com"),
-        ("cn-north-1", "sts.cn-north-1.amazonaws.com.cn"),
-        ("us-gov-west-1", "sts.us-gov-west-1.amazonaws.com"),
-        ("us-iso-east-1", "sts.us-iso-east-1.c2s.ic.gov"),
-        ("us-isob-east-1", "sts.us-isob-east-1.sc2s.sgov.gov"),
-        ("eusc-de-east-1", "sts.eusc-de-east-1.amazonaws.eu"),
-    ] {
-        assert_eq!(sts::Sts::of(region, &place.env(&[]), &http).unwrap().host(), format!("https://{host}/"));
-    }
-    let (general, own) = (("AWS_ENDPOINT_URL", "http://a:1/"), ("AWS_ENDPOINT_URL_STS", "http://b:2/"));
-    for (variables, host) in [
-        (&[general][..], "http://a:1/"),
-        (&[general, own], "http://b:2/"),
-        (&[own, ("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true")], "https://sts.x.amazonaws.com/"),
-    ] {
-        assert_eq!(sts::Sts::of("x", &place.env(variables), &http).unwrap().host(), host);
-    }
-    assert!(sts::Sts::of("x", &place.env(&[("AWS_ENDPOINT_URL_STS", "nonsense")]), &http).is_err());
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! Small questions over HTTP: an answer is a status and a text of at most a mebibyte. Redirects are not followed.
 
 use std::io::Read;
-use std::time::Duration;
 
 use ureq::http::header::{HeaderName, HeaderValue};
 use url::Url;
@@ -23,20 +22,6 @@ pub(super) struct Reply {
     pub(super) status: u16,
     /// The body.
     pub(super) text: String,
-}
-
-/// The limits of an exchange where the configuration does not say any.
-pub(super) fn limits(connect_timeout: Duration, stall_timeout: Duration) -> Http {
-    Http {
-        connect_timeout,
-        stall_timeout,
-        headers: Vec::new(),
-        user: None,
-        password: None,
-        password_file: None,
-        netrc: None,
-        ca_file: None,
-    }
 }
 
 /// A caller whose requests carry nothing besides what they ask.

@@ -5,7 +5,7 @@
 //! Each exchange has a connection of its own: a daemon that waits holds none, and idle memory matters more than a handshake.
 
 use std::cell::OnceCell;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::ClientConfig;
@@ -46,6 +46,8 @@ pub(in crate::source) struct Client {
     http: Http,
     caller: Caller,
     dialect: Box<dyn Dialect>,
+    /// The variable that names more roots.
+    bundle: Option<&'static str>,
     proxies: Proxies,
     tls: OnceCell<Arc<ClientConfig>>,
     reach: Reach,
@@ -99,12 +101,18 @@ impl Client {
     /// A client of `url`, which has neither userinfo nor a fragment.
     pub(in crate::source) fn new(url: Url, http: Http, caller: Caller) -> Self {
         let proxies = Proxies::from_env(|name| std::env::var(name).ok());
-        Self { url, http, caller, dialect: Box::new(Plain), proxies, tls: OnceCell::new(), reach: Reach::default() }
+        let (dialect, tls, reach) = (Box::new(Plain), OnceCell::new(), Reach::default());
+        Self { url, http, caller, dialect, bundle: None, proxies, tls, reach }
     }
 
     /// The same, which reads answers as `dialect` does.
     pub(in crate::source) fn speaking(self, dialect: impl Dialect + 'static) -> Self {
         Self { dialect: Box::new(dialect), ..self }
+    }
+
+    /// The same, which believes the roots in the file that `variable` names as well.
+    pub(in crate::source) fn trusting(self, variable: &'static str) -> Self {
+        Self { bundle: Some(variable), ..self }
     }
 
     /// How answers are read.
@@ -242,8 +250,10 @@ impl Client {
         if let Some(tls) = self.tls.get() {
             return Ok(tls.clone());
         }
-        let env = std::env::var_os("SSL_CERT_FILE").filter(|path| !path.is_empty());
-        let tls = tls::config(self.http.ca_file.as_deref(), env.as_deref().map(Path::new))?;
+        let env = |name| std::env::var_os(name).filter(|path| !path.is_empty()).map(PathBuf::from);
+        let mut files = vec![("ca-file", self.http.ca_file.clone()), ("SSL_CERT_FILE", env("SSL_CERT_FILE"))];
+        files.extend(self.bundle.map(|name| (name, env(name))));
+        let tls = tls::config(&files)?;
         Ok(self.tls.get_or_init(|| tls).clone())
     }
 }

@@ -147,16 +147,7 @@ mod tests {
     use std::time::Duration;
 
     fn http() -> Http {
-        Http {
-            connect_timeout: Duration::from_secs(1),
-            stall_timeout: Duration::from_secs(1),
-            headers: Vec::new(),
-            user: None,
-            password: None,
-            password_file: None,
-            netrc: None,
-            ca_file: None,
-        }
+        Http::limited(Duration::from_secs(1), Duration::from_secs(1))
     }
 
     fn sent(url: &str, http: &Http) -> Option<String> {

@@ -2,7 +2,7 @@
 //! needs it. Verification cannot be turned off.
 
 use std::io::{Read, Write};
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::client::Resumption;
@@ -16,10 +16,10 @@ use ureq::unversioned::transport::{
 use super::keyfile;
 use crate::error::{Context, Error, Result};
 
-/// Whom to believe: Mozilla's roots, and those of `ca-file` and SSL_CERT_FILE, read now.
-pub(super) fn config(ca_file: Option<&Path>, env: Option<&Path>) -> Result<Arc<ClientConfig>> {
+/// Whom to believe: Mozilla's roots, and those of files (what names them, and where they are), read now.
+pub(super) fn config(files: &[(&str, Option<PathBuf>)]) -> Result<Arc<ClientConfig>> {
     let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-    for (key, path) in [("ca-file", ca_file), ("SSL_CERT_FILE", env)] {
+    for (key, path) in files {
         if let Some(path) = path {
             add(&mut roots, &keyfile::read(key, path)?).context(|| format!("cannot use {key} {}", path.display()))?;
         }

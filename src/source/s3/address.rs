@@ -1,21 +1,20 @@
-//! Where an object is: the endpoint of a region by Amazon's rules, or the operator's own, the bucket in its host or in its
-//! path, the key percent-encoded. Pure but for the names of variables. Nothing a server says enters here but the name of
-//! a region, and only where there is no endpoint of the operator's.
+//! Where an object is: the endpoint of a region, or the operator's own, the bucket in its host or in its path, the key
+//! percent-encoded. Pure. Nothing a server says enters here but the name of a region, and only where there is no endpoint
+//! of the operator's.
 
 use s3::signing::uri_encode;
 use url::{Host, Url};
 
-use crate::config::{Aws, endpoint, is_region};
+use crate::config::Aws;
 use crate::error::{Error, Result};
 use crate::remote::Object;
+use crate::source::aws::endpoint::{Place, Service};
 
-/// The rules by which a region becomes a host.
+/// The rules by which an object gets its address.
 #[derive(Clone, Debug)]
 pub(super) struct Endpoint {
-    /// The operator's; `None`: Amazon's.
-    custom: Option<Url>,
+    place: Place,
     path_style: Option<bool>,
-    dual_stack: bool,
 }
 
 /// Where to ask.
@@ -30,35 +29,23 @@ pub(super) struct Address {
 }
 
 impl Endpoint {
-    /// What the configuration says, else what `variable` says.
-    pub(super) fn new(aws: &Aws, variable: impl Fn(&str) -> Option<String>) -> Result<Self> {
-        let given = |name: &str| variable(name).filter(|text| !text.is_empty());
-        let is_true = |name: &str| given(name).is_some_and(|text| text.eq_ignore_ascii_case("true"));
-        let mut custom = aws.endpoint.clone();
-        for name in ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"] {
-            if custom.is_none()
-                && !is_true("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS")
-                && let Some(text) = given(name)
-            {
-                // Not repeated: there may be a password in it.
-                let url = endpoint(&text).map_err(|why| Error::config(format!("cannot use {name}: {why}")))?;
-                custom = Some(url);
-            }
-        }
-        Ok(Self { custom, path_style: aws.path_style, dual_stack: is_true("AWS_USE_DUALSTACK_ENDPOINT") })
+    /// What the configuration says, else `place`.
+    pub(super) fn new(aws: &Aws, place: impl FnOnce() -> Result<Place>) -> Result<Self> {
+        let place = match &aws.endpoint {
+            Some(url) => Place::at(url.clone()),
+            None => place()?,
+        };
+        Ok(Self { place, path_style: aws.path_style })
     }
 
     /// What tells it from other endpoints, whatever the region.
     pub(super) fn name(&self) -> &str {
-        self.custom.as_ref().map_or("", Url::as_str)
+        self.place.custom.as_ref().map_or("", Url::as_str)
     }
 
     /// Where `object` is when its bucket is in `region`.
     pub(super) fn address(&self, object: &Object, region: &str) -> Result<Address> {
-        let base = match &self.custom {
-            Some(url) => url.clone(),
-            None => amazons(region, self.dual_stack)?,
-        };
+        let base = self.place.url(Service::S3, region)?;
         let bucket = object.bucket.as_str();
         let path_style = self.path_style.unwrap_or_else(|| is_here(&base) || !fits_in_a_host(bucket));
         let key = uri_encode(&object.key, false);
@@ -84,22 +71,6 @@ fn impossible(bucket: &str) -> Error {
     Error::config(format!("cannot use s3-path-style = no for the bucket {bucket}: {why}"))
 }
 
-/// Amazon's endpoint of a region, by its partition.
-fn amazons(region: &str, dual_stack: bool) -> Result<Url> {
-    let domain = match region {
-        _ if region.starts_with("cn-") => "amazonaws.com.cn",
-        _ if region.starts_with("us-iso-") => "c2s.ic.gov",
-        _ if region.starts_with("us-isob-") => "sc2s.sgov.gov",
-        _ if region.starts_with("eusc-") => "amazonaws.eu",
-        _ => "amazonaws.com", // GovCloud too
-    };
-    let service = if dual_stack { "s3.dualstack" } else { "s3" };
-    Url::parse(&format!("https://{service}.{region}.{domain}"))
-        .ok()
-        .filter(|_| is_region(region))
-        .ok_or_else(|| Error::config(format!("cannot use {region:?} as a region: it takes a name as eu-west-1")))
-}
-
 /// Whether names below this one are not to be had: an address, or this host.
 fn is_here(base: &Url) -> bool {
     match base.host() {
@@ -117,14 +88,15 @@ fn fits_in_a_host(bucket: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::endpoint;
 
     fn object(bucket: &str, key: &str) -> Object {
         Object { bucket: bucket.to_owned(), key: key.to_owned(), version: None }
     }
 
     fn at(custom: &str, path_style: Option<bool>, bucket: &str, key: &str) -> String {
-        let custom = (!custom.is_empty()).then(|| endpoint(custom).unwrap());
-        let endpoint = Endpoint { custom, path_style, dual_stack: false };
+        let aws = Aws { endpoint: endpoint(custom).ok(), path_style, ..Aws::default() };
+        let endpoint = Endpoint::new(&aws, || Ok(Place::default())).unwrap();
         endpoint.address(&object(bucket, key), "eu-west-1").map_or_else(|e| e.to_string(), |a| a.url.into())
     }
 
@@ -171,49 +143,10 @@ mod tests {
     }
 
     #[test]
-    fn partitions_and_dual_stack() {
-        for (region, dual_stack, expected) in [
-            ("us-east-1", false, "https://s3.us-east-1.amazonaws.com/"),
-            ("us-gov-west-1", false, "https://s3.us-gov-west-1.amazonaws.com/"),
-            ("cn-north-1", false, "https://s3.cn-north-1.amazonaws.com.cn/"),
-            ("cn-north-1", true, "https://s3.dualstack.cn-north-1.amazonaws.com.cn/"),
-            ("eu-west-1", true, "https://s3.dualstack.eu-west-1.amazonaws.com/"),
-        ] {
-            assert_eq!(amazons(region, dual_stack).unwrap().as_str(), expected);
-        }
-        for region in ["", "evil.example/", "a.b", "A", "-x", "x@y", "x:1", &"x".repeat(64)] {
-            assert!(amazons(region, false).is_err() && !is_region(region), "{region}");
-        }
-    }
-
-    #[test]
-    fn the_endpoint_is_the_configurations_then_the_services_then_that_of_all() {
-        let variables = |names: &'static [(&str, &str)]| {
-            move |name: &str| names.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned())
-        };
-        const BOTH: &[(&str, &str)] = &[("AWS_ENDPOINT_URL", "http://all"), ("AWS_ENDPOINT_URL_S3", "http://s3")];
-        let mut aws = Aws::default();
-        let name = |aws: &Aws, names| Endpoint::new(aws, variables(names)).unwrap().name().to_owned();
-        assert_eq!(name(&aws, &[]), "");
-        assert_eq!(name(&aws, BOTH), "http://s3/");
-        assert_eq!(name(&aws, &BOTH[..1]), "http://all/");
-        assert_eq!(
-            name(&aws, &[("AWS_ENDPOINT_URL", "http://all"), ("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true")]),
-            ""
-        );
-        aws.endpoint = endpoint("http://ours").ok();
-        assert_eq!(name(&aws, BOTH), "http://ours/");
-        let error =
-            Endpoint::new(&Aws::default(), variables(&[("AWS_ENDPOINT_URL", "http://u:hunter2@h")])).unwrap_err();
-        assert!(error.to_string().starts_with("cannot use AWS_ENDPOINT_URL: it takes"), "{error}");
-        assert!(!error.to_string().contains("hunter2"), "{error}");
-    }
-
-    #[test]
     fn a_version_is_part_of_the_query() {
         let mut object = object("b", "k?x");
         object.version = Some("a+b/c=".to_owned());
-        let endpoint = Endpoint { custom: None, path_style: None, dual_stack: false };
+        let endpoint = Endpoint { place: Place::default(), path_style: None };
         let address = endpoint.address(&object, "us-east-1").unwrap();
         assert_eq!(address.url.as_str(), "https://b.s3.us-east-1.amazonaws.com/k%3Fx?versionId=a%2Bb%2Fc%3D");
     }

@@ -18,8 +18,9 @@ use ureq::http::{HeaderMap, StatusCode, header};
 use url::Url;
 
 use self::address::{Address, Endpoint};
-use self::refusal::Complaint;
-use super::aws::Chain;
+use self::refusal::{Asker, Complaint};
+use super::aws::endpoint::Service;
+use super::aws::{CA_BUNDLE, Chain};
 use super::http::client::{Answer, Caller, Client, Headers, Incoming};
 use super::http::credentials::extra_headers;
 use super::http::dialect::{Dialect, Proof};
@@ -29,7 +30,7 @@ use super::http::retry::Patience;
 use super::http::status::check_plain;
 use super::{Known, Offer, OfferKind, Poll};
 use crate::artifact::{Artifact, Content};
-use crate::config::{Http, Secret, Settings};
+use crate::config::{Aws, Http, Settings};
 use crate::error::{Context, Error, Result};
 use crate::model::Validators;
 use crate::remote::Object;
@@ -46,6 +47,8 @@ const CHECKSUM_MODE: (HeaderName, HeaderValue) =
 #[derive(Debug)]
 pub struct S3Source {
     object: Object,
+    aws: Aws,
+    /// As it was at the last poll.
     endpoint: Endpoint,
     http: Http,
     max_download: u64,
@@ -70,16 +73,18 @@ impl S3Source {
         if extra_headers(http)?.iter().any(|(name, _)| *name == header::AUTHORIZATION) {
             return Err(Error::config("cannot use http-header Authorization with s3://: requests are signed"));
         }
-        let endpoint = Endpoint::new(aws, |name| std::env::var(name).ok())?;
+        let chain = Chain::new(aws).with_http(http);
+        let endpoint = Endpoint::new(aws, || chain.place_without_profile(Service::S3))?;
         endpoint.address(object, REGION)?;
-        let chain = Rc::new(RefCell::new(Chain::new(aws).with_http(http)));
-        let (object, http) = (object.clone(), http.clone());
-        Ok(Self { object, endpoint, http, max_download: *max_download, chain })
+        let (object, aws, http, chain) = (object.clone(), aws.clone(), http.clone(), Rc::new(RefCell::new(chain)));
+        Ok(Self { object, aws, endpoint, http, max_download: *max_download, chain })
     }
 
     /// Asks for another revision than `known`.
     pub fn poll(&mut self, known: Option<Known<'_>>, deadline: Deadline) -> Result<Poll> {
-        let offer = self.ask(known, deadline).context(|| format!("cannot poll {}", self.object))?;
+        let what = || format!("cannot poll {}", self.object);
+        self.endpoint = Endpoint::new(&self.aws, || self.chain.borrow().place(Service::S3)).context(what)?;
+        let offer = self.ask(known, deadline).context(what)?;
         Ok(match offer {
             None => Poll::Unchanged,
             Some(offer) => {
@@ -111,7 +116,7 @@ impl S3Source {
         let mut patience = Patience::new(deadline);
         let (mut moved, mut renewed) = (false, false);
         loop {
-            let (client, token) = self.client(&region, deadline)?;
+            let (client, asker) = self.client(&region, deadline)?;
             let answer = client.get(&ask, &mut patience)?;
             match answer.status {
                 StatusCode::NOT_MODIFIED if !ask.is_empty() => return Ok(None),
@@ -128,7 +133,7 @@ impl S3Source {
                 renewed = true;
                 self.chain.borrow_mut().refused();
             } else {
-                return Err(complaint.error(&self.object, &client, token.as_ref()));
+                return Err(complaint.error(&self.object, &client, &asker));
             }
         }
     }
@@ -149,22 +154,25 @@ impl S3Source {
         Ok(self.chain.borrow_mut().region(deadline)?.unwrap_or_else(|| REGION.to_owned()))
     }
 
-    /// A client for one check, and the token it uses: messages must not have it.
-    fn client(&self, region: &str, deadline: Deadline) -> Result<(Client, Option<Secret>)> {
-        let credentials = self.chain.borrow_mut().credentials(deadline)?;
-        let (whose, token) = credentials.map_or((None, None), |c| {
-            let whose = format!("{}, which comes from {}", c.access_key, c.whose);
-            (Some(whose), c.token)
-        });
+    /// A client for one check, and whom it asks as.
+    fn client(&self, region: &str, deadline: Deadline) -> Result<(Client, Asker)> {
+        let asker = match self.chain.borrow_mut().credentials(deadline)? {
+            Ok(c) => {
+                Asker { words: format!("asked as {}, which comes from {}", c.access_key, c.whose), token: c.token }
+            }
+            Err(why) => {
+                Asker { words: format!("asked without credentials, since none were found ({why})"), token: None }
+            }
+        };
         let address = self.endpoint.address(&self.object, region)?;
         let url = address.url.clone();
         let mut plain = extra_headers(&self.http)?;
         plain.push(CHECKSUM_MODE);
         let (chain, object, region) = (self.chain.clone(), self.object.clone(), region.to_owned());
         let signer = Signer { chain, address, object, region, plain, deadline };
-        let caller = Caller { whose, sign: Box::new(move |url, ask| signer.headers(url, ask)) };
-        let speech = Speech { object: self.object.clone(), token: token.clone() };
-        Ok((Client::new(url, self.http.clone(), caller).speaking(speech), token))
+        let caller = Caller { whose: None, sign: Box::new(move |url, ask| signer.headers(url, ask)) };
+        let speech = Speech { object: self.object.clone(), asker: asker.clone() };
+        Ok((Client::new(url, self.http.clone(), caller).speaking(speech).trusting(CA_BUNDLE), asker))
     }
 
     /// The name under which validators are remembered: the object and the endpoint, in whatever region.
@@ -189,10 +197,8 @@ impl Signer {
             return Err(Error::failed("cannot sign a request for another URL"));
         }
         match self.chain.borrow_mut().credentials(self.deadline)? {
-            Some(credentials) => {
-                sign::signed(&self.address, &self.object, &self.region, &credentials, ask, &self.plain)
-            }
-            None => Ok(self.plain.clone()),
+            Ok(credentials) => sign::signed(&self.address, &self.object, &self.region, &credentials, ask, &self.plain),
+            Err(_) => Ok(self.plain.clone()),
         }
     }
 }
@@ -200,7 +206,7 @@ impl Signer {
 /// How S3's answers are read.
 struct Speech {
     object: Object,
-    token: Option<Secret>,
+    asker: Asker,
 }
 
 impl Dialect for Speech {
@@ -218,7 +224,7 @@ impl Dialect for Speech {
     }
 
     fn refusal(&self, answer: Answer, client: &Client) -> Error {
-        Complaint::read(answer).error(&self.object, client, self.token.as_ref())
+        Complaint::read(answer).error(&self.object, client, &self.asker)
     }
 }
 

@@ -8,6 +8,7 @@ use ureq::http::HeaderMap;
 use crate::config::{Secret, is_region};
 use crate::error::{Error, Kind};
 use crate::remote::Object;
+use crate::source::aws::xml::element;
 use crate::source::http::client::{Answer, Client};
 use crate::source::http::status;
 use crate::sys::clock::{now, rfc3339};
@@ -16,6 +17,15 @@ use crate::sys::clock::{now, rfc3339};
 const LONGEST_BODY: u64 = 16 << 10;
 /// More of a message is not repeated.
 const LONGEST_WORDS: usize = 300;
+
+/// Whom a request was made as.
+#[derive(Clone, Debug)]
+pub(super) struct Asker {
+    /// `asked as AKIA…, which comes from …`.
+    pub(super) words: String,
+    /// What no message may have.
+    pub(super) token: Option<Secret>,
+}
 
 /// An answer that is no object.
 #[derive(Debug)]
@@ -53,12 +63,12 @@ impl Complaint {
     }
 
     /// The line for the operator.
-    pub(super) fn error(&self, object: &Object, client: &Client, token: Option<&Secret>) -> Error {
+    pub(super) fn error(&self, object: &Object, client: &Client, asker: &Asker) -> Error {
         let code = self.code();
         // A server that says it is slow in a 400, and a token that the next check has anew.
         let passes = code == "RequestTimeout" || self.is_expired();
         let kind = if passes { Kind::Unavailable { retry_after: None } } else { Kind::Failed };
-        let is_safe = |text: &String| token.is_none_or(|token| !text.contains(token.reveal()));
+        let is_safe = |text: &String| asker.token.as_ref().is_none_or(|token| !text.contains(token.reveal()));
         let message = element(&self.body, "Message").filter(is_safe).map(|text| plain(&text));
         let mut text = self.words.clone();
         match (code.is_empty(), message) {
@@ -66,7 +76,7 @@ impl Complaint {
             (false, None) => text.push_str(&format!(" ({code})")),
             (false, Some(message)) => text.push_str(&format!(" ({code}: {})", message.trim_end_matches('.'))),
         }
-        let why = self.why(&code, object, client);
+        let why = self.why(&code, object, client, &asker.words);
         if !why.is_empty() {
             text.push_str("; ");
             text.push_str(&why);
@@ -74,12 +84,8 @@ impl Complaint {
         Error::new(kind, text)
     }
 
-    fn why(&self, code: &str, object: &Object, client: &Client) -> String {
+    fn why(&self, code: &str, object: &Object, client: &Client, asked: &str) -> String {
         let origin = client.origin();
-        let asked = match client.whose() {
-            Some(whose) => format!("asked as {whose}"),
-            None => "asked without credentials, since none were found".to_owned(),
-        };
         let deleted = self.header("x-amz-delete-marker") == Some("true");
         match (self.status, code) {
             (_, "NoSuchBucket") => format!("there is no bucket {} at {origin}", object.bucket),
@@ -90,7 +96,7 @@ impl Complaint {
             (_, "SignatureDoesNotMatch") => format!("{asked}: the secret key is not that of the access key"),
             (_, "InvalidAccessKeyId") => format!("{asked}: the access key is not known at {origin}"),
             (_, "InvalidObjectState") => "the object is archived and has to be restored first".to_owned(),
-            (_, "ExpiredToken" | "InvalidToken" | "TokenRefreshRequired" | "ExpiredTokenException") => asked,
+            (_, "ExpiredToken" | "InvalidToken" | "TokenRefreshRequired" | "ExpiredTokenException") => asked.to_owned(),
             (401 | 403, _) => format!(
                 "{asked}: s3:GetObject may be missing, or the key is (without s3:ListBucket a missing key looks the same)"
             ),
@@ -115,17 +121,6 @@ impl Complaint {
     fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok().map(str::trim)
     }
-}
-
-/// The text of the first element of a name; S3's errors have no attributes and no elements inside.
-fn element(xml: &str, name: &str) -> Option<String> {
-    let (_, rest) = xml.split_once(&format!("<{name}>"))?;
-    let (text, _) = rest.split_once(&format!("</{name}>"))?;
-    let mut text = text.trim().to_owned();
-    for (entity, sign) in [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&apos;", "'"), ("&amp;", "&")] {
-        text = text.replace(entity, sign);
-    }
-    (!text.is_empty()).then_some(text)
 }
 
 /// A stranger's text for one line of a log.
@@ -167,23 +162,9 @@ mod tests {
     }
 
     #[test]
-    fn element_table() {
-        for (xml, expected) in [
-            ("<Error><Code>A</Code><Message>m</Message></Error>", Some("A")),
-            ("<Code> a &lt;b&gt; &amp;lt; </Code>", Some("a <b> &lt;")),
-            ("<Code></Code>", None),
-            ("<Code>A", None),
-            ("<Kode>A</Kode>", None),
-            ("", None),
-        ] {
-            assert_eq!(element(xml, "Code").as_deref(), expected, "{xml}");
-        }
-    }
-
-    #[test]
     fn a_strangers_text_is_one_short_line() {
         assert_eq!(plain("it's \"a\"\n\tb  c\u{1b}[31m"), "it's \"a\" b c\\u{1b}[31m");
         assert_eq!(plain(&"x".repeat(1000)).len(), LONGEST_WORDS);
-        assert_eq!(complaint(400, &[], "<Code>Bad\u{1b}[31m<x></Code>").code(), "Bad31mx");
+        assert_eq!(complaint(400, &[], "<Code>Bad\u{1b}[31m&lt;x></Code>").code(), "Bad31mx");
     }
 }

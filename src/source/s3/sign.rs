@@ -68,6 +68,7 @@ fn authorize(
 mod tests {
     use super::*;
     use crate::config::{Aws, Secret};
+    use crate::source::aws::endpoint::Place;
     use crate::source::s3::address::Endpoint;
     use ureq::http::HeaderValue;
 
@@ -83,7 +84,7 @@ mod tests {
 
     fn sign(endpoint: &str, object: &Object, ask: &Headers) -> Result<Headers> {
         let aws = Aws { endpoint: crate::config::endpoint(endpoint).ok(), ..Aws::default() };
-        let address = Endpoint::new(&aws, |_| None)?.address(object, "eu-west-1")?;
+        let address = Endpoint::new(&aws, || Ok(Place::default()))?.address(object, "eu-west-1")?;
         signed(&address, object, "eu-west-1", &credentials(Some("the-token")), ask, &Headers::new())
     }
 
@@ -124,7 +125,8 @@ mod tests {
     #[test]
     fn keys_that_no_header_can_carry_are_an_error_without_them() {
         let object = Object { bucket: "b".to_owned(), key: "k".to_owned(), version: None };
-        let address = Endpoint::new(&Aws::default(), |_| None).unwrap().address(&object, "eu-west-1").unwrap();
+        let address =
+            Endpoint::new(&Aws::default(), || Ok(Place::default())).unwrap().address(&object, "eu-west-1").unwrap();
         let bad = credentials(Some("hunter2\nX: y"));
         let none = Headers::new();
         let error = signed(&address, &object, "eu-west-1", &bad, &none, &none).unwrap_err().to_string();
