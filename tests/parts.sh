@@ -13,7 +13,9 @@ python3:python3 python3-venv:archives of another hand, terminals
 curl:curl:the benchmark
 time:time:peak memory
 git:git:archives of another hand, the demonstration
-busybox:busybox-static:an empty root directory
+busybox:busybox-static:an empty root directory, a network of its own
+faketime:faketime:another time
+qemu-x86_64:qemu-user:another time, for a static binary
 mkfs.ext4:e2fsprogs:power loss
 mkfs.xfs:xfsprogs:power loss'
 

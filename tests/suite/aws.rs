@@ -12,17 +12,17 @@ use super::sandbox::{Run, Sandbox, needs};
 use super::servers::{Nginx, Raw, object, raw};
 
 /// No metadata service: the machine that runs the tests may be an instance.
-const OFF: (&str, &str) = ("AWS_EC2_METADATA_DISABLED", "true");
+pub const OFF: (&str, &str) = ("AWS_EC2_METADATA_DISABLED", "true");
 
 /// moto with `private/app.zip`, whose one file says `through S3`.
-struct World {
-    moto: Moto,
+pub struct World {
+    pub moto: Moto,
     /// Where moto lives.
     _sandbox: Sandbox,
 }
 
 impl World {
-    fn new() -> Option<Self> {
+    pub fn new() -> Option<Self> {
         let sandbox = Sandbox::new();
         let moto = Moto::start(&sandbox)?;
         moto.put("private", "app.zip", &sandbox.zip("made.zip", &[("file", "through S3")]));
@@ -30,7 +30,7 @@ impl World {
     }
 
     /// One check as somebody whom `config`, `env` and the sandbox's home tell.
-    fn check(&self, sandbox: &Sandbox, config: &str, env: &[(&str, &str)]) -> Run {
+    pub fn check(&self, sandbox: &Sandbox, config: &str, env: &[(&str, &str)]) -> Run {
         let endpoint = self.moto.url();
         private(sandbox, "repo-deploy.cfg", format!("s3-endpoint = {endpoint}\n{config}\n"));
         let mut command = sandbox.command(&["-v", "--remote", "s3://private/app.zip"]);
@@ -40,7 +40,7 @@ impl World {
 
     /// A deployment that has to work as `whose`, without a word of any secret in `secrets`.
     #[track_caller]
-    fn deploys(&self, sandbox: &Sandbox, config: &str, env: &[(&str, &str)], whose: &str, secrets: &[&str]) -> Run {
+    pub fn deploys(&self, sandbox: &Sandbox, config: &str, env: &[(&str, &str)], whose: &str, secrets: &[&str]) -> Run {
         let run = self.check(sandbox, config, env).expect(0).says(&format!("AWS credentials: {whose}"));
         assert_eq!(live(sandbox), "through S3");
         no_secret(sandbox, &run, secrets);
@@ -49,7 +49,7 @@ impl World {
 
     /// A check that has to fail with one line that has `words`.
     #[track_caller]
-    fn fails(&self, sandbox: &Sandbox, config: &str, env: &[(&str, &str)], code: i32, words: &[&str]) -> Run {
+    pub fn fails(&self, sandbox: &Sandbox, config: &str, env: &[(&str, &str)], code: i32, words: &[&str]) -> Run {
         let run = self.check(sandbox, config, env).expect(code);
         let complaints = run.complaints();
         assert!(complaints.len() == 1 && complaints[0].contains(" ERROR "), "one line: {}", run.log);
@@ -62,22 +62,22 @@ impl World {
 }
 
 /// Writes a file that is ours alone.
-fn private(sandbox: &Sandbox, name: impl AsRef<Path>, content: impl AsRef<[u8]>) -> PathBuf {
+pub fn private(sandbox: &Sandbox, name: impl AsRef<Path>, content: impl AsRef<[u8]>) -> PathBuf {
     let path = sandbox.write(name, content);
     mode(&path, 0o600);
     path
 }
 
-fn mode(path: &Path, mode: u32) {
+pub fn mode(path: &Path, mode: u32) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
 }
 
-fn ini(name: &str, keys: &Keys) -> String {
+pub fn ini(name: &str, keys: &Keys) -> String {
     format!("[{name}]\naws_access_key_id = {}\naws_secret_access_key = {}\n", keys.id, keys.secret)
 }
 
 /// What containers, instances and programs hand out.
-fn json(keys: &Keys, token: &str, token_name: &str) -> String {
+pub fn json(keys: &Keys, token: &str, token_name: &str) -> String {
     format!(
         "{{\"Version\": 1, \"Code\": \"Success\", \"AccessKeyId\": \"{}\", \"SecretAccessKey\": \"{}\", \
          \"{token_name}\": \"{token}\", \"Expiration\": \"2036-01-01T00:00:00Z\"}}",

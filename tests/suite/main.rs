@@ -9,7 +9,9 @@
 
 mod archives;
 mod aws;
+mod canary;
 mod cli;
+mod clock;
 mod config;
 mod console;
 mod core;
@@ -18,9 +20,11 @@ mod deploy;
 mod hooks;
 mod house;
 mod http;
+mod imds;
 mod moto;
 mod power;
 mod rawzip;
+mod renewal;
 mod running;
 mod s3;
 mod sandbox;

@@ -15,12 +15,12 @@ use super::servers::{Authority, Nginx, Raw, Seen, Step, closed_port, cut, object
 
 const CANARY: &str = "canary/Secret+Key0123456789";
 
-fn keys() -> Keys {
+pub fn keys() -> Keys {
     Keys { id: "AKIACANARY".to_owned(), secret: CANARY.to_owned() }
 }
 
 /// Writes the configuration for `endpoint`, with a mode that nobody complains about.
-fn configure(sandbox: &Sandbox, endpoint: &str, keys: Option<&Keys>, more: &str) {
+pub fn configure(sandbox: &Sandbox, endpoint: &str, keys: Option<&Keys>, more: &str) {
     let keys = keys.map_or_else(String::new, |k| format!("aws-access-key = {}\naws-secret-key = {}\n", k.id, k.secret));
     let endpoint = if endpoint.is_empty() { String::new() } else { format!("s3-endpoint = {endpoint}\n") };
     let path = sandbox.write("repo-deploy.cfg", format!("{keys}{endpoint}{more}\n"));
@@ -44,7 +44,7 @@ fn spy(sandbox: &Sandbox) {
 }
 
 /// A server in front of another: what `change` makes of the n-th answer.
-fn front(port: u16, change: impl Fn(&Seen, usize, Vec<u8>) -> Vec<u8> + Send + Sync + 'static) -> Raw {
+pub fn front(port: u16, change: impl Fn(&Seen, usize, Vec<u8>) -> Vec<u8> + Send + Sync + 'static) -> Raw {
     Raw::start(move |seen, n| {
         let headers: String = seen.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
@@ -61,7 +61,7 @@ fn front(port: u16, change: impl Fn(&Seen, usize, Vec<u8>) -> Vec<u8> + Send + S
 }
 
 /// `answer` with only the first `keep` bytes of its body.
-fn broken(answer: Vec<u8>, keep: usize) -> Vec<u8> {
+pub fn broken(answer: Vec<u8>, keep: usize) -> Vec<u8> {
     let Step::Send(bytes) = cut(Step::Send(answer), keep) else { panic!() };
     bytes
 }
@@ -73,13 +73,13 @@ fn turned(mut answer: Vec<u8>) -> Vec<u8> {
     answer
 }
 
-fn error(head: &str, code: &str, inside: &str) -> Step {
+pub fn error(head: &str, code: &str, inside: &str) -> Step {
     let body = format!("<?xml version=\"1.0\"?>\n<Error><Code>{code}</Code>{inside}</Error>");
     raw(&format!("{head}\nContent-Type: application/xml\nContent-Length: {}", body.len()), body.as_bytes())
 }
 
 /// s3s-fs: every directory in `<sandbox>/s3s` is a bucket, and every file in it an object.
-struct Strict {
+pub struct Strict {
     child: Child,
     port: u16,
 }
@@ -557,7 +557,7 @@ fn connection_to_the_strict_server_breaks_then_the_download_goes_on() {
 // ---- what a server may say ----
 
 /// The region a request is signed for.
-fn signed_for(seen: &Seen) -> String {
+pub fn signed_for(seen: &Seen) -> String {
     seen.header("authorization").unwrap().split('/').nth(2).unwrap().to_owned()
 }
 

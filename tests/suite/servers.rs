@@ -19,6 +19,8 @@ pub struct Seen {
     /// `GET /path HTTP/1.1`.
     pub line: String,
     pub headers: Vec<(String, String)>,
+    /// As much as Content-Length says.
+    pub body: String,
 }
 
 impl Seen {
@@ -30,9 +32,10 @@ impl Seen {
         self.line.split(' ').nth(1).unwrap_or_default()
     }
 
-    /// Reads a request up to its empty line; `None` when the client has gone.
+    /// Reads a request; `None` when the client has gone.
     fn read(stream: &TcpStream) -> Option<Self> {
-        let mut lines = BufReader::new(stream).lines();
+        let mut reader = BufReader::new(stream);
+        let mut lines = reader.by_ref().lines();
         let line = lines.next()?.ok()?;
         let mut headers = Vec::new();
         for header in lines {
@@ -40,7 +43,10 @@ impl Seen {
             let Some((name, value)) = header.split_once(':') else { break };
             headers.push((name.to_owned(), value.trim().to_owned()));
         }
-        Some(Self { line, headers })
+        let mut seen = Self { line, headers, body: String::new() };
+        let length = seen.header("Content-Length").map_or(0, |length| length.parse().unwrap());
+        reader.take(length).read_to_string(&mut seen.body).ok()?;
+        Some(seen)
     }
 }
 
