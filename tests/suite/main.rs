@@ -7,6 +7,7 @@
     reason = "tests may say what they mean, helpers too"
 )]
 
+mod account_key;
 mod archives;
 mod aws;
 mod canary;
