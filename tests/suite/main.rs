@@ -18,6 +18,7 @@ mod console;
 mod core;
 mod crash;
 mod deploy;
+mod endpoints;
 mod hooks;
 mod house;
 mod http;

@@ -65,12 +65,24 @@ fn venv(program: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/.parts/venv/bin").join(program)
 }
 
+/// Python with boto3 and botocore. `None`: it is not installed and the test is left out.
+pub fn python() -> Option<Command> {
+    is_installed().then(|| Command::new(venv("python3")))
+}
+
+fn is_installed() -> bool {
+    let is_here = venv("moto_server").exists();
+    if !is_here {
+        assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "missing: moto; run tests/parts.sh");
+        eprintln!("left out, because moto is missing: run tests/parts.sh");
+    }
+    is_here
+}
+
 impl Moto {
     /// Starts it and sets it up. `None`: it is not installed and the test is left out; with CI=true that is a failure.
     pub fn start(sandbox: &Sandbox) -> Option<Self> {
-        if !venv("moto_server").exists() {
-            assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "missing: moto; run tests/parts.sh");
-            eprintln!("left out, because moto is missing: run tests/parts.sh");
+        if !is_installed() {
             return None;
         }
         let log = sandbox.path("moto.log");
