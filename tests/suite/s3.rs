@@ -1,13 +1,14 @@
 //! A ZIP in S3: against moto, which checks signatures as Amazon does, against s3s-fs, which is strict in its own way and
 //! knows few conditions, and against a server that says what neither of them says.
 
-use std::io::{Read, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
+use super::clock::Clock;
 use super::http::{downloads, large, live, refused};
 use super::moto::{Keys, Moto};
 use super::sandbox::{Run, Sandbox, needs};
@@ -257,6 +258,52 @@ fn versioned_bucket_gives_version_ids_and_a_pinned_one_stays() {
     assert!(line.contains("s3://versioned/app.zip?versionId=no.such_one"), "{line}");
 }
 
+/// Runs a command that must end well, and tells the most memory that it had at once, in KiB: what the kernel says to GNU
+/// time, which waits for this one child (ru_maxrss of wait4).
+fn peak(sandbox: &Sandbox, command: &Command) -> (Run, u64) {
+    let mut timed = Command::new("time");
+    timed.args(["-q", "-f", "%M", "-o"]).arg(sandbox.path("peak")).arg(command.get_program());
+    timed.args(command.get_args()).env_clear().env("PATH", "/usr/bin:/bin");
+    let run = Run::from(timed.output().unwrap()).expect(0);
+    (run, sandbox.read("peak").trim().parse().unwrap())
+}
+
+/// Writes a ZIP of one stored member of `size` bytes of zero, whose CRC-32 is `crc`: a file of holes.
+fn zip_of_zeros(path: &Path, size: u32, crc: u32) {
+    let common = |signature: &[u8], made_by: &[u8]| {
+        let fields = [[10, 0, 0, 0, 0, 0], [0, 0, 0x21, 0x58, 0, 0]].concat(); // version 1.0, stored, a day in 2024
+        let sizes = [crc.to_le_bytes(), size.to_le_bytes(), size.to_le_bytes(), [4, 0, 0, 0]].concat();
+        [signature, made_by, &fields[..10], &sizes].concat()
+    };
+    let mut file = std::fs::File::create(path).unwrap();
+    let head = [common(b"PK\x03\x04", &[]), b"file".to_vec()].concat();
+    file.write_all(&head).unwrap();
+    let end = head.len() as u64 + u64::from(size);
+    file.set_len(end).unwrap();
+    file.seek(SeekFrom::Start(end)).unwrap();
+    let rest = [0, 0, 0, 0, 0, 0, 0, 0, 0xa4, 0x81].to_vec(); // no comment, disk 0, a file of mode 644
+    let entry = [common(b"PK\x01\x02", &[20, 3]), rest, vec![0; 4], b"file".to_vec()].concat();
+    let (length, at) = (u32::try_from(entry.len()).unwrap(), u32::try_from(end).unwrap());
+    let counts = [b"PK\x05\x06".as_slice(), &[0; 4], &[1, 0, 1, 0]].concat();
+    file.write_all(&[entry, counts, length.to_le_bytes().to_vec(), at.to_le_bytes().to_vec(), vec![0; 2]].concat())
+        .unwrap();
+}
+
+#[test]
+fn a_gibibyte_is_deployed_at_16_mib_of_memory() {
+    if !needs(&["time"]) {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    let Some(strict) = Strict::start(&sandbox) else { return };
+    zip_of_zeros(&sandbox.path("s3s/private/large.zip"), 1 << 30, 0x5b64_c2b0);
+    configure(&sandbox, &strict.url(), Some(&keys()), "");
+    let (_, kib) = peak(&sandbox, &sandbox.command(&["--remote", "s3://private/large.zip"]));
+    assert_eq!(std::fs::metadata(sandbox.local().join("file")).unwrap().len(), 1 << 30);
+    assert!(kib <= 16 * 1024, "{kib} KiB");
+    assert!(kib > 500, "{kib} KiB: that was another program");
+}
+
 #[test]
 fn large_object_in_parts_is_deployed_at_flat_memory() {
     if !needs(&["time"]) {
@@ -271,12 +318,8 @@ fn large_object_in_parts_is_deployed_at_flat_memory() {
     moto.boto(make, &[sandbox.path("large.zip").to_str().unwrap()]);
     configure(&sandbox, &moto.url(), Some(&moto.keys), "");
     let deploy = sandbox.command(&["--remote", "s3://private/large.zip"]);
-    let peak = sandbox.path("peak");
-    let mut timed = Command::new("time");
-    timed.args(["-q", "-f", "%M", "-o"]).arg(&peak).arg(deploy.get_program()).args(deploy.get_args());
-    let run = Run::from(timed.env_clear().env("PATH", "/usr/bin:/bin").output().unwrap()).expect(0);
+    let (run, kib) = peak(&sandbox, &deploy);
     run.says("-9\" as release"); // an ETag of parts of 8 MiB
-    let kib: u64 = sandbox.read("peak").trim().parse().unwrap();
     assert!(kib <= 16 * 1024, "{kib} KiB");
     assert_eq!(std::fs::metadata(sandbox.local().join("file")).unwrap().len(), 64 << 20);
 }
@@ -552,6 +595,34 @@ fn connection_to_the_strict_server_breaks_then_the_download_goes_on() {
     sandbox.deploy("s3://private/app.zip", &["-v"]).expect(0).says("as it should be");
     assert_eq!(server.seen()[1].header("range"), Some("bytes=100000-"));
     assert_eq!((live(&sandbox).len(), server.seen().len()), (800_000, 2));
+}
+
+#[test]
+fn the_clock_is_wrong_then_both_times_are_named_and_it_is_right_again_then_it_deploys() {
+    let sandbox = Sandbox::new();
+    let Some(strict) = Strict::start(&sandbox) else { return };
+    let Some(clock) = Clock::new(&sandbox) else { return };
+    sandbox.zip("s3s/private/app.zip", &[("file", "one")]);
+    configure(&sandbox, &strict.url(), Some(&keys()), "");
+    let check = || Run::from(clock.around(&sandbox.command(&["--remote", "s3://private/app.zip"])).output().unwrap());
+    let year = |seconds: &str| {
+        let date = Command::new("date").args(["-u", "+%Y", "-d", seconds]).output().unwrap();
+        String::from_utf8(date.stdout).unwrap().trim().to_owned()
+    };
+    for (days, there) in [(-1000, "-1000 days"), (1000, "1000 days")] {
+        clock.moves(days * 86_400);
+        let line = refused(&sandbox, check());
+        let ours = format!(
+            "RequestTimeTooSkewed: request time is too far from server time); this host's clock says {}-",
+            year(there)
+        );
+        assert!(line.contains(&ours), "{line}");
+        let (_, theirs) = line.split_once(", and the server's ").unwrap();
+        assert!(theirs.contains(&format!(" {} ", year("now"))) && theirs.ends_with(": set it right"), "{line}");
+    }
+    clock.moves(60);
+    check().expect(0);
+    assert_eq!(live(&sandbox), "one");
 }
 
 // ---- what a server may say ----
