@@ -97,14 +97,16 @@ impl Container {
         let reply = web::patiently(&client, http, &ask, deadline)?;
         if reply.status != 200 {
             let fields = Fields::parse(&reply.text).ok();
-            let why = fields.as_ref().and_then(|fields| fields.get("message")).map(web::quoted);
-            let why = why.map_or_else(String::new, |why| format!(": {why}"));
+            let why =
+                fields.as_ref().and_then(|fields| fields.get("message")).map(|text| web::quoted(text, token.as_ref()));
+            let why = why.filter(|why| !why.is_empty()).map_or_else(String::new, |why| format!(": {why}"));
             let hint = if token.is_some() { "" } else { "; asked without a token" };
             return Err(Error::failed(format!("it answered {}{why}{hint}", reply.status)));
         }
         let fields = Fields::parse(&reply.text)?;
-        let role =
-            fields.get("RoleArn").map_or_else(|| "the role".to_owned(), |arn| format!("role {}", web::quoted(arn)));
+        let role = fields
+            .get("RoleArn")
+            .map_or_else(|| "the role".to_owned(), |arn| format!("role {}", web::quoted(arn, token.as_ref())));
         fields.credentials("Token", &format!("{role} of the container"))
     }
 }

@@ -125,14 +125,17 @@ impl Session<'_> {
             }
             (status, _) => return Err(Error::failed(format!("it answered {status} instead of the name of a role"))),
         };
-        let shown = web::quoted(&role);
+        let shown = web::quoted(&role, Some(&self.token));
         let reply = self.get(&format!("iam/security-credentials/{role}"))?;
         if reply.status != 200 {
             return Err(Error::failed(format!("it answered {} for role {shown}", reply.status)));
         }
         let fields = Fields::parse(&reply.text)?;
         if let Some(code) = fields.get("Code").filter(|code| *code != "Success") {
-            return Err(Error::failed(format!("it has no credentials for role {shown}: {}", web::quoted(code))));
+            return Err(Error::failed(format!(
+                "it has no credentials for role {shown}: {}",
+                web::quoted(code, Some(&self.token))
+            )));
         }
         fields.credentials("Token", &format!("role {shown} of the instance (IMDSv2)")).map(Ok)
     }

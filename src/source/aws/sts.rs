@@ -42,7 +42,7 @@ impl<'a> Sts<'a> {
         form.append_pair("RoleArn", &role.arn);
         form.append_pair("RoleSessionName", role.session.as_deref().unwrap_or(SESSION));
         form.append_pair("WebIdentityToken", token.reveal());
-        self.ask(form.finish(), None, &role.whose, deadline).context(what)
+        self.ask(form.finish(), None, Some(&token), &role.whose, deadline).context(what)
     }
 
     /// AssumeRole as `base`.
@@ -59,10 +59,18 @@ impl<'a> Sts<'a> {
         }
         let whose = format!("{}, assumed as {}", role.whose, base.whose);
         let what = || format!("cannot get credentials of {whose}");
-        self.ask(form.finish(), Some(base.clone()), &whose, deadline).context(what)
+        self.ask(form.finish(), Some(base.clone()), base.token.as_ref(), &whose, deadline).context(what)
     }
 
-    fn ask(&self, form: String, keys: Option<Credentials>, whose: &str, deadline: Deadline) -> Result<Credentials> {
+    /// Asks as whoever has `keys`; the secret that is `told` in doing so is in no message.
+    fn ask(
+        &self,
+        form: String,
+        keys: Option<Credentials>,
+        told: Option<&Secret>,
+        whose: &str,
+        deadline: Deadline,
+    ) -> Result<Credentials> {
         let headers: Headers = vec![(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE))];
         let (region, body, url) = (self.region.clone(), form.clone(), self.url.clone());
         let sign = move |_: &Url, _: &Headers| match &keys {
@@ -75,7 +83,7 @@ impl<'a> Sts<'a> {
         let what = || format!("asked {}", self.url.host_str().unwrap_or_default());
         let reply = web::patiently(&client, self.http, &ask, deadline).context(what)?;
         if reply.status != 200 {
-            return Err(refusal(&reply)).context(what);
+            return Err(refusal(&reply, told)).context(what);
         }
         credentials(&reply.text, whose).context(what)
     }
@@ -94,10 +102,10 @@ fn signature(url: &Url, region: &str, body: &[u8], keys: &Credentials) -> Result
 }
 
 /// What a refusal says: `403 AccessDenied: …`. The first line only: further ones hold what was signed.
-fn refusal(reply: &web::Reply) -> Error {
+fn refusal(reply: &web::Reply, told: Option<&Secret>) -> Error {
     let code = element(&reply.text, "Code").unwrap_or_default();
     let message = element(&reply.text, "Message").unwrap_or_default();
-    let words = [code, message].map(|text| web::quoted(&text)).into_iter().filter(|t| !t.is_empty());
+    let words = [code, message].map(|text| web::quoted(&text, told)).into_iter().filter(|t| !t.is_empty());
     let words: Vec<String> = words.collect();
     let words = if words.is_empty() { String::new() } else { format!(" {}", words.join(": ")) };
     Error::failed(format!("it refused: {}{words}", reply.status))

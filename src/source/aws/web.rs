@@ -66,9 +66,11 @@ pub(super) fn patiently(client: &Client, http: &Http, ask: &Ask<'_>, deadline: D
     }
 }
 
-/// What a stranger said, for a message: its first line, short, and nothing that a terminal obeys.
-pub(super) fn quoted(text: &str) -> String {
+/// What a stranger said, for a message: its first line, short, and nothing that a terminal obeys. Who repeats the secret that
+/// he was told is not quoted.
+pub(super) fn quoted(text: &str, told: Option<&Secret>) -> String {
     let line = text.trim().lines().next().unwrap_or_default();
+    let line = if told.is_some_and(|told| line.contains(told.reveal())) { "" } else { line };
     let short: String = line.chars().take(200).collect();
     short.escape_debug().to_string().replace("\\\"", "\"").replace("\\'", "'")
 }
@@ -82,8 +84,11 @@ mod tests {
         for (text, expected) in
             [("plain", "plain"), ("it's \"so\"\nmore", "it's \"so\""), ("\x1b[2J", "\\u{1b}[2J"), ("", "")]
         {
-            assert_eq!(quoted(text), expected);
+            assert_eq!(quoted(text, None), expected);
         }
-        assert_eq!(quoted(&"x".repeat(1000)).len(), 200);
+        assert_eq!(quoted(&"x".repeat(1000), None).len(), 200);
+        let told = crate::config::Secret::new("hunter2");
+        assert_eq!(quoted("is hunter2 right?", Some(&told)), "");
+        assert_eq!(quoted("no\nhunter2", Some(&told)), "no");
     }
 }
