@@ -304,6 +304,34 @@ fn a_refusal_names_who_asked() {
 }
 
 #[test]
+fn get_object_on_the_one_key_is_all_it_needs() {
+    let Some(world) = World::new() else { return };
+    let script = "import json\n\
+                  iam = client('iam')\n\
+                  iam.create_user(UserName='narrow')\n\
+                  allowed = {'Effect': 'Allow', 'Action': 's3:GetObject', 'Resource': 'arn:aws:s3:::private/app.zip'}\n\
+                  policy = json.dumps({'Version': '2012-10-17', 'Statement': [allowed]})\n\
+                  iam.put_user_policy(UserName='narrow', PolicyName='one', PolicyDocument=policy)\n\
+                  key = iam.create_access_key(UserName='narrow')['AccessKey']\n\
+                  print(key['AccessKeyId'], key['SecretAccessKey'])";
+    world.moto.check_signatures_after(100);
+    let made = world.moto.boto(script, &[]);
+    world.moto.check_signatures_after(0);
+    let (id, secret) = made.trim().split_once(' ').unwrap();
+    let narrow = Keys { id: id.to_owned(), secret: secret.to_owned() };
+    let sandbox = Sandbox::new();
+    private(&sandbox, "home/.aws/credentials", ini("default", &narrow));
+    world.deploys(&sandbox, "", &[OFF], "profile default", &[&narrow.secret]);
+    world.check(&sandbox, "", &[OFF]).expect(0).never_says("deployed");
+    // Of a key that is not there it cannot tell whether it is there.
+    let mut command = sandbox.command(&["--remote", "s3://private/none.zip"]);
+    let run = Run::from(command.env(OFF.0, OFF.1).output().unwrap()).expect(1);
+    run.says("403 forbidden (AccessDenied")
+        .says("(without s3:ListBucket a missing key looks the same)")
+        .says(&narrow.id);
+}
+
+#[test]
 fn a_broken_link_is_one_clear_line_and_no_other_link_is_tried() {
     let Some(world) = World::new() else { return };
     // What would work, were it tried.

@@ -10,7 +10,7 @@ use super::http::live;
 use super::moto::Keys;
 use super::s3::front;
 use super::sandbox::{Run, Sandbox, needs};
-use super::servers::{Nginx, Raw, closed_port, ok, status, wait_for};
+use super::servers::{Nginx, Raw, closed_port, ok, raw, status, wait_for};
 
 const ROLE: &str = "www/latest/meta-data/iam/security-credentials/app-role";
 
@@ -110,42 +110,80 @@ fn is_alone(name: &str) -> bool {
     false
 }
 
+/// A proxy through which moto is to be had, as Amazon's S3, and nothing else.
+fn proxy(world: &World) -> Raw {
+    front(world.moto.port(), |seen, _, answer| {
+        if seen.target().starts_with("http://private.s3.us-east-1.amazonaws.com/") { answer } else { Vec::new() }
+    })
+}
+
+/// A check with that proxy in all variables that there are.
+fn check_with_proxy(sandbox: &Sandbox, proxy: &Raw, env: &[(&str, &str)]) -> Run {
+    private(sandbox, "repo-deploy.cfg", "s3-endpoint = http://s3.us-east-1.amazonaws.com\n");
+    let mut command = sandbox.command(&["-v", "--remote", "s3://private/app.zip"]);
+    for name in ["http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
+        command.env(name, proxy.url(""));
+    }
+    command.envs(env.iter().copied()).output().unwrap().into()
+}
+
+/// Gives this machine an address. Only for a network of our own.
+fn add(address: &str) {
+    let address = format!("{address}/32");
+    assert!(Command::new("busybox").args(["ip", "addr", "add", &address, "dev", "lo"]).status().unwrap().success());
+}
+
 #[test]
 fn the_service_at_its_own_address_is_asked_straight_though_there_is_a_proxy() {
-    const ADDRESS: &str = "169.254.169.254";
     if !needs(&["nginx"]) || !is_alone("imds::the_service_at_its_own_address_is_asked_straight_though_there_is_a_proxy")
     {
         return;
     }
     let Some(world) = World::new() else { return };
-    // Whoever asks for anything but S3 through it gets nowhere.
-    let proxy = front(world.moto.port(), |seen, _, answer| {
-        if seen.target().starts_with("http://private.s3.us-east-1.amazonaws.com/") { answer } else { Vec::new() }
-    });
-    let run = |sandbox: &Sandbox| {
-        private(sandbox, "repo-deploy.cfg", "s3-endpoint = http://s3.us-east-1.amazonaws.com\n");
-        let mut command = sandbox.command(&["-v", "--remote", "s3://private/app.zip"]);
-        for name in ["http_proxy", "https_proxy", "all_proxy"] {
-            command.env(name, proxy.url(""));
-        }
-        Run::from(command.output().unwrap())
-    };
-    // Nobody has that address yet.
-    run(&Sandbox::new()).expect(1).says("no instance metadata service answers at 169.254.169.254");
+    let proxy = proxy(&world);
+    let run = check_with_proxy(&Sandbox::new(), &proxy, &[]).expect(1); // nobody has that address yet
+    run.says("no instance metadata service answers at 169.254.169.254");
     let before = proxy.seen().len();
 
-    let added = Command::new("busybox").args(["ip", "addr", "add", "169.254.169.254/32", "dev", "lo"]).status();
-    assert!(added.unwrap().success());
+    add("169.254.169.254");
     let sandbox = Sandbox::new();
     let (keys, session) = world.moto.assumed();
     private(&sandbox, ROLE, json(&keys, &session, "Token"));
-    let _service = role_of_instance(&sandbox, &format!("listen {ADDRESS}:80;"));
-    let run = run(&sandbox).expect(0).says("AWS credentials: role app-role of the instance (IMDSv2)");
+    let _service = role_of_instance(&sandbox, "listen 169.254.169.254:80;");
+    let run = check_with_proxy(&sandbox, &proxy, &[]).expect(0);
+    let run = run.says("AWS credentials: role app-role of the instance (IMDSv2)");
+    run.says("PUT http://169.254.169.254/latest/api/token from 169.254.169.254");
     assert_eq!(live(&sandbox), "through S3");
-    assert!(run.log.contains("PUT http://169.254.169.254/latest/api/token from 169.254.169.254"), "{}", run.log);
     let seen = proxy.seen();
     assert_eq!(seen.len(), before + 1, "only the object goes through it: {seen:?}");
-    assert!(seen.iter().all(|seen| !seen.line.contains(ADDRESS)), "{seen:?}");
+    assert!(seen.iter().all(|seen| !seen.line.contains("169.254")), "{seen:?}");
+}
+
+#[test]
+fn a_containers_agent_at_its_own_address_is_asked_straight_though_there_is_a_proxy() {
+    if !needs(&["nginx"])
+        || !is_alone("imds::a_containers_agent_at_its_own_address_is_asked_straight_though_there_is_a_proxy")
+    {
+        return;
+    }
+    let Some(world) = World::new() else { return };
+    let proxy = proxy(&world);
+    for (address, name, value) in [
+        ("169.254.170.2", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "/v2/credentials?id=1"),
+        ("169.254.170.23", "AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://169.254.170.23/v2/credentials"),
+    ] {
+        add(address);
+        let sandbox = Sandbox::new();
+        let (keys, session) = world.moto.assumed();
+        sandbox.write("www/v2/credentials", json(&keys, &session, "Token"));
+        let _agent = Nginx::start(&sandbox, "", &format!("listen {address}:80;"));
+        let before = proxy.seen().len();
+        check_with_proxy(&sandbox, &proxy, &[(name, value)])
+            .expect(0)
+            .says("AWS credentials: the role of the container");
+        assert_eq!(live(&sandbox), "through S3");
+        assert_eq!(proxy.seen().len(), before + 1, "only the object goes through it");
+    }
 }
 
 #[test]
@@ -229,7 +267,7 @@ fn the_instance_says_no_then_it_is_one_clear_line() {
     ] {
         let service = Raw::start(move |seen, _| match seen.line.as_str() {
             line if line.starts_with("PUT ") => {
-                vec![super::servers::raw(&format!("{token}\nContent-Length: 1"), b"t")]
+                vec![raw(&format!("{token}\nContent-Length: 14"), b"metadata-token")]
             }
             line if line.contains("credentials/ ") => vec![ok("", list.as_bytes())],
             _ => vec![ok("", document.as_bytes())],

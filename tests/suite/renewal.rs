@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use super::aws::{OFF, World, json, private};
+use super::aws::{OFF, World, ini, json, private};
 use super::clock::Clock;
 use super::http::{large, live};
 use super::imds::role_of_instance;
@@ -247,6 +247,37 @@ fn new_ones_cannot_be_had_then_the_old_ones_serve_while_they_last() {
     assert!(lines[1].contains(" ERROR ") && lines[1].contains("it exited with 1") && lines.len() == 2, "{}", run.log);
     assert_eq!(server.seen().len(), 2);
     assert!(!Path::new(&sandbox.local()).exists());
+}
+
+#[test]
+fn a_file_of_keys_changes_in_the_middle_of_a_download_then_the_new_ones_sign_the_rest() {
+    let Some(there) = world() else { return };
+    let [(old, old_token), (new, new_token)] = &there.pairs;
+    for name in ["home/.aws/credentials", "home/.amazon/account-key"] {
+        let text = |keys: &Keys, token: &str| match name {
+            "home/.aws/credentials" => format!("{}aws_session_token = {token}\n", ini("default", keys)),
+            _ => format!("accessKey={}\nsecretKey={}\n", keys.id, keys.secret),
+        };
+        let is_whole = name == "home/.aws/credentials";
+        // An account-key has no token: its second pair has to be one of the user's own.
+        let (first, second) = if is_whole { (old, new) } else { (&there.moto.keys, &there.moto.poor) };
+        let sandbox = Sandbox::new();
+        let path = private(&sandbox, name, text(first, old_token));
+        let second_text = text(second, new_token);
+        let server = front(there.moto.port(), move |_, n, answer| {
+            if n > 0 {
+                return answer;
+            }
+            std::fs::write(&path, &second_text).unwrap();
+            broken(answer, 100_000)
+        });
+        private(&sandbox, "repo-deploy.cfg", format!("s3-endpoint = {}\n", server.url("")));
+        let mut command = sandbox.command(&["--remote", "s3://private/app.zip"]);
+        let run = Run::from(command.env(OFF.0, OFF.1).output().unwrap());
+        // `poor` may do nothing: that it is he who is refused shows that he was asked for.
+        assert_eq!(run.code, i32::from(!is_whole), "{}", run.log);
+        assert_eq!(signer(&server.seen()[1]), second.id);
+    }
 }
 
 #[test]

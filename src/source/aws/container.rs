@@ -99,7 +99,7 @@ impl Container {
             let fields = Fields::parse(&reply.text).ok();
             let why =
                 fields.as_ref().and_then(|fields| fields.get("message")).map(|text| web::quoted(text, token.as_ref()));
-            let why = why.filter(|why| !why.is_empty()).map_or_else(String::new, |why| format!(": {why}"));
+            let why = why.map_or_else(String::new, |why| format!(": {why}"));
             let hint = if token.is_some() { "" } else { "; asked without a token" };
             return Err(Error::failed(format!("it answered {}{why}{hint}", reply.status)));
         }

@@ -394,7 +394,8 @@ fn what_a_metadata_service_says_is_no_link_or_an_error() {
             } else {
                 "role"
             };
-            if here == at { (status, body.to_owned()) } else { ("200 OK", "app".to_owned()) }
+            let good = if here == "token" { "secret" } else { "app" };
+            if here == at { (status, body.to_owned()) } else { ("200 OK", good.to_owned()) }
         });
         let endpoint = format!("http://{imds}");
         let mut chain = chain(&Aws::default(), place.env(&[("AWS_EC2_METADATA_SERVICE_ENDPOINT", &endpoint)]));

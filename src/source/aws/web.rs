@@ -70,7 +70,9 @@ pub(super) fn patiently(client: &Client, http: &Http, ask: &Ask<'_>, deadline: D
 /// he was told is not quoted.
 pub(super) fn quoted(text: &str, told: Option<&Secret>) -> String {
     let line = text.trim().lines().next().unwrap_or_default();
-    let line = if told.is_some_and(|told| line.contains(told.reveal())) { "" } else { line };
+    if told.is_some_and(|told| line.contains(told.reveal())) {
+        return "(not repeated: our secret is in it)".to_owned();
+    }
     let short: String = line.chars().take(200).collect();
     short.escape_debug().to_string().replace("\\\"", "\"").replace("\\'", "'")
 }
@@ -88,7 +90,7 @@ mod tests {
         }
         assert_eq!(quoted(&"x".repeat(1000), None).len(), 200);
         let told = crate::config::Secret::new("hunter2");
-        assert_eq!(quoted("is hunter2 right?", Some(&told)), "");
+        assert_eq!(quoted("is hunter2 right?", Some(&told)), "(not repeated: our secret is in it)");
         assert_eq!(quoted("no\nhunter2", Some(&told)), "no");
     }
 }
