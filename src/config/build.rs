@@ -91,6 +91,7 @@ fn http(given: &Given) -> Result<Http> {
         password_file: given.read(Name::HttpPasswordFile, places::absolute)?,
         netrc: given.read(Name::Netrc, places::absolute)?,
         ca_file: given.read(Name::CaFile, places::absolute)?,
+        is_fixed: false,
     })
 }
 

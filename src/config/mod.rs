@@ -103,9 +103,16 @@ pub struct Http {
     pub netrc: Option<PathBuf>,
     /// `ca-file`, PEM: added to the built-in roots.
     pub ca_file: Option<PathBuf>,
+    /// Whether the limits are ours: a message names no key then, since none would change them.
+    pub is_fixed: bool,
 }
 
 impl Http {
+    /// Limits that are not the operator's.
+    pub fn fixed(connect_timeout: Duration, stall_timeout: Duration) -> Self {
+        Self { is_fixed: true, ..Self::limited(connect_timeout, stall_timeout) }
+    }
+
     /// Limits, and nothing that the operator could have said besides.
     pub fn limited(connect_timeout: Duration, stall_timeout: Duration) -> Self {
         Self {
@@ -117,6 +124,7 @@ impl Http {
             password_file: None,
             netrc: None,
             ca_file: None,
+            is_fixed: false,
         }
     }
 }

@@ -3,8 +3,9 @@
 
 use std::path::Path;
 
+use super::Credentials;
 use super::environment::Environment;
-use super::{Credentials, is_there};
+use super::files::is_there;
 use crate::error::{Context, Error, Result};
 use crate::source::http::{keyfile, warn_once};
 

@@ -10,8 +10,9 @@ use url::{Host, Url};
 
 use super::answer::Fields;
 use super::environment::Environment;
+use super::files::read_token;
 use super::sts::web_url;
-use super::{CA_BUNDLE, Credentials, read_token, web};
+use super::{CA_BUNDLE, Credentials, web};
 use crate::config::{Http, Secret};
 use crate::error::{Context, Error, Result};
 use crate::source::http::client::{Ask, Client, Headers};
@@ -89,7 +90,7 @@ impl Container {
         };
         let is_near = self.url.host().is_some_and(|host| is_trusted(&host));
         // An agent on this machine answers at once, or something is wrong.
-        let near = Http::limited(Duration::from_secs(2), Duration::from_secs(10));
+        let near = Http::fixed(Duration::from_secs(2), Duration::from_secs(10));
         let http = if is_near { &near } else { http };
         let make = if is_near { Client::direct } else { Client::new };
         let client = make(self.url.clone(), http.clone(), web::nobody()).trusting(CA_BUNDLE);

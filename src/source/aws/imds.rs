@@ -101,7 +101,7 @@ impl Service {
     fn ask(&self, path: &str, ask: &Ask<'_>, stall: Duration, deadline: Deadline) -> Result<web::Reply, Fault> {
         let text = format!("{}/latest/{path}", self.url.as_str().trim_end_matches('/'));
         let url = Url::parse(&text).map_err(|_| Error::failed("a role with a name that no URL has"))?;
-        let http = Http::limited(MOMENT, stall);
+        let http = Http::fixed(MOMENT, stall);
         let client = Client::direct(url, http.clone(), web::nobody());
         let mut tries = 1;
         loop {

@@ -6,13 +6,14 @@
 //!    and friends, web identity, the profile AWS_PROFILE or `default`;
 //! 4. the container's endpoint (`container`), the instance's role (`imds`), nobody.
 //!
-//! Files and variables are read at every question; what had to be asked for is kept until five minutes before it expires.
+//! Where S3 and STS are is `endpoint`'s. Files and variables are read at every question; what had to be asked for is kept until five minutes before it expires.
 
 mod account_key;
 mod answer;
 mod container;
 pub(super) mod endpoint;
 mod environment;
+mod files;
 mod given;
 mod imds;
 mod process;
@@ -27,8 +28,6 @@ mod web;
 pub(super) mod xml;
 
 use std::fmt::Display;
-use std::io::{ErrorKind, Read};
-use std::path::Path;
 use std::time::Duration;
 
 use self::endpoint::{Place, Service};
@@ -36,7 +35,7 @@ use self::environment::Environment;
 use self::recipe::{Kitchen, Recipe};
 use self::shared_files::SharedFiles;
 use crate::config::{Aws, Http, Secret, is_region};
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Error, Kind, Result};
 use crate::sys::clock::{self, Deadline};
 
 /// How long before they expire credentials are got anew.
@@ -290,33 +289,4 @@ fn check_expiry(credentials: &Credentials, recipe: &Recipe, now: u64) -> Result<
         return Ok(());
     }
     Err(Error::failed(format!("cannot use what was just given: {text}; is the clock right?")))
-}
-
-/// Whether a file that nobody need have is there. A directory on the way that is closed to us is somebody else's.
-fn is_there(path: &Path) -> Result<bool> {
-    match std::fs::metadata(path) {
-        Ok(_) => Ok(true),
-        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(false),
-        Err(e) if e.kind() == ErrorKind::PermissionDenied => {
-            log::debug!("{} is not ours to look at", path.display());
-            Ok(false)
-        }
-        Err(e) => Err(e).context(|| format!("cannot read {}", path.display())),
-    }
-}
-
-/// A token that somebody else keeps in a file.
-fn read_token(what: &str, path: &Path) -> Result<Secret> {
-    let place = || format!("cannot read {what} {}", path.display());
-    if !std::fs::metadata(path).context(place)?.is_file() {
-        return Err(Error::failed("it is no regular file")).context(place);
-    }
-    let mut text = String::new();
-    let file = crate::sys::fs::open_file(path).context(place)?;
-    file.take(web::LARGEST as u64).read_to_string(&mut text).context(place)?;
-    let token = text.trim();
-    if token.is_empty() {
-        return Err(Error::failed("it is empty")).context(place);
-    }
-    Ok(Secret::new(token))
 }

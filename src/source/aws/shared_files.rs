@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::environment::Environment;
-use super::is_there;
+use super::files::is_there;
 use crate::error::{Error, Result};
 use crate::source::http::{keyfile, warn_once};
 

@@ -7,9 +7,10 @@ use url::Url;
 use url::form_urlencoded::Serializer;
 
 use super::endpoint::{Place, Service};
+use super::files::read_token;
 use super::recipe::{Role, WebIdentity};
 use super::xml::{element, raw_element};
-use super::{CA_BUNDLE, Credentials, answer, read_token, sigv4, web};
+use super::{CA_BUNDLE, Credentials, answer, sigv4, web};
 use crate::config::{Http, Secret};
 use crate::error::{Context, Error, Result};
 use crate::source::http::client::{Ask, Caller, Client, Headers};

@@ -27,16 +27,17 @@ pub(super) fn fault_of_head(error: ureq::Error, url: &Url, host: &str, http: &Ht
 
 /// The fault that `error` is, of an exchange with `host`.
 pub(in crate::source) fn fault(error: ureq::Error, host: &str, http: &Http) -> Fault {
+    let named = |key: &str| if http.is_fixed { String::new() } else { format!(" ({key})") };
     match error {
-        ureq::Error::Timeout(Timeout::Connect) => Fault::transient(format!(
-            "no connection to {host} within {} s (connect-timeout)",
-            http.connect_timeout.as_secs_f64()
-        )),
+        ureq::Error::Timeout(Timeout::Connect) => {
+            let limit = http.connect_timeout.as_secs_f64();
+            Fault::transient(format!("no connection to {host} within {limit} s{}", named("connect-timeout")))
+        }
         ureq::Error::Timeout(Timeout::Global) => out_of_time().into(),
-        ureq::Error::Timeout(_) => Fault::transient(format!(
-            "nothing came from {host} for {} s (stall-timeout)",
-            http.stall_timeout.as_secs_f64()
-        )),
+        ureq::Error::Timeout(_) => {
+            let limit = http.stall_timeout.as_secs_f64();
+            Fault::transient(format!("nothing came from {host} for {limit} s{}", named("stall-timeout")))
+        }
         ureq::Error::Io(e) => match e.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
             Some(e) => Error::failed(tls::explain(e, host)).into(),
             None => Fault::transient(io(&e, host)),
@@ -74,5 +75,23 @@ fn proxy(reason: &str) -> Fault {
         Some(status @ 500..) => Fault::transient(format!("the proxy cannot make the tunnel ({status})")),
         Some(status) => Error::failed(format!("the proxy refuses the tunnel ({status})")).into(),
         None => Fault::transient("the proxy did not answer"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_key_is_named_where_it_would_change_the_limit() {
+        let (second, two) = (Duration::from_secs(1), Duration::from_secs(2));
+        let text = |timeout, http: &Http| fault(ureq::Error::Timeout(timeout), "h", http).error.to_string();
+        for (http, connect, stall) in
+            [(Http::limited(second, two), " (connect-timeout)", " (stall-timeout)"), (Http::fixed(second, two), "", "")]
+        {
+            assert_eq!(text(Timeout::Connect, &http), format!("no connection to h within 1 s{connect}"));
+            assert_eq!(text(Timeout::RecvResponse, &http), format!("nothing came from h for 2 s{stall}"));
+        }
     }
 }

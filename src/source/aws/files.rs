@@ -1,0 +1,37 @@
+//! Files that need not be there, and tokens that somebody else keeps in one. Those with keys of ours are read by `keyfile`.
+
+use std::io::{ErrorKind, Read};
+use std::path::Path;
+
+use super::web::LARGEST;
+use crate::config::Secret;
+use crate::error::{Context, Error, Result};
+
+/// Whether a file that nobody need have is there. A directory on the way that is closed to us is somebody else's.
+pub(super) fn is_there(path: &Path) -> Result<bool> {
+    match std::fs::metadata(path) {
+        Ok(_) => Ok(true),
+        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(false),
+        Err(e) if e.kind() == ErrorKind::PermissionDenied => {
+            log::debug!("{} is not ours to look at", path.display());
+            Ok(false)
+        }
+        Err(e) => Err(e).context(|| format!("cannot read {}", path.display())),
+    }
+}
+
+/// A token that somebody else keeps in a file.
+pub(super) fn read_token(what: &str, path: &Path) -> Result<Secret> {
+    let place = || format!("cannot read {what} {}", path.display());
+    if !std::fs::metadata(path).context(place)?.is_file() {
+        return Err(Error::failed("it is no regular file")).context(place);
+    }
+    let mut text = String::new();
+    let file = crate::sys::fs::open_file(path).context(place)?;
+    file.take(LARGEST as u64).read_to_string(&mut text).context(place)?;
+    let token = text.trim();
+    if token.is_empty() {
+        return Err(Error::failed("it is empty")).context(place);
+    }
+    Ok(Secret::new(token))
+}
