@@ -132,6 +132,7 @@ fn keys_that_stand_somewhere_deploy_and_name_where() {
     let file = private(&sandbox, "home/.aws/credentials", ini("web", &keys) + &ini("default", &world.moto.poor));
     let whose = format!("profile web in {}", file.display());
     world.deploys(&sandbox, "aws-profile = web", &[OFF], &whose, secrets);
+    world.check(&sandbox, "profile_name = web", &[OFF]).expect(0).says(&format!("AWS credentials: {whose}"));
     let sandbox = Sandbox::new();
     let other = private(&sandbox, "elsewhere", ini("default", &keys));
     let whose = format!("profile default in {}", other.display());

@@ -52,6 +52,24 @@ fn a_profile_names_the_endpoints_then_they_are_asked_and_variables_come_before_t
 }
 
 #[test]
+fn keys_stand_in_the_configuration_then_the_default_profile_does_not_say_where_to_ask() {
+    let elsewhere = Raw::always(status("403 Forbidden", ""));
+    let proxy = Raw::always(status("403 Forbidden", ""));
+    let proxy_url = proxy.url("");
+    for broken in [false, true] {
+        let sandbox = Sandbox::new();
+        let text = format!("[default]\nendpoint_url = {}\n", elsewhere.url(""));
+        let path = sandbox.write("home/.aws/config", if broken { "nonsense".to_owned() } else { text });
+        mode(&path, 0o600);
+        let keys = "aws-access-key = AK\naws-secret-key = s\naws-region = eu-west-1";
+        check(&sandbox, keys, &[("https_proxy", &proxy_url)]).expect(1).says("the proxy refuses the tunnel");
+    }
+    let asked: Vec<_> = proxy.seen().iter().map(|seen| seen.target().to_owned()).collect();
+    assert_eq!(asked, ["private.s3.eu-west-1.amazonaws.com:443"; 2]);
+    assert_eq!(elsewhere.seen().len(), 0);
+}
+
+#[test]
 fn roots_of_aws_ca_bundle_are_believed_by_s3_sts_and_containers_and_by_nothing_else() {
     let Some(world) = World::new().filter(|_| needs(&["nginx", "openssl"])) else { return };
     let sandbox = Sandbox::new();

@@ -6,7 +6,8 @@
 //!    and friends, web identity, the profile AWS_PROFILE or `default`;
 //! 4. the container's endpoint (`container`), the instance's role (`imds`), nobody.
 //!
-//! Where S3 and STS are is `endpoint`'s. Files and variables are read at every question; what had to be asked for is kept until five minutes before it expires.
+//! Where S3 and STS are is `endpoint`'s. Files and variables are read at every question; what had to be asked for is kept
+//! until five minutes before it expires.
 
 mod account_key;
 mod answer;
@@ -221,8 +222,12 @@ impl Chain {
         }
     }
 
-    /// Where a service is, by the environment and the profile.
+    /// Where a service is, by the environment and the profile. Who has keys of his own and asks for no profile does not
+    /// depend on what stands in `~/.aws`.
     pub(super) fn place(&self, service: Service) -> Result<Place> {
+        if self.aws.access_key.is_some() && self.aws.profile.is_none() {
+            return self.place_without_profile(service);
+        }
         let (files, name) = (SharedFiles::read(&self.env)?, self.profile());
         Place::of(service, &self.env, files.profile(&name))
     }
