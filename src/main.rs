@@ -11,6 +11,7 @@ mod error;
 mod model;
 mod package;
 mod remote;
+mod schedule;
 mod source;
 mod store;
 mod sys;

@@ -61,6 +61,7 @@ pub const OPTIONS: &[Opt] = &[
     sets(Some('l'), "local", Name::Local),
     opt(Some('d'), "directory", "DIR", "the same as --local", Does::Sets(Name::Local)),
     sets(Some('i'), "id", Name::Id),
+    sets(None, "schedule", Name::Schedule),
     sets(None, "cache", Name::Cache),
     sets(None, "pre-hooks", Name::PreHooks),
     sets(None, "post-hooks", Name::PostHooks),

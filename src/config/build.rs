@@ -1,5 +1,6 @@
 //! Settings out of what was given: each value read, bounded, and held against the others.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use super::file::{Configuration, DEFAULT};
 use super::given::{Given, Value};
 use super::keys::Name;
 use super::value::{self, Why};
-use super::{Aws, Http, Secret, Settings, owner, places};
+use super::{Aws, Http, Secret, Settings, Timing, owner, places};
 use crate::error::{Error, Result};
 use crate::model::{ActivationMode, Layout, Links, Owner};
 use crate::remote::Remote;
@@ -16,12 +17,16 @@ const HOUR: Duration = Duration::from_secs(3600);
 const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Everything, checked.
-pub fn settings(given: &Given, section: Option<&str>, file: Option<&Configuration>) -> Result<Settings> {
-    given.need(Name::Schedule, |_| Ok(()))?; // anything but nothing, as long as this version checks once
+pub fn settings(
+    given: &Given,
+    section: Option<&str>,
+    file: Option<&Configuration>,
+    environment: &[(OsString, OsString)],
+) -> Result<Settings> {
+    let timing = timing(given, section, environment)?;
     let settings = Settings {
-        id: given
-            .read(Name::Id, value::id)?
-            .unwrap_or_else(|| section.map_or_else(|| "default".to_owned(), value::id_of_section)),
+        id: timing.id.clone(),
+        timing,
         remote: remote(given, section, file)?,
         local: given.need(Name::Local, place)?,
         cache: given.need(Name::Cache, |text| unless(places::absolute(text)?, places::refused_cache))?,
@@ -46,6 +51,14 @@ pub fn settings(given: &Given, section: Option<&str>, file: Option<&Configuratio
     keep_apart(given, &settings)?;
     credentials_agree(given, &settings)?;
     Ok(settings)
+}
+
+/// Which deployment it is, and when it checks.
+pub fn timing(given: &Given, section: Option<&str>, environment: &[(OsString, OsString)]) -> Result<Timing> {
+    let id = given.read(Name::Id, value::id)?;
+    let id = id.unwrap_or_else(|| section.map_or_else(|| "default".to_owned(), value::id_of_section));
+    let missing = || Error::config("cannot find a value of schedule");
+    Ok(Timing::new(id, given.get(Name::Schedule)?.ok_or_else(missing)?, environment))
 }
 
 fn remote(given: &Given, section: Option<&str>, file: Option<&Configuration>) -> Result<Remote> {
@@ -219,7 +232,7 @@ mod tests {
         let mut given = Given::default();
         let arguments: Vec<_> = values.iter().map(|(n, v)| (format!("--{}", n.key().text), *n, (*v).into())).collect();
         given.add_arguments(&arguments)?;
-        settings(&given, None, None)
+        settings(&given, None, None, &[])
     }
 
     #[test]

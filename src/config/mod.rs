@@ -10,6 +10,7 @@ pub mod nearest;
 mod owner;
 mod places;
 mod syntax;
+mod timing;
 mod value;
 
 use std::ffi::OsString;
@@ -17,6 +18,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use self::given::Given;
+pub use self::timing::Timing;
 use crate::error::Result;
 use crate::model::{ActivationMode, Layout};
 use crate::remote::Remote;
@@ -70,6 +72,8 @@ pub struct Settings {
     pub preserve: Vec<PathBuf>,
     /// How a release is laid out, and its limits.
     pub layout: Layout,
+    /// `schedule`, as it was given: [`Timing::schedule`] reads it. With `-f` it does not count, and neither does its zone.
+    pub timing: Timing,
     /// `max-download`, bytes.
     pub max_download: u64,
     /// `timeout` of one whole check.
@@ -154,7 +158,7 @@ pub fn load(request: &Request, environment: &[(OsString, OsString)], warnings: &
         given.add_file(&file.name, &file.doc, section, warnings);
     }
     given.add_environment(environment, warnings)?;
-    let settings = build::settings(&given, section, file.as_ref())?; // its error names the sections by itself
+    let settings = build::settings(&given, section, file.as_ref(), environment)?; // its error names the sections by itself
     warnings.extend(file.filter(|_| section.is_none()).and_then(|file| file.unused_sections()));
     Ok(settings)
 }

@@ -3,6 +3,7 @@
 
 pub mod clock;
 pub mod fs;
+pub mod host;
 pub mod process;
 pub mod signal;
 pub mod trust;

@@ -1,0 +1,42 @@
+//! When a deployment checks, as it was given. It is read only by who goes by it: `-f` does not, and must not fail for a zone
+//! that is not on this machine.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+
+use super::given::Value;
+use crate::error::Result;
+use crate::schedule::{Schedule, Seed, zone};
+use crate::sys;
+
+/// The value of `schedule`, whose it is, and the zone that the environment names.
+#[derive(Clone)]
+pub struct Timing {
+    /// The deployment: `id`.
+    pub id: String,
+    value: Value,
+    zone: Option<OsString>,
+}
+
+impl Timing {
+    /// What was given for the deployment `id`.
+    pub fn new(id: String, value: Value, environment: &[(OsString, OsString)]) -> Self {
+        let zone = environment.iter().find(|(name, _)| name == "TZ").map(|(_, zone)| zone.clone());
+        Self { id, value, zone }
+    }
+
+    /// Reads the expression and its zone.
+    pub fn schedule(&self) -> Result<Schedule> {
+        let seed = Seed::new(&sys::host::name(), &self.id);
+        Schedule::parse(&self.value.text, &seed, |named| {
+            zone::load(named, self.zone.as_deref().and_then(OsStr::to_str))
+        })
+        .map_err(|why| self.value.bad(why))
+    }
+}
+
+impl fmt::Debug for Timing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.value.text)
+    }
+}

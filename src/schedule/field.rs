@@ -1,0 +1,182 @@
+//! One field of an expression: from its text to a set of bits. Errors name the field, what stands there, and what may.
+
+use super::days::Days;
+use super::seed::Seed;
+
+/// Why an expression cannot be used: what would be right.
+pub type Why = String;
+
+/// What a field counts.
+pub struct Field {
+    name: &'static str,
+    least: u8,
+    most: u8,
+    /// Names of the values, from `least` on.
+    names: &'static [&'static str],
+    /// What `H` chooses from: as many days as every month has.
+    most_hashed: u8,
+}
+
+const fn field(name: &'static str, least: u8, most: u8) -> Field {
+    Field { name, least, most, names: &[], most_hashed: most }
+}
+
+/// 0-59.
+pub const SECOND: Field = field("second", 0, 59);
+/// 0-59.
+pub const MINUTE: Field = field("minute", 0, 59);
+/// 0-23.
+pub const HOUR: Field = field("hour", 0, 23);
+/// 1-31.
+pub const DAY: Field = Field { most_hashed: 28, ..field("day", 1, 31) };
+/// 1-12.
+pub const MONTH: Field = Field { names: MONTHS, ..field("month", 1, 12) };
+/// 0-6; 7 is read as 0.
+pub const WEEKDAY: Field = Field { names: WEEKDAYS, ..field("weekday", 0, 6) };
+
+const MONTHS: &[&str] = &["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
+const WEEKDAYS: &[&str] = &["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
+
+/// Whether a field leaves the choice to others: it begins with `*` (`*/2` too), as Debian's cron has it, or is `?`.
+pub fn is_open(text: &str) -> bool {
+    text.starts_with(['*', '?'])
+}
+
+/// A field of plain values.
+pub fn plain(field: &Field, text: &str, seed: &Seed) -> Result<u64, Why> {
+    text.split(',').try_fold(0, |set, item| Ok(set | field.item(item, seed)?))
+}
+
+/// The field for days.
+pub fn dates(text: &str, seed: &Seed, days: &mut Days) -> Result<(), Why> {
+    for item in text.split(',') {
+        let upper = item.to_ascii_uppercase();
+        if item == "?" && text == "?" {
+            days.dates |= all(&DAY);
+        } else if upper == "L" {
+            days.from_end |= 1;
+        } else if upper == "LW" {
+            days.last_working = true;
+        } else if let Some(n) = upper.strip_prefix("L-") {
+            let n = number(n).filter(|n| *n <= 30);
+            days.from_end |= 1 << n.ok_or_else(|| DAY.bad(item, "L- takes 0-30, the days before the last one"))?;
+        } else if let Some(n) = upper.strip_suffix('W') {
+            let n = number(n).filter(|n| (1..=31).contains(n));
+            days.working |= 1 << n.ok_or_else(|| DAY.bad(item, "W takes one day before it, 1W-31W, or LW"))?;
+        } else {
+            days.dates |= DAY.item(item, seed)?;
+        }
+    }
+    Ok(())
+}
+
+/// The field for weekdays.
+pub fn weekdays(text: &str, seed: &Seed, days: &mut Days) -> Result<(), Why> {
+    for item in text.split(',') {
+        let last = item.strip_suffix(['L', 'l']).filter(|_| !item.eq_ignore_ascii_case("jul"));
+        if item == "?" && text == "?" {
+            days.weekdays |= all(&WEEKDAY);
+        } else if let Some(name) = last {
+            let weekday = WEEKDAY.value(name).filter(|_| !name.is_empty());
+            days.last |=
+                1 << weekday.ok_or_else(|| WEEKDAY.bad(item, "L takes one weekday before it, as 5L or friL"))?;
+        } else if let Some((name, k)) = item.split_once('#') {
+            let weekday = WEEKDAY.value(name).ok_or_else(|| WEEKDAY.outside(item, name))?;
+            let k = number(k).filter(|k| (1..=5).contains(k));
+            let k = k.ok_or_else(|| WEEKDAY.bad(item, "# takes 1-5 behind it, which one of the month"))?;
+            days.kth |= 1 << (7 * (k - 1) + weekday);
+        } else {
+            days.weekdays |= WEEKDAY.item(item, seed)?;
+        }
+    }
+    Ok(())
+}
+
+fn all(field: &Field) -> u64 {
+    (field.least..=field.most).fold(0, |set, n| set | 1 << n)
+}
+
+impl Field {
+    /// `*`, `5`, `1-5`, `22-2`, `H`, `H(1-5)`, each with or without `/step`; and `5/15`, which begins at 5.
+    fn item(&self, item: &str, seed: &Seed) -> Result<u64, Why> {
+        let (range, step) = match item.split_once('/') {
+            None => (item, None),
+            Some((range, step)) => {
+                let step = number(step).filter(|n| *n > 0);
+                (range, Some(step.ok_or_else(|| self.bad(item, "a step is a whole number from 1 on"))?))
+            }
+        };
+        if let Some(rest) = range.strip_prefix(['H', 'h']) {
+            return self.hashed(item, rest, step, seed);
+        }
+        let (first, last) = if range == "*" {
+            (self.least, self.most)
+        } else if let Some((first, last)) = range.split_once('-') {
+            let read = |text| self.value(text).ok_or_else(|| self.outside(item, text));
+            // Sunday at the end of a week: `0-7` is all of it, `7-7` a Sunday.
+            let ends_in_seven = self.names.len() == 7 && number(last) == Some(7) && number(first) != Some(7);
+            (read(first)?, if ends_in_seven { 7 } else { read(last)? })
+        } else {
+            let first = self.value(range).ok_or_else(|| self.outside(item, range))?;
+            (first, if step.is_some() { self.most } else { first })
+        };
+        // Past the largest value it goes on with the least.
+        let size = self.most - self.least + 1;
+        let last = if last < first { last + size } else { last };
+        let values = (first..=last).step_by(step.unwrap_or(1).into());
+        Ok(values.fold(0, |set, n| set | 1 << ((n - self.least) % size + self.least)))
+    }
+
+    /// What follows an `H`: nothing, or a range in brackets.
+    fn hashed(&self, item: &str, rest: &str, step: Option<u8>, seed: &Seed) -> Result<u64, Why> {
+        let (first, last) = match rest.strip_prefix('(').and_then(|r| r.strip_suffix(')')).map(|r| r.split_once('-')) {
+            Some(Some((first, last))) => {
+                let read = |text| self.value(text).ok_or_else(|| self.outside(item, text));
+                (read(first)?, read(last)?)
+            }
+            None if rest.is_empty() => (self.least, self.most_hashed),
+            _ => return Err(self.bad(item, "H stands alone or with a range, as H or H(0-29)")),
+        };
+        if last < first {
+            return Err(self.bad(item, "the range of H goes up"));
+        }
+        let size = last - first + 1;
+        let chosen = |among: u8| first + u8::try_from(seed.choose(self.name, among.into())).unwrap_or(0);
+        match step {
+            None => Ok(1 << chosen(size)),
+            Some(step) => Ok((chosen(step.min(size))..=last).step_by(step.into()).fold(0, |set, n| set | 1 << n)),
+        }
+    }
+
+    /// A number or a name.
+    fn value(&self, text: &str) -> Option<u8> {
+        let named = || self.names.iter().position(|name| name.eq_ignore_ascii_case(text));
+        match number(text) {
+            Some(7) if self.names.len() == 7 => Some(0),
+            Some(n) => Some(n).filter(|n| (self.least..=self.most).contains(n)),
+            None => named().and_then(|n| u8::try_from(n).ok()).map(|n| n + self.least),
+        }
+    }
+
+    /// The error for `item`, with what would be right.
+    fn bad(&self, item: &str, right: &str) -> Why {
+        format!("{} {item}: {right}", self.name)
+    }
+
+    /// The error for a value within `item` that is none.
+    fn outside(&self, item: &str, value: &str) -> Why {
+        let most = if self.names.len() == 7 { 7 } else { self.most };
+        let names = match self.names {
+            [first, .., last] => format!(" or {first}-{last}"),
+            _ => String::new(),
+        };
+        let within = if item == value { String::new() } else { format!(" in {item}") };
+        let value = if value.is_empty() { "(nothing)" } else { value };
+        format!("{} {value}{within}: it takes {}-{most}{names}", self.name, self.least)
+    }
+}
+
+/// Digits only, and few.
+fn number(text: &str) -> Option<u8> {
+    if text.bytes().all(|b| b.is_ascii_digit()) { text.parse().ok() } else { None }
+}

@@ -1,0 +1,157 @@
+//! When to check: a cron expression, read into a set of bits for each field, and the next time that it means. Pure: the
+//! time, the zone and what `H` hashes come from the caller.
+//!
+//! At daylight saving changes it goes by Debian's cron. An expression whose minute and hour are fixed (neither begins with
+//! `*`) runs once for each local time: at once after the gap when that is skipped in spring, the first time when it comes twice in
+//! autumn. Any other runs whenever the local time matches.
+
+mod calendar;
+mod days;
+mod field;
+mod parse;
+mod seed;
+pub mod zone;
+
+use self::calendar::DAY;
+pub use self::calendar::rfc3339;
+use self::days::Days;
+pub use self::field::Why;
+pub use self::seed::Seed;
+use self::zone::Zone;
+
+/// When to check.
+#[derive(Clone, Debug)]
+pub struct Schedule {
+    rule: Rule,
+    zone: Zone,
+}
+
+#[derive(Clone, Debug)]
+enum Rule {
+    Cron(Cron),
+    /// Every so many seconds, at this distance from the epoch.
+    Every {
+        period: i64,
+        phase: i64,
+    },
+}
+
+/// Sets of bits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Cron {
+    seconds: u64,
+    minutes: u64,
+    hours: u64,
+    days: Days,
+    /// Neither minute nor hour begins with `*`.
+    is_fixed: bool,
+}
+
+/// No two zones are further apart than this, and nothing that is ahead by more is changed by where a zone stands now.
+const FAR: i64 = 3 * DAY;
+
+/// The calendar and the rules of a zone repeat themselves after 400 years.
+const HORIZON: i64 = 146_097 * DAY;
+
+/// When it must be known whether an expression can fire at all: 2026-01-01.
+const REFERENCE: i64 = 1_767_225_600;
+
+impl Schedule {
+    /// Reads an expression. `load` gets a zone: the one that `CRON_TZ=` names, or the one of this machine. The error says
+    /// which field and value is wrong, and what would be right.
+    pub fn parse(text: &str, seed: &Seed, load: impl FnOnce(Option<&str>) -> Result<Zone, Why>) -> Result<Self, Why> {
+        let (zone, rest) = parse::zone(text)?;
+        let schedule = Self { rule: parse::rule(rest, seed)?, zone: load(zone)? };
+        match schedule.next(REFERENCE) {
+            Some(_) => Ok(schedule),
+            None => Err("it never fires: no year has such a time".to_owned()),
+        }
+    }
+
+    /// The first time after `after`, in seconds since 1970 UTC. `None`: there is none in 400 years, which only a change of the zone's
+    /// own rules could bring about.
+    pub fn next(&self, after: i64) -> Option<i64> {
+        match &self.rule {
+            Rule::Every { period, phase } => Some(after + period - (after - phase).rem_euclid(*period)),
+            Rule::Cron(cron) if cron.is_fixed => self.next_fixed(cron, after),
+            Rule::Cron(cron) => self.next_open(cron, after),
+        }
+    }
+
+    /// About how many seconds lie between two checks: those between the next two after `after`.
+    pub fn period(&self, after: i64) -> Option<i64> {
+        let next = self.next(after)?;
+        Some(self.next(next)? - next)
+    }
+
+    /// A time as this schedule's zone has it.
+    pub fn local(&self, at: i64) -> String {
+        rfc3339(at, self.zone.span(at).offset)
+    }
+
+    /// The next time that the clock on the wall shows a match.
+    fn next_open(&self, cron: &Cron, after: i64) -> Option<i64> {
+        let mut at = after + 1;
+        // `wall` is the first match from the local time `from` on.
+        let (mut from, mut wall) = (i64::MAX, i64::MIN);
+        while at - after < HORIZON {
+            let span = self.zone.span(at);
+            let local = at + span.offset;
+            if local < from || local > wall {
+                (from, wall) = (local, cron.next(local)?);
+            }
+            let found = wall - span.offset;
+            if found < span.end {
+                return Some(found);
+            }
+            // It lies behind a change of the clock. No change matters that is far from here and from there.
+            at = if span.end - at > FAR { span.end.max(found - FAR) } else { span.end };
+        }
+        None
+    }
+
+    /// The next time that was meant: each local time once.
+    fn next_fixed(&self, cron: &Cron, after: i64) -> Option<i64> {
+        let mut wall = self.zone.latest_shown(after);
+        loop {
+            wall = cron.next(wall + 1)?;
+            let at = self.zone.first_shown(wall);
+            if at > after {
+                return Some(at);
+            }
+        }
+    }
+}
+
+impl Cron {
+    /// The first match from `local` on, in seconds of local time.
+    fn next(&self, local: i64) -> Option<i64> {
+        let day = local.div_euclid(DAY);
+        if self.days.is_match(day)
+            && let Some(second) = self.second_of_day(local.rem_euclid(DAY))
+        {
+            return Some(day * DAY + second);
+        }
+        Some(self.days.next(day + 1)? * DAY + self.second_of_day(0)?)
+    }
+
+    /// The first match of a day from `second` on.
+    fn second_of_day(&self, second: i64) -> Option<i64> {
+        let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+        let first = |set: u64, least: i64| Some(i64::from((set & !0 << least).trailing_zeros())).filter(|n| *n < 64);
+        if self.hours >> hour & 1 == 1 {
+            if self.minutes >> minute & 1 == 1
+                && let Some(second) = first(self.seconds, second)
+            {
+                return Some(hour * 3600 + minute * 60 + second);
+            }
+            if let Some(minute) = first(self.minutes, minute + 1) {
+                return Some(hour * 3600 + minute * 60 + first(self.seconds, 0)?);
+            }
+        }
+        Some(first(self.hours, hour + 1)? * 3600 + first(self.minutes, 0)? * 60 + first(self.seconds, 0)?)
+    }
+}
+
+#[cfg(test)]
+mod tests;

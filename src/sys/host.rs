@@ -1,0 +1,23 @@
+//! What this machine is called.
+
+use std::ffi::CStr;
+
+/// The host's name; empty when it has none.
+pub fn name() -> String {
+    let mut name = [0_u8; 256];
+    // SAFETY: the buffer is ours and as long as is said; the last byte stays zero, so that it ends.
+    let done = unsafe { libc::gethostname(name.as_mut_ptr().cast(), name.len() - 1) };
+    match CStr::from_bytes_until_nul(&name) {
+        Ok(name) if done == 0 => name.to_string_lossy().into_owned(),
+        _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_name_is_that_of_the_kernel() {
+        let known = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+        assert_eq!(super::name(), known.trim_end());
+    }
+}
