@@ -1,12 +1,24 @@
-//! A time zone: how far local time is from UTC, and when that changes. Pure; where a zone comes from is told by `load`.
+//! A time zone: how far local time is from UTC, and when that changes. Pure but for `load`, which knows where zones are kept.
+//!
+//! The files and the rules are read by hand, not by libc: its zone is one for the process, while each deployment may have
+//! its own, and musl takes UTC without a word for a zone that it cannot find.
 
-use super::calendar::DAY;
+mod file;
+mod load;
+mod rule;
+
+pub use self::load::load;
+use self::rule::Rule;
 
 /// A time zone.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Zone {
     /// The distance from UTC before the first change, in seconds to the east.
     first: i64,
+    /// When it changes, and to what; in order.
+    changes: Vec<(i64, i64)>,
+    /// What holds behind the last change.
+    rule: Option<Rule>,
 }
 
 /// A stretch of time without a change.
@@ -23,10 +35,25 @@ pub struct Span {
 /// Local time is less than this ahead of UTC.
 const MOST_AHEAD: i64 = 26 * 3600;
 
+/// The ends of time: far enough, and no arithmetic here overflows.
+const ALWAYS: Span = Span { start: i64::MIN / 4, end: i64::MAX / 4, offset: 0 };
+
 impl Zone {
     /// The stretch that `at` lies in.
-    pub fn span(&self, _at: i64) -> Span {
-        Span { start: i64::MIN / 4, end: i64::MAX / 4, offset: self.first }
+    pub fn span(&self, at: i64) -> Span {
+        let behind = self.changes.partition_point(|(when, _)| *when <= at);
+        let (start, offset) = match behind.checked_sub(1) {
+            None => (ALWAYS.start, self.first),
+            Some(last) => self.changes[last],
+        };
+        match (&self.rule, self.changes.get(behind)) {
+            (_, Some((end, _))) => Span { start, end: *end, offset },
+            (None, None) => Span { start, end: ALWAYS.end, offset },
+            (Some(rule), None) => {
+                let span = rule.span(at);
+                Span { start: span.start.max(start), ..span }
+            }
+        }
     }
 
     /// The latest local time that was shown up to `at`: that before a change back, as long as it is ahead.
@@ -50,9 +77,5 @@ impl Zone {
     }
 }
 
-const _: () = assert!(MOST_AHEAD > DAY);
-
-/// The zone of this machine, or the one that `CRON_TZ=` names.
-pub fn load(_named: Option<&str>, _environment: Option<&str>) -> Result<Zone, super::Why> {
-    Ok(Zone::default())
-}
+#[cfg(test)]
+mod tests;

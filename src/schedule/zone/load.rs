@@ -1,0 +1,90 @@
+//! Where zones are kept: files of the system, the text of TZ, /etc/localtime. A zone that cannot be loaded is an error that
+//! says how to give one, never UTC without a word.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+
+use super::rule::Rule;
+use super::{Zone, file};
+use crate::error::plain;
+use crate::schedule::Why;
+
+/// Where the files of zones are, by name.
+const DIRECTORIES: [&str; 3] = ["/usr/share/zoneinfo", "/share/zoneinfo", "/etc/zoneinfo"];
+
+/// The zone of this machine when nobody names one.
+const LOCAL: &str = "/etc/localtime";
+
+/// The largest file that is read; those of 2026 have 4 KB.
+const LARGEST: u64 = 1 << 20;
+
+/// The zone that the expression names (`CRON_TZ`), or the environment (`TZ`), or that of this machine; UTC when it has none.
+pub fn load(named: Option<&str>, environment: Option<&str>) -> Result<Zone, Why> {
+    let (name, origin) = match (named, environment) {
+        (Some(name), _) => (name, "CRON_TZ"),
+        (None, Some(name)) => (name, "TZ"),
+        (None, None) => {
+            return local()
+                .map_err(|why| format!("cannot load the time zone of this machine: {why}: {}", ways_out("TZ")));
+        }
+    };
+    find(name).map_err(|why| format!("cannot load the time zone {name} of {origin}: {why}: {}", ways_out(origin)))
+}
+
+/// What /etc/localtime says. That it is a link which leads nowhere says a name too.
+fn local() -> Result<Zone, Why> {
+    if let Some(zone) = read(LOCAL)? {
+        return Ok(zone);
+    }
+    let target = std::fs::read_link(LOCAL).map(|target| target.to_string_lossy().into_owned()).unwrap_or_default();
+    let name = target.rsplit_once("zoneinfo/").map_or(&*target, |(_, name)| name);
+    match is_utc(name) {
+        true => Ok(Zone::default()),
+        false => Err(format!("{LOCAL} leads to {target}, which is not there")),
+    }
+}
+
+/// Names that need no file.
+fn is_utc(name: &str) -> bool {
+    matches!(name.strip_prefix("Etc/").unwrap_or(name), "" | "UTC" | "GMT")
+}
+
+fn ways_out(origin: &str) -> String {
+    format!(
+        "give one by name with tzdata installed ({origin}=Europe/Berlin), or by its rule ({origin}=CET-1CEST,M3.5.0,M10.5.0/3)"
+    )
+}
+
+fn find(name: &str) -> Result<Zone, Why> {
+    let name = name.strip_prefix(':').unwrap_or(name);
+    if name.starts_with('/') {
+        return read(name)?.ok_or_else(|| format!("there is no {name}"));
+    }
+    let is_safe = name.split('/').all(|part| !part.is_empty() && !part.starts_with('.'));
+    for directory in DIRECTORIES.iter().filter(|_| is_safe) {
+        if let Some(zone) = read(&format!("{directory}/{name}"))? {
+            return Ok(zone);
+        }
+    }
+    match Rule::parse(name) {
+        Some(rule) => Ok(Zone { rule: Some(rule), ..Zone::default() }),
+        None if is_utc(name) => Ok(Zone::default()),
+        None => Err(format!("it is no file in {} and no rule", DIRECTORIES.join(", "))),
+    }
+}
+
+/// The zone in a file; `None`: there is no such file.
+fn read(path: &str) -> Result<Option<Zone>, Why> {
+    // Looked at first: to open a FIFO is to wait for somebody who writes.
+    let opened =
+        std::fs::metadata(path).and_then(|meta| if meta.is_file() { File::open(path).map(Some) } else { Ok(None) });
+    let file = match opened {
+        Ok(Some(file)) => file,
+        Ok(None) => return Err(format!("{path}: it is no regular file")),
+        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
+        Err(e) => return Err(format!("{path}: {}", plain(&e))),
+    };
+    let mut content = Vec::new();
+    file.take(LARGEST).read_to_end(&mut content).map_err(|e| format!("{path}: {}", plain(&e)))?;
+    file::parse(&content).map(Some).map_err(|why| format!("{path}: {why}"))
+}
