@@ -49,9 +49,11 @@ fn run() -> error::Result<ExitCode> {
     match invocation {
         Invocation::Help => console::print(&cli::help())?,
         Invocation::Version => console::print(&cli::version())?,
+        Invocation::Times(times) => console::print(&times.text()?)?,
         Invocation::Run(run) => match run.command {
             Command::Check => return deploy::check(&run.settings).map(|outcome| ExitCode::from(outcome.exit_code())),
             Command::Status => console::print(&deploy::report::status(&run.settings)?)?,
+            Command::Schedule => {} // it is one of `Times`
         },
     }
     Ok(ExitCode::SUCCESS)

@@ -1,6 +1,6 @@
 //! `--help`: made from the tables, so that it cannot leave anything out. It reads nothing and asks nobody.
 
-use super::{COMMANDS, OPTIONS, Opt};
+use super::{COMMANDS, OPTIONS, Opt, Word};
 use crate::config::keys::{KEYS, Key};
 
 const EXIT_CODES: &[(&str, &str)] = &[
@@ -17,12 +17,12 @@ const EXIT_CODES: &[(&str, &str)] = &[
 /// What `--help` prints: 80 columns, made from the tables.
 pub fn help() -> String {
     let mut text = String::from("usage: repo-deploy -f [OPTIONS]\n");
-    for (name, ..) in COMMANDS {
-        text += &format!("       repo-deploy {name} [OPTIONS]\n");
+    for row in COMMANDS {
+        text += &format!("       repo-deploy {} [OPTIONS]\n", called(row));
     }
     text += "\nPolls a source and makes what it finds the live tree.\n\ncommands:\n";
-    for (name, _, does) in COMMANDS {
-        text += &row(name, does);
+    for command in COMMANDS {
+        text += &row(&called(command), command.help);
     }
     text += "\noptions:\n";
     for Opt { short, long, value, help, .. } in OPTIONS {
@@ -45,6 +45,11 @@ pub fn help() -> String {
     }
     text += "\nThe whole page: README.md\n";
     text
+}
+
+/// A command with what may follow it.
+fn called(Word { name, operands, .. }: &Word) -> String {
+    format!("{name} {operands}").trim_end().to_owned()
 }
 
 /// What `--version` prints.
@@ -103,8 +108,10 @@ mod tests {
             assert!(key.default.is_empty() || flat.contains(&format!("[{}]", key.default)), "{}", key.text);
             assert!(key.variable.is_none_or(|v| flat.contains(v)), "{:?}", key.variable);
         }
-        for (name, _, does) in COMMANDS {
-            assert!(flat.contains(&format!(" repo-deploy {name} [OPTIONS] ")) && flat.contains(does), "{name}");
+        for command in COMMANDS {
+            let (name, does) = (called(command), command.help);
+            assert!(flat.contains(&format!(" repo-deploy {name} [OPTIONS] ")), "{name}");
+            assert!(flat.contains(&format!(" {name} {does} ")), "{name}");
         }
         for words in [
             " 3 the live tree is in doubt: a revert failed, or the state cannot be read ",

@@ -2,6 +2,7 @@
 //! is ready to run: settings checked, or an error that names the word at fault and the nearest one that is known.
 
 mod help;
+pub mod times;
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
@@ -14,6 +15,7 @@ use crate::config::{self, Request, Settings};
 use crate::error::{Error, Kind, Result};
 
 pub use self::help::{help, version};
+use self::times::Times;
 
 /// What an option does.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +27,7 @@ enum Does {
     Fetch,
     Verbose,
     Quiet,
+    From,
     /// Gives the value of a key.
     Sets(Name),
 }
@@ -66,6 +69,7 @@ pub const OPTIONS: &[Opt] = &[
     sets(None, "pre-hooks", Name::PreHooks),
     sets(None, "post-hooks", Name::PostHooks),
     sets(None, "log-file", Name::LogFile),
+    opt(None, "from", "TIME", "with schedule: the times after it, 2026-03-29T00:00:00Z", Does::From),
     opt(Some('v'), "verbose", "", "say more; twice: trace", Does::Verbose),
     opt(None, "quiet", "", "warnings and errors only", Does::Quiet),
 ];
@@ -77,10 +81,29 @@ pub enum Command {
     Check,
     /// Tell what is live.
     Status,
+    /// Tell the next times of the schedule.
+    Schedule,
 }
 
-/// The commands that are words, with what they do.
-pub const COMMANDS: &[(&str, Command, &str)] = &[("status", Command::Status, "tell what is live")];
+/// A row of the table of commands.
+#[derive(Debug)]
+pub struct Word {
+    name: &'static str,
+    /// What may follow it, `[N]`; one word each.
+    operands: &'static str,
+    command: Command,
+    help: &'static str,
+}
+
+const fn word(name: &'static str, operands: &'static str, command: Command, help: &'static str) -> Word {
+    Word { name, operands, command, help }
+}
+
+/// The commands that are words.
+pub const COMMANDS: &[Word] = &[
+    word("status", "", Command::Status, "tell what is live"),
+    word("schedule", "[N]", Command::Schedule, "tell the next 5, or N, times of the schedule; needs no remote"),
+];
 
 /// What was asked for.
 #[derive(Debug)]
@@ -89,6 +112,8 @@ pub enum Invocation {
     Help,
     /// Print the version.
     Version,
+    /// Tell when it would check.
+    Times(Times),
     /// Work.
     Run(Box<Run>),
 }
@@ -132,6 +157,11 @@ pub fn parse(
         }
     }
     let (command, level) = (words.what()?, words.level()?);
+    if command == Command::Schedule {
+        let (count, from) = (times::count(words.operands.first())?, words.from);
+        let timings = config::timings(&words.request, environment, warnings)?;
+        return Ok(Invocation::Times(Times { timings, count, from }));
+    }
     let settings = config::load(&words.request, environment, warnings)?;
     Ok(Invocation::Run(Box::new(Run { command, settings, level })))
 }
@@ -139,7 +169,9 @@ pub fn parse(
 /// What the command line has said so far.
 #[derive(Default)]
 struct Words {
-    command: Option<(&'static str, Command)>,
+    command: Option<&'static Word>,
+    operands: Vec<String>,
+    from: Option<i64>,
     fetch: bool,
     verbose: i8,
     quiet: bool,
@@ -152,7 +184,8 @@ impl Words {
             Does::Fetch => self.fetch = true,
             Does::Verbose => self.verbose = (self.verbose + 1).min(2),
             Does::Quiet => self.quiet = true,
-            Does::Help | Does::Version | Does::Config | Does::Section | Does::Sets(_) => {} // these do not come here
+            // These do not come here.
+            Does::Help | Does::Version | Does::Config | Does::Section | Does::From | Does::Sets(_) => {}
         }
     }
 
@@ -164,30 +197,40 @@ impl Words {
                 let name = value.into_string().map_err(|_| usage(format!("cannot read {option}: it is not UTF-8")))?;
                 self.request.section = Some(name);
             }
+            Does::From => self.from = Some(times::from(&value)?),
             Does::Help | Does::Version | Does::Fetch | Does::Verbose | Does::Quiet => {} // these take no value
         }
         Ok(())
     }
 
+    /// A word: the command, or one of its operands.
     fn command(&mut self, word: &OsStr) -> Result<()> {
-        let known = COMMANDS.iter().find(|(name, ..)| word == *name);
+        let known = COMMANDS.iter().find(|row| word == row.name);
         match (known, self.command) {
-            (Some((name, command, _)), None) => {
-                self.command = Some((name, *command));
-                Ok(())
+            (Some(row), None) => self.command = Some(row),
+            (Some(row), Some(first)) => {
+                return Err(usage(format!("cannot do {} after {}: one command at a time", row.name, first.name)));
             }
-            (Some((name, ..)), Some((first, _))) => {
-                Err(usage(format!("cannot do {name} after {first}: one command at a time")))
+            (None, Some(first)) if self.operands.len() < first.operands.split_whitespace().count() => {
+                self.operands.push(word.to_string_lossy().into_owned());
             }
-            (None, _) => Err(usage(stray(word))),
+            (None, Some(first)) => {
+                let takes = if first.operands.is_empty() { "nothing" } else { first.operands };
+                return Err(usage(format!("unknown word {} after {}: it takes {takes}", shown(word), first.name)));
+            }
+            (None, None) => return Err(usage(stray(word))),
         }
+        Ok(())
     }
 
     /// The daemon will be what neither -f nor a command means; this is the one place that says that there is none.
     fn what(&self) -> Result<Command> {
+        if self.from.is_some() && self.command.is_none_or(|row| row.command != Command::Schedule) {
+            return Err(usage("cannot use --from without the command schedule"));
+        }
         match (self.command, self.fetch) {
-            (Some((name, _)), true) => Err(usage(format!("cannot do {name} with --fetch: one command at a time"))),
-            (Some((_, command)), false) => Ok(command),
+            (Some(row), true) => Err(usage(format!("cannot do {} with --fetch: one command at a time", row.name))),
+            (Some(row), false) => Ok(row.command),
             (None, true) => Ok(Command::Check),
             (None, false) => Err(usage("cannot run as a daemon: this version checks once, with -f; see --help")),
         }
@@ -244,13 +287,19 @@ fn misused(e: &lexopt::Error) -> Error {
     }
 }
 
-/// What to say about a word that is nothing. A URL may hold a password.
+/// What to say about a word that is nothing.
 fn stray(word: &OsStr) -> String {
-    let word = word.to_string_lossy();
-    match word.split_once("://") {
-        Some((scheme, _)) => format!("unknown word {scheme}://…; a remote is given by --remote URL"),
-        None => format!("unknown command {word}{}", near(&word, COMMANDS.iter().map(|(name, ..)| *name), "")),
+    if word.to_string_lossy().contains("://") {
+        return format!("unknown word {}; a remote is given by --remote URL", shown(word));
     }
+    let word = word.to_string_lossy();
+    format!("unknown command {word}{}", near(&word, COMMANDS.iter().map(|row| row.name), ""))
+}
+
+/// A word for a message. A URL may hold a password.
+fn shown(word: &OsStr) -> String {
+    let word = word.to_string_lossy();
+    word.split_once("://").map_or_else(|| word.to_string(), |(scheme, _)| format!("{scheme}://…"))
 }
 
 /// `; did you mean --X?`, or where to look.

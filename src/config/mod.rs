@@ -73,6 +73,7 @@ pub struct Settings {
     /// How a release is laid out, and its limits.
     pub layout: Layout,
     /// `schedule`, as it was given: [`Timing::schedule`] reads it. With `-f` it does not count, and neither does its zone.
+    #[allow(dead_code, reason = "for a loop to go by; -f does not")]
     pub timing: Timing,
     /// `max-download`, bytes.
     pub max_download: u64,
@@ -146,6 +147,29 @@ pub struct Request {
 
 /// Reads the file and the environment, and checks everything. `warnings` gets what should be said whether or not it works.
 pub fn load(request: &Request, environment: &[(OsString, OsString)], warnings: &mut Vec<String>) -> Result<Settings> {
+    read(request, environment, warnings, build::settings)
+}
+
+/// When it checks, and nothing else: for who asks for that alone, a remote need not be there.
+pub fn timings(
+    request: &Request,
+    environment: &[(OsString, OsString)],
+    warnings: &mut Vec<String>,
+) -> Result<Vec<Timing>> {
+    Ok(vec![read(request, environment, warnings, |given, section, _, environment| {
+        build::timing(given, section, environment)
+    })?])
+}
+
+/// What makes something of what was given for a section of a file.
+type Build<T> = fn(&Given, Option<&str>, Option<&file::Configuration>, &[(OsString, OsString)]) -> Result<T>;
+
+fn read<T>(
+    request: &Request,
+    environment: &[(OsString, OsString)],
+    warnings: &mut Vec<String>,
+    build: Build<T>,
+) -> Result<T> {
     let mut given = Given::default();
     given.add_arguments(&request.arguments)?;
     let file = file::read(request.file.as_deref())?;
@@ -158,9 +182,9 @@ pub fn load(request: &Request, environment: &[(OsString, OsString)], warnings: &
         given.add_file(&file.name, &file.doc, section, warnings);
     }
     given.add_environment(environment, warnings)?;
-    let settings = build::settings(&given, section, file.as_ref(), environment)?; // its error names the sections by itself
+    let built = build(&given, section, file.as_ref(), environment)?; // its error names the sections by itself
     warnings.extend(file.filter(|_| section.is_none()).and_then(|file| file.unused_sections()));
-    Ok(settings)
+    Ok(built)
 }
 
 /// Reads the URL of an S3 endpoint, as `s3-endpoint` takes it; the error is what would be right.

@@ -83,5 +83,5 @@ impl Days {
 /// A set of weekdays as days of a month that begins with the weekday `begins`.
 fn repeat(set: u64, begins: i64) -> u64 {
     let turned = (set >> begins | set << (7 - begins)) & 0x7f;
-    turned * 0x1020_4081 << 1
+    (turned * 0x1020_4081) << 1
 }

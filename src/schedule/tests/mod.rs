@@ -1,3 +1,6 @@
+mod brute;
+mod random;
+
 use super::*;
 
 fn schedule(text: &str) -> Result<Schedule, Why> {
