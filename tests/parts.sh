@@ -17,11 +17,12 @@ busybox:busybox-static:an empty root directory, a network of its own
 faketime:faketime:another time
 qemu-x86_64:qemu-user:another time, for a static binary
 mkfs.ext4:e2fsprogs:power loss
-mkfs.xfs:xfsprogs:power loss'
+mkfs.xfs:xfsprogs:power loss
+/usr/share/zoneinfo/Europe/Berlin:tzdata:schedules'
 
 missing() {
     echo "$parts" | while IFS=: read -r program package purpose; do
-        command -v "$program" >/dev/null || PATH=$PATH:/usr/sbin:/sbin command -v "$program" >/dev/null || echo "$program:$package:$purpose"
+        [ -e "$program" ] || command -v "$program" >/dev/null || PATH=$PATH:/usr/sbin:/sbin command -v "$program" >/dev/null || echo "$program:$package:$purpose"
     done
 }
 
@@ -35,9 +36,9 @@ if [ -n "$lack" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     lack=$(missing)
 fi
 
-# An S3 with IAM and STS, and boto3 to set it up: into a directory of this checkout, once for each list of versions.
+# An S3 with IAM and STS, and boto3 to set it up; cronsim, which has the rules of Debian's cron: into a directory of this checkout, once for each list of versions.
 venv=$(dirname "$0")/.parts/venv
-modules='moto[s3,iam,sts]==5.2.5 flask==3.1.3 flask-cors==6.0.5 boto3==1.44.5'
+modules='moto[s3,iam,sts]==5.2.5 flask==3.1.3 flask-cors==6.0.5 boto3==1.44.5 cronsim==2.8'
 if [ "$(cat "$venv/modules" 2>/dev/null)" != "$modules" ]; then
     echo "installing $modules"
     # shellcheck disable=SC2086 # a list of words
@@ -46,7 +47,7 @@ if [ "$(cat "$venv/modules" 2>/dev/null)" != "$modules" ]; then
     else
         rm -rf "$venv"
         lack="$lack
-moto_server:python3-venv, and PyPI:S3 and its credentials"
+moto_server, cronsim:python3-venv, and PyPI:S3 and its credentials, schedules"
     fi
 fi
 

@@ -129,6 +129,8 @@ fn field(dice: &mut Dice, least: i64, most: i64, sober: bool, special: &[Special
                 let size = most - least + 1;
                 let (a, b) = (least + dice.below(size), least + dice.below(size));
                 let (a, b) = if sober { (a.min(b), a.max(b)) } else { (a, b) };
+                // cronsim takes `5-5/2` for `5/2`.
+                let kind = if sober && a == b { 2 } else { kind };
                 let step = if kind == 2 { 1 } else { dice.below(9) + 1 };
                 let through = if a <= b { b } else { b + size };
                 let items = (a..=through).step_by(step as usize).map(|v| (v - least) % size + least).collect();

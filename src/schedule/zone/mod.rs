@@ -41,6 +41,8 @@ const ALWAYS: Span = Span { start: i64::MIN / 4, end: i64::MAX / 4, offset: 0 };
 impl Zone {
     /// The stretch that `at` lies in.
     pub fn span(&self, at: i64) -> Span {
+        #[cfg(test)]
+        super::tests::step();
         let behind = self.changes.partition_point(|(when, _)| *when <= at);
         let (start, offset) = match behind.checked_sub(1) {
             None => (ALWAYS.start, self.first),
