@@ -2,7 +2,7 @@
 # Installs what the tests run against, where it can (root on Debian); elsewhere names what is missing and which tests are
 # left out. With CI=true a missing part is a failure.
 set -eu
-# program:package:what it is for
+# program (or file):package:what it is for
 parts='nginx:nginx-light:http
 openssl:openssl:http over TLS
 strace:strace:crash and error injection
@@ -20,9 +20,16 @@ mkfs.ext4:e2fsprogs:power loss
 mkfs.xfs:xfsprogs:power loss
 /usr/share/zoneinfo/Europe/Berlin:tzdata:schedules'
 
+is_here() {
+    case $1 in
+    /*) [ -e "$1" ] ;;
+    *) command -v "$1" >/dev/null || PATH=$PATH:/usr/sbin:/sbin command -v "$1" >/dev/null ;;
+    esac
+}
+
 missing() {
     echo "$parts" | while IFS=: read -r program package purpose; do
-        [ -e "$program" ] || command -v "$program" >/dev/null || PATH=$PATH:/usr/sbin:/sbin command -v "$program" >/dev/null || echo "$program:$package:$purpose"
+        is_here "$program" || echo "$program:$package:$purpose"
     done
 }
 

@@ -132,7 +132,7 @@ fn table(readme: &str, heading: &str) -> Vec<String> {
 }
 
 #[test]
-fn the_readme_and_help_name_the_same_options_and_keys() {
+fn the_readme_and_help_name_the_same_commands_options_and_keys() {
     let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
     let help = Run::from(Command::new(binary()).arg("--help").output().unwrap()).expect(0).out;
     let in_help = |heading: &str, mark: fn(&str) -> Option<String>| -> Vec<String> {
@@ -147,7 +147,12 @@ fn the_readme_and_help_name_the_same_options_and_keys() {
         let text = line.strip_prefix("  ").filter(|l| !l.starts_with(' '))?;
         text.split_once(" = ").map(|(key, _)| key.to_owned())
     });
-    assert!(options.len() > 10 && keys.len() > 20, "{options:?} {keys:?}");
+    let commands = in_help("\ncommands:\n", |line| {
+        let text = line.strip_prefix("  ").filter(|l| !l.starts_with(' '))?;
+        text.split("  ").next().map(str::to_owned)
+    });
+    assert!(options.len() > 10 && keys.len() > 20 && commands.len() > 1, "{options:?} {keys:?} {commands:?}");
+    assert_eq!(sorted(table(&readme, "### Commands")), sorted(commands), "commands");
     let long = |cell: String| cell.split([' ', ',']).find(|w| w.starts_with("--")).unwrap_or(&cell).to_owned();
     let in_readme: Vec<String> = table(&readme, "### Options").into_iter().map(long).collect();
     assert_eq!(sorted(in_readme), sorted(options), "options");

@@ -30,5 +30,6 @@ mod renewal;
 mod running;
 mod s3;
 mod sandbox;
+mod schedule;
 mod servers;
 mod signals;
