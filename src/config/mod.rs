@@ -147,44 +147,49 @@ pub struct Request {
 
 /// Reads the file and the environment, and checks everything. `warnings` gets what should be said whether or not it works.
 pub fn load(request: &Request, environment: &[(OsString, OsString)], warnings: &mut Vec<String>) -> Result<Settings> {
-    read(request, environment, warnings, build::settings)
+    let (given, file) = read(request, environment, warnings)?;
+    let section = choose(request, file.as_ref())?;
+    let settings = build::settings(&given, section, file.as_ref(), environment)?; // its error names the sections by itself
+    warnings.extend(file.as_ref().filter(|_| section.is_none()).and_then(|file| file.unused_sections()));
+    Ok(settings)
 }
 
-/// When it checks, and nothing else: for who asks for that alone, a remote need not be there.
+/// When each of the deployments checks, and nothing else: for who asks for that alone, a remote need not be there.
 pub fn timings(
     request: &Request,
     environment: &[(OsString, OsString)],
     warnings: &mut Vec<String>,
 ) -> Result<Vec<Timing>> {
-    Ok(vec![read(request, environment, warnings, |given, section, _, environment| {
-        build::timing(given, section, environment)
-    })?])
+    let (given, file) = read(request, environment, warnings)?;
+    let section = choose(request, file.as_ref())?;
+    warnings.extend(file.as_ref().filter(|_| section.is_none()).and_then(|file| file.unused_sections()));
+    Ok(vec![build::timing(&given, section, environment)?])
 }
 
-/// What makes something of what was given for a section of a file.
-type Build<T> = fn(&Given, Option<&str>, Option<&file::Configuration>, &[(OsString, OsString)]) -> Result<T>;
-
-fn read<T>(
+/// What was given, and the file.
+fn read(
     request: &Request,
     environment: &[(OsString, OsString)],
     warnings: &mut Vec<String>,
-    build: Build<T>,
-) -> Result<T> {
+) -> Result<(Given, Option<file::Configuration>)> {
     let mut given = Given::default();
     given.add_arguments(&request.arguments)?;
     let file = file::read(request.file.as_deref())?;
-    let section = match &file {
-        Some(file) => file.choose(request.section.as_deref())?,
-        None => file::no_section(request.section.as_deref())?,
-    };
+    let section = choose(request, file.as_ref())?;
     if let Some(file) = &file {
         warnings.extend(file.exposed_secrets());
         given.add_file(&file.name, &file.doc, section, warnings);
     }
     given.add_environment(environment, warnings)?;
-    let built = build(&given, section, file.as_ref(), environment)?; // its error names the sections by itself
-    warnings.extend(file.filter(|_| section.is_none()).and_then(|file| file.unused_sections()));
-    Ok(built)
+    Ok((given, file))
+}
+
+/// The section that counts.
+fn choose<'a>(request: &'a Request, file: Option<&file::Configuration>) -> Result<Option<&'a str>> {
+    match file {
+        Some(file) => file.choose(request.section.as_deref()),
+        None => file::no_section(request.section.as_deref()),
+    }
 }
 
 /// Reads the URL of an S3 endpoint, as `s3-endpoint` takes it; the error is what would be right.

@@ -1,3 +1,12 @@
+//! Tables of what expressions mean; beside them what is random, what is slow, and what others say.
+
+#![allow(
+    clippy::cast_sign_loss,
+    clippy::cast_possible_truncation,
+    clippy::print_stderr,
+    reason = "numbers here are small, and what is left out is said"
+)]
+
 mod brute;
 mod cronsim;
 mod random;
