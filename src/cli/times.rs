@@ -48,25 +48,29 @@ impl Times {
     /// The times, those of several deployments one after the other as they come, each with its id.
     pub fn text(&self) -> Result<String> {
         let from = self.from.unwrap_or_else(|| i64::try_from(clock::now()).unwrap_or(i64::MAX));
-        let read = |timing: &Timing| Ok((timing.id.clone(), timing.schedule()?));
-        let schedules = self.timings.iter().map(read).collect::<Result<Vec<_>>>()?;
+        let mut schedules = Vec::new();
+        for timing in &self.timings {
+            schedules.push((timing.id.as_str(), timing.schedule()?));
+        }
         listed(&schedules, from, self.count)
     }
 }
 
-fn listed(schedules: &[(String, Schedule)], from: i64, count: usize) -> Result<String> {
-    let mut next: Vec<Option<i64>> = schedules.iter().map(|(_, schedule)| schedule.next(from)).collect();
+fn listed(schedules: &[(&str, Schedule)], from: i64, count: usize) -> Result<String> {
+    let mut next: Vec<i64> = schedules.iter().map(|(_, schedule)| schedule.next(from).unwrap_or(i64::MAX)).collect();
     let mut text = String::new();
     for _ in 0..count {
-        let first = next.iter().enumerate().filter_map(|(n, at)| Some(((*at)?, n))).min();
-        let (at, n) = first.ok_or_else(|| Error::config("cannot find a next time: the schedule never fires again"))?;
-        let (id, schedule) = &schedules[n];
-        text += &schedule.local(at);
+        let first = next.iter_mut().zip(schedules).min_by_key(|(at, _)| **at).filter(|(at, _)| **at < i64::MAX);
+        let Some((at, (id, schedule))) = first else {
+            return Err(Error::config("cannot find a next time: the schedule never fires again"));
+        };
+        text += &schedule.local(*at);
         if schedules.len() > 1 {
-            text += &format!(" {id}");
+            text.push(' ');
+            text += id;
         }
         text.push('\n');
-        next[n] = schedule.next(at);
+        *at = schedule.next(*at).unwrap_or(i64::MAX);
     }
     Ok(text)
 }
@@ -80,8 +84,8 @@ mod tests {
     fn times_of_several_come_in_their_order_each_in_its_zone() {
         let schedule =
             |text: &str| Schedule::parse(text, &Seed::new("h", "i"), |named| zone::load(named, Some("UTC0"))).unwrap();
-        let web = ("web".to_owned(), schedule("CRON_TZ=IST-5:30 0 12 * * *"));
-        let batch = ("batch".to_owned(), schedule("0 */12 * * *"));
+        let web = ("web", schedule("CRON_TZ=IST-5:30 0 12 * * *"));
+        let batch = ("batch", schedule("0 */12 * * *"));
         let from = from(OsStr::new("2026-11-22T00:00:00+00:00")).unwrap();
         assert_eq!(listed(std::slice::from_ref(&web), from, 1).unwrap(), "2026-11-22T12:00:00+05:30\n");
         assert_eq!(

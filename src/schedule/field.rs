@@ -11,28 +11,30 @@ pub struct Field {
     name: &'static str,
     least: u8,
     most: u8,
+    /// What it takes, for messages.
+    range: &'static str,
     /// Names of the values, from `least` on.
     names: &'static [&'static str],
     /// What `H` chooses from: as many days as every month has.
     most_hashed: u8,
 }
 
-const fn field(name: &'static str, least: u8, most: u8) -> Field {
-    Field { name, least, most, names: &[], most_hashed: most }
+const fn field(name: &'static str, least: u8, most: u8, range: &'static str) -> Field {
+    Field { name, least, most, range, names: &[], most_hashed: most }
 }
 
 /// 0-59.
-pub const SECOND: Field = field("second", 0, 59);
+pub const SECOND: Field = field("second", 0, 59, "it takes 0-59");
 /// 0-59.
-pub const MINUTE: Field = field("minute", 0, 59);
+pub const MINUTE: Field = field("minute", 0, 59, "it takes 0-59");
 /// 0-23.
-pub const HOUR: Field = field("hour", 0, 23);
+pub const HOUR: Field = field("hour", 0, 23, "it takes 0-23");
 /// 1-31.
-pub const DAY: Field = Field { most_hashed: 28, ..field("day", 1, 31) };
+pub const DAY: Field = Field { most_hashed: 28, ..field("day", 1, 31, "it takes 1-31") };
 /// 1-12.
-pub const MONTH: Field = Field { names: MONTHS, ..field("month", 1, 12) };
+pub const MONTH: Field = Field { names: MONTHS, ..field("month", 1, 12, "it takes 1-12 or jan-dec") };
 /// 0-6; 7 is read as 0.
-pub const WEEKDAY: Field = Field { names: WEEKDAYS, ..field("weekday", 0, 6) };
+pub const WEEKDAY: Field = Field { names: WEEKDAYS, ..field("weekday", 0, 6, "it takes 0-7 or sun-sat") };
 
 const MONTHS: &[&str] = &["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
 const WEEKDAYS: &[&str] = &["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
@@ -81,7 +83,7 @@ pub fn weekdays(text: &str, seed: &Seed, days: &mut Days) -> Result<(), Why> {
             days.last |=
                 1 << weekday.ok_or_else(|| WEEKDAY.bad(item, "L takes one weekday before it, as 5L or friL"))?;
         } else if let Some((name, k)) = item.split_once('#') {
-            let weekday = WEEKDAY.value(name).ok_or_else(|| WEEKDAY.outside(item, name))?;
+            let weekday = WEEKDAY.need(item, name)?;
             let k = number(k).filter(|k| (1..=5).contains(k));
             let k = k.ok_or_else(|| WEEKDAY.bad(item, "# takes 1-5 behind it, which one of the month"))?;
             days.kth |= 1 << (7 * (k - 1) + weekday);
@@ -112,12 +114,11 @@ impl Field {
         let (first, last) = if range == "*" {
             (self.least, self.most)
         } else if let Some((first, last)) = range.split_once('-') {
-            let read = |text| self.value(text).ok_or_else(|| self.outside(item, text));
             // Sunday at the end of a week: `0-7` is all of it, `7-7` a Sunday.
             let ends_in_seven = self.names.len() == 7 && number(last) == Some(7) && number(first) != Some(7);
-            (read(first)?, if ends_in_seven { 7 } else { read(last)? })
+            (self.need(item, first)?, if ends_in_seven { 7 } else { self.need(item, last)? })
         } else {
-            let first = self.value(range).ok_or_else(|| self.outside(item, range))?;
+            let first = self.need(item, range)?;
             (first, if step.is_some() { self.most } else { first })
         };
         // Past the largest value it goes on with the least.
@@ -130,10 +131,7 @@ impl Field {
     /// What follows an `H`: nothing, or a range in brackets.
     fn hashed(&self, item: &str, rest: &str, step: Option<u8>, seed: &Seed) -> Result<u64, Why> {
         let (first, last) = match rest.strip_prefix('(').and_then(|r| r.strip_suffix(')')).map(|r| r.split_once('-')) {
-            Some(Some((first, last))) => {
-                let read = |text| self.value(text).ok_or_else(|| self.outside(item, text));
-                (read(first)?, read(last)?)
-            }
+            Some(Some((first, last))) => (self.need(item, first)?, self.need(item, last)?),
             None if rest.is_empty() => (self.least, self.most_hashed),
             _ => return Err(self.bad(item, "H stands alone or with a range, as H or H(0-29)")),
         };
@@ -160,19 +158,13 @@ impl Field {
 
     /// The error for `item`, with what would be right.
     fn bad(&self, item: &str, right: &str) -> Why {
+        let item = if item.is_empty() { "(nothing)" } else { item };
         format!("{} {item}: {right}", self.name)
     }
 
-    /// The error for a value within `item` that is none.
-    fn outside(&self, item: &str, value: &str) -> Why {
-        let most = if self.names.len() == 7 { 7 } else { self.most };
-        let names = match self.names {
-            [first, .., last] => format!(" or {first}-{last}"),
-            _ => String::new(),
-        };
-        let within = if item == value { String::new() } else { format!(" in {item}") };
-        let value = if value.is_empty() { "(nothing)" } else { value };
-        format!("{} {value}{within}: it takes {}-{most}{names}", self.name, self.least)
+    /// The value that stands in `item`.
+    fn need(&self, item: &str, text: &str) -> Result<u8, Why> {
+        self.value(text).ok_or_else(|| self.bad(item, self.range))
     }
 }
 

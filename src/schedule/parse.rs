@@ -16,6 +16,9 @@ const NAMED: &[(&str, &str)] = &[
     ("@annually", "0 0 1 1 *"),
 ];
 
+/// The names, for messages.
+const KNOWN: &str = "@hourly, @daily, @midnight, @weekly, @monthly, @yearly, @annually, @every 5m";
+
 /// The longest `@every`: a year.
 const LONGEST: i64 = 366 * 24 * 3600;
 
@@ -39,34 +42,33 @@ pub fn rule(text: &str, seed: &Seed) -> Result<Rule, Why> {
         Some(word) if word.starts_with('@') => match NAMED.iter().find(|(name, _)| word.eq_ignore_ascii_case(name)) {
             Some((_, meaning)) if words.next().is_none() => cron(meaning, seed).map(Rule::Cron),
             Some((name, _)) => Err(format!("nothing may follow {name}")),
-            None => {
-                let known: Vec<&str> = NAMED.iter().map(|(name, _)| *name).collect();
-                Err(format!("{word} is unknown: it takes {}, @every 5m", known.join(", ")))
-            }
+            None => Err(format!("{word} is unknown: it takes {KNOWN}")),
         },
         _ => cron(text, seed).map(Rule::Cron),
     }
 }
 
 fn cron(text: &str, seed: &Seed) -> Result<Cron, Why> {
-    let fields: Vec<&str> = text.split_ascii_whitespace().collect();
-    let (minute, hour, date, month, weekday, second) = match fields[..] {
-        [minute, hour, date, month, weekday] => (minute, hour, date, month, weekday, "0"),
-        [minute, hour, date, month, weekday, second] => (minute, hour, date, month, weekday, second),
-        _ => {
-            return Err(format!(
-                "it has {} of five fields: it takes minute hour day month weekday, as in */5 * * * *, and perhaps seconds behind \
-                 them; or @hourly, @daily, @every 5m",
-                fields.len()
-            ));
+    let (mut fields, mut count) = (["", "", "", "", "", "0"], 0);
+    for word in text.split_ascii_whitespace() {
+        if let Some(field) = fields.get_mut(count) {
+            *field = word;
         }
-    };
+        count += 1;
+    }
+    if !(5..=6).contains(&count) {
+        return Err(format!(
+            "it has {count} of five fields: it takes minute hour day month weekday, as in */5 * * * *, and perhaps seconds \
+             behind them; or @hourly, @daily, @every 5m"
+        ));
+    }
+    let [minute, hour, date, month, weekday, second] = fields;
     let mut days = Days { months: field::plain(&MONTH, month, seed)?, ..Days::default() };
     field::dates(date, seed, &mut days)?;
     field::weekdays(weekday, seed, &mut days)?;
     days.either = !field::is_open(date) && !field::is_open(weekday);
     if days.next(0).is_none() {
-        return Err(format!("it never fires: no year has a day that is {date} {month} {weekday} (day month weekday)"));
+        return Err("it never fires: no year has such a day".to_owned());
     }
     Ok(Cron {
         minutes: field::plain(&MINUTE, minute, seed)?,

@@ -13,19 +13,19 @@ fn an_expression_is_wrong_then_field_value_and_range_are_named() {
         ("* * * foo *", "month foo: it takes 1-12 or jan-dec"),
         ("* * * * 8", "weekday 8: it takes 0-7 or sun-sat"),
         ("* * * * monday", "weekday monday: it takes 0-7 or sun-sat"),
-        ("* * * * mon-xyz", "weekday xyz in mon-xyz: it takes 0-7 or sun-sat"),
+        ("* * * * mon-xyz", "weekday mon-xyz: it takes 0-7 or sun-sat"),
         ("* * * * * 60", "second 60: it takes 0-59"),
-        ("1-60 * * * *", "minute 60 in 1-60: it takes 0-59"),
+        ("1-60 * * * *", "minute 1-60: it takes 0-59"),
         ("1,2,x * * * *", "minute x: it takes 0-59"),
         ("1, * * * *", "minute (nothing): it takes 0-59"),
-        ("-5 * * * *", "minute (nothing) in -5: it takes 0-59"),
+        ("-5 * * * *", "minute -5: it takes 0-59"),
         ("+5 * * * *", "minute +5: it takes 0-59"),
         ("300 * * * *", "minute 300: it takes 0-59"),
         ("*/0 * * * *", "minute */0: a step is a whole number from 1 on"),
         ("*/ * * * *", "minute */: a step is a whole number from 1 on"),
         ("1/2/3 * * * *", "minute 1/2/3: a step is a whole number from 1 on"),
         ("** * * * *", "minute **: it takes 0-59"),
-        ("*-5 * * * *", "minute * in *-5: it takes 0-59"),
+        ("*-5 * * * *", "minute *-5: it takes 0-59"),
         ("? * * * *", "minute ?: it takes 0-59"),
         ("* * ?,1 * *", "day ?: it takes 1-31"),
         ("L * * * *", "minute L: it takes 0-59"),
@@ -36,11 +36,11 @@ fn an_expression_is_wrong_then_field_value_and_range_are_named() {
         ("* * * * L", "weekday L: L takes one weekday before it, as 5L or friL"),
         ("* * * * 8L", "weekday 8L: L takes one weekday before it, as 5L or friL"),
         ("* * * * 1#6", "weekday 1#6: # takes 1-5 behind it, which one of the month"),
-        ("* * * * 1-5#1", "weekday 1-5 in 1-5#1: it takes 0-7 or sun-sat"),
+        ("* * * * 1-5#1", "weekday 1-5#1: it takes 0-7 or sun-sat"),
         ("H(5-1) * * * *", "minute H(5-1): the range of H goes up"),
         ("H(5) * * * *", "minute H(5): H stands alone or with a range, as H or H(0-29)"),
         ("Hx * * * *", "minute Hx: H stands alone or with a range, as H or H(0-29)"),
-        ("H(0-60) * * * *", "minute 60 in H(0-60): it takes 0-59"),
+        ("H(0-60) * * * *", "minute H(0-60): it takes 0-59"),
         ("", "it has 0 of five fields: it takes minute hour day month weekday, as in */5 * * * *"),
         ("* * * *", "it has 4 of five fields: "),
         ("* * * * * * *", "it has 7 of five fields: "),
@@ -82,7 +82,7 @@ fn an_expression_can_never_fire_then_it_is_refused() {
         "0 0 */29 2 1L",
     ] {
         let why = schedule(text).unwrap_err();
-        assert!(why.starts_with("it never fires: no year has a day that is "), "{text}: {why}");
+        assert!(why == "it never fires: no year has such a day", "{text}: {why}");
     }
     // The hour that each last Sunday of March skips: when it is open, nothing makes up for it.
     let zone = "CRON_TZ=CET-1CEST,M3.5.0,M10.5.0/3";

@@ -20,15 +20,17 @@ const LARGEST: u64 = 1 << 20;
 
 /// The zone that the expression names (`CRON_TZ`), or the environment (`TZ`), or that of this machine; UTC when it has none.
 pub fn load(named: Option<&str>, environment: Option<&str>) -> Result<Zone, Why> {
-    let (name, origin) = match (named, environment) {
-        (Some(name), _) => (name, "CRON_TZ"),
-        (None, Some(name)) => (name, "TZ"),
-        (None, None) => {
-            return local()
-                .map_err(|why| format!("cannot load the time zone of this machine: {why}: {}", ways_out("TZ")));
-        }
+    let (name, of, variable, loaded) = match (named, environment) {
+        (Some(name), _) => (name, " of CRON_TZ", "CRON_TZ", find(name)),
+        (None, Some(name)) => (name, " of TZ", "TZ", find(name)),
+        (None, None) => ("of this machine", "", "TZ", local()),
     };
-    find(name).map_err(|why| format!("cannot load the time zone {name} of {origin}: {why}: {}", ways_out(origin)))
+    loaded.map_err(|why| {
+        format!(
+            "cannot load the time zone {name}{of}: {why}: give one by name with tzdata installed ({variable}=Europe/Berlin), \
+             or by its rule ({variable}=CET-1CEST,M3.5.0,M10.5.0/3)"
+        )
+    })
 }
 
 /// What /etc/localtime says. That it is a link which leads nowhere says a name too.
@@ -47,12 +49,6 @@ fn local() -> Result<Zone, Why> {
 /// Names that need no file.
 fn is_utc(name: &str) -> bool {
     matches!(name.strip_prefix("Etc/").unwrap_or(name), "" | "UTC" | "GMT")
-}
-
-fn ways_out(origin: &str) -> String {
-    format!(
-        "give one by name with tzdata installed ({origin}=Europe/Berlin), or by its rule ({origin}=CET-1CEST,M3.5.0,M10.5.0/3)"
-    )
 }
 
 fn find(name: &str) -> Result<Zone, Why> {
