@@ -75,7 +75,7 @@ pub fn dates(text: &str, seed: &Seed, days: &mut Days) -> Result<(), Why> {
 /// The field for weekdays.
 pub fn weekdays(text: &str, seed: &Seed, days: &mut Days) -> Result<(), Why> {
     for item in text.split(',') {
-        let last = item.strip_suffix(['L', 'l']).filter(|_| !item.eq_ignore_ascii_case("jul"));
+        let last = item.strip_suffix(['L', 'l']);
         if item == "?" && text == "?" {
             days.weekdays |= all(&WEEKDAY);
         } else if let Some(name) = last {
@@ -105,7 +105,7 @@ impl Field {
             None => (item, None),
             Some((range, step)) => {
                 let step = number(step).filter(|n| *n > 0);
-                (range, Some(step.ok_or_else(|| self.bad(item, "a step is a whole number from 1 on"))?))
+                (range, Some(step.ok_or_else(|| self.bad(item, "a step is 1-255"))?))
             }
         };
         if let Some(rest) = range.strip_prefix(['H', 'h']) {

@@ -12,8 +12,7 @@ mod parse;
 mod seed;
 pub mod zone;
 
-use self::calendar::DAY;
-pub use self::calendar::rfc3339;
+use self::calendar::{DAY, rfc3339};
 use self::days::Days;
 pub use self::field::Why;
 pub use self::seed::Seed;
