@@ -2,6 +2,8 @@
 //! for how one update goes.
 
 mod activate;
+#[cfg_attr(not(test), expect(dead_code, reason = "bundles are not deployed yet"))]
+mod appspec;
 mod artifact;
 mod cli;
 mod config;
