@@ -58,6 +58,12 @@ pub fn unpack(verified: &Verified, staging: &Dir, layout: &Layout, deadline: Dea
     }
 }
 
+/// Whether a file is, or should be, an archive.
+pub fn is_archive(file: &File) -> Result<bool> {
+    let head = sniff::head(file).context(|| "cannot read it")?;
+    Ok(sniff::tar(&head).is_some() || head.starts_with(b"PK"))
+}
+
 /// What it is, is told by its first bytes, then by a ZIP's end: a tar may have something like that in one of its files.
 fn unpack_archive(file: &File, name: &str, staging: &Dir, layout: &Layout, deadline: Deadline) -> Result<Unpacked> {
     let cannot = || format!("cannot unpack {name}");
