@@ -3,6 +3,7 @@
 //! on disk says what to finish.
 
 pub mod bundle;
+pub mod copies;
 mod environment;
 mod heal;
 pub mod hooks;

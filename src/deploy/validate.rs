@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::path::Path;
 
-use super::bundle;
+use super::{bundle, copies};
 use crate::appspec::{self, Problem};
 use crate::artifact::{Artifact, Content};
 use crate::config::{Request, validate as configuration};
@@ -95,7 +95,11 @@ fn look_at_bundle(top: &Path, name: &str, report: &mut Report) -> Result<()> {
     };
     let (appspec, mut problems) = appspec::parse(&bundle.text);
     if let Some(appspec) = &appspec {
-        problems.extend(bundle::missing(appspec, &bundle.root));
+        let missing = bundle::missing(appspec, &bundle.root);
+        if missing.is_empty() {
+            problems.extend(copies::copies(appspec, &bundle.root)?.1);
+        }
+        problems.extend(missing);
         problems.extend(strangers(appspec));
     }
     report.problems(&format!("{}/{}", name.trim_end_matches('/'), bundle.name.display()), problems);

@@ -102,6 +102,10 @@ nothing: here
         "top/bundle/appspec.yml:20:1: warning: an appspec has no key nothing",
     ];
     says(validate(&sandbox, &["top"]), 78, &lines);
+    let twice = GOOD.replace("permissions:", "  - source: scripts\n    destination: /srv/app/scripts\npermissions:");
+    sandbox.write("top/bundle/appspec.yml", twice);
+    let line = "top/bundle/appspec.yml:6:13: error: /srv/app/scripts/after.sh would be copied twice, from the source of line 4";
+    says(validate(&sandbox, &["top"]), 78, &[line]);
     sandbox.write("top/bundle/appspec.yml", GOOD.replace("\"0640\"", "0640"));
     says(validate(&sandbox, &["top"]), 0, &["top/bundle/appspec.yml:9:11: warning: mode without quotes"]);
 }
