@@ -202,13 +202,19 @@ pub struct Appspec {
 
 /// Reads an appspec. With an error among the problems, which are in the order of the text, there is no appspec.
 pub fn parse(bytes: &[u8]) -> (Option<Appspec>, Vec<Problem>) {
+    let (appspec, problems) = look(bytes);
+    let is_good = problems.iter().all(|problem| problem.is_warning);
+    (appspec.filter(|_| is_good), problems)
+}
+
+/// The same, but with an appspec of what could be read all the same: to look for more problems, not to deploy.
+pub fn look(bytes: &[u8]) -> (Option<Appspec>, Vec<Problem>) {
     let (appspec, mut problems) = match yaml::parse(bytes) {
         Ok(node) => read::appspec(node),
         Err(problem) => (None, vec![*problem]),
     };
     problems.sort_by_key(|problem| problem.at);
-    let is_good = problems.iter().all(|problem| problem.is_warning);
-    (appspec.filter(|_| is_good), problems)
+    (appspec, problems)
 }
 
 /// A stranger's text for a message: control characters escaped, never long.

@@ -40,7 +40,12 @@ impl Reader {
         let permissions = map.take("permissions").map(|node| self.list(node, "permissions")).unwrap_or_default();
         let permissions = permissions.into_iter().filter_map(|node| self.permission(node)).collect();
         let hooks = map.take("hooks").map(|node| self.hooks(node)).unwrap_or_default();
-        Some(Appspec { behaviour: behaviour?.it, files, permissions, hooks })
+        Some(Appspec {
+            behaviour: behaviour.map_or(Behaviour::Disallow, |behaviour| behaviour.it),
+            files,
+            permissions,
+            hooks,
+        })
     }
 
     /// A key that has one meaning only.

@@ -69,7 +69,7 @@ fn look(path: &Path, request: &Request, environment: &[(OsString, OsString)], re
     let extension = path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
     let file = sysfs::open_file(path).context(|| "cannot open it")?;
     if matches!(&*extension, "yml" | "yaml") {
-        let (appspec, mut problems) = appspec::parse(&bundle::read(path)?);
+        let (appspec, mut problems) = appspec::look(&bundle::read(path)?);
         problems.extend(appspec.iter().flat_map(strangers));
         report.problems(&name, problems);
         return Ok(());
@@ -93,13 +93,12 @@ fn look_at_bundle(top: &Path, name: &str, report: &mut Report) -> Result<()> {
     let Some(bundle) = bundle::find(top)? else {
         return Err(Error::config("there is no appspec.yml or appspec.yaml at its top or in its single directory"));
     };
-    let (appspec, mut problems) = appspec::parse(&bundle.text);
+    let (appspec, mut problems) = appspec::look(&bundle.text);
     if let Some(appspec) = &appspec {
-        let missing = bundle::missing(appspec, &bundle.root);
-        if missing.is_empty() {
+        problems.extend(bundle::missing(appspec, &bundle.root));
+        if problems.iter().all(|problem| problem.is_warning) {
             problems.extend(copies::copies(appspec, &bundle.root)?.1);
         }
-        problems.extend(missing);
         problems.extend(strangers(appspec));
     }
     report.problems(&format!("{}/{}", name.trim_end_matches('/'), bundle.name.display()), problems);

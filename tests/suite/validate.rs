@@ -102,6 +102,13 @@ nothing: here
         "top/bundle/appspec.yml:20:1: warning: an appspec has no key nothing",
     ];
     says(validate(&sandbox, &["top"]), 78, &lines);
+    sandbox
+        .write("top/bundle/appspec.yml", GOOD.replace(": /srv/app\np", ": srv/app\np").replace("after.sh", "gone.sh"));
+    let lines = [
+        "top/bundle/appspec.yml:5:18: error: destination: srv/app is relative",
+        "top/bundle/appspec.yml:13:17: error: loc",
+    ];
+    says(validate(&sandbox, &["top"]), 78, &lines);
     let twice = GOOD.replace("permissions:", "  - source: scripts\n    destination: /srv/app/scripts\npermissions:");
     sandbox.write("top/bundle/appspec.yml", twice);
     let line = "top/bundle/appspec.yml:6:13: error: /srv/app/scripts/after.sh would be copied twice, from the source of line 4";
