@@ -213,8 +213,13 @@ pub fn look(bytes: &[u8]) -> (Option<Appspec>, Vec<Problem>) {
         Ok(node) => read::appspec(node),
         Err(problem) => (None, vec![*problem]),
     };
-    problems.sort_by_key(|problem| problem.at);
+    in_order(&mut problems);
     (appspec, problems)
+}
+
+/// Sorts problems by their places. In one place, so that the binary has one sort for it.
+pub fn in_order(problems: &mut [Problem]) {
+    problems.sort_unstable_by_key(|problem| problem.at);
 }
 
 /// A stranger's text for a message: control characters escaped, never long.

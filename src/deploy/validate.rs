@@ -33,7 +33,7 @@ impl Report {
     }
 
     fn problems(&mut self, file: &str, mut problems: Vec<Problem>) {
-        problems.sort_by_key(|problem| problem.at);
+        appspec::in_order(&mut problems);
         for problem in problems {
             self.text += &format!("{file}:{problem}\n");
             self.is_bad |= !problem.is_warning;
