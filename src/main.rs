@@ -2,6 +2,8 @@
 //! for how one update goes.
 
 mod activate;
+#[cfg_attr(not(test), expect(dead_code, reason = "bundles are looked at, not deployed yet"))]
+mod appspec;
 mod artifact;
 mod cli;
 mod config;
@@ -50,10 +52,17 @@ fn run() -> error::Result<ExitCode> {
         Invocation::Help => console::print(&cli::help())?,
         Invocation::Version => console::print(&cli::version())?,
         Invocation::Times(times) => console::print(&times.text()?)?,
+        Invocation::Validate(path, request) => {
+            let report = deploy::validate::validate(path.as_deref(), &request, &environment);
+            console::print(&report.text)?;
+            if report.is_bad {
+                return Ok(ExitCode::from(error::Error::config("").exit_code()));
+            }
+        }
         Invocation::Run(run) => match run.command {
             Command::Check => return deploy::check(&run.settings).map(|outcome| ExitCode::from(outcome.exit_code())),
             Command::Status => console::print(&deploy::report::status(&run.settings)?)?,
-            Command::Schedule => {} // it is one of `Times`
+            Command::Schedule | Command::Validate => {} // they do not come here
         },
     }
     Ok(ExitCode::SUCCESS)

@@ -12,11 +12,11 @@ use crate::model::hex;
 /// A parsed `remote`.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Remote {
-    /// `file:///path`, `/path` or `./path`: a ZIP or a directory on this host.
+    /// `file:///path`, `/path` or `./path`: an archive or a directory on this host.
     File(PathBuf),
-    /// `http://` or `https://`: a ZIP.
+    /// `http://` or `https://`: an archive.
     Http(Url),
-    /// `s3://`: a ZIP.
+    /// `s3://`: an archive.
     S3(Object),
 }
 
@@ -81,7 +81,7 @@ impl Remote {
     pub fn parse(text: &str) -> Result<Self> {
         let text = text.trim();
         if text.is_empty() {
-            return Err(Error::config("remote is empty: give a URL or the path of a ZIP or a directory"));
+            return Err(Error::config("remote is empty: give a URL or the path of an archive or a directory"));
         }
         if text.bytes().any(|b| b.is_ascii_control()) {
             return Err(Error::config("remote has a control character in it"));

@@ -11,6 +11,7 @@ zip:zip:archives of another hand
 unzip:unzip:archives of another hand
 python3:python3 python3-venv:archives of another hand, terminals
 curl:curl:the benchmark
+getfacl:acl:access control lists
 time:time:peak memory
 git:git:archives of another hand, the demonstration
 busybox:busybox-static:an empty root directory, a network of its own

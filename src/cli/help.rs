@@ -120,7 +120,11 @@ mod tests {
             assert!(flat.contains(words), "{words}");
         }
         assert!(flat.contains(" cache = DIR downloads; and the store of a live directory [/var/cache/repo-deploy] "));
-        assert!(flat.contains(" remote = URL a ZIP: https://, http://, s3://, file:// or a path; or a directory "));
+        assert!(
+            flat.contains(
+                " remote = URL a ZIP or tar.gz: https://, http://, s3://, file:// or a path; or a directory "
+            )
+        );
         assert!(help.ends_with("README.md\n"));
     }
 

@@ -83,6 +83,8 @@ pub enum Command {
     Status,
     /// Tell the next times of the schedule.
     Schedule,
+    /// Tell what is wrong with a bundle, an appspec or a configuration.
+    Validate,
 }
 
 /// A row of the table of commands.
@@ -103,6 +105,12 @@ const fn word(name: &'static str, operands: &'static str, command: Command, help
 pub const COMMANDS: &[Word] = &[
     word("status", "", Command::Status, "tell what is live"),
     word("schedule", "[N]", Command::Schedule, "tell the next 5, or N, times of the schedule; needs no remote"),
+    word(
+        "validate",
+        "[PATH]",
+        Command::Validate,
+        "tell all that is wrong with a configuration, or a CodeDeploy bundle (a directory, an archive, its appspec)",
+    ),
 ];
 
 /// What was asked for.
@@ -114,6 +122,8 @@ pub enum Invocation {
     Version,
     /// Tell when it would check.
     Times(Times),
+    /// Look at this path, or at the configuration.
+    Validate(Option<PathBuf>, Request),
     /// Work.
     Run(Box<Run>),
 }
@@ -161,6 +171,9 @@ pub fn parse(
         let (count, from) = (times::count(words.operands.first())?, words.from);
         let timings = config::timings(&words.request, environment, warnings)?;
         return Ok(Invocation::Times(Times { timings, count, from }));
+    }
+    if command == Command::Validate {
+        return Ok(Invocation::Validate(words.operands.first().map(PathBuf::from), words.request));
     }
     let settings = config::load(&words.request, environment, warnings)?;
     Ok(Invocation::Run(Box::new(Run { command, settings, level })))

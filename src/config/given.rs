@@ -79,6 +79,18 @@ impl Given {
         values
     }
 
+    /// Takes the value away that an error is about, if it is about one; in the place of a remote comes one that is good.
+    pub fn forget(&mut self, error: &str) -> bool {
+        let is_meant = |v: &Value| error.strip_prefix(&v.origin).is_some_and(|rest| rest.starts_with(": "));
+        let Some(at) = self.values.iter().position(is_meant) else { return false };
+        const GOOD: &str = "https://localhost/";
+        match self.values[at].key.name == Name::Remote && self.values[at].text != GOOD {
+            true => GOOD.clone_into(&mut self.values[at].text),
+            false => drop(self.values.remove(at)),
+        }
+        true
+    }
+
     /// Adds what the command line said.
     pub fn add_arguments(&mut self, arguments: &[Argument]) -> Result<()> {
         for (option, name, text) in arguments.iter().rev() {

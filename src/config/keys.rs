@@ -97,7 +97,7 @@ impl Key {
 
 /// The table, in the order of [`Name`].
 pub const KEYS: &[Key] = &[
-    key(Remote, "remote", "URL", "", "a ZIP: https://, http://, s3://, file:// or a path; or a directory")
+    key(Remote, "remote", "URL", "", "a ZIP or tar.gz: https://, http://, s3://, file:// or a path; or a directory")
         .or("repository", "REMOTE_REPOSITORY"),
     key(Local, "local", "DIR", "/var/deploy/current", "the live tree").or("directory", "LOCAL_REPOSITORY"),
     key(Schedule, "schedule", "EXPR", "* * * * *", "when to check; unused with -f").variable("UPDATE_SCHEDULE"),

@@ -7,10 +7,11 @@ mod file;
 mod given;
 pub mod keys;
 pub mod nearest;
-mod owner;
+pub mod owner;
 mod places;
 mod syntax;
 mod timing;
+pub mod validate;
 mod value;
 
 use std::ffi::OsString;

@@ -9,24 +9,29 @@ pub fn parse(text: &str, passwd: &str, group: &str) -> Result<Owner, String> {
         Some((user, group)) => (user, Some(group)),
         None => (text, None),
     };
-    let uid = match number(user) {
-        Some(uid) => uid,
-        None => row(passwd, user)
-            .and_then(|row| number(row.get(2)?))
-            .ok_or_else(|| missing("user", user, "/etc/passwd", passwd))?,
-    };
+    let uid = self::user(user, passwd)?;
     let gid = match wanted_group {
-        Some(name) => match number(name) {
-            Some(gid) => gid,
-            None => row(group, name)
-                .and_then(|row| number(row.get(2)?))
-                .ok_or_else(|| missing("group", name, "/etc/group", group))?,
-        },
+        Some(name) => self::group(name, group)?,
         None => row(passwd, user)
             .and_then(|row| number(row.get(3)?))
             .ok_or_else(|| format!("/etc/passwd has no user {user} to take the group from: write {user}:GROUP"))?,
     };
     Ok(Owner { uid, gid })
+}
+
+/// The number of a user, who is a name in /etc/passwd or a number.
+pub fn user(name: &str, passwd: &str) -> Result<u32, String> {
+    id("user", name, "/etc/passwd", passwd)
+}
+
+/// The number of a group, which is a name in /etc/group or a number.
+pub fn group(name: &str, group: &str) -> Result<u32, String> {
+    id("group", name, "/etc/group", group)
+}
+
+fn id(what: &str, name: &str, file: &str, content: &str) -> Result<u32, String> {
+    let id = number(name).or_else(|| number(row(content, name)?.get(2)?));
+    id.ok_or_else(|| missing(what, name, file, content))
 }
 
 /// The row whose name or number is `wanted`: both files have them in the same columns.

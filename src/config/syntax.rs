@@ -86,6 +86,13 @@ impl Document {
         &self.entries
     }
 
+    /// The column of the value in a line, from 1; 1 where there is none.
+    pub fn column(&self, line: usize) -> usize {
+        let Some(entry) = self.entries.iter().find(|entry| entry.line == line) else { return 1 };
+        let before = &self.text[..entry.value.start];
+        before[before.rfind('\n').map_or(0, |at| at + 1)..].chars().count() + 1
+    }
+
     /// The value of an entry of this document.
     pub fn value(&self, entry: &Entry) -> &str {
         &self.text[entry.value.clone()]

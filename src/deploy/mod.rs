@@ -2,6 +2,8 @@
 //! it. Up to `begin` nothing live has changed, and a crash costs nothing but the work; from there to the commit the state
 //! on disk says what to finish.
 
+pub mod bundle;
+pub mod copies;
 mod environment;
 mod heal;
 pub mod hooks;
@@ -9,6 +11,7 @@ mod obtain;
 mod places;
 mod recover;
 pub mod report;
+pub mod validate;
 
 use std::path::Path;
 

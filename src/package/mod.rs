@@ -1,4 +1,4 @@
-//! From an artifact to a tree: what it is (a ZIP or a directory of this host), whether it may be trusted, and laying it
+//! From an artifact to a tree: what it is (a ZIP, a tar or a directory of this host), whether it may be trusted, and laying it
 //! out. One policy decides for all kinds, one writer writes; only reading differs. On any refusal what was laid out so
 //! far is for the caller to throw away.
 
@@ -6,10 +6,13 @@ mod directory;
 mod names;
 mod policy;
 mod sniff;
+mod tar;
 #[cfg(test)]
 mod tests;
 mod writer;
 mod zip;
+
+use std::fs::File;
 
 use crate::artifact::{Artifact, Content};
 use crate::error::{Context, Error, Result};
@@ -48,19 +51,30 @@ pub fn unpack(verified: &Verified, staging: &Dir, layout: &Layout, deadline: Dea
     let Verified(artifact) = verified;
     let name = &artifact.name;
     match &artifact.content {
-        Content::Archive(file) => match zip::end::find(file).context(|| format!("cannot unpack {name}"))? {
-            Some(end) => zip::unpack(file, &end, staging, layout, deadline),
-            None => {
-                let looks = sniff::looks_like(file).context(|| format!("cannot read {name}"))?;
-                return Err(Error::refused(format!("{name} is no ZIP: {looks}")));
-            }
-        },
-        Content::Directory(dir) => directory::unpack(dir, staging, layout, deadline),
+        Content::Archive(file) => unpack_archive(file, name, staging, layout, deadline),
+        Content::Directory(dir) => {
+            directory::unpack(dir, staging, layout, deadline).context(|| format!("cannot copy {name}"))
+        }
     }
-    .context(|| match &artifact.content {
-        Content::Archive(_) => format!("cannot unpack {name}"),
-        Content::Directory(_) => format!("cannot copy {name}"),
-    })
+}
+
+/// Whether a file is, or should be, an archive.
+pub fn is_archive(file: &File) -> Result<bool> {
+    let head = sniff::head(file).context(|| "cannot read it")?;
+    Ok(sniff::tar(&head).is_some() || head.starts_with(b"PK"))
+}
+
+/// What it is, is told by its first bytes, then by a ZIP's end: a tar may have something like that in one of its files.
+fn unpack_archive(file: &File, name: &str, staging: &Dir, layout: &Layout, deadline: Deadline) -> Result<Unpacked> {
+    let cannot = || format!("cannot unpack {name}");
+    let head = sniff::head(file).context(|| format!("cannot read {name}"))?;
+    if let Some(gzipped) = sniff::tar(&head) {
+        return tar::unpack(file, gzipped, staging, layout, deadline).context(cannot);
+    }
+    match zip::end::find(file).context(cannot)? {
+        Some(end) => zip::unpack(file, &end, staging, layout, deadline).context(cannot),
+        None => Err(Error::refused(format!("{name} is no ZIP and no tar.gz: {}", sniff::looks_like(&head)))),
+    }
 }
 
 /// Refuses to go on past the deadline.

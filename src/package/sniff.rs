@@ -1,11 +1,11 @@
-//! What content that is no ZIP looks like, for the one line that somebody reads at night. It decides nothing.
+//! What an archive is by its first bytes; and what looks like none, for the one line that somebody reads at night.
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-/// Looks at the beginning of a file that has no end record.
-pub(super) fn looks_like(file: &File) -> io::Result<String> {
+/// The beginning of a file.
+pub(super) fn head(file: &File) -> io::Result<Vec<u8>> {
     let mut head = vec![0; 512];
     let mut filled = 0;
     while filled < head.len() {
@@ -14,31 +14,37 @@ pub(super) fn looks_like(file: &File) -> io::Result<String> {
             n => filled += n,
         }
     }
-    Ok(describe(&head[..filled]))
+    head.truncate(filled);
+    Ok(head)
 }
 
-const MAGIC: [(&[u8], &str); 10] = [
+/// Whether it begins like a tar, and whether that is gzipped.
+pub(super) fn tar(head: &[u8]) -> Option<bool> {
+    match head.starts_with(b"\x1f\x8b") {
+        true => Some(true),
+        false => (head.get(257..262) == Some(b"ustar") && !head.starts_with(b"PK\x03\x04")).then_some(false),
+    }
+}
+
+const MAGIC: [(&[u8], &str); 9] = [
     (b"PK\x03\x04", "it begins like one but has no end: cut off on the way, or not written to its end yet"),
-    (b"\x1f\x8b", "it begins like gzip (a tar.gz? this version unpacks ZIP only)"),
-    (b"\xfd7zXZ\0", "it begins like xz (a tar.xz? this version unpacks ZIP only)"),
-    (b"BZh", "it begins like bzip2 (a tar.bz2? this version unpacks ZIP only)"),
-    (b"\x28\xb5\x2f\xfd", "it begins like zstd (a tar.zst? this version unpacks ZIP only)"),
-    (b"7z\xbc\xaf\x27\x1c", "it begins like 7z (this version unpacks ZIP only)"),
-    (b"Rar!", "it begins like RAR (this version unpacks ZIP only)"),
+    (b"\xfd7zXZ\0", "it begins like xz (a tar.xz? ZIP and tar.gz are unpacked)"),
+    (b"BZh", "it begins like bzip2 (a tar.bz2? ZIP and tar.gz are unpacked)"),
+    (b"\x28\xb5\x2f\xfd", "it begins like zstd (a tar.zst? ZIP and tar.gz are unpacked)"),
+    (b"7z\xbc\xaf\x27\x1c", "it begins like 7z (ZIP and tar.gz are unpacked)"),
+    (b"Rar!", "it begins like RAR (ZIP and tar.gz are unpacked)"),
     (b"\x7fELF", "it begins like a program"),
     (b"version https://git-lfs", "it is a Git LFS pointer, not the file it stands for"),
     (b"# v2 git bundle", "it is a git bundle"),
 ];
 
-fn describe(head: &[u8]) -> String {
+/// What begins like this, as a part of a sentence.
+pub(super) fn looks_like(head: &[u8]) -> String {
     if head.is_empty() {
         return "it is empty".into();
     }
     if let Some((_, looks)) = MAGIC.iter().find(|(magic, _)| head.starts_with(magic)) {
         return (*looks).into();
-    }
-    if head.get(257..262) == Some(b"ustar") {
-        return "it begins like tar (this version unpacks ZIP only)".into();
     }
     let text = String::from_utf8_lossy(head);
     let text = text.trim_start_matches('\u{feff}').trim_start().to_ascii_lowercase();
@@ -63,17 +69,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_tar_is_told_from_a_zip_that_holds_one() {
+        let ustar = |head: &[u8]| [head, &vec![b'a'; 257 - head.len()], b"ustar\0"].concat();
+        assert_eq!(tar(b"\x1f\x8b\x08"), Some(true));
+        assert_eq!(tar(&ustar(b"")), Some(false));
+        for other in [&ustar(b"PK\x03\x04"), &ustar(b"")[..261], b"", b"\x1f"] {
+            assert_eq!(tar(other), None, "{other:?}");
+        }
+    }
+
+    #[test]
     fn what_is_no_zip_is_told_by_its_beginning() {
-        let mut tar = vec![b'a'; 257];
-        tar.extend_from_slice(b"ustar\0");
-        let table: [(&[u8], &str); 14] = [
+        let table: [(&[u8], &str); 12] = [
             (b"", "empty"),
             (b"PK\x03\x04\x14\0", "has no end"),
-            (b"\x1f\x8b\x08\0", "gzip"),
             (b"\xfd7zXZ\0\0", "xz"),
             (b"BZh91AY", "bzip2"),
             (b"\x28\xb5\x2f\xfd\0", "zstd"),
-            (&tar, "begins like tar"),
             (b"\xef\xbb\xbf \n<!DOCTYPE HTML PUBLIC", "HTML"),
             (b"<html lang=en>", "HTML"),
             (b"<?xml version=\"1.0\"?><Error>", "XML"),
@@ -83,7 +95,7 @@ mod tests {
             (b"\0\x01\x02\x03\x04", "00 01 02 03"),
         ];
         for (head, word) in table {
-            let told = describe(head);
+            let told = looks_like(head);
             assert!(told.contains(word), "{head:?} is told as {told:?}");
             assert!(!told.contains(char::is_control), "{told:?}");
         }

@@ -15,6 +15,8 @@ mod directory;
 mod hostile;
 mod oracle;
 mod ordinary;
+mod tar;
+mod tar_oracle;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};

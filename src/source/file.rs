@@ -1,5 +1,5 @@
-//! A ZIP or a directory on this host. A poll looks at names, sizes and times only; the revision is a hash of the content
-//! (ZIP) or of names, sizes, modes and times (directory). Somebody may be writing while we read: what changed under the
+//! An archive or a directory on this host. A poll looks at names, sizes and times only; the revision is a hash of the content
+//! (archive) or of names, sizes, modes and times (directory). Somebody may be writing while we read: what changed under the
 //! reader is not deployed, but polled again.
 
 use std::fs::File;

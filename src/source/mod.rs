@@ -18,11 +18,11 @@ use crate::sys::clock::Deadline;
 /// A source, by the kind of its remote.
 #[derive(Debug)]
 pub enum Source {
-    /// A ZIP or directory on this host.
+    /// An archive or directory on this host.
     File(file::FileSource),
-    /// A ZIP over HTTP.
+    /// An archive over HTTP.
     Http(Box<http::HttpSource>),
-    /// A ZIP in S3.
+    /// An archive in S3.
     S3(Box<s3::S3Source>),
 }
 

@@ -110,6 +110,54 @@ fn bsdtar_deploys_as_a_file_and_through_a_pipe() {
 }
 
 #[test]
+fn tar_deploys_gzipped_and_plain_whatever_its_name() {
+    if !needs(&["tar", "gzip", "bsdtar"]) {
+        return;
+    }
+    let (sandbox, expected) = app();
+    for script in [
+        "tar -czf app.zip -C app .",
+        "tar --format=posix -cf app.zip -C app .",
+        "bsdtar -czf - -C app . | cat >app.zip",
+    ] {
+        shell(&sandbox, "C.UTF-8", &format!("rm -f app.zip; {script}"));
+        deploys(&sandbox, "", &expected);
+    }
+    shell(&sandbox, "C.UTF-8", "tar -czf app.zip app");
+    deploys(&sandbox, "strip-components = 1\n", &expected);
+    // A second name of a file is none of ours.
+    shell(&sandbox, "C.UTF-8", "ln app/README app/second; tar -czf app.zip --sort=name -C app .");
+    let run = sandbox.deploy(sandbox.path("app.zip").to_str().unwrap(), &[]).expect(1);
+    run.says("member ./second: it is a hard link to ./README: pack it with --hard-dereference");
+    shell(&sandbox, "C.UTF-8", "tar --hard-dereference -czf app.zip -C app .");
+    sandbox.write("repo-deploy.cfg", "");
+    sandbox.deploy(sandbox.path("app.zip").to_str().unwrap(), &[]).expect(0);
+    assert_eq!(sandbox.read("deploy/current/second"), sandbox.read("app/README"));
+}
+
+#[test]
+fn a_tar_gz_that_grows_a_thousandfold_costs_no_memory() {
+    if !needs(&["tar", "gzip"]) {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    let script = "mkdir app; yes | head -c 100000000 >app/large; tar -czf app.tgz -C app .";
+    shell(&sandbox, "C", script);
+    let remote = sandbox.path("app.tgz");
+    assert!(fs::metadata(&remote).unwrap().len() < 1 << 20);
+    sandbox.hook("post.d", "peak", &format!("grep VmHWM /proc/$PPID/status > {}", sandbox.path("peak").display()));
+    sandbox.deploy(remote.to_str().unwrap(), &[]).expect(0);
+    assert_eq!(fs::metadata(sandbox.local().join("large")).unwrap().len(), 100_000_000);
+    let peak = sandbox.read("peak");
+    let kibibytes: u64 = peak.split_whitespace().nth(1).unwrap().parse().unwrap();
+    assert!(kibibytes < 16 * 1024, "{peak}");
+    sandbox.write("repo-deploy.cfg", "max-unpacked = 50M\n");
+    fs::remove_dir_all(sandbox.path("deploy")).unwrap();
+    let run = sandbox.deploy(remote.to_str().unwrap(), &[]).expect(1);
+    run.says("member large: with it the content is over max-unpacked = 50.0 MiB");
+}
+
+#[test]
 fn python_deploys_from_files_and_streams_and_in_zip64() {
     if !needs(&["python3"]) {
         return;
@@ -207,9 +255,9 @@ fn hostile() -> Vec<(Vec<u8>, &'static str)> {
         (plain.clone().put16(plain.end + 4, 1).bytes, "several disks"),
         ([plain.bytes.clone(), b"x".to_vec()].concat(), "1 bytes follow its end"),
         ([b"#!/bin/sh\n".to_vec(), plain.bytes.clone()].concat(), "self-extracting"),
-        (plain.bytes[..plain.end].to_vec(), "hostile.zip is no ZIP: it begins like one but has no end"),
-        (b"<html><title>Sign in</title>".to_vec(), "hostile.zip is no ZIP: it begins like an HTML page"),
-        (b"\x1f\x8b\x08\0\0\0\0\0".to_vec(), "hostile.zip is no ZIP: it begins like gzip"),
+        (plain.bytes[..plain.end].to_vec(), "hostile.zip is no ZIP and no tar.gz: it begins like one but has no end"),
+        (b"<html><title>Sign in</title>".to_vec(), "hostile.zip is no ZIP and no tar.gz: it begins like an HTML page"),
+        (b"\x1f\x8b\x08\0\0\0\0\0".to_vec(), "hostile.zip: its compressed data breaks off"),
         (archive(&[], b"").bytes, "there is nothing in it"),
     ];
     // Some of its bits, and its end at some places.

@@ -33,3 +33,4 @@ mod sandbox;
 mod schedule;
 mod servers;
 mod signals;
+mod validate;

@@ -424,10 +424,13 @@ fn ends_in_64_bits_do_not_contradict_the_others() {
 fn what_is_no_zip_is_told_what_it_looks_like() {
     let scratch = Scratch::new();
     let table: [(&[u8], &str); 4] = [
-        (b"", "https://host/app.zip is no ZIP: it is empty"),
-        (b"<!DOCTYPE html><title>Sign in</title>", "https://host/app.zip is no ZIP: it begins like an HTML page"),
-        (b"\x1f\x8b\x08\0\0\0\0\0", "https://host/app.zip is no ZIP: it begins like gzip"),
-        (&pair().bytes[..60], "https://host/app.zip is no ZIP: it begins like one but has no end"),
+        (b"", "https://host/app.zip is no ZIP and no tar.gz: it is empty"),
+        (
+            b"<!DOCTYPE html><title>Sign in</title>",
+            "https://host/app.zip is no ZIP and no tar.gz: it begins like an HTML page",
+        ),
+        (b"\x1f\x8b\x08\0\0\0\0\0", "https://host/app.zip: its compressed data breaks off"),
+        (&pair().bytes[..60], "https://host/app.zip is no ZIP and no tar.gz: it begins like one but has no end"),
     ];
     for (bytes, words) in table {
         refused(scratch.unzip(bytes, &layout()), words);

@@ -7,7 +7,7 @@ mod content;
 pub(super) mod end;
 mod record;
 mod seams;
-mod window;
+pub(super) mod window;
 
 use std::fs::File;
 

@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt;
 
 /// A piece of a file.
 #[derive(Debug)]
-pub(super) struct Window {
+pub(in crate::package) struct Window {
     start: u64,
     filled: usize,
     bytes: Box<[u8]>,
@@ -16,7 +16,7 @@ pub(super) struct Window {
 
 impl Window {
     /// A window that holds `size` bytes.
-    pub(super) fn new(size: usize) -> Self {
+    pub(in crate::package) fn new(size: usize) -> Self {
         Self { start: 0, filled: 0, bytes: vec![0; size].into_boxed_slice() }
     }
 
@@ -27,7 +27,7 @@ impl Window {
     }
 
     /// At least one byte from `at` on, unless the file ends there.
-    pub(super) fn at(&mut self, file: &File, at: u64) -> io::Result<&[u8]> {
+    pub(in crate::package) fn at(&mut self, file: &File, at: u64) -> io::Result<&[u8]> {
         if self.held(at).is_none() {
             self.filled = 0;
             self.filled = loop {

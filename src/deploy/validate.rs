@@ -1,0 +1,142 @@
+//! `repo-deploy validate [PATH]`: everything that is wrong with a bundle (a directory or an archive), an appspec or a
+//! configuration, a line each: `FILE:LINE:COLUMN: error|warning: what, and what to write`. No host is changed: an archive
+//! is unpacked into a directory of its own, which is removed again.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::path::Path;
+
+use super::{bundle, copies};
+use crate::appspec::{self, Problem};
+use crate::artifact::{Artifact, Content};
+use crate::config::{Request, validate as configuration};
+use crate::error::{Context, Error, Kind, Result};
+use crate::model::{Layout, Links, Revision, Validators};
+use crate::package;
+use crate::sys::clock::Deadline;
+use crate::sys::fs::{self as sysfs, Dir};
+
+/// What was found.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// A line for each problem.
+    pub text: String,
+    /// Whether a deployment would refuse it.
+    pub is_bad: bool,
+}
+
+impl Report {
+    fn add(&mut self, place: &str, is_warning: bool, text: &str) {
+        let word = if is_warning { "warning" } else { "error" };
+        self.text += &format!("{place}: {word}: {text}\n");
+        self.is_bad |= !is_warning;
+    }
+
+    fn problems(&mut self, file: &str, mut problems: Vec<Problem>) {
+        appspec::in_order(&mut problems);
+        for problem in problems {
+            self.text += &format!("{file}:{problem}\n");
+            self.is_bad |= !problem.is_warning;
+        }
+    }
+}
+
+/// Looks at `path`, or at the configuration that is asked for where none is given.
+pub fn validate(path: Option<&Path>, request: &Request, environment: &[(OsString, OsString)]) -> Report {
+    let mut report = Report::default();
+    match path {
+        Some(path) => {
+            if let Err(e) = look(path, request, environment, &mut report) {
+                report.add(&path.display().to_string(), false, &e.to_string());
+            }
+        }
+        None => look_at_configuration(request, environment, &mut report),
+    }
+    if report.text.is_empty() {
+        let path = path
+            .or(request.file.as_deref())
+            .map_or_else(|| "the configuration".to_owned(), |path| path.display().to_string());
+        report.text = format!("{path}: nothing is wrong with it\n");
+    }
+    report
+}
+
+fn look(path: &Path, request: &Request, environment: &[(OsString, OsString)], report: &mut Report) -> Result<()> {
+    let name = path.display().to_string();
+    if fs::metadata(path).context(|| "cannot look at it")?.is_dir() {
+        return look_at_bundle(path, &name, report);
+    }
+    let extension = path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+    let file = sysfs::open_file(path).context(|| "cannot open it")?;
+    if matches!(&*extension, "yml" | "yaml") {
+        let (appspec, mut problems) = appspec::look(&bundle::read(path)?);
+        problems.extend(appspec.iter().flat_map(strangers));
+        report.problems(&name, problems);
+        return Ok(());
+    }
+    if matches!(&*extension, "zip" | "gz" | "tgz" | "tar") || package::is_archive(&file)? {
+        return look_at_archive(file, &name, report);
+    }
+    let section = request.section.clone();
+    let request = Request { file: Some(path.to_owned()), section, arguments: Vec::new() };
+    look_at_configuration(&request, environment, report);
+    Ok(())
+}
+
+fn look_at_configuration(request: &Request, environment: &[(OsString, OsString)], report: &mut Report) {
+    for finding in configuration::findings(request, environment) {
+        report.add(&finding.place, finding.is_warning, &finding.text);
+    }
+}
+
+fn look_at_bundle(top: &Path, name: &str, report: &mut Report) -> Result<()> {
+    let Some(bundle) = bundle::find(top)? else {
+        return Err(Error::config("there is no appspec.yml or appspec.yaml at its top or in its single directory"));
+    };
+    let (appspec, mut problems) = appspec::look(&bundle.text);
+    if let Some(appspec) = &appspec {
+        problems.extend(bundle::missing(appspec, &bundle.root));
+        if problems.iter().all(|problem| problem.is_warning) {
+            problems.extend(copies::copies(appspec, &bundle.root)?.1);
+        }
+        problems.extend(strangers(appspec));
+    }
+    report.problems(&format!("{}/{}", name.trim_end_matches('/'), bundle.name.display()), problems);
+    Ok(())
+}
+
+fn strangers(appspec: &appspec::Appspec) -> Vec<Problem> {
+    // Without the files nobody is known, and the warnings say whose they are.
+    let read = |path: &str| String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned();
+    bundle::strangers(appspec, &read("/etc/passwd"), &read("/etc/group"))
+}
+
+fn look_at_archive(file: File, name: &str, report: &mut Report) -> Result<()> {
+    let place =
+        std::env::temp_dir().join(sysfs::unique_name("repo-deploy-validate-").context(|| "cannot make a name")?);
+    let parent = Dir::open(&std::env::temp_dir()).context(|| "cannot open the directory for temporary files")?;
+    let made = place.file_name().unwrap_or_default();
+    parent.make_dir(made, 0o700).context(|| format!("cannot make {}", place.display()))?;
+    let looked = unpacked(file, name, &place).and_then(|()| look_at_bundle(&place, name, report));
+    fs::remove_dir_all(&place).context(|| format!("cannot remove {}", place.display()))?;
+    looked.map_err(|e| match e.to_string().strip_prefix(&format!("cannot unpack {name}: ")) {
+        Some(why) => Error::new(Kind::Refused, why),
+        None => e,
+    })
+}
+
+fn unpacked(file: File, name: &str, place: &Path) -> Result<()> {
+    let content = Content::Archive(file);
+    let (revision, validators) = (Revision::new(""), Validators::default());
+    let artifact = package::verify(Artifact { revision, validators, content, name: name.to_owned() })?;
+    // The defaults of the configuration; nothing is cut off, because a single top directory is looked into.
+    let layout = Layout {
+        symlinks: Links::Inside,
+        owner: None,
+        strip_components: 0,
+        max_unpacked: 16 << 30,
+        max_files: 200_000,
+    };
+    let staging = Dir::open(place).context(|| format!("cannot open {}", place.display()))?;
+    package::unpack(&artifact, &staging, &layout, Deadline::after(std::time::Duration::from_secs(600))).map(|_| ())
+}

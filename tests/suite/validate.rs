@@ -1,0 +1,170 @@
+//! `validate`: bundles, appspecs and configurations are looked at, all problems told at once, and nothing is touched.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::sandbox::{Run, Sandbox, needs};
+
+const GOOD: &str = r#"version: 0.0
+os: linux
+files:
+  - source: /
+    destination: /srv/app
+permissions:
+  - object: /srv/app
+    owner: root
+    mode: "0640"
+    acls: ["u:0:rw", "d:g:root:rx"]
+hooks:
+  AfterInstall:
+    - location: scripts/after.sh
+      runas: root
+"#;
+
+/// Runs it in the sandbox, with an empty directory for temporary files, which must be empty again.
+fn validate(sandbox: &Sandbox, args: &[&str]) -> Run {
+    let temporary = sandbox.path("temporary");
+    fs::create_dir_all(&temporary).unwrap();
+    let run = sandbox.bare().arg("validate").args(args).env("TMPDIR", &temporary).output().unwrap();
+    assert_eq!(fs::read_dir(&temporary).unwrap().count(), 0);
+    run.into()
+}
+
+/// Its lines are these beginnings, and the code is `code`.
+#[track_caller]
+fn says(run: Run, code: i32, lines: &[&str]) {
+    let run = run.expect(code);
+    let told: Vec<_> = run.out.lines().collect();
+    assert_eq!(told.len(), lines.len(), "{}", run.out);
+    for (told, line) in told.iter().zip(lines) {
+        assert!(told.starts_with(line), "{told}\nshould begin with\n{line}");
+    }
+    assert_eq!(run.log, "");
+}
+
+#[test]
+fn a_good_bundle_is_good_in_every_form() {
+    if !needs(&["tar", "zip"]) {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    sandbox.write("bundle/appspec.yml", GOOD);
+    sandbox.write("bundle/scripts/after.sh", "#!/bin/sh\n");
+    let script =
+        "tar -czf a.tar.gz -C bundle .; tar -cf plain bundle; cd bundle; zip -qr ../a.zip .; cp appspec.yml ../x.yaml";
+    assert!(Command::new("sh").args(["-euc", script]).current_dir(sandbox.path("")).status().unwrap().success());
+    for form in ["bundle", "bundle/", "a.tar.gz", "plain", "a.zip", "bundle/appspec.yml", "x.yaml"] {
+        says(validate(&sandbox, &[form]), 0, &[&format!("{form}: nothing is wrong with it")]);
+    }
+    fs::rename(sandbox.path("bundle/appspec.yml"), sandbox.path("bundle/appspec.yaml")).unwrap();
+    says(validate(&sandbox, &["bundle"]), 0, &["bundle: nothing"]);
+}
+
+#[test]
+fn all_problems_of_a_bundle_are_told_at_once_with_their_places() {
+    let sandbox = Sandbox::new();
+    let bad = r"version: 0.0
+os: linux
+files:
+  - source: gone
+    destination: /srv/app
+  - source: out/passwd
+    destination: /srv/app
+  - source: link
+    destination: /srv/app
+permissions:
+  - object: /srv/app
+    owner: nobody-of-this-name
+    mode: 644
+hooks:
+  AfterInstall:
+    - location: scripts
+    - location: scripts/gone.sh
+    - location: script-link
+      runas: 4294967295
+nothing: here
+";
+    sandbox.write("top/bundle/appspec.yml", bad);
+    sandbox.write("top/bundle/scripts/after.sh", "#!/bin/sh\n");
+    symlink("/etc", sandbox.path("top/bundle/out")).unwrap();
+    symlink("/etc/passwd", sandbox.path("top/bundle/link")).unwrap();
+    symlink("scripts/after.sh", sandbox.path("top/bundle/script-link")).unwrap();
+    let lines = [
+        "top/bundle/appspec.yml:4:13: error: source: gone is not in the bundle",
+        "top/bundle/appspec.yml:6:13: error: source: out/passwd is a link that leads out of the bundle",
+        "top/bundle/appspec.yml:12:12: warning: /etc/passwd has no user nobody-of-this-name",
+        "top/bundle/appspec.yml:13:11: warning: mode without quotes is another number to other readers: write \"644\"",
+        "top/bundle/appspec.yml:16:17: error: location: scripts is no file",
+        "top/bundle/appspec.yml:17:17: error: location: scripts/gone.sh is not in the bundle",
+        "top/bundle/appspec.yml:19:14: warning: /etc/passwd has no user 4294967295",
+        "top/bundle/appspec.yml:20:1: warning: an appspec has no key nothing",
+    ];
+    says(validate(&sandbox, &["top"]), 78, &lines);
+    sandbox
+        .write("top/bundle/appspec.yml", GOOD.replace(": /srv/app\np", ": srv/app\np").replace("after.sh", "gone.sh"));
+    let lines = [
+        "top/bundle/appspec.yml:5:18: error: destination: srv/app is relative",
+        "top/bundle/appspec.yml:13:17: error: loc",
+    ];
+    says(validate(&sandbox, &["top"]), 78, &lines);
+    let twice = GOOD.replace("permissions:", "  - source: scripts\n    destination: /srv/app/scripts\npermissions:");
+    sandbox.write("top/bundle/appspec.yml", twice);
+    let line = "top/bundle/appspec.yml:6:13: error: /srv/app/scripts/after.sh would be copied twice, from the source of line 4";
+    says(validate(&sandbox, &["top"]), 78, &[line]);
+    sandbox.write("top/bundle/appspec.yml", GOOD.replace("\"0640\"", "0640"));
+    says(validate(&sandbox, &["top"]), 0, &["top/bundle/appspec.yml:9:11: warning: mode without quotes"]);
+}
+
+#[test]
+fn what_is_no_bundle_is_told_in_one_line() {
+    let sandbox = Sandbox::new();
+    fs::create_dir(sandbox.path("empty")).unwrap();
+    sandbox.write("two/appspec.yml", GOOD);
+    sandbox.write("two/appspec.yaml", GOOD);
+    sandbox.write("deep/a/b/appspec.yml", GOOD);
+    sandbox.write("beside/a/appspec.yml", GOOD);
+    sandbox.write("beside/README", "");
+    sandbox.zip("none.zip", &[("index.html", "x")]);
+    sandbox.zip("hostile.zip", &[("../appspec.yml", GOOD)]);
+    sandbox.write("page.zip", "<html><title>Sign in</title>");
+    sandbox.write("broken.yml", "a: [b\n");
+    sandbox.write("brackets.yml", "[".repeat(1_000_000));
+    fs::create_dir(sandbox.path("dir.yml")).unwrap();
+    let none = "error: there is no appspec.yml or appspec.yaml at its top or in its single directory";
+    for (path, line) in [
+        ("empty", format!("empty: {none}")),
+        ("deep", format!("deep: {none}")),
+        ("beside", format!("beside: {none}")),
+        ("dir.yml", format!("dir.yml: {none}")),
+        ("none.zip", format!("none.zip: {none}")),
+        ("two", "two: error: appspec.yml and appspec.yaml are both in two".into()),
+        ("hostile.zip", "hostile.zip: error: member ../appspec.yml: its name has . or ..".into()),
+        ("page.zip", "page.zip: error: page.zip is no ZIP and no tar.gz: it begins like an HTML page".into()),
+        ("broken.yml", "broken.yml:1:4: error: the bracket is not closed".into()),
+        ("brackets.yml", "brackets.yml:1:17: error: this is more than 16 levels deep".into()),
+        ("gone", "gone: error: cannot look at it: no such file or directory".into()),
+    ] {
+        says(validate(&sandbox, &[path]), 78, &[&line]);
+    }
+}
+
+#[test]
+fn a_configuration_is_looked_at_section_by_section() {
+    let sandbox = Sandbox::new();
+    let text = "keep = 1\n[web]\nremote = https://host/a.zip\nkeeep = 3\n[batch]\nremote = https://host/b.zip\ntimeout = never\n";
+    let file: PathBuf = sandbox.write("x.cfg", text);
+    let name = file.to_str().unwrap();
+    let lines = [
+        format!("{name}:4:9: error: unknown key keeep; did you mean keep?"),
+        format!("{name}:1:8: error: cannot use keep = 1"),
+        format!("{name}:7:11: error: cannot use timeout = never"),
+    ];
+    let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+    says(validate(&sandbox, &[name]), 78, &lines);
+    says(validate(&sandbox, &["--config", name]), 78, &lines);
+    says(validate(&sandbox, &["--config", name, "--config-section", "web"]), 78, &lines[..2]);
+    sandbox.write("x.cfg", "remote = https://host/a.zip\n");
+    says(validate(&sandbox, &["--config", name]), 0, &[&format!("{name}: nothing is wrong with it")]);
+}
