@@ -4,6 +4,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
+use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path};
@@ -308,6 +309,25 @@ pub fn try_lock(file: &File) -> io::Result<bool> {
         Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
         Err(e) => Err(e.into()),
     }
+}
+
+/// Replaces the file at `path` by `content`, for everybody to read: whoever looks sees the old or the new one, whole. Not
+/// durable. A link at `path` is replaced, not followed.
+pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(io::Error::from(rustix::io::Errno::INVAL));
+    };
+    let dir = Dir::open(parent)?;
+    let new = unique_name(".repo-deploy-")?;
+    let write = || {
+        let mut file = dir.create(&new)?;
+        file.write_all(content)?;
+        set_owner_and_mode(&file, None, 0o644)?;
+        dir.rename(&new, &dir, name)
+    };
+    write().inspect_err(|_| {
+        let _ = dir.unlink(&new); // it may not be there; the error that is returned is the one that matters
+    })
 }
 
 /// A name that nothing has yet, for something half made: `prefix` and 64 random bits.

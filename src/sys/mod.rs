@@ -4,6 +4,10 @@
 pub mod clock;
 pub mod fs;
 pub mod host;
+pub mod memory;
+pub mod notify;
 pub mod process;
 pub mod signal;
 pub mod trust;
+pub mod twin;
+pub mod vigil;

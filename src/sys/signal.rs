@@ -25,6 +25,9 @@ static WAKE: AtomicI32 = AtomicI32::new(-1);
 /// Something stands on the terminal's last line that the line of the handler takes the place of.
 static UNFINISHED_LINE: AtomicBool = AtomicBool::new(false);
 
+/// Somebody else says that we were stopped.
+static SILENT: AtomicBool = AtomicBool::new(false);
+
 /// Both ends of that pipe, for the life of the process.
 static PIPE: OnceLock<(OwnedFd, OwnedFd)> = OnceLock::new();
 
@@ -74,10 +77,53 @@ pub fn install() -> io::Result<()> {
         }
         unblock(signal)?;
     }
-    // A limit on file sizes is an error of write(2) like a full disk, with a line that says so, not the end.
-    // SAFETY: ignoring needs no handler.
-    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+    ignore(libc::SIGXFSZ);
     Ok(())
+}
+
+/// What the daemon's parent process needs: children that can be waited for, whatever was ignored when we started.
+pub(super) fn settle() -> io::Result<()> {
+    ignore(libc::SIGXFSZ);
+    // SAFETY: setting a default needs no handler.
+    let before = unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
+    if before == libc::SIG_ERR { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Blocks `signals`, and gives them as a set.
+pub(super) fn block(signals: &[c_int]) -> io::Result<libc::sigset_t> {
+    // SAFETY: as in `unblock`.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        check(libc::sigemptyset(&raw mut set))?;
+        for signal in signals {
+            check(libc::sigaddset(&raw mut set, *signal))?;
+        }
+        match libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) {
+            0 => Ok(set),
+            errno => Err(io::Error::from_raw_os_error(errno)),
+        }
+    }
+}
+
+/// [`install`] for a copy of the daemon: HUP and USR1 are its parent's, and so is the line about the end.
+pub(super) fn install_in_twin() -> io::Result<()> {
+    SILENT.store(true, SeqCst);
+    for signal in [libc::SIGHUP, libc::SIGUSR1] {
+        ignore(signal);
+        unblock(signal)?;
+    }
+    for signal in [libc::SIGTERM, libc::SIGINT] {
+        // SAFETY: setting a default needs no handler. Whatever our parent ignored: this is how it ends us.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+    install()
+}
+
+/// Ignores a signal. XFSZ: a limit on file sizes is an error of write(2) like a full disk, with a line that says so, not
+/// the end.
+fn ignore(signal: c_int) {
+    // SAFETY: ignoring needs no handler.
+    unsafe { libc::signal(signal, libc::SIG_IGN) };
 }
 
 /// Opens a deferred region.
@@ -158,11 +204,11 @@ fn say_stopped(signal: c_int) {
     let digits = [b'0' + number / 10 % 10, b'0' + number % 10];
     let digits = if number < 10 { &digits[1..] } else { &digits[..] };
     let clear: &[u8] = if UNFINISHED_LINE.load(SeqCst) { b"\r\x1b[K" } else { b"" };
+    let words: [&[u8]; 3] =
+        if SILENT.load(SeqCst) { [b""; 3] } else { [b"repo-deploy: stopped by signal ", digits, b"\n"] };
     let mut line = [0; 64];
     let mut length = 0;
-    for (to, from) in
-        line.iter_mut().zip([clear, b"repo-deploy: stopped by signal ", digits, b"\n"].iter().copied().flatten())
-    {
+    for (to, from) in line.iter_mut().zip(clear.iter().chain(words.iter().copied().flatten())) {
         *to = *from;
         length += 1;
     }
