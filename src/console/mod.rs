@@ -6,8 +6,8 @@ pub mod progress;
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, OnceLock};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use rustix::fs::{Mode, OFlags};
@@ -21,7 +21,11 @@ const CLEAR: &str = "\r\x1b[K";
 
 /// The log: one record is one line.
 struct Console {
-    file: OnceLock<LogFile>,
+    file: Mutex<Option<LogFile>>,
+    /// Where they were asked to go; opening it may have failed.
+    asked: Mutex<Option<PathBuf>>,
+    /// Whose records these are, where there are several deployments; empty: there is one.
+    name: Mutex<String>,
     /// What stands on the terminal's last line and is not of the log; empty: nothing.
     progress: Mutex<String>,
 }
@@ -36,9 +40,14 @@ struct LogFile {
     told: AtomicBool,
 }
 
-static CONSOLE: Console = Console { file: OnceLock::new(), progress: Mutex::new(String::new()) };
+static CONSOLE: Console = Console {
+    file: Mutex::new(None),
+    asked: Mutex::new(None),
+    name: Mutex::new(String::new()),
+    progress: Mutex::new(String::new()),
+};
 
-/// Installs the log, or changes what is installed. `level` counts from -1 (`--quiet`) over 0 to 2 (`-v -v`). A log file
+/// Installs the log, or changes what is installed, and opens the log file anew. `level` counts from -1 (`--quiet`) over 0 to 2 (`-v -v`). A log file
 /// that cannot be opened costs a warning, and the log stays on standard error: a deployment does not wait for a disk.
 pub fn init(level: i8, log_file: Option<&Path>) {
     let _ = log::set_logger(&CONSOLE); // it fails when it is installed already, which is what we want
@@ -48,13 +57,49 @@ pub fn init(level: i8, log_file: Option<&Path>) {
         1 => LevelFilter::Debug,
         2.. => LevelFilter::Trace,
     });
-    let Some(path) = log_file else { return };
-    match open(path) {
-        Ok(file) => {
-            let (torn, told) = (AtomicBool::new(false), AtomicBool::new(false));
-            let _ = CONSOLE.file.set(LogFile { file, path: path.to_owned(), torn, told }); // the first one stays: nobody asks for two
-        }
-        Err(e) => log::warn!("cannot open the log file {}: {}: logging to standard error", path.display(), plain(&e)),
+    let (torn, told) = (AtomicBool::new(false), AtomicBool::new(false));
+    let opened = log_file.map(|path| Ok(LogFile { file: open(path)?, path: path.to_owned(), torn, told })).transpose();
+    let failed = opened.as_ref().err().map(plain);
+    if let (Ok(mut file), Ok(mut asked)) = (CONSOLE.file.lock(), CONSOLE.asked.lock()) {
+        (*file, *asked) = (opened.unwrap_or(None), log_file.map(Path::to_owned));
+    }
+    if let (Some(path), Some(why)) = (log_file, failed) {
+        log::warn!("cannot open the log file {}: {why}: logging to standard error", path.display());
+    }
+}
+
+/// From here on records go to `log_file`, when they do not already.
+pub fn turn_to(log_file: Option<&Path>) {
+    if asked().as_deref() != log_file {
+        init(level(), log_file);
+    }
+}
+
+/// Opens the log file anew: somebody may have moved it away.
+pub fn reopen() {
+    if let Some(path) = asked() {
+        init(level(), Some(&path));
+    }
+}
+
+fn asked() -> Option<PathBuf> {
+    CONSOLE.asked.lock().ok().and_then(|asked| asked.clone())
+}
+
+/// From here on records begin with `name`: those of one deployment among several.
+pub fn speak_for(name: Option<&str>) {
+    if let Ok(mut speaker) = CONSOLE.name.lock() {
+        *speaker = name.map(|name| format!("{name}: ")).unwrap_or_default();
+    }
+}
+
+/// The level as [`init`] takes it.
+fn level() -> i8 {
+    match log::max_level() {
+        LevelFilter::Off | LevelFilter::Error | LevelFilter::Warn => -1,
+        LevelFilter::Info => 0,
+        LevelFilter::Debug => 1,
+        LevelFilter::Trace => 2,
     }
 }
 
@@ -77,8 +122,10 @@ impl Log for Console {
         if !self.enabled(record.metadata()) {
             return;
         }
-        let line = line(record.level(), &record.args().to_string());
-        let Some(file) = self.file.get() else { return self.print(&line) };
+        let name = self.name.lock().map(|name| name.clone()).unwrap_or_default();
+        let line = line(record.level(), &format!("{name}{}", record.args()));
+        let Ok(file) = self.file.lock() else { return self.print(&line) };
+        let Some(file) = file.as_ref() else { return self.print(&line) };
         if let Err(e) = file.append(line.as_bytes()) {
             if !file.told.swap(true, Ordering::Relaxed) {
                 let (path, why) = (file.path.display(), plain(&e));
