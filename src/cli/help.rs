@@ -16,11 +16,11 @@ const EXIT_CODES: &[(&str, &str)] = &[
 
 /// What `--help` prints: 80 columns, made from the tables.
 pub fn help() -> String {
-    let mut text = String::from("usage: repo-deploy -f [OPTIONS]\n");
+    let mut text = String::from("usage: repo-deploy [OPTIONS]\n       repo-deploy -f [OPTIONS]\n");
     for row in COMMANDS {
         text += &format!("       repo-deploy {} [OPTIONS]\n", called(row));
     }
-    text += "\nPolls a source and makes what it finds the live tree.\n\ncommands:\n";
+    text += "\nPolls a source and makes what it finds the live tree: at once, then on the\nschedule, until TERM; with -f once.\n\ncommands:\n";
     for command in COMMANDS {
         text += &row(&called(command), command.help);
     }

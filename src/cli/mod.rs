@@ -28,6 +28,7 @@ enum Does {
     Verbose,
     Quiet,
     From,
+    Json,
     /// Gives the value of a key.
     Sets(Name),
 }
@@ -59,7 +60,7 @@ pub const OPTIONS: &[Opt] = &[
     opt(Some('V'), "version", "", "print the version and exit", Does::Version),
     opt(Some('f'), "fetch", "", "check once, deploy what is new, exit", Does::Fetch),
     opt(Some('c'), "config", "FILE", "the configuration", Does::Config),
-    opt(None, "config-section", "NAME", "the section of it that counts; else Settings", Does::Section),
+    opt(None, "config-section", "NAME", "a section of it that counts, or all; else Settings", Does::Section),
     sets(Some('r'), "remote", Name::Remote),
     sets(Some('l'), "local", Name::Local),
     opt(Some('d'), "directory", "DIR", "the same as --local", Does::Sets(Name::Local)),
@@ -72,11 +73,14 @@ pub const OPTIONS: &[Opt] = &[
     opt(None, "from", "TIME", "with schedule: the times after it, 2026-03-29T00:00:00Z", Does::From),
     opt(Some('v'), "verbose", "", "say more; twice: trace", Does::Verbose),
     opt(None, "quiet", "", "warnings and errors only", Does::Quiet),
+    opt(None, "json", "", "status for programs", Does::Json),
 ];
 
 /// What can be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command {
+    /// Check at once, then on the schedule.
+    Watch,
     /// Check once, deploy what is new.
     Check,
     /// Tell what is live.
@@ -133,10 +137,12 @@ pub enum Invocation {
 pub struct Run {
     /// Which.
     pub command: Command,
-    /// With what.
-    pub settings: Settings,
+    /// With what: a deployment, or several.
+    pub sections: Vec<Settings>,
     /// How much the log says: -1 (`--quiet`) to 2 (`-v -v`).
     pub level: i8,
+    /// Whether the answer is for a program.
+    pub is_json: bool,
 }
 
 /// Reads the command line, and with it the configuration. `warnings` gets what should be said whether or not it works.
@@ -175,8 +181,8 @@ pub fn parse(
     if command == Command::Validate {
         return Ok(Invocation::Validate(words.operands.first().map(PathBuf::from), words.request));
     }
-    let settings = config::load(&words.request, environment, warnings)?;
-    Ok(Invocation::Run(Box::new(Run { command, settings, level })))
+    let sections = config::load(&words.request, environment, warnings)?;
+    Ok(Invocation::Run(Box::new(Run { command, sections, level, is_json: words.json })))
 }
 
 /// What the command line has said so far.
@@ -188,6 +194,7 @@ struct Words {
     fetch: bool,
     verbose: i8,
     quiet: bool,
+    json: bool,
     request: Request,
 }
 
@@ -197,6 +204,7 @@ impl Words {
             Does::Fetch => self.fetch = true,
             Does::Verbose => self.verbose = (self.verbose + 1).min(2),
             Does::Quiet => self.quiet = true,
+            Does::Json => self.json = true,
             // These do not come here.
             Does::Help | Does::Version | Does::Config | Does::Section | Does::From | Does::Sets(_) => {}
         }
@@ -208,10 +216,10 @@ impl Words {
             Does::Config => self.request.file = Some(PathBuf::from(value)),
             Does::Section => {
                 let name = value.into_string().map_err(|_| usage(format!("cannot read {option}: it is not UTF-8")))?;
-                self.request.section = Some(name);
+                self.request.sections.push(name);
             }
             Does::From => self.from = Some(times::from(&value)?),
-            Does::Help | Does::Version | Does::Fetch | Does::Verbose | Does::Quiet => {} // these take no value
+            Does::Help | Does::Version | Does::Fetch | Does::Verbose | Does::Quiet | Does::Json => {} // these take no value
         }
         Ok(())
     }
@@ -236,7 +244,7 @@ impl Words {
         Ok(())
     }
 
-    /// The daemon will be what neither -f nor a command means; this is the one place that says that there is none.
+    /// Neither -f nor a command: the daemon.
     fn what(&self) -> Result<Command> {
         if self.from.is_some() && self.command.is_none_or(|row| row.command != Command::Schedule) {
             return Err(usage("cannot use --from without the command schedule"));
@@ -245,7 +253,7 @@ impl Words {
             (Some(row), true) => Err(usage(format!("cannot do {} with --fetch: one command at a time", row.name))),
             (Some(row), false) => Ok(row.command),
             (None, true) => Ok(Command::Check),
-            (None, false) => Err(usage("cannot run as a daemon: this version checks once, with -f; see --help")),
+            (None, false) => Ok(Command::Watch),
         }
     }
 
@@ -357,10 +365,11 @@ mod tests {
         ] {
             let run = run(args);
             assert_eq!((run.command, run.level), (Command::Check, 0), "{args:?}");
-            assert_eq!(run.settings.remote.to_string(), "/r", "{args:?}");
-            assert_eq!(run.settings.local, std::path::Path::new("/l/a"), "{args:?}");
+            assert_eq!(run.sections[0].remote.to_string(), "/r", "{args:?}");
+            assert_eq!(run.sections[0].local, std::path::Path::new("/l/a"), "{args:?}");
         }
         assert_eq!(run(&["status", "-r", "/r"]).command, Command::Status);
+        assert_eq!(run(&["-r", "/r"]).command, Command::Watch);
         for (args, level) in [(&["-v"][..], 1), (&["-vv"], 2), (&["-v", "-v", "--verbose"], 2), (&["--quiet"], -1)] {
             assert_eq!(run(&[args, &["-f", "-r", "/r"]].concat()).level, level, "{args:?}");
         }
@@ -394,7 +403,6 @@ mod tests {
             (&["status", "status"], "cannot do status after status: one command at a time"),
             (&["status", "-f"], "cannot do status with --fetch: one command at a time"),
             (&["-f", "--quiet", "-v"], "cannot be --quiet and --verbose at once: leave one of them out"),
-            (&[], "cannot run as a daemon: this version checks once, with -f; see --help"),
         ] {
             let error = parse_here(args).unwrap_err();
             assert_eq!(error.to_string(), expected, "{args:?}");
@@ -408,8 +416,10 @@ mod tests {
         for option in OPTIONS {
             assert!(seen.insert(option.long.to_owned()), "{option} twice");
             assert!(option.short.is_none_or(|s| seen.insert(s.to_string())), "{option}: its letter twice");
-            let takes_none =
-                matches!(option.does, Does::Help | Does::Version | Does::Fetch | Does::Verbose | Does::Quiet);
+            let takes_none = matches!(
+                option.does,
+                Does::Help | Does::Version | Does::Fetch | Does::Verbose | Does::Quiet | Does::Json
+            );
             assert_eq!(option.value.is_empty(), takes_none, "{option}");
         }
     }

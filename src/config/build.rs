@@ -14,6 +14,7 @@ use crate::model::{ActivationMode, Layout, Links, Owner};
 use crate::remote::Remote;
 
 const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
 const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Everything, checked.
@@ -45,6 +46,9 @@ pub fn settings(
         timeout: given.need(Name::Timeout, |text| value::time(text, WEEK))?,
         hook_timeout: given.need(Name::HookTimeout, |text| value::time(text, WEEK))?,
         max_attempts: given.need(Name::MaxAttempts, |text| small(text, 0, 1_000_000))?,
+        splay: given.need(Name::Splay, |text| if text == "0" { Ok(Duration::ZERO) } else { value::time(text, DAY) })?,
+        status_file: given.read(Name::StatusFile, places::absolute)?,
+        metrics_file: given.read(Name::MetricsFile, places::absolute)?,
         http: http(given)?,
         aws: aws(given)?,
     };
@@ -151,6 +155,27 @@ fn keep_apart(given: &Given, settings: &Settings) -> Result<()> {
             && places::is_inside(place, source)
         {
             return Err(complaint(given, name, format!("it is inside the remote {}", source.display()))?);
+        }
+    }
+    Ok(())
+}
+
+/// Several deployments in one process do not share what is one's own.
+pub fn keep_each_other_apart(all: &[Settings]) -> Result<()> {
+    for (n, one) in all.iter().enumerate() {
+        for other in &all[..n] {
+            let same = |what: &str| {
+                Error::config(format!("two of the sections that run together have {what}: give each its own"))
+            };
+            if one.id == other.id {
+                return Err(same(&format!("id = {}", one.id)));
+            }
+            if one.local == other.local {
+                return Err(same(&format!("local = {}", one.local.display())));
+            }
+            if let Some(store) = one.store.as_ref().filter(|_| one.store == other.store) {
+                return Err(same(&format!("store = {}", store.display())));
+            }
         }
     }
     Ok(())

@@ -17,6 +17,9 @@ pub const DEFAULT: &str = "/etc/repo-deploy/repo-deploy.cfg";
 /// The section that counts when nobody says, where there is one.
 const SETTINGS: &str = "Settings";
 
+/// What stands for every section.
+const ALL: &str = "all";
+
 /// The largest file that is read: a configuration is a few hundred lines.
 const LARGEST: u64 = 1 << 20;
 
@@ -65,19 +68,24 @@ fn content(path: &Path, meta: &Metadata) -> std::result::Result<Vec<u8>, String>
 }
 
 impl Configuration {
-    /// The section that counts: `wanted`, or `Settings` where there is one, or none (what stands before the first).
-    pub fn choose<'a>(&self, wanted: Option<&'a str>) -> Result<Option<&'a str>> {
+    /// The sections that count, in the order of the file: those that are `wanted`, or `Settings` where there is one, or
+    /// none (what stands before the first).
+    pub fn choose(&self, wanted: &[String]) -> Result<Vec<Option<&str>>> {
         let sections = self.doc.sections();
-        match wanted {
-            None => Ok(sections.iter().any(|s| s == SETTINGS).then_some(SETTINGS)),
-            Some(wanted) if sections.iter().any(|s| s == wanted) => Ok(Some(wanted)),
-            Some(wanted) => Err(Error::config(format!(
+        if let Some(wanted) = wanted.iter().find(|wanted| *wanted != ALL && !sections.contains(wanted)) {
+            return Err(Error::config(format!(
                 "cannot find the section {wanted} in {}: {}{}",
                 self.name,
                 self.sections(),
                 hint(wanted, sections.iter().map(String::as_str))
-            ))),
+            )));
         }
+        let is_wanted = |section: &&String| match wanted {
+            [] => *section == SETTINGS,
+            wanted => wanted.iter().any(|wanted| wanted == *section || wanted == ALL),
+        };
+        let chosen: Vec<_> = sections.iter().filter(is_wanted).map(|section| Some(section.as_str())).collect();
+        Ok(if chosen.is_empty() { vec![None] } else { chosen })
     }
 
     /// `it has the sections a, b`, for messages.
@@ -114,9 +122,9 @@ impl Configuration {
 }
 
 /// The answer to `--config-section` without a file.
-pub fn no_section(wanted: Option<&str>) -> Result<Option<&str>> {
-    match wanted {
-        None => Ok(None),
+pub fn no_section(wanted: &[String]) -> Result<Vec<Option<&'static str>>> {
+    match wanted.iter().find(|wanted| *wanted != ALL) {
+        None => Ok(vec![None]),
         Some(wanted) => Err(Error::config(format!("cannot find the section {wanted}: there is no file {DEFAULT}"))),
     }
 }
@@ -137,16 +145,27 @@ mod tests {
 
     #[test]
     fn settings_count_unless_another_section_is_asked_for() {
-        let file = configuration("id = x\n[Settings]\n[site]\n", 0o600);
-        assert_eq!(file.choose(None).unwrap(), Some("Settings"));
-        assert_eq!(file.choose(Some("site")).unwrap(), Some("site"));
-        let error = file.choose(Some("sites")).unwrap_err().to_string();
-        assert_eq!(error, "cannot find the section sites in f: it has the sections Settings, site; did you mean site?");
-        assert_eq!(configuration("[site]", 0o600).choose(None).unwrap(), None);
-        let error = configuration("", 0o600).choose(Some("a")).unwrap_err().to_string();
+        let wanted = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let file = configuration("id = x\n[Settings]\n[site]\n[last]\n", 0o600);
+        for (names, expected) in [
+            (&[][..], vec![Some("Settings")]),
+            (&["site"], vec![Some("site")]),
+            (&["last", "site", "last"], vec![Some("site"), Some("last")]),
+            (&["all"], vec![Some("Settings"), Some("site"), Some("last")]),
+        ] {
+            assert_eq!(file.choose(&wanted(names)).unwrap(), expected, "{names:?}");
+        }
+        let error = file.choose(&wanted(&["all", "sites"])).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "cannot find the section sites in f: it has the sections Settings, site, last; did you mean site?"
+        );
+        assert_eq!(configuration("[site]", 0o600).choose(&[]).unwrap(), [None]);
+        assert_eq!(configuration("", 0o600).choose(&wanted(&["all"])).unwrap(), [None]);
+        let error = configuration("", 0o600).choose(&wanted(&["a"])).unwrap_err().to_string();
         assert_eq!(error, "cannot find the section a in f: it has no sections");
-        assert_eq!(no_section(None).unwrap(), None);
-        assert_eq!(no_section(Some("a")).unwrap_err().exit_code(), 78);
+        assert_eq!(no_section(&wanted(&["all"])).unwrap(), [None]);
+        assert_eq!(no_section(&wanted(&["a"])).unwrap_err().exit_code(), 78);
     }
 
     #[test]

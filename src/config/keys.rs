@@ -44,6 +44,9 @@ pub enum Name {
     AwsRegion,
     S3Endpoint,
     S3PathStyle,
+    Splay,
+    StatusFile,
+    MetricsFile,
 }
 
 /// A row of the table.
@@ -134,6 +137,9 @@ pub const KEYS: &[Key] = &[
     key(AwsRegion, "aws-region", "NAME", "", "else AWS_REGION, the profile's, us-east-1"),
     key(S3Endpoint, "s3-endpoint", "URL", "", "an S3 other than Amazon's"),
     key(S3PathStyle, "s3-path-style", "WHEN", "auto", "the bucket in the path: yes, no, auto"),
+    key(Splay, "splay", "TIME", "0", "a share of it, by host, after each time"),
+    key(StatusFile, "status-file", "FILE", "", "JSON after every check"),
+    key(MetricsFile, "metrics-file", "FILE", "", "Prometheus text after every check"),
 ];
 
 const _: () = {
@@ -142,7 +148,7 @@ const _: () = {
         assert!(KEYS[row].name as usize == row, "the rows stand in the order of the names");
         row += 1;
     }
-    assert!(KEYS.len() == Name::S3PathStyle as usize + 1, "every name has its row");
+    assert!(KEYS.len() == Name::MetricsFile as usize + 1, "every name has its row");
 };
 
 /// How the environment's variables for keys begin.

@@ -84,6 +84,12 @@ pub struct Settings {
     pub hook_timeout: Duration,
     /// `max-attempts`; 0: no limit.
     pub max_attempts: u32,
+    /// `splay`: how far at most a check comes after its time.
+    pub splay: Duration,
+    /// `status-file`, absolute.
+    pub status_file: Option<PathBuf>,
+    /// `metrics-file`, absolute.
+    pub metrics_file: Option<PathBuf>,
     /// What an HTTP source needs.
     pub http: Http,
     /// What an S3 source needs.
@@ -140,19 +146,26 @@ impl Http {
 pub struct Request {
     /// `-c`.
     pub file: Option<PathBuf>,
-    /// `--config-section`.
-    pub section: Option<String>,
+    /// `--config-section`, each of them; `all` stands for every one.
+    pub sections: Vec<String>,
     /// Options that stand for keys, in order.
     pub arguments: Vec<given::Argument>,
 }
 
-/// Reads the file and the environment, and checks everything. `warnings` gets what should be said whether or not it works.
-pub fn load(request: &Request, environment: &[(OsString, OsString)], warnings: &mut Vec<String>) -> Result<Settings> {
-    let (given, file) = read(request, environment, warnings)?;
-    let section = choose(request, file.as_ref())?;
-    let settings = build::settings(&given, section, file.as_ref(), environment)?; // its error names the sections by itself
-    warnings.extend(file.as_ref().filter(|_| section.is_none()).and_then(|file| file.unused_sections()));
-    Ok(settings)
+/// Reads the file and the environment, and checks everything: one deployment for each section that counts. `warnings`
+/// gets what should be said whether or not it works.
+pub fn load(
+    request: &Request,
+    environment: &[(OsString, OsString)],
+    warnings: &mut Vec<String>,
+) -> Result<Vec<Settings>> {
+    let mut all = Vec::new();
+    each(request, environment, warnings, &mut |given, section, file| {
+        all.push(build::settings(given, section, file, environment)?); // its error names the sections by itself
+        Ok(())
+    })?;
+    build::keep_each_other_apart(&all)?;
+    Ok(all)
 }
 
 /// When each of the deployments checks, and nothing else: for who asks for that alone, a remote need not be there.
@@ -161,36 +174,45 @@ pub fn timings(
     environment: &[(OsString, OsString)],
     warnings: &mut Vec<String>,
 ) -> Result<Vec<Timing>> {
-    let (given, file) = read(request, environment, warnings)?;
-    let section = choose(request, file.as_ref())?;
-    warnings.extend(file.as_ref().filter(|_| section.is_none()).and_then(|file| file.unused_sections()));
-    Ok(vec![build::timing(&given, section, environment)?])
+    let mut all = Vec::new();
+    each(request, environment, warnings, &mut |given, section, _| {
+        all.push(build::timing(given, section, environment)?);
+        Ok(())
+    })?;
+    Ok(all)
 }
 
-/// What was given, and the file.
-fn read(
+/// What is made of a section.
+type Make<'a> = &'a mut dyn FnMut(&Given, Option<&str>, Option<&file::Configuration>) -> Result<()>;
+
+/// Gives `make` what was given for each section that counts.
+fn each(
     request: &Request,
     environment: &[(OsString, OsString)],
     warnings: &mut Vec<String>,
-) -> Result<(Given, Option<file::Configuration>)> {
-    let mut given = Given::default();
-    given.add_arguments(&request.arguments)?;
+    make: Make<'_>,
+) -> Result<()> {
     let file = file::read(request.file.as_deref())?;
-    let section = choose(request, file.as_ref())?;
-    if let Some(file) = &file {
-        warnings.extend(file.exposed_secrets());
-        given.add_file(&file.name, &file.doc, section, warnings);
+    let sections = match &file {
+        Some(file) => file.choose(&request.sections)?,
+        None => file::no_section(&request.sections)?,
+    };
+    warnings.extend(file.as_ref().and_then(file::Configuration::exposed_secrets));
+    for section in sections {
+        let (mut given, mut said) = (Given::default(), Vec::new());
+        given.add_arguments(&request.arguments)?;
+        if let Some(file) = &file {
+            given.add_file(&file.name, &file.doc, section, &mut said);
+        }
+        let made = given.add_environment(environment, &mut said).and_then(|()| make(&given, section, file.as_ref()));
+        if made.is_ok() {
+            said.extend(file.as_ref().filter(|_| section.is_none()).and_then(|file| file.unused_sections()));
+        }
+        said.retain(|warning| !warnings.contains(warning)); // what holds for all is said once
+        warnings.extend(said);
+        made?;
     }
-    given.add_environment(environment, warnings)?;
-    Ok((given, file))
-}
-
-/// The section that counts.
-fn choose<'a>(request: &'a Request, file: Option<&file::Configuration>) -> Result<Option<&'a str>> {
-    match file {
-        Some(file) => file.choose(request.section.as_deref()),
-        None => file::no_section(request.section.as_deref()),
-    }
+    Ok(())
 }
 
 /// Reads the URL of an S3 endpoint, as `s3-endpoint` takes it; the error is what would be right.

@@ -31,14 +31,12 @@ pub fn findings(request: &Request, environment: &[(OsString, OsString)]) -> Vec<
 }
 
 fn look(request: &Request, environment: &[(OsString, OsString)], found: &mut Vec<Finding>) -> Result<()> {
-    let section = request.section.as_deref();
     let Some(file) = file::read(request.file.as_deref())? else {
         return Err(Error::config("there is no such file: give one with --config FILE or behind validate"));
     };
-    let sections = match (file.choose(section)?, file.doc.sections()) {
-        (Some(one), _) if section.is_some() => vec![Some(one)],
-        (None, []) => vec![None],
-        (_, all) => all.iter().map(|name| Some(name.as_str())).collect(),
+    let sections = match (file.choose(&request.sections)?, file.doc.sections()) {
+        (_, all @ [_, ..]) if request.sections.is_empty() => all.iter().map(|name| Some(name.as_str())).collect(),
+        (chosen, _) => chosen,
     };
     let mut note = |is_warning: bool, text: String| {
         let (place, text) = split(&file.name, |line| file.doc.column(line), &text);
@@ -102,7 +100,11 @@ mod tests {
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
         let environment: Vec<(OsString, OsString)> =
             environment.iter().map(|(name, text)| ((*name).into(), (*text).into())).collect();
-        let request = Request { file: Some(path.clone()), section: section.map(str::to_owned), arguments: vec![] };
+        let request = Request {
+            file: Some(path.clone()),
+            sections: section.map(str::to_owned).into_iter().collect(),
+            arguments: vec![],
+        };
         let found = findings(&request, &environment);
         std::fs::remove_file(&path).unwrap();
         let name = path.display().to_string();

@@ -77,8 +77,8 @@ fn look(path: &Path, request: &Request, environment: &[(OsString, OsString)], re
     if matches!(&*extension, "zip" | "gz" | "tgz" | "tar") || package::is_archive(&file)? {
         return look_at_archive(file, &name, report);
     }
-    let section = request.section.clone();
-    let request = Request { file: Some(path.to_owned()), section, arguments: Vec::new() };
+    let sections = request.sections.clone();
+    let request = Request { file: Some(path.to_owned()), sections, arguments: Vec::new() };
     look_at_configuration(&request, environment, report);
     Ok(())
 }
