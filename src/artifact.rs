@@ -26,3 +26,13 @@ pub enum Content {
     /// A directory on this host.
     Directory(Dir),
 }
+
+impl Artifact {
+    /// How many bytes the source sent for it. A directory on this host sends none.
+    pub fn bytes(&self) -> u64 {
+        match &self.content {
+            Content::Archive(file) => file.metadata().map_or(0, |meta| meta.len()), // a count for reports only
+            Content::Directory(_) => 0,
+        }
+    }
+}

@@ -67,6 +67,21 @@ impl Error {
         self.kind
     }
 
+    /// What it is called in reports.
+    pub fn kind_name(&self) -> &'static str {
+        match self.kind {
+            Kind::Failed => "failed",
+            Kind::Refused => "refused",
+            Kind::Superseded => "superseded",
+            Kind::Unavailable { .. } => "unavailable",
+            Kind::InDoubt => "in-doubt",
+            Kind::Usage => "usage",
+            Kind::Locked => "locked",
+            Kind::Config => "config",
+            Kind::Stopped(_) => "stopped",
+        }
+    }
+
     /// The process exit code.
     pub fn exit_code(&self) -> u8 {
         match self.kind {

@@ -7,13 +7,16 @@ pub mod copies;
 mod environment;
 mod heal;
 pub mod hooks;
+pub mod metrics;
 mod obtain;
 mod places;
 mod recover;
 pub mod report;
+pub mod status;
 pub mod validate;
 
 use std::path::Path;
+use std::time::Instant;
 
 use crate::activate::Activation;
 use crate::config::Settings;
@@ -25,6 +28,7 @@ use crate::store::{Recorded, Release, Store};
 use crate::sys::clock::{Deadline, now};
 use crate::sys::signal::{self, Deferred};
 use hooks::Verdict;
+use report::Ended;
 
 /// One deployment at work: the store is locked while this lives.
 struct Deployment<'a> {
@@ -38,14 +42,22 @@ struct Deployment<'a> {
     deadline: Deadline,
     /// A signal that came while the live tree was changing: what was begun is over, and now we end.
     stop: Option<i32>,
+    /// Why what the source has is not tried, when it is not.
+    left_alone: Option<String>,
+    /// Bytes of archives read from the source.
+    fetched: u64,
 }
 
 /// The state on disk says that the live tree may be changing. Consumed by the commit or the way back: never both.
 struct Begun(());
 
 /// Checks the source once, deploys what is new, and reports.
-pub fn check(settings: &Settings) -> Result<Outcome> {
-    let mut deployment = Deployment::open(settings)?;
+pub fn check(settings: &Settings) -> Ended {
+    let started = Instant::now();
+    let mut deployment = match Deployment::open(settings) {
+        Ok(deployment) => deployment,
+        Err(e) => return Ended::of(&Err(e), None, None),
+    };
     let result = deployment.update();
     let result = match (&deployment.doubt, result) {
         (Some(doubt), Err(e)) => Err(Error::new(Kind::InDoubt, format!("{doubt}; {e}"))),
@@ -54,10 +66,15 @@ pub fn check(settings: &Settings) -> Result<Outcome> {
         }
         (_, result) => result,
     };
-    report::write(&deployment.store, &deployment.state, &settings.remote.identity(), &result);
+    let Deployment { store, state, left_alone, .. } = &deployment;
+    let ended = Ended::of(&result, Some(state), left_alone.as_deref());
+    if ended.kind == "unchanged" {
+        log::debug!("unchanged: {} is live", ended.text);
+    }
+    report::write(store, &settings.remote.identity(), &result, &ended, started.elapsed(), deployment.fetched);
     match deployment.stop {
-        Some(signal) => Err(stopped(signal)),
-        None => result,
+        Some(signal) => Ended::of(&Err(stopped(signal)), None, None),
+        None => ended,
     }
 }
 
@@ -91,7 +108,9 @@ impl<'a> Deployment<'a> {
         heal::forget_lost(&mut state, &store, &mut doubt)?;
         let activation = Activation::new(mode, &settings.local, &root, &settings.preserve);
         let deadline = Deadline::after(settings.timeout);
-        Ok(Self { settings, store, activation, source: Source::new(settings)?, state, doubt, deadline, stop: None })
+        let source = Source::new(settings)?;
+        let (stop, left_alone, fetched) = (None, None, 0);
+        Ok(Self { settings, store, activation, source, state, doubt, deadline, stop, left_alone, fetched })
     }
 
     fn update(&mut self) -> Result<Outcome> {
@@ -105,6 +124,7 @@ impl<'a> Deployment<'a> {
 
     /// Runs what must not be cut off by a signal halfway: it is noted, hooks are told, and the end comes after it.
     fn undisturbed(&mut self, what: impl FnOnce(&mut Self) -> Result<Outcome>) -> Result<Outcome> {
+        report::write_working(&self.store);
         let region = signal::defer();
         let outcome = what(self);
         self.stop = Deferred::close(region);

@@ -1,7 +1,7 @@
 //! From poll to publish: the new release, complete in the store. Nothing live changes in here. What the source has is
 //! fetched once: a release that was blocked or sent back stays, and an archive that was refused is remembered.
 
-use super::{Deployment, places};
+use super::{Deployment, places, report};
 use crate::artifact::Artifact;
 use crate::error::{Error, Kind, Result};
 use crate::model::{ReleaseId, Revision};
@@ -53,7 +53,9 @@ impl Deployment<'_> {
             }
         }
         let download = places::download(self.settings, self.store.root())?;
+        report::write_working(&self.store);
         let artifact = self.source.fetch(offer, &download, self.deadline)?;
+        self.fetched = self.fetched.saturating_add(artifact.bytes());
         let (revision, validators) = (artifact.revision.clone(), artifact.validators.clone());
         let record = Record { release: self.id_of(&revision), revision, validators, since: now() };
         if self.is_live(&record.release) {
@@ -109,12 +111,10 @@ impl Deployment<'_> {
                 return Err(Error::refused(format!("{} (refused before; the source still has the same)", failure.why)));
             }
             if failure.kind != FailureKind::Refused && limit > 0 && failure.count >= limit {
-                log::warn!(
+                self.left_alone = Some(format!(
                     "revision {} is left alone after {} attempts: {}",
-                    known.revision,
-                    failure.count,
-                    failure.why
-                );
+                    known.revision, failure.count, failure.why
+                ));
                 return Ok(None);
             }
         }

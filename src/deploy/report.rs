@@ -1,48 +1,99 @@
-//! What others may know: the `status` file of the store, written after every check, and the text of `status`. Nothing here
-//! decides about the live tree, so nothing here is fsynced, and what cannot be written is a warning.
+//! What a check came to: [`Ended`], for whoever asked for it, and the `status` file of the store, for everybody else.
+//! Nothing here decides about the live tree, so nothing here is fsynced, and what cannot be written is a warning.
+//!
+//! Left to others: how it is shown ([`super::status`], [`super::metrics`]).
 
-use std::fmt::Write as _;
+use std::path::Path;
+use std::time::Duration;
 
-use super::places::{self, Places};
-use crate::config::Settings;
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Error, Kind, Result};
 use crate::model::Outcome;
+use crate::store::Store;
 use crate::store::state::{Record, State, escape, unescape};
-use crate::store::{Recorded, Store, read_state};
 use crate::sys::clock::{now, rfc3339};
 
 /// The longest time for which a source may ask to be left alone, in seconds.
 const LONGEST_HOLD: u64 = 3600;
 
-/// Writes the outcome of a check.
-pub fn write(store: &Store, state: &State, remote: &str, result: &Result<Outcome>) {
-    if let (Ok(Outcome::Unchanged), Some(current)) = (result, &state.current) {
-        log::debug!("unchanged: {} is live", named(current));
+/// What a check came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// `unchanged`, `left-alone`, `deployed`; or a kind of failure: `blocked`, `rolled-back`, [`Error::kind_name`].
+    pub kind: String,
+    /// What is live when nothing changed; else why.
+    pub text: String,
+    /// The process exit code.
+    pub code: u8,
+    /// The `status` file of the store knows it.
+    pub is_recorded: bool,
+}
+
+impl Ended {
+    /// Out of what a check gave. `left_alone`: why what the source has is not tried.
+    pub(super) fn of(result: &Result<Outcome>, state: Option<&State>, left_alone: Option<&str>) -> Self {
+        let live = || state.and_then(|s| s.current.as_ref()).map(named).unwrap_or_default();
+        let why = || state.and_then(|s| s.failure.as_ref()).map(|f| f.why.clone()).unwrap_or_default();
+        let (kind, text, code) = match (result, left_alone) {
+            (Ok(outcome @ Outcome::Unchanged), Some(why)) => ("left-alone", why.to_owned(), outcome.exit_code()),
+            (Ok(outcome @ Outcome::Unchanged), None) => ("unchanged", live(), outcome.exit_code()),
+            (Ok(outcome @ Outcome::Deployed), _) => ("deployed", live(), outcome.exit_code()),
+            (Ok(outcome @ Outcome::Blocked), _) => ("blocked", why(), outcome.exit_code()),
+            (Ok(outcome @ Outcome::RolledBack), _) => ("rolled-back", why(), outcome.exit_code()),
+            (Err(e), _) => (e.kind_name(), e.to_string(), e.exit_code()),
+        };
+        Self { kind: kind.to_owned(), text, code, is_recorded: state.is_some() }
     }
-    let mut text = String::new();
-    let mut line = |key: &str, value: &str| {
-        text.push_str(key);
-        text.push_str(" = ");
-        escape(value.as_bytes(), &mut text);
-        text.push('\n');
-    };
-    line("last-check", &now().to_string());
-    match result {
-        Ok(outcome) => line("outcome", &outcome.to_string()),
-        Err(e) => {
-            line("outcome", "failed");
-            line("error", &e.to_string());
-            if let Kind::Unavailable { retry_after: Some(after) } = e.kind() {
-                line("not-before", &now().saturating_add(after.as_secs().min(LONGEST_HOLD)).to_string());
-                line("not-before-of", remote);
-            }
-        }
+
+    /// A check that came to no end of its own.
+    pub fn failed(text: String) -> Self {
+        Self::of(&Err(Error::failed(text)), None, None)
     }
-    if let (Ok(Outcome::Blocked | Outcome::RolledBack), Some(failure)) = (result, &state.failure) {
-        line("error", &failure.why);
+
+    /// Whether it failed outright: nothing has said why yet.
+    pub fn is_error(&self) -> bool {
+        !["unchanged", "left-alone", "deployed", "blocked", "rolled-back", "stopped"].contains(&self.kind.as_str())
     }
-    if let Err(e) = store.replace("status", text.as_bytes(), false) {
-        log::warn!("{e}");
+
+    /// Whether it counts as a failure.
+    fn is_failure(&self) -> bool {
+        self.code != 0 && self.kind != "stopped"
+    }
+
+    /// As bytes, for another process: the text last.
+    pub fn print(&self) -> Vec<u8> {
+        format!("{}\n{}\n{}\n{}", self.kind, self.code, self.is_recorded, self.text).into_bytes()
+    }
+
+    /// Reads [`Ended::print`] back; a text that was cut is as good as a whole one.
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
+        let text = String::from_utf8_lossy(bytes);
+        let mut parts = text.splitn(4, '\n');
+        let (kind, code, is_recorded) =
+            (parts.next()?.to_owned(), parts.next()?.parse().ok()?, parts.next()? == "true");
+        Some(Self { kind, text: parts.next()?.to_owned(), code, is_recorded })
+    }
+}
+
+/// Writes what a check came to, which took so long and read so many bytes from the source.
+pub(super) fn write(store: &Store, remote: &str, result: &Result<Outcome>, ended: &Ended, took: Duration, bytes: u64) {
+    let mut status = Status::read(store.root());
+    status.note(ended, now(), took);
+    status.add("bytes", bytes);
+    if let Err(e) = result
+        && let Kind::Unavailable { retry_after: Some(after) } = e.kind()
+    {
+        status.set("not-before", now().saturating_add(after.as_secs().min(LONGEST_HOLD)));
+        status.set("not-before-of", remote);
+    }
+    status.replace(store);
+}
+
+/// Writes that a check has found something to do, which may take its time.
+pub(super) fn write_working(store: &Store) {
+    let mut status = Status::read(store.root());
+    if status.number("working-since").is_none() {
+        status.set("working-since", now());
+        status.replace(store);
     }
 }
 
@@ -50,7 +101,7 @@ pub fn write(store: &Store, state: &State, remote: &str, result: &Result<Outcome
 pub fn hold_off(store: &Store, remote: &str) -> Result<()> {
     let status = Status::read(store.root());
     let Some(until) = status.number("not-before") else { return Ok(()) };
-    if status.text("not-before-of").as_deref() != Some(remote) {
+    if status.text("not-before-of") != Some(remote) {
         return Ok(());
     }
     let left = until.saturating_sub(now());
@@ -58,80 +109,28 @@ pub fn hold_off(store: &Store, remote: &str) -> Result<()> {
     if left == 0 || left > LONGEST_HOLD {
         return Ok(());
     }
-    let retry_after = Some(std::time::Duration::from_secs(left));
+    let retry_after = Some(Duration::from_secs(left));
     // An identity ends in a hash of the query, which tells a reader nothing.
     let name = remote.find("?…").map_or(remote, |at| &remote[..at + "?…".len()]);
     let text = format!("cannot poll {name}: it asked to be left alone until {}", rfc3339(until));
     Err(Error::new(Kind::Unavailable { retry_after }, text))
 }
 
-/// The text of `repo-deploy status`. Needs no lock: both files are always whole.
-pub fn status(settings: &Settings) -> Result<String> {
-    let Places { mode, store } = places::locate(settings)?;
-    let recorded = read_state(&store).context(|| "cannot tell the status")?;
-    let mut rows = vec![
-        ("id", settings.id.clone()),
-        ("remote", settings.remote.to_string()),
-        ("local", format!("{} ({mode})", settings.local.display())),
-        ("store", store.display().to_string()),
-    ];
-    match &recorded {
-        Recorded::Nothing => rows.push(("live", "nothing was deployed yet".to_owned())),
-        Recorded::Foreign(format) => rows.push(("state", format!("has the format {format} of another version"))),
-        Recorded::Unreadable(reason) => rows.push(("state", format!("cannot be read: {reason}"))),
-        Recorded::State(state) => rows_of(state, &mut rows),
-    }
-    let last = Status::read(&store);
-    if let Some(when) = last.number("last-check") {
-        rows.push(("last check", format!("{}: {}", rfc3339(when), last.text("outcome").unwrap_or_default())));
-    }
-    if let Some(error) = last.text("error") {
-        rows.push(("last error", error));
-    }
-    let width = rows.iter().map(|(key, _)| key.len()).max().unwrap_or(0);
-    let mut text = String::new();
-    for (key, value) in rows {
-        writeln!(text, "{key:width$}  {value}").unwrap_or(()); // writing to a String cannot fail
-    }
-    Ok(text)
-}
-
 /// How reports call a release.
-fn named(r: &Record) -> String {
+pub(super) fn named(r: &Record) -> String {
     match r.revision.as_str() {
         "" => format!("release {}", r.release),
         revision => format!("release {}, revision {revision}", r.release),
     }
 }
 
-fn rows_of(state: &State, rows: &mut Vec<(&'static str, String)>) {
-    match &state.current {
-        Some(current) => {
-            rows.push(("live", named(current)));
-            rows.push(("since", rfc3339(current.since)));
-        }
-        None => rows.push(("live", "nothing was deployed yet".to_owned())),
-    }
-    rows.extend(state.previous.iter().map(|previous| ("previous", named(previous))));
-    rows.push((
-        "phase",
-        match state.attempt {
-            0 => state.phase.to_string(),
-            attempt => format!("{}, attempt {attempt}", state.phase),
-        },
-    ));
-    rows.extend(state.target.iter().map(|target| ("candidate", named(target))));
-    rows.extend(state.failure.iter().map(|f| {
-        let times = if f.count == 1 { "once".to_owned() } else { format!("{} times", f.count) };
-        ("failure", format!("{} {times}, last {}: {}", f.kind, rfc3339(f.when), f.why))
-    }));
-}
-
 /// The `status` file, as far as it can be read: it is a report, and a broken one says nothing.
-struct Status(Vec<(String, String)>);
+#[derive(Clone, Debug, Default)]
+pub struct Status(Vec<(String, String)>);
 
 impl Status {
-    fn read(root: &std::path::Path) -> Self {
+    /// That of the store at `root`.
+    pub fn read(root: &Path) -> Self {
         let text = std::fs::read_to_string(root.join("status")).unwrap_or_default();
         let split = |line: &str| {
             let (key, value) = line.split_once(" = ")?;
@@ -140,11 +139,137 @@ impl Status {
         Self(text.lines().filter_map(split).collect())
     }
 
-    fn text(&self, key: &str) -> Option<String> {
-        self.0.iter().find(|(k, _)| k == key).map(|(_, v)| v.clone())
+    /// A value.
+    pub fn text(&self, key: &str) -> Option<&str> {
+        self.0.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str())
     }
 
-    fn number(&self, key: &str) -> Option<u64> {
+    /// A value that is a number.
+    pub fn number(&self, key: &str) -> Option<u64> {
         self.text(key)?.parse().ok()
+    }
+
+    /// Whether the last check succeeded.
+    pub fn is_good(&self) -> bool {
+        matches!(self.text("outcome"), Some("unchanged" | "deployed"))
+    }
+
+    /// How often checks failed, by kind.
+    pub fn failures(&self) -> impl Iterator<Item = (&str, u64)> {
+        let plain = |kind: &&str| kind.bytes().all(|b| b.is_ascii_lowercase() || b == b'-');
+        self.0.iter().filter_map(move |(key, n)| Some((key.strip_prefix(FAILURES).filter(plain)?, n.parse().ok()?)))
+    }
+
+    /// Notes the end of a check. One that left the work to another process is counted, and says nothing else.
+    pub fn note(&mut self, ended: &Ended, when: u64, took: Duration) {
+        if ended.is_failure() {
+            self.add(&format!("{FAILURES}{}", ended.kind), 1);
+        }
+        if ended.kind == "locked" {
+            return;
+        }
+        for of_the_last in ["error", "not-before", "not-before-of", "working-since"] {
+            self.0.retain(|(key, _)| key != of_the_last);
+        }
+        self.set("last-check", when);
+        self.set("took-ms", took.as_millis());
+        let outcome = match ended.kind.as_str() {
+            "unchanged" | "left-alone" => "unchanged",
+            "rolled-back" => "rolled back",
+            kind @ ("deployed" | "blocked" | "stopped") => kind,
+            _ => "failed",
+        };
+        self.set("outcome", outcome);
+        self.add("checks", 1);
+        if !["unchanged", "deployed"].contains(&ended.kind.as_str()) {
+            self.set("error", &ended.text);
+        }
+        if ended.code == 0 {
+            self.set("last-success", when);
+        }
+        if ended.kind == "deployed" {
+            self.set("last-deployment", when);
+            self.add("deployments", 1);
+        }
+    }
+
+    /// Adds what checks came to that could not write it into the store.
+    pub fn add_missed(&mut self, missed: &Self) {
+        for (key, _) in missed.0.iter().filter(|(key, _)| key == "checks" || key.starts_with(FAILURES)) {
+            self.add(key, missed.number(key).unwrap_or(0));
+        }
+        if missed.number("last-check") > self.number("last-check") {
+            for key in ["last-check", "outcome", "error", "took-ms"] {
+                missed.text(key).into_iter().for_each(|value| self.set(key, value));
+            }
+        }
+    }
+
+    fn set(&mut self, key: &str, value: impl ToString) {
+        let value = value.to_string();
+        match self.0.iter_mut().find(|(k, _)| k == key) {
+            Some((_, old)) => *old = value,
+            None => self.0.push((key.to_owned(), value)),
+        }
+    }
+
+    fn add(&mut self, key: &str, more: u64) {
+        let sum = self.number(key).unwrap_or(0).saturating_add(more);
+        self.set(key, sum);
+    }
+
+    fn replace(&self, store: &Store) {
+        let mut text = String::new();
+        for (key, value) in &self.0 {
+            text.push_str(key);
+            text.push_str(" = ");
+            escape(value.as_bytes(), &mut text);
+            text.push('\n');
+        }
+        if let Err(e) = store.replace("status", text.as_bytes(), false) {
+            log::warn!("{e}");
+        }
+    }
+}
+
+/// How the keys of the counters of failures begin.
+const FAILURES: &str = "failures-";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ended(kind: &str, text: &str, code: u8) -> Ended {
+        Ended { kind: kind.into(), text: text.into(), code, is_recorded: code == 0 }
+    }
+
+    #[test]
+    fn what_a_check_came_to_passes_through_a_pipe() {
+        for one in [ended("unchanged", "", 0), ended("config", "a\nb\n", 78), ended("rolled-back", "ü: x", 1)] {
+            assert_eq!(Ended::parse(&one.print()), Some(one));
+        }
+        for broken in ["", "unchanged", "unchanged\n0\ntrue", "unchanged\nx\ntrue\ny"] {
+            assert_eq!(Ended::parse(broken.as_bytes()), None, "{broken}");
+        }
+    }
+
+    #[test]
+    fn checks_are_counted_by_what_they_came_to() {
+        let mut status = Status::default();
+        for (when, kind, code) in [
+            (1, "deployed", 0),
+            (2, "unavailable", 1),
+            (3, "unavailable", 1),
+            (4, "stopped", 143),
+            (5, "left-alone", 0),
+        ] {
+            status.note(&ended(kind, "why", code), when, Duration::from_millis(7));
+        }
+        let number = |key: &str| status.number(key);
+        assert_eq!((number("checks"), number("deployments"), number("took-ms")), (Some(5), Some(1), Some(7)));
+        assert_eq!((number("last-check"), number("last-success")), (Some(5), Some(5)));
+        assert_eq!(number("last-deployment"), Some(1));
+        assert_eq!(status.failures().collect::<Vec<_>>(), [("unavailable", 2)]);
+        assert_eq!((status.text("outcome"), status.text("error")), (Some("unchanged"), Some("why")));
     }
 }
