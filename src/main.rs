@@ -2,6 +2,7 @@
 //! for how one update goes.
 
 mod activate;
+mod agent;
 #[cfg_attr(not(test), expect(dead_code, reason = "bundles are looked at, not deployed yet"))]
 mod appspec;
 mod artifact;
@@ -21,7 +22,8 @@ mod sys;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use self::cli::{Command, Invocation};
+use self::cli::{Command, Invocation, Run};
+use self::deploy::status::Snapshot;
 use self::error::Context;
 
 #[global_allocator]
@@ -37,33 +39,64 @@ fn main() -> ExitCode {
 
 /// What the command line asks for; the exit code it comes to.
 fn run() -> error::Result<ExitCode> {
+    let notify = sys::notify::Notify::take();
     let environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
+    let run = match read(&environment)? {
+        Invocation::Help => return print(&cli::help()),
+        Invocation::Version => return print(&cli::version()),
+        Invocation::Times(times) => return print(&times.text()?),
+        Invocation::Validate(path, request) => {
+            let report = deploy::validate::validate(path.as_deref(), &request, &environment);
+            console::print(&report.text)?;
+            let code = if report.is_bad { error::Error::config("").exit_code() } else { 0 };
+            return Ok(ExitCode::from(code));
+        }
+        Invocation::Run(run) => run,
+    };
+    if run.command == Command::Watch {
+        let again = || match read(&environment)? {
+            Invocation::Run(run) => Ok(run.sections),
+            _ => Ok(Vec::new()), // the arguments are the same as before, and they meant work
+        };
+        agent::watch(run.sections, notify, &again)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    sys::signal::install().context(|| "cannot install the signal handlers")?;
+    match run.command {
+        Command::Status => status(&run),
+        _ => Ok(ExitCode::from(agent::once(run.sections))),
+    }
+}
+
+/// Reads the command line and the configuration, and turns the log to where they say.
+fn read(environment: &[(OsString, OsString)]) -> error::Result<Invocation> {
+    console::reopen();
     let mut warnings = Vec::new();
-    let invocation = cli::parse(std::env::args_os().skip(1), &environment, &mut warnings);
+    let invocation = cli::parse(std::env::args_os().skip(1), environment, &mut warnings);
     if let Ok(Invocation::Run(run)) = &invocation {
-        console::init(run.level, run.settings.log_file.as_deref());
+        console::init(run.level, run.sections.first().and_then(|settings| settings.log_file.as_deref()));
     }
     for warning in warnings {
         log::warn!("{warning}");
     }
-    let invocation = invocation?;
-    sys::signal::install().context(|| "cannot install the signal handlers")?;
-    match invocation {
-        Invocation::Help => console::print(&cli::help())?,
-        Invocation::Version => console::print(&cli::version())?,
-        Invocation::Times(times) => console::print(&times.text()?)?,
-        Invocation::Validate(path, request) => {
-            let report = deploy::validate::validate(path.as_deref(), &request, &environment);
-            console::print(&report.text)?;
-            if report.is_bad {
-                return Ok(ExitCode::from(error::Error::config("").exit_code()));
-            }
-        }
-        Invocation::Run(run) => match run.command {
-            Command::Check => return deploy::check(&run.settings).map(|outcome| ExitCode::from(outcome.exit_code())),
-            Command::Status => console::print(&deploy::report::status(&run.settings)?)?,
-            Command::Schedule | Command::Validate => {} // they do not come here
-        },
+    invocation
+}
+
+/// `repo-deploy status`: 0 when each deployment's last check succeeded within three periods.
+fn status(run: &Run) -> error::Result<ExitCode> {
+    let missed = deploy::report::Status::default();
+    let (mut snapshots, mut texts) = (Vec::new(), Vec::new());
+    for settings in &run.sections {
+        let schedule = settings.timing.schedule().ok(); // a wrong one is not this command's business
+        snapshots.push(Snapshot::take(settings, schedule.as_ref(), &missed)?);
+        texts.extend(snapshots.last().filter(|_| !run.is_json).map(deploy::status::text));
     }
+    let text = if run.is_json { deploy::status::json(&snapshots) } else { texts.join("\n") };
+    console::print(&text)?;
+    Ok(ExitCode::from(u8::from(!snapshots.iter().all(Snapshot::is_healthy))))
+}
+
+fn print(text: &str) -> error::Result<ExitCode> {
+    console::print(text)?;
     Ok(ExitCode::SUCCESS)
 }

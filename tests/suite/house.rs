@@ -5,7 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::running::Running;
 use crate::sandbox::{Run, Sandbox, binary, needs};
+use crate::servers::{Authority, Nginx, wait_for};
 
 fn sources() -> BTreeMap<PathBuf, String> {
     fn walk(dir: &Path, into: &mut BTreeMap<PathBuf, String>) {
@@ -33,12 +35,13 @@ fn room(path: &Path) -> String {
 
 #[test]
 fn a_module_imports_only_from_lower_layers() {
-    const LAYERS: [&[&str]; 7] = [
+    const LAYERS: [&[&str]; 8] = [
         &["sys"],
         &["error", "model", "artifact", "remote", "schedule", "appspec", "console", "config"],
         &["store"],
         &["source", "package", "activate"],
         &["deploy"],
+        &["agent"],
         &["cli"],
         &["main"],
     ];
@@ -120,6 +123,37 @@ fn five_thousand_files_then_at_most_8_mib_of_memory() {
     let kib: u64 = sandbox.read("peak").trim().parse().unwrap();
     assert!(kib <= 8 * 1024, "{kib} KiB");
     assert_eq!(fs::read_dir(sandbox.local()).unwrap().count(), 100);
+}
+
+#[test]
+fn the_daemon_rests_then_it_holds_2_mib_and_after_tls_no_more() {
+    let sandbox = Sandbox::new();
+    let remote = crate::agent::source(&sandbox, "v1");
+    let config = |remote: &str| {
+        let ca = sandbox.path("tls/ca.pem");
+        let rest = "schedule = 0 0 29 2 *\nstatus-file = status.json\nmetrics-file = m.prom\n";
+        let ca = if ca.exists() { format!("ca-file = {}\n", ca.display()) } else { String::new() };
+        sandbox.write("repo-deploy.cfg", format!("remote = {remote}\n{rest}{ca}"));
+    };
+    config(&remote);
+    let mut daemon = Running::start(sandbox.daemon(&[]));
+    let pid = daemon.pid();
+    let resident = || {
+        let children = || fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+        wait_for("rest", || (sandbox.path("m.prom").exists() && children().is_empty()).then_some(()));
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        resident.trim().trim_end_matches(" kB").parse::<u64>().unwrap()
+    };
+    daemon.until(" deployed revision ");
+    assert!(resident() <= 2048, "{} KiB", resident());
+    let authority = Authority::new(&sandbox);
+    let server = Nginx::start(&sandbox, "ssl", &authority.certificate("DNS:localhost", &[]));
+    sandbox.zip("www/a.zip", &[("version", "v2")]);
+    config(&server.https("localhost", "/a.zip"));
+    fs::remove_file(sandbox.path("m.prom")).unwrap();
+    daemon.signal(rustix::process::Signal::HUP).until(" deployed revision ");
+    assert!(resident() <= 2048, "{} KiB after TLS", resident());
 }
 
 /// The first column of the README's tables that stand below `heading`, without its backticks.

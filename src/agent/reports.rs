@@ -1,0 +1,58 @@
+//! `status-file` and `metrics-file`: written whole after every check. Deployments that name the same file stand in it
+//! together. What cannot be written costs a warning, once for each reason.
+
+use std::path::{Path, PathBuf};
+
+use super::section::Section;
+use crate::config::Settings;
+use crate::deploy::status::Snapshot;
+use crate::deploy::{metrics, status};
+use crate::error::{Context, Result};
+use crate::sys;
+
+/// What has been complained about.
+#[derive(Debug, Default)]
+pub struct Reports(Option<String>);
+
+impl Reports {
+    /// Writes the files of those deployments that `concern`.
+    pub fn write(&mut self, sections: &[Section], concern: impl Fn(&Section) -> bool) {
+        let mut complaint = None;
+        for (file, text) in FILES {
+            let mut written: Vec<&PathBuf> = Vec::new();
+            for path in sections.iter().filter(|section| concern(section)).filter_map(|section| file(&section.settings))
+            {
+                if !written.contains(&path) {
+                    written.push(path);
+                    let shared = sections.iter().filter(|section| file(&section.settings) == Some(path));
+                    complaint = replace(path, shared, text).err().map(|e| e.to_string()).or(complaint);
+                }
+            }
+        }
+        if complaint.is_some() && complaint != self.0 {
+            log::warn!("{}", complaint.as_deref().unwrap_or_default());
+        }
+        self.0 = complaint;
+    }
+}
+
+type File = fn(&Settings) -> Option<&PathBuf>;
+type Text = fn(&[Snapshot<'_>]) -> String;
+
+/// The two files, and what stands in them.
+const FILES: [(File, Text); 2] =
+    [(|s| s.status_file.as_ref(), status::json), (|s| s.metrics_file.as_ref(), metrics::text)];
+
+/// Writes what is known. A deployment whose store cannot be read is left out, and is the error.
+fn replace<'a>(path: &Path, sections: impl Iterator<Item = &'a Section>, text: Text) -> Result<()> {
+    let what = || format!("cannot write {}", path.display());
+    let (mut snapshots, mut unread) = (Vec::new(), Ok(()));
+    for section in sections {
+        match Snapshot::take(&section.settings, section.schedule.as_ref(), &section.missed) {
+            Ok(snapshot) => snapshots.push(snapshot),
+            Err(e) => unread = Err(e).context(|| format!("cannot report on {}", section.settings.id)),
+        }
+    }
+    sys::fs::replace(path, text(&snapshots).as_bytes()).context(what)?;
+    unread
+}
