@@ -14,7 +14,9 @@ curl:curl:the benchmark
 getfacl:acl:access control lists
 time:time:peak memory
 git:git:archives of another hand, the demonstration
-busybox:busybox-static:an empty root directory, a network of its own
+busybox:busybox-static:an empty root directory, a network of its own, cron
+bwrap:bubblewrap:containers
+runc:runc:containers
 faketime:faketime:another time
 qemu-x86_64:qemu-user:another time, for a static binary
 mkfs.ext4:e2fsprogs:power loss

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use crate::sandbox::{Run, Sandbox};
 
-/// `repo-deploy status -c FILE args`, with nothing else given.
+/// `repo-deploy status -c FILE args`, with nothing else given. It ends with 1, because nothing was ever checked.
 fn status(sandbox: &Sandbox, config: &str, args: &[&str]) -> Command {
     let path = sandbox.write("c.cfg", config);
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
@@ -52,7 +52,7 @@ fn one_key_is_given_everywhere_then_the_strongest_counts() {
             "me",
         ),
     ] {
-        let run = run(status(&sandbox, config, args).envs(environment)).expect(0);
+        let run = run(status(&sandbox, config, args).envs(environment)).expect(1);
         assert_eq!(row(&run, "remote"), remote, "{config}");
         assert!(row(&run, "local").starts_with(&format!("{local} ")), "{config}: {}", run.out);
         assert_eq!(row(&run, "id"), id, "{config}");
@@ -64,7 +64,7 @@ fn one_key_is_given_everywhere_then_the_strongest_counts() {
 fn old_variables_are_given_then_they_work_and_the_new_names_are_stronger() {
     let sandbox = Sandbox::new();
     let old = [("REMOTE_REPOSITORY", "/old"), ("LOCAL_REPOSITORY", "/srv/old"), ("UPDATE_SCHEDULE", "0 * * * *")];
-    let old_only = run(status(&sandbox, "", &[]).envs(old)).expect(0);
+    let old_only = run(status(&sandbox, "", &[]).envs(old)).expect(1);
     assert_eq!((row(&old_only, "remote").as_str(), &row(&old_only, "local")[..8]), ("/old", "/srv/old"));
     let both = run(status(&sandbox, "", &[]).envs(old).env("REPO_DEPLOY_REMOTE", "/new").env("REPO_DEPLOY_LOCAL", ""));
     assert_eq!((row(&both, "remote").as_str(), &row(&both, "local")[..8]), ("/new", "/srv/old"));
@@ -74,14 +74,14 @@ fn old_variables_are_given_then_they_work_and_the_new_names_are_stronger() {
 fn a_hook_runs_us_then_what_it_was_told_is_no_configuration() {
     let sandbox = Sandbox::new();
     let told = [("REPO_DEPLOY_PHASE", "post"), ("REPO_DEPLOY_ID", "outer"), ("REPO_DEPLOY_REMOTE", "/outer")];
-    let run = run(status(&sandbox, "remote = /inner", &[]).envs(told)).expect(0);
+    let run = run(status(&sandbox, "remote = /inner", &[]).envs(told)).expect(1);
     assert_eq!((row(&run, "remote").as_str(), row(&run, "id").as_str()), ("/inner", "default"));
 }
 
 #[test]
 fn a_key_is_unknown_then_a_warning_names_the_nearest_and_work_goes_on() {
     let sandbox = Sandbox::new();
-    let run = run(&mut status(&sandbox, "remote = /x\nkep = 7\nlocal = /srv/a\nlocal = /srv/b\n", &[])).expect(0);
+    let run = run(&mut status(&sandbox, "remote = /x\nkep = 7\nlocal = /srv/a\nlocal = /srv/b\n", &[])).expect(1);
     let config = sandbox.path("c.cfg");
     let run = run.says(&format!("{}:2: unknown key kep; did you mean keep?", config.display()));
     let run = run.says(&format!("{}:4: local stands in line 3 already", config.display()));
@@ -110,7 +110,7 @@ fn remote_stands_in_a_section_that_nobody_chose_then_the_sections_are_named() {
 fn only_sections_that_nobody_chose_then_a_warning_names_them() {
     let sandbox = Sandbox::new();
     let warned = |config: &str, args: &[&str]| {
-        let run = run(&mut status(&sandbox, config, &[&["-r", "/x"], args].concat())).expect(0);
+        let run = run(&mut status(&sandbox, config, &[&["-r", "/x"], args].concat())).expect(1);
         let complaints = run.complaints().into_iter().map(|line| line.split_once(" WARN ").unwrap().1.to_owned());
         complaints.collect::<Vec<_>>()
     };
@@ -180,7 +180,7 @@ fn a_configuration_may_be_written_by_others_then_it_is_refused() {
         refused(status()).says("others may write").says("chmod go-w");
         fs::set_permissions(sandbox.path(name), fs::Permissions::from_mode(mode & !0o022)).unwrap();
     }
-    status().expect(0);
+    status().expect(1);
 }
 
 #[test]
@@ -204,7 +204,7 @@ fn a_configuration_tells_others_a_secret_then_a_warning_says_how_to_stop() {
     {
         let path = sandbox.write("c.cfg", format!("{secret}\n"));
         let status =
-            || run(sandbox.bare().args(["status", "-vv", "-i", "x", "-r", "https://h/", "-c"]).arg(&path)).expect(0);
+            || run(sandbox.bare().args(["status", "-vv", "-i", "x", "-r", "https://h/", "-c"]).arg(&path)).expect(1);
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
         let told = status().says(&format!("chmod 600 {}", path.display())).never_says("hunter2");
         assert_eq!(told.complaints().len(), 1, "{}", told.log);
@@ -282,14 +282,14 @@ fn local_would_destroy_something_then_it_is_refused_and_untouched() {
 fn the_sample_is_used_with_every_key_then_nothing_is_complained_of() {
     let sample = include_str!("../../etc/repo-deploy.cfg");
     let sandbox = Sandbox::new();
-    let plain = run(&mut status(&sandbox, sample, &["-r", "/x"])).expect(0);
+    let plain = run(&mut status(&sandbox, sample, &["-r", "/x"])).expect(1);
     assert_eq!(plain.log, "");
     let is_key = |line: &&str| line.contains(" = ") && line.starts_with('#') && !line.starts_with("# ");
     let keys: Vec<&str> = sample.lines().filter(is_key).map(|line| &line[1..]).collect();
     let file = sandbox.write("all.cfg", keys.join("\n"));
     fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
     let all =
-        run(sandbox.bare().arg("status").arg("-c").arg(&file).arg("--log-file").arg(sandbox.path("log"))).expect(0);
+        run(sandbox.bare().arg("status").arg("-c").arg(&file).arg("--log-file").arg(sandbox.path("log"))).expect(1);
     assert_eq!((all.log.as_str(), sandbox.read("log").as_str()), ("", ""));
 
     let help = run(sandbox.bare().arg("--help")).out;

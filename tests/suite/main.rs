@@ -8,13 +8,16 @@
 )]
 
 mod account_key;
+mod agent;
 mod archives;
 mod aws;
 mod canary;
 mod cli;
 mod clock;
+mod clocks;
 mod config;
 mod console;
+mod containers;
 mod core;
 mod crash;
 mod deploy;
@@ -24,6 +27,7 @@ mod house;
 mod http;
 mod imds;
 mod moto;
+mod notify;
 mod power;
 mod rawzip;
 mod renewal;

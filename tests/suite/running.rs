@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStderr, Command, Stdio};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::sandbox::Run;
@@ -25,6 +26,11 @@ impl Running {
     pub fn until(&mut self, words: &str) -> &mut Self {
         loop {
             let mut line = Vec::new();
+            if self.log.buffer().is_empty() {
+                let mut asked = [PollFd::new(self.log.get_ref(), PollFlags::IN)];
+                let has_more = poll(&mut asked, Some(&Timespec { tv_sec: 60, tv_nsec: 0 })).unwrap() > 0;
+                assert!(has_more, "waited for {words:?} for a minute:\n{}", self.seen);
+            }
             let is_over = self.log.read_until(b'\n', &mut line).unwrap() == 0;
             assert!(!is_over, "it ended before it said {words:?}:\n{}", self.seen);
             let line = String::from_utf8_lossy(&line);
@@ -33,6 +39,24 @@ impl Running {
                 return self;
             }
         }
+    }
+
+    /// The next line with `words`.
+    #[track_caller]
+    pub fn next_with(&mut self, words: &str) -> String {
+        self.until(words);
+        let end = self.seen.trim_end().len();
+        self.seen[self.seen[..end].rfind('\n').map_or(0, |at| at + 1)..end].to_owned()
+    }
+
+    /// Waits until each of `words` was in a line, in whatever order.
+    #[track_caller]
+    pub fn until_all(&mut self, words: &mut Vec<&str>) -> &mut Self {
+        while !words.is_empty() {
+            let line = self.next_with("");
+            words.retain(|words| !line.contains(words));
+        }
+        self
     }
 
     pub fn signal(&mut self, signal: Signal) -> &mut Self {

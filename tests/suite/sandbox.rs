@@ -113,15 +113,35 @@ impl Sandbox {
     /// `repo-deploy -f` with the sandbox's places and `args`, not started yet.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = self.bare();
+        command.arg("-f");
+        self.places(&mut command, args);
+        command
+    }
+
+    /// The daemon with the sandbox's places and `args`, not started yet.
+    pub fn daemon(&self, args: &[&str]) -> Command {
+        let mut command = self.bare();
+        self.places(&mut command, args);
+        command
+    }
+
+    /// `repo-deploy status` for the same.
+    pub fn status(&self, args: &[&str]) -> Run {
+        let mut command = self.bare();
+        command.arg("status");
+        self.places(&mut command, args);
+        command.output().unwrap().into()
+    }
+
+    fn places(&self, command: &mut Command, args: &[&str]) {
         let config = self.path("repo-deploy.cfg");
         if !config.exists() {
             self.write("repo-deploy.cfg", "");
         }
-        command.arg("-f").arg("--config").arg(config);
+        command.arg("--config").arg(config);
         command.arg("--cache").arg(self.path("cache")).arg("--local").arg(self.local());
         command.arg("--pre-hooks").arg(self.path("pre.d")).arg("--post-hooks").arg(self.path("post.d"));
         command.args(args);
-        command
     }
 
     /// One check of `remote`.

@@ -139,7 +139,7 @@ fn a_schedule_is_wrong_then_f_and_status_do_not_mind() {
     let mut command = sandbox.command(&["--remote", remote.to_str().unwrap(), "--schedule", "nonsense"]);
     assert_eq!(run(command.env("TZ", "Moon/Tycho")).expect(0).complaints(), [""; 0]);
     let status = run(sandbox.bare().args(["status", "-r", "/x", "--schedule", "nonsense"]).env("TZ", "Moon/Tycho"));
-    assert_eq!(status.expect(0).log, "");
+    assert_eq!(status.expect(1).log, ""); // nothing was ever checked
 }
 
 #[test]
