@@ -44,6 +44,11 @@ pub enum Name {
     AwsRegion,
     S3Endpoint,
     S3PathStyle,
+    Submodules,
+    SshKey,
+    SshKnownHosts,
+    SshStrict,
+    VerifyCommit,
 }
 
 /// A row of the table.
@@ -97,8 +102,14 @@ impl Key {
 
 /// The table, in the order of [`Name`].
 pub const KEYS: &[Key] = &[
-    key(Remote, "remote", "URL", "", "a ZIP or tar.gz: https://, http://, s3://, file:// or a path; or a directory")
-        .or("repository", "REMOTE_REPOSITORY"),
+    key(
+        Remote,
+        "remote",
+        "URL",
+        "",
+        "a ZIP or tar.gz: https://, http://, s3://, file:// or a path; a directory; or git: URL.git[/PATH][#REF]",
+    )
+    .or("repository", "REMOTE_REPOSITORY"),
     key(Local, "local", "DIR", "/var/deploy/current", "the live tree").or("directory", "LOCAL_REPOSITORY"),
     key(Schedule, "schedule", "EXPR", "* * * * *", "when to check; unused with -f").variable("UPDATE_SCHEDULE"),
     key(Id, "id", "NAME", "", "name of the deployment; else the section or \"default\""),
@@ -134,6 +145,11 @@ pub const KEYS: &[Key] = &[
     key(AwsRegion, "aws-region", "NAME", "", "else AWS_REGION, the profile's, us-east-1"),
     key(S3Endpoint, "s3-endpoint", "URL", "", "an S3 other than Amazon's"),
     key(S3PathStyle, "s3-path-style", "WHEN", "auto", "the bucket in the path: yes, no, auto"),
+    key(Submodules, "submodules", "WHETHER", "yes", "those of a git repository too: yes, no"),
+    key(SshKey, "ssh-key", "FILE", "", "for git by ssh; else what ssh finds itself"),
+    key(SshKnownHosts, "ssh-known-hosts", "FILE", "", "the keys of hosts; else what ssh finds itself"),
+    key(SshStrict, "ssh-strict", "WHETHER", "yes", "no: a host that is not known is believed once"),
+    key(VerifyCommit, "verify-commit", "FILE", "", "who may sign commits: ssh's allowed signers"),
 ];
 
 const _: () = {
@@ -142,7 +158,7 @@ const _: () = {
         assert!(KEYS[row].name as usize == row, "the rows stand in the order of the names");
         row += 1;
     }
-    assert!(KEYS.len() == Name::S3PathStyle as usize + 1, "every name has its row");
+    assert!(KEYS.len() == Name::VerifyCommit as usize + 1, "every name has its row");
 };
 
 /// How the environment's variables for keys begin.
