@@ -57,7 +57,7 @@ const CAUSES: &[(&[&str], Cause, &str)] = &[
             "does not match target host",
         ],
         Cause::Lasting,
-        "",
+        "its certificate is not accepted; a CA of your own is named with ca-file",
     ),
     (
         &[

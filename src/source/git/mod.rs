@@ -88,7 +88,8 @@ impl GitSource {
     /// Fetches what was offered. A cache that turns out to be broken is thrown away, and made anew once.
     pub fn fetch(&mut self, offer: GitOffer, deadline: Deadline) -> Result<Artifact> {
         let what = || format!("cannot fetch {}", self.name);
-        let purpose = Purpose { remote: &self.name, is_partial: !self.remote.path.is_empty(), commit: &offer.commit };
+        let remote = self.remote.place.to_string();
+        let purpose = Purpose { remote: &remote, is_partial: !self.remote.path.is_empty(), commit: &offer.commit };
         let home = self.home().context(what)?;
         loop {
             let repository = Repository::open(home, purpose).context(what)?;

@@ -37,7 +37,7 @@ pub(super) fn start_piped(program: &Program, pipes: Pipes) -> io::Result<(Child,
     // A larger pipe saves changes of process; the usual one does too, slower.
     let _ = rustix::pipe::fcntl_setpipe_size(&output, PIPE);
     let mut command = command(program, 0o077, pipes.largest_file);
-    for name in pipes.unset {
+    for name in pipes.unset.iter().filter(|name| !program.env.iter().any(|(given, _)| given == *name)) {
         command.env_remove(name);
     }
     command.stdin(pipes.input.map_or_else(nothing, |file| Ok(file.into()))?).stdout(input).stderr(complaints);
@@ -66,7 +66,12 @@ fn command(program: &Program, umask: libc::mode_t, largest_file: Option<u64>) ->
                 // What cannot be lowered is lower already.
                 let _ = libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit);
             }
-            signal::reset()
+            signal::reset()?;
+            if largest_file.is_some() {
+                // An error that can be told, not an end without a word.
+                libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
+            }
+            Ok(())
         });
     }
     command

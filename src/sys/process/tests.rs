@@ -343,9 +343,9 @@ mod stream {
         std::fs::remove_file(scratch("input")).unwrap();
         input.write_all(&vec![b'x'; 3 << 20]).unwrap();
         input.rewind().unwrap();
-        let pipes = Pipes { input: Some(input), unset: vec!["PATH_NOT_GIVEN".into()], ..Pipes::default() };
-        let (data, ended, lines) = read("echo a >&2; cat; printf b >&2; exit 3", pipes, LONG);
-        assert_eq!((data.len(), ended, lines), (3 << 20, Ended::Exited(3), vec!["a".to_owned(), "b".to_owned()]));
+        let pipes = Pipes { input: Some(input), unset: vec!["GREETING".into(), "HOME".into()], ..Pipes::default() };
+        let (data, ended, lines) = read("echo a >&2; cat; printf b$GREETING$HOME >&2; exit 3", pipes, LONG);
+        assert_eq!((data.len(), ended, lines), (3 << 20, Ended::Exited(3), vec!["a".to_owned(), "bhello".to_owned()]));
     }
 
     #[test]
