@@ -106,7 +106,9 @@ fn commit_is_named_by_its_hash_then_it_is_deployed_and_never_asked_for_again() {
     fs::rename(repo.bare(), sandbox.path("gone")).unwrap();
     deploy(&sandbox, &remote, &[]).expect(0).says("unchanged");
     fs::rename(sandbox.path("gone"), repo.bare()).unwrap();
-    deploy(&sandbox, &repo.remote(&format!("#{}", "0123456789".repeat(4))), &[]).expect(1).says("the commit is not there");
+    deploy(&sandbox, &repo.remote(&format!("#{}", "0123456789".repeat(4))), &[])
+        .expect(1)
+        .says("the commit is not there");
     is_live(&sandbox, &["a f 644 1"]);
 }
 
@@ -152,8 +154,15 @@ fn directory_of_a_repository_appears_changes_and_disappears() {
     is_live(&sandbox, &["a f 644 1", "d/b f 644 b"]);
     // A commit that does not touch it.
     let other = repo.commit(&[("other", "2"), ("web/c", "x")]);
-    deploy(&sandbox, &remote, &[]).expect(0).says(&format!("revision {other} has the content that is live")).never_says("deployed");
-    deploy(&sandbox, &remote, &[]).expect(0).says(&format!("unchanged: release")).says(&other).never_says("content that is live");
+    deploy(&sandbox, &remote, &[])
+        .expect(0)
+        .says(&format!("revision {other} has the content that is live"))
+        .never_says("deployed");
+    deploy(&sandbox, &remote, &[])
+        .expect(0)
+        .says(&format!("unchanged: release"))
+        .says(&other)
+        .never_says("content that is live");
     assert_eq!(sandbox.read("ran"), "x\n");
     repo.commit(&[("web/site/a", "2")]);
     deploy(&sandbox, &remote, &[]).expect(0).says("deployed");
@@ -190,7 +199,10 @@ fn file_becomes_a_directory_and_modes_change_then_the_tree_is_that_of_the_commit
     fs::remove_dir_all(repo.work().join("y")).unwrap();
     repo.commit(&[("x/deep/er", "1"), ("y", "file"), ("run", "plain"), ("link", "now a file")]);
     deploy(&sandbox, &repo.remote(""), &[]).expect(0);
-    is_live(&sandbox, &["empty f 644 ", "link f 644 now a file", "run f 644 plain", "x/deep/er f 644 1", "y f 644 file"]);
+    is_live(
+        &sandbox,
+        &["empty f 644 ", "link f 644 now a file", "run f 644 plain", "x/deep/er f 644 1", "y f 644 file"],
+    );
 }
 
 #[test]
@@ -238,7 +250,8 @@ fn later_fetches_bring_only_what_is_new() {
     repo.commit(&[("a", "1")]);
     let server = Smart::start(&sandbox, "", "", "");
     let remote = server.nginx.url("/app.git#main");
-    let sent = || -> u64 { server.log().iter().map(|line| line.rsplit('|').next().unwrap().parse::<u64>().unwrap()).sum() };
+    let sent =
+        || -> u64 { server.log().iter().map(|line| line.rsplit('|').next().unwrap().parse::<u64>().unwrap()).sum() };
     deploy(&sandbox, &remote, &[]).expect(0);
     let first = sent();
     assert!(first > 500_000, "{first}");
@@ -327,7 +340,8 @@ fn submodules_are_relative_and_nested_then_each_is_found_from_its_parent() {
     let remote = format!("git://127.0.0.1:{}/app.git", server.port);
     deploy(&sandbox, &format!("{remote}#main"), &[]).expect(0);
     let files: Vec<_> = live(&sandbox).into_iter().filter(|line| !line.contains(".gitmodules")).collect();
-    let expected = ["sub/0 f 644 zero", "sub/one/1 f 644 one", "sub/one/below/2 f 644 two", "sub/one/below/below/3 f 644 three"];
+    let expected =
+        ["sub/0 f 644 zero", "sub/one/1 f 644 one", "sub/one/below/2 f 644 two", "sub/one/below/below/3 f 644 three"];
     assert_eq!(files, expected);
     // From a directory, whose .gitmodules lies above it.
     deploy(&sandbox, &format!("{remote}/sub#main"), &[]).expect(0);
@@ -337,7 +351,10 @@ fn submodules_are_relative_and_nested_then_each_is_found_from_its_parent() {
     let top = Repo::new(&sandbox, "top");
     top.commit(&[("t", "t")]);
     top.module("app", "../app.git", &app.head());
-    deploy(&sandbox, &format!("git://127.0.0.1:{}/top.git#main", server.port), &[]).expect(1).says("may lie 3 deep").says("submodules = no");
+    deploy(&sandbox, &format!("git://127.0.0.1:{}/top.git#main", server.port), &[])
+        .expect(1)
+        .says("may lie 3 deep")
+        .says("submodules = no");
 }
 
 #[test]
@@ -392,7 +409,11 @@ fn cache_is_deleted_locked_foreign_or_corrupt_then_it_is_made_anew_and_the_updat
     repo.commit(&[("a", "0"), ("b", &"line\n".repeat(3000))]);
     deploy(&sandbox, &remote, &[]).expect(0);
     let packs = |cache: &Path| -> Vec<PathBuf> {
-        fs::read_dir(cache.join("objects/pack")).unwrap().map(|e| e.unwrap().path()).filter(|p| p.extension().is_some_and(|e| e == "pack")).collect()
+        fs::read_dir(cache.join("objects/pack"))
+            .unwrap()
+            .map(|e| e.unwrap().path())
+            .filter(|p| p.extension().is_some_and(|e| e == "pack"))
+            .collect()
     };
     type Damage<'a> = (&'a str, &'a dyn Fn(&Path));
     let damages: &[Damage<'_>] = &[
@@ -414,17 +435,21 @@ fn cache_is_deleted_locked_foreign_or_corrupt_then_it_is_made_anew_and_the_updat
         ("no objects", &|cache| fs::remove_dir_all(cache.join("objects")).unwrap()),
         ("no pack", &|cache| packs(cache).iter().for_each(|p| fs::remove_file(p).unwrap())),
         ("no HEAD", &|cache| fs::remove_file(cache.join("HEAD")).unwrap()),
-        ("empty packs", &|cache| packs(cache).iter().for_each(|p| {
-            fs::remove_file(p).unwrap();
-            fs::write(p, "").unwrap();
-        })),
-        ("packs of noise", &|cache| packs(cache).iter().for_each(|p| {
-            let mut bytes = fs::read(p).unwrap();
-            let (middle, end) = (12.min(bytes.len()), bytes.len().saturating_sub(20).max(12).min(bytes.len()));
-            bytes[middle..end].iter_mut().for_each(|b| *b ^= 0x55);
-            fs::remove_file(p).unwrap();
-            fs::write(p, bytes).unwrap();
-        })),
+        ("empty packs", &|cache| {
+            packs(cache).iter().for_each(|p| {
+                fs::remove_file(p).unwrap();
+                fs::write(p, "").unwrap();
+            })
+        }),
+        ("packs of noise", &|cache| {
+            packs(cache).iter().for_each(|p| {
+                let mut bytes = fs::read(p).unwrap();
+                let (middle, end) = (12.min(bytes.len()), bytes.len().saturating_sub(20).max(12).min(bytes.len()));
+                bytes[middle..end].iter_mut().for_each(|b| *b ^= 0x55);
+                fs::remove_file(p).unwrap();
+                fs::write(p, bytes).unwrap();
+            })
+        }),
         ("a torn ref", &|cache| {
             for entry in fs::read_dir(cache.join("refs/deploy")).unwrap() {
                 fs::write(entry.unwrap().path(), "").unwrap();
@@ -485,7 +510,9 @@ fn checkout_of_a_person_is_a_repository_and_what_is_not_committed_is_not_deploye
     repo.commit(&[("a", "1")]);
     repo.write(&[("a", "not committed")]);
     let work = repo.work();
-    for remote in [work.display().to_string(), format!("file://{}#main", work.display()), format!("{}/.git", work.display())] {
+    for remote in
+        [work.display().to_string(), format!("file://{}#main", work.display()), format!("{}/.git", work.display())]
+    {
         deploy(&sandbox, &remote, &[]).expect(0);
         is_live(&sandbox, &["a f 644 1"]);
     }
@@ -522,12 +549,20 @@ fn pointers_of_lfs_are_deployed_as_they_are_with_one_warning() {
     }
     let sandbox = Sandbox::new();
     let repo = Repo::new(&sandbox, "app");
-    repo.write(&[("big/one.bin", "content one"), ("big/two.bin", "content two"), ("a", "1"), (".gitattributes", "*.bin filter=lfs\n")]);
+    repo.write(&[
+        ("big/one.bin", "content one"),
+        ("big/two.bin", "content two"),
+        ("a", "1"),
+        (".gitattributes", "*.bin filter=lfs\n"),
+    ]);
     let clean = ["-c", "filter.lfs.clean=git-lfs clean -- %f", "-c", "filter.lfs.required=true", "add", "-A"];
     repo.git(&clean);
     repo.git(&["commit", "-q", "-m", "m"]);
     repo.git(&["push", "-q", repo.bare().to_str().unwrap(), "HEAD:main"]);
-    let run = deploy(&sandbox, &repo.remote("#main"), &[]).expect(0).says("big/one.bin is a pointer of Git LFS").says("2 in all");
+    let run = deploy(&sandbox, &repo.remote("#main"), &[])
+        .expect(0)
+        .says("big/one.bin is a pointer of Git LFS")
+        .says("2 in all");
     assert_eq!(run.complaints().len(), 1, "{}", run.log);
     assert!(sandbox.read("deploy/current/big/one.bin").starts_with("version https://git-lfs.github.com/spec/v1\n"));
 }
@@ -646,7 +681,9 @@ fn over_http_basic_credentials_come_from_url_file_and_netrc_and_never_stand_in_a
     let with = |user: &str| url.replace("http://", &format!("http://{user}@"));
     let first = deploy(&sandbox, &url, &[]).expect(1).says("it asks who we are, and nothing is configured");
     assert_eq!(first.complaints().len(), 1, "{}", first.log);
-    deploy(&sandbox, &with("deploy:wrong"), &[]).expect(1).says("it does not let in user \"deploy\" from the remote's URL");
+    deploy(&sandbox, &with("deploy:wrong"), &[])
+        .expect(1)
+        .says("it does not let in user \"deploy\" from the remote's URL");
     deploy(&sandbox, &with("deploy:hunter2"), &[]).expect(0).never_says("hunter2");
     is_live(&sandbox, &["a f 644 1"]);
     let file = |name: &str, text: &str| {
@@ -669,12 +706,25 @@ fn over_http_basic_credentials_come_from_url_file_and_netrc_and_never_stand_in_a
     let trace = sandbox.path("trace");
     let command = sandbox.command(&["--remote", &with("deploy:hunter2")]);
     let mut strace = Command::new("strace");
-    strace.args(["-f", "-s", "1000", "-e", "trace=execve", "-o"]).arg(&trace).arg(command.get_program()).args(command.get_args());
+    strace
+        .args(["-f", "-s", "1000", "-e", "trace=execve", "-o"])
+        .arg(&trace)
+        .arg(command.get_program())
+        .args(command.get_args());
     strace.env_clear().envs(command.get_envs().filter_map(|(k, v)| Some((k, v?))));
     Run::from(strace.output().unwrap()).expect(0);
-    let execs: Vec<String> = sandbox.read("trace").lines().filter(|l| l.contains("\"git\"") || l.contains("git-")).map(str::to_owned).collect();
+    let execs: Vec<String> = sandbox
+        .read("trace")
+        .lines()
+        .filter(|l| l.contains("\"git\"") || l.contains("git-"))
+        .map(str::to_owned)
+        .collect();
     assert!(execs.len() > 4 && execs.iter().all(|l| !l.contains("hunter2") && !l.contains("ZGVwbG95")), "{execs:?}");
-    let kept = Command::new("grep").args(["-rlE", "hunter2|ZGVwbG95"]).args([sandbox.path("cache"), sandbox.path("deploy")]).output().unwrap();
+    let kept = Command::new("grep")
+        .args(["-rlE", "hunter2|ZGVwbG95"])
+        .args([sandbox.path("cache"), sandbox.path("deploy")])
+        .output()
+        .unwrap();
     assert_eq!(String::from_utf8_lossy(&kept.stdout), "");
 }
 
@@ -699,7 +749,9 @@ fn over_https_an_authority_of_our_own_is_believed_when_it_is_named() {
     sandbox.write("repo-deploy.cfg", "id = app\n");
     Run::from(command.env("SSL_CERT_FILE", &ca).output().unwrap()).expect(0);
     is_live(&sandbox, &["a f 644 2"]);
-    deploy(&sandbox, &server.nginx.https("localhost", "/app.git#main"), &[("ca-file", &ca)]).expect(1).says("certificate");
+    deploy(&sandbox, &server.nginx.https("localhost", "/app.git#main"), &[("ca-file", &ca)])
+        .expect(1)
+        .says("certificate");
 }
 
 #[test]
@@ -742,7 +794,10 @@ fn over_ssh_the_key_and_the_hosts_key_decide() {
     deploy(&sandbox, &remote.replace("app.git", "none.git"), &good).expect(1).says("no such repository");
     // A host that is not known, and one whose key is another.
     let empty = sandbox.write("ssh/empty", "").display().to_string();
-    deploy(&sandbox, &remote, &[("ssh-key", user), ("ssh-known-hosts", &empty)]).expect(1).says("the host's key is not known").says("ssh-strict");
+    deploy(&sandbox, &remote, &[("ssh-key", user), ("ssh-known-hosts", &empty)])
+        .expect(1)
+        .says("the host's key is not known")
+        .says("ssh-strict");
     let changed = sandbox.write("ssh/changed", known(server.port, &other)).display().to_string();
     for strict in ["yes", "no"] {
         let keys = [("ssh-key", user), ("ssh-known-hosts", changed.as_str()), ("ssh-strict", strict)];
@@ -757,7 +812,10 @@ fn over_ssh_the_key_and_the_hosts_key_decide() {
     // A key that others may write decides nothing.
     let loose = sandbox.write("ssh/loose", known(server.port, &host));
     fs::set_permissions(&loose, fs::Permissions::from_mode(0o666)).unwrap();
-    deploy(&sandbox, &remote, &[("ssh-key", user), ("ssh-known-hosts", loose.to_str().unwrap())]).expect(1).says("others may write").says("ssh-known-hosts");
+    deploy(&sandbox, &remote, &[("ssh-key", user), ("ssh-known-hosts", loose.to_str().unwrap())])
+        .expect(1)
+        .says("others may write")
+        .says("ssh-known-hosts");
     for bad in ["/x/$(id)", "/x/a\"b", "/x/%d", "/x/a'b"] {
         deploy(&sandbox, &remote, &[("ssh-key", bad)]).expect(78).says("ssh cannot take a path");
     }
@@ -773,7 +831,8 @@ fn credentials_stay_with_the_host_of_the_parent() {
     let commit = lib.commit(&[("l", "1")]);
     repo.commit(&[("a", "1")]);
     // This one answers 418 to whoever brings credentials.
-    let other = Smart::start(&sandbox, "", "if ($http_authorization) { return 418; } if ($http_x_token) { return 418; }", "");
+    let other =
+        Smart::start(&sandbox, "", "if ($http_authorization) { return 418; } if ($http_x_token) { return 418; }", "");
     let url = other.nginx.url("/lib.git");
     repo.module("lib", &url, &commit);
     let home = Sandbox::at(&sandbox.path("second"));
@@ -807,8 +866,15 @@ fn a_hundred_and_fifty_updates_then_the_cache_is_bounded() {
 fn host_that_nobody_listens_on_then_one_line_within_the_time() {
     let sandbox = Sandbox::new();
     let port = closed_port();
-    for url in [format!("http://127.0.0.1:{port}/x.git"), format!("git://127.0.0.1:{port}/x.git"), format!("ssh://127.0.0.1:{port}/x.git")] {
-        let run = deploy(&sandbox, &url, &[("timeout", "1")]).expect(1).says("cannot poll").says("the host cannot be reached");
+    for url in [
+        format!("http://127.0.0.1:{port}/x.git"),
+        format!("git://127.0.0.1:{port}/x.git"),
+        format!("ssh://127.0.0.1:{port}/x.git"),
+    ] {
+        let run = deploy(&sandbox, &url, &[("timeout", "1")])
+            .expect(1)
+            .says("cannot poll")
+            .says("the host cannot be reached");
         assert_eq!(run.complaints().len(), 1, "{}", run.log);
     }
 }

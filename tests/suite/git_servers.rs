@@ -30,7 +30,16 @@ pub fn git(at: &Path) -> Command {
     ] {
         git.env(name, value);
     }
-    git.args(["-c", "protocol.allow=always", "-c", "advice.defaultBranchName=false", "-c", "uploadpack.allowFilter=true", "-c", "core.hooksPath=/dev/null"]);
+    git.args([
+        "-c",
+        "protocol.allow=always",
+        "-c",
+        "advice.defaultBranchName=false",
+        "-c",
+        "uploadpack.allowFilter=true",
+        "-c",
+        "core.hooksPath=/dev/null",
+    ]);
     git
 }
 

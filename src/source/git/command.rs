@@ -65,6 +65,8 @@ pub(super) enum Trouble {
     Fault(Fault),
     /// What may be a broken cache.
     Cache(Error),
+    /// The server gives out parts, and then not the rest of them.
+    Parts(Error),
 }
 
 impl From<Error> for Trouble {
@@ -84,7 +86,7 @@ impl Trouble {
     pub(super) fn error(self) -> Error {
         match self {
             Self::Fault(fault) => fault.error,
-            Self::Cache(error) => error,
+            Self::Cache(error) | Self::Parts(error) => error,
         }
     }
 }

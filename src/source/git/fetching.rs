@@ -196,7 +196,11 @@ impl<'a> Fetching<'a> {
         if objects.is_empty() {
             return Ok(());
         }
-        self.fetch(&self.source.remote.place, &["--filter=blob:none"], &[], Some(objects))
+        let fetched = self.fetch(&self.source.remote.place, &["--filter=blob:none"], &[], Some(objects));
+        fetched.map_err(|trouble| match trouble {
+            Trouble::Fault(fault) if fault.error.kind() == Kind::Superseded => Trouble::Parts(fault.error),
+            other => other,
+        })
     }
 
     /// Adds what is in `tree` to the members, `prefix` in front; tells of submodules instead.

@@ -89,8 +89,10 @@ impl GitSource {
     pub fn fetch(&mut self, offer: GitOffer, deadline: Deadline) -> Result<Artifact> {
         let what = || format!("cannot fetch {}", self.name);
         let remote = self.remote.place.to_string();
-        let purpose = Purpose { remote: &remote, is_partial: !self.remote.path.is_empty(), commit: &offer.commit };
+        let mut purpose = Purpose { remote: &remote, is_partial: false, commit: &offer.commit };
         let home = self.home().context(what)?;
+        // A server that once did not give out parts is not asked for them again while the cache lasts.
+        purpose.is_partial = !self.remote.path.is_empty() && !Repository::is_whole(home, purpose);
         loop {
             let repository = Repository::open(home, purpose).context(what)?;
             let is_fresh = repository.is_fresh;
@@ -99,6 +101,10 @@ impl GitSource {
                 Err(Trouble::Cache(e)) if !is_fresh && !deadline.has_passed() => {
                     log::warn!("{}: {e}; making the cache anew", self.name);
                     repository.discard().context(what)?;
+                }
+                Err(Trouble::Parts(e)) if purpose.is_partial => {
+                    log::debug!("{}: {e}; fetching everything", self.name);
+                    purpose.is_partial = false;
                 }
                 Err(trouble) => return Err(trouble.error()).context(what),
             }
@@ -126,7 +132,7 @@ impl GitSource {
             match self.ask(deadline) {
                 Ok(commit) => return Ok(commit),
                 Err(Trouble::Fault(fault)) => patience.after(fault, &self.name)?,
-                Err(Trouble::Cache(error)) => return Err(error),
+                Err(trouble) => return Err(trouble.error()),
             }
         }
     }

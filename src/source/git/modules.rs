@@ -59,6 +59,7 @@ pub(super) fn collect(fetching: &mut Fetching<'_>, level: Level<'_>) -> Result<b
 fn in_module(trouble: Trouble, what: &str) -> Trouble {
     match trouble {
         Trouble::Fault(fault) => Trouble::Fault(fault.at(what)),
+        Trouble::Parts(error) => Trouble::Parts(error),
         Trouble::Cache(error) => Trouble::Cache(Error::new(error.kind(), format!("{what}: {error}"))),
     }
 }

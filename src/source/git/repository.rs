@@ -49,6 +49,12 @@ impl Repository {
         }
     }
 
+    /// Whether the repository in `home` has everything of the same remote.
+    pub(super) fn is_whole(home: &Path, purpose: Purpose<'_>) -> bool {
+        let config = config(Purpose { is_partial: false, ..purpose });
+        fs::read_to_string(home.join("repository/config")).is_ok_and(|there| there == config)
+    }
+
     /// Where it is.
     pub(super) fn path(&self) -> &Path {
         &self.path
