@@ -98,7 +98,8 @@ fn urls(fetching: &Fetching<'_>, level: Level<'_>) -> Result<Vec<(String, String
     if fetching.repository.is_partial && level.depth == 0 && fetching.answer(&["cat-file", "-e", &object]).is_err() {
         fetching.bring_contents(format!("{object}\n").as_bytes())?;
     }
-    let listing = fetching.answer(&["config", "-z", "--blob", &object, "--list"]);
+    // Includes would be followed otherwise, to any file of this host.
+    let listing = fetching.answer(&["config", "-z", "--no-includes", "--blob", &object, "--list"]);
     let listing = listing.map_err(|trouble| match trouble {
         Trouble::Cache(e) => Error::refused(format!(".gitmodules cannot be read: {e}")).into(),
         other => other,
