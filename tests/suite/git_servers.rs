@@ -117,6 +117,17 @@ impl<'a> Repo<'a> {
         self.push_to("refs/heads/main")
     }
 
+    /// Leaves nothing in the working tree.
+    pub fn clear(&self) {
+        for entry in fs::read_dir(self.work()).unwrap().map(|entry| entry.unwrap()) {
+            match entry.file_type().unwrap().is_dir() {
+                true if entry.file_name() == ".git" => {}
+                true => fs::remove_dir_all(entry.path()).unwrap(),
+                false => fs::remove_file(entry.path()).unwrap(),
+            }
+        }
+    }
+
     pub fn head(&self) -> String {
         self.git(&["rev-parse", "HEAD"])
     }

@@ -5,13 +5,17 @@ use std::fs;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-use crate::error::{Context, Error, Result, plain};
+use crate::error::{Context, Result, plain};
+use crate::sys::fs::unique_name;
 
 /// How many packs there may be: each fetch brings one or two, and git looks into all of them.
 const PACKS: usize = 100;
 /// How much more than its largest pack they may have together.
 const TIMES: u64 = 3;
 const SPARE: u64 = 64 << 20;
+
+/// How the names begin of what was thrown away.
+const OLD: &str = "old-";
 
 /// A bare repository that is as we made it.
 #[derive(Clone, Debug)]
@@ -60,19 +64,28 @@ impl Repository {
         &self.path
     }
 
-    /// Throws it away.
+    /// Throws it away: out of the way at once, so that a git that a killed one of us left behind finds nothing to write
+    /// to, and what cannot be removed yet is removed the next time.
     pub(super) fn discard(&self) -> Result<()> {
-        let gone = match fs::symlink_metadata(&self.path) {
-            Ok(meta) if meta.is_dir() => fs::remove_dir_all(&self.path),
-            Ok(_) => fs::remove_file(&self.path),
-            Err(e) => Err(e),
-        };
-        match gone {
-            Err(e) if e.kind() != ErrorKind::NotFound => {
-                Err(Error::failed(format!("cannot remove {}: {}", self.path.display(), plain(&e))))
-            }
-            _ => Ok(()),
+        let what = || format!("cannot remove {}", self.path.display());
+        let home = self.path.parent().unwrap_or(&self.path);
+        let away = home.join(unique_name(OLD).context(what)?);
+        match fs::rename(&self.path, &away) {
+            Err(e) if e.kind() != ErrorKind::NotFound => return Err(e).context(what),
+            _ => {}
         }
+        for entry in fs::read_dir(home).context(what)? {
+            let entry = entry.context(what)?;
+            if !entry.file_name().as_encoded_bytes().starts_with(OLD.as_bytes()) {
+                continue;
+            }
+            let path = entry.path();
+            let is_dir = entry.file_type().context(what)?.is_dir();
+            if let Err(e) = if is_dir { fs::remove_dir_all(&path) } else { fs::remove_file(&path) } {
+                log::debug!("{} stays until the next time: {}", path.display(), plain(&e));
+            }
+        }
+        Ok(())
     }
 
     /// Whether a fetch of the object `name` has come to its end before.

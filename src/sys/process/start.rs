@@ -25,7 +25,7 @@ const PIPE: usize = 1 << 20;
 /// Starts the program. Gives our end of its output, which does not block.
 pub(super) fn start(program: &Program) -> io::Result<(Child, File)> {
     let (output, input) = pipe()?;
-    let mut command = command(program, 0o022, None);
+    let mut command = command(program, 0o022);
     command.stdin(nothing()?).stdout(input.try_clone()?).stderr(if program.merges_errors { input } else { nowhere()? });
     // Our copies of the pipe's other end go with `command` when this function returns.
     Ok((spawn(&mut command)?, output))
@@ -36,7 +36,8 @@ pub(super) fn start_piped(program: &Program, pipes: Pipes) -> io::Result<(Child,
     let ((output, input), (errors, complaints)) = (pipe()?, pipe()?);
     // A larger pipe saves changes of process; the usual one does too, slower.
     let _ = rustix::pipe::fcntl_setpipe_size(&output, PIPE);
-    let mut command = command(program, 0o077, pipes.largest_file);
+    let mut command = command(program, 0o077);
+    bind(&mut command, pipes.largest_file);
     for name in pipes.unset.iter().filter(|name| !program.env.iter().any(|(given, _)| given == *name)) {
         command.env_remove(name);
     }
@@ -51,8 +52,8 @@ fn pipe() -> io::Result<(File, OwnedFd)> {
     Ok((File::from(output), input))
 }
 
-/// The program without its standard descriptors. Written files end at `largest_file` bytes.
-fn command(program: &Program, umask: libc::mode_t, largest_file: Option<u64>) -> Command {
+/// The program without its standard descriptors.
+fn command(program: &Program, umask: libc::mode_t) -> Command {
     keep_descriptors_from_children();
     let mut command = Command::new(&program.path);
     command.args(&program.args).current_dir(&program.dir).process_group(0);
@@ -61,20 +62,35 @@ fn command(program: &Program, umask: libc::mode_t, largest_file: Option<u64>) ->
     unsafe {
         command.pre_exec(move || {
             libc::umask(umask);
+            signal::reset()
+        });
+    }
+    command
+}
+
+/// The program does not outlive us, not even when we are killed, and the files it writes end at `largest_file` bytes.
+fn bind(command: &mut Command, largest_file: Option<u64>) {
+    let us = std::process::id();
+    // SAFETY: the closure makes system calls that are async-signal-safe, and allocates nothing.
+    unsafe {
+        command.pre_exec(move || {
+            if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) != 0 {
+                return Err(io::Error::last_os_error());
+            }
+            // We may have gone before that; our own number means nothing where there is none in this namespace.
+            if libc::getppid().cast_unsigned() != us {
+                return Err(io::Error::from_raw_os_error(libc::ESRCH));
+            }
             if let Some(most) = largest_file {
                 let limit = libc::rlimit { rlim_cur: most, rlim_max: most };
                 // What cannot be lowered is lower already.
                 let _ = libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit);
-            }
-            signal::reset()?;
-            if largest_file.is_some() {
                 // An error that can be told, not an end without a word.
                 libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
             }
             Ok(())
         });
     }
-    command
 }
 
 /// Starts it; a file that is being written (ETXTBSY) gets a moment: somebody is just installing it.
