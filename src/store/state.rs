@@ -331,7 +331,7 @@ mod tests {
     use super::*;
 
     fn record(seed: u64) -> Record {
-        let content = (seed % 2 == 0).then(|| format!("tree {seed}"));
+        let content = seed.is_multiple_of(2).then(|| format!("tree {seed}"));
         let revision = Revision::new(format!("etag:\"{seed}\"\n = \\x00 ü")).with_content(content);
         Record {
             release: ReleaseId::of("source", &revision, ""),

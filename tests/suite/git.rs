@@ -158,11 +158,7 @@ fn directory_of_a_repository_appears_changes_and_disappears() {
         .expect(0)
         .says(&format!("revision {other} has the content that is live"))
         .never_says("deployed");
-    deploy(&sandbox, &remote, &[])
-        .expect(0)
-        .says(&format!("unchanged: release"))
-        .says(&other)
-        .never_says("content that is live");
+    deploy(&sandbox, &remote, &[]).expect(0).says("unchanged: release").says(&other).never_says("content that is live");
     assert_eq!(sandbox.read("ran"), "x\n");
     repo.commit(&[("web/site/a", "2")]);
     deploy(&sandbox, &remote, &[]).expect(0).says("deployed");
@@ -439,7 +435,7 @@ fn cache_is_deleted_locked_foreign_or_corrupt_then_it_is_made_anew_and_the_updat
             packs(cache).iter().for_each(|p| {
                 fs::remove_file(p).unwrap();
                 fs::write(p, "").unwrap();
-            })
+            });
         }),
         ("packs of noise", &|cache| {
             packs(cache).iter().for_each(|p| {
@@ -448,7 +444,7 @@ fn cache_is_deleted_locked_foreign_or_corrupt_then_it_is_made_anew_and_the_updat
                 bytes[middle..end].iter_mut().for_each(|b| *b ^= 0x55);
                 fs::remove_file(p).unwrap();
                 fs::write(p, bytes).unwrap();
-            })
+            });
         }),
         ("a torn ref", &|cache| {
             for entry in fs::read_dir(cache.join("refs/deploy")).unwrap() {

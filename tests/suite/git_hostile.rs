@@ -146,7 +146,8 @@ fn refs_and_paths_that_are_options_or_patterns_are_refused_and_run_nothing() {
         target.refused(&rest, &repo.remote(&rest), "remote ");
     }
     // Taken as they stand, and not there.
-    for rest in ["#$(id)", "#`id`", "#;id", "#|id", "#main%00", "/:(glob)x#main", "/:!x#main", "/$(id)#main", "/*#main"] {
+    for rest in ["#$(id)", "#`id`", "#;id", "#|id", "#main%00", "/:(glob)x#main", "/:!x#main", "/$(id)#main", "/*#main"]
+    {
         target.refused(rest, &repo.remote(rest), "there is ");
     }
 }
@@ -259,7 +260,8 @@ fn trees_within_trees_without_number_or_end_are_refused_in_time() {
     let names: Vec<String> = (0..10).map(|n| format!("d{n}")).collect();
     let mut tree = raw_tree(&repo, &[("100644", b"f", &blob)]);
     for _ in 0..10 {
-        let entries: Vec<(&str, &[u8], &str)> = names.iter().map(|name| ("40000", name.as_bytes(), tree.as_str())).collect();
+        let entries: Vec<(&str, &[u8], &str)> =
+            names.iter().map(|name| ("40000", name.as_bytes(), tree.as_str())).collect();
         tree = raw_tree(&repo, &entries);
     }
     raw_commit(&repo, &tree);
@@ -273,10 +275,12 @@ fn trees_within_trees_without_number_or_end_are_refused_in_time() {
     // One blob, many names: the limit counts what is written.
     let large = raw(&repo, "blob", &vec![b'0'; 1 << 20]);
     let names: Vec<String> = (0..200).map(|n| format!("f{n:03}")).collect();
-    let entries: Vec<(&str, &[u8], &str)> = names.iter().map(|name| ("100644", name.as_bytes(), large.as_str())).collect();
+    let entries: Vec<(&str, &[u8], &str)> =
+        names.iter().map(|name| ("100644", name.as_bytes(), large.as_str())).collect();
     let tree = raw_tree(&repo, &entries);
     raw_commit(&repo, &tree);
-    let run = deploy(&target.sandbox, &repo.remote("#main"), &[("max-unpacked", "100M")]).expect(1).says("over max-unpacked");
+    let run =
+        deploy(&target.sandbox, &repo.remote("#main"), &[("max-unpacked", "100M")]).expect(1).says("over max-unpacked");
     target.unharmed("a bomb of contents", &run);
 }
 
@@ -321,7 +325,8 @@ fn gitmodules_that_is_a_link_lies_or_includes_is_refused_or_harmless() {
     let lib = Repo::new(sandbox, "lib");
     let commit = lib.commit(&[("l", "1")]);
     let repo = Repo::new(sandbox, "app");
-    let secret = sandbox.write("secret", format!("[submodule \"x\"]\n\tpath = lib\n\turl = {}\n", lib.bare().display()));
+    let secret =
+        sandbox.write("secret", format!("[submodule \"x\"]\n\tpath = lib\n\turl = {}\n", lib.bare().display()));
     let with = |gitmodules: &str| {
         let (mode, text) = gitmodules.strip_prefix("-> ").map_or(("100644", gitmodules), |target| ("120000", target));
         let blob = raw(&repo, "blob", text.as_bytes());
@@ -349,7 +354,10 @@ fn gitmodules_that_is_a_link_lies_or_includes_is_refused_or_harmless() {
     ));
     // fsck knows the name that leads outside, and the command.
     target.refused("an update command", &repo.remote("#main"), "cannot fetch");
-    with(&format!("[submodule \"x\"]\n\tpath = lib\n\turl = {}\n[core]\n\tsshCommand = {touch}\n\tfsmonitor = {touch}\n", lib.bare().display()));
+    with(&format!(
+        "[submodule \"x\"]\n\tpath = lib\n\turl = {}\n[core]\n\tsshCommand = {touch}\n\tfsmonitor = {touch}\n",
+        lib.bare().display()
+    ));
     target.harmless("keys that are not ours to read", &repo.remote("#main"));
     assert_eq!(sandbox.read("deploy/current/lib/l"), "1");
 }
@@ -426,7 +434,10 @@ fn servers_that_lie_about_refs_or_never_stop_talking_cost_a_line_and_no_more() {
         ("a commit that is not there", refs(&pkt(&format!("{object} refs/heads/main{caps}\n")))),
         ("an error with escapes", refs(&pkt("ERR \u{1b}]0;x\u{7}\u{1b}[2J\u{8}x"))),
         ("no protocol", crate::servers::ok("", b"<html>welcome</html>")),
-        ("a dumb server", crate::servers::ok("Content-Type: text/plain", format!("{object}\trefs/heads/main\n").as_bytes())),
+        (
+            "a dumb server",
+            crate::servers::ok("Content-Type: text/plain", format!("{object}\trefs/heads/main\n").as_bytes()),
+        ),
         ("a bundle", crate::servers::ok("", b"# v2 git bundle\n")),
         ("half a line", refs("00ff0123")),
         ("a length that is none", refs("zzzz")),

@@ -5,7 +5,6 @@
 //! What git says when it fails is read by `complaint`.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
@@ -155,7 +154,7 @@ pub(super) struct Call<'g> {
 }
 
 /// What git said on standard error: its last lines.
-type Said = Rc<RefCell<VecDeque<String>>>;
+type Said = Rc<RefCell<Vec<String>>>;
 
 /// A call whose output is read as it comes.
 #[derive(Debug)]
@@ -205,13 +204,18 @@ impl Call<'_> {
             add(name, value);
         }
         let stall = git.stall.as_secs().max(1).to_string();
-        let config = CONFIG.iter().map(|(key, value)| (*key, (*value).to_owned()));
-        let config = config.chain([("http.lowSpeedTime", stall)]).chain(access.config);
         let mut count = 0;
-        for (key, value) in config {
+        let mut set = |key: &str, value: OsString| {
             add(&format!("GIT_CONFIG_KEY_{count}"), key.into());
-            add(&format!("GIT_CONFIG_VALUE_{count}"), value.into());
+            add(&format!("GIT_CONFIG_VALUE_{count}"), value);
             count += 1;
+        };
+        for (key, value) in CONFIG {
+            set(key, value.into());
+        }
+        set("http.lowSpeedTime", stall.into());
+        for (key, value) in access.config {
+            set(key, value.into());
         }
         add("GIT_CONFIG_COUNT", count.to_string().into());
         let shown: Vec<_> = args.iter().map(|arg| arg.to_string_lossy()).collect();
@@ -223,9 +227,9 @@ impl Call<'_> {
         let listen = move |line: &[u8]| {
             let mut said = listener.borrow_mut();
             if said.len() >= LINES {
-                said.pop_front();
+                said.remove(0);
             }
-            said.push_back(String::from_utf8_lossy(line).into_owned());
+            said.push(String::from_utf8_lossy(line).into_owned());
         };
         let stream = Stream::start(&program, pipes, deadline, listen)
             .map_err(|e| Error::failed(format!("cannot run {}: {}", git.path.display(), plain(&e))))?;

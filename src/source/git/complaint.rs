@@ -168,7 +168,7 @@ pub(super) fn read<'a>(
     whose: Option<&str>,
 ) -> Trouble {
     let said: Vec<&str> = said.collect();
-    let words = said.join("\n").to_lowercase();
+    let words = said.join("\n").to_ascii_lowercase();
     let quote = quoted(&said, secrets);
     let quote = if quote.is_empty() { format!("git {verb} {how}") } else { quote };
     let Some((_, cause, text)) = CAUSES.iter().find(|(parts, ..)| parts.iter().any(|part| words.contains(part))) else {
@@ -226,7 +226,7 @@ mod tests {
     fn line(said: &[&str]) -> (bool, bool, String) {
         match read("fetch", "exited with 128", said.iter().copied(), &[Secret::new("hunter2")], Some("user \"u\"")) {
             Trouble::Fault(fault) => (false, fault.is_transient(), fault.error.to_string()),
-            Trouble::Cache(error) => (true, false, error.to_string()),
+            Trouble::Cache(error) | Trouble::Parts(error) => (true, false, error.to_string()),
         }
     }
 

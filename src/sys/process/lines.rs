@@ -3,10 +3,13 @@
 /// The longest line that is handed on in one piece.
 pub(super) const LONGEST: usize = 4096;
 
+/// Takes a line.
+type Take<'a> = dyn FnMut(&[u8]) + 'a;
+
 /// Collects bytes, hands on lines.
 pub(super) struct Lines<'a> {
     rest: Vec<u8>,
-    line: Box<dyn FnMut(&[u8]) + 'a>,
+    line: Box<Take<'a>>,
 }
 
 impl<'a> Lines<'a> {
