@@ -160,9 +160,6 @@ def git_section(base):
         print(f"first deployment of a git repository, 5,000 files, 54 MB, smart http, tmpfs, median of {ROUNDS}")
         print(f"  repo-deploy    {ours:8.1f} ms")
         print(f"  git clone      {theirs:8.1f} ms   ratio {ours / theirs:5.2f} (git clone --depth 1)")
-        clean()
-        run(deploy_argv(base, f"{url}#main"))
-        print(f"  peak memory of repo-deploy without git's: {peak(deploy_argv(base, url + '#main')):.1f} MiB")
         nothing = lambda: None
         medians = in_turn({
             "repo-deploy": (nothing, deploy_argv(base, f"{url}#main")),
