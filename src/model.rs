@@ -7,23 +7,38 @@ use sha2::{Digest, Sha256};
 
 /// What the source calls a version: an ETag, a Last-Modified, a commit, a content hash. Compared, never parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Revision(String);
+pub struct Revision {
+    text: String,
+    /// What tells its content from others', where the source knows that: revisions that share it are one release.
+    content: Option<String>,
+}
 
 impl Revision {
     /// A revision by the source's own word for it.
     pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
+        Self { text: text.into(), content: None }
+    }
+
+    /// The same, with what tells its content from others'.
+    #[must_use]
+    pub fn with_content(self, content: Option<String>) -> Self {
+        Self { content, ..self }
     }
 
     /// The source's word.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
+    }
+
+    /// What tells its content from others', where that is not the source's word.
+    pub fn content(&self) -> Option<&str> {
+        self.content.as_deref()
     }
 }
 
 impl fmt::Display for Revision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 
@@ -39,7 +54,7 @@ impl ReleaseId {
     /// The id of `revision` of `source` (a URL without credentials), unpacked as `layout` says.
     pub fn of(source: &str, revision: &Revision, layout: &str) -> Self {
         let mut hash = Sha256::new();
-        for part in [source, revision.as_str(), layout] {
+        for part in [source, revision.content().unwrap_or(revision.as_str()), layout] {
             // The length first: no two lists of parts read the same.
             hash.update((part.len() as u64).to_le_bytes());
             hash.update(part);

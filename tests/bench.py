@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Side by side with curl, bsdtar and unzip, in one run and in turn, on tmpfs: ratios of medians, and peak memory.
+"""Side by side with curl, bsdtar, unzip and git, in one run and in turn, on tmpfs: ratios of medians, and peak memory.
 
-usage: tests/bench.py BINARY [ROUNDS]. Prints; judges nothing: times on a shared machine are no test.
+usage: tests/bench.py BINARY [ROUNDS [git]]; with the last word git only. Prints; judges nothing: times on a shared machine are no test.
 """
 import os, random, shutil, socket, statistics, subprocess, sys, tempfile, time, zipfile
 
@@ -34,16 +34,16 @@ def peak(argv):
 
 
 class Nginx:
-    def __init__(self, root):
+    def __init__(self, root, server="", log="off"):
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         conf = os.path.join(root, "nginx.conf")
         with open(conf, "w") as out:
             out.write(f"""user root; worker_processes 1; pid {root}/nginx.pid; error_log {root}/error.log; daemon off;
-events {{}} http {{ access_log off; sendfile on; client_body_temp_path {root}/t1; proxy_temp_path {root}/t2;
+events {{}} http {{ log_format bytes '$body_bytes_sent'; access_log {log}; sendfile on; client_body_temp_path {root}/t1; proxy_temp_path {root}/t2;
 fastcgi_temp_path {root}/t3; uwsgi_temp_path {root}/t4; scgi_temp_path {root}/t5;
-server {{ listen 127.0.0.1:{self.port}; root {root}/www; }} }}""")
+server {{ listen 127.0.0.1:{self.port}; root {root}/www; {server} }} }}""")
         self.process = subprocess.Popen(["nginx", "-c", conf, "-p", root], env=ENV, stderr=subprocess.DEVNULL)
         while True:
             try:
@@ -86,6 +86,103 @@ def in_turn(contestants, rounds=ROUNDS):
     return {name: median(rows) for name, rows in times.items()}
 
 
+GIT = {**ENV, "GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_NOSYSTEM": "1", "GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@b",
+       "GIT_COMMITTER_NAME": "a", "GIT_COMMITTER_EMAIL": "a@b"}
+
+
+def git(at, *args):
+    return subprocess.run(["git", *args], cwd=at, env=GIT, check=True, capture_output=True, text=True).stdout.strip()
+
+
+class GitServer:
+    """git-http-backend behind nginx, on base/git."""
+
+    def __init__(self, base):
+        self.log, socket_path = f"{base}/bytes.log", f"{base}/cgi"
+        self.cgi = subprocess.Popen(["fcgiwrap", "-c", "3", "-s", f"unix:{socket_path}"], env=ENV,
+                                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        while not os.path.exists(socket_path):
+            time.sleep(0.01)
+        backend = git("/", "--exec-path") + "/git-http-backend"
+        params = {"SCRIPT_FILENAME": backend, "GIT_PROJECT_ROOT": f"{base}/git", "GIT_HTTP_EXPORT_ALL": "1", "PATH_INFO": "$uri",
+                  "QUERY_STRING": "$query_string", "REQUEST_METHOD": "$request_method", "CONTENT_TYPE": "$content_type",
+                  "CONTENT_LENGTH": "$content_length", "HTTP_CONTENT_ENCODING": "$http_content_encoding",
+                  "GIT_PROTOCOL": "$http_git_protocol"}
+        lines = "".join(f"fastcgi_param {name} {value};" for name, value in params.items())
+        location = f"client_max_body_size 0; location / {{ fastcgi_pass unix:{socket_path}; {lines} }}"
+        self.nginx = Nginx(base, location, f"{self.log} bytes")
+        self.url = f"http://127.0.0.1:{self.nginx.port}"
+
+    def bytes(self):
+        """How many it has sent so far."""
+        with open(self.log) as log:
+            return sum(map(int, log.read().split()))
+
+    def stop(self):
+        self.nginx.stop()
+        os.killpg(self.cgi.pid, 9)
+        self.cgi.wait()
+
+
+def repository(base, name, files):
+    """A bare repository of one commit on the branch main: path -> content."""
+    work, bare = fresh(f"{base}/work"), fresh(f"{base}/git/{name}.git")
+    for path, content in files:
+        os.makedirs(os.path.dirname(f"{work}/{path}"), exist_ok=True)
+        with open(f"{work}/{path}", "wb") as out:
+            out.write(content)
+    git(work, "init", "-q", "-b", "main")
+    git(work, "add", "-A")
+    git(work, "commit", "-q", "-m", "m")
+    git(bare, "init", "-q", "--bare", "-b", "main")
+    git(bare, "config", "uploadpack.allowFilter", "true")
+    git(work, "push", "-q", bare, "main")
+    git(bare, "repack", "-q", "-a", "-d")
+    shutil.rmtree(work)
+
+
+def git_section(base):
+    """What git does beside what we do with git."""
+    rng = random.Random(3)
+    repository(base, "app", ((f"d{n // 50:03}/f{n:05}.txt", rng.randbytes(5400).hex().encode()) for n in range(5000)))
+    # 200 MB that do not shrink, 2 MB of them in the directory that is wanted.
+    repository(base, "big", ((f"{'web' if n % 100 == 0 else 'other'}/d{n // 500:03}/f{n:05}", rng.randbytes(40_000)) for n in range(5000)))
+    server = GitServer(base)
+    try:
+        live, url = f"{base}/live", f"{server.url}/app.git"
+        clean = lambda: (fresh(live), fresh(f"{base}/cache"), shutil.rmtree(f"{base}/clone", ignore_errors=True))
+        clone = ["git", "-c", "core.hooksPath=/dev/null", "clone", "-q", "--depth", "1", "-b", "main"]
+        medians = in_turn({
+            "repo-deploy": (clean, deploy_argv(base, f"{url}#main")),
+            "git clone": (clean, [*clone, url, f"{base}/clone"]),
+        })
+        ours, theirs = medians["repo-deploy"], medians["git clone"]
+        print(f"first deployment of a git repository, 5,000 files, 54 MB, smart http, tmpfs, median of {ROUNDS}")
+        print(f"  repo-deploy    {ours:8.1f} ms")
+        print(f"  git clone      {theirs:8.1f} ms   ratio {ours / theirs:5.2f} (git clone --depth 1)")
+        nothing = lambda: None
+        medians = in_turn({
+            "repo-deploy": (nothing, deploy_argv(base, f"{url}#main")),
+            "git ls-remote": (nothing, ["git", "ls-remote", url, "refs/heads/main"]),
+        }, ROUNDS * 5)
+        ours, theirs = medians["repo-deploy"], medians["git ls-remote"]
+        print(f"poll of a git repository without news, median of {ROUNDS * 5}")
+        print(f"  repo-deploy    {ours:8.2f} ms")
+        print(f"  git ls-remote  {theirs:8.2f} ms   ratio {ours / theirs:5.2f}")
+        clean()
+        before = server.bytes()
+        run([*clone, f"{server.url}/big.git", f"{base}/clone"])
+        whole = server.bytes() - before
+        if run(deploy_argv(base, f"{server.url}/big.git/web#main"))[1] != 0:
+            sys.exit("the deployment of a directory failed")
+        part = server.bytes() - before - whole
+        files = sum(len(names) for _, _, names in os.walk(f"{live}/current/"))
+        print(f"a directory with 1 % of a repository of 200 MB: {files} files")
+        print(f"  repo-deploy    {part / 1e6:8.2f} MB   {100 * part / whole:.1f} % of {whole / 1e6:.0f} MB (git clone --depth 1)")
+    finally:
+        server.stop()
+
+
 def main():
     base = tempfile.mkdtemp(prefix="repo-deploy-bench-", dir="/dev/shm")
     nginx = None
@@ -94,6 +191,12 @@ def main():
         open(f"{base}/cfg", "w").close()
         archive(f"{base}/www/app.zip", 5000, 21600, 1)
         size = os.path.getsize(f"{base}/www/app.zip")
+        for program in ("git", "fcgiwrap", "time"):
+            if not shutil.which(program, path=ENV["PATH"]):
+                sys.exit(f"{program} is missing: tests/parts.sh installs it")
+        git_section(base)
+        if sys.argv[3:] == ["git"]:
+            return
         nginx = Nginx(base)
         url = f"http://127.0.0.1:{nginx.port}/app.zip"
         for shell in ("curl", "bsdtar", "unzip", "time"):

@@ -13,10 +13,14 @@ python3:python3 python3-venv:archives of another hand, terminals
 curl:curl:the benchmark
 getfacl:acl:access control lists
 time:time:peak memory
-git:git:archives of another hand, the demonstration
 busybox:busybox-static:an empty root directory, a network of its own, cron
 bwrap:bubblewrap:containers
 runc:runc:containers
+git:git:git remotes, archives of another hand, the demonstration
+git-lfs:git-lfs:git remotes
+fcgiwrap:fcgiwrap:git over http
+sshd:openssh-server:git over ssh
+ssh-keygen:openssh-client:git over ssh, signed commits
 faketime:faketime:another time
 qemu-x86_64:qemu-user:another time, for a static binary
 mkfs.ext4:e2fsprogs:power loss

@@ -120,11 +120,9 @@ mod tests {
             assert!(flat.contains(words), "{words}");
         }
         assert!(flat.contains(" cache = DIR downloads; and the store of a live directory [/var/cache/repo-deploy] "));
-        assert!(
-            flat.contains(
-                " remote = URL a ZIP or tar.gz: https://, http://, s3://, file:// or a path; or a directory "
-            )
-        );
+        assert!(flat.contains(
+            " remote = URL a ZIP or tar.gz: https://, http://, s3://, file:// or a path; a directory; or git: "
+        ));
         assert!(help.ends_with("README.md\n"));
     }
 

@@ -8,10 +8,11 @@ use super::file::{Configuration, DEFAULT};
 use super::given::{Given, Value};
 use super::keys::Name;
 use super::value::{self, Why};
-use super::{Aws, Http, Secret, Settings, Timing, owner, places};
+use super::{Aws, Git, Http, Secret, Settings, Timing, owner, places};
 use crate::error::{Error, Result};
 use crate::model::{ActivationMode, Layout, Links, Owner};
 use crate::remote::Remote;
+use crate::remote::git::Place;
 
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -51,6 +52,7 @@ pub fn settings(
         metrics_file: given.read(Name::MetricsFile, places::absolute)?,
         http: http(given)?,
         aws: aws(given)?,
+        git: git(given)?,
     };
     keep_apart(given, &settings)?;
     credentials_agree(given, &settings)?;
@@ -141,6 +143,22 @@ fn aws(given: &Given) -> Result<Aws> {
     Ok(aws)
 }
 
+fn git(given: &Given) -> Result<Git> {
+    let whether = |text: &str| value::word(text, &[("yes", true), ("no", false)]);
+    // ssh reads its own signs in the names of files, and so would a shell.
+    let for_ssh = |text: &str| match text.contains(['"', '\'', '\\', '$', '%', '~']) {
+        true => Err("ssh cannot take a path with quotes, a backslash, $, % or ~".to_owned()),
+        false => places::absolute(text),
+    };
+    Ok(Git {
+        submodules: given.need(Name::Submodules, whether)?,
+        key: given.read(Name::SshKey, for_ssh)?,
+        known_hosts: given.read(Name::SshKnownHosts, for_ssh)?,
+        strict: given.need(Name::SshStrict, whether)?,
+        signers: given.read(Name::VerifyCommit, places::absolute)?,
+    })
+}
+
 /// The live tree, the store, the cache and a source on this host do not lie in one another.
 fn keep_apart(given: &Given, settings: &Settings) -> Result<()> {
     let source = places::of_remote(&settings.remote);
@@ -187,7 +205,11 @@ fn credentials_agree(given: &Given, settings: &Settings) -> Result<()> {
     if http.password.is_some() && http.password_file.is_some() {
         return Err(complaint(given, Name::HttpPassword, "there is an http-password-file too: keep one of them")?);
     }
-    let in_url = matches!(&settings.remote, Remote::Http(url) if !url.username().is_empty());
+    let in_url = match &settings.remote {
+        Remote::Http(url) => !url.username().is_empty(),
+        Remote::Git(git) => matches!(&git.place, Place::Http(url) if !url.username().is_empty()),
+        _ => false,
+    };
     if (http.password.is_some() || http.password_file.is_some()) && http.user.is_none() && !in_url {
         let name = if http.password.is_some() { Name::HttpPassword } else { Name::HttpPasswordFile };
         return Err(complaint(given, name, "there is no http-user that it belongs to")?);
@@ -317,7 +339,7 @@ mod tests {
                 vec![(Remote, "/srv/a"), (Cache, "/srv/a/x")],
                 "--cache: cannot use cache = /srv/a/x: it is inside the remote",
             ),
-            (vec![(Remote, "ftp://h/")], "--remote: the scheme ftp is unknown: use https, http, s3 or file"),
+            (vec![(Remote, "ftp://h/")], "--remote: the scheme ftp is unknown: use https, http, s3, ssh, git or file"),
             (vec![https, (HttpPassword, "p")], "--http-password: cannot use http-password: there is no http-user"),
             (
                 vec![https, (HttpUser, "u"), (HttpPassword, "p"), (HttpPasswordFile, "/f")],

@@ -47,6 +47,11 @@ pub enum Name {
     Splay,
     StatusFile,
     MetricsFile,
+    Submodules,
+    SshKey,
+    SshKnownHosts,
+    SshStrict,
+    VerifyCommit,
 }
 
 /// A row of the table.
@@ -100,8 +105,14 @@ impl Key {
 
 /// The table, in the order of [`Name`].
 pub const KEYS: &[Key] = &[
-    key(Remote, "remote", "URL", "", "a ZIP or tar.gz: https://, http://, s3://, file:// or a path; or a directory")
-        .or("repository", "REMOTE_REPOSITORY"),
+    key(
+        Remote,
+        "remote",
+        "URL",
+        "",
+        "a ZIP or tar.gz: https://, http://, s3://, file:// or a path; a directory; or git: URL.git[/PATH][#REF]",
+    )
+    .or("repository", "REMOTE_REPOSITORY"),
     key(Local, "local", "DIR", "/var/deploy/current", "the live tree").or("directory", "LOCAL_REPOSITORY"),
     key(Schedule, "schedule", "EXPR", "* * * * *", "when to check; unused with -f").variable("UPDATE_SCHEDULE"),
     key(Id, "id", "NAME", "", "name of the deployment; else the section or \"default\""),
@@ -140,6 +151,11 @@ pub const KEYS: &[Key] = &[
     key(Splay, "splay", "TIME", "0", "a share of it, by host, after each time"),
     key(StatusFile, "status-file", "FILE", "", "JSON after every check"),
     key(MetricsFile, "metrics-file", "FILE", "", "Prometheus text after every check"),
+    key(Submodules, "submodules", "WHETHER", "yes", "those of a git repository too: yes, no"),
+    key(SshKey, "ssh-key", "FILE", "", "for git by ssh; else what ssh finds itself"),
+    key(SshKnownHosts, "ssh-known-hosts", "FILE", "", "the keys of hosts; else what ssh finds itself"),
+    key(SshStrict, "ssh-strict", "WHETHER", "yes", "no: a host that is not known is believed once"),
+    key(VerifyCommit, "verify-commit", "FILE", "", "who may sign commits: ssh's allowed signers"),
 ];
 
 const _: () = {
@@ -148,7 +164,7 @@ const _: () = {
         assert!(KEYS[row].name as usize == row, "the rows stand in the order of the names");
         row += 1;
     }
-    assert!(KEYS.len() == Name::MetricsFile as usize + 1, "every name has its row");
+    assert!(KEYS.len() == Name::VerifyCommit as usize + 1, "every name has its row");
 };
 
 /// How the environment's variables for keys begin.

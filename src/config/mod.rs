@@ -94,6 +94,23 @@ pub struct Settings {
     pub http: Http,
     /// What an S3 source needs.
     pub aws: Aws,
+    /// What a git source needs.
+    pub git: Git,
+}
+
+/// What a git source needs besides its remote.
+#[derive(Clone, Debug)]
+pub struct Git {
+    /// `submodules`.
+    pub submodules: bool,
+    /// `ssh-key`, absolute.
+    pub key: Option<PathBuf>,
+    /// `ssh-known-hosts`, absolute.
+    pub known_hosts: Option<PathBuf>,
+    /// `ssh-strict`: a host that is not known is refused.
+    pub strict: bool,
+    /// `verify-commit`: ssh's file of allowed signers.
+    pub signers: Option<PathBuf>,
 }
 
 /// What an HTTP source needs besides its URL.

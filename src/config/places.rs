@@ -4,6 +4,7 @@
 use std::path::{Component, Path, PathBuf};
 
 use crate::remote::Remote;
+use crate::remote::git::Place;
 
 /// A path as it is used from now on: absolute (relative ones start at the working directory), without `.`, `..`, or a
 /// slash at the end.
@@ -180,6 +181,10 @@ pub fn is_inside(path: &Path, dir: &Path) -> bool {
 pub fn of_remote(remote: &Remote) -> Option<&Path> {
     match remote {
         Remote::File(path) => Some(path),
+        Remote::Git(git) => match &git.place {
+            Place::Local(path) => Some(path),
+            _ => None,
+        },
         Remote::Http(_) | Remote::S3(_) => None,
     }
 }

@@ -149,6 +149,7 @@ impl Deployment<'_> {
     /// The live release under other validators: remember those, so that the next poll is conditional again.
     fn note_same(&mut self, seen: Record) -> Result<Option<Record>> {
         let Some(current) = &mut self.state.current else { return Ok(None) };
+        log::debug!("revision {} has the content that is live: nothing to deploy", seen.revision);
         if current.validators != seen.validators || current.revision != seen.revision || self.state.target.is_some() {
             (current.validators, current.revision) = (seen.validators, seen.revision);
             (self.state.target, self.state.failure) = (None, None);

@@ -1,4 +1,4 @@
-//! From an artifact to a tree: what it is (a ZIP, a tar or a directory of this host), whether it may be trusted, and laying it
+//! From an artifact to a tree: what it is (a ZIP, a tar, a directory of this host, a tree in pieces), whether it may be trusted, and laying it
 //! out. One policy decides for all kinds, one writer writes; only reading differs. On any refusal what was laid out so
 //! far is for the caller to throw away.
 
@@ -9,6 +9,7 @@ mod sniff;
 mod tar;
 #[cfg(test)]
 mod tests;
+mod tree;
 mod writer;
 mod zip;
 
@@ -54,6 +55,9 @@ pub fn unpack(verified: &Verified, staging: &Dir, layout: &Layout, deadline: Dea
         Content::Archive(file) => unpack_archive(file, name, staging, layout, deadline),
         Content::Directory(dir) => {
             directory::unpack(dir, staging, layout, deadline).context(|| format!("cannot copy {name}"))
+        }
+        Content::Tree(tree) => {
+            tree::unpack(&**tree, staging, layout, deadline).context(|| format!("cannot unpack {name}"))
         }
     }
 }

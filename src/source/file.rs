@@ -49,7 +49,7 @@ impl FileSource {
         }
         let revision = match &content {
             Content::Archive(_) => None,
-            Content::Directory(_) => Some(Revision::new(format!("tree:{seen}"))),
+            _ => Some(Revision::new(format!("tree:{seen}"))),
         };
         let validators = Validators::default().with("seen", seen.as_str());
         Ok(Poll::Changed(Offer { revision, validators, kind: OfferKind::File(FileOffer { content, seen }) }))
@@ -65,7 +65,7 @@ impl FileSource {
                 }
                 Revision::new(format!("sha256:{hash}"))
             }
-            Content::Directory(_) => Revision::new(format!("tree:{}", offer.seen)),
+            _ => Revision::new(format!("tree:{}", offer.seen)),
         };
         Ok(Artifact {
             revision,

@@ -3,6 +3,7 @@
 
 mod aws;
 pub mod file;
+pub mod git;
 pub mod http;
 pub mod s3;
 
@@ -24,6 +25,8 @@ pub enum Source {
     Http(Box<http::HttpSource>),
     /// An archive in S3.
     S3(Box<s3::S3Source>),
+    /// A git repository.
+    Git(Box<git::GitSource>),
 }
 
 /// The revision we have already, and what the source told us to remember with it.
@@ -59,6 +62,7 @@ enum OfferKind {
     File(file::FileOffer),
     Http(Box<http::HttpOffer>),
     S3(Box<s3::S3Offer>),
+    Git(git::GitOffer),
 }
 
 impl Source {
@@ -68,6 +72,7 @@ impl Source {
             Remote::File(path) => Self::File(file::FileSource::new(path, settings)),
             Remote::Http(url) => Self::Http(Box::new(http::HttpSource::new(url, settings)?)),
             Remote::S3(object) => Self::S3(Box::new(s3::S3Source::new(object, settings)?)),
+            Remote::Git(remote) => Self::Git(Box::new(git::GitSource::new(remote, settings)?)),
         })
     }
 
@@ -77,6 +82,7 @@ impl Source {
             Self::File(source) => source.poll(known),
             Self::Http(source) => source.poll(known, deadline),
             Self::S3(source) => source.poll(known, deadline),
+            Self::Git(source) => source.poll(known, deadline),
         }
     }
 
@@ -87,6 +93,7 @@ impl Source {
             (Self::File(source), OfferKind::File(offer)) => source.fetch(offer, deadline),
             (Self::Http(source), OfferKind::Http(offer)) => source.fetch(*offer, download, deadline),
             (Self::S3(source), OfferKind::S3(offer)) => source.fetch(*offer, download, deadline),
+            (Self::Git(source), OfferKind::Git(offer)) => source.fetch(offer, deadline),
             _ => Err(crate::error::Error::failed("cannot fetch an offer from another source")),
         }
     }
@@ -95,7 +102,7 @@ impl Source {
     pub fn is_still(&self, fetched: &Validators) -> Result<bool> {
         match self {
             Self::File(source) => source.is_still(fetched),
-            Self::Http(_) | Self::S3(_) => Ok(true),
+            Self::Http(_) | Self::S3(_) | Self::Git(_) => Ok(true),
         }
     }
 }

@@ -134,6 +134,9 @@ impl State {
             let Some(record) = record else { continue };
             line(role, record.release.as_str().as_bytes());
             line(&format!("{role}-revision"), record.revision.as_str().as_bytes());
+            if let Some(content) = record.revision.content() {
+                line(&format!("{role}-content"), content.as_bytes());
+            }
             line(&format!("{role}-since"), record.since.to_string().as_bytes());
             for (name, value) in &record.validators.0 {
                 line(&format!("{role}-validator"), format!("{name} {value}").as_bytes());
@@ -303,7 +306,9 @@ impl Lines {
             let (name, value) = text.split_once(' ').ok_or_else(|| format!("its {key:?} has no value"))?;
             validators = validators.with(name, value);
         }
-        let revision = Revision::new(self.text(&format!("{role}-revision"))?);
+        let content = format!("{role}-content");
+        let content = self.find(&content).map(|_| self.text(&content)).transpose()?;
+        let revision = Revision::new(self.text(&format!("{role}-revision"))?).with_content(content);
         Ok(Some(Record { release, revision, validators, since: self.number(&format!("{role}-since"))? }))
     }
 
@@ -326,7 +331,8 @@ mod tests {
     use super::*;
 
     fn record(seed: u64) -> Record {
-        let revision = Revision::new(format!("etag:\"{seed}\"\n = \\x00 ü"));
+        let content = seed.is_multiple_of(2).then(|| format!("tree {seed}"));
+        let revision = Revision::new(format!("etag:\"{seed}\"\n = \\x00 ü")).with_content(content);
         Record {
             release: ReleaseId::of("source", &revision, ""),
             revision,

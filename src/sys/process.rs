@@ -7,13 +7,14 @@
 mod group;
 mod lines;
 mod start;
+mod stream;
 
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus};
 use std::time::Duration;
 
@@ -25,6 +26,8 @@ use super::clock::Deadline;
 use super::signal;
 use group::Group;
 use lines::Lines;
+
+pub use stream::{Pipes, Stream};
 
 /// A program to run. Standard input is /dev/null (an empty pipe where there is none), output comes as lines.
 #[derive(Debug)]
@@ -87,6 +90,12 @@ fn run_with(program: &Program, deadline: Deadline, grace: Duration, line: &mut d
     Ok(region.close().map_or(ended, Ended::Stopped))
 }
 
+/// The program `name` of a PATH: the first absolute directory of it that has such a file.
+pub fn find(name: &str, path: &str) -> Option<PathBuf> {
+    let mut places = path.split(':').filter(|dir| dir.starts_with('/')).map(|dir| Path::new(dir).join(name));
+    places.find(|path| path.is_file())
+}
+
 /// A program that has been started and not been reaped.
 struct Running<'a> {
     child: Child,
@@ -94,6 +103,8 @@ struct Running<'a> {
     /// Our end of its output; `None`: everybody has closed theirs.
     output: Option<File>,
     lines: Lines<'a>,
+    /// Output that somebody else reads: a wait ends when there is some.
+    data: Option<File>,
 }
 
 impl<'a> Running<'a> {
@@ -101,7 +112,7 @@ impl<'a> Running<'a> {
         signal::wake()?; // from here on the end of a child is noticed
         let (child, output) = start::start(program)?;
         let group = Pid::from_child(&child);
-        Ok(Self { child, group, output: Some(output), lines: Lines::new(line) })
+        Ok(Self { child, group, output: Some(output), lines: Lines::new(line), data: None })
     }
 
     /// Waits for the end, bringing it about when its time is over or when we are asked to stop.
@@ -179,14 +190,9 @@ impl<'a> Running<'a> {
     /// Waits for output, a signal or the time, and reads a piece of output when there is some.
     fn wait(&mut self, wake: impl AsFd, most: Duration) -> io::Result<()> {
         let most = Timespec::try_from(most.min(DOUBT)).ok();
-        let result = match &self.output {
-            Some(output) => {
-                let both = &mut [PollFd::new(&wake, PollFlags::IN), PollFd::new(output, PollFlags::IN)];
-                rustix::event::poll(both, most.as_ref())
-            }
-            None => rustix::event::poll(&mut [PollFd::new(&wake, PollFlags::IN)], most.as_ref()),
-        };
-        match result {
+        let mut ends = vec![PollFd::new(&wake, PollFlags::IN)];
+        ends.extend([&self.output, &self.data].into_iter().flatten().map(|end| PollFd::new(end, PollFlags::IN)));
+        match rustix::event::poll(&mut ends, most.as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(e) => return Err(e.into()),
         }

@@ -236,7 +236,7 @@ fn a_value_cannot_be_used_then_the_line_says_where_and_what_would_be_right() {
     }
     for (remote, words) in [
         ("u:hunter2@h", "remote …@h is neither a URL nor a path"),
-        ("htp://u:hunter2@h/", "the scheme htp is unknown: use https, http, s3 or file"),
+        ("htp://u:hunter2@h/", "the scheme htp is unknown: use https, http, s3, ssh, git or file"),
         ("file://x", "remote file://x: a file URL needs"),
     ] {
         let run = refused(run(&mut status(&sandbox, &format!("\nremote = {remote}\n"), &[]))).never_says("hunter2");

@@ -8,6 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::git_servers::Repo;
 use crate::sandbox::{Run, Sandbox, needs, tree};
 
 pub type Tree = BTreeMap<String, String>;
@@ -39,6 +40,7 @@ const V0: &[(&str, &str)] = &[("VERSION", "0"), ("conf/a", "zero"), ("old/deep/f
 pub struct Case {
     pub sandbox: Sandbox,
     name: String,
+    remote: String,
     in_place: bool,
     /// What is live before; `None`: nothing.
     old: Option<Tree>,
@@ -63,6 +65,8 @@ pub enum Doing {
     Adopting,
     /// The same, with a post hook that fails.
     AdoptingReverted,
+    /// An update from a git repository. Only we are killed: git goes on for as long as it likes.
+    GitUpdate,
 }
 
 impl Case {
@@ -71,15 +75,27 @@ impl Case {
     }
 
     pub fn at(sandbox: Sandbox, in_place: bool, doing: Doing) -> Self {
-        use Doing::{Adopting, AdoptingReverted, Blocked, First, FirstReverted, Reverted, Update};
+        use Doing::{Adopting, AdoptingReverted, Blocked, First, FirstReverted, GitUpdate, Reverted, Update};
         let name = format!("{} {doing:?}", if in_place { "in-place" } else { "symlink" });
         let mode = if in_place { "in-place" } else { "symlink" };
         sandbox.zip("v1.zip", V1);
         sandbox.zip("v2.zip", V2);
         sandbox.write("repo-deploy.cfg", format!("activation = {mode}\nid = crash\nkeep = 2\n"));
         let (v1, v2) = (Self::unpacked(&sandbox, "v1.zip"), Self::unpacked(&sandbox, "v2.zip"));
-        let remote = sandbox.path("app.zip");
-        let put = |version: &str| fs::copy(sandbox.path(version), &remote).unwrap();
+        let is_git = doing == GitUpdate;
+        let repo = is_git.then(|| Repo::new(&sandbox, "app"));
+        let put = |version: &str| match &repo {
+            None => drop(fs::copy(sandbox.path(version), sandbox.path("app.zip")).unwrap()),
+            Some(repo) => {
+                let versions = [("v0.zip", V0), ("v1.zip", V1), ("v2.zip", V2)];
+                repo.clear();
+                repo.commit(versions.iter().find(|(name, _)| *name == version).unwrap().1);
+            }
+        };
+        let remote = match &repo {
+            None => sandbox.path("app.zip").display().to_string(),
+            Some(repo) => repo.remote("#main"),
+        };
         put("v1.zip");
         let mut releases = vec![v1.clone(), v2.clone()];
         let mut old = None;
@@ -92,24 +108,24 @@ impl Case {
                 old = Some(tree(&sandbox.local()));
                 releases.push(tree(&sandbox.local()));
             }
-            Update | Blocked | Reverted => {
+            Update | Blocked | Reverted | GitUpdate => {
                 sandbox.zip("v0.zip", V0);
                 releases.push(Self::unpacked(&sandbox, "v0.zip"));
                 for version in ["v0.zip", "v1.zip"] {
                     put(version);
-                    let mut plain = sandbox.command(&["--remote", remote.to_str().unwrap()]);
+                    let mut plain = sandbox.command(&["--remote", &remote]);
                     Run::from(plain.output().unwrap()).expect(0);
                 }
                 old = Some(v1.clone());
                 put("v2.zip");
             }
         }
-        let new = if matches!(doing, Update | Blocked | Reverted) { v2 } else { v1 };
+        let new = if matches!(doing, Update | Blocked | Reverted | GitUpdate) { v2 } else { v1 };
         // Which version fails is the release's business: a hook that runs for the old one after a revert must pass.
         let version = new["VERSION"].rsplit(' ').next().unwrap();
         let fails = format!("[ \"$(cat \"$CURRENT_CONFIG/VERSION\")\" != {version} ]");
         let (code, last) = match doing {
-            First | Update | Adopting => (0, Some(new)),
+            First | Update | Adopting | GitUpdate => (0, Some(new)),
             Blocked => {
                 sandbox.hook("pre.d", "10-no", &fails);
                 (2, old.clone())
@@ -119,7 +135,8 @@ impl Case {
                 (1, old.clone())
             }
         };
-        let case = Self { sandbox, name, in_place, old, last, code, releases };
+        drop(repo);
+        let case = Self { sandbox, name, remote, in_place, old, last, code, releases };
         case.save();
         case
     }
@@ -139,7 +156,7 @@ impl Case {
 
     /// The check, not started yet.
     pub fn check(&self) -> Command {
-        self.sandbox.command(&["--remote", self.sandbox.path("app.zip").to_str().unwrap()])
+        self.sandbox.command(&["--remote", &self.remote])
     }
 
     fn copy(&self, from: &str, to: &str) {
@@ -366,6 +383,7 @@ walks! {
     killed_anywhere_in_a_blocked_symlink_update_then_healed: kill_everywhere(false, Doing::Blocked);
     killed_anywhere_in_a_reverted_symlink_update_then_healed: kill_everywhere(false, Doing::Reverted);
     killed_anywhere_in_a_reverted_first_symlink_deployment_then_healed: kill_everywhere(false, Doing::FirstReverted);
+    killed_anywhere_in_an_update_from_git_then_healed: kill_everywhere(false, Doing::GitUpdate);
     killed_anywhere_in_a_first_in_place_deployment_then_healed: kill_everywhere(true, Doing::First);
     killed_anywhere_in_an_in_place_update_then_healed: kill_everywhere(true, Doing::Update);
     killed_anywhere_in_a_blocked_in_place_update_then_healed: kill_everywhere(true, Doing::Blocked);

@@ -249,6 +249,11 @@ impl Nginx {
         format!("http://127.0.0.1:{}{path}", self.port)
     }
 
+    /// `request|status|bytes` of every request that is over, whatever its method.
+    pub fn all(&self) -> Vec<String> {
+        std::fs::read_to_string(&self.log).unwrap_or_default().lines().map(str::to_owned).collect()
+    }
+
     pub fn https(&self, host: &str, path: &str) -> String {
         format!("https://{host}:{}{path}", self.port)
     }

@@ -2,7 +2,7 @@
 //! and nothing else of ours; its standard error is not heard, since programs complain with secrets.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::answer::Fields;
@@ -73,9 +73,7 @@ fn find(program: &str, env: &Environment) -> Result<PathBuf> {
         return Ok(PathBuf::from(program));
     }
     let path = env.get("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".to_owned());
-    let places = path.split(':').filter(|dir| dir.starts_with('/')).map(|dir| Path::new(dir).join(program));
-    let mut found = places.filter(|path| path.is_file());
-    found.next().ok_or_else(|| Error::failed("there is no such program in PATH"))
+    process::find(program, &path).ok_or_else(|| Error::failed("there is no such program in PATH"))
 }
 
 /// Words as a POSIX shell divides them: blanks, both quotes, backslash. Nothing is expanded.

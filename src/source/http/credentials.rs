@@ -19,25 +19,25 @@ use crate::error::{Error, Result};
 
 /// What proves who we are.
 #[derive(Debug)]
-pub(super) struct Credentials {
+pub(in crate::source) struct Credentials {
     /// Who that is and where it comes from, for messages; `None`: nobody.
-    pub(super) whose: Option<String>,
+    pub(in crate::source) whose: Option<String>,
     /// What a request to the origin carries besides its own headers.
-    pub(super) headers: Headers,
+    pub(in crate::source) headers: Headers,
     /// What the operator should know.
-    pub(super) warnings: Vec<String>,
+    pub(in crate::source) warnings: Vec<String>,
 }
 
 /// User and password as they stand in a URL.
 #[derive(Clone, Debug, Default)]
-pub(super) struct UserInfo {
+pub(in crate::source) struct UserInfo {
     user: Option<String>,
     password: Option<Secret>,
 }
 
 impl UserInfo {
     /// Takes them out of a URL.
-    pub(super) fn of(url: &Url) -> Result<Self> {
+    pub(in crate::source) fn of(url: &Url) -> Result<Self> {
         let decoded = |text: &str| {
             String::from_utf8(percent_decoded(text)).map_err(|_| Error::config("the user in remote is not UTF-8"))
         };
@@ -87,7 +87,7 @@ fn is_ours(name: &HeaderName) -> bool {
 }
 
 /// Reads what is configured for `host`.
-pub(super) fn load(in_url: &UserInfo, host: &str, http: &Http) -> Result<Credentials> {
+pub(in crate::source) fn load(in_url: &UserInfo, host: &str, http: &Http) -> Result<Credentials> {
     let mut headers = extra_headers(http)?;
     let mut warnings = Vec::new();
     if headers.iter().any(|(name, _)| *name == header::AUTHORIZATION) {

@@ -13,7 +13,7 @@ use crate::sys::trust::distrust_unless;
 const LARGEST: u64 = 8 << 20;
 
 /// The content of a file only root and we may write.
-pub(super) fn read(key: &str, path: &Path) -> Result<Vec<u8>> {
+pub(in crate::source) fn read(key: &str, path: &Path) -> Result<Vec<u8>> {
     read_unless(key, path, None)
 }
 

@@ -49,7 +49,7 @@ impl Fault {
     }
 
     /// Puts where it happened in front of it.
-    pub(super) fn at(mut self, place: &str) -> Self {
+    pub(in crate::source) fn at(mut self, place: &str) -> Self {
         self.error = Error::new(self.error.kind(), format!("{place}: {}", self.error));
         self
     }

@@ -3,16 +3,19 @@
 /// The longest line that is handed on in one piece.
 pub(super) const LONGEST: usize = 4096;
 
+/// Takes a line.
+type Take<'a> = dyn FnMut(&[u8]) + 'a;
+
 /// Collects bytes, hands on lines.
 pub(super) struct Lines<'a> {
     rest: Vec<u8>,
-    line: &'a mut dyn FnMut(&[u8]),
+    line: Box<Take<'a>>,
 }
 
 impl<'a> Lines<'a> {
     /// `line` gets each line without its newline.
-    pub(super) fn new(line: &'a mut dyn FnMut(&[u8])) -> Self {
-        Self { rest: Vec::new(), line }
+    pub(super) fn new(line: impl FnMut(&[u8]) + 'a) -> Self {
+        Self { rest: Vec::new(), line: Box::new(line) }
     }
 
     /// More bytes.
@@ -72,6 +75,7 @@ mod tests {
             lines.push(chunk);
         }
         lines.finish();
+        drop(lines);
         found
     }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use rustix::fs::OFlags;
 use rustix::pipe::PipeFlags;
 
-use super::Program;
+use super::{Pipes, Program};
 use crate::sys::clock::Deadline;
 use crate::sys::signal;
 
@@ -19,24 +19,78 @@ use crate::sys::signal;
 const BUSY: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(20);
 
+/// Bytes that a pipe for data should hold.
+const PIPE: usize = 1 << 20;
+
 /// Starts the program. Gives our end of its output, which does not block.
 pub(super) fn start(program: &Program) -> io::Result<(Child, File)> {
-    keep_descriptors_from_children();
+    let (output, input) = pipe()?;
+    let mut command = command(program, 0o022);
+    command.stdin(nothing()?).stdout(input.try_clone()?).stderr(if program.merges_errors { input } else { nowhere()? });
+    // Our copies of the pipe's other end go with `command` when this function returns.
+    Ok((spawn(&mut command)?, output))
+}
+
+/// Starts the program with a pipe for each kind of output. Gives our ends: standard error first.
+pub(super) fn start_piped(program: &Program, pipes: Pipes) -> io::Result<(Child, File, File)> {
+    let ((output, input), (errors, complaints)) = (pipe()?, pipe()?);
+    // A larger pipe saves changes of process; the usual one does too, slower.
+    let _ = rustix::pipe::fcntl_setpipe_size(&output, PIPE);
+    let mut command = command(program, 0o077);
+    bind(&mut command, pipes.largest_file);
+    for name in pipes.unset.iter().filter(|name| !program.env.iter().any(|(given, _)| given == *name)) {
+        command.env_remove(name);
+    }
+    command.stdin(pipes.input.map_or_else(nothing, |file| Ok(file.into()))?).stdout(input).stderr(complaints);
+    Ok((spawn(&mut command)?, errors, output))
+}
+
+/// A pipe: our end, which does not block, and the child's.
+fn pipe() -> io::Result<(File, OwnedFd)> {
     let (output, input) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
     rustix::fs::fcntl_setfl(&output, OFlags::NONBLOCK)?;
+    Ok((File::from(output), input))
+}
+
+/// The program without its standard descriptors.
+fn command(program: &Program, umask: libc::mode_t) -> Command {
+    keep_descriptors_from_children();
     let mut command = Command::new(&program.path);
     command.args(&program.args).current_dir(&program.dir).process_group(0);
     command.envs(program.env.iter().map(|(key, value)| (key, value)));
-    command.stdin(nothing()?).stdout(input.try_clone()?).stderr(if program.merges_errors { input } else { nowhere()? });
     // SAFETY: the closure makes system calls that are async-signal-safe, and allocates nothing.
     unsafe {
-        command.pre_exec(|| {
-            libc::umask(0o022);
+        command.pre_exec(move || {
+            libc::umask(umask);
             signal::reset()
         });
     }
-    // Our copies of the pipe's other end go with `command` when this function returns.
-    Ok((spawn(&mut command)?, File::from(output)))
+    command
+}
+
+/// The program does not outlive us, not even when we are killed, and the files it writes end at `largest_file` bytes.
+fn bind(command: &mut Command, largest_file: Option<u64>) {
+    let us = std::process::id();
+    // SAFETY: the closure makes system calls that are async-signal-safe, and allocates nothing.
+    unsafe {
+        command.pre_exec(move || {
+            if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) != 0 {
+                return Err(io::Error::last_os_error());
+            }
+            // We may have gone before that; our own number means nothing where there is none in this namespace.
+            if libc::getppid().cast_unsigned() != us {
+                return Err(io::Error::from_raw_os_error(libc::ESRCH));
+            }
+            if let Some(most) = largest_file {
+                let limit = libc::rlimit { rlim_cur: most, rlim_max: most };
+                // What cannot be lowered is lower already.
+                let _ = libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit);
+                // An error that can be told, not an end without a word.
+                libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
+            }
+            Ok(())
+        });
+    }
 }
 
 /// Starts it; a file that is being written (ETXTBSY) gets a moment: somebody is just installing it.

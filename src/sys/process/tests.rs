@@ -321,3 +321,71 @@ fn many_runs_then_no_descriptor_is_left() {
     // Other tests of this process open files too: fifty runs with a leak would show as fifty at least.
     assert!(count() < before + 40, "{before} before, {} after", count());
 }
+
+mod stream {
+    use super::*;
+    use std::io::{Read, Seek, Write};
+
+    /// Everything it writes, how it ended, and its complaints.
+    fn read(script: &str, pipes: Pipes, time: Duration) -> (Vec<u8>, Ended, Vec<String>) {
+        let mut lines = Vec::new();
+        let mut line = |line: &[u8]| lines.push(String::from_utf8_lossy(line).into_owned());
+        let mut stream = Stream::start(&shell(script), pipes, Deadline::after(time), &mut line).unwrap();
+        let mut data = Vec::new();
+        let _ = stream.read_to_end(&mut data); // how it ended tells
+        let ended = stream.finish().unwrap();
+        (data, ended, lines)
+    }
+
+    #[test]
+    fn data_and_complaints_come_apart_and_input_is_read() {
+        let mut input = File::options().read(true).write(true).create_new(true).open(scratch("input")).unwrap();
+        std::fs::remove_file(scratch("input")).unwrap();
+        input.write_all(&vec![b'x'; 3 << 20]).unwrap();
+        input.rewind().unwrap();
+        let pipes = Pipes { input: Some(input), unset: vec!["GREETING".into(), "HOME".into()], ..Pipes::default() };
+        let (data, ended, lines) = read("echo a >&2; cat; printf b$GREETING$HOME >&2; exit 3", pipes, LONG);
+        assert_eq!((data.len(), ended, lines), (3 << 20, Ended::Exited(3), vec!["a".to_owned(), "bhello".to_owned()]));
+    }
+
+    #[test]
+    fn a_program_that_says_nothing_and_stays_is_ended_with_its_group() {
+        let (_, ended, lines) = read("sleep 600 & echo $! >&2; wait", Pipes::default(), SHORT * 5);
+        assert_eq!(ended, Ended::TimedOut);
+        assert!(lines.first().is_none_or(|pid| !is_alive(pid)), "{lines:?}");
+    }
+
+    #[test]
+    fn data_without_end_is_ended_by_the_deadline() {
+        let mut line = |_: &[u8]| {};
+        let deadline = Deadline::after(SHORT);
+        let mut stream = Stream::start(&shell("exec yes"), Pipes::default(), deadline, &mut line).unwrap();
+        let mut buffer = [0; 65536];
+        while stream.read(&mut buffer).is_ok() {}
+        assert_eq!(stream.finish().unwrap(), Ended::TimedOut);
+    }
+
+    #[test]
+    fn a_stream_that_is_dropped_leaves_nobody() {
+        let mut pid = Vec::new();
+        let mut line = |_: &[u8]| {};
+        let script = "echo $$; exec sleep 600";
+        let mut stream = Stream::start(&shell(script), Pipes::default(), Deadline::after(LONG), &mut line).unwrap();
+        let mut byte = [0];
+        while stream.read(&mut byte).unwrap() == 1 && byte[0] != b'\n' {
+            pid.push(byte[0]);
+        }
+        drop(stream);
+        assert!(!is_alive(std::str::from_utf8(&pid).unwrap()));
+    }
+
+    #[test]
+    fn a_file_that_grows_over_the_limit_ends_the_program_that_writes_it() {
+        let path = scratch("largest");
+        let script = format!("head -c 100000 /dev/zero > {}; [ $? = 0 ] && exit 0; exit 7", path.display());
+        let pipes = Pipes { largest_file: Some(10_000), ..Pipes::default() };
+        assert_eq!(read(&script, pipes, LONG).1, Ended::Exited(7));
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), 10_000);
+        std::fs::remove_file(path).unwrap();
+    }
+}

@@ -1,11 +1,16 @@
 //! Where a deployment comes from: the `remote` of the configuration, parsed once. Its `Display` has no credentials.
 
+pub mod git;
+pub mod reference;
+
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 use url::Url;
 
+use self::git::{GitRemote, Place};
+use self::reference::Reference;
 use crate::error::{Error, Result};
 use crate::model::hex;
 
@@ -18,6 +23,8 @@ pub enum Remote {
     Http(Url),
     /// `s3://`: an archive.
     S3(Object),
+    /// A git repository, wherever it is.
+    Git(Box<GitRemote>),
 }
 
 /// An object in S3. Its key is what stands in the remote, letter by letter: nothing in it is percent-decoded.
@@ -86,6 +93,15 @@ impl Remote {
         if text.bytes().any(|b| b.is_ascii_control()) {
             return Err(Error::config("remote has a control character in it"));
         }
+        if GitRemote::is_meant_by(text) {
+            let whole = match text.starts_with('.') {
+                true => absolute(text)?.to_string_lossy().into_owned(), // it was text
+                false => text.to_owned(),
+            };
+            let git =
+                GitRemote::parse(&whole).map_err(|why| Error::config(format!("remote {}: {why}", anonymous(text))))?;
+            return Ok(Self::Git(Box::new(git)));
+        }
         if let Some(path) = text.strip_prefix("file://") {
             let path = path.strip_prefix("localhost").unwrap_or(path);
             if !path.starts_with('/') {
@@ -94,11 +110,10 @@ impl Remote {
                     anonymous(text)
                 )));
             }
-            return Ok(Self::File(PathBuf::from(path)));
+            return here(PathBuf::from(path));
         }
         if text.starts_with('/') || text.starts_with("./") || text.starts_with("../") {
-            let path = std::path::absolute(text).map_err(|e| Error::config(format!("remote {text}: {e}")))?;
-            return Ok(Self::File(path));
+            return here(absolute(text)?);
         }
         let scheme = text.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
         match scheme.as_deref() {
@@ -110,13 +125,37 @@ impl Remote {
                 Ok(Self::Http(url))
             }
             Some("s3") => Object::parse(text.split_once("://").map_or("", |(_, rest)| rest)).map(Self::S3),
-            Some(other) => Err(Error::config(format!("the scheme {other} is unknown: use https, http, s3 or file"))),
+            Some(other) => {
+                Err(Error::config(format!("the scheme {other} is unknown: use https, http, s3, ssh, git or file")))
+            }
             None => Err(Error::config(format!(
-                "remote {} is neither a URL nor a path: a path begins with / or ./, a URL with https://, http://, s3:// or file://",
+                "remote {} is neither a URL nor a path: a path begins with / or ./, a URL with https://, http://, s3://, ssh://, git:// or file://, and git by ssh is user@host:path",
                 anonymous(text)
             ))),
         }
     }
+}
+
+fn absolute(text: &str) -> Result<PathBuf> {
+    std::path::absolute(text).map_err(|e| Error::config(format!("remote {text}: {e}")))
+}
+
+/// What is at a path of this host: git where it looks like a repository (bare, or with one in `.git`), behind its last
+/// `#` a ref when nothing has the whole name. Everything else, and what is not there yet, is a file or a directory.
+fn here(path: PathBuf) -> Result<Remote> {
+    let (repository, reference) = match path.to_str().and_then(|text| text.rsplit_once('#')) {
+        Some((front, reference)) if !path.exists() => (Path::new(front), Some(reference)),
+        _ => (&*path, None),
+    };
+    let Some(place) = repository_at(repository) else { return Ok(Remote::File(path)) };
+    let reference = reference.map(Reference::parse).transpose();
+    let reference = reference.map_err(|why| Error::config(format!("remote {}: {why}", path.display())))?;
+    Ok(Remote::Git(Box::new(GitRemote { place: Place::Local(place), path: String::new(), reference })))
+}
+
+fn repository_at(path: &Path) -> Option<PathBuf> {
+    let is_one = |dir: &Path| dir.join("HEAD").is_file() && dir.join("objects").is_dir() && dir.join("refs").is_dir();
+    [path.to_owned(), path.join(".git")].into_iter().find(|dir| is_one(dir))
 }
 
 impl Remote {
@@ -128,7 +167,7 @@ impl Remote {
                 Some(query) => format!("{text}{}", hex(&Sha256::digest(query)[..8])),
                 None => text,
             },
-            Self::File(_) | Self::S3(_) => text,
+            Self::File(_) | Self::S3(_) | Self::Git(_) => text,
         }
     }
 }
@@ -157,6 +196,7 @@ impl fmt::Display for Remote {
             Self::File(path) => write!(f, "{}", path.display()),
             Self::Http(url) => f.write_str(&redacted(url)),
             Self::S3(object) => fmt::Display::fmt(object, f),
+            Self::Git(git) => fmt::Display::fmt(git, f),
         }
     }
 }

@@ -1,0 +1,266 @@
+//! The one place that starts git: with an environment that nobody else has touched, no configuration but what is said
+//! here, no prompt, no hook, no program of a repository's choice, and one transport or none. Options stand before what
+//! strangers chose; secrets go through the environment. The whole group ends with the deadline.
+//!
+//! What git says when it fails is read by `complaint`.
+
+use std::cell::RefCell;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::complaint;
+use crate::config::Secret;
+use crate::error::{Context, Error, Kind, Result, plain};
+use crate::source::http::retry::Fault;
+use crate::sys::clock::Deadline;
+use crate::sys::process::{self, Ended, Pipes, Program, Stream};
+use crate::sys::trust::distrust;
+
+/// The most that is kept of what git says: the last lines tell why it failed.
+const LINES: usize = 40;
+/// What holds for every call, whatever any file says.
+const CONFIG: &[(&str, &str)] = &[
+    ("core.hooksPath", "/dev/null"),
+    ("core.fsmonitor", "false"),
+    ("core.askPass", ""),
+    ("core.bigFileThreshold", "32m"),
+    ("credential.helper", ""),
+    ("transfer.fsckObjects", "true"),
+    ("transfer.bundleURI", "false"),
+    ("transfer.unpackLimit", "1"),
+    ("fetch.writeCommitGraph", "false"),
+    ("fetch.recurseSubmodules", "false"),
+    ("gc.auto", "0"),
+    ("maintenance.auto", "false"),
+    ("http.followRedirects", "false"),
+    ("http.sslVerify", "true"),
+    ("http.lowSpeedLimit", "1"),
+    ("gpg.program", "/dev/null"),
+    ("gpg.x509.program", "/dev/null"),
+    ("gpg.minTrustLevel", "fully"),
+];
+const ENVIRONMENT: &[(&str, &str)] = &[
+    ("HOME", "/nonexistent"),
+    ("LC_ALL", "C"),
+    ("GIT_ASKPASS", ""),
+    ("GIT_ATTR_NOSYSTEM", "1"),
+    ("GIT_CONFIG_GLOBAL", "/dev/null"),
+    ("GIT_CONFIG_NOSYSTEM", "1"),
+    ("GIT_LITERAL_PATHSPECS", "1"),
+    ("GIT_NO_LAZY_FETCH", "1"),
+    ("GIT_NO_REPLACE_OBJECTS", "1"),
+    ("GIT_OPTIONAL_LOCKS", "0"),
+    ("GIT_TERMINAL_PROMPT", "0"),
+];
+
+/// Why a call did not do what it should.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// What is known: the remote's, the network's, ours.
+    Fault(Fault),
+    /// What may be a broken cache.
+    Cache(Error),
+    /// The server gives out parts, and then not the rest of them.
+    Parts(Error),
+}
+
+impl From<Error> for Trouble {
+    fn from(error: Error) -> Self {
+        Self::Fault(error.into())
+    }
+}
+
+impl From<Fault> for Trouble {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+impl Trouble {
+    /// The line to print.
+    pub(super) fn error(self) -> Error {
+        match self {
+            Self::Fault(fault) => fault.error,
+            Self::Cache(error) | Self::Parts(error) => error,
+        }
+    }
+}
+
+/// The git of this host.
+#[derive(Clone, Debug)]
+pub(super) struct Git {
+    path: PathBuf,
+    /// Variables of ours that it does not get.
+    unset: Vec<OsString>,
+    /// `http.lowSpeedTime`, in seconds.
+    stall: Duration,
+}
+
+/// What a call to a remote needs besides its URL.
+#[derive(Debug, Default)]
+pub(super) struct Access {
+    pub(super) environment: Vec<(&'static str, OsString)>,
+    pub(super) config: Vec<(&'static str, String)>,
+    /// What no message may have.
+    pub(super) secrets: Vec<Secret>,
+    /// As whom we ask, for messages.
+    pub(super) whose: Option<String>,
+}
+
+impl Git {
+    /// Finds it; `remote` is what needs it.
+    pub(super) fn find(remote: &str, stall: Duration) -> Result<Self> {
+        let path = std::env::var("PATH").unwrap_or_else(|_| "/usr/local/bin:/usr/bin:/bin".to_owned());
+        let path = process::find("git", &path).ok_or_else(|| {
+            Error::config(format!("cannot use remote {remote}: there is no git in PATH: install git (2.31 or later)"))
+        })?;
+        if let Some(why) = distrust(&path).context(|| format!("cannot run {}", path.display()))? {
+            return Err(Error::config(format!("cannot run {}: {why}", path.display())));
+        }
+        let is_unset = |name: &OsString| {
+            let name = name.as_encoded_bytes();
+            name.starts_with(b"GIT_") || [&b"SSH_ASKPASS"[..], b"XDG_CONFIG_HOME", b"LANGUAGE"].contains(&name)
+        };
+        let unset = std::env::vars_os().map(|(name, _)| name).filter(is_unset).collect();
+        Ok(Self { path, unset, stall })
+    }
+
+    /// A call of `args` that may use no transport.
+    pub(super) fn local(&self, repository: &Path, args: &[&str]) -> Call<'_> {
+        Call { repository: Some(repository.to_owned()), ..self.call("", Access::default(), args) }
+    }
+
+    /// A call of `args` that may use the transport `scheme`.
+    pub(super) fn call(&self, scheme: &'static str, access: Access, args: &[&str]) -> Call<'_> {
+        let args = args.iter().map(OsString::from).collect();
+        Call { git: self, args, repository: None, scheme, access, input: None, largest_file: None }
+    }
+}
+
+/// A call in the making.
+pub(super) struct Call<'g> {
+    git: &'g Git,
+    args: Vec<OsString>,
+    /// `None`: it needs none.
+    pub(super) repository: Option<PathBuf>,
+    scheme: &'static str,
+    pub(super) access: Access,
+    pub(super) input: Option<File>,
+    pub(super) largest_file: Option<u64>,
+}
+
+/// What git said on standard error: its last lines.
+type Said = Rc<RefCell<Vec<String>>>;
+
+/// A call whose output is read as it comes.
+#[derive(Debug)]
+pub(super) struct Reading {
+    stream: Stream<'static>,
+    said: Said,
+    verb: String,
+    secrets: Vec<Secret>,
+    whose: Option<String>,
+}
+
+impl Call<'_> {
+    /// What it prints, at most `most` bytes. `patience`: how long a server may take to answer at all.
+    pub(super) fn output(self, most: u64, deadline: Deadline, patience: Option<Duration>) -> Result<Vec<u8>, Trouble> {
+        let until = patience.map_or(deadline, |patience| deadline.at_most(patience));
+        let mut reading = self.stream(until)?;
+        let mut output = Vec::new();
+        let read = (&mut reading).take(most + 1).read_to_end(&mut output);
+        let is_late = |deadline: Deadline| deadline.has_passed() && read.is_err();
+        if let Some(patience) = patience.filter(|_| is_late(until) && !deadline.has_passed()) {
+            drop(reading);
+            let seconds = patience.as_secs();
+            return Err(
+                Fault::transient(format!("no answer within {seconds} s (connect-timeout + stall-timeout)")).into()
+            );
+        }
+        if output.len() as u64 > most {
+            let verb = reading.verb.clone();
+            drop(reading);
+            return Err(Error::refused(format!("git {verb} prints more than {most} bytes")).into());
+        }
+        reading.finish()?;
+        Ok(output)
+    }
+
+    /// Starts it.
+    pub(super) fn stream(self, deadline: Deadline) -> Result<Reading> {
+        let Self { git, args, repository, scheme, access, input, largest_file } = self;
+        let verb = args.first().map(|verb| verb.to_string_lossy().into_owned()).unwrap_or_default();
+        let mut env: Vec<(OsString, OsString)> =
+            ENVIRONMENT.iter().map(|(name, value)| (name.into(), value.into())).collect();
+        let mut add = |name: &str, value: OsString| env.push((name.into(), value));
+        // Where there is no repository, none is looked for.
+        add("GIT_DIR", repository.unwrap_or_else(|| PathBuf::from("/nonexistent")).into());
+        add("GIT_ALLOW_PROTOCOL", scheme.into());
+        for (name, value) in access.environment {
+            add(name, value);
+        }
+        let stall = git.stall.as_secs().max(1).to_string();
+        let mut count = 0;
+        let mut set = |key: &str, value: OsString| {
+            add(&format!("GIT_CONFIG_KEY_{count}"), key.into());
+            add(&format!("GIT_CONFIG_VALUE_{count}"), value);
+            count += 1;
+        };
+        for (key, value) in CONFIG {
+            set(key, value.into());
+        }
+        set("http.lowSpeedTime", stall.into());
+        for (key, value) in access.config {
+            set(key, value.into());
+        }
+        add("GIT_CONFIG_COUNT", count.to_string().into());
+        let shown: Vec<_> = args.iter().map(|arg| arg.to_string_lossy()).collect();
+        log::trace!("git {}", shown.join(" "));
+        let program = Program { path: git.path.clone(), args, env, dir: PathBuf::from("/"), merges_errors: false };
+        let said = Said::default();
+        let pipes = Pipes { input, unset: git.unset.clone(), largest_file };
+        let listener = said.clone();
+        let listen = move |line: &[u8]| {
+            let mut said = listener.borrow_mut();
+            if said.len() >= LINES {
+                said.remove(0);
+            }
+            said.push(String::from_utf8_lossy(line).into_owned());
+        };
+        let stream = Stream::start(&program, pipes, deadline, listen)
+            .map_err(|e| Error::failed(format!("cannot run {}: {}", git.path.display(), plain(&e))))?;
+        Ok(Reading { stream, said, verb, secrets: access.secrets, whose: access.whose })
+    }
+}
+
+impl Reading {
+    /// Waits for its end, and says whether that was a good one.
+    pub(super) fn finish(self) -> Result<(), Trouble> {
+        let Self { stream, said, verb, secrets, whose } = self;
+        let ended = stream.finish().context(|| format!("cannot wait for git {verb}"))?;
+        let how = match ended {
+            Ended::Exited(0) => return Ok(()),
+            Ended::Exited(code) => format!("exited with {code}"),
+            Ended::Killed(signal) => format!("was killed by signal {signal}"),
+            Ended::TimedOut => {
+                let text = format!("git {verb} had not ended when the time for one check was over (timeout)");
+                return Err(Error::failed(text).into());
+            }
+            Ended::Stopped(signal) => {
+                return Err(Error::new(Kind::Stopped(signal), format!("stopped by signal {signal}")).into());
+            }
+        };
+        let said = said.borrow();
+        Err(complaint::read(&verb, &how, said.iter().map(String::as_str), &secrets, whose.as_deref()))
+    }
+}
+
+impl Read for Reading {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.stream.read(buffer)
+    }
+}

@@ -1,0 +1,255 @@
+//! From a commit to the list of what it holds, everything that is listed being in the repository: the commit itself,
+//! what is missing of its directory, its submodules, and theirs. What is there already is not fetched.
+
+use std::io::{BufRead, BufReader, Read};
+
+use super::command::{Access, Call, Trouble};
+use super::modules::{self, Level};
+use super::objects::{Line, MODULE, Members};
+use super::repository::{Repository, reference};
+use super::{GitSource, access};
+use crate::error::{Context, Error, Kind, Result};
+use crate::remote::git::Place;
+use crate::remote::reference::{Reference, is_object};
+use crate::source::http::retry::Patience;
+use crate::sys::clock::Deadline;
+use crate::sys::trust::distrust;
+
+/// The longest line of a listing.
+const LONGEST: u64 = 70_000;
+/// What one call that finds an object may print.
+const LITTLE: u64 = 1 << 20;
+/// What every fetch is told.
+const FETCH: [&str; 7] = [
+    "fetch",
+    "-q",
+    "--no-tags",
+    "--force",
+    "--no-write-fetch-head",
+    "--no-recurse-submodules",
+    "--no-show-forced-updates",
+];
+
+/// One fetch.
+pub(super) struct Fetching<'a> {
+    pub(super) source: &'a GitSource,
+    pub(super) repository: Repository,
+    pub(super) deadline: Deadline,
+    pub(super) members: Members,
+}
+
+/// What came of it.
+pub(super) struct Fetched {
+    pub(super) members: Members,
+    /// What tells its content from others'.
+    pub(super) identity: String,
+}
+
+impl<'a> Fetching<'a> {
+    pub(super) fn new(source: &'a GitSource, repository: Repository, deadline: Deadline) -> Self {
+        Self { source, repository, deadline, members: Members::default() }
+    }
+
+    /// Everything of `commit` that is deployed.
+    pub(super) fn run(mut self, commit: &str) -> Result<Fetched, Trouble> {
+        let GitSource { remote, settings, .. } = self.source;
+        let is_pinned = matches!(remote.reference, Some(Reference::Commit(_)));
+        self.bring(&remote.place, commit, self.repository.is_partial, is_pinned)?;
+        self.verify(commit)?;
+        let tree = self.tree(commit, &remote.path)?;
+        if self.repository.is_partial {
+            self.complete(&tree)?;
+        }
+        let level = Level { place: &remote.place, commit, tree: &tree, path: &remote.path, prefix: &[], depth: 0 };
+        let has_modules = modules::collect(&mut self, level)?;
+        let with = if has_modules && settings.git.submodules { " with submodules" } else { "" };
+        Ok(Fetched { members: self.members, identity: format!("tree {tree}{with}") })
+    }
+
+    /// Fetches a commit, unless it is here.
+    pub(super) fn bring(&self, place: &Place, commit: &str, is_partial: bool, is_pinned: bool) -> Result<(), Trouble> {
+        if self.repository.has(commit) {
+            return Ok(());
+        }
+        let here = format!("+{commit}:{}", reference(commit));
+        let mut args = vec!["--depth=1"];
+        args.extend(is_partial.then_some("--filter=blob:none"));
+        match self.fetch(place, &args, &[&here], None) {
+            Err(Trouble::Fault(fault)) if fault.error.kind() == Kind::Superseded && is_pinned => {
+                if !fault.error.to_string().contains("unadvertised") {
+                    return Err(Error::failed(fault.error.to_string()).into());
+                }
+                // A server that gives out only what has a name: all of that, then.
+                self.fetch(place, &[], &["+refs/heads/*:refs/all/heads/*", "+refs/tags/*:refs/all/tags/*"], None)?;
+                let found = self.local(&["update-ref", &reference(commit), commit]).output(LITTLE, self.deadline, None);
+                found.map(|_| ()).map_err(|trouble| match trouble {
+                    Trouble::Cache(_) => Error::failed(format!("commit {commit} is in no branch and no tag")).into(),
+                    other => other,
+                })
+            }
+            result => result,
+        }
+    }
+
+    /// `git fetch`, with patience.
+    fn fetch(&self, place: &Place, options: &[&str], names: &[&str], stdin: Option<&[u8]>) -> Result<(), Trouble> {
+        let GitSource { git, remote, settings, .. } = self.source;
+        let url = place.for_git();
+        // The remote that a partial repository knows gets its URL here, and nowhere on disk.
+        let is_origin = options.iter().any(|option| option.starts_with("--filter"));
+        let mut args: Vec<&str> = FETCH.iter().chain(options).copied().collect();
+        args.extend(stdin.map(|_| "--stdin"));
+        args.extend(["--", if is_origin { "origin" } else { &url }]);
+        args.extend(names);
+        let mut patience = Patience::new(self.deadline);
+        loop {
+            let mut access = access::to(place, &remote.place, settings, || self.source.home())?;
+            if is_origin {
+                access.config.push(("remote.origin.url", url.clone()));
+            }
+            if stdin.is_some() {
+                access.config.push(("fetch.negotiationAlgorithm", "noop".to_owned()));
+            }
+            let mut call = git.call(place.scheme(), access, &args);
+            call.repository = Some(self.repository.path().to_owned());
+            call.largest_file = Some(settings.max_download);
+            call.input = stdin.map(|text| self.repository.input(text)).transpose()?;
+            match call.output(LITTLE, self.deadline, None) {
+                Ok(_) => return Ok(()),
+                Err(Trouble::Fault(fault)) => patience.after(fault, &place.to_string())?,
+                Err(trouble) => return Err(trouble),
+            }
+        }
+    }
+
+    fn local(&self, args: &[&str]) -> Call<'_> {
+        self.source.git.local(self.repository.path(), args)
+    }
+
+    /// What a short call prints.
+    pub(super) fn answer(&self, args: &[&str]) -> Result<Vec<u8>, Trouble> {
+        self.local(args).output(LITTLE, self.deadline, None)
+    }
+
+    /// Refuses a commit that nobody of `verify-commit` has signed.
+    fn verify(&self, commit: &str) -> Result<(), Trouble> {
+        let Some(signers) = &self.source.settings.git.signers else { return Ok(()) };
+        let what = || format!("cannot use verify-commit {}", signers.display());
+        if let Some(why) = distrust(signers).context(what)? {
+            return Err(Error::failed(why)).context(what)?;
+        }
+        let mut call = self.local(&["verify-commit", commit]);
+        let file = signers.display().to_string();
+        call.access = Access { config: vec![("gpg.ssh.allowedSignersFile", file)], ..Access::default() };
+        match call.output(LITTLE, self.deadline, None).map_err(Trouble::error) {
+            Ok(_) => Ok(()),
+            Err(e) if matches!(e.kind(), Kind::Stopped(_)) || self.deadline.has_passed() => Err(e.into()),
+            Err(e) => {
+                let signers = signers.display();
+                Err(Error::refused(format!("commit {commit} has no good signature of anybody in {signers}: {e}"))
+                    .into())
+            }
+        }
+    }
+
+    /// The tree at `path` of a commit.
+    pub(super) fn tree(&self, commit: &str, path: &str) -> Result<String, Trouble> {
+        if path.is_empty() {
+            let name = format!("{commit}^{{tree}}");
+            let answer = self.answer(&["rev-parse", "--verify", &name])?;
+            let tree = String::from_utf8_lossy(&answer).trim().to_owned();
+            return if is_object(&tree) { Ok(tree) } else { Err(Error::failed("git rev-parse names no tree").into()) };
+        }
+        let wrong = |what: String| Trouble::from(Error::failed(what));
+        match self.entry(commit, path)? {
+            Some((0o040_000, tree)) => Ok(tree),
+            Some((MODULE, _)) => Err(wrong(format!("{path} is a submodule: name its own repository as the remote"))),
+            Some(_) => Err(wrong(format!("{path} is no directory in commit {commit}"))),
+            None => Err(wrong(format!("there is no directory {path} in commit {commit}"))),
+        }
+    }
+
+    /// Mode and object of what is at `path` in a commit.
+    pub(super) fn entry(&self, commit: &str, path: &str) -> Result<Option<(u32, String)>, Trouble> {
+        let answer = self.answer(&["ls-tree", "-z", commit, "--", path])?;
+        let Some(line) = answer.split(|b| *b == 0).find(|line| !line.is_empty()) else { return Ok(None) };
+        let line = Line::parse(line)?;
+        Ok(Some((line.mode, line.object.to_owned())))
+    }
+
+    /// Fetches the contents that are missing below `tree`, all at once.
+    fn complete(&self, tree: &str) -> Result<(), Trouble> {
+        let mut missing = Vec::new();
+        let args = ["rev-list", "--objects", "--no-object-names", "--missing=print", tree];
+        self.lines(&args, b'\n', |line| {
+            if let Some(object) = line.strip_prefix(b"?") {
+                missing.extend_from_slice(object);
+                missing.push(b'\n');
+            }
+            Ok(())
+        })?;
+        self.bring_contents(&missing)
+    }
+
+    /// Fetches contents by their names, one a line, from the remote itself.
+    pub(super) fn bring_contents(&self, objects: &[u8]) -> Result<(), Trouble> {
+        if objects.is_empty() {
+            return Ok(());
+        }
+        let fetched = self.fetch(&self.source.remote.place, &["--filter=blob:none"], &[], Some(objects));
+        fetched.map_err(|trouble| match trouble {
+            Trouble::Fault(fault) if fault.error.kind() == Kind::Superseded => Trouble::Parts(fault.error),
+            other => other,
+        })
+    }
+
+    /// Adds what is in `tree` to the members, `prefix` in front; tells of submodules instead.
+    pub(super) fn list(&mut self, tree: &str, prefix: &[u8]) -> Result<Vec<(Vec<u8>, String)>, Trouble> {
+        let mut found = Vec::new();
+        let mut members = std::mem::take(&mut self.members);
+        let most = self.source.settings.layout.max_files;
+        let listed = self.lines(&["ls-tree", "-r", "-z", "-l", tree], 0, |line| {
+            let line = Line::parse(line)?;
+            let name = joined(prefix, line.name);
+            match (line.node()?, line.size) {
+                (None, _) => found.push((line.name.to_owned(), line.object.to_owned())),
+                (Some(node), Some(size)) => members.push(&name, line.object, node, size)?,
+                (Some(_), None) => return Err(Error::failed("git ls-tree tells no size")),
+            }
+            match members.len() as u64 + found.len() as u64 > most {
+                true => {
+                    Err(Error::refused(format!("it holds more files, directories and links than max-files = {most}")))
+                }
+                false => Ok(()),
+            }
+        });
+        self.members = members;
+        listed.map(|()| found)
+    }
+
+    /// Passes on each piece of what a call prints.
+    fn lines(&self, args: &[&str], end: u8, mut take: impl FnMut(&[u8]) -> Result<()>) -> Result<(), Trouble> {
+        let mut reading = BufReader::new(self.local(args).stream(self.deadline)?);
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            // What goes wrong here is told by the end.
+            match (&mut reading).take(LONGEST).read_until(end, &mut line) {
+                Ok(0) | Err(_) => break,
+                Ok(_) if line.last() == Some(&end) => line.truncate(line.len() - 1),
+                Ok(_) if line.len() as u64 == LONGEST => return Err(Error::refused("a name in it is too long").into()),
+                Ok(_) => break,
+            }
+            take(&line)?;
+        }
+        reading.into_inner().finish()
+    }
+}
+
+/// A name in a directory.
+pub(super) fn joined(prefix: &[u8], name: &[u8]) -> Vec<u8> {
+    match prefix.is_empty() {
+        true => name.to_vec(),
+        false => [prefix, b"/", name].concat(),
+    }
+}

@@ -1,0 +1,198 @@
+//! A git repository: polled with one `ls-remote` for the one ref, fetched into a bare repository in the cache, one commit
+//! deep, and read out without a checkout. No work tree means no hooks, no filters, no attributes.
+//!
+//! The revision is the commit; the release is told apart by the tree at the path, so that a commit that does not touch
+//! the path is no news. `command` is the one place that starts git, `complaint` reads why it failed, `access` is as whom
+//! it asks, `repository` is the cache, `fetching` fills it, `modules` finds submodules, `objects` reads out.
+
+mod access;
+mod command;
+mod complaint;
+mod fetching;
+mod modules;
+mod objects;
+mod refs;
+mod repository;
+
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use self::command::{Git, Trouble};
+use self::fetching::Fetching;
+use self::objects::GitTree;
+use self::repository::{Purpose, Repository};
+use super::http::retry::Patience;
+use super::{Known, Offer, OfferKind, Poll};
+use crate::artifact::{Artifact, Content};
+use crate::config::Settings;
+use crate::error::{Context, Error, Kind, Result, plain};
+use crate::model::{Revision, Validators, hex};
+use crate::remote::git::{GitRemote, Place};
+use crate::remote::reference::Reference;
+use crate::store::make_dirs;
+use crate::sys::clock::Deadline;
+use crate::sys::trust::distrust;
+
+/// The most that an answer of `ls-remote` may be: a handful of lines.
+const ANSWER: u64 = 1 << 20;
+
+/// A git remote.
+#[derive(Debug)]
+pub struct GitSource {
+    remote: GitRemote,
+    /// The remote, for messages.
+    name: String,
+    git: Git,
+    settings: Settings,
+    home: PathBuf,
+}
+
+/// A commit that the remote has.
+#[derive(Debug)]
+pub struct GitOffer {
+    commit: String,
+}
+
+impl GitSource {
+    /// A source of `remote`. Asks nobody yet, but there must be a git.
+    pub fn new(remote: &GitRemote, settings: &Settings) -> Result<Self> {
+        let name = remote.to_string();
+        let git = Git::find(&name, settings.http.stall_timeout)?;
+        // Two deployments with one id have different places, so they do not meet here.
+        let mut hash = Sha256::new();
+        hash.update(settings.local.as_os_str().as_bytes());
+        hash.update([0]);
+        hash.update(settings.store.as_deref().unwrap_or(Path::new("")).as_os_str().as_bytes());
+        let home = settings.cache.join(&settings.id).join(format!("git-{}", hex(&hash.finalize()[..4])));
+        Ok(Self { remote: remote.clone(), name, git, settings: settings.clone(), home })
+    }
+
+    /// Asks for another revision than `known`.
+    pub fn poll(&mut self, known: Option<Known<'_>>, deadline: Deadline) -> Result<Poll> {
+        let commit = self.commit(deadline).context(|| format!("cannot poll {}", self.name))?;
+        let is_known = |known: Known<'_>| {
+            let validator = |key| known.validators.get(key);
+            validator("commit") == Some(commit.as_str()) && validator("asked") == Some(self.asked().as_str())
+        };
+        if known.is_some_and(is_known) {
+            return Ok(Poll::Unchanged);
+        }
+        let validators = self.validators(&commit);
+        Ok(Poll::Changed(Offer { revision: None, validators, kind: OfferKind::Git(GitOffer { commit }) }))
+    }
+
+    /// Fetches what was offered. A cache that turns out to be broken is thrown away, and made anew once.
+    pub fn fetch(&mut self, offer: GitOffer, deadline: Deadline) -> Result<Artifact> {
+        let what = || format!("cannot fetch {}", self.name);
+        let remote = self.remote.place.to_string();
+        let mut purpose = Purpose { remote: &remote, is_partial: false, commit: &offer.commit };
+        let home = self.home().context(what)?;
+        // A server that once did not give out parts is not asked for them again while the cache lasts.
+        purpose.is_partial = !self.remote.path.is_empty() && !Repository::is_whole(home, purpose);
+        loop {
+            let repository = Repository::open(home, purpose).context(what)?;
+            let is_fresh = repository.is_fresh;
+            match Fetching::new(self, repository.clone(), deadline).run(&offer.commit) {
+                Ok(fetched) => return Ok(self.artifact(&offer.commit, repository, fetched)),
+                Err(Trouble::Cache(e)) if !is_fresh && !deadline.has_passed() => {
+                    log::warn!("{}: {e}; making the cache anew", self.name);
+                    repository.discard().context(what)?;
+                }
+                Err(Trouble::Parts(e)) if purpose.is_partial => {
+                    log::debug!("{}: {e}; fetching everything", self.name);
+                    purpose.is_partial = false;
+                }
+                Err(trouble) => return Err(trouble.error()).context(what),
+            }
+        }
+    }
+
+    fn artifact(&self, commit: &str, repository: Repository, fetched: fetching::Fetched) -> Artifact {
+        let fetching::Fetched { members, identity } = fetched;
+        let remote = self.name.clone();
+        Artifact {
+            revision: Revision::new(commit).with_content(Some(identity)),
+            validators: self.validators(commit),
+            content: Content::Tree(Box::new(GitTree { git: self.git.clone(), repository, members, remote })),
+            name: format!("{} at {commit}", self.name),
+        }
+    }
+
+    /// The commit that the remote has now.
+    fn commit(&self, deadline: Deadline) -> Result<String> {
+        if let Some(Reference::Commit(commit)) = &self.remote.reference {
+            return Ok(commit.clone());
+        }
+        let mut patience = Patience::new(deadline);
+        loop {
+            match self.ask(deadline) {
+                Ok(commit) => return Ok(commit),
+                Err(Trouble::Fault(fault)) => patience.after(fault, &self.name)?,
+                Err(trouble) => return Err(trouble.error()),
+            }
+        }
+    }
+
+    /// One `ls-remote`.
+    fn ask(&self, deadline: Deadline) -> Result<String, Trouble> {
+        let (place, reference) = (&self.remote.place, self.remote.reference.as_ref());
+        if let Place::Local(path) = place {
+            check_local(path)?;
+        }
+        let access = access::to(place, place, &self.settings, || self.home())?;
+        let (url, patterns) = (place.for_git(), refs::patterns(reference));
+        let mut args = vec!["ls-remote", "-q", "--", &url];
+        args.extend(patterns.iter().map(String::as_str));
+        let limits = self.settings.http.connect_timeout + self.settings.http.stall_timeout;
+        let answer = self.git.call(place.scheme(), access, &args).output(ANSWER, deadline, Some(limits))?;
+        Ok(refs::choose(&answer, reference)?)
+    }
+
+    /// The directory of the cache that is this source's, closed to others.
+    fn home(&self) -> Result<&Path> {
+        let above = self.home.parent().unwrap_or(&self.home);
+        make_dirs(above)?;
+        let what = || format!("cannot use the cache {}", above.display());
+        if let Some(why) = distrust(above).context(what)? {
+            return Err(Error::config(format!("the cache {} cannot be trusted: {why}", above.display())));
+        }
+        match fs::DirBuilder::new().mode(0o700).create(&self.home) {
+            Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
+                Err(Error::failed(format!("cannot make {}: {}", self.home.display(), plain(&e))))
+            }
+            _ => Ok(&self.home),
+        }
+    }
+
+    fn validators(&self, commit: &str) -> Validators {
+        Validators::default().with("commit", commit).with("asked", self.asked())
+    }
+
+    /// What of the configuration makes another release of the same commit.
+    fn asked(&self) -> String {
+        format!("{} submodules={}", self.name, self.settings.git.submodules)
+    }
+}
+
+/// git serves what root and we own; what belongs to another user could have its own ideas of what to run.
+fn check_local(path: &Path) -> Result<()> {
+    let meta = fs::metadata(path).map_err(|e| match e.kind() {
+        std::io::ErrorKind::NotFound => Error::failed(format!("there is nothing at {}", path.display())),
+        _ => Error::failed(format!("cannot examine {}: {}", path.display(), plain(&e))),
+    })?;
+    if !meta.is_dir() {
+        return Err(Error::failed("it is no directory, and so no repository"));
+    }
+    if distrust(path).is_ok_and(|why| why.is_some_and(|why| why.contains("belongs to"))) && meta.uid() != 0 {
+        let owner = meta.uid();
+        return Err(Error::new(
+            Kind::Failed,
+            format!("it belongs to user {owner}, and git reads only root's and our own: chown it, or use ssh://"),
+        ));
+    }
+    Ok(())
+}

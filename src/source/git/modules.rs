@@ -1,0 +1,166 @@
+//! Submodules: each is fetched from where `.gitmodules` says, by the same procedure and into the same repository, and its
+//! members follow those of its parent. A URL of a stranger goes through the grammar of remotes; it may use https, ssh or
+//! its parent's transport, and lie at most three deep.
+
+use super::command::Trouble;
+use super::fetching::{Fetching, joined};
+use crate::artifact::Node;
+use crate::error::{Context, Error};
+use crate::remote::git::Place;
+
+/// How deep submodules may lie in each other.
+const DEEPEST: u32 = 3;
+/// Modes of a file.
+const FILES: [u32; 2] = [0o100_644, 0o100_755];
+
+/// A tree whose members are wanted.
+#[derive(Clone, Copy)]
+pub(super) struct Level<'a> {
+    /// Its repository.
+    pub(super) place: &'a Place,
+    /// The commit it is of.
+    pub(super) commit: &'a str,
+    pub(super) tree: &'a str,
+    /// Where the tree stands in the commit.
+    pub(super) path: &'a str,
+    /// Where it stands in the release.
+    pub(super) prefix: &'a [u8],
+    pub(super) depth: u32,
+}
+
+/// Lists a tree and the submodules in it. Whether there were any.
+pub(super) fn collect(fetching: &mut Fetching<'_>, level: Level<'_>) -> Result<bool, Trouble> {
+    let modules = fetching.list(level.tree, level.prefix)?;
+    if modules.is_empty() {
+        return Ok(false);
+    }
+    if !fetching.source.settings.git.submodules {
+        for (name, _) in &modules {
+            fetching.members.push(&joined(level.prefix, name), "", Node::Dir, 0)?;
+        }
+        return Ok(true);
+    }
+    let urls = urls(fetching, level)?;
+    for (name, commit) in &modules {
+        let shown = String::from_utf8_lossy(&joined(level.prefix, name)).escape_debug().take(200).collect::<String>();
+        let what = || format!("submodule {shown}");
+        let place = place(&urls, level, name).context(what)?;
+        log::debug!("submodule {shown} is commit {commit} of {place}");
+        let brought = fetching.bring(&place, commit, false, true);
+        brought.map_err(|trouble| in_module(trouble, &format!("{} from {place}", what())))?;
+        let tree = fetching.tree(commit, "")?;
+        let prefix = joined(level.prefix, name);
+        let below = Level { place: &place, commit, tree: &tree, path: "", prefix: &prefix, depth: level.depth + 1 };
+        collect(fetching, below)?;
+    }
+    Ok(true)
+}
+
+fn in_module(trouble: Trouble, what: &str) -> Trouble {
+    match trouble {
+        Trouble::Fault(fault) => Trouble::Fault(fault.at(what)),
+        Trouble::Parts(error) => Trouble::Parts(error),
+        Trouble::Cache(error) => Trouble::Cache(Error::new(error.kind(), format!("{what}: {error}"))),
+    }
+}
+
+/// Where the submodule `name` is.
+fn place(urls: &[(String, String)], level: Level<'_>, name: &[u8]) -> Result<Place, Error> {
+    const WAY_OUT: &str = "submodules = no leaves submodules out";
+    if level.depth >= DEEPEST {
+        return Err(Error::refused(format!("submodules may lie {DEEPEST} deep in each other; {WAY_OUT}")));
+    }
+    let path = joined(level.path.as_bytes(), name);
+    let url = urls.iter().find(|(at, _)| at.as_bytes() == path).map(|(_, url)| url.as_str());
+    let url = url.ok_or_else(|| Error::refused(format!(".gitmodules has no URL for it; {WAY_OUT}")))?;
+    let place = level.place.submodule(url).map_err(|why| {
+        let shown: String = url.rsplit('@').next().unwrap_or_default().escape_debug().take(100).collect();
+        Error::refused(format!("its URL {shown} is refused: {why}; {WAY_OUT}"))
+    })?;
+    let scheme = place.scheme();
+    if !["https", "ssh", level.place.scheme()].contains(&scheme) {
+        let own = level.place.scheme();
+        return Err(Error::refused(format!(
+            "its URL {place} uses {scheme}, and only https, ssh and its parent's {own} may be used; {WAY_OUT}"
+        )));
+    }
+    Ok(place)
+}
+
+/// Path and URL of each submodule that `.gitmodules` of the commit names.
+fn urls(fetching: &Fetching<'_>, level: Level<'_>) -> Result<Vec<(String, String)>, Trouble> {
+    let object = match fetching.entry(level.commit, ".gitmodules")? {
+        Some((mode, object)) if FILES.contains(&mode) => object,
+        Some(_) => return Err(Error::refused(".gitmodules is no file").into()),
+        None => return Ok(Vec::new()),
+    };
+    // It may lie outside of what a partial repository has.
+    if fetching.repository.is_partial && level.depth == 0 && fetching.answer(&["cat-file", "-e", &object]).is_err() {
+        fetching.bring_contents(format!("{object}\n").as_bytes())?;
+    }
+    // Includes would be followed otherwise, to any file of this host.
+    let listing = fetching.answer(&["config", "-z", "--no-includes", "--blob", &object, "--list"]);
+    let listing = listing.map_err(|trouble| match trouble {
+        Trouble::Cache(e) => Error::refused(format!(".gitmodules cannot be read: {e}")).into(),
+        other => other,
+    })?;
+    Ok(pairs(&String::from_utf8_lossy(&listing)))
+}
+
+/// Path and URL by submodule, out of `key\nvalue\0`; the last of each counts.
+fn pairs(listing: &str) -> Vec<(String, String)> {
+    let mut rows: Vec<(&str, Option<&str>, Option<&str>)> = Vec::new();
+    for entry in listing.split('\0') {
+        let Some((key, value)) = entry.split_once('\n') else { continue };
+        let Some((name, variable)) = key.strip_prefix("submodule.").and_then(|rest| rest.rsplit_once('.')) else {
+            continue;
+        };
+        let at = rows.iter().position(|(known, ..)| *known == name).unwrap_or_else(|| {
+            rows.push((name, None, None));
+            rows.len() - 1
+        });
+        match variable {
+            "path" => rows[at].1 = Some(value),
+            "url" => rows[at].2 = Some(value),
+            _ => {}
+        }
+    }
+    rows.into_iter()
+        .filter_map(|(_, path, url)| Some((path?.trim_end_matches('/').to_owned(), url?.to_owned())))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_and_urls_are_found_by_submodule() {
+        let listing = "submodule.a.b.path\nlib/x/\0submodule.a.b.url\nold\0submodule.a.b.url\n../x.git\0core.sshcommand\nid\0\
+                       submodule.c.url\nonly\0submodule.d.path\nonly\0submodule.e.path\nl\ni\0submodule.e.url\nu\0novalue\0";
+        assert_eq!(pairs(listing), [("lib/x".to_owned(), "../x.git".to_owned()), ("l\ni".to_owned(), "u".to_owned())]);
+    }
+
+    #[test]
+    fn urls_of_strangers_are_bounded() {
+        let parent = Place::parse("https://h/org/app.git").unwrap();
+        let level = |depth| Level { place: &parent, commit: "", tree: "", path: "web", prefix: &[], depth };
+        let at = |url: &str| [("web/lib".to_owned(), url.to_owned())];
+        assert_eq!(place(&at("../lib.git"), level(0), b"lib").unwrap().for_git(), "https://h/org/lib.git");
+        assert_eq!(place(&at("git@h:x.git"), level(2), b"lib").unwrap().for_git(), "git@h:x.git");
+        for (url, depth, words) in [
+            ("https://h/x.git", 3, "3 deep"),
+            ("http://h/x.git", 0, "only https, ssh"),
+            ("file:///etc", 0, "only https, ssh"),
+            ("/etc", 0, "only https, ssh"),
+            ("git://h/x", 0, "only https, ssh"),
+            ("ext::sh -c id", 0, "is refused"),
+            ("-u./x", 0, "is refused"),
+            ("ssh://-oProxyCommand=x/y", 0, "is refused"),
+        ] {
+            let error = place(&at(url), level(depth), b"lib").unwrap_err().to_string();
+            assert!(error.contains(words) && error.contains("submodules = no"), "{url}: {error}");
+        }
+        assert!(place(&at("https://h/x"), level(0), b"other").unwrap_err().to_string().contains("no URL"));
+    }
+}

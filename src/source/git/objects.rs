@@ -1,0 +1,256 @@
+//! What a commit holds: the list that `ls-tree` gives, read strictly, and the contents that one `cat-file --batch` streams.
+//! Names are not looked at here; the policy does that. A content that is a pointer of Git LFS is noticed.
+
+use std::io::{self, BufRead, BufReader, Read};
+
+use super::command::{Git, Reading, Trouble};
+use super::repository::Repository;
+use crate::artifact::{Contents, Found, Node, Tree};
+use crate::error::{Context, Error, Kind, Result, plain};
+use crate::remote::reference::is_object;
+use crate::sys::clock::Deadline;
+
+/// How a pointer of Git LFS begins, and the most bytes one has.
+const POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
+const LARGEST_POINTER: u64 = 1024;
+/// Bytes that are passed on at once.
+const BUFFER: usize = 128 * 1024;
+
+/// Members of a tree: names and objects in one arena.
+#[derive(Debug, Default)]
+pub(super) struct Members {
+    text: Vec<u8>,
+    rows: Vec<Row>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Row {
+    start: usize,
+    name: u16,
+    object: u8,
+    node: Node,
+    size: u64,
+}
+
+impl Members {
+    pub(super) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    pub(super) fn push(&mut self, name: &[u8], object: &str, node: Node, size: u64) -> Result<()> {
+        let long = || Error::refused("a name in it is longer than 64 KiB");
+        let (name_len, object_len) =
+            (u16::try_from(name.len()).map_err(|_| long())?, u8::try_from(object.len()).unwrap_or(0));
+        self.rows.push(Row { start: self.text.len(), name: name_len, object: object_len, node, size });
+        self.text.extend_from_slice(name);
+        self.text.extend_from_slice(object.as_bytes());
+        Ok(())
+    }
+
+    fn name(&self, row: &Row) -> &[u8] {
+        &self.text[row.start..][..row.name as usize]
+    }
+
+    fn object(&self, row: &Row) -> &[u8] {
+        &self.text[row.start + row.name as usize..][..row.object as usize]
+    }
+}
+
+/// One line of `ls-tree`.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Line<'a> {
+    pub(super) mode: u32,
+    pub(super) object: &'a str,
+    /// `None`: it is no content.
+    pub(super) size: Option<u64>,
+    pub(super) name: &'a [u8],
+}
+
+/// A submodule's mode.
+pub(super) const MODULE: u32 = 0o160_000;
+
+impl<'a> Line<'a> {
+    /// Reads `MODE TYPE OBJECT[ SIZE]\tNAME`.
+    pub(super) fn parse(line: &'a [u8]) -> Result<Self> {
+        let strange = || Error::failed("git ls-tree prints what it should not");
+        let tab = line.iter().position(|b| *b == b'\t').ok_or_else(strange)?;
+        let head = std::str::from_utf8(&line[..tab]).map_err(|_| strange())?;
+        let mut words = head.split(' ').filter(|word| !word.is_empty());
+        let mode = words.next().and_then(|mode| u32::from_str_radix(mode, 8).ok()).ok_or_else(strange)?;
+        let object = words.nth(1).filter(|object| is_object(object)).ok_or_else(strange)?;
+        let size = words.next().and_then(|size| size.parse().ok());
+        Ok(Self { mode, object, size, name: &line[tab + 1..] })
+    }
+
+    /// What it is; `None`: a submodule.
+    pub(super) fn node(&self) -> Result<Option<Node>> {
+        Ok(Some(match self.mode {
+            0o100_644 | 0o100_664 => Node::File,
+            0o100_755 => Node::Program,
+            0o120_000 => Node::Link,
+            MODULE => return Ok(None),
+            mode => return Err(Error::refused(format!("a member has the mode {mode:o}, which git does not give"))),
+        }))
+    }
+}
+
+/// What was fetched: the members, and where their contents are.
+#[derive(Debug)]
+pub(super) struct GitTree {
+    pub(super) git: Git,
+    pub(super) repository: Repository,
+    pub(super) members: Members,
+    /// How the remote is called.
+    pub(super) remote: String,
+}
+
+impl Tree for GitTree {
+    fn list(&self, found: &mut Found<'_>) -> Result<()> {
+        self.members.rows.iter().try_for_each(|row| found(self.members.name(row), row.node, row.size))
+    }
+
+    fn contents(&self, wanted: &[u32], deadline: Deadline) -> Result<Box<dyn Contents + '_>> {
+        let rows: Vec<Row> =
+            wanted.iter().filter_map(|number| self.members.rows.get(*number as usize)).copied().collect();
+        let mut objects = Vec::new();
+        for row in &rows {
+            objects.extend_from_slice(self.members.object(row));
+            objects.push(b'\n');
+        }
+        let mut call = self.git.local(self.repository.path(), &["cat-file", "--batch", "--buffer"]);
+        call.input = Some(self.repository.input(&objects)?);
+        let reading = BufReader::with_capacity(BUFFER, call.stream(deadline)?);
+        Ok(Box::new(Blobs {
+            tree: self,
+            rows: rows.into_iter(),
+            reading: Some(reading),
+            pointers: 0,
+            first: String::new(),
+        }))
+    }
+}
+
+/// Contents as `cat-file --batch` streams them.
+struct Blobs<'a> {
+    tree: &'a GitTree,
+    rows: std::vec::IntoIter<Row>,
+    /// `None`: it has failed.
+    reading: Option<BufReader<Reading>>,
+    pointers: u64,
+    first: String,
+}
+
+impl Blobs<'_> {
+    /// The header of the next content.
+    fn header(&mut self, row: &Row) -> io::Result<()> {
+        let Some(reading) = &mut self.reading else { return Err(io::ErrorKind::BrokenPipe.into()) };
+        let mut line = Vec::new();
+        reading.take(200).read_until(b'\n', &mut line)?;
+        let expected = [self.tree.members.object(row), b" blob ", row.size.to_string().as_bytes(), b"\n"].concat();
+        if line == expected { Ok(()) } else { Err(io::Error::other("an object is missing, or not what it was")) }
+    }
+
+    /// The error of a content that cannot be read: the cache is broken, unless it is new or we may not go on.
+    fn broken(&mut self, e: &io::Error) -> Error {
+        let said = self.reading.take().map(|reading| reading.into_inner().finish());
+        let Repository { is_fresh, .. } = self.tree.repository;
+        let error = match said {
+            Some(Err(Trouble::Fault(fault))) => return fault.error,
+            Some(Err(Trouble::Cache(error))) => error,
+            _ => Error::failed(format!("git cat-file: {}", plain(e))),
+        };
+        if is_fresh {
+            return error;
+        }
+        match self.tree.repository.discard() {
+            Ok(()) => Error::new(Kind::Superseded, format!("the cache is broken and made anew: {error}")),
+            Err(e) => e,
+        }
+    }
+
+    fn copy(&mut self, row: &Row, write: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        let mut left = row.size;
+        let mut is_first = true;
+        while left > 0 {
+            let piece = match self.reading.as_mut().map(BufRead::fill_buf) {
+                Some(Ok([])) | None => Err(io::ErrorKind::UnexpectedEof.into()),
+                Some(Ok(piece)) => Ok(&piece[..piece.len().min(usize::try_from(left).unwrap_or(usize::MAX))]),
+                Some(Err(e)) => Err(e),
+            };
+            let piece = match piece {
+                Ok(piece) => piece,
+                Err(e) => return Err(self.broken(&e)),
+            };
+            let is_pointer = is_first && row.size <= LARGEST_POINTER && piece.starts_with(POINTER);
+            write(piece)?;
+            let read = piece.len();
+            left -= read as u64;
+            is_first = false;
+            if let Some(reading) = &mut self.reading {
+                reading.consume(read);
+            }
+            if is_pointer {
+                self.pointers += 1;
+                if self.pointers == 1 {
+                    let name = String::from_utf8_lossy(self.tree.members.name(row));
+                    self.first = name.escape_debug().take(200).collect();
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Contents for Blobs<'_> {
+    fn next(&mut self, write: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        let row = self.rows.next().ok_or_else(|| Error::failed("there is no next content"))?;
+        self.header(&row).map_err(|e| self.broken(&e))?;
+        self.copy(&row, write)?;
+        let mut end = [0];
+        let read = self.reading.as_mut().map_or(Ok(()), |reading| reading.read_exact(&mut end));
+        read.map_err(|e| self.broken(&e))
+    }
+
+    fn finish(mut self: Box<Self>) -> Result<()> {
+        if let Some(reading) = self.reading.take() {
+            reading.into_inner().finish().map_err(Trouble::error).context(|| "cannot read the cache")?;
+        }
+        if self.pointers > 0 {
+            let (remote, first, count) = (&self.tree.remote, &self.first, self.pointers);
+            log::warn!(
+                "{remote}: {first} is a pointer of Git LFS and not the file itself, and so are {count} in all: what LFS keeps \
+                 is not fetched"
+            );
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_ls_tree_are_read_strictly() {
+        let object = "0123456789012345678901234567890123456789";
+        let line = format!("100755 blob {object}      12\ta b\tc");
+        let expected = Line { mode: 0o100_755, object, size: Some(12), name: b"a b\tc" };
+        assert_eq!(Line::parse(line.as_bytes()).unwrap(), expected);
+        let line = format!("160000 commit {object}       -\tm");
+        assert_eq!(Line::parse(line.as_bytes()).unwrap().size, None);
+        for line in [
+            "",
+            "\t",
+            "100644 blob x\ta",
+            "x blob 0123\ta",
+            &format!("100644 blob {object}"),
+            &format!("100644 {object}\ta"),
+        ] {
+            assert!(Line::parse(line.as_bytes()).is_err(), "{line}");
+        }
+        for (mode, node) in [(0o100_644, Some(Node::File)), (0o120_000, Some(Node::Link)), (MODULE, None)] {
+            assert_eq!(Line { mode, object, size: None, name: b"" }.node().unwrap(), node);
+        }
+        assert!(Line { mode: 0o100_600, object, size: None, name: b"" }.node().is_err());
+    }
+}

@@ -1,0 +1,154 @@
+//! A program whose output is data: read as it comes, whatever its size, while what it says on standard error comes as
+//! lines. Reading ends, and with it the program's whole group, when the time is over or a signal asks us to stop; so
+//! does dropping it. What the end means is for whoever reads: data may lack its tail until [`Stream::finish`] is well.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read};
+
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal};
+
+use super::lines::Lines;
+use super::{DRAIN, Ended, GRACE, Program, Running, start};
+use crate::sys::clock::Deadline;
+use crate::sys::signal::{self, Deferred};
+
+/// What such a program gets besides its arguments.
+#[derive(Debug, Default)]
+pub struct Pipes {
+    /// Its standard input; without it there is nothing.
+    pub input: Option<File>,
+    /// Variables of ours that it does not get.
+    pub unset: Vec<OsString>,
+    /// The most bytes that a file it writes can have; without it what holds for us.
+    pub largest_file: Option<u64>,
+}
+
+/// A running program. Signals are deferred while it lives.
+pub struct Stream<'a> {
+    running: Running<'a>,
+    deadline: Deadline,
+    /// How it ended, once that is known.
+    ended: Option<Ended>,
+    /// Until when output is read of a program that has ended.
+    drain: Option<Deadline>,
+    region: Option<Deferred>,
+    #[cfg(test)]
+    _alone: std::sync::MutexGuard<'static, ()>,
+}
+
+impl<'a> Stream<'a> {
+    /// Starts `program`; `line` gets the lines of its standard error. umask 077: what it writes is nobody else's.
+    pub fn start(
+        program: &Program,
+        pipes: Pipes,
+        deadline: Deadline,
+        line: impl FnMut(&[u8]) + 'a,
+    ) -> io::Result<Self> {
+        #[cfg(test)]
+        let alone = super::tests::one_at_a_time();
+        let region = signal::defer();
+        signal::wake()?; // from here on the end of a child is noticed
+        let (child, errors, data) = start::start_piped(program, pipes)?;
+        let group = Pid::from_child(&child);
+        let running = Running { child, group, output: Some(errors), lines: Lines::new(line), data: Some(data) };
+        Ok(Self {
+            running,
+            deadline,
+            ended: None,
+            drain: None,
+            region: Some(region),
+            #[cfg(test)]
+            _alone: alone,
+        })
+    }
+
+    /// Waits for the end. What was not read is thrown away, and the program hears of it.
+    pub fn finish(mut self) -> io::Result<Ended> {
+        self.running.data = None;
+        let ended = match self.ended {
+            Some(ended) => Ok(ended),
+            None => self.running.watch(self.deadline, GRACE),
+        };
+        self.ended = ended.as_ref().ok().copied();
+        if self.running.output.take().is_some() && ended.is_ok() {
+            self.running.signal_group(Signal::KILL); // somebody of the group still holds the pipe
+        }
+        self.running.lines.finish();
+        let stop = self.region.take().and_then(Deferred::close);
+        ended.map(|ended| stop.map_or(ended, Ended::Stopped))
+    }
+
+    /// Reads what is there. `None`: nothing yet.
+    fn take(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        let Some(data) = &self.running.data else { return Ok(Some(0)) };
+        match rustix::io::read(data, buffer) {
+            Ok(0) => {
+                self.running.data = None;
+                Ok(Some(0))
+            }
+            Ok(n) => Ok(Some(n)),
+            Err(Errno::INTR | Errno::WOULDBLOCK) => Ok(None),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Ends everything, since it may not go on.
+    fn end(&mut self, how: Ended) -> io::Error {
+        self.running.data = None;
+        self.ended = Some(how);
+        match self.running.end(GRACE) {
+            Ok(()) => io::Error::from(io::ErrorKind::TimedOut),
+            Err(e) => e,
+        }
+    }
+
+    fn check(&mut self) -> io::Result<()> {
+        if let Some(signal) = signal::pending() {
+            return Err(self.end(Ended::Stopped(signal)));
+        }
+        if self.deadline.has_passed() {
+            return Err(self.end(Ended::TimedOut));
+        }
+        Ok(())
+    }
+}
+
+impl Read for Stream<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            self.check()?;
+            if let Some(read) = self.take(buffer)? {
+                return Ok(read);
+            }
+            let wake = signal::wake()?;
+            self.check()?;
+            if self.running.child.try_wait()?.is_some() {
+                let drain = *self.drain.get_or_insert_with(|| Deadline::after(DRAIN));
+                if drain.has_passed() {
+                    self.running.data = None;
+                    return Ok(0);
+                }
+            }
+            let most = self.drain.unwrap_or(self.deadline).remaining();
+            self.running.wait(wake, most)?;
+        }
+    }
+}
+
+impl Drop for Stream<'_> {
+    fn drop(&mut self) {
+        self.running.data = None;
+        if self.ended.is_none() {
+            self.running.signal_group(Signal::KILL);
+            let _ = self.running.is_gone_within(GRACE); // nobody waits for what it would tell
+        }
+    }
+}
+
+impl std::fmt::Debug for Stream<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Stream").field(&self.running.group).finish()
+    }
+}
