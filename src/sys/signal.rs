@@ -15,10 +15,11 @@ use rustix::pipe::PipeFlags;
 /// What asks us to stop. HUP among them: a terminal that goes away must not leave a hook behind without us.
 const STOP: [c_int; 3] = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP];
 
-/// How many deferred regions are open.
-static DEPTH: AtomicU32 = AtomicU32::new(0);
-/// The first signal that asked us to stop inside of one; 0: none did.
-static PENDING: AtomicI32 = AtomicI32::new(0);
+/// Below: how many deferred regions are open. From [`FIRST`] on: the first signal that asked us to stop inside of one.
+/// One word, so that leaving a region and a signal never miss each other, on whatever thread the handler runs.
+static REGION: AtomicU32 = AtomicU32::new(0);
+const FIRST: u32 = 16;
+const OPEN: u32 = (1 << FIRST) - 1;
 /// The pipe's end that the handler writes to; -1 as long as there is none.
 static WAKE: AtomicI32 = AtomicI32::new(-1);
 
@@ -60,10 +61,15 @@ impl Drop for Deferred {
     }
 }
 
-/// Leaves one region; the signal that waits when it was the last. No signal falls between the two steps: one that comes
-/// before the first is seen by the second, one that comes after it ends the process from the handler.
+/// Leaves one region; the signal that waits when it was the last. One that comes before this is seen by it, one that
+/// comes after it ends the process from the handler.
 fn leave() -> Option<i32> {
-    if DEPTH.fetch_sub(1, SeqCst) == 1 { pending() } else { None }
+    let before = REGION.fetch_sub(1, SeqCst);
+    if before & OPEN == 1 { noted(before) } else { None }
+}
+
+fn noted(region: u32) -> Option<i32> {
+    i32::try_from(region >> FIRST).ok().filter(|signal| *signal != 0)
 }
 
 /// Installs the handlers. Call once, first thing. What was ignored when we started (nohup, a shell's background job)
@@ -128,7 +134,7 @@ fn ignore(signal: c_int) {
 
 /// Opens a deferred region.
 pub fn defer() -> Deferred {
-    DEPTH.fetch_add(1, SeqCst);
+    REGION.fetch_add(1, SeqCst);
     Deferred(())
 }
 
@@ -139,10 +145,7 @@ pub fn note_unfinished_line(stands: bool) {
 
 /// The signal that asked us to stop, when one has.
 pub fn pending() -> Option<i32> {
-    match PENDING.load(SeqCst) {
-        0 => None,
-        signal => Some(signal),
-    }
+    noted(REGION.load(SeqCst))
 }
 
 /// What becomes readable when a signal has come or a child has ended: to be given to poll(2). Forgets what came before,
@@ -177,12 +180,16 @@ fn pipe() -> io::Result<&'static (OwnedFd, OwnedFd)> {
 /// The handler. Only atomics, poll(2), write(2) and _exit(2); errno is left as it was found.
 extern "C" fn note(signal: c_int) {
     if signal != libc::SIGCHLD {
-        if DEPTH.load(SeqCst) == 0 {
+        let note = |region: u32| match (region & OPEN, noted(region)) {
+            (0, _) => None,
+            (_, Some(_)) => Some(region), // the first one counts
+            (_, None) => Some(region | signal.unsigned_abs() << FIRST),
+        };
+        if REGION.fetch_update(SeqCst, SeqCst, note).is_err() {
             say_stopped(signal);
             // SAFETY: _exit is async-signal-safe, and nothing that Drop would do is needed by what is on disk.
             unsafe { libc::_exit(128 + signal) }
         }
-        let _ = PENDING.compare_exchange(0, signal, SeqCst, SeqCst); // an error means that there was one before: that one counts
     }
     let end = WAKE.load(SeqCst);
     if end >= 0 {
