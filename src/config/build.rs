@@ -7,8 +7,9 @@ use std::time::Duration;
 use super::file::{Configuration, DEFAULT};
 use super::given::{Given, Value};
 use super::keys::Name;
+use super::owner::Accounts;
 use super::value::{self, Why};
-use super::{Aws, Git, Http, Secret, Settings, Timing, owner, places};
+use super::{Aws, Git, Http, Secret, Settings, Timing, places};
 use crate::error::{Error, Result};
 use crate::model::{ActivationMode, Layout, Links, Owner};
 use crate::remote::Remote;
@@ -250,13 +251,7 @@ fn user(text: &str) -> Result<String, Why> {
 }
 
 fn who(text: &str) -> Result<Owner, Why> {
-    let read = |path: &str| {
-        std::fs::read(path)
-            .map(|content| String::from_utf8_lossy(&content).into_owned())
-            .or_else(|e| if e.kind() == std::io::ErrorKind::NotFound { Ok(String::new()) } else { Err(e) })
-            .map_err(|e| format!("cannot read {path}: {}", crate::error::plain(&e)))
-    };
-    owner::parse(text, &read("/etc/passwd")?, &read("/etc/group")?)
+    Accounts::read()?.owner(text)
 }
 
 impl Given {
