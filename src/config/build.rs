@@ -37,10 +37,8 @@ pub fn settings(
         pre_hooks: given.need(Name::PreHooks, places::absolute)?,
         post_hooks: given.need(Name::PostHooks, places::absolute)?,
         log_file: given.read(Name::LogFile, places::absolute)?,
-        activation: given.need(Name::Activation, |text| {
-            let modes = [ActivationMode::Symlink, ActivationMode::InPlace].map(Some);
-            value::word(text, &[("auto", None), ("symlink", modes[0]), ("in-place", modes[1])])
-        })?,
+        activation: activation(given)?,
+        ignore_stop_failure: given.need(Name::IgnoreStopFailure, |text| value::word(text, &YES_NO))?,
         keep: given.need(Name::Keep, |text| small(text, 2, 10_000))?,
         preserve: given.read(Name::Preserve, places::below)?.unwrap_or_default(),
         layout: layout(given)?,
@@ -84,6 +82,29 @@ fn remote(given: &Given, section: Option<&str>, file: Option<&Configuration>) ->
     Err(Error::config(format!(
         "cannot find a remote: give --remote URL, or remote = URL in {name}{elsewhere}, or REMOTE_REPOSITORY in the environment"
     )))
+}
+
+const YES_NO: [(&str, bool); 2] = [("no", false), ("yes", true)];
+
+/// `activation`, and what `appspec` says about it.
+fn activation(given: &Given) -> Result<Option<ActivationMode>> {
+    let mode = given.need(Name::Activation, |text| {
+        let [symlink, in_place, install] = ActivationMode::ALL.map(Some);
+        value::word(text, &[("auto", None), ("symlink", symlink), ("in-place", in_place), ("install", install)])
+    })?;
+    let appspec = given
+        .need(Name::Appspec, |text| value::word(text, &[("auto", None), ("yes", Some(true)), ("no", Some(false))]))?;
+    match (appspec, mode) {
+        (None, mode) => Ok(mode),
+        (Some(true), None | Some(ActivationMode::Install)) => Ok(Some(ActivationMode::Install)),
+        (Some(false), Some(ActivationMode::Install)) => {
+            Err(complaint(given, Name::Appspec, "activation = install needs one: keep one of the two")?)
+        }
+        (Some(false), mode) => Ok(mode),
+        (Some(true), Some(mode)) => {
+            Err(complaint(given, Name::Appspec, format!("activation = {mode} uses none: keep one of the two"))?)
+        }
+    }
 }
 
 fn layout(given: &Given) -> Result<Layout> {
@@ -300,7 +321,7 @@ mod tests {
             (vec![https, (Keep, "1")], "--keep: cannot use keep = 1: it takes a whole number from 2 to 10000"),
             (
                 vec![https, (Activation, "inplace")],
-                "--activation: cannot use activation = inplace: it takes auto, symlink, in-place; did you mean in-place?",
+                "--activation: cannot use activation = inplace: it takes auto, symlink, in-place, install; did you mean in-place?",
             ),
             (vec![https, (Timeout, "0")], "--timeout: cannot use timeout = 0: "),
             (vec![https, (MaxFiles, "0")], "--max-files: cannot use max-files = 0: "),

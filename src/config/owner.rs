@@ -4,7 +4,7 @@ use super::nearest::hint;
 use crate::model::Owner;
 
 /// The users and groups of this host.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Accounts {
     passwd: String,
     group: String,

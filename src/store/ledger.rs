@@ -4,11 +4,11 @@
 //!
 //! Looking at the host and changing it is left to the activation.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
@@ -20,6 +20,8 @@ use crate::sys::xattr::Attribute;
 
 /// Its file in the store.
 const FILE: &str = "ledger";
+/// Where copies of files lie that were replaced, in the store.
+pub const KEPT: &str = "kept";
 /// The first line.
 const FORMAT: &str = "ledger 1";
 
@@ -130,13 +132,33 @@ impl Ledger {
         }
     }
 
+    /// Whether the one of the store at `root` says that no deployment is open, and needs just these `copies`; the rest of it
+    /// is not looked at.
+    pub fn is_closed(root: &Path, copies: usize) -> Result<bool> {
+        let mut head = [0; 128];
+        let path = root.join(FILE);
+        match fs::File::open(&path).and_then(|mut file| file.read(&mut head)) {
+            Ok(length) => {
+                let mut lines = head[..length].split(|b| *b == b'\n');
+                Ok(lines.nth(1).is_some_and(|line| line.ends_with(format!(" idle - {copies}").as_bytes())))
+            }
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(copies == 0),
+            Err(e) => Err(e).context(|| format!("cannot read {}", path.display())),
+        }
+    }
+
+    /// The names of the copies that it needs.
+    pub fn copies(&self) -> BTreeSet<&Path> {
+        self.images().filter_map(|image| image.source.strip_prefix(KEPT).ok()).collect()
+    }
+
     /// Replaces the one of the store at `root`, durably.
     pub fn record(&self, root: &Path) -> Result<()> {
         super::replace(root, FILE, self.print().as_bytes(), true)
     }
 
     /// Every image in it.
-    pub fn images(&self) -> impl Iterator<Item = &Image> {
+    fn images(&self) -> impl Iterator<Item = &Image> {
         self.rows.values().flat_map(|row| {
             let before = match &row.before {
                 Before::Was(image) => Some(image),
@@ -155,7 +177,8 @@ impl Ledger {
             Some((Stage::Installing, target)) => ("installing", Some(target)),
             None => ("idle", None),
         };
-        text.push_str(&format!("\n{} {stage} {}\n", id(&self.installed.as_ref()), id(&target)));
+        let copies = self.copies().len();
+        text.push_str(&format!("\n{} {stage} {} {copies}\n", id(&self.installed.as_ref()), id(&target)));
         for (path, row) in &self.rows {
             word(path.as_os_str().as_bytes(), &mut text);
             let mut image = |image: Option<&Image>| match image {
@@ -360,11 +383,11 @@ mod tests {
             }
         }
         for path in ["", "/etc", "..", "a/../b"] {
-            let text = format!("{FORMAT}\n- idle -\n{path} - - - =\nend\n");
+            let text = format!("{FORMAT}\n- idle - 0\n{path} - - - =\nend\n");
             assert!(Ledger::parse(text.as_bytes()).is_err(), "{path}");
         }
         for line in ["a - - -", "a - - - = x", "a = - - =", "a - - - f 644 0 0 0 0 1 x", "a - - - f 648 0 0 0 0 0 x"] {
-            assert!(Ledger::parse(format!("{FORMAT}\n- idle -\n{line}\nend\n").as_bytes()).is_err(), "{line}");
+            assert!(Ledger::parse(format!("{FORMAT}\n- idle - 0\n{line}\nend\n").as_bytes()).is_err(), "{line}");
         }
     }
 }

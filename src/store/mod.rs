@@ -193,6 +193,11 @@ impl Staging {
         &self.dir
     }
 
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Makes it the release `id`: everything in it on disk first, then the name.
     pub fn publish(self, store: &Store, id: &ReleaseId) -> Result<Release> {
         let path = store.releases_dir().join(id);

@@ -90,6 +90,12 @@ pub fn run(program: &Program, deadline: Deadline, line: &mut dyn FnMut(&[u8])) -
     run_with(program, None, deadline, GRACE, line)
 }
 
+/// Whether a program of ours would run as `identity` by itself.
+pub fn is_us(identity: &Identity) -> bool {
+    (identity.uid, identity.gid) == (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw())
+        && identity.uid != 0
+}
+
 /// The same, as another user: the child changes its identity before it becomes the program. `None`: as ourselves.
 pub fn run_as(
     program: &Program,
