@@ -385,6 +385,45 @@ fn later_release_lacks_a_file_then_it_goes_and_what_it_replaced_comes_back() {
 }
 
 #[test]
+fn fifo_stands_at_a_path_of_ours_then_it_is_never_touched() {
+    let host = lived_in();
+    fs::remove_file(host.dest("app/same")).unwrap();
+    rustix::fs::mkfifoat(fs::File::open(host.dest("app")).unwrap(), "same", rustix::fs::Mode::RWXU).unwrap();
+    let before = host.tree();
+    bundle(&host, "v2", "");
+    host.deploy().expect(1).says("a FIFO, socket or device is at /").says("/dest/app/same: move it away");
+    assert_eq!((host.tree(), trace(&host)), (before.clone(), vec![]));
+    let appspec =
+        "version: 0.0\nos: linux\nfiles: [{source: x, destination: DEST/x}]\nhooks:\n  AfterInstall: [{location: x}]\n";
+    host.bundle(appspec, &[("x", "#!/bin/sh\nexit 1\n")]);
+    went_back(&host, host.deploy(), &before, "fifo").says("a FIFO, a socket or a device: it stays");
+    host.bundle(appspec, &[("x", "#!/bin/sh\n")]);
+    host.deploy().expect(0).says("/dest/app/same is not what was installed there any more: it stays");
+}
+
+#[test]
+fn read_only_destination_then_nothing_is_in_doubt() {
+    if !needs(&["unshare", "mount"]) {
+        return;
+    }
+    let host = lived_in();
+    let before = host.tree();
+    bundle(&host, "v2", "");
+    let remote = host.sandbox.path("app.zip");
+    let check = host.sandbox.command(&["--remote", remote.to_str().unwrap()]);
+    let mut alone = Command::new("unshare");
+    let mount = "mount --bind \"$0\" \"$0\" && mount -o remount,bind,ro \"$0\" && exec \"$@\"";
+    alone.args(["--mount", "sh", "-c", mount]).arg(host.dest("")).arg(check.get_program()).args(check.get_args());
+    let run = Run::from(alone.output().unwrap());
+    if run.code == 1 && run.log.contains("unshare") {
+        assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "cannot mount: {}", run.log);
+        return;
+    }
+    run.expect(1).says("read-only file system; going back").says("is live again");
+    assert_eq!(host.tree(), before);
+}
+
+#[test]
 fn something_comes_up_between_the_look_and_the_installation_then_it_is_a_conflict_and_stays() {
     let host = Host::new();
     let appspec = "version: 0.0\nos: linux\nfiles: [{source: a, destination: DEST/app}]\nhooks:\n  BeforeInstall: [{location: s}]\n";

@@ -79,7 +79,11 @@ impl<'a> Apply<'a> {
             let images = [row.forward(), row.back()];
             if images.into_iter().flatten().any(|image| image.kind != Kind::Dir) {
                 let temporary = self.temporary(path);
-                let removed = self.live.dir_of(path).and_then(|dir| unlink(dir, &temporary));
+                // Looked for first: on a read-only file system removing nothing is an error too.
+                let removed = self.live.dir_of(path).and_then(|dir| match dir.look(&temporary)? {
+                    Some(_) => unlink(dir, &temporary),
+                    None => Ok(()),
+                });
                 match removed {
                     Err(e) if is_no_way(&e) => {}
                     removed => removed.context(|| format!("cannot remove what is left beside {}", shown(path)))?,
@@ -115,6 +119,11 @@ impl<'a> Apply<'a> {
                     Kind::Dir => true,
                     _ => return Err(Error::failed(format!("{} is no directory any more", shown(path)))),
                 },
+                // It stood there before, or somebody has just put it there.
+                (Some(_), Some(meta)) if way == Way::Back && meta.kind == Kind::Other => {
+                    log::warn!("{} is a FIFO, a socket or a device: it stays", shown(path));
+                    true
+                }
                 (Some(image), Some(meta)) => {
                     refuse_other(path, meta)?;
                     self.live.is(path, meta, image)?
