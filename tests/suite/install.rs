@@ -248,6 +248,8 @@ fn furnish(host: &Host) {
     fs::create_dir(host.dest("linked")).unwrap();
     symlink("real", host.dest("link")).unwrap();
     symlink("../theirs/file", host.dest("linked/file")).unwrap();
+    symlink("real", host.dest("their-link")).unwrap();
+    std::os::unix::fs::lchown(host.dest("their-link"), Some(5), None).unwrap();
     fs::create_dir(host.dest("full")).unwrap();
     fs::create_dir(host.dest("full/a")).unwrap();
     host.found("full/a/inside", "theirs");
@@ -293,6 +295,10 @@ fn appspecs_that_are_good_then_each_path_is_as_they_say_and_the_rest_as_it_was()
 
 /// Appspecs that cannot be installed: the text after the head, and what is said.
 const BAD: &[(&str, &[&str])] = &[
+    (
+        "files: [{source: a, destination: DEST/their-link/app}]",
+        &["/dest/their-link is a link of user 5, which is not followed"],
+    ),
     ("files: [{source: none, destination: DEST/app}]", &["appspec.yml:3:18: ", "source: none is not in the bundle"]),
     ("files: [{source: a/b, destination: DEST/app}]", &["source: cannot look at a/b"]),
     ("files: [{source: ../a, destination: DEST/app}]", &["3:18", "..", "write the path without"]),
@@ -547,7 +553,7 @@ fn directory_with_a_default_acl_then_what_is_installed_there_has_it() {
 }
 
 #[test]
-fn bundle_over_http_and_from_a_directory_is_installed() {
+fn bundle_over_http_from_a_directory_and_from_a_tar_is_installed() {
     let host = Host::new();
     host.bundle(CONF, FILES);
     let zip = fs::read(host.sandbox.path("app.zip")).unwrap();
@@ -559,4 +565,12 @@ fn bundle_over_http_and_from_a_directory_is_installed() {
     host.sandbox.deploy(host.sandbox.path("src").to_str().unwrap(), &[]).expect(0);
     host.has("app/x.conf", "f 644 0:0 from a directory {}");
     host.has("app/y.txt", "-");
+    if needs(&["bsdtar"]) {
+        host.sandbox.write("src/conf/x.conf", "from a tar.gz");
+        let mut tar = Command::new("bsdtar");
+        tar.arg("-czf").arg(host.sandbox.path("app.tar.gz")).arg("-C").arg(host.sandbox.path("")).arg("src");
+        assert!(tar.status().unwrap().success());
+        host.sandbox.deploy(host.sandbox.path("app.tar.gz").to_str().unwrap(), &[]).expect(0);
+        host.has("app/x.conf", "f 644 0:0 from a tar.gz {}");
+    }
 }
