@@ -210,7 +210,9 @@ pub fn keep_each_other_apart(all: &[Settings]) -> Result<()> {
             if one.id == other.id {
                 return Err(same(&format!("id = {}", one.id)));
             }
-            if one.local == other.local {
+            // An installation has nothing at `local`.
+            let uses_it = |settings: &Settings| settings.activation != Some(ActivationMode::Install);
+            if one.local == other.local && uses_it(one) && uses_it(other) {
                 return Err(same(&format!("local = {}", one.local.display())));
             }
             if let Some(store) = one.store.as_ref().filter(|_| one.store == other.store) {

@@ -169,6 +169,7 @@ impl<'a> Deployment<'a> {
         }
     }
 
+    /// From the live release to the target, step by step; the first that fails ends it.
     fn switch(&self, release: &Release, reason: Reason) -> Result<Verdict> {
         self.activation.prepare(release)?;
         self.stop(reason)?

@@ -511,6 +511,30 @@ fn every_call_that_changes_a_file_fails_then_everything_is_as_before_or_the_next
 }
 
 #[test]
+fn sections_that_install_then_both_run_together_and_status_says_so() {
+    let host = Host::new();
+    let text = "version: 0.0\nos: linux\nfiles: [{source: a, destination: DEST/app}]\n"
+        .replace("DEST", host.dest("").to_str().unwrap());
+    let (one, two) =
+        (host.sandbox.zip("one.zip", &[("appspec.yml", text.as_str()), ("a", "A")]), host.sandbox.path("two"));
+    host.sandbox.write("two/appspec.yml", text.replace("/app", "/two"));
+    host.sandbox.write("two/a", "A");
+    let config =
+        format!("activation = install\n[one]\nremote = {}\n[two]\nremote = {}\n", one.display(), two.display());
+    host.sandbox.write("repo-deploy.cfg", config);
+    let mut both = host.sandbox.bare();
+    both.args(["-f", "--config-section", "all", "-c"]).arg(host.sandbox.path("repo-deploy.cfg"));
+    both.arg("--cache").arg(host.sandbox.path("cache")).env("REPO_DEPLOY_PRE_HOOKS", host.sandbox.path("pre.d"));
+    Run::from(both.env("REPO_DEPLOY_POST_HOOKS", host.sandbox.path("post.d")).output().unwrap()).expect(0);
+    let tree = host.tree();
+    assert!(tree.contains_key("app/a") && tree.contains_key("two/a"), "{tree:#?}");
+    let mut status = host.sandbox.bare();
+    status.args(["status", "--config-section", "one", "-c"]).arg(host.sandbox.path("repo-deploy.cfg"));
+    let run = Run::from(status.arg("--cache").arg(host.sandbox.path("cache")).output().unwrap()).expect(0);
+    assert!(run.out.contains("the appspec says where (install)"), "{}", run.out);
+}
+
+#[test]
 fn another_way_of_activation_on_the_same_store_is_refused() {
     let host = lived_in();
     let before = host.tree();
