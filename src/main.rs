@@ -3,7 +3,6 @@
 
 mod activate;
 mod agent;
-#[cfg_attr(not(test), expect(dead_code, reason = "bundles are looked at, not deployed yet"))]
 mod appspec;
 mod artifact;
 mod cli;

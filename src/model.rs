@@ -187,6 +187,13 @@ pub enum ActivationMode {
     Symlink,
     /// A real directory that is kept in sync.
     InPlace,
+    /// Files over the host, as an appspec says.
+    Install,
+}
+
+impl ActivationMode {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Symlink, Self::InPlace, Self::Install];
 }
 
 /// Why hooks run: `REPO_DEPLOY_REASON`.
@@ -233,6 +240,7 @@ impl fmt::Display for ActivationMode {
         f.write_str(match self {
             Self::Symlink => "symlink",
             Self::InPlace => "in-place",
+            Self::Install => "install",
         })
     }
 }

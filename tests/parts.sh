@@ -13,6 +13,7 @@ python3:python3 python3-venv:archives of another hand, terminals
 curl:curl:the benchmark
 getfacl:acl:access control lists
 time:time:peak memory
+setfattr:attr:attributes of installed files
 busybox:busybox-static:an empty root directory, a network of its own, cron
 bwrap:bubblewrap:containers
 runc:runc:containers

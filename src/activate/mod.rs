@@ -3,6 +3,7 @@
 
 mod apply;
 mod diff;
+pub mod install;
 pub mod symlink;
 pub mod sync;
 pub mod tree;
@@ -39,6 +40,8 @@ pub enum Activation {
     Symlink(symlink::Symlink),
     /// A directory that is kept in sync.
     InPlace(InPlace),
+    /// Files over the host, as an appspec says.
+    Install(install::Install),
 }
 
 /// A real directory that is kept in sync with the live release.
@@ -57,6 +60,7 @@ impl Activation {
                 local: local.to_owned(),
                 options: sync::Options { preserve: preserve.to_vec() },
             }),
+            ActivationMode::Install => Self::Install(install::Install::new(store)),
         }
     }
 
@@ -65,6 +69,7 @@ impl Activation {
         match self {
             Self::Symlink(link) => link.standing(),
             Self::InPlace(in_place) => symlink::standing(&in_place.local, None),
+            Self::Install(_) => Ok(Standing::Absent), // <local> is not used
         }
     }
 
@@ -75,8 +80,53 @@ impl Activation {
             Self::InPlace(in_place) => {
                 in_place.activate(&release.path).context(|| format!("at {}", in_place.local.display()))
             }
+            Self::Install(install) => install.activate(release),
         }
         .context(|| format!("cannot activate release {}", release.id))
+    }
+
+    /// Whether `release` can be made live, before anything is touched. Everything that is in the way is the error.
+    pub fn examine(&self, release: &Release) -> Result<()> {
+        match self {
+            Self::Symlink(_) | Self::InPlace(_) => Ok(()),
+            Self::Install(install) => {
+                install.examine(release).context(|| format!("cannot install release {}", release.id))
+            }
+        }
+    }
+
+    /// Readies what was unpacked into `staging` for becoming a release.
+    pub fn finish_staging(&self, staging: &Path) -> Result<()> {
+        match self {
+            Self::Symlink(_) | Self::InPlace(_) => Ok(()),
+            Self::Install(_) => install::bundle::make_scripts_executable(staging),
+        }
+    }
+
+    /// Remembers what the way back needs, once the state says that `release` is being activated.
+    pub fn prepare(&self, release: &Release) -> Result<()> {
+        match self {
+            Self::Symlink(_) | Self::InPlace(_) => Ok(()),
+            Self::Install(install) => {
+                install.prepare(release).context(|| format!("cannot prepare for release {}", release.id))
+            }
+        }
+    }
+
+    /// Makes `release` live again, which was before the deployment.
+    pub fn reactivate(&self, release: &Release) -> Result<()> {
+        match self {
+            Self::Symlink(_) | Self::InPlace(_) => self.activate(release),
+            Self::Install(install) => install.revert().context(|| format!("cannot go back to release {}", release.id)),
+        }
+    }
+
+    /// Forgets what only a deployment that is over needed; `current` is live.
+    pub fn tidy(&self, current: Option<&ReleaseId>) -> Result<()> {
+        match self {
+            Self::Symlink(_) | Self::InPlace(_) => Ok(()),
+            Self::Install(install) => install.tidy(current).context(|| "cannot close the ledger"),
+        }
     }
 
     /// Puts back what stood at `<local>` before the first deployment.
@@ -84,6 +134,7 @@ impl Activation {
         match self {
             Self::Symlink(link) => link.withdraw(found),
             Self::InPlace(in_place) => in_place.withdraw(found),
+            Self::Install(install) => install.revert(),
         }
         .context(|| "cannot withdraw the first release")
     }
@@ -93,6 +144,7 @@ impl Activation {
         match self {
             Self::Symlink(link) => link.repair(&release.id),
             Self::InPlace(in_place) => in_place.repair(&release.path),
+            Self::Install(_) => Ok(None), // destinations belong to the application too
         }
         .context(|| "cannot repair the live tree")
     }
@@ -100,7 +152,7 @@ impl Activation {
     /// Copies what stands at `<local>` into `staging`, with modes, owners and times.
     pub fn keep_found(&self, staging: &Dir) -> Result<()> {
         match self {
-            Self::Symlink(_) => Err(Error::failed("only in-place keeps what it found")),
+            Self::Symlink(_) | Self::Install(_) => Err(Error::failed("only in-place keeps what it found")),
             Self::InPlace(in_place) => {
                 let live = in_place.open()?;
                 sync::mirror(&live, staging, &in_place.options).map(|_| ())

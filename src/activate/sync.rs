@@ -67,7 +67,7 @@ fn is_same_file(from: &Dir, to: &Dir, want: &Entry, have: &Entry) -> Result<bool
     }
 }
 
-fn same_bytes(mut one: File, mut other: File) -> io::Result<bool> {
+pub(super) fn same_bytes(mut one: File, mut other: File) -> io::Result<bool> {
     let (mut a, mut b) = (vec![0; 64 * 1024], vec![0; 64 * 1024]);
     loop {
         let got = one.read(&mut a)?;

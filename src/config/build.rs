@@ -7,8 +7,9 @@ use std::time::Duration;
 use super::file::{Configuration, DEFAULT};
 use super::given::{Given, Value};
 use super::keys::Name;
+use super::owner::Accounts;
 use super::value::{self, Why};
-use super::{Aws, Git, Http, Secret, Settings, Timing, owner, places};
+use super::{Aws, Git, Http, Secret, Settings, Timing, places};
 use crate::error::{Error, Result};
 use crate::model::{ActivationMode, Layout, Links, Owner};
 use crate::remote::Remote;
@@ -36,10 +37,8 @@ pub fn settings(
         pre_hooks: given.need(Name::PreHooks, places::absolute)?,
         post_hooks: given.need(Name::PostHooks, places::absolute)?,
         log_file: given.read(Name::LogFile, places::absolute)?,
-        activation: given.need(Name::Activation, |text| {
-            let modes = [ActivationMode::Symlink, ActivationMode::InPlace].map(Some);
-            value::word(text, &[("auto", None), ("symlink", modes[0]), ("in-place", modes[1])])
-        })?,
+        activation: activation(given)?,
+        ignore_stop_failure: given.need(Name::IgnoreStopFailure, |text| value::word(text, &YES_NO))?,
         keep: given.need(Name::Keep, |text| small(text, 2, 10_000))?,
         preserve: given.read(Name::Preserve, places::below)?.unwrap_or_default(),
         layout: layout(given)?,
@@ -83,6 +82,29 @@ fn remote(given: &Given, section: Option<&str>, file: Option<&Configuration>) ->
     Err(Error::config(format!(
         "cannot find a remote: give --remote URL, or remote = URL in {name}{elsewhere}, or REMOTE_REPOSITORY in the environment"
     )))
+}
+
+const YES_NO: [(&str, bool); 2] = [("no", false), ("yes", true)];
+
+/// `activation`, and what `appspec` says about it.
+fn activation(given: &Given) -> Result<Option<ActivationMode>> {
+    let mode = given.need(Name::Activation, |text| {
+        let [symlink, in_place, install] = ActivationMode::ALL.map(Some);
+        value::word(text, &[("auto", None), ("symlink", symlink), ("in-place", in_place), ("install", install)])
+    })?;
+    let appspec = given
+        .need(Name::Appspec, |text| value::word(text, &[("auto", None), ("yes", Some(true)), ("no", Some(false))]))?;
+    match (appspec, mode) {
+        (None, mode) => Ok(mode),
+        (Some(true), None | Some(ActivationMode::Install)) => Ok(Some(ActivationMode::Install)),
+        (Some(false), Some(ActivationMode::Install)) => {
+            Err(complaint(given, Name::Appspec, "activation = install needs one: keep one of the two")?)
+        }
+        (Some(false), mode) => Ok(mode),
+        (Some(true), Some(mode)) => {
+            Err(complaint(given, Name::Appspec, format!("activation = {mode} uses none: keep one of the two"))?)
+        }
+    }
 }
 
 fn layout(given: &Given) -> Result<Layout> {
@@ -188,7 +210,9 @@ pub fn keep_each_other_apart(all: &[Settings]) -> Result<()> {
             if one.id == other.id {
                 return Err(same(&format!("id = {}", one.id)));
             }
-            if one.local == other.local {
+            // An installation has nothing at `local`.
+            let uses_it = |settings: &Settings| settings.activation != Some(ActivationMode::Install);
+            if one.local == other.local && uses_it(one) && uses_it(other) {
                 return Err(same(&format!("local = {}", one.local.display())));
             }
             if let Some(store) = one.store.as_ref().filter(|_| one.store == other.store) {
@@ -250,13 +274,7 @@ fn user(text: &str) -> Result<String, Why> {
 }
 
 fn who(text: &str) -> Result<Owner, Why> {
-    let read = |path: &str| {
-        std::fs::read(path)
-            .map(|content| String::from_utf8_lossy(&content).into_owned())
-            .or_else(|e| if e.kind() == std::io::ErrorKind::NotFound { Ok(String::new()) } else { Err(e) })
-            .map_err(|e| format!("cannot read {path}: {}", crate::error::plain(&e)))
-    };
-    owner::parse(text, &read("/etc/passwd")?, &read("/etc/group")?)
+    Accounts::read()?.owner(text)
 }
 
 impl Given {
@@ -305,7 +323,7 @@ mod tests {
             (vec![https, (Keep, "1")], "--keep: cannot use keep = 1: it takes a whole number from 2 to 10000"),
             (
                 vec![https, (Activation, "inplace")],
-                "--activation: cannot use activation = inplace: it takes auto, symlink, in-place; did you mean in-place?",
+                "--activation: cannot use activation = inplace: it takes auto, symlink, in-place, install; did you mean in-place?",
             ),
             (vec![https, (Timeout, "0")], "--timeout: cannot use timeout = 0: "),
             (vec![https, (MaxFiles, "0")], "--max-files: cannot use max-files = 0: "),

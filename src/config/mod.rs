@@ -67,6 +67,8 @@ pub struct Settings {
     pub log_file: Option<PathBuf>,
     /// `activation`; `None`: auto.
     pub activation: Option<ActivationMode>,
+    /// `ignore-stop-failure`: a release that does not stop does not stop the next one either.
+    pub ignore_stop_failure: bool,
     /// `keep`, at least 2.
     pub keep: usize,
     /// `preserve`: relative paths under `local` that in-place never touches.

@@ -1,37 +1,87 @@
-//! `owner`: names from /etc/passwd and /etc/group, which are read here: a static binary has no other name services.
+//! Users and groups, by name or number, from /etc/passwd and /etc/group: a static binary has no other name services.
 
 use super::nearest::hint;
 use crate::model::Owner;
 
-/// Reads `user[:group]`, each a name or a number. `passwd` and `group` are the two files.
-pub fn parse(text: &str, passwd: &str, group: &str) -> Result<Owner, String> {
-    let (user, wanted_group) = match text.split_once(':') {
-        Some((user, group)) => (user, Some(group)),
-        None => (text, None),
-    };
-    let uid = self::user(user, passwd)?;
-    let gid = match wanted_group {
-        Some(name) => self::group(name, group)?,
-        None => row(passwd, user)
-            .and_then(|row| number(row.get(3)?))
-            .ok_or_else(|| format!("/etc/passwd has no user {user} to take the group from: write {user}:GROUP"))?,
-    };
-    Ok(Owner { uid, gid })
+/// The users and groups of this host.
+#[derive(Debug, Default)]
+pub struct Accounts {
+    passwd: String,
+    group: String,
 }
 
-/// The number of a user, who is a name in /etc/passwd or a number.
-pub fn user(name: &str, passwd: &str) -> Result<u32, String> {
-    id("user", name, "/etc/passwd", passwd)
+/// A user, as a program that runs as him needs him.
+#[derive(Debug, PartialEq, Eq)]
+pub struct User {
+    /// His name.
+    pub name: String,
+    /// His number and his group's.
+    pub owner: Owner,
+    /// All his groups.
+    pub groups: Vec<u32>,
+    /// His directory.
+    pub home: String,
 }
 
-/// The number of a group, which is a name in /etc/group or a number.
-pub fn group(name: &str, group: &str) -> Result<u32, String> {
-    id("group", name, "/etc/group", group)
+impl Accounts {
+    /// Reads /etc/passwd and /etc/group. An image may have neither: then there are numbers only.
+    pub fn read() -> Result<Self, String> {
+        let read = |path: &str| match std::fs::read(path) {
+            Ok(content) => Ok(String::from_utf8_lossy(&content).into_owned()),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
+            Err(e) => Err(format!("cannot read {path}: {}", crate::error::plain(&e))),
+        };
+        Ok(Self { passwd: read("/etc/passwd")?, group: read("/etc/group")? })
+    }
+
+    /// The number of a user.
+    pub fn uid(&self, text: &str) -> Result<u32, String> {
+        id(&self.passwd, "user", text, "/etc/passwd")
+    }
+
+    /// The number of a group.
+    pub fn gid(&self, text: &str) -> Result<u32, String> {
+        id(&self.group, "group", text, "/etc/group")
+    }
+
+    /// A user who is to run something: he needs a line of his own.
+    pub fn user(&self, text: &str) -> Result<User, String> {
+        let missing = || missing("user", text, "/etc/passwd", &self.passwd);
+        let row = row(&self.passwd, text).ok_or_else(missing)?;
+        let (uid, gid) = (row.get(2).and_then(|n| number(n)), row.get(3).and_then(|n| number(n)));
+        let (Some(uid), Some(gid)) = (uid, gid) else { return Err(missing()) };
+        let name = row[0];
+        let mut groups = vec![gid];
+        for line in self.group.lines() {
+            let group: Vec<&str> = line.split(':').collect();
+            let is_member = group.get(3).is_some_and(|members| members.split(',').any(|member| member == name));
+            groups.extend(group.get(2).filter(|_| is_member).and_then(|n| number(n)).filter(|n| *n != gid));
+        }
+        let home = row.get(5).filter(|home| !home.is_empty()).unwrap_or(&"/");
+        Ok(User { name: name.to_owned(), owner: Owner { uid, gid }, groups, home: (*home).to_owned() })
+    }
+
+    /// Reads `user[:group]`, each a name or a number.
+    pub fn owner(&self, text: &str) -> Result<Owner, String> {
+        let (user, group) = match text.split_once(':') {
+            Some((user, group)) => (user, Some(group)),
+            None => (text, None),
+        };
+        let uid = self.uid(user)?;
+        let gid = match group {
+            Some(name) => self.gid(name)?,
+            None => row(&self.passwd, user)
+                .and_then(|row| number(row.get(3)?))
+                .ok_or_else(|| format!("/etc/passwd has no user {user} to take the group from: write {user}:GROUP"))?,
+        };
+        Ok(Owner { uid, gid })
+    }
 }
 
-fn id(what: &str, name: &str, file: &str, content: &str) -> Result<u32, String> {
-    let id = number(name).or_else(|| number(row(content, name)?.get(2)?));
-    id.ok_or_else(|| missing(what, name, file, content))
+/// The number itself, or that of the row with this name.
+fn id(file: &str, what: &str, name: &str, path: &str) -> Result<u32, String> {
+    let of_row = || row(file, name).and_then(|row| number(row.get(2)?));
+    number(name).or_else(of_row).ok_or_else(|| missing(what, name, path, file))
 }
 
 /// The row whose name or number is `wanted`: both files have them in the same columns.
@@ -58,8 +108,27 @@ mod tests {
     const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nwww-data:x:33:33::/var/www:\napp:x:1000:1001::/home/app:/bin/sh\nbroken\n+::::::\n";
     const GROUP: &str = "root:x:0:\nwww-data:x:33:\nstaff:x:50:app\n";
 
+    fn accounts() -> Accounts {
+        Accounts { passwd: PASSWD.into(), group: GROUP.into() }
+    }
+
+    #[test]
+    fn a_user_who_runs_something_has_all_his_groups_and_his_home() {
+        let user = accounts().user("app").unwrap();
+        assert_eq!(
+            (user.owner, user.groups, user.home.as_str()),
+            (Owner { uid: 1000, gid: 1001 }, vec![1001, 50], "/home/app")
+        );
+        assert_eq!(accounts().user("1000").unwrap().name, "app");
+        assert_eq!(accounts().user("www-data").unwrap().groups, [33]);
+        for nobody in ["", "no", "4242", "broken", "+"] {
+            assert!(accounts().user(nobody).unwrap_err().contains("/etc/passwd has no user"), "{nobody}");
+        }
+    }
+
     #[test]
     fn names_and_numbers_are_users_and_groups() {
+        let accounts = accounts();
         for (text, expected) in [
             ("app", Ok((1000, 1001))),
             ("app:staff", Ok((1000, 50))),
@@ -79,7 +148,7 @@ mod tests {
             ("4294967295:0", Err("/etc/passwd has no user 4294967295")),
             ("0:99999999999", Err("/etc/group has no group 99999999999")),
         ] {
-            match (parse(text, PASSWD, GROUP), expected) {
+            match (accounts.owner(text), expected) {
                 (Ok(owner), Ok((uid, gid))) => assert_eq!(owner, Owner { uid, gid }, "{text}"),
                 (Err(why), Err(part)) => assert!(why.contains(part), "{text}: {why}"),
                 (got, _) => panic!("{text}: {got:?}"),

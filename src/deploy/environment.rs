@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use super::Deployment;
 use super::hooks::{self, Verdict};
+use crate::activate::install::bundle;
 use crate::error::Result;
-use crate::model::Reason;
+use crate::model::{ActivationMode, Reason};
 use crate::store::Release;
 use crate::store::state::Record;
 
@@ -26,7 +27,12 @@ impl Deployment<'_> {
     }
 
     /// What hooks are told. `new`: the release that pre hooks may look at before it is live.
-    fn environment(&self, phase: &str, reason: Reason, new: Option<&Release>) -> Result<Vec<(&'static str, OsString)>> {
+    pub(super) fn environment(
+        &self,
+        phase: &str,
+        reason: Reason,
+        new: Option<&Release>,
+    ) -> Result<Vec<(&'static str, OsString)>> {
         let state = &self.state;
         let local = || self.settings.local.clone().into_os_string();
         let nothing = || self.store.nothing().map(PathBuf::into_os_string);
@@ -35,6 +41,7 @@ impl Deployment<'_> {
             None => nothing()?,
         };
         let (current, previous) = match (reason, new) {
+            _ if state.mode == ActivationMode::Install => self.bundles(reason)?,
             (Reason::Revert, _) => (local(), OsString::new()),
             (_, Some(release)) if state.current.is_some() => (release.path.clone().into_os_string(), local()),
             (_, Some(release)) => (release.path.clone().into_os_string(), before),
@@ -55,5 +62,20 @@ impl Deployment<'_> {
             ("REPO_DEPLOY_REASON", reason.to_string().into()),
             ("REPO_DEPLOY_ATTEMPT", state.attempt.to_string().into()),
         ])
+    }
+
+    /// Where nothing is at `<local>`: the directories of the new bundle and the one before.
+    fn bundles(&self, reason: Reason) -> Result<(OsString, OsString)> {
+        let root = |record: &Option<Record>| -> Result<OsString> {
+            Ok(match record {
+                Some(record) => bundle::root(&self.release(&record.release)?.path).into_os_string(),
+                None => self.store.nothing()?.into_os_string(),
+            })
+        };
+        let Self { state, .. } = self;
+        match reason {
+            Reason::Revert => Ok((root(&state.current)?, OsString::new())),
+            Reason::Update | Reason::Recover => Ok((root(&state.target)?, root(&state.current)?)),
+        }
     }
 }

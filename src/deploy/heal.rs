@@ -13,6 +13,10 @@ impl Deployment<'_> {
     pub(super) fn recover(&mut self) -> Result<Option<Outcome>> {
         let standing = self.activation.standing()?;
         let known = (self.doubt.is_none() && self.has_history()).then_some(&self.state);
+        // In doubt, nobody knows how the last deployment ended.
+        if self.has_record() && self.state.phase == Phase::Idle && self.doubt.is_none() {
+            self.activation.tidy(self.state.current.as_ref().map(|current| &current.release))?;
+        }
         let heal = recover::decide(self.state.mode, known, &standing);
         if !matches!(heal, Heal::Nothing | Heal::Fresh(_) | Heal::Repair) {
             log::debug!(
@@ -99,6 +103,10 @@ impl Deployment<'_> {
             log::warn!("drift: {drift}; release {} is back", current.release);
         }
         Ok(())
+    }
+
+    fn has_record(&self) -> bool {
+        self.state.current.is_some() || self.state.target.is_some()
     }
 
     fn has_history(&self) -> bool {

@@ -1,7 +1,8 @@
 //! Hook directories: which programs run, in which order, with which environment, and what their end means. All of a
 //! directory is looked at before the first one runs; one that fails ends the list.
 //!
-//! Left to others: what a verdict means for the deployment, and what the variables say.
+//! The scripts of lifecycle events run in the same way. Left to others: what a verdict means for the deployment, and what the
+//! variables say.
 
 mod discover;
 mod start_failure;
@@ -13,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::Result;
 use crate::sys::clock::Deadline;
-use crate::sys::process::{self, Ended, Program};
+use crate::sys::process::{self, Ended, Identity, Program};
 use crate::sys::signal;
 use discover::Found;
 
@@ -42,7 +43,7 @@ pub fn run(dir: &Path, env: &[(&'static str, OsString)], timeout: Duration, dead
     let region = signal::defer();
     let mut verdict = Verdict::Passed;
     for path in hooks {
-        verdict = Hook { path }.run(env, timeout, deadline);
+        verdict = Hook::of(path).run(env, timeout, deadline);
         if verdict != Verdict::Passed {
             break;
         }
@@ -50,22 +51,42 @@ pub fn run(dir: &Path, env: &[(&'static str, OsString)], timeout: Duration, dead
     Ok(region.close().map_or(verdict, Verdict::Stopped))
 }
 
-/// One hook. Shown as its directory's name and its own: `post-update.d/10-reload`.
-struct Hook {
-    path: PathBuf,
+impl Verdict {
+    /// Goes on with `next`, unless something has failed.
+    pub fn then(self, next: impl FnOnce() -> Result<Self>) -> Result<Self> {
+        if self == Self::Passed { next() } else { Ok(self) }
+    }
+}
+
+/// One program, as what it is shown, and how it runs.
+pub(super) struct Hook {
+    pub(super) path: PathBuf,
+    /// `post-update.d/10-reload`.
+    pub(super) title: String,
+    /// Its working directory.
+    pub(super) dir: PathBuf,
+    /// Somebody else who runs it.
+    pub(super) identity: Option<Identity>,
+    /// Where its time limit is said.
+    pub(super) limit: &'static str,
 }
 
 impl fmt::Display for Hook {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(dir) = self.path.parent().and_then(Path::file_name) {
-            write!(f, "{}/", dir.display())?;
-        }
-        write!(f, "{}", self.path.file_name().unwrap_or_default().display())
+        f.write_str(&self.title)
     }
 }
 
 impl Hook {
-    fn run(&self, env: &[(&'static str, OsString)], timeout: Duration, deadline: Deadline) -> Verdict {
+    /// A hook of a directory: shown as that one's name and its own.
+    fn of(path: PathBuf) -> Self {
+        let dir = path.parent().and_then(Path::file_name).unwrap_or_default();
+        let title = format!("{}/{}", dir.display(), path.file_name().unwrap_or_default().display());
+        Self { path, title, dir: PathBuf::from("/"), identity: None, limit: "hook-timeout" }
+    }
+
+    /// Runs it to its end, `env` added to our environment.
+    pub(super) fn run(&self, env: &[(&'static str, OsString)], timeout: Duration, deadline: Deadline) -> Verdict {
         if deadline.has_passed() {
             return Verdict::Failed(format!("{self} was not started: the whole check took longer than timeout"));
         }
@@ -73,14 +94,15 @@ impl Hook {
             path: self.path.clone(),
             args: Vec::new(),
             env: env.iter().map(|(key, value)| (OsString::from(key), value.clone())).collect(),
-            dir: PathBuf::from("/"),
+            dir: self.dir.clone(),
             merges_errors: true,
         };
         let name = self.path.file_name().unwrap_or_default().display();
         let is_last_of_the_check = deadline.remaining() < timeout;
         log::debug!("{self} starts");
         let started = Instant::now();
-        let ended = process::run(&program, deadline.at_most(timeout), &mut |line| {
+        let identity = self.identity.as_ref();
+        let ended = process::run_as(&program, identity, deadline.at_most(timeout), &mut |line| {
             log::info!("{name}: {}", String::from_utf8_lossy(line));
         });
         let took = started.elapsed().as_secs_f64();
@@ -99,7 +121,7 @@ impl Hook {
                 Verdict::Failed(format!("{self} was ended because the whole check took longer than timeout"))
             }
             Ok(Ended::TimedOut) => {
-                Verdict::Failed(format!("{self} was ended after hook-timeout = {} s", timeout.as_secs()))
+                Verdict::Failed(format!("{self} was ended after {} = {} s", self.limit, timeout.as_secs()))
             }
             Ok(Ended::Stopped(by)) => Verdict::Stopped(by),
             Err(e) => Verdict::Failed(format!("{self} cannot start: {}", start_failure::explain(&self.path, &e))),

@@ -2,9 +2,8 @@
 //! it. Up to `begin` nothing live has changed, and a crash costs nothing but the work; from there to the commit the state
 //! on disk says what to finish.
 
-pub mod bundle;
-pub mod copies;
 mod environment;
+mod events;
 mod heal;
 pub mod hooks;
 pub mod metrics;
@@ -94,7 +93,7 @@ impl<'a> Deployment<'a> {
         };
         // A store beside <local> is found by it: the two were moved together, or are called by another name.
         let is_beside = mode == ActivationMode::Symlink && settings.store.is_none();
-        if state.local != settings.local && !is_beside {
+        if state.local != settings.local && !is_beside && mode != ActivationMode::Install {
             return Err(Error::config(format!(
                 "the store {} belongs to local = {}, not {}: give this deployment an id of its own",
                 root.display(),
@@ -104,6 +103,7 @@ impl<'a> Deployment<'a> {
         }
         let (mut state, mut doubt) = (state, doubt);
         // A store of one's own outlives a change of `activation`; what stands at <local> decides what that takes.
+        places::refuse_to_change_ways(&state, mode, &root)?;
         (state.mode, state.local) = (mode, settings.local.clone());
         heal::forget_lost(&mut state, &store, &mut doubt)?;
         let activation = Activation::new(mode, &settings.local, &root, &settings.preserve);
@@ -136,6 +136,9 @@ impl<'a> Deployment<'a> {
         let release = self.release(&target.release)?;
         self.state.target = Some(target.clone());
         self.state.attempt = 1;
+        if let Err(e) = self.activation.examine(&release) {
+            return self.refuse(&target, e);
+        }
         match self.pre_hooks(&release)? {
             Verdict::Passed => {}
             Verdict::Stopped(signal) => return Err(stopped(signal)),
@@ -156,29 +159,31 @@ impl<'a> Deployment<'a> {
         Ok(Begun(()))
     }
 
-    /// Activates the target and lets its post hooks judge it.
+    /// Makes the target live and lets its scripts and post hooks judge it.
     fn go_live(&mut self, begun: Begun, release: &Release, reason: Reason) -> Result<Outcome> {
-        if let Err(e) = self.activation.activate(release) {
-            return self.revert(begun, &e.to_string());
-        }
-        // Hooks that cannot even be listed have not passed.
-        match self.post_hooks(reason).unwrap_or_else(|e| Verdict::Failed(e.to_string())) {
+        // What cannot even be tried has not passed.
+        match self.switch(release, reason).unwrap_or_else(|e| Verdict::Failed(e.to_string())) {
             Verdict::Passed => self.commit(begun),
             Verdict::Stopped(signal) => Err(stopped(signal)),
             Verdict::Failed(why) => self.revert(begun, &why),
         }
     }
 
+    /// From the live release to the target, step by step; the first that fails ends it.
+    fn switch(&self, release: &Release, reason: Reason) -> Result<Verdict> {
+        self.activation.prepare(release)?;
+        self.stop(reason)?
+            .then(|| self.before_install(reason))?
+            .then(|| self.activation.activate(release).map(|()| Verdict::Passed))?
+            .then(|| self.start(reason))?
+            .then(|| self.post_hooks(reason))
+    }
+
     /// The target is the live release from now on.
     fn commit(&mut self, Begun(()): Begun) -> Result<Outcome> {
         let Some(mut current) = self.state.target.take() else { return Err(Error::failed("nothing to commit")) };
         current.since = now();
-        log::info!(
-            "deployed revision {} as release {} at {}",
-            current.revision,
-            current.release,
-            self.settings.local.display()
-        );
+        log::info!("deployed revision {} as release {}{}", current.revision, current.release, self.at());
         let replaced = self.state.current.replace(current);
         // Deploying the same release anew, to settle a doubt, has no other one before it.
         if replaced.as_ref().map(|r| &r.release) != self.state.current.as_ref().map(|r| &r.release) {
@@ -188,6 +193,7 @@ impl<'a> Deployment<'a> {
         // The new release is live, and the state on disk says that it is being activated: the next check finishes that.
         self.store.record(&self.state).map_err(in_doubt)?;
         self.doubt = None;
+        self.tidy();
         self.prune();
         Ok(Outcome::Deployed)
     }
@@ -209,16 +215,14 @@ impl<'a> Deployment<'a> {
         let verdict = match self.state.current.clone() {
             Some(current) => {
                 let release = self.release(&current.release).map_err(in_doubt)?;
-                self.activation.activate(&release).map_err(in_doubt)?;
+                self.activation.reactivate(&release).map_err(in_doubt)?;
                 log::warn!("reverted: release {} is live again", current.release);
-                self.post_hooks(Reason::Revert).unwrap_or_else(|e| Verdict::Failed(e.to_string()))
+                let judged = self.start_again().and_then(|verdict| verdict.then(|| self.post_hooks(Reason::Revert)));
+                judged.unwrap_or_else(|e| Verdict::Failed(e.to_string()))
             }
             None => {
                 self.activation.withdraw(&self.state.found).map_err(in_doubt)?;
-                log::warn!(
-                    "reverted: there was no release before, {} is as it was found",
-                    self.settings.local.display()
-                );
+                log::warn!("reverted: there was no release before, everything{} is as it was found", self.at());
                 Verdict::Passed
             }
         };
@@ -236,6 +240,7 @@ impl<'a> Deployment<'a> {
         }
         (self.state.phase, self.state.attempt) = (Phase::Idle, 0);
         self.store.record(&self.state).map_err(in_doubt)?;
+        self.tidy();
         self.prune();
         Ok(Outcome::RolledBack)
     }
@@ -243,6 +248,21 @@ impl<'a> Deployment<'a> {
     /// Records what was learnt while nothing live changes. In doubt nothing is written before a deployment has settled it.
     fn note(&self) -> Result<()> {
         if self.doubt.is_none() { self.store.record(&self.state) } else { Ok(()) }
+    }
+
+    /// ` at <local>`, where that is what changes.
+    fn at(&self) -> String {
+        match self.state.mode {
+            ActivationMode::Install => String::new(),
+            ActivationMode::Symlink | ActivationMode::InPlace => format!(" at {}", self.settings.local.display()),
+        }
+    }
+
+    /// Closes what only an open deployment needs. That is over and well: the next check tries again.
+    fn tidy(&self) {
+        if let Err(e) = self.activation.tidy(self.state.current.as_ref().map(|current| &current.release)) {
+            log::warn!("{e}; the next check tries again");
+        }
     }
 
     fn release(&self, id: &ReleaseId) -> Result<Release> {

@@ -4,7 +4,7 @@
 use super::{Deployment, places, report};
 use crate::artifact::Artifact;
 use crate::error::{Error, Kind, Result};
-use crate::model::{ReleaseId, Revision};
+use crate::model::{Outcome, ReleaseId, Revision};
 use crate::package;
 use crate::source::{Known, Poll};
 use crate::store::Release;
@@ -95,6 +95,7 @@ impl Deployment<'_> {
             }
             Err(e) => return Err(e),
         };
+        self.activation.finish_staging(staging.path())?;
         log::info!("unpacked release {} ({unpacked}) of revision {}", record.release, record.revision);
         staging.publish(&self.store, &record.release)
     }
@@ -156,6 +157,16 @@ impl Deployment<'_> {
             self.note()?;
         }
         Ok(None)
+    }
+
+    /// A release that cannot be made live: nothing has been touched. What is in the way may go, so the next check looks again.
+    pub(super) fn refuse(&mut self, target: &Record, e: Error) -> Result<Outcome> {
+        self.note_failure(target, FailureKind::Refused, &e.to_string())?;
+        if let Some(failure) = &mut self.state.failure {
+            failure.policy = "the host".to_owned();
+        }
+        self.note()?;
+        Err(e)
     }
 
     pub(super) fn note_failure(&mut self, target: &Record, kind: FailureKind, why: &str) -> Result<()> {

@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use crate::config::Settings;
 use crate::error::{Error, Result, plain};
 use crate::model::{ActivationMode, hex};
+use crate::store::state::{Phase, State};
 use crate::store::{Recorded, make_dirs, read_state};
 
 /// The store of a deployment, and how it makes releases live.
@@ -47,7 +48,7 @@ fn store(settings: &Settings, mode: ActivationMode) -> Result<PathBuf> {
         return Ok(store.clone());
     }
     match mode {
-        ActivationMode::InPlace => Ok(settings.cache.join(&settings.id).join("store")),
+        ActivationMode::InPlace | ActivationMode::Install => Ok(settings.cache.join(&settings.id).join("store")),
         ActivationMode::Symlink => {
             let name = settings.local.file_name().ok_or_else(|| Error::config("local has no name: it ends in .."))?;
             let mut hidden = std::ffi::OsString::from(".");
@@ -56,6 +57,20 @@ fn store(settings: &Settings, mode: ActivationMode) -> Result<PathBuf> {
             Ok(settings.local.with_file_name(hidden))
         }
     }
+}
+
+/// What an appspec has installed is known to its own store only: another way would leave it all behind.
+pub fn refuse_to_change_ways(state: &State, mode: ActivationMode, root: &Path) -> Result<()> {
+    let is_used = state.current.is_some() || state.phase != Phase::Idle;
+    let changes = (state.mode == ActivationMode::Install) != (mode == ActivationMode::Install);
+    if is_used && changes {
+        return Err(Error::config(format!(
+            "the store {} was made with activation = {}, and cannot go on with {mode}: give this deployment an id or a store of its own",
+            root.display(),
+            state.mode
+        )));
+    }
+    Ok(())
 }
 
 /// Where a download lies until its release is published, and is found again after a crash. Two deployments with the same

@@ -44,6 +44,7 @@ pub fn decide(mode: ActivationMode, state: Option<&State>, standing: &Standing) 
         (_, ActivationMode::InPlace, Standing::Link(_) | Standing::Release(_) | Standing::Other) => {
             Heal::Refuse(NO_DIRECTORY)
         }
+        (Phase::Idle, ActivationMode::Install, _) => Heal::Nothing,
         (Phase::Idle, ActivationMode::Symlink, Standing::Release(live)) if *live == current.release => Heal::Nothing,
         (Phase::Idle, _, _) => Heal::Repair,
         (phase, _, _) => cut_off(mode, phase, state, standing, Some(&current.release)),
@@ -57,6 +58,8 @@ const NO_LINK: &str = "it is neither a link nor a directory: move it away";
 
 fn first(mode: ActivationMode, standing: &Standing) -> Heal {
     match (mode, standing) {
+        // Nothing of ours is at <local>: the ledger knows what to put back.
+        (ActivationMode::Install, _) => Heal::Fresh(Found::Absent),
         (_, Standing::Absent) => Heal::Fresh(Found::Absent),
         (_, Standing::Empty) => Heal::Fresh(Found::Empty),
         (ActivationMode::Symlink, Standing::Release(id)) => Heal::Adopt(id.clone()),
@@ -81,7 +84,8 @@ fn cut_off(mode: ActivationMode, phase: Phase, state: &State, standing: &Standin
         (Standing::Link(target), None) => state.found == Found::Link(target.clone()),
         _ => false,
     };
-    // In place nobody can tell an untouched tree from one that was cut off early: forward heals both.
+    // In place nobody can tell an untouched tree from one that was cut off early: forward heals both. So it does for an
+    // installation, whose application may have been stopped already.
     if is_from && mode == ActivationMode::Symlink {
         return Heal::StartOver;
     }
@@ -113,7 +117,7 @@ mod tests {
 
     fn states() -> Vec<State> {
         let mut all = Vec::new();
-        for mode in [ActivationMode::Symlink, ActivationMode::InPlace] {
+        for mode in ActivationMode::ALL {
             for phase in [Phase::Idle, Phase::Activating, Phase::Reverting] {
                 for attempt in 1..=4 {
                     for found in [Found::Absent, Found::Empty, Found::Link("x".into())] {
@@ -155,8 +159,13 @@ mod tests {
                     }
                 }
                 if state.phase == Phase::Idle && state.current.is_some() && standing == Standing::Release(id(1)) {
-                    let expected = state.mode == ActivationMode::Symlink;
+                    let expected = state.mode != ActivationMode::InPlace;
                     assert_eq!(heal == Heal::Nothing, expected, "{case}");
+                }
+                // An installation is a matter of the ledger, whatever stands at <local>.
+                if state.mode == ActivationMode::Install {
+                    assert_eq!(heal, decide(state.mode, Some(&state), &Standing::Absent), "{case}");
+                    assert!(!matches!(heal, Heal::Refuse(_) | Heal::StartOver | Heal::Repair), "{case}");
                 }
                 // A directory with content is never replaced by a link.
                 if standing == Standing::Directory && state.mode == ActivationMode::Symlink && state.current.is_none() {
@@ -168,7 +177,7 @@ mod tests {
 
     #[test]
     fn without_a_state_the_live_tree_decides() {
-        use ActivationMode::{InPlace, Symlink};
+        use ActivationMode::{InPlace, Install, Symlink};
         let cases = [
             (Symlink, Standing::Absent, Heal::Fresh(Found::Absent)),
             (Symlink, Standing::Empty, Heal::Fresh(Found::Empty)),
@@ -181,6 +190,9 @@ mod tests {
             (InPlace, Standing::Directory, Heal::KeepFound),
             (InPlace, Standing::Link("x".into()), Heal::Refuse(NO_DIRECTORY)),
             (InPlace, Standing::Other, Heal::Refuse(NO_DIRECTORY)),
+            (Install, Standing::Absent, Heal::Fresh(Found::Absent)),
+            (Install, Standing::Directory, Heal::Fresh(Found::Absent)),
+            (Install, Standing::Link("x".into()), Heal::Fresh(Found::Absent)),
         ];
         for (mode, standing, expected) in cases {
             assert_eq!(decide(mode, None, &standing), expected, "{mode} {standing:?}");

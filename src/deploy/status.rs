@@ -7,6 +7,7 @@ use super::places::{self, Places};
 use super::report::{Status, named};
 use crate::config::Settings;
 use crate::error::{Context, Result};
+use crate::model::ActivationMode;
 use crate::schedule::Schedule;
 use crate::store::state::{Record, State};
 use crate::store::{Recorded, read_state};
@@ -72,7 +73,13 @@ pub fn text(snapshot: &Snapshot<'_>) -> String {
     let mut rows = vec![
         ("id", settings.id.clone()),
         ("remote", settings.remote.to_string()),
-        ("local", format!("{} ({})", settings.local.display(), places.mode)),
+        (
+            "local",
+            match places.mode {
+                ActivationMode::Install => "the appspec says where (install)".to_owned(),
+                mode => format!("{} ({mode})", settings.local.display()),
+            },
+        ),
         ("store", places.store.display().to_string()),
     ];
     match &snapshot.recorded {

@@ -6,9 +6,10 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::path::Path;
 
-use super::{bundle, copies};
+use crate::activate::install::{bundle, copies};
 use crate::appspec::{self, Problem};
 use crate::artifact::{Artifact, Content};
+use crate::config::owner::Accounts;
 use crate::config::{Request, validate as configuration};
 use crate::error::{Context, Error, Kind, Result};
 use crate::model::{Layout, Links, Revision, Validators};
@@ -107,8 +108,7 @@ fn look_at_bundle(top: &Path, name: &str, report: &mut Report) -> Result<()> {
 
 fn strangers(appspec: &appspec::Appspec) -> Vec<Problem> {
     // Without the files nobody is known, and the warnings say whose they are.
-    let read = |path: &str| String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned();
-    bundle::strangers(appspec, &read("/etc/passwd"), &read("/etc/group"))
+    bundle::strangers(appspec, &Accounts::read().unwrap_or_default())
 }
 
 fn look_at_archive(file: File, name: &str, report: &mut Report) -> Result<()> {

@@ -1,6 +1,7 @@
 //! Releases, state and lock of one deployment. A name in `releases/` is complete and durable; half-made things lie in
 //! `partial/` and vanish when the store is opened. Whoever has a [`Store`] holds its lock.
 
+pub mod ledger;
 pub mod state;
 
 use std::collections::BTreeSet;
@@ -125,25 +126,7 @@ impl Store {
 
     /// Replaces a file in the store by `content`, atomically.
     pub fn replace(&self, name: &str, content: &[u8], durably: bool) -> Result<()> {
-        let to = self.root.join(name);
-        let from = self.partial().join(unique("")?);
-        let write = || -> std::io::Result<()> {
-            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&from)?;
-            file.write_all(content)?;
-            if durably {
-                file.sync_all()?;
-            }
-            fs::rename(&from, &to)?;
-            if durably {
-                Dir::open(&self.root)?.sync()?;
-            }
-            Ok(())
-        };
-        let result = write().context(|| format!("cannot replace {}", to.display()));
-        if result.is_err() {
-            let _ = fs::remove_file(&from); // it may not be there; if it stays, the next start removes it
-        }
-        result
+        replace(&self.root, name, content, durably)
     }
 
     /// A fresh, empty directory for a release in the making.
@@ -210,6 +193,11 @@ impl Staging {
         &self.dir
     }
 
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Makes it the release `id`: everything in it on disk first, then the name.
     pub fn publish(self, store: &Store, id: &ReleaseId) -> Result<Release> {
         let path = store.releases_dir().join(id);
@@ -230,6 +218,29 @@ impl Drop for Staging {
             log::warn!("cannot remove {}: {}; the next start will", self.path.display(), plain(&e));
         }
     }
+}
+
+/// Replaces a file of the store at `root` by `content`, atomically; for whoever has its lock.
+fn replace(root: &Path, name: &str, content: &[u8], durably: bool) -> Result<()> {
+    let to = root.join(name);
+    let from = root.join("partial").join(unique("")?);
+    let write = || -> std::io::Result<()> {
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&from)?;
+        file.write_all(content)?;
+        if durably {
+            file.sync_all()?;
+        }
+        fs::rename(&from, &to)?;
+        if durably {
+            Dir::open(root)?.sync()?;
+        }
+        Ok(())
+    };
+    let result = write().context(|| format!("cannot replace {}", to.display()));
+    if result.is_err() {
+        let _ = fs::remove_file(&from); // it may not be there; if it stays, the next start removes it
+    }
+    result
 }
 
 /// The releases in the store at `root`, the newest first.

@@ -171,9 +171,7 @@ impl State {
         };
         let state = Self {
             local: PathBuf::from(OsString::from_vec(lines.get("local")?.to_vec())),
-            mode: one_of(&lines.text("activation")?, [ActivationMode::Symlink, ActivationMode::InPlace], |m| {
-                m.to_string()
-            })?,
+            mode: one_of(&lines.text("activation")?, ActivationMode::ALL, |m| m.to_string())?,
             phase: one_of(&lines.text("phase")?, [Phase::Idle, Phase::Activating, Phase::Reverting], |p| {
                 phase_word(p).into()
             })?,
@@ -345,7 +343,7 @@ mod tests {
     fn states() -> Vec<State> {
         let mut all = Vec::new();
         let founds = [Found::Absent, Found::Empty, Found::Link(OsString::from_vec(b"\xff\n/x = y\\".to_vec()))];
-        for mode in [ActivationMode::Symlink, ActivationMode::InPlace] {
+        for mode in ActivationMode::ALL {
             for phase in [Phase::Idle, Phase::Activating, Phase::Reverting] {
                 for (n, found) in founds.iter().enumerate() {
                     let mut state = State::fresh(PathBuf::from("/var/deploy/current"), mode, found.clone());

@@ -11,3 +11,4 @@ pub mod signal;
 pub mod trust;
 pub mod twin;
 pub mod vigil;
+pub mod xattr;

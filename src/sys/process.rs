@@ -44,6 +44,17 @@ pub struct Program {
     pub merges_errors: bool,
 }
 
+/// Who a program runs as.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// User.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// All groups.
+    pub groups: Vec<u32>,
+}
+
 /// How it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
@@ -76,16 +87,38 @@ const LOOK: Duration = Duration::from_millis(50);
 /// just ended and no region is open around this one: the caller must then end the process. Inside of a region, a signal
 /// that came too late for the program is left to [`signal::pending`]. An error means that it could not be started.
 pub fn run(program: &Program, deadline: Deadline, line: &mut dyn FnMut(&[u8])) -> io::Result<Ended> {
-    run_with(program, deadline, GRACE, line)
+    run_with(program, None, deadline, GRACE, line)
 }
 
-fn run_with(program: &Program, deadline: Deadline, grace: Duration, line: &mut dyn FnMut(&[u8])) -> io::Result<Ended> {
+/// Whether a program of ours would run as `identity` by itself.
+pub fn is_us(identity: &Identity) -> bool {
+    (identity.uid, identity.gid) == (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw())
+        && identity.uid != 0
+}
+
+/// The same, as another user: the child changes its identity before it becomes the program. `None`: as ourselves.
+pub fn run_as(
+    program: &Program,
+    identity: Option<&Identity>,
+    deadline: Deadline,
+    line: &mut dyn FnMut(&[u8]),
+) -> io::Result<Ended> {
+    run_with(program, identity, deadline, GRACE, line)
+}
+
+fn run_with(
+    program: &Program,
+    identity: Option<&Identity>,
+    deadline: Deadline,
+    grace: Duration,
+    line: &mut dyn FnMut(&[u8]),
+) -> io::Result<Ended> {
     #[cfg(test)]
     let _alone = tests::one_at_a_time(); // the threads of the test harness would take each other's wake-ups
     let region = signal::defer();
     let ended = match signal::pending() {
         Some(signal) => Ended::Stopped(signal),
-        None => Running::start(program, line)?.attend(deadline, grace)?,
+        None => Running::start(program, identity, line)?.attend(deadline, grace)?,
     };
     Ok(region.close().map_or(ended, Ended::Stopped))
 }
@@ -108,9 +141,9 @@ struct Running<'a> {
 }
 
 impl<'a> Running<'a> {
-    fn start(program: &Program, line: &'a mut dyn FnMut(&[u8])) -> io::Result<Self> {
+    fn start(program: &Program, identity: Option<&Identity>, line: &'a mut dyn FnMut(&[u8])) -> io::Result<Self> {
         signal::wake()?; // from here on the end of a child is noticed
-        let (child, output) = start::start(program)?;
+        let (child, output) = start::start(program, identity)?;
         let group = Pid::from_child(&child);
         Ok(Self { child, group, output: Some(output), lines: Lines::new(line), data: None })
     }

@@ -1,4 +1,4 @@
-//! Kills the release binary before every system call of a whole check, and lets every system call fail, in both ways of
+//! Kills the release binary before every system call of a whole check, and lets every system call fail, in every way of
 //! activation: for a first deployment, an update, a blocked and a reverted one. After the kill, and after the plain run
 //! that follows, what the store promises must hold.
 
@@ -10,6 +10,7 @@ use std::process::Command;
 
 use crate::git_servers::Repo;
 use crate::sandbox::{Run, Sandbox, needs, tree};
+use crate::tree::{everything, without_times};
 
 pub type Tree = BTreeMap<String, String>;
 
@@ -36,20 +37,87 @@ const V2: &[(&str, &str)] = &[
 /// The one before, which an update prunes.
 const V0: &[(&str, &str)] = &[("VERSION", "0"), ("conf/a", "zero"), ("old/deep/file", "x")];
 
+/// How releases become live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    Symlink,
+    InPlace,
+    /// A bundle: its tree goes to `dest/app`, another file of it into `dest/etc`, which is full of others' files.
+    Install,
+}
+use Way::{InPlace, Install, Symlink};
+
+impl std::fmt::Display for Way {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Symlink => "symlink",
+            InPlace => "in-place",
+            Install => "install",
+        })
+    }
+}
+
 /// A sandbox just before the check that is to be disturbed, and what may be seen from then on.
 pub struct Case {
     pub sandbox: Sandbox,
     name: String,
     remote: String,
-    in_place: bool,
+    way: Way,
     /// What is live before; `None`: nothing.
     old: Option<Tree>,
     /// What an undisturbed check makes of it.
     last: Option<Tree>,
+    /// What the new version makes of it, whatever becomes of that.
+    new: Tree,
+    /// Its name.
+    version: String,
     /// The exit code of an undisturbed check.
     code: i32,
     /// What releases may hold.
     releases: Vec<Tree>,
+}
+
+/// Writes the ZIP of a version; as a bundle it says where its tree goes.
+fn zip(sandbox: &Sandbox, way: Way, name: &str, files: &[(&str, &str)]) {
+    if way != Install {
+        sandbox.zip(name, files);
+        return;
+    }
+    let dest = sandbox.path("dest");
+    let dest = dest.display();
+    // Between the two everything has another mode, and one has ACLs: all files change.
+    let (version, mode) = (files[0].1, if files[0].1 == "2" { "'0604'" } else { "'0640', acls: ['u:1:rw', 'g::r']" });
+    let other = if version == "2" { "over" } else { "only1" };
+    let mut appspec = format!(
+        "version: 0.0\nos: linux\nfile_exists_behavior: OVERWRITE\nfiles:\n- {{source: tree, destination: {dest}/app}}\n\
+         - {{source: {other}, destination: {dest}/etc}}\npermissions:\n- {{object: {dest}/app, type: [file], owner: 3, mode: {mode}}}\nhooks:\n"
+    );
+    for event in ["ApplicationStop", "BeforeInstall", "AfterInstall", "ApplicationStart"] {
+        appspec.push_str(&format!("  {event}: [{{location: scripts/ok}}]\n"));
+    }
+    let tree: Vec<(String, &str)> = files.iter().map(|(name, content)| (format!("tree/{name}"), *content)).collect();
+    let mut all = vec![("VERSION", version), ("appspec.yml", &appspec), ("scripts/ok", "#!/bin/sh\n"), (other, "ours")];
+    all.extend(tree.iter().map(|(name, content)| (name.as_str(), *content)));
+    sandbox.zip(name, &all);
+}
+
+/// What others have where bundles are installed: one file that nobody touches, and two that versions replace.
+fn found(sandbox: &Sandbox) {
+    use std::os::unix::fs::PermissionsExt;
+    for name in ["foreign", "foreign-too", "over", "only1"] {
+        let path = sandbox.write(Path::new("dest/etc").join(name), format!("the original of {name}"));
+        std::os::unix::fs::chown(&path, Some(5), Some(6)).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o4751)).unwrap();
+        if needs(&["setfacl", "setfattr"]) {
+            let run = |program: &str, args: &[&str]| {
+                assert!(Command::new(program).args(args).arg(&path).status().unwrap().success());
+            };
+            run("setfacl", &["-m", "u:7:rwx,m::rx"]);
+            run("setfattr", &["-n", "user.note", "-v", name]);
+            // Long ago.
+            run("touch", &["-d", "2001-02-03 04:05:06.789"]);
+        }
+    }
 }
 
 /// What the check that is disturbed would do.
@@ -70,17 +138,16 @@ pub enum Doing {
 }
 
 impl Case {
-    pub fn new(in_place: bool, doing: Doing) -> Self {
-        Self::at(Sandbox::new(), in_place, doing)
+    pub fn new(way: Way, doing: Doing) -> Self {
+        Self::at(Sandbox::new(), way, doing)
     }
 
-    pub fn at(sandbox: Sandbox, in_place: bool, doing: Doing) -> Self {
+    pub fn at(sandbox: Sandbox, way: Way, doing: Doing) -> Self {
         use Doing::{Adopting, AdoptingReverted, Blocked, First, FirstReverted, GitUpdate, Reverted, Update};
-        let name = format!("{} {doing:?}", if in_place { "in-place" } else { "symlink" });
-        let mode = if in_place { "in-place" } else { "symlink" };
-        sandbox.zip("v1.zip", V1);
-        sandbox.zip("v2.zip", V2);
-        sandbox.write("repo-deploy.cfg", format!("activation = {mode}\nid = crash\nkeep = 2\n"));
+        let name = format!("{way} {doing:?}");
+        zip(&sandbox, way, "v1.zip", V1);
+        zip(&sandbox, way, "v2.zip", V2);
+        sandbox.write("repo-deploy.cfg", format!("activation = {way}\nid = crash\nkeep = 2\n"));
         let (v1, v2) = (Self::unpacked(&sandbox, "v1.zip"), Self::unpacked(&sandbox, "v2.zip"));
         let is_git = doing == GitUpdate;
         let repo = is_git.then(|| Repo::new(&sandbox, "app"));
@@ -99,6 +166,10 @@ impl Case {
         put("v1.zip");
         let mut releases = vec![v1.clone(), v2.clone()];
         let mut old = None;
+        if way == Install {
+            found(&sandbox);
+            old = Some(everything(&sandbox.path("dest")));
+        }
         match doing {
             First | FirstReverted => {}
             Adopting | AdoptingReverted => {
@@ -109,35 +180,41 @@ impl Case {
                 releases.push(tree(&sandbox.local()));
             }
             Update | Blocked | Reverted | GitUpdate => {
-                sandbox.zip("v0.zip", V0);
+                zip(&sandbox, way, "v0.zip", V0);
                 releases.push(Self::unpacked(&sandbox, "v0.zip"));
                 for version in ["v0.zip", "v1.zip"] {
                     put(version);
                     let mut plain = sandbox.command(&["--remote", &remote]);
                     Run::from(plain.output().unwrap()).expect(0);
                 }
-                old = Some(v1.clone());
+                old = Some(if way == Install { everything(&sandbox.path("dest")) } else { v1.clone() });
                 put("v2.zip");
             }
         }
         let new = if matches!(doing, Update | Blocked | Reverted | GitUpdate) { v2 } else { v1 };
+        let version = new["VERSION"].rsplit(' ').next().unwrap().to_owned();
+        drop(repo);
+        let mut case = Self { sandbox, name, remote, way, last: old.clone(), old, new, version, code: 0, releases };
+        case.save();
         // Which version fails is the release's business: a hook that runs for the old one after a revert must pass.
-        let version = new["VERSION"].rsplit(' ').next().unwrap();
+        let version = &case.version;
         let fails = format!("[ \"$(cat \"$CURRENT_CONFIG/VERSION\")\" != {version} ]");
-        let (code, last) = match doing {
-            First | Update | Adopting | GitUpdate => (0, Some(new)),
+        if way == Install {
+            Run::from(case.check().output().unwrap()).expect(0);
+            case.new = without_times(&everything(&case.sandbox.path("dest")));
+            case.restore();
+        }
+        match doing {
+            First | Update | Adopting | GitUpdate => case.last = Some(case.new.clone()),
             Blocked => {
-                sandbox.hook("pre.d", "10-no", &fails);
-                (2, old.clone())
+                case.sandbox.hook("pre.d", "10-no", &fails);
+                case.code = 2;
             }
             Reverted | FirstReverted | AdoptingReverted => {
-                sandbox.hook("post.d", "10-no", &fails);
-                (1, old.clone())
+                case.sandbox.hook("post.d", "10-no", &fails);
+                case.code = 1;
             }
-        };
-        drop(repo);
-        let case = Self { sandbox, name, remote, in_place, old, last, code, releases };
-        case.save();
+        }
         case
     }
 
@@ -145,7 +222,7 @@ impl Case {
     fn unpacked(sandbox: &Sandbox, zip: &str) -> Tree {
         let (local, cache) = (sandbox.path("aside/live"), sandbox.path("aside/cache"));
         let mut plain = sandbox.bare();
-        plain.args(["-f", "-i", "aside", "--config"]).arg(sandbox.path("repo-deploy.cfg"));
+        plain.args(["-f", "-i", "aside", "--config"]).arg(sandbox.write("aside.cfg", "activation = symlink\n"));
         plain.arg("--cache").arg(cache).arg("--local").arg(&local).arg("--remote").arg(sandbox.path(zip));
         plain.env("REPO_DEPLOY_PRE_HOOKS", sandbox.path("none")).env("REPO_DEPLOY_POST_HOOKS", sandbox.path("none"));
         Run::from(plain.output().unwrap()).expect(0);
@@ -159,11 +236,16 @@ impl Case {
         self.sandbox.command(&["--remote", &self.remote])
     }
 
+    /// What a check changes.
+    fn places(&self) -> &[&'static str] {
+        if self.way == Install { &["deploy", "cache", "dest"] } else { &["deploy", "cache"] }
+    }
+
     fn copy(&self, from: &str, to: &str) {
         let to = self.sandbox.path(to);
         let _ = fs::remove_dir_all(&to); // the first time there is none
         fs::create_dir_all(&to).unwrap();
-        for name in ["deploy", "cache"] {
+        for name in self.places() {
             let from = self.sandbox.path(from).join(name);
             let _ = fs::remove_dir_all(to.join(name)); // see above
             let copied = Command::new("cp").arg("-a").arg(from).arg(&to).status().unwrap();
@@ -176,7 +258,7 @@ impl Case {
     }
 
     pub fn restore(&self) {
-        for name in ["deploy", "cache"] {
+        for name in self.places() {
             fs::remove_dir_all(self.sandbox.path(name)).unwrap();
             let copied = Command::new("cp")
                 .arg("-a")
@@ -210,10 +292,13 @@ impl Case {
     }
 
     fn store(&self) -> PathBuf {
-        if self.in_place { self.sandbox.path("cache/crash/store") } else { self.sandbox.store() }
+        if self.way == Symlink { self.sandbox.store() } else { self.sandbox.path("cache/crash/store") }
     }
 
     fn live(&self) -> Option<Tree> {
+        if self.way == Install {
+            return Some(everything(&self.sandbox.path("dest")));
+        }
         fs::symlink_metadata(self.sandbox.local()).is_ok().then(|| tree(&self.sandbox.local()))
     }
 
@@ -234,8 +319,10 @@ impl Case {
             found.push(entry.file_name().into_string().unwrap());
         }
         let is_old = live == self.old;
-        if self.in_place {
+        if self.way == InPlace {
             self.whole_files(live.as_ref().unwrap_or(&Tree::new()), at);
+        } else if self.way == Install {
+            self.whole_installed(live.as_ref().unwrap(), at);
         } else {
             let is_whole = is_old || live.as_ref().is_some_and(|live| self.releases.contains(live));
             assert!(is_whole, "I3: {at}: the live tree is neither old nor new: {live:?}");
@@ -251,8 +338,31 @@ impl Case {
         }
         if state["phase"] == "idle" {
             let current = of("current");
-            let expected = if current.is_some() { current } else { self.old.clone() };
+            let is_new = current.as_ref().is_some_and(|current| current["VERSION"].ends_with(&self.version));
+            let (live, expected) = match (self.way, current) {
+                (Install, _) if is_new => (live.as_ref().map(without_times), Some(self.new.clone())),
+                (Symlink | InPlace, Some(current)) => (live, Some(current)),
+                _ => (live, self.old.clone()),
+            };
             assert_eq!(live, expected, "I4, I5: {at}: idle, and the live tree is not what it says\n{state:?}");
+        }
+    }
+
+    /// Installed, each file is one whole version of it, and what is not ours is as it always was.
+    fn whole_installed(&self, live: &Tree, at: &str) {
+        let old = self.old.as_ref().unwrap();
+        for (path, what) in old.iter().filter(|(path, _)| path.starts_with("etc/foreign")) {
+            assert_eq!(live.get(path), Some(what), "{at}: {path} is not ours");
+        }
+        let (live, old) = (without_times(live), without_times(old));
+        for (path, what) in &live {
+            let is_temporary = path.split('/').any(|part| part.starts_with(".repo-deploy-"));
+            let known = |tree: &Tree| tree.get(path) == Some(what) || what.starts_with("d 700 ");
+            let is_original = path == "etc/only1" && what.contains("the original of only1");
+            assert!(
+                is_temporary || is_original || known(&old) || known(&self.new),
+                "{at}: {path} is {what}, which is no version"
+            );
         }
     }
 
@@ -267,6 +377,25 @@ impl Case {
         }
     }
 
+    /// The live tree is what an undisturbed check makes of it; times too, where the old one is back.
+    #[track_caller]
+    fn is_last(&self, at: &str) {
+        let is_new = self.way == Install && self.code == 0;
+        let live = if is_new { self.live().as_ref().map(without_times) } else { self.live() };
+        assert_eq!(live, self.last, "{at}");
+        if self.way == Install {
+            let ledger = fs::read_to_string(self.store().join("ledger")).unwrap_or_default();
+            assert!(
+                ledger.is_empty() || ledger.lines().nth(1).unwrap().contains(" idle - "),
+                "{at}: the ledger is open"
+            );
+            for kept in fs::read_dir(self.store().join("kept")).into_iter().flatten() {
+                let name = kept.unwrap().file_name().into_string().unwrap();
+                assert!(ledger.contains(&format!(" kept/{name}")), "{at}: nobody needs kept/{name}");
+            }
+        }
+    }
+
     /// A plain check after the disturbance: the end is as if nothing had happened, and nothing is left lying about.
     pub fn heals(&self, at: &str) {
         for round in 1..=2 {
@@ -278,7 +407,7 @@ impl Case {
             // A deployment that was cut off after its commit has nothing left to do; one that reverted tries again.
             assert_eq!(run.code, self.code, "{at}: check {round} after it:\n{}", run.log);
             self.invariants(at);
-            assert_eq!(self.live(), self.last, "{at}: check {round} after it:\n{}", run.log);
+            self.is_last(&format!("{at}: check {round} after it:\n{}", run.log));
             let left: Vec<_> = fs::read_dir(self.store().join("partial")).unwrap().map(|e| e.unwrap().path()).collect();
             assert!(left.is_empty(), "{at}: left in partial: {left:?}");
             let beside: Vec<OsString> =
@@ -302,11 +431,11 @@ pub fn traced(command: &Command, options: &[&str]) -> Command {
 }
 
 /// Walks every system call of the check, killing before each.
-fn kill_everywhere(in_place: bool, doing: Doing) {
+fn kill_everywhere(way: Way, doing: Doing) {
     if !needs(&["strace"]) {
         return;
     }
-    let case = Case::new(in_place, doing);
+    let case = Case::new(way, doing);
     let mut trials = 0;
     for name in case.calls() {
         // The first execve is strace's own.
@@ -333,11 +462,11 @@ fn kill_everywhere(in_place: bool, doing: Doing) {
 }
 
 /// Lets every system call fail, one after the other. Never exit code 0 with a wrong tree, and the next check heals.
-fn fail_everywhere(in_place: bool, doing: Doing, error: &str) {
+fn fail_everywhere(way: Way, doing: Doing, error: &str) {
     if !needs(&["strace"]) {
         return;
     }
-    let case = Case::new(in_place, doing);
+    let case = Case::new(way, doing);
     let (mut points, mut noticed) = (0, 0);
     for name in case.calls() {
         // strace's own, calls that do not return, and close: strace answers instead of the kernel, so the descriptor would
@@ -357,7 +486,7 @@ fn fail_everywhere(in_place: bool, doing: Doing, error: &str) {
             let at = format!("{}: {error} from {name} #{n}: exit code {}\n{}", case.name, run.code, run.log);
             assert_ne!((name.as_str(), run.code), ("", 137), "{at}: it hung");
             if run.code == 0 {
-                assert_eq!(case.live(), case.last, "exit code 0 with a wrong tree: {at}");
+                case.is_last(&format!("exit code 0 with a wrong tree: {at}"));
                 assert_eq!(case.code, 0, "exit code 0 where nothing could be deployed: {at}");
             } else {
                 noticed += 1;
@@ -378,33 +507,44 @@ macro_rules! walks {
 }
 
 walks! {
-    killed_anywhere_in_a_first_symlink_deployment_then_healed: kill_everywhere(false, Doing::First);
-    killed_anywhere_in_a_symlink_update_then_healed: kill_everywhere(false, Doing::Update);
-    killed_anywhere_in_a_blocked_symlink_update_then_healed: kill_everywhere(false, Doing::Blocked);
-    killed_anywhere_in_a_reverted_symlink_update_then_healed: kill_everywhere(false, Doing::Reverted);
-    killed_anywhere_in_a_reverted_first_symlink_deployment_then_healed: kill_everywhere(false, Doing::FirstReverted);
-    killed_anywhere_in_an_update_from_git_then_healed: kill_everywhere(false, Doing::GitUpdate);
-    killed_anywhere_in_a_first_in_place_deployment_then_healed: kill_everywhere(true, Doing::First);
-    killed_anywhere_in_an_in_place_update_then_healed: kill_everywhere(true, Doing::Update);
-    killed_anywhere_in_a_blocked_in_place_update_then_healed: kill_everywhere(true, Doing::Blocked);
-    killed_anywhere_in_a_reverted_in_place_update_then_healed: kill_everywhere(true, Doing::Reverted);
-    killed_anywhere_in_a_reverted_first_in_place_deployment_then_healed: kill_everywhere(true, Doing::FirstReverted);
-    killed_anywhere_while_adopting_a_directory_then_healed: kill_everywhere(true, Doing::Adopting);
-    killed_anywhere_while_reverting_to_an_adopted_directory_then_healed: kill_everywhere(true, Doing::AdoptingReverted);
-    no_space_anywhere_in_a_first_symlink_deployment_then_never_a_wrong_tree: fail_everywhere(false, Doing::First, "ENOSPC");
-    no_space_anywhere_in_a_symlink_update_then_never_a_wrong_tree: fail_everywhere(false, Doing::Update, "ENOSPC");
-    no_space_anywhere_in_a_blocked_symlink_update_then_never_a_wrong_tree: fail_everywhere(false, Doing::Blocked, "ENOSPC");
-    no_space_anywhere_in_a_reverted_symlink_update_then_never_a_wrong_tree: fail_everywhere(false, Doing::Reverted, "ENOSPC");
-    no_space_anywhere_in_a_first_in_place_deployment_then_never_a_wrong_tree: fail_everywhere(true, Doing::First, "ENOSPC");
-    no_space_anywhere_in_an_in_place_update_then_never_a_wrong_tree: fail_everywhere(true, Doing::Update, "ENOSPC");
-    no_space_anywhere_in_a_blocked_in_place_update_then_never_a_wrong_tree: fail_everywhere(true, Doing::Blocked, "ENOSPC");
-    no_space_anywhere_in_a_reverted_in_place_update_then_never_a_wrong_tree: fail_everywhere(true, Doing::Reverted, "ENOSPC");
-    broken_disk_anywhere_in_a_first_symlink_deployment_then_never_a_wrong_tree: fail_everywhere(false, Doing::First, "EIO");
-    broken_disk_anywhere_in_a_symlink_update_then_never_a_wrong_tree: fail_everywhere(false, Doing::Update, "EIO");
-    broken_disk_anywhere_in_a_blocked_symlink_update_then_never_a_wrong_tree: fail_everywhere(false, Doing::Blocked, "EIO");
-    broken_disk_anywhere_in_a_reverted_symlink_update_then_never_a_wrong_tree: fail_everywhere(false, Doing::Reverted, "EIO");
-    broken_disk_anywhere_in_a_first_in_place_deployment_then_never_a_wrong_tree: fail_everywhere(true, Doing::First, "EIO");
-    broken_disk_anywhere_in_an_in_place_update_then_never_a_wrong_tree: fail_everywhere(true, Doing::Update, "EIO");
-    broken_disk_anywhere_in_a_blocked_in_place_update_then_never_a_wrong_tree: fail_everywhere(true, Doing::Blocked, "EIO");
-    broken_disk_anywhere_in_a_reverted_in_place_update_then_never_a_wrong_tree: fail_everywhere(true, Doing::Reverted, "EIO");
+    killed_anywhere_in_a_first_symlink_deployment_then_healed: kill_everywhere(Symlink, Doing::First);
+    killed_anywhere_in_a_symlink_update_then_healed: kill_everywhere(Symlink, Doing::Update);
+    killed_anywhere_in_a_blocked_symlink_update_then_healed: kill_everywhere(Symlink, Doing::Blocked);
+    killed_anywhere_in_a_reverted_symlink_update_then_healed: kill_everywhere(Symlink, Doing::Reverted);
+    killed_anywhere_in_a_reverted_first_symlink_deployment_then_healed: kill_everywhere(Symlink, Doing::FirstReverted);
+    killed_anywhere_in_an_update_from_git_then_healed: kill_everywhere(Symlink, Doing::GitUpdate);
+    killed_anywhere_in_a_first_in_place_deployment_then_healed: kill_everywhere(InPlace, Doing::First);
+    killed_anywhere_in_an_in_place_update_then_healed: kill_everywhere(InPlace, Doing::Update);
+    killed_anywhere_in_a_blocked_in_place_update_then_healed: kill_everywhere(InPlace, Doing::Blocked);
+    killed_anywhere_in_a_reverted_in_place_update_then_healed: kill_everywhere(InPlace, Doing::Reverted);
+    killed_anywhere_in_a_reverted_first_in_place_deployment_then_healed: kill_everywhere(InPlace, Doing::FirstReverted);
+    killed_anywhere_while_adopting_a_directory_then_healed: kill_everywhere(InPlace, Doing::Adopting);
+    killed_anywhere_while_reverting_to_an_adopted_directory_then_healed: kill_everywhere(InPlace, Doing::AdoptingReverted);
+    killed_anywhere_in_a_first_installation_then_healed: kill_everywhere(Install, Doing::First);
+    killed_anywhere_in_an_installed_update_then_healed: kill_everywhere(Install, Doing::Update);
+    killed_anywhere_in_a_blocked_installed_update_then_healed: kill_everywhere(Install, Doing::Blocked);
+    killed_anywhere_in_a_reverted_installed_update_then_healed: kill_everywhere(Install, Doing::Reverted);
+    killed_anywhere_in_a_reverted_first_installation_then_healed: kill_everywhere(Install, Doing::FirstReverted);
+    no_space_anywhere_in_a_first_symlink_deployment_then_never_a_wrong_tree: fail_everywhere(Symlink, Doing::First, "ENOSPC");
+    no_space_anywhere_in_a_symlink_update_then_never_a_wrong_tree: fail_everywhere(Symlink, Doing::Update, "ENOSPC");
+    no_space_anywhere_in_a_blocked_symlink_update_then_never_a_wrong_tree: fail_everywhere(Symlink, Doing::Blocked, "ENOSPC");
+    no_space_anywhere_in_a_reverted_symlink_update_then_never_a_wrong_tree: fail_everywhere(Symlink, Doing::Reverted, "ENOSPC");
+    no_space_anywhere_in_a_first_in_place_deployment_then_never_a_wrong_tree: fail_everywhere(InPlace, Doing::First, "ENOSPC");
+    no_space_anywhere_in_an_in_place_update_then_never_a_wrong_tree: fail_everywhere(InPlace, Doing::Update, "ENOSPC");
+    no_space_anywhere_in_a_blocked_in_place_update_then_never_a_wrong_tree: fail_everywhere(InPlace, Doing::Blocked, "ENOSPC");
+    no_space_anywhere_in_a_reverted_in_place_update_then_never_a_wrong_tree: fail_everywhere(InPlace, Doing::Reverted, "ENOSPC");
+    broken_disk_anywhere_in_a_first_symlink_deployment_then_never_a_wrong_tree: fail_everywhere(Symlink, Doing::First, "EIO");
+    broken_disk_anywhere_in_a_symlink_update_then_never_a_wrong_tree: fail_everywhere(Symlink, Doing::Update, "EIO");
+    broken_disk_anywhere_in_a_blocked_symlink_update_then_never_a_wrong_tree: fail_everywhere(Symlink, Doing::Blocked, "EIO");
+    broken_disk_anywhere_in_a_reverted_symlink_update_then_never_a_wrong_tree: fail_everywhere(Symlink, Doing::Reverted, "EIO");
+    broken_disk_anywhere_in_a_first_in_place_deployment_then_never_a_wrong_tree: fail_everywhere(InPlace, Doing::First, "EIO");
+    broken_disk_anywhere_in_an_in_place_update_then_never_a_wrong_tree: fail_everywhere(InPlace, Doing::Update, "EIO");
+    broken_disk_anywhere_in_a_blocked_in_place_update_then_never_a_wrong_tree: fail_everywhere(InPlace, Doing::Blocked, "EIO");
+    broken_disk_anywhere_in_a_reverted_in_place_update_then_never_a_wrong_tree: fail_everywhere(InPlace, Doing::Reverted, "EIO");
+    no_space_anywhere_in_a_first_installation_then_never_a_wrong_tree: fail_everywhere(Install, Doing::First, "ENOSPC");
+    no_space_anywhere_in_an_installed_update_then_never_a_wrong_tree: fail_everywhere(Install, Doing::Update, "ENOSPC");
+    no_space_anywhere_in_a_reverted_installed_update_then_never_a_wrong_tree: fail_everywhere(Install, Doing::Reverted, "ENOSPC");
+    broken_disk_anywhere_in_a_first_installation_then_never_a_wrong_tree: fail_everywhere(Install, Doing::First, "EIO");
+    broken_disk_anywhere_in_an_installed_update_then_never_a_wrong_tree: fail_everywhere(Install, Doing::Update, "EIO");
+    broken_disk_anywhere_in_a_reverted_installed_update_then_never_a_wrong_tree: fail_everywhere(Install, Doing::Reverted, "EIO");
 }

@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::crash::{Case, Doing, traced};
+use crate::crash::{Case, Doing, Way, traced};
 use crate::sandbox::{Sandbox, needs};
 
 /// `_IOR('X', 125, __u32)` of the kernel's uapi.
@@ -69,8 +69,14 @@ impl Disk {
         let result = unsafe { libc::ioctl(root.as_raw_fd(), FS_IOC_SHUTDOWN, &raw const flag) };
         assert_eq!(result, 0, "cannot shut down: {}", std::io::Error::last_os_error());
         drop(root);
-        self.unmount();
-        assert!(self.mount(), "cannot mount again");
+        // Another test may be in a mount namespace of its own, a copy of ours: the file system lives on in there, shut down.
+        let is_fresh = |at: &Path| File::open(at).and_then(|root| root.sync_all()).is_ok();
+        let came_back = (0..1000).any(|_| {
+            self.unmount();
+            assert!(self.mount(), "cannot mount again");
+            is_fresh(&self.at)
+        });
+        assert!(came_back, "it stays shut down");
     }
 }
 
@@ -90,7 +96,7 @@ struct OnDisk {
 }
 
 impl OnDisk {
-    fn new(kind: &str, in_place: bool, doing: Doing) -> Option<Self> {
+    fn new(kind: &str, way: Way, doing: Doing) -> Option<Self> {
         if !needs(&["strace", "mount", &format!("mkfs.{kind}")]) {
             return None;
         }
@@ -100,7 +106,7 @@ impl OnDisk {
             eprintln!("left out: this machine cannot mount a loop device");
             return None;
         };
-        let case = Case::at(Sandbox::at(&disk.at.join("sandbox")), in_place, doing);
+        let case = Case::at(Sandbox::at(&disk.at.join("sandbox")), way, doing);
         Some(Self { case, disk, _aside: aside })
     }
 
@@ -121,7 +127,7 @@ impl OnDisk {
 }
 
 /// Cuts the power before every call that writes, and once after the end.
-fn cut_everywhere(kind: &str, in_place: bool, doing: Doing) {
+fn cut_everywhere(kind: &str, way: Way, doing: Doing) {
     // Between two calls that change nothing on disk, nothing changes on disk: those that do are enough.
     const WRITING: [&str; 14] = [
         "write",
@@ -139,7 +145,7 @@ fn cut_everywhere(kind: &str, in_place: bool, doing: Doing) {
         "fchmod",
         "exit_group",
     ];
-    let Some(mut on_disk) = OnDisk::new(kind, in_place, doing) else { return };
+    let Some(mut on_disk) = OnDisk::new(kind, way, doing) else { return };
     let mut trials = 0;
     for name in WRITING {
         for n in 1.. {
@@ -148,7 +154,7 @@ fn cut_everywhere(kind: &str, in_place: bool, doing: Doing) {
             for how in [Cut::JournalFlushed, Cut::NothingFlushed] {
                 killed = on_disk.trial(&inject, how).is_some();
                 trials += 1;
-                let at = format!("{kind}, in-place {in_place}, {doing:?}: power cut ({how:?}) before {name} #{n}");
+                let at = format!("{kind}, {way}, {doing:?}: power cut ({how:?}) before {name} #{n}");
                 on_disk.case.invariants(&at);
                 on_disk.case.heals(&at);
             }
@@ -157,43 +163,50 @@ fn cut_everywhere(kind: &str, in_place: bool, doing: Doing) {
             }
         }
     }
-    eprintln!(
-        "power: {kind}, {}, {doing:?}: {trials} trials, 0 failures",
-        if in_place { "in-place" } else { "symlink" }
-    );
+    eprintln!("power: {kind}, {way}, {doing:?}: {trials} trials, 0 failures");
 }
 
 #[test]
 fn power_cut_anywhere_in_a_symlink_update_on_ext4_then_old_or_new() {
-    cut_everywhere("ext4", false, Doing::Update);
+    cut_everywhere("ext4", Way::Symlink, Doing::Update);
 }
 
 #[test]
 fn power_cut_anywhere_in_an_in_place_update_on_ext4_then_healed() {
-    cut_everywhere("ext4", true, Doing::Update);
+    cut_everywhere("ext4", Way::InPlace, Doing::Update);
+}
+
+#[test]
+fn power_cut_anywhere_in_an_installed_update_on_ext4_then_healed() {
+    cut_everywhere("ext4", Way::Install, Doing::Update);
+}
+
+#[test]
+fn power_cut_anywhere_in_a_reverted_installed_update_on_ext4_then_healed() {
+    cut_everywhere("ext4", Way::Install, Doing::Reverted);
 }
 
 #[test]
 fn power_cut_anywhere_in_a_reverted_symlink_update_on_ext4_then_healed() {
-    cut_everywhere("ext4", false, Doing::Reverted);
+    cut_everywhere("ext4", Way::Symlink, Doing::Reverted);
 }
 
 #[test]
 fn power_cut_anywhere_in_a_symlink_update_on_xfs_then_old_or_new() {
-    cut_everywhere("xfs", false, Doing::Update);
+    cut_everywhere("xfs", Way::Symlink, Doing::Update);
 }
 
 /// The proof that the harness sees what fsync is for: the same binary, its fsyncs answered with success and not done.
 #[test]
 fn power_cut_without_fsync_then_the_harness_sees_a_torn_tree() {
-    for in_place in [false, true] {
-        let Some(mut on_disk) = OnDisk::new("ext4", in_place, Doing::Update) else { return };
+    for way in [Way::Symlink, Way::InPlace, Way::Install] {
+        let Some(mut on_disk) = OnDisk::new("ext4", way, Doing::Update) else { return };
         let no_fsync = vec!["inject=fsync,fdatasync,sync_file_range:retval=0".to_owned()];
         on_disk.trial(&no_fsync, Cut::JournalFlushed);
         let judged = catch_unwind(AssertUnwindSafe(|| {
             on_disk.case.invariants("without fsync");
             on_disk.case.heals("without fsync");
         }));
-        assert!(judged.is_err(), "in-place {in_place}: without fsync the harness must fail, or it proves nothing");
+        assert!(judged.is_err(), "{way}: without fsync the harness must fail, or it proves nothing");
     }
 }

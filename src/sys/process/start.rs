@@ -11,7 +11,7 @@ use std::time::Duration;
 use rustix::fs::OFlags;
 use rustix::pipe::PipeFlags;
 
-use super::{Pipes, Program};
+use super::{Identity, Pipes, Program};
 use crate::sys::clock::Deadline;
 use crate::sys::signal;
 
@@ -23,9 +23,15 @@ const PAUSE: Duration = Duration::from_millis(20);
 const PIPE: usize = 1 << 20;
 
 /// Starts the program. Gives our end of its output, which does not block.
-pub(super) fn start(program: &Program) -> io::Result<(Child, File)> {
+pub(super) fn start(program: &Program, identity: Option<&Identity>) -> io::Result<(Child, File)> {
     let (output, input) = pipe()?;
     let mut command = command(program, 0o022);
+    if let Some(identity) = identity.cloned() {
+        // SAFETY: the closure makes system calls that are async-signal-safe, and allocates nothing.
+        unsafe {
+            command.pre_exec(move || become_somebody(&identity));
+        }
+    }
     command.stdin(nothing()?).stdout(input.try_clone()?).stderr(if program.merges_errors { input } else { nowhere()? });
     // Our copies of the pipe's other end go with `command` when this function returns.
     Ok((spawn(&mut command)?, output))
@@ -91,6 +97,21 @@ fn bind(command: &mut Command, largest_file: Option<u64>) {
             Ok(())
         });
     }
+}
+
+/// Changes who the child is: the groups first, the user last, for good. The bare system calls: libc's would look for
+/// threads, which a child between fork and exec must not.
+fn become_somebody(identity: &Identity) -> io::Result<()> {
+    let (groups, gid, uid) = (&identity.groups, identity.gid, identity.uid);
+    // SAFETY: the list lives through the call, and its length is the one that is told; the others pass numbers only.
+    let results = unsafe {
+        [
+            libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()),
+            libc::syscall(libc::SYS_setresgid, gid, gid, gid),
+            libc::syscall(libc::SYS_setresuid, uid, uid, uid),
+        ]
+    };
+    if results.iter().all(|result| *result == 0) { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Starts it; a file that is being written (ETXTBSY) gets a moment: somebody is just installing it.

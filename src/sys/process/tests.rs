@@ -33,10 +33,26 @@ fn errors_that_are_not_merged_are_heard_by_nobody() {
     assert_eq!(lines, ["result"]);
 }
 
+#[test]
+fn another_identity_then_the_program_has_no_other_and_no_way_back() {
+    if !rustix::process::geteuid().is_root() {
+        return; // nobody else can become somebody
+    }
+    let mut lines = Vec::new();
+    let mut line = |line: &[u8]| lines.push(String::from_utf8_lossy(line).into_owned());
+    let identity = Identity { uid: 1234, gid: 1235, groups: vec![1235, 1236] };
+    let program = shell("grep -E '^(Uid|Gid|Groups|CapEff):' /proc/self/status");
+    assert_eq!(run_as(&program, Some(&identity), Deadline::after(LONG), &mut line).unwrap(), Ended::Exited(0));
+    let told: Vec<String> = lines.iter().map(|l| l.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    let expected =
+        ["Uid: 1234 1234 1234 1234", "Gid: 1235 1235 1235 1235", "Groups: 1235 1236", "CapEff: 0000000000000000"];
+    assert_eq!(told, expected);
+}
+
 fn run_for(script: &str, time: Duration, grace: Duration) -> (Ended, Vec<String>) {
     let mut lines = Vec::new();
     let mut line = |line: &[u8]| lines.push(String::from_utf8_lossy(line).into_owned());
-    let ended = run_with(&shell(script), Deadline::after(time), grace, &mut line).unwrap();
+    let ended = run_with(&shell(script), None, Deadline::after(time), grace, &mut line).unwrap();
     (ended, lines)
 }
 

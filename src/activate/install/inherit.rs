@@ -1,0 +1,70 @@
+//! What is made in a directory with a default ACL gets that, as everywhere on Linux, unless the appspec gives it one of
+//! its own. Worked out beforehand, so that it is known what a path is to hold.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::live::Live;
+use super::permissions::bits;
+use super::plan::Plan;
+use crate::error::Result;
+use crate::store::ledger::Image;
+use crate::sys::fs::Kind;
+use crate::sys::xattr;
+
+/// Hands default ACLs down, in a plan that has its permissions.
+pub(super) fn hand_down(plan: &mut Plan, live: &mut Live<'_>) -> Result<()> {
+    let mut foreign: BTreeMap<PathBuf, Option<Vec<u8>>> = BTreeMap::new();
+    let paths: Vec<PathBuf> = plan.keys().cloned().collect();
+    for path in paths {
+        let parent = path.parent().unwrap_or(Path::new(""));
+        let handed = match plan.get(parent) {
+            Some(image) => default_of(image),
+            None => match foreign.get(parent) {
+                Some(known) => known.clone(),
+                None => {
+                    let meta = live.look(parent)?.filter(|meta| meta.kind == Kind::Dir);
+                    let image = meta.map(|meta| live.image(parent, &meta)).transpose()?;
+                    let found = image.as_ref().and_then(default_of);
+                    foreign.insert(parent.to_owned(), found.clone());
+                    found
+                }
+            },
+        };
+        if let (Some(handed), Some(image)) = (handed, plan.get_mut(&path)) {
+            give(image, handed);
+        }
+    }
+    Ok(())
+}
+
+fn default_of(image: &Image) -> Option<Vec<u8>> {
+    image.attributes.iter().find(|(name, _)| name == xattr::DEFAULT_ACL).map(|(_, value)| value.clone())
+}
+
+fn give(image: &mut Image, default: Vec<u8>) {
+    let lacks = |image: &Image, name: &str| !image.attributes.iter().any(|(n, _)| n == name);
+    if image.kind == Kind::Link {
+        return;
+    }
+    let mut own = default.clone();
+    let has_mask = bits(&own).1;
+    for entry in own.get_mut(4..).unwrap_or_default().chunks_exact_mut(8) {
+        let shift = match entry[0] {
+            0x01 => 6,
+            0x04 if !has_mask => 3,
+            0x10 => 3,
+            0x20 => 0,
+            _ => continue,
+        };
+        // Three bits.
+        entry[2] = u8::try_from(image.mode >> shift & 7).unwrap_or(0);
+    }
+    if has_mask && lacks(image, xattr::ACL) {
+        image.attributes.push((xattr::ACL.into(), own));
+    }
+    if image.kind == Kind::Dir && lacks(image, xattr::DEFAULT_ACL) {
+        image.attributes.push((xattr::DEFAULT_ACL.into(), default));
+    }
+    image.attributes.sort_unstable();
+}

@@ -1,0 +1,181 @@
+//! Looks at the host and at the store, path by path: what stands there, whether it is as it should be, and a copy of it.
+//! Paths have no first slash and are resolved from `/` one component at a time, through no link.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
+
+use super::super::apply::{Parents, name};
+use super::super::sync::same_bytes;
+use super::shown;
+use crate::error::{Context, Error, Result};
+use crate::store::ledger::{Image, KEPT};
+use crate::sys::fs::{self as sysfs, Dir, Kind, Meta, unique_name};
+use crate::sys::xattr::{self, Attribute};
+
+/// The host and the store, open.
+pub(super) struct Live<'a> {
+    host: Parents<'a>,
+    store: Parents<'a>,
+    kept: &'a Dir,
+}
+
+impl<'a> Live<'a> {
+    /// `host` is `/`; `kept` is where copies lie.
+    pub(super) fn new(host: &'a Dir, store: &'a Dir, kept: &'a Dir) -> Self {
+        Self { host: Parents::new(host), store: Parents::new(store), kept }
+    }
+
+    /// The directory that `path` lies in.
+    pub(super) fn dir_of(&mut self, path: &Path) -> io::Result<&Dir> {
+        self.host.of(path)
+    }
+
+    /// What stands at `path`. Where a directory above is gone, or is none, there is nothing.
+    pub(super) fn look(&mut self, path: &Path) -> Result<Option<Meta>> {
+        let found = self.host.of(path).and_then(|dir| dir.look(name(path)));
+        match found {
+            Err(e) if is_no_way(&e) => Ok(None),
+            found => found.context(|| format!("cannot examine {}", shown(path))),
+        }
+    }
+
+    /// What stands at `path`, without a file's content.
+    pub(super) fn image(&mut self, path: &Path, meta: &Meta) -> Result<Image> {
+        let Meta { kind, mode, uid, gid, mtime, .. } = *meta;
+        let source = match kind {
+            Kind::Link => self.host.of(path).and_then(|dir| dir.read_link(name(path))).map(PathBuf::from),
+            _ => Ok(PathBuf::new()),
+        };
+        let attributes = self.attributes(path, kind);
+        let cannot = || format!("cannot read {}", shown(path));
+        Ok(Image {
+            kind,
+            mode,
+            uid,
+            gid,
+            mtime,
+            source: source.context(cannot)?,
+            attributes: attributes.context(cannot)?,
+        })
+    }
+
+    fn attributes(&mut self, path: &Path, kind: Kind) -> io::Result<Vec<Attribute>> {
+        let dir = self.host.of(path)?;
+        match kind {
+            Kind::File => xattr::list(dir.open_file(name(path))?),
+            Kind::Dir => xattr::list(dir.child(name(path))?),
+            Kind::Link | Kind::Other => Ok(Vec::new()),
+        }
+    }
+
+    /// What stands at `path` with all that belongs to it: a file's content is copied into the store, unless `known` has the
+    /// same.
+    pub(super) fn snapshot(&mut self, path: &Path, meta: &Meta, known: Option<&Image>) -> Result<Image> {
+        let mut image = self.image(path, meta)?;
+        if image.kind == Kind::File {
+            image.source = match known {
+                Some(known) if known.kind == Kind::File && self.has_content_of(path, known)? => known.source.clone(),
+                _ => self.keep(path).context(|| format!("cannot keep a copy of {}", shown(path)))?,
+            };
+        }
+        Ok(image)
+    }
+
+    /// Copies a file into the store, on disk when this returns; its name is for the caller to make durable.
+    fn keep(&mut self, path: &Path) -> io::Result<PathBuf> {
+        let mut from = self.host.of(path)?.open_file(name(path))?;
+        let before = sysfs::meta(&from)?;
+        let kept = unique_name("")?;
+        let mut to = self.kept.create(&kept)?;
+        io::copy(&mut from, &mut to)?;
+        let after = sysfs::meta(&from)?;
+        if (before.size, before.mtime, before.ctime) != (after.size, after.mtime, after.ctime) {
+            return Err(io::Error::other("somebody is writing it"));
+        }
+        to.sync_all()?;
+        Ok(Path::new(KEPT).join(kept))
+    }
+
+    /// A file's content, from the store.
+    pub(super) fn content(&mut self, image: &Image) -> io::Result<File> {
+        self.store.of(&image.source)?.open_file(name(&image.source))
+    }
+
+    /// Whether what stands at `path` is `image`: kind, content, mode, owner, ACL, and the attributes that `image` names.
+    pub(super) fn is(&mut self, path: &Path, meta: &Meta, image: &Image) -> Result<bool> {
+        let is_same = |live: &[Attribute]| {
+            let names = [xattr::ACL, xattr::DEFAULT_ACL].map(OsStr::new);
+            let wanted = image.attributes.iter().map(|(name, _)| name.as_os_str());
+            names.into_iter().chain(wanted).all(|name| of(live, name) == of(&image.attributes, name))
+        };
+        self.is_like(path, meta, image, is_same)
+    }
+
+    /// The same, and nobody has touched it either: times of files, and no attribute more. A label of SELinux that `image`
+    /// does not name is the kernel's.
+    pub(super) fn is_untouched(&mut self, path: &Path, meta: &Meta, image: &Image) -> Result<bool> {
+        const LABEL: &str = "security.selinux";
+        let is_same = |live: &[Attribute]| {
+            let is_named = of(&image.attributes, LABEL.as_ref()).is_some();
+            live.iter().filter(|(name, _)| is_named || name != LABEL).eq(&image.attributes)
+        };
+        let same_time = meta.kind == Kind::Dir || meta.mtime == image.mtime;
+        Ok(same_time && self.is_like(path, meta, image, is_same)?)
+    }
+
+    fn is_like(
+        &mut self,
+        path: &Path,
+        meta: &Meta,
+        image: &Image,
+        is_same: impl Fn(&[Attribute]) -> bool,
+    ) -> Result<bool> {
+        let bits = if meta.kind == Kind::Link { image.mode } else { meta.mode };
+        if (meta.kind, bits, meta.uid, meta.gid) != (image.kind, image.mode, image.uid, image.gid) {
+            return Ok(false);
+        }
+        let live = self.image(path, meta)?;
+        if !is_same(&live.attributes) {
+            return Ok(false);
+        }
+        match meta.kind {
+            Kind::File => self.has_content_of(path, image),
+            _ => Ok(live.source == image.source),
+        }
+    }
+
+    /// Whether a file has the content of `image`. Content that is gone from the store is no content of anything.
+    fn has_content_of(&mut self, path: &Path, image: &Image) -> Result<bool> {
+        let wanted = match self.content(image) {
+            Err(e) if is_no_way(&e) => return Ok(false),
+            opened => opened.context(|| format!("cannot open {} of the store", image.source.display()))?,
+        };
+        let compare = |dir: &Dir| -> io::Result<bool> {
+            let file = dir.open_file(name(path))?;
+            Ok(sysfs::meta(&file)?.size == sysfs::meta(&wanted)?.size && same_bytes(file, wanted)?)
+        };
+        self.host.of(path).and_then(compare).context(|| format!("cannot compare {}", shown(path)))
+    }
+}
+
+/// The value of an attribute.
+fn of<'v>(attributes: &'v [Attribute], name: &OsStr) -> Option<&'v [u8]> {
+    attributes.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_slice())
+}
+
+/// Whether an error says that there is nothing: a directory on the way is gone, is a link, or is no directory.
+pub(super) fn is_no_way(e: &io::Error) -> bool {
+    e.kind() == ErrorKind::NotFound || matches!(Errno::from_io_error(e), Some(Errno::NOTDIR | Errno::LOOP))
+}
+
+/// What is no file, directory or link is never touched.
+pub(super) fn refuse_other(path: &Path, meta: &Meta) -> Result<()> {
+    match meta.kind {
+        Kind::Other => Err(Error::failed(format!("a FIFO, socket or device is at {}: move it away", shown(path)))),
+        _ => Ok(()),
+    }
+}

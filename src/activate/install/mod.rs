@@ -1,0 +1,183 @@
+//! A release becomes live by being installed: its appspec says which of its files go where on the host, and with which
+//! permissions. Before the first change everything is resolved, and whatever stands in the way or is replaced is in the
+//! ledger of the store; so the way back ends where the deployment began, and a crash is healed by doing it again.
+//!
+//! Left to others: the scripts, and what becomes of a deployment that fails.
+
+mod apply;
+pub mod bundle;
+pub mod copies;
+mod inherit;
+mod live;
+mod permissions;
+mod plan;
+mod settle;
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use self::apply::{Apply, Way};
+use self::bundle::{Installable, refusal};
+use self::live::Live;
+use self::plan::Plan;
+use crate::config::owner::Accounts;
+use crate::error::{Context, Error, Result};
+use crate::model::ReleaseId;
+use crate::store::Release;
+use crate::store::ledger::{Before, KEPT, Ledger, Stage};
+use crate::sys::fs::Dir;
+
+/// Installs releases of the store at `root`.
+#[derive(Debug)]
+pub struct Install {
+    root: PathBuf,
+}
+
+impl Install {
+    /// An installation from the store at `store`.
+    pub fn new(store: &Path) -> Self {
+        // As destinations are, so that the two can be compared.
+        Self { root: std::fs::canonicalize(store).unwrap_or_else(|_| store.to_owned()) }
+    }
+
+    /// Resolves everything that installing `release` would do, and does nothing. What is in the way is the error: every
+    /// problem at once.
+    pub fn examine(&self, release: &Release) -> Result<()> {
+        let ledger = Ledger::read(&self.root)?;
+        let host = Host::open(&self.root)?;
+        self.resolve(release, &ledger, &mut host.live())?;
+        self.read(release)?.warn();
+        Ok(())
+    }
+
+    /// Remembers what stands where `release` will be installed, before its scripts run.
+    pub fn prepare(&self, release: &Release) -> Result<()> {
+        let ledger = Ledger::read(&self.root)?;
+        match &ledger.target {
+            // A run that was cut off did it, and scripts may have changed things since.
+            Some((_, target)) if *target == release.id => Ok(()),
+            _ => self.settle(release, ledger, Stage::Preparing).map(drop),
+        }
+    }
+
+    /// Installs `release`, whatever an earlier attempt left.
+    pub fn activate(&self, release: &Release) -> Result<()> {
+        let ledger = Ledger::read(&self.root)?;
+        let again = ledger.target == Some((Stage::Installing, release.id.clone()));
+        let ledger = if again { ledger } else { self.settle(release, ledger, Stage::Installing)? };
+        self.apply(&ledger, Way::Forward, again)
+    }
+
+    /// Puts back what was there when the deployment began.
+    pub fn revert(&self) -> Result<()> {
+        let ledger = Ledger::read(&self.root)?;
+        match ledger.target {
+            Some(_) => self.apply(&ledger, Way::Back, true),
+            None => Ok(()), // cut off before anything was remembered, and so before anything was changed
+        }
+    }
+
+    /// Closes the ledger of a deployment that is over: `current` is live.
+    pub fn tidy(&self, current: Option<&ReleaseId>) -> Result<()> {
+        let copies = match std::fs::read_dir(self.root.join(KEPT)) {
+            Err(e) if e.kind() == ErrorKind::NotFound => 0,
+            entries => entries.context(|| "cannot list the copies of replaced files")?.count(),
+        };
+        if Ledger::is_closed(&self.root, copies)? {
+            return Ok(());
+        }
+        let mut ledger = Ledger::read(&self.root)?;
+        let Some((_, target)) = ledger.target.take() else { return self.forget_copies(&ledger) };
+        let is_committed = current == Some(&target);
+        for row in ledger.rows.values_mut() {
+            if is_committed {
+                row.have = row.want.take();
+            }
+            (row.want, row.before) = (None, Before::Same);
+        }
+        ledger.rows.retain(|_, row| row.have.is_some());
+        if is_committed {
+            ledger.installed = Some(target);
+        }
+        ledger.record(&self.root)?;
+        self.forget_copies(&ledger)
+    }
+
+    fn read(&self, release: &Release) -> Result<Installable> {
+        Installable::read(&self.root.join("releases").join(&release.id))
+    }
+
+    fn resolve(&self, release: &Release, ledger: &Ledger, live: &mut Live<'_>) -> Result<Plan> {
+        let bundle = self.read(release)?;
+        let accounts = Accounts::read().map_err(Error::failed)?;
+        let appspec = &bundle.appspec;
+        let missing = bundle::missing(appspec, &bundle.root);
+        let strangers = bundle::strangers(appspec, &accounts);
+        let mut problems: Vec<String> = missing.iter().chain(&strangers).map(|problem| bundle.line(problem)).collect();
+        let mut plan = plan::gather(&bundle, &self.root, &missing, &mut problems)?;
+        settle::judge(&mut plan, ledger, live, appspec.behaviour, &mut problems)?;
+        permissions::apply(&bundle, &accounts, &mut plan, &mut problems);
+        inherit::hand_down(&mut plan, live)?;
+        if problems.is_empty() { Ok(plan) } else { Err(refusal(&problems)) }
+    }
+
+    fn settle(&self, release: &Release, ledger: Ledger, stage: Stage) -> Result<Ledger> {
+        let host = Host::open(&self.root)?;
+        let mut live = host.live();
+        let plan = self.resolve(release, &ledger, &mut live)?;
+        let ledger = settle::settle(ledger, plan, &mut live, (stage, release.id.clone()))?;
+        host.kept.sync().context(|| format!("cannot sync {}", self.root.join(KEPT).display()))?;
+        ledger.record(&self.root)?;
+        Ok(ledger)
+    }
+
+    fn apply(&self, ledger: &Ledger, way: Way, again: bool) -> Result<()> {
+        let host = Host::open(&self.root)?;
+        let done = Apply::new(host.live(), &self.root).run(ledger, way, again)?;
+        log::debug!("install: {done}");
+        Ok(())
+    }
+
+    /// Removes copies that nothing can need any more.
+    fn forget_copies(&self, ledger: &Ledger) -> Result<()> {
+        let host = Host::open(&self.root)?;
+        let needed = ledger.copies();
+        for name in host.kept.names().context(|| "cannot list the copies of replaced files")? {
+            if !needed.contains(Path::new(&name)) {
+                host.kept.unlink(&name).context(|| format!("cannot remove the copy {}", name.display()))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What is open while one looks or works.
+struct Host {
+    top: Dir,
+    store: Dir,
+    kept: Dir,
+}
+
+impl Host {
+    fn open(root: &Path) -> Result<Self> {
+        let open = || -> std::io::Result<Self> {
+            let (top, store) = (Dir::open(Path::new("/"))?, Dir::open(root)?);
+            match store.make_dir(KEPT.as_ref(), 0o700) {
+                Err(e) if e.kind() != ErrorKind::AlreadyExists => return Err(e),
+                _ => {}
+            }
+            let kept = store.child(KEPT.as_ref())?;
+            Ok(Self { top, store, kept })
+        };
+        open().context(|| format!("cannot open {}", root.display()))
+    }
+
+    fn live(&self) -> Live<'_> {
+        Live::new(&self.top, &self.store, &self.kept)
+    }
+}
+
+/// How messages call a path of the ledger. A stranger's name stays on one line.
+fn shown(path: &Path) -> String {
+    format!("/{}", path.display().to_string().escape_debug())
+}

@@ -1,0 +1,137 @@
+//! `permissions` of an appspec, laid on what a deployment copies or makes: owner, group, mode, ACLs and labels become part
+//! of each image, so that a file has them before it has its name.
+
+use std::path::{Path, PathBuf};
+
+use super::bundle::Installable;
+use super::plan::{Plan, resolved};
+use super::shown;
+use crate::appspec::acl::{self, Entry, Resolved, Whom};
+use crate::appspec::{At, Permission, Problem, SeContext};
+use crate::config::owner::Accounts;
+use crate::store::ledger::Image;
+use crate::sys::fs::Kind;
+use crate::sys::xattr::{self, Attribute};
+
+/// There is one where the kernel has SELinux.
+const SELINUX: &str = "/sys/fs/selinux/enforce";
+const LABEL: &str = "security.selinux";
+
+/// An entry whose names have been looked up.
+struct Grant<'a> {
+    permission: &'a Permission,
+    /// Where the object stands, and where it leads.
+    objects: [Permission; 2],
+    uid: Option<u32>,
+    gid: Option<u32>,
+    acl: Vec<Resolved>,
+    default_acl: Vec<Resolved>,
+    label: Option<Vec<u8>>,
+}
+
+/// Lays the bundle's permissions on `plan`, in which only what this deployment copies or makes is left.
+pub(super) fn apply(bundle: &Installable, accounts: &Accounts, plan: &mut Plan, problems: &mut Vec<String>) {
+    let has_selinux = has_selinux();
+    let permissions = &bundle.appspec.permissions;
+    let grants: Vec<Grant<'_>> =
+        permissions.iter().map(|permission| Grant::look_up(permission, accounts, has_selinux)).collect();
+    for (path, image) in plan {
+        let host = Path::new("/").join(path);
+        let is_directory = image.kind == Kind::Dir;
+        let mut hits = grants.iter().filter(|grant| grant.objects.iter().any(|p| p.is_for(&host, is_directory)));
+        let Some(grant) = hits.next() else { continue };
+        if let Some(other) = hits.next() {
+            let line = grant.permission.object.at.line;
+            let text = format!("{} is meant by this entry and by the one of line {line}", shown(path));
+            problems.push(bundle.line(&Problem { at: other.permission.object.at, is_warning: false, text }));
+            continue;
+        }
+        grant.give(image);
+    }
+}
+
+/// Whether labels mean anything to this kernel.
+pub(super) fn has_selinux() -> bool {
+    Path::new(SELINUX).exists()
+}
+
+impl<'a> Grant<'a> {
+    /// Whom this host does not have is left out: that has been told of.
+    fn look_up(permission: &'a Permission, accounts: &Accounts, has_selinux: bool) -> Self {
+        let uid = permission.owner.as_ref().and_then(|owner| accounts.uid(&owner.it).ok());
+        let gid = permission.group.as_ref().and_then(|group| accounts.gid(&group.it).ok());
+        let (mut acl, mut default_acl) = (Vec::new(), Vec::new());
+        for At { it: Entry { default, whom, name, perm }, .. } in &permission.acls {
+            let id = name.as_ref().map(|name| match whom {
+                Whom::User => accounts.uid(name),
+                Whom::Group | Whom::Mask | Whom::Other => accounts.gid(name),
+            });
+            let Ok(id) = id.transpose() else { continue };
+            let entry = Resolved { whom: *whom, id, perm: *perm };
+            if *default { default_acl.push(entry) } else { acl.push(entry) }
+        }
+        let label = permission.context.as_ref().filter(|_| has_selinux).map(|context| label(&context.it));
+        let leads_to = |object: PathBuf| {
+            let object = At { it: object, at: permission.object.at };
+            Permission { object, ..permission.clone() }
+        };
+        let object = &permission.object.it;
+        let stands = match (object.parent(), object.file_name()) {
+            (Some(parent), Some(name)) => resolved(parent).join(name),
+            _ => resolved(object),
+        };
+        Self { permission, objects: [leads_to(stands), leads_to(resolved(object))], uid, gid, acl, default_acl, label }
+    }
+
+    /// A link has an owner and nothing else.
+    fn give(&self, image: &mut Image) {
+        image.uid = self.uid.unwrap_or(image.uid);
+        image.gid = self.gid.unwrap_or(image.gid);
+        if image.kind == Kind::Link {
+            return;
+        }
+        let mode = self.permission.mode.unwrap_or(image.mode);
+        image.mode = mode;
+        let mut attributes: Vec<Attribute> = Vec::new();
+        if let Some(label) = &self.label {
+            attributes.push((LABEL.into(), label.clone()));
+        }
+        if !self.default_acl.is_empty() && image.kind == Kind::Dir {
+            attributes.push((xattr::DEFAULT_ACL.into(), acl::attribute(&self.default_acl, mode)));
+        }
+        if !self.acl.is_empty() {
+            let bytes = acl::attribute(&self.acl, mode);
+            let (bits, is_more) = bits(&bytes);
+            image.mode = mode & 0o7000 | bits;
+            // A list that says no more than a mode is none: the kernel does not keep it.
+            if is_more {
+                attributes.push((xattr::ACL.into(), bytes));
+            }
+        }
+        attributes.sort_unstable();
+        image.attributes = attributes;
+    }
+}
+
+/// The permission bits that a file with this ACL shows, and whether it says more than they do. Where there is a mask, it
+/// stands for the group (acl(5)).
+pub(super) fn bits(acl: &[u8]) -> (u32, bool) {
+    let (mut user, mut group, mut other, mut mask) = (0, 0, 0, None);
+    for entry in acl.get(4..).unwrap_or_default().chunks_exact(8) {
+        let perm = u32::from(entry[2] & 7);
+        match entry[0] {
+            0x01 => user = perm,
+            0x04 => group = perm,
+            0x10 => mask = Some(perm),
+            0x20 => other = perm,
+            _ => {}
+        }
+    }
+    (user << 6 | mask.unwrap_or(group) << 3 | other, mask.is_some())
+}
+
+/// A label as the kernel takes it. What the entry leaves open is what a system's own files have.
+fn label(context: &SeContext) -> Vec<u8> {
+    let (user, range) = (context.user.as_deref().unwrap_or("system_u"), context.range.as_deref().unwrap_or("s0"));
+    format!("{user}:object_r:{}:{range}\0", context.kind).into_bytes()
+}

@@ -1,0 +1,167 @@
+//! Holds a plan against the host and the ledger: what is in the way, what stays foreign, and what has to be remembered so
+//! that everything can be put back. Changes nothing on the host.
+
+use std::path::{Path, PathBuf};
+
+use super::live::{Live, refuse_other};
+use super::plan::Plan;
+use super::shown;
+use crate::appspec::Behaviour;
+use crate::error::{Context, Result};
+use crate::model::ReleaseId;
+use crate::store::ledger::{Before, Image, Ledger, Row, Stage};
+use crate::sys::fs::{Dir, Kind};
+
+/// Takes out of `plan` what is there and foreign: directories, and files that are to be retained. What cannot be
+/// installed is a problem.
+pub(super) fn judge(
+    plan: &mut Plan,
+    ledger: &Ledger,
+    live: &mut Live<'_>,
+    behaviour: Behaviour,
+    problems: &mut Vec<String>,
+) -> Result<()> {
+    let mut foreign = Vec::new();
+    for (path, image) in plan.iter() {
+        let Some(meta) = live.look(path)? else { continue };
+        if let Err(e) = refuse_other(path, &meta) {
+            problems.push(e.to_string());
+            continue;
+        }
+        let place = shown(path);
+        match (is_ours(ledger, path), image.kind == Kind::Dir, meta.kind == Kind::Dir) {
+            (true, true, true) | (true, _, false) => {}
+            (true, false, true) => {
+                if let Some(stranger) = stranger(ledger, live, path)? {
+                    let stranger = shown(&stranger);
+                    problems.push(format!("{place} is to be a file, and {stranger} in it is not ours: move it away"));
+                }
+            }
+            (false, true, true) => foreign.push(path.clone()),
+            (false, false, true) => {
+                problems.push(format!("{place} is to be a file, and it is a directory: move it away"));
+            }
+            (false, true, false) => {
+                let what = if meta.kind == Kind::Link { "link" } else { "file" };
+                problems.push(format!("{place} is to be a directory, and it is a {what}: move it away"));
+            }
+            (false, false, false) => match behaviour {
+                Behaviour::Overwrite => {}
+                Behaviour::Retain => foreign.push(path.clone()),
+                Behaviour::Disallow => problems.push(format!(
+                    "{place} exists, and no deployment of ours put it there: move it away, or say file_exists_behavior: OVERWRITE or RETAIN"
+                )),
+            },
+        }
+    }
+    for path in foreign {
+        plan.remove(&path);
+    }
+    // What was replaced once has to find its place again.
+    for (path, row) in ledger.rows.iter().filter(|(path, row)| !plan.contains_key(*path) && !row.is_foreign()) {
+        let has_origin = row.origin.as_ref().is_some_and(|origin| origin.kind != Kind::Dir);
+        if has_origin
+            && live.look(path)?.is_some_and(|meta| meta.kind == Kind::Dir)
+            && let Some(stranger) = stranger(ledger, live, path)?
+        {
+            let (path, stranger) = (shown(path), shown(&stranger));
+            problems
+                .push(format!("what was at {path} before cannot come back: {stranger} is in the way, move it away"));
+        }
+    }
+    Ok(())
+}
+
+/// Whether what stands at `path` is ours, or may be by now.
+fn is_ours(ledger: &Ledger, path: &Path) -> bool {
+    let may_be_in_place = matches!(ledger.target, Some((Stage::Installing, _)));
+    ledger.rows.get(path).is_some_and(|row| row.have.is_some() || (may_be_in_place && row.want.is_some()))
+}
+
+/// Something in the directory `path` that is not ours.
+fn stranger(ledger: &Ledger, live: &mut Live<'_>, path: &Path) -> Result<Option<PathBuf>> {
+    let names = live.dir_of(&path.join("x")).and_then(Dir::names).context(|| format!("cannot read {}", shown(path)))?;
+    for name in names {
+        let child = path.join(name);
+        if !is_ours(ledger, &child) {
+            return Ok(Some(child));
+        }
+        if live.look(&child)?.is_some_and(|meta| meta.kind == Kind::Dir)
+            && let Some(found) = stranger(ledger, live, &child)?
+        {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
+}
+
+/// The ledger for the deployment of `target`: every path that is ours or will be, with what stands there now where that
+/// is not what we put there.
+pub(super) fn settle(ledger: Ledger, plan: Plan, live: &mut Live<'_>, target: (Stage, ReleaseId)) -> Result<Ledger> {
+    let mut settled = Ledger { installed: ledger.installed, target: Some(target), rows: Default::default() };
+    let stage = ledger.target.map(|(stage, _)| stage);
+    for (path, row) in ledger.rows {
+        let row = match stage {
+            None => Row { before: before(live, &path, row.have.as_ref())?, want: None, ..row },
+            // What stood there when that deployment began is what counts, and it may be in place already.
+            Some(Stage::Installing) => Row { want: None, ..row },
+            Some(Stage::Preparing) if row.have.is_some() || row.is_foreign() => Row { want: None, ..row },
+            // Not in place yet: what has come up meanwhile, a script's work, is what stood there first.
+            Some(Stage::Preparing) if plan.contains_key(&path) => {
+                let origin = if row.origin.is_none() { origin(live, &path)? } else { row.origin };
+                Row::new(origin)
+            }
+            Some(Stage::Preparing) => continue,
+        };
+        settled.rows.insert(path, row);
+    }
+    for (path, image) in plan {
+        match settled.rows.get_mut(&path) {
+            // Somebody's directory that was there a moment ago: it comes back as it was.
+            Some(row) if row.is_foreign() && image.kind == Kind::Dir => {}
+            Some(row) => row.want = Some(image),
+            None => {
+                let row = Row { want: Some(image), ..Row::new(origin(live, &path)?) };
+                settled.rows.insert(path, row);
+            }
+        }
+    }
+    add_parents(&mut settled, live)?;
+    Ok(settled)
+}
+
+/// What stands at a path of ours, where it is not what we put there.
+fn before(live: &mut Live<'_>, path: &Path, have: Option<&Image>) -> Result<Before> {
+    let Some(meta) = live.look(path)? else { return Ok(Before::Absent) };
+    Ok(match have {
+        _ if meta.kind == Kind::Other => Before::Same, // never touched
+        Some(have) if live.is_untouched(path, &meta, have)? => Before::Same,
+        have => Before::Was(live.snapshot(path, &meta, have)?),
+    })
+}
+
+/// What stands at a path that becomes ours.
+fn origin(live: &mut Live<'_>, path: &Path) -> Result<Option<Image>> {
+    match live.look(path)? {
+        Some(meta) if meta.kind != Kind::Dir => live.snapshot(path, &meta, None).map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// Directories of somebody else's that ours lie in: a script may remove them.
+fn add_parents(ledger: &mut Ledger, live: &mut Live<'_>) -> Result<()> {
+    let mut above: Vec<PathBuf> = Vec::new();
+    for path in ledger.rows.keys() {
+        let is_missing = |path: &&Path| !path.as_os_str().is_empty() && !ledger.rows.contains_key(*path);
+        above.extend(path.ancestors().skip(1).filter(is_missing).map(Path::to_owned));
+    }
+    above.sort_unstable();
+    above.dedup();
+    for path in above {
+        if let Some(meta) = live.look(&path)?.filter(|meta| meta.kind == Kind::Dir) {
+            let row = Row::new(Some(live.image(&path, &meta)?));
+            ledger.rows.insert(path, row);
+        }
+    }
+    Ok(())
+}

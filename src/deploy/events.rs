@@ -1,0 +1,150 @@
+//! Lifecycle events of a bundle: whose scripts run when, as what user, and what they are told. The live release is asked
+//! to stop; everything else is the new one's. Only an installation has them.
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use super::Deployment;
+use super::hooks::{Hook, Verdict};
+use crate::activate::install::bundle::{Installable, Job};
+use crate::appspec::Event;
+use crate::config::owner::Accounts;
+use crate::error::{Context, Error, Result};
+use crate::model::{ActivationMode, Reason};
+use crate::remote::Remote;
+use crate::store::Release;
+use crate::store::state::Record;
+use crate::sys::process::{self, Identity};
+use crate::sys::signal;
+
+type Environment = Vec<(&'static str, OsString)>;
+
+impl Deployment<'_> {
+    /// The live release stops. There is none at the first deployment.
+    pub(super) fn stop(&self, reason: Reason) -> Result<Verdict> {
+        const STOP: [Event; 3] = [Event::BeforeBlockTraffic, Event::AfterBlockTraffic, Event::ApplicationStop];
+        let Some(live) = &self.state.current else { return Ok(Verdict::Passed) };
+        for event in STOP {
+            match self.events(live, &[event], "pre", reason) {
+                Ok(Verdict::Passed) => {}
+                Ok(Verdict::Stopped(signal)) => return Ok(Verdict::Stopped(signal)),
+                Ok(Verdict::Failed(why)) if self.settings.ignore_stop_failure => {
+                    log::warn!("{why}; going on, as ignore-stop-failure says");
+                }
+                Err(e) if self.settings.ignore_stop_failure => {
+                    log::warn!("{e}; going on, as ignore-stop-failure says");
+                }
+                verdict => return verdict,
+            }
+        }
+        Ok(Verdict::Passed)
+    }
+
+    /// What the new release does before its files are in place.
+    pub(super) fn before_install(&self, reason: Reason) -> Result<Verdict> {
+        self.events_of_target(&[Event::BeforeInstall], "pre", reason)
+    }
+
+    /// What the new release does once they are.
+    pub(super) fn start(&self, reason: Reason) -> Result<Verdict> {
+        let events = [
+            Event::AfterInstall,
+            Event::ApplicationStart,
+            Event::ValidateService,
+            Event::BeforeAllowTraffic,
+            Event::AfterAllowTraffic,
+        ];
+        self.events_of_target(&events, "post", reason)
+    }
+
+    /// What the release before does when its files are back.
+    pub(super) fn start_again(&self) -> Result<Verdict> {
+        let events = [Event::AfterInstall, Event::ApplicationStart, Event::ValidateService];
+        match &self.state.current {
+            Some(current) => self.events(current, &events, "post", Reason::Revert),
+            None => Ok(Verdict::Passed),
+        }
+    }
+
+    fn events_of_target(&self, events: &[Event], phase: &str, reason: Reason) -> Result<Verdict> {
+        match &self.state.target {
+            Some(target) => self.events(target, events, phase, reason),
+            None => Ok(Verdict::Passed),
+        }
+    }
+
+    /// Runs the scripts that the release `of` has for these events. The first that fails ends it.
+    fn events(&self, of: &Record, events: &[Event], phase: &str, reason: Reason) -> Result<Verdict> {
+        if self.state.mode != ActivationMode::Install {
+            return Ok(Verdict::Passed);
+        }
+        let release = self.release(&of.release)?;
+        let bundle = Installable::read(&release.path)
+            .context(|| format!("cannot read the appspec of release {}", release.id))?;
+        let mut env = self.environment(phase, reason, self.new_release()?.as_ref())?;
+        env.extend(self.about_the_bundle());
+        let region = signal::defer();
+        let mut verdict = Verdict::Passed;
+        'events: for event in events {
+            for job in bundle.scripts(*event) {
+                verdict = self.script(&bundle, *event, &job, &env)?;
+                if verdict != Verdict::Passed {
+                    break 'events;
+                }
+            }
+        }
+        Ok(region.close().map_or(verdict, Verdict::Stopped))
+    }
+
+    /// The target's release while one is being deployed.
+    fn new_release(&self) -> Result<Option<Release>> {
+        self.state.target.as_ref().map(|target| self.release(&target.release)).transpose()
+    }
+
+    fn script(&self, bundle: &Installable, event: Event, job: &Job, env: &Environment) -> Result<Verdict> {
+        let mut env = env.clone();
+        env.push(("LIFECYCLE_EVENT", event.name().into()));
+        let identity = match &job.runas {
+            Some(runas) => become_user(runas, &mut env)?,
+            None => None,
+        };
+        let title = format!("{} {}", event.name(), job.location.display());
+        let path = bundle.root.join(&job.location);
+        let script = Hook { path, title, dir: bundle.root.clone(), identity, limit: "its timeout" };
+        Ok(script.run(&env, Duration::from_secs(job.timeout.into()), self.deadline))
+    }
+
+    /// What CodeDeploy's scripts expect to be told.
+    fn about_the_bundle(&self) -> Environment {
+        let id = || OsString::from(self.settings.id.clone());
+        let mut env = vec![("APPLICATION_NAME", id()), ("DEPLOYMENT_GROUP_NAME", id()), ("DEPLOYMENT_GROUP_ID", id())];
+        let Some(target) = &self.state.target else { return env };
+        env.push(("DEPLOYMENT_ID", target.release.as_str().into()));
+        let revision = target.revision.as_str();
+        if let Remote::S3(object) = &self.settings.remote {
+            let version = revision.strip_prefix("version:").or(object.version.as_deref()).unwrap_or_default();
+            let etag = target.validators.get("etag").unwrap_or_default().trim_matches('"');
+            env.push(("BUNDLE_BUCKET", object.bucket.clone().into()));
+            env.push(("BUNDLE_KEY", object.key.clone().into()));
+            env.push(("BUNDLE_VERSION", version.into()));
+            env.push(("BUNDLE_ETAG", etag.into()));
+        }
+        // A commit is called by its hash alone, and nothing else is.
+        if matches!(revision.len(), 40 | 64) && revision.bytes().all(|b| b.is_ascii_hexdigit()) {
+            env.push(("BUNDLE_COMMIT", revision.into()));
+        }
+        env
+    }
+}
+
+/// Who `runas` is, with what his programs expect to be told about him. `None`: that is who we are.
+fn become_user(runas: &str, env: &mut Environment) -> Result<Option<Identity>> {
+    let user = Accounts::read()
+        .and_then(|accounts| accounts.user(runas))
+        .map_err(|why| Error::failed(format!("runas: {why}")))?;
+    env.push(("HOME", user.home.into()));
+    env.push(("USER", user.name.clone().into()));
+    env.push(("LOGNAME", user.name.into()));
+    let identity = Identity { uid: user.owner.uid, gid: user.owner.gid, groups: user.groups };
+    Ok(Some(identity).filter(|identity| !process::is_us(identity)))
+}

@@ -1,0 +1,100 @@
+//! Extended attributes of open files and directories: ACLs, capabilities, contexts, and what applications keep there. A
+//! file system without any is one where nothing has any.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+
+use rustix::fs::XattrFlags;
+use rustix::io::Errno;
+
+/// A name and its value.
+pub type Attribute = (OsString, Vec<u8>);
+
+/// The POSIX ACL of a file or directory.
+pub const ACL: &str = "system.posix_acl_access";
+/// What is made in a directory gets this one.
+pub const DEFAULT_ACL: &str = "system.posix_acl_default";
+
+/// All that can be read, by name. What vanishes meanwhile, and what only a greater user may see, is left out.
+pub fn list(file: impl AsFd) -> io::Result<Vec<Attribute>> {
+    let names = match grown(|buffer| rustix::fs::flistxattr(&file, buffer)) {
+        Err(Errno::NOTSUP) => return Ok(Vec::new()),
+        names => names?,
+    };
+    let mut found = Vec::new();
+    for name in names.split(|b| *b == 0).filter(|name| !name.is_empty()) {
+        let name = OsStr::from_bytes(name);
+        if let Some(value) = get(&file, name)? {
+            found.push((name.to_owned(), value));
+        }
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+/// The value of one; `None` where it has none, or may not be read.
+pub fn get(file: impl AsFd, name: &OsStr) -> io::Result<Option<Vec<u8>>> {
+    match grown(|buffer| rustix::fs::fgetxattr(&file, name, buffer)) {
+        Ok(value) => Ok(Some(value)),
+        Err(Errno::NODATA | Errno::NOTSUP | Errno::ACCESS | Errno::PERM) => Ok(None),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// Sets one.
+pub fn set(file: impl AsFd, name: &OsStr, value: &[u8]) -> io::Result<()> {
+    Ok(rustix::fs::fsetxattr(file, name, value, XattrFlags::empty())?)
+}
+
+/// Removes one, when it is there.
+pub fn remove(file: impl AsFd, name: &OsStr) -> io::Result<()> {
+    match rustix::fs::fremovexattr(file, name) {
+        Ok(()) | Err(Errno::NODATA | Errno::NOTSUP) => Ok(()),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// Reads into a buffer that is mostly large enough, and else as large as it gets.
+fn grown(read: impl Fn(&mut [u8]) -> Result<usize, Errno>) -> Result<Vec<u8>, Errno> {
+    let mut buffer = vec![0; 1024];
+    loop {
+        match read(&mut buffer) {
+            Ok(length) => {
+                buffer.truncate(length);
+                return Ok(buffer);
+            }
+            // The kernel's limit is 64 KiB for each.
+            Err(Errno::RANGE) if buffer.len() < 1 << 16 => buffer.resize(1 << 16, 0),
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_set_is_listed_until_it_is_removed() {
+        let path = std::env::temp_dir().join(crate::sys::fs::unique_name("repo-deploy-xattr-").unwrap());
+        let file = std::fs::File::create(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let name = OsStr::new("user.test");
+        match set(&file, name, b"") {
+            Err(e) if e.raw_os_error() == Some(Errno::NOTSUP.raw_os_error()) => return, // this file system has none
+            set => set.unwrap(),
+        }
+        let large = vec![7; 3000];
+        for value in [&b"\0x"[..], &large] {
+            set(&file, name, value).unwrap();
+            assert_eq!(list(&file).unwrap(), [(name.to_owned(), value.to_vec())]);
+            assert_eq!(get(&file, name).unwrap().as_deref(), Some(value));
+        }
+        for _ in 0..2 {
+            remove(&file, name).unwrap();
+            assert_eq!((list(&file).unwrap(), get(&file, name).unwrap()), (vec![], None));
+        }
+    }
+}

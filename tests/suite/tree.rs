@@ -1,0 +1,59 @@
+//! All that can be said about a tree: content, mode, owner, times of files and links, ACLs and every other attribute.
+
+use std::collections::BTreeMap;
+use std::ffi::CString;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+/// Everything below `root`: path -> `f 644 0:0 content {attributes} @time`. Directories have no time: what is made and
+/// removed in them changes it.
+pub fn everything(root: &Path) -> BTreeMap<String, String> {
+    fn walk(dir: &Path, prefix: &str, into: &mut BTreeMap<String, String>) {
+        for entry in fs::read_dir(dir).unwrap() {
+            let entry = entry.unwrap();
+            let (path, name) = (entry.path(), format!("{prefix}{}", entry.file_name().to_string_lossy()));
+            let meta = fs::symlink_metadata(&path).unwrap();
+            let (mode, owner) = (meta.mode() & 0o7777, format!("{}:{}", meta.uid(), meta.gid()));
+            let time = format!("@{}.{:09}", meta.mtime(), meta.mtime_nsec());
+            let line = if meta.is_dir() {
+                walk(&path, &format!("{name}/"), into);
+                format!("d {mode:o} {owner} {}", attributes(&path))
+            } else if meta.is_symlink() {
+                format!("l {owner} {} {time}", fs::read_link(&path).unwrap().display())
+            } else if meta.is_file() {
+                let content = fs::read(&path).unwrap();
+                format!("f {mode:o} {owner} {} {} {time}", String::from_utf8_lossy(&content), attributes(&path))
+            } else {
+                format!("other {mode:o} {owner}")
+            };
+            into.insert(name, line);
+        }
+    }
+    let mut found = BTreeMap::new();
+    walk(root, "", &mut found);
+    found
+}
+
+/// The same, less the times: those of new files are those of unpacking.
+pub fn without_times(tree: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let cut = |line: &String| line.rsplit_once(" @").map_or(line.clone(), |(line, _)| line.to_owned());
+    tree.iter().map(|(path, line)| (path.clone(), cut(line))).collect()
+}
+
+/// `{name=hex}`, sorted.
+fn attributes(path: &Path) -> String {
+    let path = CString::new(path.as_os_str().as_bytes()).unwrap();
+    let mut buffer = vec![0; 65536];
+    let Ok(length) = rustix::fs::llistxattr(&path, &mut buffer[..]) else { return "{}".into() };
+    let names = buffer[..length].to_vec();
+    let mut all = Vec::new();
+    for name in names.split(|b| *b == 0).filter(|name| !name.is_empty()) {
+        let length = rustix::fs::lgetxattr(&path, name, &mut buffer[..]).unwrap();
+        let value: String = buffer[..length].iter().map(|b| format!("{b:02x}")).collect();
+        all.push(format!("{}={value}", String::from_utf8_lossy(name)));
+    }
+    all.sort();
+    format!("{{{}}}", all.join(" "))
+}
