@@ -8,7 +8,7 @@ use super::file::{Configuration, DEFAULT};
 use super::given::{Given, Value};
 use super::keys::Name;
 use super::value::{self, Why};
-use super::{Aws, Git, Http, Secret, Settings, Timing, owner, places};
+use super::{Aws, Git, Http, Secret, Settings, Timing, Trust, owner, places, trust};
 use crate::error::{Error, Result};
 use crate::model::{ActivationMode, Layout, Links, Owner};
 use crate::remote::Remote;
@@ -26,10 +26,12 @@ pub fn settings(
     environment: &[(OsString, OsString)],
 ) -> Result<Settings> {
     let timing = timing(given, section, environment)?;
+    let remote = remote(given, section, file)?;
     let settings = Settings {
         id: timing.id.clone(),
         timing,
-        remote: remote(given, section, file)?,
+        trust: trust(given, &remote)?,
+        remote,
         local: given.need(Name::Local, place)?,
         cache: given.need(Name::Cache, |text| unless(places::absolute(text)?, places::refused_cache))?,
         store: given.read(Name::Store, place)?,
@@ -157,6 +159,24 @@ fn git(given: &Given) -> Result<Git> {
         strict: given.need(Name::SshStrict, whether)?,
         signers: given.read(Name::VerifyCommit, places::absolute)?,
     })
+}
+
+fn trust(given: &Given, remote: &Remote) -> Result<Trust> {
+    let beside = |text: &str| remote.beside(text);
+    let mut trust = Trust {
+        sha256: given.read(Name::Sha256, trust::sha256)?,
+        sums: given.read(Name::Sha256Url, beside)?,
+        keys: given.read(Name::VerifyKey, trust::keys)?.unwrap_or_default(),
+        signature: given.read(Name::SignatureUrl, beside)?,
+        allow_downgrade: given.need(Name::AllowDowngrade, |text| value::word(text, &[("yes", true), ("no", false)]))?,
+    };
+    if trust.keys.is_empty() && trust.signature.is_some() {
+        return Err(complaint(given, Name::SignatureUrl, "there is no verify-key that it belongs to")?);
+    }
+    if !trust.keys.is_empty() && trust.signature.is_none() {
+        trust.signature = Some(remote.with_suffix(".minisig"));
+    }
+    Ok(trust)
 }
 
 /// The live tree, the store, the cache and a source on this host do not lie in one another.

@@ -11,6 +11,7 @@ pub mod owner;
 mod places;
 mod syntax;
 mod timing;
+mod trust;
 pub mod validate;
 mod value;
 
@@ -20,6 +21,7 @@ use std::time::Duration;
 
 use self::given::Given;
 pub use self::timing::Timing;
+pub use self::trust::{KeyId, PublicKey, Trust};
 use crate::error::Result;
 use crate::model::{ActivationMode, Layout};
 use crate::remote::Remote;
@@ -111,6 +113,8 @@ pub struct Git {
     pub strict: bool,
     /// `verify-commit`: ssh's file of allowed signers.
     pub signers: Option<PathBuf>,
+    /// What an archive has to prove.
+    pub trust: Trust,
 }
 
 /// What an HTTP source needs besides its URL.
