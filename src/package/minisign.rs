@@ -29,7 +29,7 @@ impl Signature {
             return Err("it is no signature of minisign: it does not begin with an untrusted comment".to_owned());
         }
         let (algorithm, id, of_bytes) = line("it is cut off")
-            .map(|text| decoded::<74>(text))?
+            .map(decoded::<74>)?
             .and_then(|bytes| {
                 let (algorithm, rest) = bytes.split_first_chunk::<2>()?;
                 let (id, signature) = rest.split_first_chunk::<8>()?;

@@ -211,3 +211,35 @@ fn fingerprint(dir: &Dir, at: &Path, depth: usize, hash: &mut Sha256) -> io::Res
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn what_has_to_be_proven_is_a_copy_that_nobody_else_writes() {
+        let dir = std::env::temp_dir().join(format!("repo-deploy-copy-{}", std::process::id()));
+        std::fs::create_dir(&dir).unwrap();
+        let (path, download) = (dir.join("app.zip"), dir.join("download"));
+        std::fs::write(&path, "good").unwrap();
+        std::fs::write(&download, "left over").unwrap();
+        for (is_proven, expected) in [(true, "good"), (false, "evil")] {
+            std::fs::write(&path, "good").unwrap();
+            let mut source = FileSource { path: path.clone(), max_download: 4, is_proven };
+            let Poll::Changed(Offer { kind: OfferKind::File(offer), .. }) = source.poll(None).unwrap() else {
+                panic!()
+            };
+            let deadline = Deadline::after(Duration::from_secs(60));
+            let Content::Archive(mut file) = source.fetch(offer, &download, deadline).unwrap().content else {
+                panic!()
+            };
+            std::fs::write(&path, "evil").unwrap();
+            let mut text = String::new();
+            file.seek(SeekFrom::Start(0)).unwrap();
+            file.read_to_string(&mut text).unwrap();
+            assert_eq!(text, expected);
+        }
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+}

@@ -40,4 +40,5 @@ mod sandbox;
 mod schedule;
 mod servers;
 mod signals;
+mod trust;
 mod validate;
