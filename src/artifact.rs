@@ -78,8 +78,8 @@ impl Artifact {
     }
 }
 
-/// What lies beside an archive at its source. Nobody has looked inside.
-#[derive(Debug)]
+/// What lies beside an archive at its source. Nobody has looked inside. The default: nothing was asked for.
+#[derive(Debug, Default)]
 pub struct Seal {
     /// The archive's own name, as a list of sums has it.
     pub archive: String,

@@ -162,6 +162,15 @@ fn git(given: &Given) -> Result<Git> {
 }
 
 fn trust(given: &Given, remote: &Remote) -> Result<Trust> {
+    if matches!(remote, Remote::Git(_)) {
+        for name in [Name::Sha256, Name::Sha256Url, Name::VerifyKey, Name::SignatureUrl] {
+            if given.get(name)?.is_some() {
+                let why =
+                    "it is for archives, and the remote is a git repository: verify-commit says who may sign commits";
+                return Err(complaint(given, name, why)?);
+            }
+        }
+    }
     let beside = |text: &str| remote.beside(text);
     let mut trust = Trust {
         sha256: given.read(Name::Sha256, trust::sha256)?,
@@ -174,7 +183,7 @@ fn trust(given: &Given, remote: &Remote) -> Result<Trust> {
         return Err(complaint(given, Name::SignatureUrl, "there is no verify-key that it belongs to")?);
     }
     if !trust.keys.is_empty() && trust.signature.is_none() {
-        trust.signature = Some(remote.with_suffix(".minisig"));
+        trust.signature = remote.with_suffix(".minisig");
     }
     Ok(trust)
 }

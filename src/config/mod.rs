@@ -98,6 +98,8 @@ pub struct Settings {
     pub aws: Aws,
     /// What a git source needs.
     pub git: Git,
+    /// What an archive has to prove.
+    pub trust: Trust,
 }
 
 /// What a git source needs besides its remote.
@@ -113,8 +115,6 @@ pub struct Git {
     pub strict: bool,
     /// `verify-commit`: ssh's file of allowed signers.
     pub signers: Option<PathBuf>,
-    /// What an archive has to prove.
-    pub trust: Trust,
 }
 
 /// What an HTTP source needs besides its URL.

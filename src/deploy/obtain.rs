@@ -151,9 +151,7 @@ impl Deployment<'_> {
     /// of what was refused has none, and nothing was unpacked for it.
     fn is_of(&self, record: &Record, revision: &Revision) -> bool {
         let proof = record.proof.as_deref();
-        record.revision == *revision
-            && record.release == self.id_of(revision, proof)
-            && (proof.is_none() || self.demands.is_met_by(proof))
+        record.release == self.id_of(revision, proof) && (proof.is_none() || self.demands.is_met_by(proof))
     }
 
     fn forget_target(&mut self) -> Result<()> {

@@ -33,8 +33,7 @@ use crate::model::{Links, Revision, Validators};
 
 /// An artifact of which nothing is asked.
 fn unasked(artifact: Artifact) -> Verified {
-    let seal = Seal { archive: String::new(), signature: None, sums: None };
-    verify(artifact, &seal, &Demands::default(), None, Deadline::after(Duration::ZERO)).unwrap()
+    verify(artifact, &Seal::default(), &Demands::default(), None, Deadline::after(Duration::ZERO)).unwrap()
 }
 
 /// A directory of its own; removed when the test ends.

@@ -93,7 +93,7 @@ pub fn verify(
     let name = artifact.name.clone();
     let Content::Archive(file) = &artifact.content else {
         return Err(Error::config(format!(
-            "cannot verify {name}: sha256, sha256-url and verify-key are for archives, and it is a directory"
+            "cannot verify {name}: sha256, sha256-url and verify-key are for archives, and it is none"
         )));
     };
     // Whatever cannot be right is refused before gigabytes are read.

@@ -23,6 +23,7 @@ impl Remote {
                 Object::parse(&format!("{}/{key}", object.bucket)).map(Self::S3).map_err(why)?
             }
             (Self::File(path), _) => Self::File(path.parent().unwrap_or(Path::new("/")).join(text)),
+            (Self::Git(_), _) => return Err("nothing lies beside a git repository".to_owned()),
         };
         match (self, &there) {
             (Self::Http(from), Self::Http(to)) if from.scheme() == "https" && to.scheme() == "http" => {
@@ -34,12 +35,14 @@ impl Remote {
                 Err("the remote is in S3: it takes s3:// too, or what is relative to the key".to_owned())
             }
             (Self::File(_), _) => Err("the remote is a path: it takes one too".to_owned()),
+            (Self::Git(_), _) => Err("nothing lies beside a git repository".to_owned()),
         }
     }
 
-    /// The place that is called like this one with `suffix` behind the name; a query stays, a version does not.
-    pub fn with_suffix(&self, suffix: &str) -> Self {
-        match self {
+    /// The place that is called like this one with `suffix` behind the name; a query stays, a version does not. `None`: a
+    /// git repository has none.
+    pub fn with_suffix(&self, suffix: &str) -> Option<Self> {
+        Some(match self {
             Self::Http(url) => {
                 let mut url = url.clone();
                 url.set_path(&format!("{}{suffix}", url.path()));
@@ -53,7 +56,8 @@ impl Remote {
                 path.push(suffix);
                 Self::File(PathBuf::from(path))
             }
-        }
+            Self::Git(_) => return None,
+        })
     }
 }
 
@@ -95,6 +99,7 @@ mod tests {
             ("s3://b/app.zip", "https://h/x", "the remote is in S3"),
             ("s3://b/app.zip", "../x", "with . or .."),
             ("/srv/app.zip", "https://h/x", "the remote is a path"),
+            ("https://h/app.git", "sums", "nothing lies beside a git repository"),
         ] {
             let error = Remote::parse(remote).unwrap().beside(text).unwrap_err();
             assert!(error.contains(why) && !error.contains("hunter2"), "{remote} {text}: {error}");
@@ -107,13 +112,13 @@ mod tests {
             ("https://u:p@h/d/app.zip?v=1", "https://u:p@h/d/app.zip.minisig?v=1"),
             ("https://h/a%20b.zip", "https://h/a%20b.zip.minisig"),
         ] {
-            let Remote::Http(url) = Remote::parse(remote).unwrap().with_suffix(".minisig") else { panic!() };
+            let Some(Remote::Http(url)) = Remote::parse(remote).unwrap().with_suffix(".minisig") else { panic!() };
             assert_eq!(url.as_str(), expected);
         }
         for (remote, expected) in
             [("s3://b/d/app.zip?versionId=1", "s3://b/d/app.zip.minisig"), ("/srv/app.zip", "/srv/app.zip.minisig")]
         {
-            assert_eq!(Remote::parse(remote).unwrap().with_suffix(".minisig").to_string(), expected);
+            assert_eq!(Remote::parse(remote).unwrap().with_suffix(".minisig").unwrap().to_string(), expected);
         }
     }
 }

@@ -59,6 +59,7 @@ fn file_name(remote: &Remote) -> String {
         Remote::Http(url) => String::from_utf8_lossy(&last(url)).into_owned(),
         Remote::S3(object) => object.key.rsplit('/').next().unwrap_or_default().to_owned(),
         Remote::File(path) => path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        Remote::Git(_) => String::new(), // no archive, and nothing lies beside it
     }
 }
 

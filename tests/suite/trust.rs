@@ -775,6 +775,18 @@ fn remote_is_a_directory_and_something_is_asked_of_archives_then_it_says_so() {
 }
 
 #[test]
+fn remote_is_a_git_repository_and_something_is_asked_of_archives_then_it_names_verify_commit() {
+    let sandbox = Sandbox::new();
+    for (key, value) in
+        [("sha256", "a".repeat(64)), ("sha256-url", "sums".to_owned()), ("verify-key", "./app.pub".to_owned())]
+    {
+        configured(&sandbox, &format!("{key} = {value}"));
+        let run = sandbox.deploy("https://127.0.0.1:1/app.git", &[]).expect(78).says(key);
+        run.says("it is for archives, and the remote is a git repository: verify-commit says who may sign commits");
+    }
+}
+
+#[test]
 fn signature_of_a_file_is_no_file_then_it_does_not_hang() {
     let sandbox = Sandbox::new();
     let zip = sandbox.zip("app.zip", &[("file", "x")]);
