@@ -1,9 +1,12 @@
-//! What a source hands over: the bytes of an archive or an open directory, with the revision that came with them.
+//! What a source hands over: the bytes of an archive or an open directory, with the revision that came with them, and
+//! what lies beside it to prove it by.
 
 use std::fs::File;
 
+use sha2::{Digest, Sha256};
+
 use crate::error::Result;
-use crate::model::{Revision, Validators};
+use crate::model::{Revision, Validators, hex};
 use crate::sys::clock::Deadline;
 use crate::sys::fs::Dir;
 
@@ -72,5 +75,38 @@ impl Artifact {
             Content::Archive(file) => file.metadata().map_or(0, |meta| meta.len()), // a count for reports only
             Content::Directory(_) | Content::Tree(_) => 0,
         }
+    }
+}
+
+/// What lies beside an archive at its source. Nobody has looked inside. The default: nothing was asked for.
+#[derive(Debug, Default)]
+pub struct Seal {
+    /// The archive's own name, as a list of sums has it.
+    pub archive: String,
+    /// The signature; `None`: nobody asked for one.
+    pub signature: Option<Paper>,
+    /// The sums; `None`: nobody asked for them.
+    pub sums: Option<Paper>,
+}
+
+/// A small file from a source.
+#[derive(Debug)]
+pub struct Paper {
+    /// How messages call it.
+    pub name: String,
+    /// What stands in it; `None`: there is none at the source.
+    pub content: Option<Vec<u8>>,
+}
+
+impl Seal {
+    /// What tells it from another one.
+    pub fn fingerprint(&self) -> String {
+        let mut hash = Sha256::new();
+        for content in [&self.signature, &self.sums].map(|paper| paper.as_ref().and_then(|p| p.content.as_ref())) {
+            // The length first: no two seals read the same.
+            hash.update(content.map_or(u64::MAX, |c| c.len() as u64).to_le_bytes());
+            hash.update(content.map_or(&[][..], |c| c));
+        }
+        hex(&hash.finalize()[..8])
     }
 }

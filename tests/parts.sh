@@ -12,6 +12,7 @@ unzip:unzip:archives of another hand
 python3:python3 python3-venv:archives of another hand, terminals
 curl:curl:the benchmark
 getfacl:acl:access control lists
+minisign:minisign:signatures
 time:time:peak memory
 setfattr:attr:attributes of installed files
 busybox:busybox-static:an empty root directory, a network of its own, cron

@@ -9,7 +9,7 @@ use super::given::{Given, Value};
 use super::keys::Name;
 use super::owner::Accounts;
 use super::value::{self, Why};
-use super::{Aws, Git, Http, Secret, Settings, Timing, places};
+use super::{Aws, Git, Http, Secret, Settings, Timing, Trust, places, trust};
 use crate::error::{Error, Result};
 use crate::model::{ActivationMode, Layout, Links, Owner};
 use crate::remote::Remote;
@@ -27,10 +27,12 @@ pub fn settings(
     environment: &[(OsString, OsString)],
 ) -> Result<Settings> {
     let timing = timing(given, section, environment)?;
+    let remote = remote(given, section, file)?;
     let settings = Settings {
         id: timing.id.clone(),
         timing,
-        remote: remote(given, section, file)?,
+        trust: trust(given, &remote)?,
+        remote,
         local: given.need(Name::Local, place)?,
         cache: given.need(Name::Cache, |text| unless(places::absolute(text)?, places::refused_cache))?,
         store: given.read(Name::Store, place)?,
@@ -179,6 +181,33 @@ fn git(given: &Given) -> Result<Git> {
         strict: given.need(Name::SshStrict, whether)?,
         signers: given.read(Name::VerifyCommit, places::absolute)?,
     })
+}
+
+fn trust(given: &Given, remote: &Remote) -> Result<Trust> {
+    if matches!(remote, Remote::Git(_)) {
+        for name in [Name::Sha256, Name::Sha256Url, Name::VerifyKey, Name::SignatureUrl] {
+            if given.get(name)?.is_some() {
+                let why =
+                    "it is for archives, and the remote is a git repository: verify-commit says who may sign commits";
+                return Err(complaint(given, name, why)?);
+            }
+        }
+    }
+    let beside = |text: &str| remote.beside(text);
+    let mut trust = Trust {
+        sha256: given.read(Name::Sha256, trust::sha256)?,
+        sums: given.read(Name::Sha256Url, beside)?,
+        keys: given.read(Name::VerifyKey, trust::keys)?.unwrap_or_default(),
+        signature: given.read(Name::SignatureUrl, beside)?,
+        allow_downgrade: given.need(Name::AllowDowngrade, |text| value::word(text, &[("yes", true), ("no", false)]))?,
+    };
+    if trust.keys.is_empty() && trust.signature.is_some() {
+        return Err(complaint(given, Name::SignatureUrl, "there is no verify-key that it belongs to")?);
+    }
+    if !trust.keys.is_empty() && trust.signature.is_none() {
+        trust.signature = remote.with_suffix(".minisig");
+    }
+    Ok(trust)
 }
 
 /// The live tree, the store, the cache and a source on this host do not lie in one another.

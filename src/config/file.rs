@@ -49,8 +49,8 @@ pub fn read(path: Option<&Path>) -> Result<Option<Configuration>> {
     }
 }
 
-/// What stands in the file, when it may be believed; else why not.
-fn content(path: &Path, meta: &Metadata) -> std::result::Result<Vec<u8>, String> {
+/// What stands in a file that only root and we may write; else why not.
+pub(super) fn content(path: &Path, meta: &Metadata) -> std::result::Result<Vec<u8>, String> {
     if !meta.is_file() {
         return Err(if meta.is_dir() { "it is a directory" } else { "it is not a regular file" }.to_owned());
     }
@@ -62,7 +62,7 @@ fn content(path: &Path, meta: &Metadata) -> std::result::Result<Vec<u8>, String>
     let file = File::open(path).map_err(|e| plain(&e))?;
     file.take(LARGEST + 1).read_to_end(&mut content).map_err(|e| plain(&e))?;
     match content.len() as u64 > LARGEST {
-        true => Err("it has more than 1 MiB, which no configuration has".to_owned()),
+        true => Err("it has more than 1 MiB".to_owned()),
         false => Ok(content),
     }
 }

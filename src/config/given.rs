@@ -37,6 +37,8 @@ impl Value {
             // A remote has credentials in it, and so has a user that is written user:password.
             _ if *secret || matches!(self.key.name, Name::Remote | Name::HttpUser) => String::new(),
             _ if self.key.name == Name::S3Endpoint && self.text.contains('@') => String::new(),
+            // A secret key by mistake, or a URL with a token.
+            _ if matches!(self.key.name, Name::VerifyKey | Name::SignatureUrl | Name::Sha256Url) => String::new(),
             _ if self.text.is_empty() => " = (empty)".to_owned(),
             Some((end, _)) => format!(" = {}…", &self.text[..end]),
             None => format!(" = {}", self.text),

@@ -54,6 +54,11 @@ pub enum Name {
     SshKnownHosts,
     SshStrict,
     VerifyCommit,
+    Sha256,
+    Sha256Url,
+    VerifyKey,
+    SignatureUrl,
+    AllowDowngrade,
 }
 
 /// A row of the table.
@@ -160,6 +165,11 @@ pub const KEYS: &[Key] = &[
     key(SshKnownHosts, "ssh-known-hosts", "FILE", "", "the keys of hosts; else what ssh finds itself"),
     key(SshStrict, "ssh-strict", "WHETHER", "yes", "no: a host that is not known is believed once"),
     key(VerifyCommit, "verify-commit", "FILE", "", "who may sign commits: ssh's allowed signers"),
+    key(Sha256, "sha256", "HEX", "", "of the one archive that may be deployed"),
+    key(Sha256Url, "sha256-url", "URL", "", "a list of sums that has to name the archive"),
+    key(VerifyKey, "verify-key", "KEYS", "", "minisign public keys, or files: any may have signed"),
+    key(SignatureUrl, "signature-url", "URL", "", "the signature; else the remote's with .minisig"),
+    key(AllowDowngrade, "allow-downgrade", "WHEN", "no", "to a lower signed version: yes, no"),
 ];
 
 const _: () = {
@@ -168,7 +178,7 @@ const _: () = {
         assert!(KEYS[row].name as usize == row, "the rows stand in the order of the names");
         row += 1;
     }
-    assert!(KEYS.len() == Name::VerifyCommit as usize + 1, "every name has its row");
+    assert!(KEYS.len() == Name::AllowDowngrade as usize + 1, "every name has its row");
 };
 
 /// How the environment's variables for keys begin.

@@ -11,6 +11,7 @@ pub mod owner;
 mod places;
 mod syntax;
 mod timing;
+mod trust;
 pub mod validate;
 mod value;
 
@@ -20,6 +21,7 @@ use std::time::Duration;
 
 use self::given::Given;
 pub use self::timing::Timing;
+pub use self::trust::{KeyId, PublicKey, Trust};
 use crate::error::Result;
 use crate::model::{ActivationMode, Layout};
 use crate::remote::Remote;
@@ -98,6 +100,8 @@ pub struct Settings {
     pub aws: Aws,
     /// What a git source needs.
     pub git: Git,
+    /// What an archive has to prove.
+    pub trust: Trust,
 }
 
 /// What a git source needs besides its remote.

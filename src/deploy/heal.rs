@@ -74,7 +74,7 @@ impl Deployment<'_> {
 
     fn adopt(&mut self, release: ReleaseId) -> Result<()> {
         let (revision, validators) = (Revision::new(""), Validators::default());
-        self.state.current = Some(Record { release, revision, validators, since: now() });
+        self.state.current = Some(Record { release, revision, validators, since: now(), proof: None });
         self.note()
     }
 
@@ -129,7 +129,8 @@ pub(super) fn forget_lost(state: &mut State, store: &Store, doubt: &mut Option<S
     if let Some(current) = state.current.take_if(|_| state.phase != Phase::Idle && is_gone) {
         let lost = format!("release {} is gone from {}", current.release, store.root().display());
         log::error!("a deployment was cut off, and {lost}: there is no way back, deploying anew to settle it");
-        *state = State::fresh(state.local.clone(), state.mode, state.found.clone());
+        let version = state.version.take();
+        *state = State { version, ..State::fresh(state.local.clone(), state.mode, state.found.clone()) };
         *doubt = Some(lost);
     }
     if is_lost(&state.previous)? {

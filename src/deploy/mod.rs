@@ -9,6 +9,7 @@ pub mod hooks;
 pub mod metrics;
 mod obtain;
 mod places;
+mod prove;
 mod recover;
 pub mod report;
 pub mod status;
@@ -21,6 +22,7 @@ use crate::activate::Activation;
 use crate::config::Settings;
 use crate::error::{Error, Kind, Result};
 use crate::model::{ActivationMode, Outcome, Reason, ReleaseId};
+use crate::package::Demands;
 use crate::source::Source;
 use crate::store::state::{FailureKind, Found, Phase, Record, State};
 use crate::store::{Recorded, Release, Store};
@@ -35,6 +37,8 @@ struct Deployment<'a> {
     store: Store,
     activation: Activation,
     source: Source,
+    /// What an archive has to prove.
+    demands: Demands,
     state: State,
     /// Why the live tree is in doubt, when it is.
     doubt: Option<String>,
@@ -79,6 +83,7 @@ pub fn check(settings: &Settings) -> Ended {
 
 impl<'a> Deployment<'a> {
     fn open(settings: &'a Settings) -> Result<Self> {
+        let demands = Demands::new(&settings.trust)?;
         let places::Places { mode, store: root } = places::locate(settings)?;
         let store = Store::open(&root)?;
         let (state, doubt) = match store.recorded()? {
@@ -110,7 +115,7 @@ impl<'a> Deployment<'a> {
         let deadline = Deadline::after(settings.timeout);
         let source = Source::new(settings)?;
         let (stop, left_alone, fetched) = (None, None, 0);
-        Ok(Self { settings, store, activation, source, state, doubt, deadline, stop, left_alone, fetched })
+        Ok(Self { settings, store, activation, source, demands, state, doubt, deadline, stop, left_alone, fetched })
     }
 
     fn update(&mut self) -> Result<Outcome> {

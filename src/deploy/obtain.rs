@@ -2,10 +2,11 @@
 //! fetched once: a release that was blocked or sent back stays, and an archive that was refused is remembered.
 
 use super::{Deployment, places, report};
-use crate::artifact::Artifact;
+use crate::config::Settings;
 use crate::error::{Error, Kind, Result};
 use crate::model::{Outcome, ReleaseId, Revision};
-use crate::package;
+use crate::package::{self, Verified};
+use crate::remote::Remote;
 use crate::source::{Known, Poll};
 use crate::store::Release;
 use crate::store::state::{Failure, FailureKind, Record};
@@ -38,18 +39,19 @@ impl Deployment<'_> {
             (Poll::Unchanged, None) => return Err(Error::failed("the source has nothing new, and nothing was known")),
         };
         if let Some(revision) = &offer.revision {
-            let id = self.id_of(revision);
-            if self.is_live(&id) {
+            if self.is_live(revision) {
                 self.forget_target()?;
                 return Ok(None);
             }
-            if let Some(target) = self.state.target.clone().filter(|t| t.release == id) {
+            if let Some(target) = self.state.target.clone().filter(|t| self.is_of(t, revision)) {
                 return self.candidate(target);
             }
-            if self.store.release(&id)?.is_some() {
+            let id = self.id_of(revision, None);
+            // What has to be proven is proven anew: a revision is no more than the server's word.
+            if !self.demands.is_some() && self.store.release(&id)?.is_some() {
                 // The source has gone back to something that is still here.
                 let (revision, validators) = (revision.clone(), offer.validators);
-                return self.obtained(Record { release: id, revision, validators, since: now() });
+                return self.obtained(Record { release: id, revision, validators, since: now(), proof: None });
             }
         }
         let download = places::download(self.settings, self.store.root())?;
@@ -57,13 +59,17 @@ impl Deployment<'_> {
         let artifact = self.source.fetch(offer, &download, self.deadline)?;
         self.fetched = self.fetched.saturating_add(artifact.bytes());
         let (revision, validators) = (artifact.revision.clone(), artifact.validators.clone());
-        let record = Record { release: self.id_of(&revision), revision, validators, since: now() };
-        if self.is_live(&record.release) {
+        let release = self.id_of(&revision, None);
+        let mut record = Record { release, revision, validators, since: now(), proof: None };
+        if self.is_live(&record.revision) {
             places::discard(&download);
             return self.note_same(record);
         }
+        let verified = self.prove(artifact, &record)?;
+        record.proof = verified.proof().map(str::to_owned);
+        record.release = self.id_of(&record.revision, verified.proof());
         if self.store.release(&record.release)?.is_none() {
-            self.publish(artifact, &record)?;
+            self.publish(&verified, &record)?;
         }
         places::discard(&download);
         self.obtained(record)
@@ -75,11 +81,10 @@ impl Deployment<'_> {
         Ok(Some(record))
     }
 
-    /// Verifies and unpacks; what is refused is remembered, so that it is not fetched again every minute.
-    fn publish(&mut self, artifact: Artifact, record: &Record) -> Result<Release> {
-        let verified = package::verify(artifact)?;
+    /// Unpacks; what is refused is remembered, so that it is not fetched again every minute.
+    fn publish(&mut self, verified: &Verified, record: &Record) -> Result<Release> {
         let staging = self.store.staging()?;
-        let unpacked = package::unpack(&verified, staging.dir(), &self.settings.layout, self.deadline);
+        let unpacked = package::unpack(verified, staging.dir(), &self.settings.layout, self.deadline);
         // Read from where it lies, it may have changed under us: then neither the tree nor the refusal means anything.
         if !self.source.is_still(&record.validators)? {
             let text = format!("{} changed while it was read", self.settings.remote);
@@ -102,13 +107,17 @@ impl Deployment<'_> {
 
     /// What the source had when we last looked, and still has: live already, staged, refused or given up.
     fn candidate(&mut self, known: Record) -> Result<Option<Record>> {
-        if self.is_live(&known.release) {
+        if self.doubt.is_none() && self.state.current.as_ref().is_some_and(|c| c.release == known.release) {
             return Ok(None);
         }
         if let Some(failure) = self.state.failure.as_ref().filter(|f| f.release == known.release) {
             let limit = self.settings.max_attempts;
             let recent = now().abs_diff(failure.when) < REFUSED_FOR;
             if failure.kind == FailureKind::Refused && failure.policy == self.policy() && recent {
+                if self.has_new_seal(failure)? {
+                    self.forget_target()?;
+                    return self.poll_and_publish();
+                }
                 return Err(Error::refused(format!("{} (refused before; the source still has the same)", failure.why)));
             }
             if failure.kind != FailureKind::Refused && limit > 0 && failure.count >= limit {
@@ -130,13 +139,20 @@ impl Deployment<'_> {
     /// The revision to ask against: the candidate's, else the live one's. Only one that came from this source in this
     /// layout; another remote's ETag means nothing here.
     fn known(&self) -> Option<&Record> {
-        let is_from_here = |r: &&Record| self.id_of(&r.revision) == r.release;
+        let is_from_here = |r: &&Record| self.is_of(r, &r.revision);
         let target = self.state.target.as_ref().filter(is_from_here);
         target.or_else(|| self.state.current.as_ref().filter(is_from_here).filter(|_| self.doubt.is_none()))
     }
 
-    fn is_live(&self, id: &ReleaseId) -> bool {
-        self.doubt.is_none() && self.state.current.as_ref().is_some_and(|c| c.release == *id)
+    fn is_live(&self, revision: &Revision) -> bool {
+        self.doubt.is_none() && self.state.current.as_ref().is_some_and(|c| self.is_of(c, revision))
+    }
+
+    /// Whether a record is of this revision of this source in this layout, and its proof is enough for today. A record
+    /// of what was refused has none, and nothing was unpacked for it.
+    fn is_of(&self, record: &Record, revision: &Revision) -> bool {
+        let proof = record.proof.as_deref();
+        record.release == self.id_of(revision, proof) && (proof.is_none() || self.demands.is_met_by(proof))
     }
 
     fn forget_target(&mut self) -> Result<()> {
@@ -185,16 +201,26 @@ impl Deployment<'_> {
             when: now(),
             policy: self.policy(),
             why: why.to_owned(),
+            seal: None,
         });
     }
 
     /// A fingerprint of what may refuse an archive.
     fn policy(&self) -> String {
-        let text = format!("{:?} {} {}", self.settings.layout, self.settings.max_download, env!("CARGO_PKG_VERSION"));
+        let Settings { layout, max_download, trust, .. } = self.settings;
+        let places = [&trust.signature, &trust.sums].map(|place| place.as_ref().map(Remote::identity));
+        let text = format!("{layout:?} {max_download} {} {:?} {places:?}", env!("CARGO_PKG_VERSION"), self.demands);
         ReleaseId::of(&text, &Revision::new(""), "").to_string()
     }
 
-    fn id_of(&self, revision: &Revision) -> ReleaseId {
-        ReleaseId::of(&self.settings.remote.identity(), revision, &self.settings.layout.identity())
+    /// The id of a revision, with the proof of its bytes: what was proven is never mistaken for what was not.
+    fn id_of(&self, revision: &Revision, proof: Option<&str>) -> ReleaseId {
+        let mut layout = self.settings.layout.identity();
+        match proof {
+            Some(proof) => layout.push_str(&format!(" {proof}")),
+            None if self.demands.is_some() => layout.push_str(" unproven"),
+            None => {}
+        }
+        ReleaseId::of(&self.settings.remote.identity(), revision, &layout)
     }
 }

@@ -105,7 +105,13 @@ mod tests {
     }
 
     fn record(n: u8) -> Record {
-        Record { release: id(n), revision: Revision::new(n.to_string()), validators: Validators::default(), since: 0 }
+        Record {
+            release: id(n),
+            revision: Revision::new(n.to_string()),
+            validators: Validators::default(),
+            since: 0,
+            proof: None,
+        }
     }
 
     fn standings() -> Vec<Standing> {

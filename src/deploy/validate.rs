@@ -8,12 +8,12 @@ use std::path::Path;
 
 use crate::activate::install::{bundle, copies};
 use crate::appspec::{self, Problem};
-use crate::artifact::{Artifact, Content};
+use crate::artifact::{Artifact, Content, Seal};
 use crate::config::owner::Accounts;
 use crate::config::{Request, validate as configuration};
 use crate::error::{Context, Error, Kind, Result};
 use crate::model::{Layout, Links, Revision, Validators};
-use crate::package;
+use crate::package::{self, Demands};
 use crate::sys::clock::Deadline;
 use crate::sys::fs::{self as sysfs, Dir};
 
@@ -128,7 +128,10 @@ fn look_at_archive(file: File, name: &str, report: &mut Report) -> Result<()> {
 fn unpacked(file: File, name: &str, place: &Path) -> Result<()> {
     let content = Content::Archive(file);
     let (revision, validators) = (Revision::new(""), Validators::default());
-    let artifact = package::verify(Artifact { revision, validators, content, name: name.to_owned() })?;
+    let artifact = Artifact { revision, validators, content, name: name.to_owned() };
+    let deadline = Deadline::after(std::time::Duration::from_secs(600));
+    // Nothing is asked of an archive at hand but that it can be unpacked.
+    let artifact = package::verify(artifact, &Seal::default(), &Demands::default(), None, deadline)?;
     // The defaults of the configuration; nothing is cut off, because a single top directory is looked into.
     let layout = Layout {
         symlinks: Links::Inside,
@@ -138,5 +141,5 @@ fn unpacked(file: File, name: &str, place: &Path) -> Result<()> {
         max_files: 200_000,
     };
     let staging = Dir::open(place).context(|| format!("cannot open {}", place.display()))?;
-    package::unpack(&artifact, &staging, &layout, Deadline::after(std::time::Duration::from_secs(600))).map(|_| ())
+    package::unpack(&artifact, &staging, &layout, deadline).map(|_| ())
 }

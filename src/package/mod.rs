@@ -3,27 +3,29 @@
 //! far is for the caller to throw away.
 
 mod directory;
+mod minisign;
 mod names;
 mod policy;
 mod sniff;
+mod sums;
 mod tar;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod verify;
+mod version;
 mod writer;
 mod zip;
 
 use std::fs::File;
 
-use crate::artifact::{Artifact, Content};
+use crate::artifact::Content;
 use crate::error::{Context, Error, Result};
 use crate::model::Layout;
 use crate::sys::clock::Deadline;
 use crate::sys::fs::Dir;
 
-/// An artifact that passed the configured checks. Only [`verify`] makes one.
-#[derive(Debug)]
-pub struct Verified(Artifact);
+pub use self::verify::{Demands, Verified, verify};
 
 /// What was laid out.
 #[derive(Clone, Copy, Debug, Default)]
@@ -42,14 +44,9 @@ impl std::fmt::Display for Unpacked {
     }
 }
 
-/// Checks an artifact against what the operator configured to trust.
-pub fn verify(artifact: Artifact) -> Result<Verified> {
-    Ok(Verified(artifact))
-}
-
 /// Lays `verified` out in `staging`, an empty directory. On an error the caller removes what lies there.
 pub fn unpack(verified: &Verified, staging: &Dir, layout: &Layout, deadline: Deadline) -> Result<Unpacked> {
-    let Verified(artifact) = verified;
+    let artifact = verified.artifact();
     let name = &artifact.name;
     match &artifact.content {
         Content::Archive(file) => unpack_archive(file, name, staging, layout, deadline),

@@ -1,5 +1,6 @@
 //! Where a deployment comes from: the `remote` of the configuration, parsed once. Its `Display` has no credentials.
 
+mod beside;
 pub mod git;
 pub mod reference;
 

@@ -3,8 +3,9 @@
 //! reader is not deployed, but polled again.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -26,6 +27,8 @@ const MAX_DEPTH: usize = 200;
 pub struct FileSource {
     path: PathBuf,
     max_download: u64,
+    /// Whether the bytes have to be proven: then they are copied first, out of reach of whoever may write the file.
+    is_proven: bool,
 }
 
 /// What a poll saw, open: a file that is renamed over meanwhile does not matter.
@@ -38,7 +41,7 @@ pub struct FileOffer {
 impl FileSource {
     /// A source of what is at `path`.
     pub fn new(path: &Path, settings: &Settings) -> Self {
-        Self { path: path.to_owned(), max_download: settings.max_download }
+        Self { path: path.to_owned(), max_download: settings.max_download, is_proven: settings.trust.is_demanding() }
     }
 
     /// Looks whether the file or directory is still what it was.
@@ -55,13 +58,19 @@ impl FileSource {
         Ok(Poll::Changed(Offer { revision, validators, kind: OfferKind::File(FileOffer { content, seen }) }))
     }
 
-    /// Hands over what the poll opened, an archive with the hash of its bytes.
-    pub fn fetch(&mut self, offer: FileOffer, deadline: Deadline) -> Result<Artifact> {
-        let revision = match &offer.content {
+    /// Hands over what the poll opened, an archive with the hash of its bytes; one that has to be proven as a copy at
+    /// `download`.
+    pub fn fetch(&mut self, offer: FileOffer, download: &Path, deadline: Deadline) -> Result<Artifact> {
+        let mut content = offer.content;
+        let revision = match &content {
             Content::Archive(file) => {
-                let hash = self.hash(file, deadline)?;
+                let mut copy = self.is_proven.then(|| Copy::new(download)).transpose()?;
+                let hash = self.hash(file, copy.as_mut(), deadline)?;
                 if self.seen(&sysfs::meta(file).context(|| self.cannot_read())?) != offer.seen {
                     return Err(self.superseded());
+                }
+                if let Some(copy) = copy {
+                    content = Content::Archive(copy.open()?);
                 }
                 Revision::new(format!("sha256:{hash}"))
             }
@@ -70,7 +79,7 @@ impl FileSource {
         Ok(Artifact {
             revision,
             validators: Validators::default().with("seen", offer.seen),
-            content: offer.content,
+            content,
             name: self.path.display().to_string(),
         })
     }
@@ -86,6 +95,10 @@ impl FileSource {
             io::ErrorKind::NotFound => Error::failed(format!("there is nothing at {}", self.path.display())),
             _ => Error::failed(format!("cannot examine {}: {}", self.path.display(), crate::error::plain(&e))),
         })?;
+        if meta.is_dir() && self.is_proven {
+            let why = "sha256, sha256-url and verify-key are for archives, and it is a directory";
+            return Err(Error::config(format!("cannot verify {}: {why}", self.path.display())));
+        }
         if meta.is_dir() {
             let dir = Dir::open(&self.path).context(|| self.cannot_read())?;
             let mut hash = Sha256::new();
@@ -116,7 +129,7 @@ impl FileSource {
         format!("{}:{}:{}:{}.{:09}:{}.{:09}", meta.dev, meta.ino, meta.size, m.0, m.1, c.0, c.1)
     }
 
-    fn hash(&self, mut file: &File, deadline: Deadline) -> Result<String> {
+    fn hash(&self, mut file: &File, mut copy: Option<&mut Copy>, deadline: Deadline) -> Result<String> {
         let mut progress = Progress::start("reading", file.metadata().ok().map(|m| m.len()));
         let (mut hash, mut buffer) = (Sha256::new(), vec![0; 128 * 1024]);
         file.seek(SeekFrom::Start(0)).context(|| self.cannot_read())?;
@@ -129,6 +142,9 @@ impl FileSource {
                 return Err(Error::failed(format!("{}: the timeout was over before it was read", self.cannot_read())));
             }
             hash.update(&buffer[..got]);
+            if let Some(copy) = &mut copy {
+                copy.append(&buffer[..got], self.max_download)?;
+            }
             progress.advance(got as u64);
         }
     }
@@ -139,6 +155,35 @@ impl FileSource {
 
     fn superseded(&self) -> Error {
         Error::new(Kind::Superseded, format!("{} changed while it was read", self.path.display()))
+    }
+}
+
+/// A copy of ours alone.
+struct Copy<'a> {
+    path: &'a Path,
+    file: File,
+    length: u64,
+}
+
+impl<'a> Copy<'a> {
+    fn new(path: &'a Path) -> Result<Self> {
+        let file = match std::fs::remove_file(path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+            _ => std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path),
+        };
+        Ok(Self { path, file: file.context(|| format!("cannot write {}", path.display()))?, length: 0 })
+    }
+
+    fn append(&mut self, bytes: &[u8], limit: u64) -> Result<()> {
+        self.length += bytes.len() as u64;
+        if self.length > limit {
+            return Err(Error::refused(format!("it has more than {limit} bytes, and max-download allows no more")));
+        }
+        self.file.write_all(bytes).context(|| format!("cannot write {}", self.path.display()))
+    }
+
+    fn open(self) -> Result<File> {
+        sysfs::open_file(self.path).context(|| format!("cannot open {}", self.path.display()))
     }
 }
 
@@ -165,4 +210,36 @@ fn fingerprint(dir: &Dir, at: &Path, depth: usize, hash: &mut Sha256) -> io::Res
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn what_has_to_be_proven_is_a_copy_that_nobody_else_writes() {
+        let dir = std::env::temp_dir().join(format!("repo-deploy-copy-{}", std::process::id()));
+        std::fs::create_dir(&dir).unwrap();
+        let (path, download) = (dir.join("app.zip"), dir.join("download"));
+        std::fs::write(&path, "good").unwrap();
+        std::fs::write(&download, "left over").unwrap();
+        for (is_proven, expected) in [(true, "good"), (false, "evil")] {
+            std::fs::write(&path, "good").unwrap();
+            let mut source = FileSource { path: path.clone(), max_download: 4, is_proven };
+            let Poll::Changed(Offer { kind: OfferKind::File(offer), .. }) = source.poll(None).unwrap() else {
+                panic!()
+            };
+            let deadline = Deadline::after(Duration::from_secs(60));
+            let Content::Archive(mut file) = source.fetch(offer, &download, deadline).unwrap().content else {
+                panic!()
+            };
+            std::fs::write(&path, "evil").unwrap();
+            let mut text = String::new();
+            file.seek(SeekFrom::Start(0)).unwrap();
+            file.read_to_string(&mut text).unwrap();
+            assert_eq!(text, expected);
+        }
+        std::fs::remove_dir_all(dir).unwrap();
+    }
 }

@@ -2,6 +2,7 @@
 //! for exactly the thing it offered.
 
 mod aws;
+mod beside;
 pub mod file;
 pub mod git;
 pub mod http;
@@ -90,12 +91,23 @@ impl Source {
     /// exists, it is ours alone, and whoever calls removes it once the release is published.
     pub fn fetch(&mut self, offer: Offer, download: &Path, deadline: Deadline) -> Result<Artifact> {
         match (self, offer.kind) {
-            (Self::File(source), OfferKind::File(offer)) => source.fetch(offer, deadline),
+            (Self::File(source), OfferKind::File(offer)) => source.fetch(offer, download, deadline),
             (Self::Http(source), OfferKind::Http(offer)) => source.fetch(*offer, download, deadline),
             (Self::S3(source), OfferKind::S3(offer)) => source.fetch(*offer, download, deadline),
             (Self::Git(source), OfferKind::Git(offer)) => source.fetch(offer, deadline),
             _ => Err(crate::error::Error::failed("cannot fetch an offer from another source")),
         }
+    }
+
+    /// Whether the source has something else by now than what was fetched.
+    pub fn has_replaced(&mut self, fetched: Known<'_>, deadline: Deadline) -> Result<bool> {
+        if !self.is_still(fetched.validators)? {
+            return Ok(true);
+        }
+        Ok(match self.poll(Some(fetched), deadline)? {
+            Poll::Unchanged => false,
+            Poll::Changed(offer) => offer.revision.is_some_and(|now| now != *fetched.revision),
+        })
     }
 
     /// Whether what was unpacked is still what was offered. Only what is read from where it lies can change under the reader.

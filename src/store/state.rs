@@ -30,6 +30,8 @@ pub struct Record {
     pub validators: Validators,
     /// Since when it has been what it is (live, staged), in seconds since 1970.
     pub since: u64,
+    /// How its archive was proven before it was unpacked; `None`: nothing was asked of it.
+    pub proof: Option<String>,
 }
 
 /// What stood at `<local>` before the first deployment: what a revert of it puts back.
@@ -69,6 +71,8 @@ pub struct Failure {
     pub policy: String,
     /// In words.
     pub why: String,
+    /// What lay beside the archive, when it was refused for that: the same archive with another signature is another thing.
+    pub seal: Option<String>,
 }
 
 /// All of it.
@@ -92,6 +96,8 @@ pub struct State {
     pub target: Option<Record>,
     /// The target's failures.
     pub failure: Option<Failure>,
+    /// The highest version that a signature named: the next one may not be lower.
+    pub version: Option<String>,
 }
 
 impl State {
@@ -107,6 +113,7 @@ impl State {
             previous: None,
             target: None,
             failure: None,
+            version: None,
         }
     }
 
@@ -141,6 +148,9 @@ impl State {
             for (name, value) in &record.validators.0 {
                 line(&format!("{role}-validator"), format!("{name} {value}").as_bytes());
             }
+            if let Some(proof) = &record.proof {
+                line(&format!("{role}-proof"), proof.as_bytes());
+            }
         }
         if let Some(failure) = &self.failure {
             line("failure", failure.release.as_str().as_bytes());
@@ -149,6 +159,12 @@ impl State {
             line("failure-when", failure.when.to_string().as_bytes());
             line("failure-policy", failure.policy.as_bytes());
             line("failure-why", failure.why.as_bytes());
+            if let Some(seal) = &failure.seal {
+                line("failure-seal", seal.as_bytes());
+            }
+        }
+        if let Some(version) = &self.version {
+            line("version", version.as_bytes());
         }
         line("end", b"yes"); // a copy that was cut off is not mistaken for a whole one
         text
@@ -181,6 +197,7 @@ impl State {
             previous: lines.record("previous")?,
             target: lines.record("target")?,
             failure: lines.failure()?,
+            version: lines.may_have("version")?,
         };
         if state.phase != Phase::Idle && state.target.is_none() {
             return Err(format!("it is {} and names no target", state.phase));
@@ -284,6 +301,11 @@ impl Lines {
         String::from_utf8(self.get(key)?.to_vec()).map_err(|_| format!("its {key:?} is no text"))
     }
 
+    /// A text that states of before do not have.
+    fn may_have(&self, key: &str) -> Result<Option<String>, String> {
+        self.find(key).map(|_| self.text(key)).transpose()
+    }
+
     fn number<T: std::str::FromStr>(&self, key: &str) -> Result<T, String> {
         self.text(key)?.parse().map_err(|_| format!("its {key:?} is no number"))
     }
@@ -304,10 +326,10 @@ impl Lines {
             let (name, value) = text.split_once(' ').ok_or_else(|| format!("its {key:?} has no value"))?;
             validators = validators.with(name, value);
         }
-        let content = format!("{role}-content");
-        let content = self.find(&content).map(|_| self.text(&content)).transpose()?;
+        let content = self.may_have(&format!("{role}-content"))?;
         let revision = Revision::new(self.text(&format!("{role}-revision"))?).with_content(content);
-        Ok(Some(Record { release, revision, validators, since: self.number(&format!("{role}-since"))? }))
+        let (since, proof) = (self.number(&format!("{role}-since"))?, self.may_have(&format!("{role}-proof"))?);
+        Ok(Some(Record { release, revision, validators, since, proof }))
     }
 
     fn failure(&self) -> Result<Option<Failure>, String> {
@@ -320,6 +342,7 @@ impl Lines {
             when: self.number("failure-when")?,
             policy: self.text("failure-policy")?,
             why: self.text("failure-why")?,
+            seal: self.may_have("failure-seal")?,
         }))
     }
 }
@@ -336,6 +359,7 @@ mod tests {
             revision,
             validators: Validators::default().with("etag", format!("\"{seed}\"")).with("modified", "Sun, 22 Nov 2026"),
             since: seed,
+            proof: (seed > 1).then(|| format!("signed:{seed}")),
         }
     }
 
@@ -359,7 +383,9 @@ mod tests {
                         when: 5,
                         policy: "p".into(),
                         why: "10-lock ended\nwith 1".into(),
+                        seal: (phase == Phase::Idle).then(|| "5ea1".into()),
                     });
+                    state.version = (n > 1).then(|| "1.10.2".into());
                     all.push(state);
                 }
             }
@@ -371,6 +397,23 @@ mod tests {
     fn parse_gives_back_what_print_wrote() {
         for state in states() {
             assert_eq!(State::parse(state.print().as_bytes()).as_ref(), Ok(&state), "{}", state.print());
+        }
+    }
+
+    #[test]
+    fn states_of_before_signatures_are_read_and_have_none() {
+        for state in states() {
+            let is_new = |line: &&str| ["-proof = ", "-seal = ", "version = "].iter().any(|key| line.contains(key));
+            let (text, mut old) = (state.print(), state);
+            let text: String = text.lines().filter(|line| !is_new(line)).map(|line| format!("{line}\n")).collect();
+            old.version = None;
+            for record in [&mut old.current, &mut old.previous, &mut old.target].into_iter().flatten() {
+                record.proof = None;
+            }
+            if let Some(failure) = &mut old.failure {
+                failure.seal = None;
+            }
+            assert_eq!(State::parse(text.as_bytes()), Ok(old), "{text}");
         }
     }
 

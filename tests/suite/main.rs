@@ -43,4 +43,5 @@ mod schedule;
 mod servers;
 mod signals;
 mod tree;
+mod trust;
 mod validate;

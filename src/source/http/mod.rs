@@ -67,14 +67,17 @@ impl HttpSource {
     /// The source at `url`. Nothing is read or asked yet.
     pub fn new(url: &Url, settings: &Settings) -> Result<Self> {
         credentials::extra_headers(&settings.http)?;
+        Self::at(url, settings.http.clone(), settings.max_download)
+    }
+
+    fn at(url: &Url, http: Http, max_download: u64) -> Result<Self> {
         let user = UserInfo::of(url)?;
         let mut url = url.clone();
         if url.set_username("").is_err() || url.set_password(None).is_err() {
             return Err(Error::config(format!("remote {} has no host", redacted(&url))));
         }
         url.set_fragment(None);
-        let Settings { http, max_download, .. } = settings;
-        Ok(Self { url, user, http: http.clone(), max_download: *max_download })
+        Ok(Self { url, user, http, max_download })
     }
 
     /// Asks for another revision than `known`.
@@ -115,6 +118,25 @@ impl HttpSource {
         let caller = Caller { whose: credentials.whose, sign };
         Ok((Client::new(self.url.clone(), self.http.clone(), caller), credentials.warnings))
     }
+
+    /// A client of what lies beside the archive. Another origin than the archive's gets no credentials but those in its own
+    /// URL, or what netrc has for it.
+    pub(super) fn client_beside(&self, url: &Url) -> Result<Client> {
+        let is_ours = url.origin() == self.url.origin();
+        let Http { connect_timeout, stall_timeout, netrc, ca_file, .. } = self.http.clone();
+        let http = if is_ours {
+            self.http.clone()
+        } else {
+            Http { netrc, ca_file, ..Http::limited(connect_timeout, stall_timeout) }
+        };
+        let mut source = Self::at(url, http, self.max_download)?;
+        if is_ours && url.username().is_empty() && url.password().is_none() {
+            source.user = self.user.clone();
+        }
+        let (client, warnings) = source.client()?;
+        warn_once(warnings);
+        Ok(client)
+    }
 }
 
 /// Says what nobody has said yet.
@@ -147,7 +169,7 @@ fn poll(client: Client, known: Option<Known<'_>>, deadline: Deadline) -> Result<
 }
 
 /// What stands percent-encoded in a part of a URL.
-fn percent_decoded(text: &str) -> Vec<u8> {
+pub(super) fn percent_decoded(text: &str) -> Vec<u8> {
     let bytes = text.as_bytes();
     let mut decoded = Vec::with_capacity(bytes.len());
     let mut at = 0;

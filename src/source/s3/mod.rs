@@ -21,6 +21,7 @@ use self::address::{Address, Endpoint};
 use self::refusal::{Asker, Complaint};
 use super::aws::endpoint::Service;
 use super::aws::{CA_BUNDLE, Chain};
+use super::beside::whole;
 use super::http::client::{Answer, Caller, Client, Headers, Incoming};
 use super::http::credentials::extra_headers;
 use super::http::dialect::{Dialect, Proof};
@@ -53,6 +54,8 @@ pub struct S3Source {
     http: Http,
     max_download: u64,
     chain: Rc<RefCell<Chain>>,
+    /// Whether no object is an answer too.
+    may_lack: bool,
 }
 
 /// An answer whose body nobody has read yet.
@@ -77,7 +80,7 @@ impl S3Source {
         let endpoint = Endpoint::new(aws, || chain.place_without_profile(Service::S3))?;
         endpoint.address(object, REGION)?;
         let (object, aws, http, chain) = (object.clone(), aws.clone(), http.clone(), Rc::new(RefCell::new(chain)));
-        Ok(Self { object, aws, endpoint, http, max_download: *max_download, chain })
+        Ok(Self { object, aws, endpoint, http, max_download: *max_download, chain, may_lack: false })
     }
 
     /// Asks for another revision than `known`.
@@ -105,8 +108,24 @@ impl S3Source {
         Ok(Artifact { revision: fetched.revision, validators, content, name })
     }
 
+    /// The small object `object`; `None`: there is none.
+    pub(super) fn beside(&self, object: &Object, largest: u64, deadline: Deadline) -> Result<Option<Vec<u8>>> {
+        let Self { aws, endpoint, http, max_download, chain, .. } = self;
+        let (aws, endpoint, http, chain) = (aws.clone(), endpoint.clone(), http.clone(), chain.clone());
+        let there =
+            Self { object: object.clone(), may_lack: true, aws, endpoint, http, max_download: *max_download, chain };
+        let mut patience = Patience::new(deadline);
+        loop {
+            let Some(offer) = there.ask(None, deadline)? else { return Ok(None) };
+            match whole(offer.body, offer.identity.length, largest, &offer.client) {
+                Ok(content) => return Ok(Some(content)),
+                Err(fault) => patience.after(fault, &object.to_string())?,
+            }
+        }
+    }
+
     /// One conditional GET, once more where the bucket turns out to be, and once more with new credentials when the old
-    /// ones have expired. `None`: what is there is what is known.
+    /// ones have expired. `None`: what is there is what is known; or nothing is, where that is an answer.
     fn ask(&self, known: Option<Known<'_>>, deadline: Deadline) -> Result<Option<S3Offer>> {
         let source = self.name();
         let mut learned = known.and_then(|known| learned(known, &source));
@@ -132,6 +151,8 @@ impl S3Source {
                 log::debug!("the credentials have expired: asking for new ones");
                 renewed = true;
                 self.chain.borrow_mut().refused();
+            } else if self.may_lack && complaint.is_missing() {
+                return Ok(None);
             } else {
                 return Err(complaint.error(&self.object, &client, &asker));
             }

@@ -57,6 +57,11 @@ impl Complaint {
         in_header.or_else(in_body).filter(|region| may_tell && is_region(region))
     }
 
+    /// Whether there is no such object, and nothing else is wrong.
+    pub(super) fn is_missing(&self) -> bool {
+        self.status == 404 && matches!(&*self.code(), "NoSuchKey" | "NoSuchVersion" | "")
+    }
+
     /// Whether other credentials of the same identity would do.
     pub(super) fn is_expired(&self) -> bool {
         matches!(&*self.code(), "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired")
