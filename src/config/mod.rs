@@ -9,6 +9,7 @@ pub mod keys;
 pub mod nearest;
 pub mod owner;
 mod places;
+pub mod remember;
 mod syntax;
 mod timing;
 pub mod validate;
