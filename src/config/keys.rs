@@ -52,6 +52,10 @@ pub enum Name {
     SshKnownHosts,
     SshStrict,
     VerifyCommit,
+    S3Bucket,
+    TargetFileKey,
+    LastFetchTime,
+    InstallationInProgress,
 }
 
 /// A row of the table.
@@ -156,6 +160,10 @@ pub const KEYS: &[Key] = &[
     key(SshKnownHosts, "ssh-known-hosts", "FILE", "", "the keys of hosts; else what ssh finds itself"),
     key(SshStrict, "ssh-strict", "WHETHER", "yes", "no: a host that is not known is believed once"),
     key(VerifyCommit, "verify-commit", "FILE", "", "who may sign commits: ssh's allowed signers"),
+    key(S3Bucket, "s3-bucket", "BUCKET", "", "with target-file-key: a CodeDeploy bundle to install"),
+    key(TargetFileKey, "target-file-key", "KEY", "", "its key in the bucket").alias("target-key-file"),
+    key(LastFetchTime, "last-fetch-time", "TIME", "", "kept by us: when the installed bundle was uploaded"),
+    key(InstallationInProgress, "installation-in-progress", "WHEN", "false", "kept by us: true, false"),
 ];
 
 const _: () = {
@@ -164,7 +172,7 @@ const _: () = {
         assert!(KEYS[row].name as usize == row, "the rows stand in the order of the names");
         row += 1;
     }
-    assert!(KEYS.len() == Name::VerifyCommit as usize + 1, "every name has its row");
+    assert!(KEYS.len() == Name::InstallationInProgress as usize + 1, "every name has its row");
 };
 
 /// How the environment's variables for keys begin.

@@ -18,7 +18,7 @@ pub fn remember(path: &Path, section: Option<&str>, values: &[(&str, &str)]) -> 
     let name = path.display().to_string();
     let old = match file::read(Some(path)) {
         Ok(old) => old.map(|configuration| configuration.doc),
-        Err(_) if is_missing(path) => None,
+        Err(_) if file::is_missing(path) => None,
         Err(e) => return Err(e),
     };
     let mut doc = old.unwrap_or(Document::parse(&name, Vec::new())?);
@@ -33,13 +33,9 @@ pub fn remember(path: &Path, section: Option<&str>, values: &[(&str, &str)]) -> 
     Ok(true)
 }
 
-fn is_missing(path: &Path) -> bool {
-    fs::symlink_metadata(path).is_err_and(|e| e.kind() == ErrorKind::NotFound)
-}
-
 /// Replaces the file by one rename; a link to it stays a link.
 fn replace(path: &Path, text: &str) -> std::io::Result<()> {
-    let path = if is_missing(path) { std::path::absolute(path)? } else { fs::canonicalize(path)? };
+    let path = if file::is_missing(path) { std::path::absolute(path)? } else { fs::canonicalize(path)? };
     let (mode, owner) = match fs::metadata(&path) {
         Ok(meta) => (meta.mode() & 0o777, Some((meta.uid(), meta.gid()))),
         Err(e) if e.kind() == ErrorKind::NotFound => (0o600, None),
