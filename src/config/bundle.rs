@@ -100,7 +100,7 @@ pub fn notes(given: &Given, request: &Request, file: Option<&Configuration>, sec
 
 #[cfg(test)]
 mod tests {
-    use super::super::{load, remember};
+    use super::super::{Settings, remember};
     use super::*;
 
     /// The sections of the old page, as they stand.
@@ -112,9 +112,13 @@ mod tests {
     fn request(dir: &Path, section: Option<&str>, options: &[(Name, &str)]) -> Request {
         Request {
             file: Some(dir.join(FILE)),
-            section: section.map(str::to_owned),
+            sections: section.into_iter().map(str::to_owned).collect(),
             arguments: options.iter().map(|(n, v)| (format!("--{}", n.key().text), *n, (*v).into())).collect(),
         }
+    }
+
+    fn load(request: &Request, warnings: &mut Vec<String>) -> Result<Settings> {
+        Ok(super::super::load(request, &[], warnings)?.remove(0))
     }
 
     fn in_scratch(content: Option<&str>, test: impl Fn(&Path)) {
@@ -131,13 +135,13 @@ mod tests {
     fn the_old_page_is_read_as_it_stands() {
         in_scratch(Some(OLD), |dir| {
             let mut warnings = Vec::new();
-            let settings = load(&request(dir, None, &[]), &[], &mut warnings).unwrap();
+            let settings = load(&request(dir, None, &[]), &mut warnings).unwrap();
             assert_eq!(settings.remote.to_string(), "s3://codedeploy-202107/business-services-test.zip");
             assert_eq!((settings.id.as_str(), settings.aws.profile.as_deref()), ("Settings", Some("1tiklahost")));
             let bundle = settings.bundle.unwrap();
             assert_eq!((bundle.fetched, bundle.in_progress), (Some(1_690_746_069), false));
             assert_eq!((bundle.file, bundle.section.as_deref()), (dir.join(FILE), Some("Settings")));
-            let settings = load(&request(dir, Some("Production"), &[]), &[], &mut warnings).unwrap();
+            let settings = load(&request(dir, Some("Production"), &[]), &mut warnings).unwrap();
             assert_eq!(settings.remote.to_string(), "s3://codedeploy-prod-202107/business-services-prod.zip");
             let bundle = settings.bundle.unwrap();
             assert_eq!((bundle.fetched, bundle.in_progress, bundle.overrides), (None, true, vec![]));
@@ -149,7 +153,7 @@ mod tests {
     fn options_override_a_section_and_are_to_be_written_back() {
         in_scratch(Some(OLD), |dir| {
             let asked = request(dir, Some("Production"), &[(Name::S3Bucket, "mine"), (Name::AwsProfile, "me")]);
-            let settings = load(&asked, &[], &mut Vec::new()).unwrap();
+            let settings = load(&asked, &mut Vec::new()).unwrap();
             assert_eq!(settings.remote.to_string(), "s3://mine/business-services-prod.zip");
             let bundle = settings.bundle.unwrap();
             let expected = [("s3_bucket", "mine".to_owned()), ("profile_name", "me".to_owned())];
@@ -172,14 +176,14 @@ mod tests {
             (Some(OLD), Some("New"), "New"),
         ] {
             in_scratch(content, |dir| {
-                let settings = load(&request(dir, wanted, ALL), &[], &mut Vec::new()).unwrap();
+                let settings = load(&request(dir, wanted, ALL), &mut Vec::new()).unwrap();
                 assert_eq!(settings.remote.to_string(), "s3://b/k.zip");
                 assert_eq!(settings.bundle.unwrap().section.as_deref(), Some(section));
             });
         }
         for content in [None, Some("# mine\n")] {
             in_scratch(content, |dir| {
-                let error = load(&request(dir, Some("New"), &ALL[..2]), &[], &mut Vec::new()).unwrap_err();
+                let error = load(&request(dir, Some("New"), &ALL[..2]), &mut Vec::new()).unwrap_err();
                 assert_eq!(error.exit_code(), 78, "{error}");
             });
         }
@@ -202,13 +206,13 @@ mod tests {
             ("s3_bucket = b\ntarget_file_key = k\ninstallation_in_progress = 1\n", ":3: cannot use installation-in-"),
         ] {
             in_scratch(Some(content), |dir| {
-                let error = load(&request(dir, None, &[]), &[], &mut Vec::new()).unwrap_err().to_string();
+                let error = load(&request(dir, None, &[]), &mut Vec::new()).unwrap_err().to_string();
                 assert!(error.contains(expected), "{error}");
             });
         }
         // A remote that stands nearer counts, and then nothing is kept in the file.
         in_scratch(Some("[Settings]\ns3_bucket = b\ntarget_file_key = k\n"), |dir| {
-            let settings = load(&request(dir, None, &[(Name::Remote, "/r")]), &[], &mut Vec::new()).unwrap();
+            let settings = load(&request(dir, None, &[(Name::Remote, "/r")]), &mut Vec::new()).unwrap();
             assert_eq!((settings.remote.to_string().as_str(), settings.bundle), ("/r", None));
         });
     }

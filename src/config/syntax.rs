@@ -114,7 +114,7 @@ impl Document {
             return format!("{}{gap}{value}{}", &self.text[..start], &self.text[end..]);
         }
         let (text, end) = (&self.text, self.line_end());
-        let head = section.and_then(|s| Some((s, self.sections.iter().position(|t| t == s))));
+        let head = section.map(|s| (s, self.sections.iter().position(|t| t == s)));
         let at = match (self.entries(section).last(), head) {
             (Some(entry), _) => text[entry.value.end..].find('\n').map_or(text.len(), |n| entry.value.end + n + 1),
             (None, Some((_, Some(place)))) => self.heads[place],

@@ -8,6 +8,7 @@ mod environment;
 mod heal;
 pub mod hooks;
 pub mod metrics;
+mod notes;
 mod obtain;
 mod places;
 mod recover;
@@ -40,6 +41,8 @@ struct Deployment<'a> {
     /// Why the live tree is in doubt, when it is.
     doubt: Option<String>,
     deadline: Deadline,
+    /// What is kept in the configuration file.
+    notes: notes::Notes,
     /// A signal that came while the live tree was changing: what was begun is over, and now we end.
     stop: Option<i32>,
     /// Why what the source has is not tried, when it is not.
@@ -66,6 +69,7 @@ pub fn check(settings: &Settings) -> Ended {
         }
         (_, result) => result,
     };
+    deployment.notes.end(&deployment.state, &result);
     let Deployment { store, state, left_alone, .. } = &deployment;
     let ended = Ended::of(&result, Some(state), left_alone.as_deref());
     if ended.kind == "unchanged" {
@@ -109,8 +113,9 @@ impl<'a> Deployment<'a> {
         let activation = Activation::new(mode, &settings.local, &root, &settings.preserve);
         let deadline = Deadline::after(settings.timeout);
         let source = Source::new(settings)?;
+        let notes = notes::Notes::open(settings);
         let (stop, left_alone, fetched) = (None, None, 0);
-        Ok(Self { settings, store, activation, source, state, doubt, deadline, stop, left_alone, fetched })
+        Ok(Self { settings, store, activation, source, state, doubt, deadline, notes, stop, left_alone, fetched })
     }
 
     fn update(&mut self) -> Result<Outcome> {
@@ -153,6 +158,7 @@ impl<'a> Deployment<'a> {
     fn begin(&mut self) -> Result<Begun> {
         self.state.phase = Phase::Activating;
         self.store.record(&self.state)?;
+        self.notes.begin();
         Ok(Begun(()))
     }
 

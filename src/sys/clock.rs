@@ -20,6 +20,23 @@ pub fn rfc3339(seconds: u64) -> String {
         .unwrap_or_else(|| format!("@{seconds}"))
 }
 
+/// A date of HTTP (RFC 9110, section 5.6.7): `Sun, 22 Nov 2026 06:00:05 GMT`.
+pub fn http_date(seconds: u64) -> String {
+    let format =
+        format_description!("[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT");
+    i64::try_from(seconds)
+        .ok()
+        .and_then(|s| OffsetDateTime::from_unix_timestamp(s).ok())
+        .and_then(|t| t.format(&format).ok())
+        .unwrap_or_default()
+}
+
+/// Reads a date of HTTP; seconds since 1970.
+pub fn of_http_date(text: &str) -> Option<u64> {
+    let date = OffsetDateTime::parse(text, &time::format_description::well_known::Rfc2822).ok()?;
+    Some(u64::try_from(date.unix_timestamp()).unwrap_or(0))
+}
+
 /// Reads `2026-11-22T06:00:05Z`, also with an offset, a blank for the T or no colon in the offset; seconds since 1970, 0 for
 /// what lies before.
 pub fn moment(text: &str) -> Option<u64> {
@@ -89,6 +106,15 @@ mod tests {
         ] {
             assert_eq!(moment(text), seconds, "{text}");
         }
+    }
+
+    #[test]
+    fn dates_of_http_are_written_and_read() {
+        assert_eq!(http_date(784_111_777), "Sun, 06 Nov 1994 08:49:37 GMT"); // RFC 9110's own
+        for seconds in [0, 784_111_777, 1_795_327_205] {
+            assert_eq!(of_http_date(&http_date(seconds)), Some(seconds));
+        }
+        assert_eq!(of_http_date("yesterday"), None);
     }
 
     #[test]
