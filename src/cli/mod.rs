@@ -71,6 +71,9 @@ pub const OPTIONS: &[Opt] = &[
     sets(None, "post-hooks", Name::PostHooks),
     sets(None, "log-file", Name::LogFile),
     opt(None, "from", "TIME", "with schedule: the times after it, 2026-03-29T00:00:00Z", Does::From),
+    sets(None, "s3-bucket", Name::S3Bucket),
+    sets(None, "target-key-file", Name::TargetFileKey),
+    sets(None, "profile-name", Name::AwsProfile),
     opt(Some('v'), "verbose", "", "say more; twice: trace", Does::Verbose),
     opt(None, "quiet", "", "warnings and errors only", Does::Quiet),
     opt(None, "json", "", "status for programs", Does::Json),
@@ -277,6 +280,12 @@ fn usage(text: impl Into<String>) -> Error {
 }
 
 fn find(arg: &Arg<'_>) -> Result<&'static Opt> {
+    // Ways to write them that older command lines have.
+    let arg = match arg {
+        Arg::Long("target-file-key") => &Arg::Long("target-key-file"),
+        Arg::Long("profile_name") => &Arg::Long("profile-name"),
+        arg => arg,
+    };
     let found = |matches: &dyn Fn(&Opt) -> bool| OPTIONS.iter().find(|o| matches(o));
     match arg {
         Arg::Long(name) => found(&|o| o.long == *name).ok_or_else(|| {

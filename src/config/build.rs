@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::bundle;
 use super::file::{Configuration, DEFAULT};
 use super::given::{Given, Value};
 use super::keys::Name;
@@ -54,6 +55,7 @@ pub fn settings(
         http: http(given)?,
         aws: aws(given)?,
         git: git(given)?,
+        bundle: None,
     };
     keep_apart(given, &settings)?;
     credentials_agree(given, &settings)?;
@@ -69,6 +71,9 @@ pub fn timing(given: &Given, section: Option<&str>, environment: &[(OsString, Os
 }
 
 fn remote(given: &Given, section: Option<&str>, file: Option<&Configuration>) -> Result<Remote> {
+    if let Some(bundle) = bundle::remote(given)? {
+        return Ok(bundle);
+    }
     if let Some(value) = given.get(Name::Remote)? {
         // What is wrong with it names it already.
         return Remote::parse(&value.text).map_err(|e| Error::config(format!("{}: {e}", value.origin)));
@@ -308,12 +313,12 @@ fn who(text: &str) -> Result<Owner, Why> {
 
 impl Given {
     /// The value of a key that may be absent.
-    fn read<T>(&self, name: Name, meaning: impl FnOnce(&str) -> Result<T, Why>) -> Result<Option<T>> {
+    pub(super) fn read<T>(&self, name: Name, meaning: impl FnOnce(&str) -> Result<T, Why>) -> Result<Option<T>> {
         self.get(name)?.map(|value| meaning(&value.text).map_err(|why| value.bad(why))).transpose()
     }
 
     /// The value of a key that has a default.
-    fn need<T>(&self, name: Name, meaning: impl FnOnce(&str) -> Result<T, Why>) -> Result<T> {
+    pub(super) fn need<T>(&self, name: Name, meaning: impl FnOnce(&str) -> Result<T, Why>) -> Result<T> {
         self.read(name, meaning)?.ok_or_else(|| Error::config(format!("cannot find a value of {}", name.key().text)))
     }
 }

@@ -5,6 +5,7 @@ use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use super::bundle;
 use super::keys::{self, Name};
 use super::nearest::hint;
 use super::syntax::{Document, Entry};
@@ -15,10 +16,10 @@ use crate::sys;
 pub const DEFAULT: &str = "/etc/repo-deploy/repo-deploy.cfg";
 
 /// The section that counts when nobody says, where there is one.
-const SETTINGS: &str = "Settings";
+pub const SETTINGS: &str = "Settings";
 
 /// What stands for every section.
-const ALL: &str = "all";
+pub const ALL: &str = "all";
 
 /// The largest file that is read: a configuration is a few hundred lines.
 const LARGEST: u64 = 1 << 20;
@@ -33,10 +34,17 @@ pub struct Configuration {
     mode: u32,
 }
 
-/// Reads `path`, or the default file: when that one is missing, there is none.
+/// Whether nothing stands at `path`.
+pub fn is_missing(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound)
+}
+
+/// Reads `path`, or the default file, or `config.ini` in the working directory: when both are missing, there is none.
 pub fn read(path: Option<&Path>) -> Result<Option<Configuration>> {
     let given = path.is_some();
-    let path = path.unwrap_or(Path::new(DEFAULT));
+    let here = Path::new(bundle::FILE);
+    let usual = || if is_missing(Path::new(DEFAULT)) && here.is_file() { here } else { Path::new(DEFAULT) };
+    let path = path.unwrap_or_else(usual);
     let name = path.display().to_string();
     let meta = match std::fs::metadata(path) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound && !given => return Ok(None),
@@ -86,6 +94,11 @@ impl Configuration {
         };
         let chosen: Vec<_> = sections.iter().filter(is_wanted).map(|section| Some(section.as_str())).collect();
         Ok(if chosen.is_empty() { vec![None] } else { chosen })
+    }
+
+    /// Whether it has the section `wanted`.
+    pub fn has(&self, wanted: &str) -> bool {
+        self.doc.sections().iter().any(|section| section == wanted)
     }
 
     /// `it has the sections a, b`, for messages.

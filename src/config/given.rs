@@ -30,6 +30,11 @@ enum Rank {
 }
 
 impl Value {
+    /// Whether it stands at a place that counts before the other's.
+    pub fn is_nearer_than(&self, other: &Self) -> bool {
+        self.rank < other.rank
+    }
+
     /// The error for a value that cannot be used: where, what, and what would be right. A secret is not repeated.
     pub fn bad(&self, why: impl Display) -> Error {
         let Key { text: key, secret, .. } = self.key;

@@ -59,6 +59,10 @@ pub enum Name {
     VerifyKey,
     SignatureUrl,
     AllowDowngrade,
+    S3Bucket,
+    TargetFileKey,
+    LastFetchTime,
+    InstallationInProgress,
 }
 
 /// A row of the table.
@@ -170,6 +174,10 @@ pub const KEYS: &[Key] = &[
     key(VerifyKey, "verify-key", "KEYS", "", "minisign public keys, or files: any may have signed"),
     key(SignatureUrl, "signature-url", "URL", "", "the signature; else the remote's with .minisig"),
     key(AllowDowngrade, "allow-downgrade", "WHEN", "no", "to a lower signed version: yes, no"),
+    key(S3Bucket, "s3-bucket", "BUCKET", "", "with target-file-key: a CodeDeploy bundle to install"),
+    key(TargetFileKey, "target-file-key", "KEY", "", "its key in the bucket").alias("target-key-file"),
+    key(LastFetchTime, "last-fetch-time", "TIME", "", "kept by us: when the installed bundle was uploaded"),
+    key(InstallationInProgress, "installation-in-progress", "WHEN", "false", "kept by us: true, false"),
 ];
 
 const _: () = {
@@ -178,7 +186,7 @@ const _: () = {
         assert!(KEYS[row].name as usize == row, "the rows stand in the order of the names");
         row += 1;
     }
-    assert!(KEYS.len() == Name::AllowDowngrade as usize + 1, "every name has its row");
+    assert!(KEYS.len() == Name::InstallationInProgress as usize + 1, "every name has its row");
 };
 
 /// How the environment's variables for keys begin.

@@ -3,12 +3,14 @@
 //! be right.
 
 mod build;
+pub mod bundle;
 mod file;
 mod given;
 pub mod keys;
 pub mod nearest;
 pub mod owner;
 mod places;
+pub mod remember;
 mod syntax;
 mod timing;
 mod trust;
@@ -102,6 +104,8 @@ pub struct Settings {
     pub git: Git,
     /// What an archive has to prove.
     pub trust: Trust,
+    /// What a section with `s3_bucket` keeps in its file.
+    pub bundle: Option<bundle::Bundle>,
 }
 
 /// What a git source needs besides its remote.
@@ -184,7 +188,11 @@ pub fn load(
 ) -> Result<Vec<Settings>> {
     let mut all = Vec::new();
     each(request, environment, warnings, &mut |given, section, file| {
-        all.push(build::settings(given, section, file, environment)?); // its error names the sections by itself
+        let mut settings = build::settings(given, section, file, environment)?; // its error names the sections by itself
+        if bundle::remote(given)?.is_some() {
+            settings.bundle = Some(bundle::notes(given, request, file, section)?);
+        }
+        all.push(settings);
         Ok(())
     })?;
     build::keep_each_other_apart(&all)?;
@@ -215,8 +223,13 @@ fn each(
     warnings: &mut Vec<String>,
     make: Make<'_>,
 ) -> Result<()> {
-    let file = file::read(request.file.as_deref())?;
+    let file = match file::read(request.file.as_deref()) {
+        Err(_) if bundle::is_whole(request) && request.file.as_deref().is_some_and(file::is_missing) => None,
+        read => read?,
+    };
+    let made = bundle::section(request, file.as_ref());
     let sections = match &file {
+        _ if made.is_some() => vec![made.as_deref()],
         Some(file) => file.choose(&request.sections)?,
         None => file::no_section(&request.sections)?,
     };

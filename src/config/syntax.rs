@@ -12,6 +12,8 @@ pub struct Document {
     text: String,
     entries: Vec<Entry>,
     sections: Vec<String>,
+    /// Where the line of each section's first head ends.
+    heads: Vec<usize>,
 }
 
 /// One `key = value`.
@@ -31,7 +33,7 @@ impl Document {
     /// Parses the content of the file that messages call `name`. No message repeats what a line says: it may be a secret.
     pub fn parse(name: &str, content: Vec<u8>) -> Result<Self> {
         let text = readable(name, content)?;
-        let (mut entries, mut sections) = (Vec::new(), Vec::new());
+        let (mut entries, mut sections, mut heads) = (Vec::new(), Vec::new(), Vec::new());
         let mut section = None;
         let mut start = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
         for (number, raw) in text[start..].split_inclusive('\n').enumerate() {
@@ -49,6 +51,7 @@ impl Document {
                     "DEFAULT" => None,
                     _ => Some(sections.iter().position(|s| s == title).unwrap_or_else(|| {
                         sections.push(title.to_owned());
+                        heads.push(start);
                         sections.len() - 1
                     })),
                 };
@@ -58,7 +61,8 @@ impl Document {
             if key.contains(':') {
                 return Err(fault("cannot read the key: it has a colon, but = divides key and value"));
             }
-            let value_at = at + key.len() + 1 + (value.len() - value.trim_start().len());
+            let blanks = if value.trim().is_empty() { 0 } else { value.len() - value.trim_start().len() };
+            let value_at = at + key.len() + 1 + blanks;
             let (key, value) = (normal(key), value.trim());
             if key.is_empty() {
                 return Err(fault("cannot read the line: nothing stands before ="));
@@ -66,7 +70,7 @@ impl Document {
             let value = value_at..value_at + value.len();
             entries.push(Entry { section, key, line: number + 1, value });
         }
-        Ok(Self { text, entries, sections })
+        Ok(Self { text, entries, sections, heads })
     }
 
     /// The names of the sections, in order.
@@ -96,6 +100,43 @@ impl Document {
     /// The value of an entry of this document.
     pub fn value(&self, entry: &Entry) -> &str {
         &self.text[entry.value.clone()]
+    }
+
+    /// The text with `value` for `key` in `section`, every other byte as it was. A key that is not there yet is added
+    /// below the section's last one, a section that is not there yet at the end. `value` must be what [`Self::parse`]
+    /// reads back: one line, without blanks around.
+    pub fn with(&self, section: Option<&str>, key: &str, value: &str) -> String {
+        // Of keys that stand twice the last one counts.
+        if let Some(entry) = self.entries(section).filter(|e| e.key == normal(key)).last() {
+            let Range { start, end } = entry.value;
+            // A value that was empty has its place right after the sign.
+            let gap = if start == end && self.text[..start].ends_with('=') { " " } else { "" };
+            return format!("{}{gap}{value}{}", &self.text[..start], &self.text[end..]);
+        }
+        let (text, end) = (&self.text, self.line_end());
+        let head = section.map(|s| (s, self.sections.iter().position(|t| t == s)));
+        let at = match (self.entries(section).last(), head) {
+            (Some(entry), _) => text[entry.value.end..].find('\n').map_or(text.len(), |n| entry.value.end + n + 1),
+            (None, Some((_, Some(place)))) => self.heads[place],
+            (None, None) => text.len() - text.trim_start_matches('\u{feff}').len(),
+            (None, Some((name, None))) => {
+                let gap = if text.is_empty() || text.ends_with("\n\n") { "" } else { end };
+                let closed = if text.is_empty() || text.ends_with('\n') { "" } else { end };
+                return format!("{text}{closed}{gap}[{name}]{end}{key} = {value}{end}");
+            }
+        };
+        let closed = if at == 0 || text[..at].ends_with(['\n', '\u{feff}']) { "" } else { end };
+        format!("{}{closed}{key} = {value}{end}{}", &text[..at], &text[at..])
+    }
+
+    /// All of it.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// How its lines end.
+    fn line_end(&self) -> &'static str {
+        if self.text.contains("\r\n") { "\r\n" } else { "\n" }
     }
 }
 
@@ -204,6 +245,38 @@ mod tests {
             }
             new.push_str(&doc.text[done..]);
             assert_eq!(new, text);
+        }
+    }
+
+    #[test]
+    fn one_value_is_written_and_all_else_is_kept() {
+        for (text, section, key, value, expected) in [
+            ("a = 1\nb = 2\n", None, "a", "x", "a = x\nb = 2\n"),
+            ("A_b\t=  1  ; no comment\r\n", None, "a-b", "x", "A_b\t=  x\r\n"),
+            ("a =\n", None, "a", "x", "a = x\n"),
+            ("a =  \r\nb = 1", None, "a", "x", "a = x  \r\nb = 1"),
+            ("a=1", None, "a", "x", "a=x"),
+            ("a=1", None, "b", "x", "a=1\nb = x\n"),
+            ("a=1\n[s]\na=2\n[t]\na=3\n", Some("s"), "a", "x", "a=1\n[s]\na=x\n[t]\na=3\n"),
+            ("[s]\na=1\na=2\n", Some("s"), "a", "x", "[s]\na=1\na=x\n"),
+            ("[s]\na=2\n\n# c\n[t]\n", Some("s"), "b", "x", "[s]\na=2\nb = x\n\n# c\n[t]\n"),
+            ("[s]\r\n[t]\r\n", Some("s"), "b", "x", "[s]\r\nb = x\r\n[t]\r\n"),
+            ("[s]", Some("s"), "b", "x", "[s]\nb = x\n"),
+            ("[s]\na=1\n", Some("t"), "b", "x", "[s]\na=1\n\n[t]\nb = x\n"),
+            ("[s]\na=1\n\n", Some("t"), "b", "x", "[s]\na=1\n\n[t]\nb = x\n"),
+            ("[s]\na=1", Some("t"), "b", "x", "[s]\na=1\n\n[t]\nb = x\n"),
+            ("", Some("t"), "b", "x", "[t]\nb = x\n"),
+            ("[s]\na=1\n", None, "b", "x", "b = x\n[s]\na=1\n"),
+            ("\u{feff}[s]\n", None, "b", "x", "\u{feff}b = x\n[s]\n"),
+            ("# c\n", None, "b", "x", "b = x\n# c\n"),
+        ] {
+            let doc = parse(text).unwrap();
+            let new = doc.with(section, key, value);
+            assert_eq!(new, expected, "{text:?}");
+            let again = parse(&new).unwrap();
+            let read = again.entries(section).filter(|e| e.key == normal(key)).last().unwrap();
+            assert_eq!(again.value(read), value, "{text:?}");
+            assert_eq!(again.with(section, key, value), new, "writing twice is writing once: {text:?}");
         }
     }
 

@@ -51,6 +51,11 @@ pub fn time(text: &str, most: Duration) -> Result<Duration, Why> {
         })
 }
 
+/// A moment as deployer.py writes it, or RFC 3339: `2023-07-30 19:41:09+0000`; seconds since 1970.
+pub fn moment(text: &str) -> Result<u64, Why> {
+    crate::sys::clock::moment(text).ok_or_else(|| "it takes a time, as 2023-07-30 19:41:09+0000".to_owned())
+}
+
 /// One of a few words.
 pub fn word<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, Why> {
     words.iter().find(|(word, _)| *word == text).map(|(_, meaning)| *meaning).ok_or_else(|| {

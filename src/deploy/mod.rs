@@ -7,6 +7,7 @@ mod events;
 mod heal;
 pub mod hooks;
 pub mod metrics;
+mod notes;
 mod obtain;
 mod places;
 mod prove;
@@ -43,6 +44,8 @@ struct Deployment<'a> {
     /// Why the live tree is in doubt, when it is.
     doubt: Option<String>,
     deadline: Deadline,
+    /// What is kept in the configuration file.
+    notes: notes::Notes,
     /// A signal that came while the live tree was changing: what was begun is over, and now we end.
     stop: Option<i32>,
     /// Why what the source has is not tried, when it is not.
@@ -69,6 +72,7 @@ pub fn check(settings: &Settings) -> Ended {
         }
         (_, result) => result,
     };
+    deployment.notes.end(&deployment.state, &result);
     let Deployment { store, state, left_alone, .. } = &deployment;
     let ended = Ended::of(&result, Some(state), left_alone.as_deref());
     if ended.kind == "unchanged" {
@@ -114,8 +118,22 @@ impl<'a> Deployment<'a> {
         let activation = Activation::new(mode, &settings.local, &root, &settings.preserve);
         let deadline = Deadline::after(settings.timeout);
         let source = Source::new(settings)?;
+        let notes = notes::Notes::open(settings);
         let (stop, left_alone, fetched) = (None, None, 0);
-        Ok(Self { settings, store, activation, source, demands, state, doubt, deadline, stop, left_alone, fetched })
+        Ok(Self {
+            settings,
+            store,
+            activation,
+            source,
+            demands,
+            state,
+            doubt,
+            deadline,
+            notes,
+            stop,
+            left_alone,
+            fetched,
+        })
     }
 
     fn update(&mut self) -> Result<Outcome> {
@@ -161,6 +179,7 @@ impl<'a> Deployment<'a> {
     fn begin(&mut self) -> Result<Begun> {
         self.state.phase = Phase::Activating;
         self.store.record(&self.state)?;
+        self.notes.begin();
         Ok(Begun(()))
     }
 

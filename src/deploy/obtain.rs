@@ -1,7 +1,7 @@
 //! From poll to publish: the new release, complete in the store. Nothing live changes in here. What the source has is
 //! fetched once: a release that was blocked or sent back stays, and an archive that was refused is remembered.
 
-use super::{Deployment, places, report};
+use super::{Deployment, notes, places, report};
 use crate::config::Settings;
 use crate::error::{Error, Kind, Result};
 use crate::model::{Outcome, ReleaseId, Revision};
@@ -32,10 +32,21 @@ impl Deployment<'_> {
 
     fn poll_and_publish(&mut self) -> Result<Option<Record>> {
         let known = self.known().cloned();
-        let asked = known.as_ref().map(|r| Known { revision: &r.revision, validators: &r.validators });
-        let offer = match (self.source.poll(asked, self.deadline)?, known) {
+        let told = notes::known(self.settings).filter(|_| self.is_untouched());
+        let (nothing, is_told) = (Revision::new(""), told.is_some());
+        let asked = match (&known, &told) {
+            (Some(r), _) => Some(Known { revision: &r.revision, validators: &r.validators }),
+            (None, Some(told)) => Some(Known { revision: &nothing, validators: told }),
+            (None, None) => None,
+        };
+        let polled = self.source.poll(asked, self.deadline)?;
+        let offer = match (polled, known) {
             (Poll::Changed(offer), _) => offer,
             (Poll::Unchanged, Some(known)) => return self.candidate(known),
+            (Poll::Unchanged, None) if is_told => {
+                log::debug!("nothing is newer than last_fetch_time, and nothing of ours is installed yet");
+                return Ok(None);
+            }
             (Poll::Unchanged, None) => return Err(Error::failed("the source has nothing new, and nothing was known")),
         };
         if let Some(revision) = &offer.revision {
@@ -142,6 +153,11 @@ impl Deployment<'_> {
         let is_from_here = |r: &&Record| self.is_of(r, &r.revision);
         let target = self.state.target.as_ref().filter(is_from_here);
         target.or_else(|| self.state.current.as_ref().filter(is_from_here).filter(|_| self.doubt.is_none()))
+    }
+
+    /// Whether the store knows of nothing yet.
+    fn is_untouched(&self) -> bool {
+        self.doubt.is_none() && self.state.current.is_none() && self.state.target.is_none()
     }
 
     fn is_live(&self, revision: &Revision) -> bool {

@@ -4,9 +4,6 @@
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
 
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc2822;
-
 use crate::error::{Error, Kind, Result};
 use crate::sys::clock::{self, Deadline};
 use crate::sys::signal;
@@ -164,8 +161,7 @@ fn retry_after_at(text: &str, now: u64) -> Option<Duration> {
     let seconds = if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
         text.parse().unwrap_or(u64::MAX)
     } else {
-        let date = OffsetDateTime::parse(text, &Rfc2822).ok()?;
-        u64::try_from(date.unix_timestamp()).unwrap_or(0).saturating_sub(now)
+        clock::of_http_date(text)?.saturating_sub(now)
     };
     Some(Duration::from_secs(seconds).min(LONGEST_RETRY_AFTER))
 }

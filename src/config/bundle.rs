@@ -1,0 +1,219 @@
+//! A section that names a bundle by `s3_bucket` and `target_file_key`, as deployer.py's `config.ini` does: what it says,
+//! what the command line overrides in it, and where notes about it are kept. Writing is `remember`'s.
+
+use std::path::{Path, PathBuf};
+
+use super::file::{self, Configuration};
+use super::given::Given;
+use super::keys::Name;
+use super::{Request, value};
+use crate::error::{Error, Result};
+use crate::remote::Remote;
+
+/// Where such sections stand when nobody says: in the working directory, as deployer.py had it.
+pub const FILE: &str = "config.ini";
+
+/// What overrides a section is written back to it under these names.
+const OVERRIDES: [(Name, &str); 3] =
+    [(Name::S3Bucket, "s3_bucket"), (Name::TargetFileKey, "target_file_key"), (Name::AwsProfile, "profile_name")];
+
+/// What such a section says besides its remote.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bundle {
+    /// The file and the section that notes are kept in.
+    pub file: PathBuf,
+    /// `None`: before the first section.
+    pub section: Option<String>,
+    /// `last_fetch_time`: when the bundle that was installed last was uploaded, in seconds since 1970.
+    pub fetched: Option<u64>,
+    /// `installation_in_progress`.
+    pub in_progress: bool,
+    /// What the command line said, to be written back: keys and values.
+    pub overrides: Vec<(&'static str, String)>,
+}
+
+/// What the command line overrides.
+pub fn overrides(request: &Request) -> Vec<(&'static str, String)> {
+    let given = |name| request.arguments.iter().rev().find(|(_, given, _)| *given == name);
+    OVERRIDES
+        .iter()
+        .filter_map(|(name, key)| Some((*key, given(*name)?.2.to_str()?.trim().to_owned())))
+        .filter(|(_, value)| !value.is_empty())
+        .collect()
+}
+
+/// Whether the command line says all that a section needs, so that one can be made.
+pub fn is_whole(request: &Request) -> bool {
+    overrides(request).len() == OVERRIDES.len()
+}
+
+/// The section to make: the one that was asked for, or `Settings`, where a command line says all that it needs and it is
+/// not there.
+pub fn section(request: &Request, file: Option<&Configuration>) -> Option<String> {
+    let wanted = match &*request.sections {
+        [] => file::SETTINGS,
+        [one] => one,
+        _ => return None,
+    };
+    let is_new = is_whole(request) && wanted != file::ALL && file.is_none_or(|file| !file.has(wanted));
+    is_new.then(|| wanted.to_owned())
+}
+
+/// The remote that `s3_bucket` and `target_file_key` name, unless a `remote` that stands nearer says something else.
+pub fn remote(given: &Given) -> Result<Option<Remote>> {
+    let (bucket, key) = (given.get(Name::S3Bucket)?, given.get(Name::TargetFileKey)?);
+    let (bucket, key) = match (bucket, key) {
+        (None, None) => return Ok(None),
+        (Some(bucket), None) => return Err(bucket.bad("there is no target_file_key that it belongs to")),
+        (None, Some(key)) => return Err(key.bad("there is no s3_bucket that it belongs to")),
+        (Some(bucket), Some(key)) => (bucket, key),
+    };
+    if let Some(remote) = given.get(Name::Remote)? {
+        if remote.is_nearer_than(&bucket) && remote.is_nearer_than(&key) {
+            return Ok(None);
+        }
+        if !bucket.is_nearer_than(&remote) && !key.is_nearer_than(&remote) {
+            return Err(bucket.bad("there is a remote too: keep one of them"));
+        }
+    }
+    if bucket.text.contains('/') {
+        return Err(bucket.bad("it takes the name of a bucket; what is in it is target_file_key"));
+    }
+    let text = format!("s3://{}/{}", bucket.text, key.text.trim_start_matches('/'));
+    Remote::parse(&text).map(Some).map_err(|e| Error::config(format!("{}: {e}", bucket.origin)))
+}
+
+/// What the section says besides.
+pub fn notes(given: &Given, request: &Request, file: Option<&Configuration>, section: Option<&str>) -> Result<Bundle> {
+    let path = file.map_or(request.file.as_deref().unwrap_or(Path::new(FILE)), |file| Path::new(&file.name));
+    let path = std::path::absolute(path).map_err(|e| Error::config(format!("{}: {e}", path.display())))?;
+    Ok(Bundle {
+        file: path,
+        section: section.map(str::to_owned),
+        fetched: given.read(Name::LastFetchTime, value::moment)?.filter(|time| *time > 0),
+        in_progress: given.need(Name::InstallationInProgress, |text| {
+            value::word(&text.to_lowercase(), &[("true", true), ("false", false)])
+        })?,
+        overrides: overrides(request),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Settings, remember};
+    use super::*;
+
+    /// The sections of the old page, as they stand.
+    const OLD: &str = "[Settings]\ns3_bucket = codedeploy-202107\ntarget_file_key = business-services-test.zip\n\
+        profile_name = 1tiklahost\nlast_fetch_time = 2023-07-30 19:41:09+0000\ninstallation_in_progress = false\n\n\
+        [Production]\ns3_bucket = codedeploy-prod-202107\ntarget_file_key = business-services-prod.zip\n\
+        profile_name = production-profile\nlast_fetch_time = 1970-01-01 00:00:00+0000\ninstallation_in_progress = True\n";
+
+    fn request(dir: &Path, section: Option<&str>, options: &[(Name, &str)]) -> Request {
+        Request {
+            file: Some(dir.join(FILE)),
+            sections: section.into_iter().map(str::to_owned).collect(),
+            arguments: options.iter().map(|(n, v)| (format!("--{}", n.key().text), *n, (*v).into())).collect(),
+        }
+    }
+
+    fn load(request: &Request, warnings: &mut Vec<String>) -> Result<Settings> {
+        Ok(super::super::load(request, &[], warnings)?.remove(0))
+    }
+
+    fn in_scratch(content: Option<&str>, test: impl Fn(&Path)) {
+        let dir = std::env::temp_dir().join(crate::sys::fs::unique_name("bundle-").unwrap());
+        std::fs::create_dir(&dir).unwrap();
+        if let Some(content) = content {
+            std::fs::write(dir.join(FILE), content).unwrap();
+        }
+        test(&std::fs::canonicalize(&dir).unwrap());
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn the_old_page_is_read_as_it_stands() {
+        in_scratch(Some(OLD), |dir| {
+            let mut warnings = Vec::new();
+            let settings = load(&request(dir, None, &[]), &mut warnings).unwrap();
+            assert_eq!(settings.remote.to_string(), "s3://codedeploy-202107/business-services-test.zip");
+            assert_eq!((settings.id.as_str(), settings.aws.profile.as_deref()), ("Settings", Some("1tiklahost")));
+            let bundle = settings.bundle.unwrap();
+            assert_eq!((bundle.fetched, bundle.in_progress), (Some(1_690_746_069), false));
+            assert_eq!((bundle.file, bundle.section.as_deref()), (dir.join(FILE), Some("Settings")));
+            let settings = load(&request(dir, Some("Production"), &[]), &mut warnings).unwrap();
+            assert_eq!(settings.remote.to_string(), "s3://codedeploy-prod-202107/business-services-prod.zip");
+            let bundle = settings.bundle.unwrap();
+            assert_eq!((bundle.fetched, bundle.in_progress, bundle.overrides), (None, true, vec![]));
+            assert_eq!(warnings, [""; 0]);
+        });
+    }
+
+    #[test]
+    fn options_override_a_section_and_are_to_be_written_back() {
+        in_scratch(Some(OLD), |dir| {
+            let asked = request(dir, Some("Production"), &[(Name::S3Bucket, "mine"), (Name::AwsProfile, "me")]);
+            let settings = load(&asked, &mut Vec::new()).unwrap();
+            assert_eq!(settings.remote.to_string(), "s3://mine/business-services-prod.zip");
+            let bundle = settings.bundle.unwrap();
+            let expected = [("s3_bucket", "mine".to_owned()), ("profile_name", "me".to_owned())];
+            assert_eq!(bundle.overrides, expected);
+            let values: Vec<_> = bundle.overrides.iter().map(|(k, v)| (*k, v.as_str())).collect();
+            assert!(remember::remember(&bundle.file, bundle.section.as_deref(), &values).unwrap());
+            let read = std::fs::read_to_string(dir.join(FILE)).unwrap();
+            let new = OLD.replace("codedeploy-prod-202107", "mine").replace("production-profile", "me");
+            assert_eq!(read, new);
+        });
+    }
+
+    #[test]
+    fn a_section_that_is_not_there_can_be_made_from_all_three() {
+        const ALL: &[(Name, &str)] = &[(Name::S3Bucket, "b"), (Name::TargetFileKey, "/k.zip"), (Name::AwsProfile, "p")];
+        for (content, wanted, section) in [
+            (None, None, "Settings"),
+            (None, Some("New"), "New"),
+            (Some("# mine\n"), None, "Settings"),
+            (Some(OLD), Some("New"), "New"),
+        ] {
+            in_scratch(content, |dir| {
+                let settings = load(&request(dir, wanted, ALL), &mut Vec::new()).unwrap();
+                assert_eq!(settings.remote.to_string(), "s3://b/k.zip");
+                assert_eq!(settings.bundle.unwrap().section.as_deref(), Some(section));
+            });
+        }
+        for content in [None, Some("# mine\n")] {
+            in_scratch(content, |dir| {
+                let error = load(&request(dir, Some("New"), &ALL[..2]), &mut Vec::new()).unwrap_err();
+                assert_eq!(error.exit_code(), 78, "{error}");
+            });
+        }
+    }
+
+    #[test]
+    fn what_does_not_go_together_is_named() {
+        for (content, expected) in [
+            ("s3_bucket = b\n", ":1: cannot use s3-bucket = b: there is no target_file_key that it belongs to"),
+            ("target-key-file = k\n", ":1: cannot use target-file-key = k: there is no s3_bucket"),
+            (
+                "remote = /r\ns3_bucket = b\ntarget_file_key = k\n",
+                ":2: cannot use s3-bucket = b: there is a remote too",
+            ),
+            ("s3_bucket = B/\ntarget_file_key = k\n", ":1: cannot use s3-bucket = B/: it takes the name of a bucket"),
+            (
+                "s3_bucket = b\ntarget_file_key = k\nlast_fetch_time = once\n",
+                ":3: cannot use last-fetch-time = once: it",
+            ),
+            ("s3_bucket = b\ntarget_file_key = k\ninstallation_in_progress = 1\n", ":3: cannot use installation-in-"),
+        ] {
+            in_scratch(Some(content), |dir| {
+                let error = load(&request(dir, None, &[]), &mut Vec::new()).unwrap_err().to_string();
+                assert!(error.contains(expected), "{error}");
+            });
+        }
+        // A remote that stands nearer counts, and then nothing is kept in the file.
+        in_scratch(Some("[Settings]\ns3_bucket = b\ntarget_file_key = k\n"), |dir| {
+            let settings = load(&request(dir, None, &[(Name::Remote, "/r")]), &mut Vec::new()).unwrap();
+            assert_eq!((settings.remote.to_string().as_str(), settings.bundle), ("/r", None));
+        });
+    }
+}
