@@ -43,6 +43,7 @@ fn run() -> error::Result<ExitCode> {
     let run = match read(&environment)? {
         Invocation::Help => return print(&cli::help()),
         Invocation::Version => return print(&cli::version()),
+        Invocation::List(request) => return print(&config::list(&request, &environment)?),
         Invocation::Times(times) => return print(&times.text()?),
         Invocation::Validate(path, request) => {
             let report = deploy::validate::validate(path.as_deref(), &request, &environment);
@@ -74,6 +75,10 @@ fn read(environment: &[(OsString, OsString)]) -> error::Result<Invocation> {
     let invocation = cli::parse(std::env::args_os().skip(1), environment, &mut warnings);
     if let Ok(Invocation::Run(run)) = &invocation {
         console::init(run.level, run.sections.first().and_then(|settings| settings.log_file.as_deref()));
+    }
+    if let Ok(Invocation::Run(run)) = &invocation {
+        let has_usual_log = |s: &config::Settings| s.bundle.as_ref().is_some_and(|bundle| bundle.is_log_usual);
+        console::show_too(run.sections.iter().any(has_usual_log));
     }
     for warning in warnings {
         log::warn!("{warning}");

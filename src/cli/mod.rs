@@ -23,6 +23,7 @@ enum Does {
     Help,
     Version,
     Config,
+    List,
     Section,
     Fetch,
     Verbose,
@@ -60,6 +61,7 @@ pub const OPTIONS: &[Opt] = &[
     opt(Some('V'), "version", "", "print the version and exit", Does::Version),
     opt(Some('f'), "fetch", "", "check once, deploy what is new, exit", Does::Fetch),
     opt(Some('c'), "config", "FILE", "the configuration", Does::Config),
+    opt(None, "list-configs", "", "list its sections with remote and local, and exit", Does::List),
     opt(None, "config-section", "NAME", "a section of it that counts, or all; else Settings", Does::Section),
     sets(Some('r'), "remote", Name::Remote),
     sets(Some('l'), "local", Name::Local),
@@ -127,6 +129,8 @@ pub enum Invocation {
     Help,
     /// Print the version.
     Version,
+    /// List the sections of the configuration.
+    List(Request),
     /// Tell when it would check.
     Times(Times),
     /// Look at this path, or at the configuration.
@@ -175,6 +179,9 @@ pub fn parse(
             }
         }
     }
+    if words.list {
+        return Ok(Invocation::List(words.request));
+    }
     let (command, level) = (words.what()?, words.level()?);
     if command == Command::Schedule {
         let (count, from) = (times::count(words.operands.first())?, words.from);
@@ -195,6 +202,7 @@ struct Words {
     operands: Vec<String>,
     from: Option<i64>,
     fetch: bool,
+    list: bool,
     verbose: i8,
     quiet: bool,
     json: bool,
@@ -205,6 +213,7 @@ impl Words {
     fn flag(&mut self, does: Does) {
         match does {
             Does::Fetch => self.fetch = true,
+            Does::List => self.list = true,
             Does::Verbose => self.verbose = (self.verbose + 1).min(2),
             Does::Quiet => self.quiet = true,
             Does::Json => self.json = true,
@@ -222,7 +231,8 @@ impl Words {
                 self.request.sections.push(name);
             }
             Does::From => self.from = Some(times::from(&value)?),
-            Does::Help | Does::Version | Does::Fetch | Does::Verbose | Does::Quiet | Does::Json => {} // these take no value
+            // These take no value.
+            Does::Help | Does::Version | Does::Fetch | Does::List | Does::Verbose | Does::Quiet | Does::Json => {}
         }
         Ok(())
     }
@@ -427,7 +437,7 @@ mod tests {
             assert!(option.short.is_none_or(|s| seen.insert(s.to_string())), "{option}: its letter twice");
             let takes_none = matches!(
                 option.does,
-                Does::Help | Does::Version | Does::Fetch | Does::Verbose | Does::Quiet | Does::Json
+                Does::Help | Does::Version | Does::Fetch | Does::List | Does::Verbose | Does::Quiet | Does::Json
             );
             assert_eq!(option.value.is_empty(), takes_none, "{option}");
         }

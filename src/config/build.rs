@@ -39,7 +39,7 @@ pub fn settings(
         store: given.read(Name::Store, place)?,
         pre_hooks: given.need(Name::PreHooks, places::absolute)?,
         post_hooks: given.need(Name::PostHooks, places::absolute)?,
-        log_file: given.read(Name::LogFile, places::absolute)?,
+        log_file: log_file(given)?,
         activation: activation(given)?,
         ignore_stop_failure: given.need(Name::IgnoreStopFailure, |text| value::word(text, &YES_NO))?,
         keep: given.need(Name::Keep, |text| small(text, 2, 10_000))?,
@@ -102,6 +102,8 @@ fn activation(given: &Given) -> Result<Option<ActivationMode>> {
     let appspec = given
         .need(Name::Appspec, |text| value::word(text, &[("auto", None), ("yes", Some(true)), ("no", Some(false))]))?;
     match (appspec, mode) {
+        // Whoever names a bucket and a key as deployer.py did has a bundle there.
+        (None, None) if bundle::remote(given)?.is_some() => Ok(Some(ActivationMode::Install)),
         (None, mode) => Ok(mode),
         (Some(true), None | Some(ActivationMode::Install)) => Ok(Some(ActivationMode::Install)),
         (Some(false), Some(ActivationMode::Install)) => {
@@ -112,6 +114,14 @@ fn activation(given: &Given) -> Result<Option<ActivationMode>> {
             Err(complaint(given, Name::Appspec, format!("activation = {mode} uses none: keep one of the two"))?)
         }
     }
+}
+
+/// `log-file`; beside a bundle that deployer.py's file names, its log too.
+fn log_file(given: &Given) -> Result<Option<PathBuf>> {
+    if given.is_given(Name::LogFile) || bundle::remote(given)?.is_none() {
+        return given.read(Name::LogFile, places::absolute);
+    }
+    places::absolute(bundle::LOG).map(Some).map_err(Error::config)
 }
 
 fn layout(given: &Given) -> Result<Layout> {

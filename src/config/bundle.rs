@@ -13,6 +13,9 @@ use crate::remote::Remote;
 /// Where such sections stand when nobody says: in the working directory, as deployer.py had it.
 pub const FILE: &str = "config.ini";
 
+/// The log of such a section when nobody says another one, in the working directory too.
+pub const LOG: &str = "codeploy.log";
+
 /// What overrides a section is written back to it under these names.
 const OVERRIDES: [(Name, &str); 3] =
     [(Name::S3Bucket, "s3_bucket"), (Name::TargetFileKey, "target_file_key"), (Name::AwsProfile, "profile_name")];
@@ -28,6 +31,8 @@ pub struct Bundle {
     pub fetched: Option<u64>,
     /// `installation_in_progress`.
     pub in_progress: bool,
+    /// The log is the usual one, because nobody named another.
+    pub is_log_usual: bool,
     /// What the command line said, to be written back: keys and values.
     pub overrides: Vec<(&'static str, String)>,
 }
@@ -94,6 +99,7 @@ pub fn notes(given: &Given, request: &Request, file: Option<&Configuration>, sec
         in_progress: given.need(Name::InstallationInProgress, |text| {
             value::word(&text.to_lowercase(), &[("true", true), ("false", false)])
         })?,
+        is_log_usual: !given.is_given(Name::LogFile),
         overrides: overrides(request),
     })
 }

@@ -76,6 +76,11 @@ impl Given {
         }
     }
 
+    /// Whether anybody says anything about `name`, were it that it is to be empty.
+    pub fn is_given(&self, name: Name) -> bool {
+        self.values.iter().any(|v| v.key.name == name)
+    }
+
     /// The values that count for a key that may be repeated: all of the strongest place, in order.
     pub fn all(&self, name: Name) -> Vec<&Value> {
         let of = || self.values.iter().filter(|v| v.key.name == name);

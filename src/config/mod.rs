@@ -7,6 +7,7 @@ pub mod bundle;
 mod file;
 mod given;
 pub mod keys;
+mod list;
 pub mod nearest;
 pub mod owner;
 mod places;
@@ -22,6 +23,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use self::given::Given;
+pub use self::list::list;
 pub use self::timing::Timing;
 pub use self::trust::{KeyId, PublicKey, Trust};
 use crate::error::Result;
@@ -106,6 +108,13 @@ pub struct Settings {
     pub trust: Trust,
     /// What a section with `s3_bucket` keeps in its file.
     pub bundle: Option<bundle::Bundle>,
+}
+
+impl Settings {
+    /// Whether releases are installed as their appspec says, so that `local` plays no part.
+    pub fn is_installed(&self) -> bool {
+        self.activation == Some(ActivationMode::Install)
+    }
 }
 
 /// What a git source needs besides its remote.

@@ -4,7 +4,7 @@
 pub mod progress;
 
 use std::fs::File;
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,6 +24,8 @@ struct Console {
     file: Mutex<Option<LogFile>>,
     /// Where they were asked to go; opening it may have failed.
     asked: Mutex<Option<PathBuf>>,
+    /// What goes to the log file is shown on a terminal too.
+    is_shown: AtomicBool,
     /// Whose records these are, where there are several deployments; empty: there is one.
     name: Mutex<String>,
     /// What stands on the terminal's last line and is not of the log; empty: nothing.
@@ -43,6 +45,7 @@ struct LogFile {
 static CONSOLE: Console = Console {
     file: Mutex::new(None),
     asked: Mutex::new(None),
+    is_shown: AtomicBool::new(false),
     name: Mutex::new(String::new()),
     progress: Mutex::new(String::new()),
 };
@@ -66,6 +69,11 @@ pub fn init(level: i8, log_file: Option<&Path>) {
     if let (Some(path), Some(why)) = (log_file, failed) {
         log::warn!("cannot open the log file {}: {why}: logging to standard error", path.display());
     }
+}
+
+/// Whether records that go to a log file are shown on standard error too, where that is a terminal.
+pub fn show_too(is_shown: bool) {
+    CONSOLE.is_shown.store(is_shown && io::stderr().is_terminal(), Ordering::Relaxed);
 }
 
 /// From here on records go to `log_file`, when they do not already.
@@ -132,6 +140,8 @@ impl Log for Console {
                 let why = format!("cannot write to the log file {path}: {why}: logging to standard error");
                 self.print(&self::line(Level::Warn, &why));
             }
+            self.print(&line);
+        } else if self.is_shown.load(Ordering::Relaxed) {
             self.print(&line);
         }
     }

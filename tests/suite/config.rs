@@ -297,6 +297,7 @@ fn the_sample_is_used_with_every_key_then_nothing_is_complained_of() {
     let known = help.lines().filter_map(|l| l.strip_prefix("  ")?.split_once(" = ")).map(|(key, _)| key);
     let mut known: Vec<&str> = known.filter(|key| !key.starts_with(' ')).collect();
     let mut shown: Vec<&str> = keys.iter().map(|line| line.split_once(" = ").unwrap().0).collect();
+    shown.extend(["s3-bucket", "target-file-key", "last-fetch-time", "installation-in-progress"]); // instead of a remote
     shown.push("http-password"); // beside http-password-file, of which only one can be used
     known.sort_unstable();
     shown.sort_unstable();

@@ -29,6 +29,7 @@ mod hooks;
 mod house;
 mod http;
 mod imds;
+mod ini;
 mod install;
 mod lifecycle;
 mod moto;
