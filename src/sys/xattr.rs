@@ -27,11 +27,24 @@ pub fn list(file: impl AsFd) -> io::Result<Vec<Attribute>> {
     for name in names.split(|b| *b == 0).filter(|name| !name.is_empty()) {
         let name = OsStr::from_bytes(name);
         if let Some(value) = get(&file, name)? {
-            found.push((name.to_owned(), value));
+            put(&mut found, name, value);
         }
     }
-    found.sort_unstable();
     Ok(found)
+}
+
+/// Adds one to a list that is sorted by name, or replaces its value.
+pub fn put(list: &mut Vec<Attribute>, name: &OsStr, value: Vec<u8>) {
+    let at = list.partition_point(|(other, _)| other.as_os_str() < name);
+    match list.get_mut(at) {
+        Some(same) if same.0 == name => same.1 = value,
+        _ => list.insert(at, (name.to_owned(), value)),
+    }
+}
+
+/// The value of `name` in a list.
+pub fn value<'l>(list: &'l [Attribute], name: &OsStr) -> Option<&'l [u8]> {
+    list.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_slice())
 }
 
 /// The value of one; `None` where it has none, or may not be read.
@@ -75,6 +88,17 @@ fn grown(read: impl Fn(&mut [u8]) -> Result<usize, Errno>) -> Result<Vec<u8>, Er
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lists_stay_sorted_and_have_each_name_once() {
+        let mut list = Vec::new();
+        for (name, number) in [("m", 1), ("a", 2), ("z", 3), ("m", 4), ("b", 5)] {
+            put(&mut list, OsStr::new(name), vec![number]);
+        }
+        let names: Vec<_> = list.iter().map(|(name, value)| (name.to_str().unwrap(), value[0])).collect();
+        assert_eq!(names, [("a", 2), ("b", 5), ("m", 4), ("z", 3)]);
+        assert_eq!((value(&list, "m".as_ref()), value(&list, "x".as_ref())), (Some(&[4][..]), None));
+    }
 
     #[test]
     fn what_was_set_is_listed_until_it_is_removed() {

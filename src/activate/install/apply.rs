@@ -277,8 +277,8 @@ impl<'a> Apply<'a> {
 /// Gives an open file the attributes of `image`, and none of `acls` that it does not have: a directory may have handed one down.
 fn set_attributes(file: impl std::os::fd::AsFd, image: &Image, acls: &[&str]) -> io::Result<()> {
     for acl in acls {
-        if !image.attributes.iter().any(|(name, _)| name == acl) {
-            xattr::remove(&file, OsStr::new(acl))?;
+        if xattr::value(&image.attributes, acl.as_ref()).is_none() {
+            xattr::remove(&file, acl.as_ref())?;
         }
     }
     image.attributes.iter().try_for_each(|(name, value)| xattr::set(&file, name, value))

@@ -1,7 +1,6 @@
 //! What is made in a directory with a default ACL gets that, as everywhere on Linux, unless the appspec gives it one of
 //! its own. Worked out beforehand, so that it is known what a path is to hold.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::live::Live;
@@ -14,22 +13,21 @@ use crate::sys::xattr;
 
 /// Hands default ACLs down, in a plan that has its permissions.
 pub(super) fn hand_down(plan: &mut Plan, live: &mut Live<'_>) -> Result<()> {
-    let mut foreign: BTreeMap<PathBuf, Option<Vec<u8>>> = BTreeMap::new();
+    // Neighbours come one after the other.
+    let mut foreign: (PathBuf, Option<Vec<u8>>) = (PathBuf::new(), None);
     let paths: Vec<PathBuf> = plan.keys().cloned().collect();
     for path in paths {
         let parent = path.parent().unwrap_or(Path::new(""));
         let handed = match plan.get(parent) {
             Some(image) => default_of(image),
-            None => match foreign.get(parent) {
-                Some(known) => known.clone(),
-                None => {
+            None => {
+                if foreign.0 != parent {
                     let meta = live.look(parent)?.filter(|meta| meta.kind == Kind::Dir);
                     let image = meta.map(|meta| live.image(parent, &meta)).transpose()?;
-                    let found = image.as_ref().and_then(default_of);
-                    foreign.insert(parent.to_owned(), found.clone());
-                    found
+                    foreign = (parent.to_owned(), image.as_ref().and_then(default_of));
                 }
-            },
+                foreign.1.clone()
+            }
         };
         if let (Some(handed), Some(image)) = (handed, plan.get_mut(&path)) {
             give(image, handed);
@@ -39,11 +37,11 @@ pub(super) fn hand_down(plan: &mut Plan, live: &mut Live<'_>) -> Result<()> {
 }
 
 fn default_of(image: &Image) -> Option<Vec<u8>> {
-    image.attributes.iter().find(|(name, _)| name == xattr::DEFAULT_ACL).map(|(_, value)| value.clone())
+    xattr::value(&image.attributes, xattr::DEFAULT_ACL.as_ref()).map(<[u8]>::to_vec)
 }
 
 fn give(image: &mut Image, default: Vec<u8>) {
-    let lacks = |image: &Image, name: &str| !image.attributes.iter().any(|(n, _)| n == name);
+    let lacks = |image: &Image, name: &str| xattr::value(&image.attributes, name.as_ref()).is_none();
     if image.kind == Kind::Link {
         return;
     }
@@ -61,10 +59,9 @@ fn give(image: &mut Image, default: Vec<u8>) {
         entry[2] = u8::try_from(image.mode >> shift & 7).unwrap_or(0);
     }
     if has_mask && lacks(image, xattr::ACL) {
-        image.attributes.push((xattr::ACL.into(), own));
+        xattr::put(&mut image.attributes, xattr::ACL.as_ref(), own);
     }
     if image.kind == Kind::Dir && lacks(image, xattr::DEFAULT_ACL) {
-        image.attributes.push((xattr::DEFAULT_ACL.into(), default));
+        xattr::put(&mut image.attributes, xattr::DEFAULT_ACL.as_ref(), default);
     }
-    image.attributes.sort_unstable();
 }

@@ -110,7 +110,10 @@ impl<'a> Live<'a> {
         let is_same = |live: &[Attribute]| {
             let names = [xattr::ACL, xattr::DEFAULT_ACL].map(OsStr::new);
             let wanted = image.attributes.iter().map(|(name, _)| name.as_os_str());
-            names.into_iter().chain(wanted).all(|name| of(live, name) == of(&image.attributes, name))
+            names
+                .into_iter()
+                .chain(wanted)
+                .all(|name| xattr::value(live, name) == xattr::value(&image.attributes, name))
         };
         self.is_like(path, meta, image, is_same)
     }
@@ -120,7 +123,7 @@ impl<'a> Live<'a> {
     pub(super) fn is_untouched(&mut self, path: &Path, meta: &Meta, image: &Image) -> Result<bool> {
         const LABEL: &str = "security.selinux";
         let is_same = |live: &[Attribute]| {
-            let is_named = of(&image.attributes, LABEL.as_ref()).is_some();
+            let is_named = xattr::value(&image.attributes, LABEL.as_ref()).is_some();
             live.iter().filter(|(name, _)| is_named || name != LABEL).eq(&image.attributes)
         };
         let same_time = meta.kind == Kind::Dir || meta.mtime == image.mtime;
@@ -160,11 +163,6 @@ impl<'a> Live<'a> {
         };
         self.host.of(path).and_then(compare).context(|| format!("cannot compare {}", shown(path)))
     }
-}
-
-/// The value of an attribute.
-fn of<'v>(attributes: &'v [Attribute], name: &OsStr) -> Option<&'v [u8]> {
-    attributes.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_slice())
 }
 
 /// Whether an error says that there is nothing: a directory on the way is gone, is a link, or is no directory.

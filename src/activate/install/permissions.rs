@@ -11,7 +11,7 @@ use crate::appspec::{At, Permission, Problem, SeContext};
 use crate::config::owner::Accounts;
 use crate::store::ledger::Image;
 use crate::sys::fs::Kind;
-use crate::sys::xattr::{self, Attribute};
+use crate::sys::xattr;
 
 /// There is one where the kernel has SELinux.
 const SELINUX: &str = "/sys/fs/selinux/enforce";
@@ -92,12 +92,12 @@ impl<'a> Grant<'a> {
         }
         let mode = self.permission.mode.unwrap_or(image.mode);
         image.mode = mode;
-        let mut attributes: Vec<Attribute> = Vec::new();
         if let Some(label) = &self.label {
-            attributes.push((LABEL.into(), label.clone()));
+            xattr::put(&mut image.attributes, LABEL.as_ref(), label.clone());
         }
         if !self.default_acl.is_empty() && image.kind == Kind::Dir {
-            attributes.push((xattr::DEFAULT_ACL.into(), acl::attribute(&self.default_acl, mode)));
+            let bytes = acl::attribute(&self.default_acl, mode);
+            xattr::put(&mut image.attributes, xattr::DEFAULT_ACL.as_ref(), bytes);
         }
         if !self.acl.is_empty() {
             let bytes = acl::attribute(&self.acl, mode);
@@ -105,11 +105,9 @@ impl<'a> Grant<'a> {
             image.mode = mode & 0o7000 | bits;
             // A list that says no more than a mode is none: the kernel does not keep it.
             if is_more {
-                attributes.push((xattr::ACL.into(), bytes));
+                xattr::put(&mut image.attributes, xattr::ACL.as_ref(), bytes);
             }
         }
-        attributes.sort_unstable();
-        image.attributes = attributes;
     }
 }
 

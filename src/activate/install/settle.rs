@@ -1,6 +1,7 @@
 //! Holds a plan against the host and the ledger: what is in the way, what stays foreign, and what has to be remembered so
 //! that everything can be put back. Changes nothing on the host.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::live::{Live, refuse_other};
@@ -150,13 +151,11 @@ fn origin(live: &mut Live<'_>, path: &Path) -> Result<Option<Image>> {
 
 /// Directories of somebody else's that ours lie in: a script may remove them.
 fn add_parents(ledger: &mut Ledger, live: &mut Live<'_>) -> Result<()> {
-    let mut above: Vec<PathBuf> = Vec::new();
+    let mut above: BTreeSet<PathBuf> = BTreeSet::new();
     for path in ledger.rows.keys() {
         let is_missing = |path: &&Path| !path.as_os_str().is_empty() && !ledger.rows.contains_key(*path);
         above.extend(path.ancestors().skip(1).filter(is_missing).map(Path::to_owned));
     }
-    above.sort_unstable();
-    above.dedup();
     for path in above {
         if let Some(meta) = live.look(&path)?.filter(|meta| meta.kind == Kind::Dir) {
             let row = Row::new(Some(live.image(&path, &meta)?));
