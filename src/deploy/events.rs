@@ -129,8 +129,7 @@ impl Deployment<'_> {
             env.push(("BUNDLE_VERSION", version.into()));
             env.push(("BUNDLE_ETAG", etag.into()));
         }
-        // A commit is called by its hash alone, and nothing else is.
-        if matches!(revision.len(), 40 | 64) && revision.bytes().all(|b| b.is_ascii_hexdigit()) {
+        if let Remote::Git(_) = &self.settings.remote {
             env.push(("BUNDLE_COMMIT", revision.into()));
         }
         env

@@ -449,7 +449,7 @@ fn reports_are_asked_for_then_they_say_after_every_check_how_it_is() {
     let config =
         format!("remote = {}\nstatus-file = out/status.json\nmetrics-file = out/m.prom\n", server.url("/a.zip"));
     sandbox.write("repo-deploy.cfg", config);
-    sandbox.write("out/m.prom", "old");
+    sandbox.write("out/m.prom", "# old\n");
     let before = sandbox.status(&["--json"]).expect(1).out;
     assert!(before.contains("\"last_check\":null") && before.contains("\"healthy\":false"), "{before}");
     let mut daemon = Running::start(sandbox.daemon(&["-v"]));
@@ -555,10 +555,12 @@ fn ten_thousand_checks_with_a_thousand_deployments_then_nothing_has_grown() {
     wait_for("the first check", || (checks(&sandbox) == 1).then_some(()));
     let pid = daemon.pid();
     let measure = || {
-        wait_for("rest", || {
-            fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap().is_empty().then_some(())
+        // No child, and asleep: what it does after a child's end is done.
+        let status = wait_for("rest", || {
+            let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+            let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+            (children.is_empty() && status.contains("State:\tS")).then_some(status)
         });
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
         let resident = status.lines().find_map(|l| l.strip_prefix("RssAnon:")).unwrap(); // code pages come and go
         let resident: u64 = resident.trim().trim_end_matches(" kB").parse().unwrap();
         let open = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();

@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use crate::crash::traced;
+use crate::git_servers::Repo;
 use crate::install::Host;
 use crate::running::{is_alive, kill};
 use crate::sandbox::{Run, needs};
@@ -172,6 +173,25 @@ fn bundle_from_s3_then_scripts_are_told_which_object() {
         host.sandbox.write("repo-deploy.cfg", config);
         host.sandbox.deploy("s3://b/path/to/app.zip", &[]).expect(0).says(&format!("INFO s: {told}"));
     }
+}
+
+#[test]
+fn bundle_from_git_then_scripts_are_told_which_commit() {
+    if !needs(&["git"]) {
+        return;
+    }
+    let host = Host::new();
+    let appspec = format!(
+        "version: 0.0\nos: linux\nfiles: [{{source: a, destination: {}}}]\nhooks:\n  AfterInstall: [{{location: s}}]\n",
+        host.dest("app").display()
+    );
+    let repo = Repo::new(&host.sandbox, "app");
+    let say = "#!/bin/sh\necho \"of $BUNDLE_COMMIT\"\n";
+    let commit = repo.commit(&[("bundle/appspec.yml", &appspec), ("bundle/a", "A"), ("bundle/s", say)]);
+    host.sandbox.write("repo-deploy.cfg", "activation = install\nid = test\n");
+    let run = host.sandbox.deploy(&repo.remote("/bundle#main"), &[]).expect(0);
+    run.says(&format!("INFO s: of {commit}"));
+    assert_eq!(host.sandbox.read(host.dest("app/a")), "A");
 }
 
 #[test]
