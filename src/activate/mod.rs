@@ -10,6 +10,7 @@ pub mod tree;
 
 use std::path::{Path, PathBuf};
 
+use crate::appspec::Behaviour;
 use crate::error::{Context, Error, Result};
 use crate::model::{ActivationMode, ReleaseId};
 use crate::store::Release;
@@ -53,14 +54,14 @@ pub struct InPlace {
 
 impl Activation {
     /// The activation of `mode` for `local`, with the store at `store`.
-    pub fn new(mode: ActivationMode, local: &Path, store: &Path, preserve: &[PathBuf]) -> Self {
+    pub fn new(mode: ActivationMode, local: &Path, store: &Path, preserve: &[PathBuf], behaviour: Behaviour) -> Self {
         match mode {
             ActivationMode::Symlink => Self::Symlink(symlink::Symlink::new(local, store)),
             ActivationMode::InPlace => Self::InPlace(InPlace {
                 local: local.to_owned(),
                 options: sync::Options { preserve: preserve.to_vec() },
             }),
-            ActivationMode::Install => Self::Install(install::Install::new(store)),
+            ActivationMode::Install => Self::Install(install::Install::new(store, behaviour)),
         }
     }
 

@@ -190,8 +190,8 @@ pub struct Script {
 /// A whole appspec. `version` and `os` have one value each, so they are not kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Appspec {
-    /// `file_exists_behavior`.
-    pub behaviour: Behaviour,
+    /// `file_exists_behavior`, when it is said.
+    pub behaviour: Option<Behaviour>,
     /// At least one.
     pub files: Vec<Files>,
     /// In the order of the text.

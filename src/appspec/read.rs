@@ -3,7 +3,7 @@
 
 use super::fields::{Fields, Reader, kind};
 use super::yaml::{Node, Value};
-use super::{Appspec, At, Behaviour, Event, Files, Permission, Problem, Script, SeContext, acl, check, shown};
+use super::{Appspec, At, Event, Files, Permission, Problem, Script, SeContext, acl, check, shown};
 
 /// Default of CodeDeploy, in seconds.
 const TIMEOUT: u32 = 3600;
@@ -22,10 +22,8 @@ impl Reader {
         let mut map = self.map(node, "an appspec", KEYS)?;
         self.one_of(&mut map, "version", &["0.0", "0"], "0.0");
         self.one_of(&mut map, "os", &["linux"], "linux");
-        let behaviour = match map.take("file_exists_behavior") {
-            Some(node) => self.checked(node, "file_exists_behavior", check::behaviour),
-            None => Some(At { it: Behaviour::Disallow, at }),
-        };
+        let behaviour = map.take("file_exists_behavior");
+        let behaviour = behaviour.and_then(|node| self.checked(node, "file_exists_behavior", check::behaviour));
         let before = self.problems.len();
         let files = map.take("files").map(|node| self.list(node, "files")).unwrap_or_default();
         if files.is_empty() && self.problems.len() == before {
@@ -40,12 +38,7 @@ impl Reader {
         let permissions = map.take("permissions").map(|node| self.list(node, "permissions")).unwrap_or_default();
         let permissions = permissions.into_iter().filter_map(|node| self.permission(node)).collect();
         let hooks = map.take("hooks").map(|node| self.hooks(node)).unwrap_or_default();
-        Some(Appspec {
-            behaviour: behaviour.map_or(Behaviour::Disallow, |behaviour| behaviour.it),
-            files,
-            permissions,
-            hooks,
-        })
+        Some(Appspec { behaviour: behaviour.map(|behaviour| behaviour.it), files, permissions, hooks })
     }
 
     /// A key that has one meaning only.

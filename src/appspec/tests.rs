@@ -66,7 +66,7 @@ hooks:
   ValidateService:
 "#;
     let appspec = accepted(text);
-    assert_eq!(appspec.behaviour, Behaviour::Retain);
+    assert_eq!(appspec.behaviour, Some(Behaviour::Retain));
     let files: Vec<_> =
         appspec.files.iter().map(|f| (f.source.it.to_str().unwrap(), f.destination.it.to_str().unwrap())).collect();
     assert_eq!(files, [("", "/srv/app"), ("conf/app.conf", "/etc/app")]);
@@ -101,7 +101,7 @@ hooks:
 #[test]
 fn what_can_be_left_out_has_a_default() {
     let appspec = accepted(&whole("permissions:\n- object: /srv/app\n  owner: root\nhooks:\n"));
-    assert_eq!((appspec.behaviour, appspec.hooks), (Behaviour::Disallow, vec![]));
+    assert_eq!((appspec.behaviour, appspec.hooks), (None, vec![]));
     let permission = &appspec.permissions[0];
     assert_eq!((permission.pattern.as_str(), permission.except.len()), ("**", 0));
     assert_eq!((permission.mode, permission.files, permission.directories), (None, true, true));

@@ -52,6 +52,17 @@ pub fn is_whole(request: &Request) -> bool {
     overrides(request).len() == OVERRIDES.len()
 }
 
+/// Several sections cannot all be overridden by one bucket: it would be written into each.
+pub fn refuse_overrides(request: &Request) -> Result<()> {
+    let names = OVERRIDES.map(|(name, _)| name);
+    match request.arguments.iter().find(|(_, name, _)| names.contains(name)) {
+        None => Ok(()),
+        Some((option, ..)) => Err(Error::config(format!(
+            "cannot use {option} with several sections: it overrides one, which --config-section NAME names"
+        ))),
+    }
+}
+
 /// The section to make: the one that was asked for, or `Settings`, where a command line says all that it needs and it is
 /// not there.
 pub fn section(request: &Request, file: Option<&Configuration>) -> Option<String> {

@@ -20,6 +20,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use crate::activate::Activation;
+use crate::appspec::Behaviour;
 use crate::config::Settings;
 use crate::error::{Error, Kind, Result};
 use crate::model::{ActivationMode, Outcome, Reason, ReleaseId};
@@ -76,7 +77,7 @@ pub fn check(settings: &Settings) -> Ended {
     let Deployment { store, state, left_alone, .. } = &deployment;
     let ended = Ended::of(&result, Some(state), left_alone.as_deref());
     if ended.kind == "unchanged" {
-        log::debug!("unchanged: {} is live", ended.text);
+        log::debug!("unchanged: {}", ended.text);
     }
     report::write(store, &settings.remote.identity(), &result, &ended, started.elapsed(), deployment.fetched);
     match deployment.stop {
@@ -115,7 +116,9 @@ impl<'a> Deployment<'a> {
         places::refuse_to_change_ways(&state, mode, &root)?;
         (state.mode, state.local) = (mode, settings.local.clone());
         heal::forget_lost(&mut state, &store, &mut doubt)?;
-        let activation = Activation::new(mode, &settings.local, &root, &settings.preserve);
+        // deployer.py copied over whatever was there, its own last installation before all.
+        let behaviour = if settings.bundle.is_some() { Behaviour::Overwrite } else { Behaviour::Disallow };
+        let activation = Activation::new(mode, &settings.local, &root, &settings.preserve, behaviour);
         let deadline = Deadline::after(settings.timeout);
         let source = Source::new(settings)?;
         let notes = notes::Notes::open(settings);
@@ -188,7 +191,7 @@ impl<'a> Deployment<'a> {
         // What cannot even be tried has not passed.
         match self.switch(release, reason).unwrap_or_else(|e| Verdict::Failed(e.to_string())) {
             Verdict::Passed => self.commit(begun),
-            Verdict::Stopped(signal) => Err(stopped(signal)),
+            Verdict::Stopped(signal) => Err(cut_off(signal)),
             Verdict::Failed(why) => self.revert(begun, &why),
         }
     }
@@ -251,7 +254,7 @@ impl<'a> Deployment<'a> {
             }
         };
         match verdict {
-            Verdict::Stopped(signal) => return Err(stopped(signal)),
+            Verdict::Stopped(signal) => return Err(cut_off(signal)),
             Verdict::Failed(why) if self.state.attempt < recover::MAX_ATTEMPTS => {
                 let text =
                     format!("{why}, after the previous release was put back; the next check runs the post hooks again");
@@ -310,6 +313,12 @@ fn foreign(root: &Path, format: &str) -> Error {
         "the state in {} has the format {format}, which this version does not know: a newer repo-deploy wrote it; run that one",
         root.display()
     ))
+}
+
+/// A signal in the middle: what is live may be either.
+fn cut_off(signal: i32) -> Error {
+    let text = format!("stopped by signal {signal} in the middle of a deployment; the next start goes on with it");
+    Error::new(Kind::Stopped(signal), text)
 }
 
 fn stopped(signal: i32) -> Error {

@@ -44,8 +44,7 @@ impl Deployment<'_> {
             (Poll::Changed(offer), _) => offer,
             (Poll::Unchanged, Some(known)) => return self.candidate(known),
             (Poll::Unchanged, None) if is_told => {
-                log::debug!("nothing is newer than last_fetch_time, and nothing of ours is installed yet");
-                return Ok(None);
+                return Ok(None); // the report says so
             }
             (Poll::Unchanged, None) => return Err(Error::failed("the source has nothing new, and nothing was known")),
         };

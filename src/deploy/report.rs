@@ -31,7 +31,9 @@ pub struct Ended {
 impl Ended {
     /// Out of what a check gave. `left_alone`: why what the source has is not tried.
     pub(super) fn of(result: &Result<Outcome>, state: Option<&State>, left_alone: Option<&str>) -> Self {
-        let live = || state.and_then(|s| s.current.as_ref()).map(named).unwrap_or_default();
+        // Nothing new although nothing is live: only a section that says what was installed before us has that.
+        let before = || "nothing newer than last_fetch_time says, and nothing of ours is installed yet".to_owned();
+        let live = || state.and_then(|s| s.current.as_ref()).map_or_else(before, named);
         let why = || state.and_then(|s| s.failure.as_ref()).map(|f| f.why.clone()).unwrap_or_default();
         let (kind, text, code) = match (result, left_alone) {
             (Ok(outcome @ Outcome::Unchanged), Some(why)) => ("left-alone", why.to_owned(), outcome.exit_code()),

@@ -172,8 +172,10 @@ fn last_fetch_time_is_not_older_than_the_bundle_then_nothing_is_installed_until_
     machine.upload(0, "s1");
     machine.write(&OLD.replace("2023-07-30 19:41:09+0000", "2099-01-01 00:00:00+0000"));
     let before = machine.ini();
-    machine.run(&["-f"]).expect(0);
+    machine.run(&["-f", "-v"]).expect(0);
     assert_eq!((machine.app(0), machine.ini(), machine.told().as_str()), (None, before, ""));
+    let log = machine.sandbox.read("codeploy.log");
+    assert!(log.contains("unchanged: nothing newer than last_fetch_time says"), "{log}");
     machine.write(OLD);
     machine.run(&["-f"]).expect(0);
     assert_eq!(machine.app(0).as_deref(), Some("s1"));
@@ -226,11 +228,36 @@ fn options_override_a_section_then_they_stand_in_it_and_all_three_make_one() {
     let args = ["--s3-bucket", bucket, "--target-key-file", key, "--profile-name", "1tiklahost", "-f"];
     let all = [&["-c", "new.ini", "--id", "new", "--log-file", "log"][..], &args].concat();
     machine.run(&["-c", "new.ini", "-f"]).expect(78);
-    machine.run(&all).expect(1); // what Staging installed is not ours
-    let log = machine.sandbox.read("log");
-    assert!(log.contains("app1"), "{log}");
+    machine.run(&all).expect(0);
     let expected = format!("[Settings]\ns3_bucket = {bucket}\ntarget_file_key = {key}\nprofile_name = 1tiklahost\n");
-    assert_eq!(machine.sandbox.read("new.ini"), expected);
+    let made = machine.sandbox.read("new.ini");
+    assert!(made.starts_with(&expected) && made.contains("\ninstallation_in_progress = false\n"), "{made}");
+    assert!(made.contains("\nlast_fetch_time = 20"), "{made}");
+}
+
+#[test]
+fn what_the_old_program_installed_is_there_then_it_is_replaced_and_comes_back_when_the_first_bundle_fails() {
+    let Some(machine) = Machine::new() else { return };
+    machine.sandbox.write("app0/app.txt", "by deployer.py");
+    machine.upload(0, "s1");
+    let fails = machine.sandbox.hook("post.d", "no", "exit 1");
+    machine.run(&["-f"]).expect(1);
+    assert_eq!(machine.app(0).as_deref(), Some("by deployer.py"));
+    fs::remove_file(fails).unwrap();
+    let ran = machine.run(&["-f"]);
+    assert_eq!(ran.code, 0, "{}", machine.sandbox.read("codeploy.log"));
+    assert_eq!(machine.app(0).as_deref(), Some("s1"));
+}
+
+#[test]
+fn several_sections_are_overridden_at_once_then_it_is_refused_and_nothing_is_written() {
+    let Some(machine) = Machine::new() else { return };
+    for sections in [&["--config-section", "all"][..], &["--config-section", "Staging", "--config-section", "Settings"]]
+    {
+        let ran = machine.run(&[sections, &["--s3-bucket", "x", "-f"]].concat()).expect(78);
+        assert!(ran.log.contains("cannot use --s3-bucket with several sections"), "{}", ran.log);
+        assert_eq!(machine.ini(), OLD);
+    }
 }
 
 #[test]

@@ -20,6 +20,7 @@ use self::apply::{Apply, Way};
 use self::bundle::{Installable, refusal};
 use self::live::Live;
 use self::plan::Plan;
+use crate::appspec::Behaviour;
 use crate::config::owner::Accounts;
 use crate::error::{Context, Error, Result};
 use crate::model::ReleaseId;
@@ -31,13 +32,15 @@ use crate::sys::fs::Dir;
 #[derive(Debug)]
 pub struct Install {
     root: PathBuf,
+    /// What holds where an appspec says nothing about files of others.
+    behaviour: Behaviour,
 }
 
 impl Install {
-    /// An installation from the store at `store`.
-    pub fn new(store: &Path) -> Self {
+    /// An installation from the store at `store`; `behaviour` holds where an appspec names none.
+    pub fn new(store: &Path, behaviour: Behaviour) -> Self {
         // As destinations are, so that the two can be compared.
-        Self { root: std::fs::canonicalize(store).unwrap_or_else(|_| store.to_owned()) }
+        Self { root: std::fs::canonicalize(store).unwrap_or_else(|_| store.to_owned()), behaviour }
     }
 
     /// Resolves everything that installing `release` would do, and does nothing. What is in the way is the error: every
@@ -115,7 +118,7 @@ impl Install {
         let strangers = bundle::strangers(appspec, &accounts);
         let mut problems: Vec<String> = missing.iter().chain(&strangers).map(|problem| bundle.line(problem)).collect();
         let mut plan = plan::gather(&bundle, &self.root, &missing, &mut problems)?;
-        settle::judge(&mut plan, ledger, live, appspec.behaviour, &mut problems)?;
+        settle::judge(&mut plan, ledger, live, appspec.behaviour.unwrap_or(self.behaviour), &mut problems)?;
         permissions::apply(&bundle, &accounts, &mut plan, &mut problems);
         inherit::hand_down(&mut plan, live)?;
         if problems.is_empty() { Ok(plan) } else { Err(refusal(&problems)) }
