@@ -440,7 +440,7 @@ pub fn traced(command: &Command, options: &[&str]) -> Command {
 
 /// Every how manieth point is tried. An installation makes thousands of system calls, its own scripts aside: unless
 /// REPO_DEPLOY_EVERY_POINT is set (most of an hour), one in seven, other ones for each name.
-fn stride(way: Way) -> usize {
+pub fn stride(way: Way) -> usize {
     if way == Install && std::env::var_os("REPO_DEPLOY_EVERY_POINT").is_none() { 7 } else { 1 }
 }
 

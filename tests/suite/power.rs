@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::crash::{Case, Doing, Way, traced};
+use crate::crash::{Case, Doing, Way, stride, traced};
 use crate::sandbox::{Sandbox, needs};
 
 /// `_IOR('X', 125, __u32)` of the kernel's uapi.
@@ -147,8 +147,9 @@ fn cut_everywhere(kind: &str, way: Way, doing: Doing) {
     ];
     let Some(mut on_disk) = OnDisk::new(kind, way, doing) else { return };
     let mut trials = 0;
-    for name in WRITING {
-        for n in 1.. {
+    let stride = stride(way);
+    for (number, name) in WRITING.into_iter().enumerate() {
+        for n in (1 + number % stride..).step_by(stride) {
             let inject = vec![format!("trace={name}"), format!("inject={name}:signal=KILL:when={n}")];
             let mut killed = false;
             for how in [Cut::JournalFlushed, Cut::NothingFlushed] {
