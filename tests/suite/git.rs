@@ -617,6 +617,31 @@ fn git_is_not_there_then_one_line_says_which_remote_needs_it_and_archives_go_on(
 }
 
 #[test]
+fn git_is_too_old_or_tells_no_version_then_one_line_names_it_and_nothing_is_asked() {
+    use std::os::unix::fs::PermissionsExt;
+    let sandbox = Sandbox::new();
+    let repo = Repo::new(&sandbox, "app");
+    repo.commit(&[("a", "1")]);
+    let asked = sandbox.path("asked");
+    for (answer, found) in [
+        ("echo git version 2.30.2", "is 2.30.2: install git 2.32 or later"),
+        ("echo git version 2.31.8", "is 2.31.8: install git 2.32 or later"),
+        ("echo hello", "is unknown: install git 2.32 or later"),
+        ("exit 1", "is unknown: install git 2.32 or later"),
+    ] {
+        let body = format!("#!/bin/sh\n[ \"$*\" = --version ] || echo \"$*\" > {}\n{answer}\n", asked.display());
+        let fake = sandbox.write("bin/git", body);
+        fs::set_permissions(&fake, fs::Permissions::from_mode(0o755)).unwrap();
+        let mut command = sandbox.command(&["--remote", &repo.remote("#main")]);
+        let path = format!("{}:/usr/bin:/bin", sandbox.path("bin").display());
+        let run = Run::from(command.env("PATH", path).output().unwrap()).expect(78);
+        assert_eq!(run.log.lines().count(), 1, "{}", run.log);
+        run.says(&format!("cannot use remote {}", repo.remote("#main"))).says(found);
+        assert!(!asked.exists(), "{answer}: {}", sandbox.read("asked"));
+    }
+}
+
+#[test]
 fn git_is_told_nothing_by_our_environment_or_by_files_of_the_host() {
     let sandbox = Sandbox::new();
     let repo = Repo::new(&sandbox, "app");

@@ -133,7 +133,7 @@ const CAUSES: &[(&[&str], Cause, &str)] = &[
     (
         &["unknown option", "usage: git", "unknown switch", "is not a git command", "unknown repository extension"],
         Cause::Lasting,
-        "this git is too old: 2.31 or later is needed",
+        "this git is too old: 2.32 or later is needed",
     ),
     (
         &[
@@ -281,7 +281,7 @@ mod tests {
                 false,
                 "hasDotgit",
             ),
-            (&["error: unknown option `no-write-fetch-head'", "usage: git fetch"], false, "2.31 or later"),
+            (&["error: unknown option `no-write-fetch-head'", "usage: git fetch"], false, "2.32 or later"),
         ] {
             let (is_cache, is_passing, text) = line(said);
             assert!(!is_cache && is_passing == passes && text.contains(words), "{said:?}: {text}");
