@@ -354,6 +354,20 @@ fn submodules_are_relative_and_nested_then_each_is_found_from_its_parent() {
 }
 
 #[test]
+fn submodule_of_a_directory_is_the_same_repository_then_what_both_have_is_fetched() {
+    let sandbox = Sandbox::new();
+    let server = Server::daemon(&sandbox);
+    let repo = Repo::new(&sandbox, "self");
+    let before = repo.commit(&[("shared", "both"), ("web/a", "1")]);
+    repo.commit(&[("web/a", "2"), ("web/b", "2")]);
+    repo.module("web/lib", "../self.git", &before);
+    let remote = format!("git://127.0.0.1:{}/self.git/web#main", server.port);
+    deploy(&sandbox, &remote, &[]).expect(0).says("deployed");
+    is_live(&sandbox, &["a f 644 2", "b f 644 2", "lib/shared f 644 both", "lib/web/a f 644 1"]);
+    deploy(&sandbox, &remote, &[]).expect(0).never_says("anew");
+}
+
+#[test]
 fn server_is_down_for_three_polls_then_the_live_tree_stays_and_the_fourth_deploys() {
     let sandbox = Sandbox::new();
     let repo = Repo::new(&sandbox, "app");

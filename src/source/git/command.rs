@@ -317,7 +317,10 @@ mod tests {
         ] {
             assert_eq!(version(text), expected, "{text}");
         }
-        assert!((2, 100) >= OLDEST && (3, 0) >= OLDEST && (2, 31) < OLDEST);
+        for (text, is_enough) in [("2.31.8", false), ("1.99", false), ("2.32.0", true), ("2.100", true), ("3.0", true)]
+        {
+            assert_eq!(version(text) >= Some(OLDEST), is_enough, "{text}");
+        }
         assert_eq!(NEEDED, format!("{}.{}", OLDEST.0, OLDEST.1));
     }
 }

@@ -108,7 +108,9 @@ impl<'a> Fetching<'a> {
             if is_origin {
                 access.config.push(("remote.origin.url", url.clone()));
             }
-            if stdin.is_some() {
+            // A partial repository must not say what commits it has: a submodule's server, being its parent's, would take
+            // it that their contents are here as well, and leave them out.
+            if stdin.is_some() || (self.repository.is_partial && !is_origin) {
                 access.config.push(("fetch.negotiationAlgorithm", "noop".to_owned()));
             }
             let mut call = git.call(place.scheme(), access, &args);
