@@ -358,6 +358,9 @@ fn gitmodules_that_is_a_link_lies_or_includes_is_refused_or_harmless() {
         with(&text);
         target.refused(what, &repo.remote("#main"), "cannot fetch");
     }
+    let long = "# a line\n".repeat(250_000);
+    with(&format!("[submodule \"x\"]\n\tpath = lib\n\turl = {}\n{long}", lib.bare().display()));
+    target.refused("two megabytes", &repo.remote("#main"), ".gitmodules is larger than 1048576 bytes");
     let touch = target.touch();
     with(&format!(
         "[submodule \"../../x\"]\n\tpath = lib\n\turl = {}\n\tupdate = !{touch}\n\tfetchRecurseSubmodules = true\n\

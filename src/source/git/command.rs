@@ -27,6 +27,9 @@ const OLDEST: (u32, u32) = (2, 32);
 const NEEDED: &str = "2.32";
 /// How long a git may take to tell its version.
 const VERSION: Duration = Duration::from_secs(30);
+/// The most memory of a git: a file of half a gigabyte may come as a difference to another one, and then both are in
+/// memory and what they make, beside a stack for each thread. Larger ones are bombs, or want a host of their own.
+const MEMORY: u64 = 2 << 30;
 /// What holds for every call, whatever any file says.
 const CONFIG: &[(&str, &str)] = &[
     ("core.hooksPath", "/dev/null"),
@@ -256,7 +259,9 @@ impl Call<'_> {
         log::trace!("git {}", shown.join(" "));
         let program = Program { path: git.path.clone(), args, env, dir: PathBuf::from("/"), merges_errors: false };
         let said = Said::default();
-        let pipes = Pipes { input, unset: git.unset.clone(), largest_file };
+        // On this machine the other side is a child of git's, and packs as much as its owner keeps there.
+        let memory = (scheme != "file").then_some(MEMORY);
+        let pipes = Pipes { input, unset: git.unset.clone(), largest_file, memory };
         let listener = said.clone();
         let listen = move |line: &[u8]| {
             let mut said = listener.borrow_mut();

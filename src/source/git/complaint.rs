@@ -99,6 +99,11 @@ const CAUSES: &[(&[&str], Cause, &str)] = &[
         "the host cannot be reached",
     ),
     (&["file size limit", "file too large", "signal 25"], Cause::Refused, "it is larger than max-download allows"),
+    (
+        &["out of memory", "cannot allocate memory"],
+        Cause::Lasting,
+        "git has not the memory that it needs: it may have 2 GiB, if this host has them",
+    ),
     (&["no space left on device", "disk quota exceeded", "read-only file system"], Cause::Lasting, ""),
     (&["redirect"], Cause::Lasting, ""),
     (
@@ -275,6 +280,7 @@ mod tests {
             (&["fatal: repository 'http://h/x.git/' not found"], false, "no such repository"),
             (&["fatal: remote error: access denied or repository not exported: /x.git"], false, "no such repository"),
             (&["error: Server does not allow request for unadvertised object 0123"], false, "commit is not there"),
+            (&["fatal: Out of memory, malloc failed (tried to allocate 3221225472 bytes)"], false, "2 GiB"),
             (&["fatal: write error: No space left on device"], false, "No space left"),
             (
                 &["error: object 12ab: hasDotgit: contains '.git'", "fatal: fsck error in packed object"],
