@@ -131,7 +131,7 @@ fn commit_is_named_and_the_server_gives_out_names_only_then_all_names_are_fetche
 fn no_ref_is_named_then_master_and_without_one_the_default_branch() {
     let sandbox = Sandbox::new();
     let repo = Repo::new(&sandbox, "app");
-    deploy(&sandbox, &repo.remote(""), &[]).expect(1).says("it is empty");
+    deploy(&sandbox, &repo.remote(""), &[]).expect(1).says("either it is empty, or name a branch with #");
     repo.commit(&[("a", "main")]);
     deploy(&sandbox, &repo.remote(""), &[]).expect(0);
     is_live(&sandbox, &["a f 644 main"]);
@@ -689,6 +689,7 @@ fn git_is_told_nothing_by_our_environment_or_by_files_of_the_host() {
         ("GIT_TRACE", told.to_str().unwrap()),
         ("GIT_PROTOCOL", "version=0"),
         ("GIT_CONFIG_COUNT", "junk"),
+        ("SUDO_UID", "1"),
         ("LC_ALL", "de_DE.UTF-8"),
         ("LANGUAGE", "de"),
         ("XDG_CONFIG_HOME", sandbox.path("home/.config").to_str().unwrap()),

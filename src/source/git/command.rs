@@ -133,7 +133,9 @@ impl Git {
         }
         let is_unset = |name: &OsString| {
             let name = name.as_encoded_bytes();
-            name.starts_with(b"GIT_") || [&b"SSH_ASKPASS"[..], b"XDG_CONFIG_HOME", b"LANGUAGE"].contains(&name)
+            // By SUDO_UID git would believe the repositories of one more user.
+            let others = [&b"SSH_ASKPASS"[..], b"SUDO_UID", b"XDG_CONFIG_HOME", b"LANGUAGE"];
+            name.starts_with(b"GIT_") || others.contains(&name)
         };
         let unset = std::env::vars_os().map(|(name, _)| name).filter(is_unset).collect();
         let git = Self { path, unset, stall };
