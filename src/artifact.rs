@@ -10,6 +10,9 @@ use crate::model::{Revision, Validators, hex};
 use crate::sys::clock::Deadline;
 use crate::sys::fs::Dir;
 
+/// Longest name of a member, in bytes. A source that lists names keeps none that is longer.
+pub const MAX_NAME: usize = 1024;
+
 /// What was fetched, before anybody has looked inside.
 #[derive(Debug)]
 pub struct Artifact {

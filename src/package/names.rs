@@ -3,8 +3,8 @@
 
 use std::cmp::Ordering;
 
-/// Longest name, in bytes.
-const MAX_NAME: usize = 1024;
+use crate::artifact::MAX_NAME;
+
 /// Longest component of a name, in bytes: what every file system takes.
 const MAX_COMPONENT: usize = 255;
 /// Deepest nesting.

@@ -131,7 +131,7 @@ fn commit_is_named_and_the_server_gives_out_names_only_then_all_names_are_fetche
 fn no_ref_is_named_then_master_and_without_one_the_default_branch() {
     let sandbox = Sandbox::new();
     let repo = Repo::new(&sandbox, "app");
-    deploy(&sandbox, &repo.remote(""), &[]).expect(1).says("it is empty");
+    deploy(&sandbox, &repo.remote(""), &[]).expect(1).says("either it is empty, or name a branch with #");
     repo.commit(&[("a", "main")]);
     deploy(&sandbox, &repo.remote(""), &[]).expect(0);
     is_live(&sandbox, &["a f 644 main"]);
@@ -351,6 +351,20 @@ fn submodules_are_relative_and_nested_then_each_is_found_from_its_parent() {
         .expect(1)
         .says("may lie 3 deep")
         .says("submodules = no");
+}
+
+#[test]
+fn submodule_of_a_directory_is_the_same_repository_then_what_both_have_is_fetched() {
+    let sandbox = Sandbox::new();
+    let server = Server::daemon(&sandbox);
+    let repo = Repo::new(&sandbox, "self");
+    let before = repo.commit(&[("shared", "both"), ("web/a", "1")]);
+    repo.commit(&[("web/a", "2"), ("web/b", "2")]);
+    repo.module("web/lib", "../self.git", &before);
+    let remote = format!("git://127.0.0.1:{}/self.git/web#main", server.port);
+    deploy(&sandbox, &remote, &[]).expect(0).says("deployed");
+    is_live(&sandbox, &["a f 644 2", "b f 644 2", "lib/shared f 644 both", "lib/web/a f 644 1"]);
+    deploy(&sandbox, &remote, &[]).expect(0).never_says("anew");
 }
 
 #[test]
@@ -617,6 +631,31 @@ fn git_is_not_there_then_one_line_says_which_remote_needs_it_and_archives_go_on(
 }
 
 #[test]
+fn git_is_too_old_or_tells_no_version_then_one_line_names_it_and_nothing_is_asked() {
+    use std::os::unix::fs::PermissionsExt;
+    let sandbox = Sandbox::new();
+    let repo = Repo::new(&sandbox, "app");
+    repo.commit(&[("a", "1")]);
+    let asked = sandbox.path("asked");
+    for (answer, found) in [
+        ("echo git version 2.30.2", "is 2.30.2: install git 2.32 or later"),
+        ("echo git version 2.31.8", "is 2.31.8: install git 2.32 or later"),
+        ("echo hello", "is unknown: install git 2.32 or later"),
+        ("exit 1", "is unknown: install git 2.32 or later"),
+    ] {
+        let body = format!("#!/bin/sh\n[ \"$*\" = --version ] || echo \"$*\" > {}\n{answer}\n", asked.display());
+        let fake = sandbox.write("bin/git", body);
+        fs::set_permissions(&fake, fs::Permissions::from_mode(0o755)).unwrap();
+        let mut command = sandbox.command(&["--remote", &repo.remote("#main")]);
+        let path = format!("{}:/usr/bin:/bin", sandbox.path("bin").display());
+        let run = Run::from(command.env("PATH", path).output().unwrap()).expect(78);
+        assert_eq!(run.log.lines().count(), 1, "{}", run.log);
+        run.says(&format!("cannot use remote {}", repo.remote("#main"))).says(found);
+        assert!(!asked.exists(), "{answer}: {}", sandbox.read("asked"));
+    }
+}
+
+#[test]
 fn git_is_told_nothing_by_our_environment_or_by_files_of_the_host() {
     let sandbox = Sandbox::new();
     let repo = Repo::new(&sandbox, "app");
@@ -650,6 +689,7 @@ fn git_is_told_nothing_by_our_environment_or_by_files_of_the_host() {
         ("GIT_TRACE", told.to_str().unwrap()),
         ("GIT_PROTOCOL", "version=0"),
         ("GIT_CONFIG_COUNT", "junk"),
+        ("SUDO_UID", "1"),
         ("LC_ALL", "de_DE.UTF-8"),
         ("LANGUAGE", "de"),
         ("XDG_CONFIG_HOME", sandbox.path("home/.config").to_str().unwrap()),

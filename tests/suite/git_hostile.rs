@@ -272,6 +272,18 @@ fn trees_within_trees_without_number_or_end_are_refused_in_time() {
     }
     raw_commit(&repo, &tree);
     target.refused("a very deep tree", &repo.remote("#main"), "deep");
+    // Short objects, long names: sixty megabytes of them here, and as many more as somebody likes.
+    let empty = raw(&repo, "blob", b"");
+    let names: Vec<String> = (0..1000).map(|n| format!("f{n:03}")).collect();
+    let entries: Vec<(&str, &[u8], &str)> =
+        names.iter().map(|name| ("100644", name.as_bytes(), empty.as_str())).collect();
+    let mut tree = raw_tree(&repo, &entries);
+    let long = vec![b'd'; 4000];
+    for _ in 0..16 {
+        tree = raw_tree(&repo, &[("40000", &long, &tree)]);
+    }
+    raw_commit(&repo, &tree);
+    target.refused("long names", &repo.remote("#main"), "a name in it is longer than 1024 bytes");
     // One blob, many names: the limit counts what is written.
     let large = raw(&repo, "blob", &vec![b'0'; 1 << 20]);
     let names: Vec<String> = (0..200).map(|n| format!("f{n:03}")).collect();
@@ -346,6 +358,9 @@ fn gitmodules_that_is_a_link_lies_or_includes_is_refused_or_harmless() {
         with(&text);
         target.refused(what, &repo.remote("#main"), "cannot fetch");
     }
+    let long = "# a line\n".repeat(250_000);
+    with(&format!("[submodule \"x\"]\n\tpath = lib\n\turl = {}\n{long}", lib.bare().display()));
+    target.refused("two megabytes", &repo.remote("#main"), ".gitmodules is larger than 1048576 bytes");
     let touch = target.touch();
     with(&format!(
         "[submodule \"../../x\"]\n\tpath = lib\n\turl = {}\n\tupdate = !{touch}\n\tfetchRecurseSubmodules = true\n\

@@ -22,6 +22,14 @@ use crate::sys::trust::distrust;
 
 /// The most that is kept of what git says: the last lines tell why it failed.
 const LINES: usize = 40;
+/// The oldest git that reads all of what is said here; an older one would go on without it, and say nothing.
+const OLDEST: (u32, u32) = (2, 32);
+const NEEDED: &str = "2.32";
+/// How long a git may take to tell its version.
+const VERSION: Duration = Duration::from_secs(30);
+/// The most memory of a git: a file of half a gigabyte may come as a difference to another one, and then both are in
+/// memory and what they make, beside a stack for each thread. Larger ones are bombs, or want a host of their own.
+const MEMORY: u64 = 2 << 30;
 /// What holds for every call, whatever any file says.
 const CONFIG: &[(&str, &str)] = &[
     ("core.hooksPath", "/dev/null"),
@@ -116,17 +124,41 @@ impl Git {
     pub(super) fn find(remote: &str, stall: Duration) -> Result<Self> {
         let path = std::env::var("PATH").unwrap_or_else(|_| "/usr/local/bin:/usr/bin:/bin".to_owned());
         let path = process::find("git", &path).ok_or_else(|| {
-            Error::config(format!("cannot use remote {remote}: there is no git in PATH: install git (2.31 or later)"))
+            Error::config(format!(
+                "cannot use remote {remote}: there is no git in PATH: install git ({NEEDED} or later)"
+            ))
         })?;
         if let Some(why) = distrust(&path).context(|| format!("cannot run {}", path.display()))? {
             return Err(Error::config(format!("cannot run {}: {why}", path.display())));
         }
         let is_unset = |name: &OsString| {
             let name = name.as_encoded_bytes();
-            name.starts_with(b"GIT_") || [&b"SSH_ASKPASS"[..], b"XDG_CONFIG_HOME", b"LANGUAGE"].contains(&name)
+            // By SUDO_UID git would believe the repositories of one more user.
+            let others = [&b"SSH_ASKPASS"[..], b"SUDO_UID", b"XDG_CONFIG_HOME", b"LANGUAGE"];
+            name.starts_with(b"GIT_") || others.contains(&name)
         };
         let unset = std::env::vars_os().map(|(name, _)| name).filter(is_unset).collect();
-        Ok(Self { path, unset, stall })
+        let git = Self { path, unset, stall };
+        git.check_version(remote)?;
+        Ok(git)
+    }
+
+    /// Refuses a git that would not hear all that we tell it.
+    fn check_version(&self, remote: &str) -> Result<()> {
+        let said = match self.call("", Access::default(), &["--version"]).output(1000, Deadline::after(VERSION), None) {
+            Ok(said) => String::from_utf8_lossy(&said).into_owned(),
+            Err(Trouble::Fault(fault)) if fault.error.kind() != Kind::Refused => return Err(fault.error),
+            Err(_) => String::new(), // it ended badly, or talks without end: that is no version either
+        };
+        let found = said.strip_prefix("git version ").unwrap_or_default().split_whitespace().next();
+        if found.and_then(version).is_some_and(|version| version >= OLDEST) {
+            return Ok(());
+        }
+        let found: String = found.unwrap_or("unknown").escape_debug().take(40).collect();
+        let path = self.path.display();
+        Err(Error::config(format!(
+            "cannot use remote {remote}: the version of {path} is {found}: install git {NEEDED} or later"
+        )))
     }
 
     /// A call of `args` that may use no transport.
@@ -139,6 +171,13 @@ impl Git {
         let args = args.iter().map(OsString::from).collect();
         Call { git: self, args, repository: None, scheme, access, input: None, largest_file: None }
     }
+}
+
+/// The first two numbers of a version.
+fn version(text: &str) -> Option<(u32, u32)> {
+    let mut numbers = text.split('.').map(|part| part.split(|c: char| !c.is_ascii_digit()).next());
+    let mut next = || numbers.next()??.parse().ok();
+    Some((next()?, next()?))
 }
 
 /// A call in the making.
@@ -222,7 +261,9 @@ impl Call<'_> {
         log::trace!("git {}", shown.join(" "));
         let program = Program { path: git.path.clone(), args, env, dir: PathBuf::from("/"), merges_errors: false };
         let said = Said::default();
-        let pipes = Pipes { input, unset: git.unset.clone(), largest_file };
+        // On this machine the other side is a child of git's, and packs as much as its owner keeps there.
+        let memory = (scheme != "file").then_some(MEMORY);
+        let pipes = Pipes { input, unset: git.unset.clone(), largest_file, memory };
         let listener = said.clone();
         let listen = move |line: &[u8]| {
             let mut said = listener.borrow_mut();
@@ -262,5 +303,31 @@ impl Reading {
 impl Read for Reading {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.stream.read(buffer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_compared_by_number() {
+        for (text, expected) in [
+            ("2.47.3", Some((2, 47))),
+            ("2.32", Some((2, 32))),
+            ("2.32-rc1", Some((2, 32))),
+            ("3.0.0.windows.1", Some((3, 0))),
+            ("2.100.GIT", Some((2, 100))),
+            ("2", None),
+            ("2.x", None),
+            ("", None),
+        ] {
+            assert_eq!(version(text), expected, "{text}");
+        }
+        for (text, is_enough) in [("2.31.8", false), ("1.99", false), ("2.32.0", true), ("2.100", true), ("3.0", true)]
+        {
+            assert_eq!(version(text) >= Some(OLDEST), is_enough, "{text}");
+        }
+        assert_eq!(NEEDED, format!("{}.{}", OLDEST.0, OLDEST.1));
     }
 }

@@ -99,6 +99,11 @@ const CAUSES: &[(&[&str], Cause, &str)] = &[
         "the host cannot be reached",
     ),
     (&["file size limit", "file too large", "signal 25"], Cause::Refused, "it is larger than max-download allows"),
+    (
+        &["out of memory", "cannot allocate memory"],
+        Cause::Lasting,
+        "git has not the memory that it needs: it may have 2 GiB, if this host has them",
+    ),
     (&["no space left on device", "disk quota exceeded", "read-only file system"], Cause::Lasting, ""),
     (&["redirect"], Cause::Lasting, ""),
     (
@@ -133,7 +138,7 @@ const CAUSES: &[(&[&str], Cause, &str)] = &[
     (
         &["unknown option", "usage: git", "unknown switch", "is not a git command", "unknown repository extension"],
         Cause::Lasting,
-        "this git is too old: 2.31 or later is needed",
+        "this git is too old: 2.32 or later is needed",
     ),
     (
         &[
@@ -157,6 +162,12 @@ const CAUSES: &[(&[&str], Cause, &str)] = &[
         Cause::Passing,
         "",
     ),
+    // Whatever it is, it is the remote's or the way's, and no reason to throw the cache away.
+    (
+        &["remote error:", "unable to access", "requested url returned error", "could not read from remote repository"],
+        Cause::Lasting,
+        "",
+    ),
 ];
 
 /// Reads it. `how` git ended, `said` what it said; nothing of `secrets` comes out.
@@ -168,7 +179,7 @@ pub(super) fn read<'a>(
     whose: Option<&str>,
 ) -> Trouble {
     let said: Vec<&str> = said.collect();
-    let words = said.join("\n").to_ascii_lowercase();
+    let words = without_urls(&said.join("\n").to_ascii_lowercase());
     let quote = quoted(&said, secrets);
     let quote = if quote.is_empty() { format!("git {verb} {how}") } else { quote };
     let Some((_, cause, text)) = CAUSES.iter().find(|(parts, ..)| parts.iter().any(|part| words.contains(part))) else {
@@ -186,6 +197,18 @@ pub(super) fn read<'a>(
         })
         .into(),
     }
+}
+
+/// The text without what stands behind each `://`: the names in a URL are not git's words.
+fn without_urls(text: &str) -> String {
+    let mut parts = text.split("://");
+    let mut rest = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        rest.push_str("://");
+        let is_end = |c: char| c.is_whitespace() || c == '\'' || c == '"';
+        rest.push_str(part.find(is_end).map_or("", |end| &part[end..]));
+    }
+    rest
 }
 
 /// What matters of git's words, on one line: what it calls fatal or an error, else its last line.
@@ -275,18 +298,44 @@ mod tests {
             (&["fatal: repository 'http://h/x.git/' not found"], false, "no such repository"),
             (&["fatal: remote error: access denied or repository not exported: /x.git"], false, "no such repository"),
             (&["error: Server does not allow request for unadvertised object 0123"], false, "commit is not there"),
+            (&["fatal: Out of memory, malloc failed (tried to allocate 3221225472 bytes)"], false, "2 GiB"),
             (&["fatal: write error: No space left on device"], false, "No space left"),
             (
                 &["error: object 12ab: hasDotgit: contains '.git'", "fatal: fsck error in packed object"],
                 false,
                 "hasDotgit",
             ),
-            (&["error: unknown option `no-write-fetch-head'", "usage: git fetch"], false, "2.31 or later"),
+            (&["error: unknown option `no-write-fetch-head'", "usage: git fetch"], false, "2.32 or later"),
         ] {
             let (is_cache, is_passing, text) = line(said);
             assert!(!is_cache && is_passing == passes && text.contains(words), "{said:?}: {text}");
             assert!(!text.contains('\n') && !text.ends_with('.'), "{text}");
         }
+    }
+
+    #[test]
+    fn what_a_remote_refuses_in_words_of_its_own_is_not_the_cache() {
+        for said in [
+            &["fatal: remote error: the moon is in the wrong phase"][..],
+            &["fatal: unable to access 'https://h/x.git/': strange"],
+            &["fatal: unable to access 'https://h/x.git/': The requested URL returned error: 418"],
+            &["strange", "fatal: Could not read from remote repository."],
+        ] {
+            let (is_cache, passes, text) = line(said);
+            assert!(!is_cache && !passes, "{said:?}: {text}");
+        }
+    }
+
+    #[test]
+    fn names_in_a_url_are_no_cause() {
+        let url = "https://h/redirector503-out%20of%20memory.git/";
+        let answer = format!("fatal: unable to access '{url}': The requested URL returned error: 503");
+        let (is_cache, passes, text) = line(&[&answer]);
+        assert!(!is_cache && passes && text.contains("redirector503"), "{text}");
+        assert_eq!(without_urls("a 'x://b c' y://d"), "a 'x:// c' y://");
+        assert_eq!(without_urls("no url"), "no url");
+        let (.., text) = line(&[&format!("fatal: unable to update url base from redirection:\n  asked for: {url}")]);
+        assert!(text.contains("redirection"), "{text}");
     }
 
     #[test]

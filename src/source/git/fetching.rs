@@ -8,6 +8,7 @@ use super::modules::{self, Level};
 use super::objects::{Line, MODULE, Members};
 use super::repository::{Repository, reference};
 use super::{GitSource, access};
+use crate::artifact::MAX_NAME;
 use crate::error::{Context, Error, Kind, Result};
 use crate::remote::git::Place;
 use crate::remote::reference::{Reference, is_object};
@@ -107,7 +108,9 @@ impl<'a> Fetching<'a> {
             if is_origin {
                 access.config.push(("remote.origin.url", url.clone()));
             }
-            if stdin.is_some() {
+            // A partial repository must not say what commits it has: a submodule's server, being its parent's, would take
+            // it that their contents are here as well, and leave them out.
+            if stdin.is_some() || (self.repository.is_partial && !is_origin) {
                 access.config.push(("fetch.negotiationAlgorithm", "noop".to_owned()));
             }
             let mut call = git.call(place.scheme(), access, &args);
@@ -210,6 +213,10 @@ impl<'a> Fetching<'a> {
         let most = self.source.settings.layout.max_files;
         let listed = self.lines(&["ls-tree", "-r", "-z", "-l", tree], 0, |line| {
             let line = Line::parse(line)?;
+            // Now and not when they are unpacked: a few directories with long names make gigabytes out of nothing.
+            if prefix.len() + 1 + line.name.len() > MAX_NAME + usize::from(prefix.is_empty()) {
+                return Err(Error::refused(format!("a name in it is longer than {MAX_NAME} bytes")));
+            }
             let name = joined(prefix, line.name);
             match (line.node()?, line.size) {
                 (None, _) => found.push((line.name.to_owned(), line.object.to_owned())),

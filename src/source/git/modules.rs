@@ -10,6 +10,8 @@ use crate::remote::git::Place;
 
 /// How deep submodules may lie in each other.
 const DEEPEST: u32 = 3;
+/// The most bytes of a `.gitmodules`.
+const LARGEST: u64 = 1 << 20;
 /// Modes of a file.
 const FILES: [u32; 2] = [0o100_644, 0o100_755];
 
@@ -97,6 +99,11 @@ fn urls(fetching: &Fetching<'_>, level: Level<'_>) -> Result<Vec<(String, String
     // It may lie outside of what a partial repository has.
     if fetching.repository.is_partial && level.depth == 0 && fetching.answer(&["cat-file", "-e", &object]).is_err() {
         fetching.bring_contents(format!("{object}\n").as_bytes())?;
+    }
+    // Before git parses it: it keeps each line in memory.
+    let size = fetching.answer(&["cat-file", "-s", &object])?;
+    if String::from_utf8_lossy(&size).trim().parse().is_ok_and(|size: u64| size > LARGEST) {
+        return Err(Error::refused(format!(".gitmodules is larger than {LARGEST} bytes")).into());
     }
     // Includes would be followed otherwise, to any file of this host.
     let listing = fetching.answer(&["config", "-z", "--no-includes", "--blob", &object, "--list"]);

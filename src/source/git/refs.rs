@@ -35,15 +35,27 @@ pub(super) fn choose(answer: &[u8], reference: Option<&Reference>) -> Result<Str
     let (names, what) = match reference {
         None => (
             vec![USUAL.to_owned(), "HEAD".to_owned()],
-            "it is empty: there is neither a branch master nor a HEAD".to_owned(),
+            "there is neither a branch master nor a HEAD: either it is empty, or name a branch with #".to_owned(),
         ),
-        Some(reference) => (full(&reference.to_string()), format!("there is neither a branch nor a tag {reference}")),
+        Some(reference) => (
+            full(&reference.to_string()),
+            format!("there is neither a branch nor a tag {reference}{}", hint(reference)),
+        ),
     };
     let found = names.iter().find_map(|name| find(&format!("{name}^{{}}")).or_else(|| find(name)));
     let object = found.ok_or_else(|| Error::failed(what))?;
     match is_object(object) {
         true => Ok(object.to_ascii_lowercase()),
         false => Err(Error::failed("its answer names no commit")),
+    }
+}
+
+/// What to say of a name that looks like the beginning of a commit's.
+fn hint(reference: &Reference) -> &'static str {
+    let text = reference.to_string();
+    match (7..64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_hexdigit()) {
+        true => " (a commit needs all of its 40 digits)",
+        false => "",
     }
 }
 
@@ -84,6 +96,10 @@ mod tests {
         let with_master = format!("{answer}{}\trefs/heads/master\n", object(99));
         assert_eq!(choose(with_master.as_bytes(), None).unwrap(), object(99));
         assert!(choose(b"", None).unwrap_err().to_string().contains("it is empty"));
+        for (name, is_short) in [("0123abc", true), ("0123ab", false), ("feature", false)] {
+            let error = choose(answer.as_bytes(), Some(&Reference::Name(name.to_owned()))).unwrap_err().to_string();
+            assert_eq!(error.contains("40 digits"), is_short, "{error}");
+        }
         assert!(choose(b"--evil\tHEAD\n", None).is_err());
     }
 }

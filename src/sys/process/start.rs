@@ -43,7 +43,7 @@ pub(super) fn start_piped(program: &Program, pipes: Pipes) -> io::Result<(Child,
     // A larger pipe saves changes of process; the usual one does too, slower.
     let _ = rustix::pipe::fcntl_setpipe_size(&output, PIPE);
     let mut command = command(program, 0o077);
-    bind(&mut command, pipes.largest_file);
+    bind(&mut command, pipes.largest_file, pipes.memory);
     for name in pipes.unset.iter().filter(|name| !program.env.iter().any(|(given, _)| given == *name)) {
         command.env_remove(name);
     }
@@ -74,8 +74,9 @@ fn command(program: &Program, umask: libc::mode_t) -> Command {
     command
 }
 
-/// The program does not outlive us, not even when we are killed, and the files it writes end at `largest_file` bytes.
-fn bind(command: &mut Command, largest_file: Option<u64>) {
+/// The program does not outlive us, not even when we are killed, and the files it writes end at `largest_file` bytes,
+/// what it keeps in memory at `memory`.
+fn bind(command: &mut Command, largest_file: Option<u64>, memory: Option<u64>) {
     let us = std::process::id();
     // SAFETY: the closure makes system calls that are async-signal-safe, and allocates nothing.
     unsafe {
@@ -93,6 +94,11 @@ fn bind(command: &mut Command, largest_file: Option<u64>) {
                 let _ = libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit);
                 // An error that can be told, not an end without a word.
                 libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
+            }
+            if let Some(most) = memory {
+                let limit = libc::rlimit { rlim_cur: most, rlim_max: most };
+                // What cannot be lowered is lower already.
+                let _ = libc::setrlimit(libc::RLIMIT_DATA, &raw const limit);
             }
             Ok(())
         });

@@ -23,6 +23,9 @@ pub struct Pipes {
     pub unset: Vec<OsString>,
     /// The most bytes that a file it writes can have; without it what holds for us.
     pub largest_file: Option<u64>,
+    /// The most bytes of memory of its own that it, and each program it starts, can have; files that it maps to read them
+    /// are not counted. Without it what holds for us.
+    pub memory: Option<u64>,
 }
 
 /// A running program. Signals are deferred while it lives.
