@@ -656,6 +656,20 @@ fn git_is_too_old_or_tells_no_version_then_one_line_names_it_and_nothing_is_aske
 }
 
 #[test]
+fn git_may_have_two_gibibytes_of_memory() {
+    use std::os::unix::fs::PermissionsExt;
+    let sandbox = Sandbox::new();
+    let fake = sandbox.write(
+        "bin/git",
+        "#!/bin/sh\n[ \"$*\" = --version ] && echo git version 2.47.3 || { ulimit -d >&2; exit 1; }\n",
+    );
+    fs::set_permissions(&fake, fs::Permissions::from_mode(0o755)).unwrap();
+    let mut command = sandbox.command(&["--remote", "git://127.0.0.1:1/app.git#main"]);
+    let path = format!("{}:/usr/bin:/bin", sandbox.path("bin").display());
+    Run::from(command.env("PATH", path).output().unwrap()).expect(1).says("2097152");
+}
+
+#[test]
 fn git_is_told_nothing_by_our_environment_or_by_files_of_the_host() {
     let sandbox = Sandbox::new();
     let repo = Repo::new(&sandbox, "app");
