@@ -77,7 +77,8 @@ pub fn check(settings: &Settings) -> Ended {
     let Deployment { store, state, left_alone, .. } = &deployment;
     let ended = Ended::of(&result, Some(state), left_alone.as_deref());
     if ended.kind == "unchanged" {
-        log::debug!("unchanged: {}", ended.text);
+        let is_live = if state.current.is_some() { " is live" } else { "" };
+        log::debug!("unchanged: {}{is_live}", ended.text);
     }
     report::write(store, &settings.remote.identity(), &result, &ended, started.elapsed(), deployment.fetched);
     match deployment.stop {
