@@ -449,7 +449,7 @@ fn reports_are_asked_for_then_they_say_after_every_check_how_it_is() {
     let config =
         format!("remote = {}\nstatus-file = out/status.json\nmetrics-file = out/m.prom\n", server.url("/a.zip"));
     sandbox.write("repo-deploy.cfg", config);
-    sandbox.write("out/m.prom", "# old\n");
+    sandbox.write("out/m.prom", "old\n");
     let before = sandbox.status(&["--json"]).expect(1).out;
     assert!(before.contains("\"last_check\":null") && before.contains("\"healthy\":false"), "{before}");
     let mut daemon = Running::start(sandbox.daemon(&["-v"]));
@@ -459,8 +459,9 @@ fn reports_are_asked_for_then_they_say_after_every_check_how_it_is() {
         wait_for("a report", || {
             let status: serde_json::Value = serde_json::from_str(&read("out/status.json")).ok()?;
             let one = status["deployments"][0].clone();
-            (one["checks"] == checks && metrics(&read("out/m.prom")).iter().any(|m| m.2 == checks as f64))
-                .then_some(one)
+            let prom = read("out/m.prom");
+            let is_here = prom != "old\n" && metrics(&prom).iter().any(|m| m.2 == checks as f64);
+            (one["checks"] == checks && is_here).then_some(one)
         })
     };
     let get = |name: &str, label: &str| {
