@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use super::file::{self, Configuration};
 use super::given::Given;
 use super::keys::Name;
-use super::{Request, value};
-use crate::error::{Error, Result};
+use super::{Request, Settings, value};
+use crate::error::{Error, Result, plain};
 use crate::remote::Remote;
 
 /// Where such sections stand when nobody says: in the working directory, as deployer.py had it.
@@ -23,9 +23,9 @@ const OVERRIDES: [(Name, &str); 3] =
 /// What such a section says besides its remote.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bundle {
-    /// The file and the section that notes are kept in.
-    pub file: PathBuf,
-    /// `None`: before the first section.
+    /// The file that notes are kept in; `None`: there is none, all came from options and the environment.
+    pub file: Option<PathBuf>,
+    /// The section there; `None`: before the first one.
     pub section: Option<String>,
     /// `last_fetch_time`: when the bundle that was installed last was uploaded, in seconds since 1970.
     pub fetched: Option<u64>,
@@ -52,8 +52,11 @@ pub fn is_whole(request: &Request) -> bool {
     overrides(request).len() == OVERRIDES.len()
 }
 
-/// Several sections cannot all be overridden by one bucket: it would be written into each.
-pub fn refuse_overrides(request: &Request) -> Result<()> {
+/// What overrides a section is written into it: not into several.
+pub fn refuse_overrides(request: &Request, sections: &[Settings]) -> Result<()> {
+    if sections.len() < 2 || sections.iter().all(|section| section.bundle.is_none()) {
+        return Ok(());
+    }
     let names = OVERRIDES.map(|(name, _)| name);
     match request.arguments.iter().find(|(_, name, _)| names.contains(name)) {
         None => Ok(()),
@@ -101,10 +104,13 @@ pub fn remote(given: &Given) -> Result<Option<Remote>> {
 
 /// What the section says besides.
 pub fn notes(given: &Given, request: &Request, file: Option<&Configuration>, section: Option<&str>) -> Result<Bundle> {
-    let path = file.map_or(request.file.as_deref().unwrap_or(Path::new(FILE)), |file| Path::new(&file.name));
-    let path = std::path::absolute(path).map_err(|e| Error::config(format!("{}: {e}", path.display())))?;
+    let new = || is_whole(request).then(|| request.file.as_deref().unwrap_or(Path::new(FILE)));
+    let path = file.map(|file| Path::new(&file.name)).or_else(new);
+    let whole = |path: &Path| {
+        std::path::absolute(path).map_err(|e| Error::config(format!("{}: {}", path.display(), plain(&e))))
+    };
     Ok(Bundle {
-        file: path,
+        file: path.map(whole).transpose()?,
         section: section.map(str::to_owned),
         fetched: given.read(Name::LastFetchTime, value::moment)?.filter(|time| *time > 0),
         in_progress: given.need(Name::InstallationInProgress, |text| {
@@ -117,7 +123,7 @@ pub fn notes(given: &Given, request: &Request, file: Option<&Configuration>, sec
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Settings, remember};
+    use super::super::remember;
     use super::*;
 
     /// The sections of the old page, as they stand.
@@ -157,7 +163,7 @@ mod tests {
             assert_eq!((settings.id.as_str(), settings.aws.profile.as_deref()), ("Settings", Some("1tiklahost")));
             let bundle = settings.bundle.unwrap();
             assert_eq!((bundle.fetched, bundle.in_progress), (Some(1_690_746_069), false));
-            assert_eq!((bundle.file, bundle.section.as_deref()), (dir.join(FILE), Some("Settings")));
+            assert_eq!((bundle.file, bundle.section.as_deref()), (Some(dir.join(FILE)), Some("Settings")));
             let settings = load(&request(dir, Some("Production"), &[]), &mut warnings).unwrap();
             assert_eq!(settings.remote.to_string(), "s3://codedeploy-prod-202107/business-services-prod.zip");
             let bundle = settings.bundle.unwrap();
@@ -176,7 +182,7 @@ mod tests {
             let expected = [("s3_bucket", "mine".to_owned()), ("profile_name", "me".to_owned())];
             assert_eq!(bundle.overrides, expected);
             let values: Vec<_> = bundle.overrides.iter().map(|(k, v)| (*k, v.as_str())).collect();
-            assert!(remember::remember(&bundle.file, bundle.section.as_deref(), &values).unwrap());
+            assert!(remember::remember(&bundle.file.unwrap(), bundle.section.as_deref(), &values).unwrap());
             let read = std::fs::read_to_string(dir.join(FILE)).unwrap();
             let new = OLD.replace("codedeploy-prod-202107", "mine").replace("production-profile", "me");
             assert_eq!(read, new);

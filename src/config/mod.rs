@@ -205,6 +205,7 @@ pub fn load(
         Ok(())
     })?;
     build::keep_each_other_apart(&all)?;
+    bundle::refuse_overrides(request, &all)?;
     Ok(all)
 }
 
@@ -236,9 +237,6 @@ fn each(
         Err(_) if bundle::is_whole(request) && request.file.as_deref().is_some_and(file::is_missing) => None,
         read => read?,
     };
-    if request.sections.len() > 1 || request.sections.iter().any(|section| section == file::ALL) {
-        bundle::refuse_overrides(request)?;
-    }
     let made = bundle::section(request, file.as_ref());
     let sections = match &file {
         _ if made.is_some() => vec![made.as_deref()],

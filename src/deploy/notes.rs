@@ -27,10 +27,10 @@ impl Notes {
     pub(super) fn open(settings: &Settings) -> Self {
         let mut notes = Self { bundle: settings.bundle.clone(), ..Self::default() };
         let Some(bundle) = settings.bundle.clone() else { return notes };
-        if bundle.in_progress {
+        if let Some(file) = bundle.file.as_ref().filter(|_| bundle.in_progress) {
             log::warn!(
                 "{}: {IN_PROGRESS} = true is left over from an installation that was cut off: nobody installs now, going on",
-                bundle.file.display()
+                file.display()
             );
             notes.in_progress = true;
         }
@@ -60,7 +60,8 @@ impl Notes {
 
     fn write(&mut self, values: &[(&str, &str)]) {
         let Some(bundle) = self.bundle.as_ref().filter(|_| !values.is_empty() && !self.told) else { return };
-        if let Err(e) = remember(&bundle.file, bundle.section.as_deref(), values) {
+        let Some(file) = &bundle.file else { return };
+        if let Err(e) = remember(file, bundle.section.as_deref(), values) {
             log::warn!("{e}; the deployment does not need it");
             self.told = true;
         }

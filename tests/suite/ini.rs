@@ -261,6 +261,19 @@ fn several_sections_are_overridden_at_once_then_it_is_refused_and_nothing_is_wri
 }
 
 #[test]
+fn all_comes_from_options_then_no_file_is_made_for_notes() {
+    let Some(machine) = Machine::new() else { return };
+    machine.upload(1, "p1");
+    fs::remove_file(machine.sandbox.path("config.ini")).unwrap();
+    let [bucket, key] = [BUCKETS[1].0, BUCKETS[1].1];
+    let mut command = machine.command(&["--s3-bucket", bucket, "--target-key-file", key, "-f"]);
+    command.env("AWS_ACCESS_KEY_ID", &machine.moto.keys.id).env("AWS_SECRET_ACCESS_KEY", &machine.moto.keys.secret);
+    Run::from(command.output().unwrap()).expect(0);
+    assert_eq!(machine.app(1).as_deref(), Some("p1"));
+    assert!(!machine.sandbox.path("config.ini").exists());
+}
+
+#[test]
 fn list_configs_tells_of_every_section_whether_or_not_it_can_be_used() {
     let sandbox = Sandbox::new();
     let list = |args: &[&str]| {
