@@ -255,8 +255,7 @@ pub fn keep_each_other_apart(all: &[Settings]) -> Result<()> {
                 return Err(same(&format!("id = {}", one.id)));
             }
             // An installation has nothing at `local`.
-            let uses_it = |settings: &Settings| settings.activation != Some(ActivationMode::Install);
-            if one.local == other.local && uses_it(one) && uses_it(other) {
+            if one.local == other.local && !one.is_installed() && !other.is_installed() {
                 return Err(same(&format!("local = {}", one.local.display())));
             }
             if let Some(store) = one.store.as_ref().filter(|_| one.store == other.store) {

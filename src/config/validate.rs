@@ -47,6 +47,7 @@ fn look(request: &Request, environment: &[(OsString, OsString)], found: &mut Vec
         }
     };
     file.exposed_secrets().into_iter().for_each(|text| note(true, text));
+    let mut usable = Vec::new();
     for section in sections {
         let (mut given, mut warnings) = (Given::default(), Vec::new());
         given.add_arguments(&request.arguments)?;
@@ -58,17 +59,27 @@ fn look(request: &Request, environment: &[(OsString, OsString)], found: &mut Vec
             note(!text.contains(": unknown key "), text);
         }
         let check = |given: &Given| {
-            build::settings(given, section, Some(&file), environment)?;
-            build::timing(given, section, environment)?.schedule().map(|_| ())
+            let settings = build::settings(given, section, Some(&file), environment)?;
+            settings.timing.schedule().map(|_| settings)
         };
-        while let Err(e) = check(&given) {
-            let text = e.to_string();
-            let goes_on = given.forget(&text);
-            note(false, text);
-            if !goes_on {
-                break;
+        loop {
+            match check(&given) {
+                Ok(settings) => usable.push(settings),
+                Err(e) => {
+                    let text = e.to_string();
+                    let goes_on = given.forget(&text);
+                    note(false, text);
+                    if goes_on {
+                        continue;
+                    }
+                }
             }
+            break;
         }
+    }
+    // They may never run together: then it is no mistake.
+    if let Err(e) = build::keep_each_other_apart(&usable) {
+        note(true, e.to_string());
     }
     Ok(())
 }
