@@ -82,7 +82,7 @@ impl Deployment<'_> {
         let bundle = Installable::read(&release.path)
             .context(|| format!("cannot read the appspec of release {}", release.id))?;
         let mut env = self.environment(phase, reason, self.new_release()?.as_ref())?;
-        env.extend(self.about_the_bundle());
+        env.extend(self.about_the_bundle(reason));
         let region = signal::defer();
         let mut verdict = Verdict::Passed;
         'events: for event in events {
@@ -115,10 +115,12 @@ impl Deployment<'_> {
     }
 
     /// What CodeDeploy's scripts expect to be told.
-    fn about_the_bundle(&self) -> Environment {
+    fn about_the_bundle(&self, reason: Reason) -> Environment {
         let id = || OsString::from(self.settings.id.clone());
         let mut env = vec![("APPLICATION_NAME", id()), ("DEPLOYMENT_GROUP_NAME", id()), ("DEPLOYMENT_GROUP_ID", id())];
-        let Some(target) = &self.state.target else { return env };
+        // On the way back the release before is the one that is deployed.
+        let subject = if reason == Reason::Revert { &self.state.current } else { &self.state.target };
+        let Some(target) = subject else { return env };
         env.push(("DEPLOYMENT_ID", target.release.as_str().into()));
         let revision = target.revision.as_str();
         if let Remote::S3(object) = &self.settings.remote {
