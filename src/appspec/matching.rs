@@ -4,7 +4,7 @@
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use super::Permission;
+use super::{Permission, Problem};
 
 impl Permission {
     /// Whether the entry is for `path`, a file or a directory of the host. Never for the directory that is its object; an object that
@@ -22,6 +22,16 @@ impl Permission {
         let is_left_out = is_child && self.except.iter().any(|glob| is_match(glob.as_bytes(), below));
         let is_meant = self.pattern == "**" || (is_child && is_match(self.pattern.as_bytes(), below));
         is_meant && !is_left_out
+    }
+
+    /// What to say when it is for nothing: most often a slip of the pen, and files are without their owner and mode.
+    pub fn idle(&self) -> Problem {
+        let Self { object, pattern, .. } = self;
+        let text = format!(
+            "object: nothing that is installed is in {} with the pattern {pattern}: it has no effect",
+            object.it.display()
+        );
+        Problem { at: object.at, is_warning: true, text }
     }
 }
 

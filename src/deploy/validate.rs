@@ -2,9 +2,10 @@
 //! configuration, a line each: `FILE:LINE:COLUMN: error|warning: what, and what to write`. No host is changed: an archive
 //! is unpacked into a directory of its own, which is removed again.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::activate::install::{bundle, copies};
 use crate::appspec::{self, Problem};
@@ -98,12 +99,32 @@ fn look_at_bundle(top: &Path, name: &str, report: &mut Report) -> Result<()> {
     if let Some(appspec) = &appspec {
         problems.extend(bundle::missing(appspec, &bundle.root));
         if problems.iter().all(|problem| problem.is_warning) {
-            problems.extend(copies::copies(appspec, &bundle.root)?.1);
+            let (copies, clashes) = copies::copies(appspec, &bundle.root)?;
+            problems.extend(clashes);
+            problems.extend(matches(appspec, &copies));
         }
         problems.extend(strangers(appspec));
     }
     report.problems(&format!("{}/{}", name.trim_end_matches('/'), bundle.name.display()), problems);
     Ok(())
+}
+
+/// What is wrong with whom `permissions` are for: a path that two entries mean, an entry that means none.
+fn matches(appspec: &appspec::Appspec, copies: &BTreeMap<PathBuf, copies::Copy>) -> Vec<Problem> {
+    let (mut problems, mut used) = (Vec::new(), vec![false; appspec.permissions.len()]);
+    for (path, copy) in copies {
+        let is_hit = |(_, entry): &(usize, &appspec::Permission)| entry.is_for(path, copy.is_directory);
+        let hits: Vec<_> = appspec.permissions.iter().enumerate().filter(is_hit).collect();
+        hits.iter().for_each(|(n, _)| used[*n] = true);
+        // A directory that need only be there gets nothing where it is there already.
+        if let ([(_, one), (_, other), ..], true) = (&*hits, copy.source.is_some()) {
+            let text =
+                format!("{} is meant by this entry and by the one of line {}", path.display(), one.object.at.line);
+            problems.push(Problem { at: other.object.at, is_warning: false, text });
+        }
+    }
+    problems.extend(appspec.permissions.iter().zip(used).filter(|(_, used)| !used).map(|(entry, _)| entry.idle()));
+    problems
 }
 
 fn strangers(appspec: &appspec::Appspec) -> Vec<Problem> {

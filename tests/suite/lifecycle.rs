@@ -195,6 +195,16 @@ fn bundle_from_git_then_scripts_are_told_which_commit() {
 }
 
 #[test]
+fn permissions_are_for_nothing_then_a_warning_says_so_once() {
+    let host = Host::new();
+    let appspec = "version: 0.0\nos: linux\nfiles: [{source: a, destination: DEST/app}]\n\
+        permissions: [{object: DEST/ap, mode: '600'}]\n";
+    host.bundle(appspec, &[("a", "A")]);
+    let log = host.deploy().expect(0).log;
+    assert_eq!(log.matches("nothing that is installed is in ").count(), 1, "{log}");
+}
+
+#[test]
 fn runas_then_the_script_is_that_user_with_his_groups_and_home() {
     if !rustix::process::geteuid().is_root() {
         eprintln!("left out, because only root becomes somebody");

@@ -118,6 +118,25 @@ nothing: here
 }
 
 #[test]
+fn permissions_for_nothing_or_twice_for_one_path_are_told() {
+    let sandbox = Sandbox::new();
+    let appspec = "version: 0.0\nos: linux\nfiles:\n  - source: app\n    destination: /srv/app\npermissions:\n\
+        \x20 - object: /srv/ap\n    mode: \"0640\"\n  - object: /srv/app\n    mode: \"0640\"\n    type: [file]\n\
+        \x20 - object: /srv/app/a\n    mode: \"0600\"\n";
+    sandbox.write("bundle/appspec.yml", appspec);
+    sandbox.write("bundle/app/a", "");
+    let expected = [
+        "bundle/appspec.yml:7:13: warning: object: nothing that is installed is in /srv/ap with the pattern **",
+        "bundle/appspec.yml:12:13: error: /srv/app/a is meant by this entry and by the one of line 9",
+    ];
+    says(validate(&sandbox, &["bundle"]), 78, &expected);
+    sandbox.write("bundle/appspec.yml", appspec.replace("/srv/app/a", "/srv/app/b"));
+    let expected =
+        [expected[0], "bundle/appspec.yml:12:13: warning: object: nothing that is installed is in /srv/app/b"];
+    says(validate(&sandbox, &["bundle"]), 0, &expected);
+}
+
+#[test]
 fn what_is_no_bundle_is_told_in_one_line() {
     let sandbox = Sandbox::new();
     fs::create_dir(sandbox.path("empty")).unwrap();
@@ -153,18 +172,21 @@ fn what_is_no_bundle_is_told_in_one_line() {
 #[test]
 fn a_configuration_is_looked_at_section_by_section() {
     let sandbox = Sandbox::new();
-    let text = "keep = 1\n[web]\nremote = https://host/a.zip\nkeeep = 3\n[batch]\nremote = https://host/b.zip\ntimeout = never\n";
+    let text = "keep = 1\n[web]\nremote = https://host/a.zip\nkeeep = 3\n[batch]\nlocal = /srv/batch\nremote = https://host/b.zip\ntimeout = never\n";
     let file: PathBuf = sandbox.write("x.cfg", text);
     let name = file.to_str().unwrap();
     let lines = [
         format!("{name}:4:9: error: unknown key keeep; did you mean keep?"),
         format!("{name}:1:8: error: cannot use keep = 1"),
-        format!("{name}:7:11: error: cannot use timeout = never"),
+        format!("{name}:8:11: error: cannot use timeout = never"),
     ];
     let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
     says(validate(&sandbox, &[name]), 78, &lines);
     says(validate(&sandbox, &["--config", name]), 78, &lines);
     says(validate(&sandbox, &["--config", name, "--config-section", "web"]), 78, &lines[..2]);
+    sandbox.write("x.cfg", "[web]\nremote = https://host/a.zip\n[batch]\nremote = https://host/b.zip\n");
+    let same = "warning: two of the sections that run together have local = /var/deploy/current";
+    says(validate(&sandbox, &["--config", name]), 0, &[&format!("{name}: {same}")]);
     sandbox.write("x.cfg", "remote = https://host/a.zip\n");
     says(validate(&sandbox, &["--config", name]), 0, &[&format!("{name}: nothing is wrong with it")]);
 }

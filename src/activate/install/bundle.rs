@@ -163,7 +163,8 @@ impl Installable {
     }
 
     /// Says what is odd about the appspec.
-    pub(super) fn warn(&self) {
+    pub(super) fn warn(&self, idle: &[Problem]) {
+        idle.iter().for_each(|problem| log::warn!("{}", self.line(problem)));
         self.warnings.iter().for_each(|warning| log::warn!("{}:{warning}", self.name.display()));
         let is_labelled = self.appspec.permissions.iter().any(|permission| permission.context.is_some());
         if is_labelled && !super::permissions::has_selinux() {

@@ -20,7 +20,7 @@ use self::apply::{Apply, Way};
 use self::bundle::{Installable, refusal};
 use self::live::Live;
 use self::plan::Plan;
-use crate::appspec::Behaviour;
+use crate::appspec::{Behaviour, Problem};
 use crate::config::owner::Accounts;
 use crate::error::{Context, Error, Result};
 use crate::model::ReleaseId;
@@ -48,8 +48,8 @@ impl Install {
     pub fn examine(&self, release: &Release) -> Result<()> {
         let ledger = Ledger::read(&self.root)?;
         let host = Host::open(&self.root)?;
-        self.resolve(release, &ledger, &mut host.live())?;
-        self.read(release)?.warn();
+        let (_, idle) = self.resolve(release, &ledger, &mut host.live())?;
+        self.read(release)?.warn(&idle);
         Ok(())
     }
 
@@ -110,7 +110,8 @@ impl Install {
         Installable::read(&self.root.join("releases").join(&release.id))
     }
 
-    fn resolve(&self, release: &Release, ledger: &Ledger, live: &mut Live<'_>) -> Result<Plan> {
+    /// What installing `release` comes to, and the entries of `permissions` that are for nothing in it.
+    fn resolve(&self, release: &Release, ledger: &Ledger, live: &mut Live<'_>) -> Result<(Plan, Vec<Problem>)> {
         let bundle = self.read(release)?;
         let accounts = Accounts::read().map_err(Error::failed)?;
         let appspec = &bundle.appspec;
@@ -119,15 +120,15 @@ impl Install {
         let mut problems: Vec<String> = missing.iter().chain(&strangers).map(|problem| bundle.line(problem)).collect();
         let mut plan = plan::gather(&bundle, &self.root, &missing, &mut problems)?;
         settle::judge(&mut plan, ledger, live, appspec.behaviour.unwrap_or(self.behaviour), &mut problems)?;
-        permissions::apply(&bundle, &accounts, &mut plan, &mut problems);
+        let idle = permissions::apply(&bundle, &accounts, &mut plan, &mut problems);
         inherit::hand_down(&mut plan, live)?;
-        if problems.is_empty() { Ok(plan) } else { Err(refusal(&problems)) }
+        if problems.is_empty() { Ok((plan, idle)) } else { Err(refusal(&problems)) }
     }
 
     fn settle(&self, release: &Release, ledger: Ledger, stage: Stage) -> Result<Ledger> {
         let host = Host::open(&self.root)?;
         let mut live = host.live();
-        let plan = self.resolve(release, &ledger, &mut live)?;
+        let (plan, _) = self.resolve(release, &ledger, &mut live)?; // what is idle was told of beforehand
         let ledger = settle::settle(ledger, plan, &mut live, (stage, release.id.clone()))?;
         host.kept.sync().context(|| format!("cannot sync {}", self.root.join(KEPT).display()))?;
         ledger.record(&self.root)?;

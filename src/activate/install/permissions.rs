@@ -29,18 +29,27 @@ struct Grant<'a> {
     label: Option<Vec<u8>>,
 }
 
-/// Lays the bundle's permissions on `plan`, in which only what this deployment copies or makes is left.
-pub(super) fn apply(bundle: &Installable, accounts: &Accounts, plan: &mut Plan, problems: &mut Vec<String>) {
+/// Lays the bundle's permissions on `plan`, in which only what this deployment copies or makes is left. Gives the entries
+/// that are for nothing in it.
+pub(super) fn apply(
+    bundle: &Installable,
+    accounts: &Accounts,
+    plan: &mut Plan,
+    problems: &mut Vec<String>,
+) -> Vec<Problem> {
     let has_selinux = has_selinux();
     let permissions = &bundle.appspec.permissions;
     let grants: Vec<Grant<'_>> =
         permissions.iter().map(|permission| Grant::look_up(permission, accounts, has_selinux)).collect();
+    let mut is_used = vec![false; grants.len()];
     for (path, image) in plan {
         let host = Path::new("/").join(path);
         let is_directory = image.kind == Kind::Dir;
-        let mut hits = grants.iter().filter(|grant| grant.objects.iter().any(|p| p.is_for(&host, is_directory)));
-        let Some(grant) = hits.next() else { continue };
-        if let Some(other) = hits.next() {
+        let is_meant = |grant: &&Grant<'_>| grant.objects.iter().any(|p| p.is_for(&host, is_directory));
+        let mut hits =
+            grants.iter().enumerate().filter(|(_, grant)| is_meant(grant)).inspect(|(n, _)| is_used[*n] = true);
+        let Some((_, grant)) = hits.next() else { continue };
+        if let Some((_, other)) = hits.next() {
             let line = grant.permission.object.at.line;
             let text = format!("{} is meant by this entry and by the one of line {line}", shown(path));
             problems.push(bundle.line(&Problem { at: other.permission.object.at, is_warning: false, text }));
@@ -48,6 +57,7 @@ pub(super) fn apply(bundle: &Installable, accounts: &Accounts, plan: &mut Plan, 
         }
         grant.give(image);
     }
+    permissions.iter().zip(is_used).filter(|(_, is_used)| !is_used).map(|(permission, _)| permission.idle()).collect()
 }
 
 /// Whether labels mean anything to this kernel.
