@@ -2,6 +2,7 @@
 //! is ready to run: settings checked, or an error that names the word at fault and the nearest one that is known.
 
 mod help;
+mod table;
 pub mod times;
 
 use std::ffi::{OsStr, OsString};
@@ -9,118 +10,14 @@ use std::path::PathBuf;
 
 use lexopt::Arg;
 
-use crate::config::keys::{KEYS, Name};
 use crate::config::nearest::hint;
 use crate::config::{self, Request, Settings};
 use crate::error::{Error, Kind, Result};
 
 pub use self::help::{help, version};
+pub use self::table::Command;
+use self::table::{COMMANDS, Does, OPTIONS, Opt, Word};
 use self::times::Times;
-
-/// What an option does.
-#[derive(Clone, Copy, Debug)]
-enum Does {
-    Help,
-    Version,
-    Config,
-    List,
-    Section,
-    Fetch,
-    Verbose,
-    Quiet,
-    From,
-    Json,
-    /// Gives the value of a key.
-    Sets(Name),
-}
-
-/// A row of the table of options.
-#[derive(Debug)]
-pub struct Opt {
-    short: Option<char>,
-    long: &'static str,
-    /// What its value is called; empty: it takes none.
-    value: &'static str,
-    help: &'static str,
-    does: Does,
-}
-
-const fn opt(short: Option<char>, long: &'static str, value: &'static str, help: &'static str, does: Does) -> Opt {
-    Opt { short, long, value, help, does }
-}
-
-/// An option for a key: the key's row says what it is.
-const fn sets(short: Option<char>, long: &'static str, name: Name) -> Opt {
-    let key = &KEYS[name as usize];
-    opt(short, long, key.value, key.help, Does::Sets(name))
-}
-
-/// Every option.
-pub const OPTIONS: &[Opt] = &[
-    opt(Some('h'), "help", "", "print this and exit", Does::Help),
-    opt(Some('V'), "version", "", "print the version and exit", Does::Version),
-    opt(Some('f'), "fetch", "", "check once, deploy what is new, exit", Does::Fetch),
-    opt(Some('c'), "config", "FILE", "the configuration", Does::Config),
-    opt(None, "list-configs", "", "list its sections with remote and local, and exit", Does::List),
-    opt(None, "config-section", "NAME", "a section of it that counts, or all; else Settings", Does::Section),
-    sets(Some('r'), "remote", Name::Remote),
-    sets(Some('l'), "local", Name::Local),
-    opt(Some('d'), "directory", "DIR", "the same as --local", Does::Sets(Name::Local)),
-    sets(Some('i'), "id", Name::Id),
-    sets(None, "schedule", Name::Schedule),
-    sets(None, "cache", Name::Cache),
-    sets(None, "pre-hooks", Name::PreHooks),
-    sets(None, "post-hooks", Name::PostHooks),
-    sets(None, "log-file", Name::LogFile),
-    opt(None, "from", "TIME", "with schedule: the times after it, 2026-03-29T00:00:00Z", Does::From),
-    sets(None, "s3-bucket", Name::S3Bucket),
-    sets(None, "target-key-file", Name::TargetFileKey),
-    sets(None, "profile-name", Name::AwsProfile),
-    opt(Some('v'), "verbose", "", "say more; twice: trace", Does::Verbose),
-    opt(None, "quiet", "", "warnings and errors only", Does::Quiet),
-    opt(None, "json", "", "status for programs", Does::Json),
-];
-
-/// What can be done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Command {
-    /// Check at once, then on the schedule.
-    Watch,
-    /// Check once, deploy what is new.
-    Check,
-    /// Tell what is live.
-    Status,
-    /// Tell the next times of the schedule.
-    Schedule,
-    /// Tell what is wrong with a bundle, an appspec or a configuration.
-    Validate,
-}
-
-/// A row of the table of commands.
-#[derive(Debug)]
-pub struct Word {
-    name: &'static str,
-    /// What may follow it, `[N]`; one word each.
-    operands: &'static str,
-    command: Command,
-    help: &'static str,
-}
-
-const fn word(name: &'static str, operands: &'static str, command: Command, help: &'static str) -> Word {
-    Word { name, operands, command, help }
-}
-
-/// The commands that are words.
-pub const COMMANDS: &[Word] = &[
-    word("status", "", Command::Status, "tell what is live"),
-    word("schedule", "[N]", Command::Schedule, "tell the next 5, or N, times of the schedule; needs no remote"),
-    word(
-        "validate",
-        "[PATH]",
-        Command::Validate,
-        "tell all that is wrong with a configuration, or a CodeDeploy bundle (a directory, an archive, its appspec)",
-    ),
-];
 
 /// What was asked for.
 #[derive(Debug)]

@@ -1,6 +1,7 @@
 //! Standard error: the log and the progress line share it. Neither can end the program: a closed pipe, a full disk and a
 //! missing terminal are all survived; a log file that takes no more is told of once. Standard output is for commands that answer.
 
+pub mod json;
 pub mod progress;
 
 use std::fs::File;

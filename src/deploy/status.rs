@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use super::places::{self, Places};
 use super::report::{Status, named};
 use crate::config::Settings;
+use crate::console::json::Json;
 use crate::error::{Context, Result};
 use crate::model::ActivationMode;
 use crate::schedule::Schedule;
@@ -136,112 +137,55 @@ fn rows_of(state: &State, rows: &mut Vec<(&'static str, String)>) {
 pub fn json(snapshots: &[Snapshot<'_>]) -> String {
     let mut json = Json("{\"deployments\":[".to_owned());
     for snapshot in snapshots {
-        json.deployment(snapshot);
+        deployment(&mut json, snapshot);
     }
     json.0 + "\n]}\n"
 }
 
-/// JSON in the making (RFC 8259).
-struct Json(String);
-
-impl Json {
-    fn deployment(&mut self, snapshot: &Snapshot<'_>) {
-        let Snapshot { settings, places, last, .. } = snapshot;
-        let state = snapshot.state();
-        self.open("\n{");
-        self.text("id", Some(&settings.id));
-        self.text("remote", Some(&settings.remote.to_string()));
-        self.text("local", Some(&settings.local.to_string_lossy()));
-        self.text("activation", Some(&places.mode.to_string()));
-        self.text("store", Some(&places.store.to_string_lossy()));
-        self.record("live", state.and_then(|s| s.current.as_ref()));
-        self.record("previous", state.and_then(|s| s.previous.as_ref()));
-        self.record("candidate", state.and_then(|s| s.target.as_ref()));
-        self.text("phase", state.map(|s| s.phase.to_string()).as_deref());
-        self.raw("healthy", if snapshot.is_healthy { "true" } else { "false" });
-        for (key, name) in [
-            ("working_since", "working-since"),
-            ("last_check", "last-check"),
-            ("last_success", "last-success"),
-            ("last_deployment", "last-deployment"),
-        ] {
-            self.time(key, last.number(name));
-        }
-        self.time("next_check", snapshot.next);
-        for key in ["outcome", "error"] {
-            self.text(key, last.text(key));
-        }
-        for (key, name) in
-            [("took_ms", "took-ms"), ("checks", "checks"), ("deployments", "deployments"), ("bytes", "bytes")]
-        {
-            self.raw(key, &last.number(name).unwrap_or(0).to_string());
-        }
-        self.raw("failures", "{");
-        for (kind, count) in last.failures() {
-            self.raw(kind, &count.to_string());
-        }
-        self.0.push_str("}}");
+fn deployment(json: &mut Json, snapshot: &Snapshot<'_>) {
+    let Snapshot { settings, places, last, .. } = snapshot;
+    let state = snapshot.state();
+    json.open("\n{");
+    json.text("id", Some(&settings.id));
+    json.text("remote", Some(&settings.remote.to_string()));
+    json.text("local", Some(&settings.local.to_string_lossy()));
+    json.text("activation", Some(&places.mode.to_string()));
+    json.text("store", Some(&places.store.to_string_lossy()));
+    record(json, "live", state.and_then(|s| s.current.as_ref()));
+    record(json, "previous", state.and_then(|s| s.previous.as_ref()));
+    record(json, "candidate", state.and_then(|s| s.target.as_ref()));
+    json.text("phase", state.map(|s| s.phase.to_string()).as_deref());
+    json.raw("healthy", if snapshot.is_healthy { "true" } else { "false" });
+    for (key, name) in [
+        ("working_since", "working-since"),
+        ("last_check", "last-check"),
+        ("last_success", "last-success"),
+        ("last_deployment", "last-deployment"),
+    ] {
+        json.time(key, last.number(name));
     }
-
-    fn record(&mut self, key: &str, record: Option<&Record>) {
-        let Some(record) = record else { return self.raw(key, "null") };
-        self.raw(key, "{");
-        self.text("release", Some(record.release.as_str()));
-        self.text("revision", Some(record.revision.as_str()));
-        self.time("since", Some(record.since));
-        self.0.push('}');
+    json.time("next_check", snapshot.next);
+    for key in ["outcome", "error"] {
+        json.text(key, last.text(key));
     }
-
-    fn time(&mut self, key: &str, when: Option<u64>) {
-        self.text(key, when.map(rfc3339).as_deref());
+    for (key, name) in
+        [("took_ms", "took-ms"), ("checks", "checks"), ("deployments", "deployments"), ("bytes", "bytes")]
+    {
+        json.number(key, last.number(name).unwrap_or(0));
     }
-
-    fn text(&mut self, key: &str, text: Option<&str>) {
-        match text {
-            Some(text) => self.raw(key, &quoted(text)),
-            None => self.raw(key, "null"),
-        }
+    json.raw("failures", "{");
+    for (kind, count) in last.failures() {
+        json.number(kind, count);
     }
-
-    /// A member whose value is JSON already.
-    fn raw(&mut self, key: &str, value: &str) {
-        self.open("\"");
-        self.0.push_str(key);
-        self.0.push_str("\":");
-        self.0.push_str(value);
-    }
-
-    /// What begins an element, after the comma that it may need.
-    fn open(&mut self, with: &str) {
-        if !self.0.ends_with(['{', '[']) {
-            self.0.push(',');
-        }
-        self.0.push_str(with);
-    }
+    json.close("}}");
 }
 
-/// A JSON string.
-fn quoted(text: &str) -> String {
-    let mut quoted = String::from("\"");
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => quoted.extend(['\\', c]),
-            c if c.is_control() => quoted.push_str(&format!("\\u{:04x}", u32::from(c))),
-            c => quoted.push(c),
-        }
-    }
-    quoted + "\""
-}
-
-#[cfg(test)]
-mod tests {
-    use super::quoted;
-
-    #[test]
-    fn strings_are_those_of_json() {
-        for text in ["", "plain ünïcode 文", "a\"b\\c", "\n\t\0\x7f\u{9b}", "😀"] {
-            let read: serde_json::Value = serde_json::from_str(&quoted(text)).unwrap();
-            assert_eq!(read.as_str(), Some(text));
-        }
-    }
+/// A member that is a release.
+pub(super) fn record(json: &mut Json, key: &str, record: Option<&Record>) {
+    let Some(record) = record else { return json.raw(key, "null") };
+    json.raw(key, "{");
+    json.text("release", Some(record.release.as_str()));
+    json.text("revision", Some(record.revision.as_str()));
+    json.time("since", Some(record.since));
+    json.close("}");
 }
