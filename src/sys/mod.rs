@@ -10,5 +10,7 @@ pub mod process;
 pub mod signal;
 pub mod trust;
 pub mod twin;
+#[cfg(all(target_env = "musl", panic = "abort"))]
+mod unwind;
 pub mod vigil;
 pub mod xattr;
