@@ -14,7 +14,7 @@ use super::{Aws, Git, Http, Secret, Settings, Timing, Trust, places, trust};
 use crate::error::{Error, Result};
 use crate::model::{ActivationMode, Layout, Links, Owner};
 use crate::remote::Remote;
-use crate::remote::git::Place;
+use crate::remote::place::Place;
 
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);

@@ -2,6 +2,7 @@
 
 mod beside;
 pub mod git;
+pub mod place;
 pub mod reference;
 
 use std::fmt;
@@ -10,7 +11,8 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 use url::Url;
 
-use self::git::{GitRemote, Place};
+use self::git::GitRemote;
+use self::place::Place;
 use self::reference::Reference;
 use crate::error::{Error, Result};
 use crate::model::hex;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::command::Access;
 use crate::config::{Secret, Settings};
 use crate::error::{Context, Error, Result};
-use crate::remote::git::Place;
+use crate::remote::place::Place;
 use crate::source::http::credentials::{UserInfo, load};
 use crate::source::http::keyfile;
 use crate::source::http::warn_once;

@@ -10,7 +10,7 @@ use super::repository::{Repository, reference};
 use super::{GitSource, access};
 use crate::artifact::MAX_NAME;
 use crate::error::{Context, Error, Kind, Result};
-use crate::remote::git::Place;
+use crate::remote::place::Place;
 use crate::remote::reference::{Reference, is_object};
 use crate::source::http::retry::Patience;
 use crate::sys::clock::Deadline;

@@ -6,7 +6,7 @@ use super::command::Trouble;
 use super::fetching::{Fetching, joined};
 use crate::artifact::Node;
 use crate::error::{Context, Error};
-use crate::remote::git::Place;
+use crate::remote::place::Place;
 
 /// How deep submodules may lie in each other.
 const DEEPEST: u32 = 3;
