@@ -4,7 +4,7 @@
 use std::path::{Component, Path, PathBuf};
 
 use crate::remote::Remote;
-use crate::remote::git::Place;
+use crate::remote::place::Place;
 
 /// A path as it is used from now on: absolute (relative ones start at the working directory), without `.`, `..`, or a
 /// slash at the end.

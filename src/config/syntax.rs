@@ -57,15 +57,15 @@ impl Document {
                 };
                 continue;
             }
-            let (key, value) = raw.split_once('=').ok_or_else(|| fault(without_equals(content)))?;
+            let (key, value) = divided(raw).ok_or_else(|| fault(undivided(content)))?;
             if key.contains(':') {
-                return Err(fault("cannot read the key: it has a colon, but = divides key and value"));
+                return Err(fault("cannot read the key: it has a colon without a blank after it: write key = value"));
             }
             let blanks = if value.trim().is_empty() { 0 } else { value.len() - value.trim_start().len() };
             let value_at = at + key.len() + 1 + blanks;
             let (key, value) = (normal(key), value.trim());
             if key.is_empty() {
-                return Err(fault("cannot read the line: nothing stands before ="));
+                return Err(fault("cannot read the line: nothing stands before = or :"));
             }
             let value = value_at..value_at + value.len();
             entries.push(Entry { section, key, line: number + 1, value });
@@ -110,7 +110,7 @@ impl Document {
         if let Some(entry) = self.entries(section).filter(|e| e.key == normal(key)).last() {
             let Range { start, end } = entry.value;
             // A value that was empty has its place right after the sign.
-            let gap = if start == end && self.text[..start].ends_with('=') { " " } else { "" };
+            let gap = if start == end && self.text[..start].ends_with(['=', ':']) { " " } else { "" };
             return format!("{}{gap}{value}{}", &self.text[..start], &self.text[end..]);
         }
         let (text, end) = (&self.text, self.line_end());
@@ -145,9 +145,20 @@ pub fn normal(key: &str) -> String {
     key.trim().to_lowercase().replace('_', "-")
 }
 
-fn without_equals(line: &str) -> &'static str {
+/// Key and value: at the first `=`, or at a colon before it that a blank follows, as configparser writes them too.
+fn divided(line: &str) -> Option<(&str, &str)> {
+    let colon =
+        line.find(": ").or_else(|| line.find(":\t")).or_else(|| line.trim_end().strip_suffix(':').map(str::len));
+    let at = match (line.find('='), colon) {
+        (Some(equals), Some(colon)) => equals.min(colon),
+        (equals, colon) => equals.or(colon)?,
+    };
+    Some((&line[..at], &line[at + 1..]))
+}
+
+fn undivided(line: &str) -> &'static str {
     if line.contains(':') {
-        "cannot read the line: it has a colon, but = divides key and value"
+        "cannot read the line: it has a colon without a blank after it, and no =: write key = value"
     } else {
         "cannot read the line: it has no =, is no [section], and no comment (# or ;)"
     }
@@ -225,6 +236,22 @@ mod tests {
     }
 
     #[test]
+    fn a_colon_and_a_blank_divide_as_well() {
+        for (line, key, value) in [
+            ("s3_bucket: b", "s3-bucket", "b"),
+            ("remote: https://h/a?x=1", "remote", "https://h/a?x=1"),
+            ("remote = https://h/a: b", "remote", "https://h/a: b"),
+            ("http-header=Name: value = x", "http-header", "Name: value = x"),
+            ("schedule\t:\t* * * * *", "schedule", "* * * * *"),
+            ("last_fetch_time:", "last-fetch-time", ""),
+            ("last_fetch_time:  \r\n", "last-fetch-time", ""),
+        ] {
+            let doc = parse(line).unwrap();
+            assert_eq!(list(&doc, None), [(key.to_owned(), value.to_owned(), 1)], "{line:?}");
+        }
+    }
+
+    #[test]
     fn bom_and_crlf_are_no_part_of_anything() {
         let doc = parse("\u{feff}a = 1\r\n[s]\r\nb = 2\r\n\r\nc=3\r").unwrap();
         assert_eq!(list(&doc, None), [("a".into(), "1".into(), 1)]);
@@ -269,6 +296,8 @@ mod tests {
             ("[s]\na=1\n", None, "b", "x", "b = x\n[s]\na=1\n"),
             ("\u{feff}[s]\n", None, "b", "x", "\u{feff}b = x\n[s]\n"),
             ("# c\n", None, "b", "x", "b = x\n# c\n"),
+            ("[s]\na: 1\nb:\n", Some("s"), "a", "x", "[s]\na: x\nb:\n"),
+            ("[s]\na: 1\nb:\n", Some("s"), "b", "x", "[s]\na: 1\nb: x\n"),
         ] {
             let doc = parse(text).unwrap();
             let new = doc.with(section, key, value);
@@ -301,8 +330,9 @@ mod tests {
     fn what_is_no_configuration_is_named_with_its_line_and_not_repeated() {
         for (text, expected) in [
             ("a = 1\nhunter2\n", "f:2: cannot read the line: it has no ="),
-            ("a = 1\n\nhunter2: 1\n", "f:3: cannot read the line: it has a colon"),
-            ("remote: https://u:hunter2@h/?a=b", "f:1: cannot read the key: it has a colon"),
+            ("a = 1\n\nhunter2:1\n", "f:3: cannot read the line: it has a colon"),
+            ("https://u:hunter2@h/?a=b", "f:1: cannot read the key: it has a colon"),
+            (": hunter2", "f:1: cannot read the line: nothing stands before"),
             ("= hunter2", "f:1: cannot read the line: nothing stands before ="),
             ("\n[hunter2", "f:2: cannot read the section"),
             ("[]", "f:1: cannot read the section"),

@@ -62,11 +62,14 @@ fn look(request: &Request, environment: &[(OsString, OsString)], found: &mut Vec
             let settings = build::settings(given, section, Some(&file), environment)?;
             settings.timing.schedule().map(|_| settings)
         };
+        let mut is_good = true;
         loop {
             match check(&given) {
-                Ok(settings) => usable.push(settings),
+                Ok(settings) if is_good => usable.push(settings),
+                Ok(_) => {}
                 Err(e) => {
                     let text = e.to_string();
+                    is_good = false;
                     let goes_on = given.forget(&text);
                     note(false, text);
                     if goes_on {
