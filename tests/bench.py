@@ -102,7 +102,7 @@ class GitServer:
         self.cgi = subprocess.Popen(["fcgiwrap", "-c", "3", "-s", f"unix:{socket_path}"], env=ENV,
                                     stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
         while not os.path.exists(socket_path):
-            time.sleep(0.01)
+            os.sched_yield()  # it is there in a moment
         backend = git("/", "--exec-path") + "/git-http-backend"
         params = {"SCRIPT_FILENAME": backend, "GIT_PROJECT_ROOT": f"{base}/git", "GIT_HTTP_EXPORT_ALL": "1", "PATH_INFO": "$uri",
                   "QUERY_STRING": "$query_string", "REQUEST_METHOD": "$request_method", "CONTENT_TYPE": "$content_type",
