@@ -320,6 +320,24 @@ fn submodule_is_added_changed_and_removed_then_its_files_follow() {
 }
 
 #[test]
+fn submodules_are_small_each_and_large_together_then_max_download_ends_it() {
+    let sandbox = Sandbox::new();
+    let repo = Repo::new(&sandbox, "app");
+    repo.commit(&[("a", "1")]);
+    for name in ["one", "two", "three"] {
+        let lib = Repo::new(&sandbox, name);
+        // Incompressible: 40 KB of pack each.
+        let noise: String = (0_u64..5_000).map(|n| format!("{:x}", n.wrapping_mul(0x9e37_79b9_7f4a_7c15))).collect();
+        let commit = lib.commit(&[("noise", &format!("{name} {noise}"))]);
+        repo.module(name, lib.bare().to_str().unwrap(), &commit);
+    }
+    deploy(&sandbox, &repo.remote("#main"), &[("max-download", "96K")]).expect(1).says("max-download");
+    assert!(!sandbox.local().exists());
+    deploy(&sandbox, &repo.remote("#main"), &[("max-download", "256K")]).expect(0).says("deployed");
+    assert_eq!(live(&sandbox).len(), 5);
+}
+
+#[test]
 fn submodules_are_relative_and_nested_then_each_is_found_from_its_parent() {
     let sandbox = Sandbox::new();
     let server = Server::daemon(&sandbox);

@@ -20,6 +20,8 @@ use crate::sys::trust::distrust;
 const LONGEST: u64 = 70_000;
 /// What one call that finds an object may print.
 const LITTLE: u64 = 1 << 20;
+/// What git may always write: refs and the like, so that it can say what is wrong.
+const SMALLEST: u64 = 4096;
 /// What every fetch is told.
 const FETCH: [&str; 7] = [
     "fetch",
@@ -37,6 +39,8 @@ pub(super) struct Fetching<'a> {
     pub(super) repository: Repository,
     pub(super) deadline: Deadline,
     pub(super) members: Members,
+    /// Bytes of the repository's packs before anything was fetched.
+    packed: u64,
 }
 
 /// What came of it.
@@ -47,8 +51,9 @@ pub(super) struct Fetched {
 }
 
 impl<'a> Fetching<'a> {
-    pub(super) fn new(source: &'a GitSource, repository: Repository, deadline: Deadline) -> Self {
-        Self { source, repository, deadline, members: Members::default() }
+    pub(super) fn new(source: &'a GitSource, repository: Repository, deadline: Deadline) -> Result<Self> {
+        let packed = repository.bytes()?;
+        Ok(Self { source, repository, deadline, members: Members::default(), packed })
     }
 
     /// Everything of `commit` that is deployed.
@@ -115,7 +120,9 @@ impl<'a> Fetching<'a> {
             }
             let mut call = git.call(place.scheme(), access, &args);
             call.repository = Some(self.repository.path().to_owned());
-            call.largest_file = Some(settings.max_download);
+            // What the fetches of one check bring is limited together: a repository may have any number of submodules.
+            let fetched = self.repository.bytes()?.saturating_sub(self.packed);
+            call.largest_file = Some(settings.max_download.saturating_sub(fetched).max(SMALLEST));
             call.input = stdin.map(|text| self.repository.input(text)).transpose()?;
             match call.output(LITTLE, self.deadline, None) {
                 Ok(_) => return Ok(()),

@@ -97,7 +97,7 @@ impl GitSource {
         loop {
             let repository = Repository::open(home, purpose).context(what)?;
             let is_fresh = repository.is_fresh;
-            match Fetching::new(self, repository.clone(), deadline).run(&offer.commit) {
+            match Fetching::new(self, repository.clone(), deadline)?.run(&offer.commit) {
                 Ok(fetched) => return Ok(self.artifact(&offer.commit, repository, fetched)),
                 Err(Trouble::Cache(e)) if !is_fresh && !deadline.has_passed() => {
                     log::warn!("{}: {e}; making the cache anew", self.name);

@@ -133,6 +133,12 @@ impl Repository {
             .then(|| format!("it has grown to {} packs, {sum} bytes", packs.len()))
     }
 
+    /// Bytes of all its packs; only while no git is at work on it.
+    pub(super) fn bytes(&self) -> Result<u64> {
+        let packs = self.packs().context(|| format!("cannot read {}", self.path.display()))?;
+        Ok(packs.iter().sum())
+    }
+
     /// The sizes of its packs. What a fetch that was killed left is removed.
     fn packs(&self) -> std::io::Result<Vec<u64>> {
         let mut packs = Vec::new();
