@@ -2,6 +2,7 @@
 //! `partial/` and vanish when the store is opened. Whoever has a [`Store`] holds its lock.
 
 pub mod ledger;
+mod lines;
 pub mod state;
 
 use std::collections::BTreeSet;

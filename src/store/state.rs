@@ -2,10 +2,11 @@
 //! cannot read it does not guess at: [`State::parse`] gives a reason, and recovery decides.
 
 use std::ffi::OsString;
-use std::fmt::Write as _;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
+use super::lines::{Lines, Text};
+pub use super::lines::{escape, unescape};
 use crate::model::{ActivationMode, ReleaseId, Revision, Validators};
 
 /// Where a deployment stands.
@@ -119,55 +120,38 @@ impl State {
 
     /// As text.
     pub fn print(&self) -> String {
-        let mut text = String::new();
-        let mut line = |key: &str, value: &[u8]| {
-            text.push_str(key);
-            text.push_str(" = ");
-            escape(value, &mut text);
-            text.push('\n');
-        };
-        line("format", b"1");
-        line("local", self.local.as_os_str().as_bytes());
-        line("activation", self.mode.to_string().as_bytes());
-        line("phase", phase_word(self.phase).as_bytes());
-        line("attempt", self.attempt.to_string().as_bytes());
+        let mut text = Text::default();
+        text.line("format", b"1");
+        text.line("local", self.local.as_os_str().as_bytes());
+        text.line("activation", self.mode.to_string().as_bytes());
+        text.line("phase", phase_word(self.phase).as_bytes());
+        text.number("attempt", self.attempt.into());
         match &self.found {
-            Found::Absent => line("found", b"nothing"),
-            Found::Empty => line("found", b"empty-directory"),
-            Found::Link(target) => line("found-link", target.as_bytes()),
+            Found::Absent => text.line("found", b"nothing"),
+            Found::Empty => text.line("found", b"empty-directory"),
+            Found::Link(target) => text.line("found-link", target.as_bytes()),
         }
         let records = [("current", &self.current), ("previous", &self.previous), ("target", &self.target)];
         for (role, record) in records {
             let Some(record) = record else { continue };
-            line(role, record.release.as_str().as_bytes());
-            line(&format!("{role}-revision"), record.revision.as_str().as_bytes());
-            if let Some(content) = record.revision.content() {
-                line(&format!("{role}-content"), content.as_bytes());
-            }
-            line(&format!("{role}-since"), record.since.to_string().as_bytes());
-            for (name, value) in &record.validators.0 {
-                line(&format!("{role}-validator"), format!("{name} {value}").as_bytes());
-            }
-            if let Some(proof) = &record.proof {
-                line(&format!("{role}-proof"), proof.as_bytes());
-            }
+            text.record(role, record);
         }
         if let Some(failure) = &self.failure {
-            line("failure", failure.release.as_str().as_bytes());
-            line("failure-kind", failure_word(failure.kind).as_bytes());
-            line("failure-count", failure.count.to_string().as_bytes());
-            line("failure-when", failure.when.to_string().as_bytes());
-            line("failure-policy", failure.policy.as_bytes());
-            line("failure-why", failure.why.as_bytes());
+            text.line("failure", failure.release.as_str().as_bytes());
+            text.line("failure-kind", failure_word(failure.kind).as_bytes());
+            text.number("failure-count", failure.count.into());
+            text.number("failure-when", failure.when);
+            text.line("failure-policy", failure.policy.as_bytes());
+            text.line("failure-why", failure.why.as_bytes());
             if let Some(seal) = &failure.seal {
-                line("failure-seal", seal.as_bytes());
+                text.line("failure-seal", seal.as_bytes());
             }
         }
         if let Some(version) = &self.version {
-            line("version", version.as_bytes());
+            text.line("version", version.as_bytes());
         }
-        line("end", b"yes"); // a copy that was cut off is not mistaken for a whole one
-        text
+        text.line("end", b"yes"); // a copy that was cut off is not mistaken for a whole one
+        text.0
     }
 
     /// Reads it back. `Err` says in a few words what is wrong.
@@ -246,92 +230,7 @@ fn one_of<T: Copy, const N: usize>(word: &str, all: [T; N], print: impl Fn(T) ->
     all.into_iter().find(|one| print(*one) == word).ok_or_else(|| format!("it says {word:?} where it cannot"))
 }
 
-/// Printable ASCII as it is, the rest as `\xHH`: one line stays one line, and every byte comes back.
-pub fn escape(bytes: &[u8], into: &mut String) {
-    for &byte in bytes {
-        match byte {
-            b' '..=b'~' if byte != b'\\' => into.push(char::from(byte)),
-            _ => write!(into, "\\x{byte:02x}").unwrap_or(()), // writing to a String cannot fail
-        }
-    }
-}
-
-/// The bytes that [`escape`] was given.
-pub fn unescape(text: &[u8]) -> Option<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((&byte, after)) = rest.split_first() {
-        if byte != b'\\' {
-            bytes.push(byte);
-            rest = after;
-            continue;
-        }
-        let (code, after) = after.split_at_checked(3)?;
-        let digits = std::str::from_utf8(code.strip_prefix(b"x")?).ok()?;
-        bytes.push(u8::from_str_radix(digits, 16).ok()?);
-        rest = after;
-    }
-    Some(bytes)
-}
-
-/// The lines of a `key = value` text of ours.
-struct Lines(Vec<(String, Vec<u8>)>);
-
 impl Lines {
-    fn read(text: &[u8]) -> Result<Self, String> {
-        let mut lines = Vec::new();
-        for (number, line) in text.split(|b| *b == b'\n').enumerate().filter(|(_, l)| !l.is_empty()) {
-            let broken = || format!("line {} is no `key = value`", number + 1);
-            let line = std::str::from_utf8(line).map_err(|_| broken())?;
-            let (key, value) = line.split_once(" = ").ok_or_else(broken)?;
-            lines.push((key.to_owned(), unescape(value.as_bytes()).ok_or_else(broken)?));
-        }
-        Ok(Self(lines))
-    }
-
-    fn find(&self, key: &str) -> Option<&[u8]> {
-        self.0.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_slice())
-    }
-
-    fn get(&self, key: &str) -> Result<&[u8], String> {
-        self.find(key).ok_or_else(|| format!("it has no {key:?}"))
-    }
-
-    fn text(&self, key: &str) -> Result<String, String> {
-        String::from_utf8(self.get(key)?.to_vec()).map_err(|_| format!("its {key:?} is no text"))
-    }
-
-    /// A text that states of before do not have.
-    fn may_have(&self, key: &str) -> Result<Option<String>, String> {
-        self.find(key).map(|_| self.text(key)).transpose()
-    }
-
-    fn number<T: std::str::FromStr>(&self, key: &str) -> Result<T, String> {
-        self.text(key)?.parse().map_err(|_| format!("its {key:?} is no number"))
-    }
-
-    fn release(&self, key: &str) -> Result<Option<ReleaseId>, String> {
-        if self.find(key).is_none() {
-            return Ok(None);
-        }
-        ReleaseId::parse(&self.text(key)?).map(Some).ok_or_else(|| format!("its {key:?} is no release"))
-    }
-
-    fn record(&self, role: &str) -> Result<Option<Record>, String> {
-        let Some(release) = self.release(role)? else { return Ok(None) };
-        let mut validators = Validators::default();
-        let key = format!("{role}-validator");
-        for (_, value) in self.0.iter().filter(|(k, _)| *k == key) {
-            let text = std::str::from_utf8(value).map_err(|_| format!("its {key:?} is no text"))?;
-            let (name, value) = text.split_once(' ').ok_or_else(|| format!("its {key:?} has no value"))?;
-            validators = validators.with(name, value);
-        }
-        let content = self.may_have(&format!("{role}-content"))?;
-        let revision = Revision::new(self.text(&format!("{role}-revision"))?).with_content(content);
-        let (since, proof) = (self.number(&format!("{role}-since"))?, self.may_have(&format!("{role}-proof"))?);
-        Ok(Some(Record { release, revision, validators, since, proof }))
-    }
-
     fn failure(&self) -> Result<Option<Failure>, String> {
         let Some(release) = self.release("failure")? else { return Ok(None) };
         let kinds = [FailureKind::Refused, FailureKind::Blocked, FailureKind::Reverted];
@@ -425,18 +324,6 @@ mod tests {
             for end in 0..text.len() - 1 {
                 assert!(State::parse(&text.as_bytes()[..end]).is_err(), "accepted the first {end} bytes of\n{text}");
             }
-        }
-    }
-
-    #[test]
-    fn escape_keeps_every_byte_on_one_line() {
-        let all: Vec<u8> = (0..=255).collect();
-        let mut text = String::new();
-        escape(&all, &mut text);
-        assert!(text.bytes().all(|b| (b' '..=b'~').contains(&b)));
-        assert_eq!(unescape(text.as_bytes()), Some(all));
-        for broken in ["\\", "\\x", "\\x1", "\\y00", "\\xgg"] {
-            assert_eq!(unescape(broken.as_bytes()), None, "{broken}");
         }
     }
 }
