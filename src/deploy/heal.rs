@@ -51,6 +51,7 @@ impl Deployment<'_> {
 
     fn resume(&mut self) -> Result<Outcome> {
         let Some(target) = self.state.target.clone() else { return Err(Error::failed("nothing to resume")) };
+        self.tries(Reason::Recover, Some(target.clone()));
         self.state.attempt = self.state.attempt.saturating_add(1);
         log::info!("the last deployment was cut off: attempt {} at release {}", self.state.attempt, target.release);
         self.store.record(&self.state)?;
@@ -61,6 +62,7 @@ impl Deployment<'_> {
     }
 
     fn resume_revert(&mut self) -> Result<Outcome> {
+        self.tries(Reason::Recover, self.state.target.clone());
         if self.state.phase == Phase::Activating {
             let why = format!("the deployment was cut off {} times", self.state.attempt);
             return self.revert(Begun(()), &why);

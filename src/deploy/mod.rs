@@ -2,6 +2,7 @@
 //! it. Up to `begin` nothing live has changed, and a crash costs nothing but the work; from there to the commit the state
 //! on disk says what to finish.
 
+mod ending;
 mod environment;
 mod events;
 mod heal;
@@ -53,6 +54,8 @@ struct Deployment<'a> {
     left_alone: Option<String>,
     /// Bytes of archives read from the source.
     fetched: u64,
+    /// The deployment that this check is about, when there is one.
+    tried: Option<ending::Tried>,
 }
 
 /// The state on disk says that the live tree may be changing. Consumed by the commit or the way back: never both.
@@ -66,25 +69,7 @@ pub fn check(settings: &Settings) -> Ended {
         Err(e) => return Ended::of(&Err(e), None, None),
     };
     let result = deployment.update();
-    let result = match (&deployment.doubt, result) {
-        (Some(doubt), Err(e)) => Err(Error::new(Kind::InDoubt, format!("{doubt}; {e}"))),
-        (Some(doubt), Ok(Outcome::Blocked)) => {
-            Err(Error::new(Kind::InDoubt, format!("{doubt}; a pre hook blocked the deployment that would settle it")))
-        }
-        (_, result) => result,
-    };
-    deployment.notes.end(&deployment.state, &result);
-    let Deployment { store, state, left_alone, .. } = &deployment;
-    let ended = Ended::of(&result, Some(state), left_alone.as_deref());
-    if ended.kind == "unchanged" {
-        let is_live = if state.current.is_some() { " is live" } else { "" };
-        log::debug!("unchanged: {}{is_live}", ended.text);
-    }
-    report::write(store, &settings.remote.identity(), &result, &ended, started.elapsed(), deployment.fetched);
-    match deployment.stop {
-        Some(signal) => Ended::of(&Err(stopped(signal)), None, None),
-        None => ended,
-    }
+    deployment.end(result, started)
 }
 
 impl<'a> Deployment<'a> {
@@ -123,7 +108,7 @@ impl<'a> Deployment<'a> {
         let deadline = Deadline::after(settings.timeout);
         let source = Source::new(settings)?;
         let notes = notes::Notes::open(settings);
-        let (stop, left_alone, fetched) = (None, None, 0);
+        let (stop, left_alone, fetched, tried) = (None, None, 0, None);
         Ok(Self {
             settings,
             store,
@@ -137,6 +122,7 @@ impl<'a> Deployment<'a> {
             stop,
             left_alone,
             fetched,
+            tried,
         })
     }
 
@@ -160,6 +146,7 @@ impl<'a> Deployment<'a> {
 
     /// Frames the one dangerous moment: pre hooks, begin, activate, post hooks, commit or revert.
     fn deploy(&mut self, target: Record) -> Result<Outcome> {
+        self.tries(Reason::Update, Some(target.clone()));
         let release = self.release(&target.release)?;
         self.state.target = Some(target.clone());
         self.state.attempt = 1;

@@ -4,7 +4,7 @@
 use super::{Deployment, notes, places, report};
 use crate::config::Settings;
 use crate::error::{Error, Kind, Result};
-use crate::model::{Outcome, ReleaseId, Revision};
+use crate::model::{Outcome, Reason, ReleaseId, Revision, Validators};
 use crate::package::{self, Verified};
 use crate::remote::Remote;
 use crate::source::{Known, Poll};
@@ -66,11 +66,13 @@ impl Deployment<'_> {
         }
         let download = places::download(self.settings, self.store.root())?;
         report::write_working(&self.store);
+        self.tries(Reason::Update, offer.revision.as_ref().map(|revision| self.unfetched(revision)));
         let artifact = self.source.fetch(offer, &download, self.deadline)?;
         self.fetched = self.fetched.saturating_add(artifact.bytes());
         let (revision, validators) = (artifact.revision.clone(), artifact.validators.clone());
         let release = self.id_of(&revision, None);
         let mut record = Record { release, revision, validators, since: now(), proof: None };
+        self.tries(Reason::Update, Some(record.clone()));
         if self.is_live(&record.revision) {
             places::discard(&download);
             return self.note_same(record);
@@ -78,11 +80,18 @@ impl Deployment<'_> {
         let verified = self.prove(artifact, &record)?;
         record.proof = verified.proof().map(str::to_owned);
         record.release = self.id_of(&record.revision, verified.proof());
+        self.tries(Reason::Update, Some(record.clone()));
         if self.store.release(&record.release)?.is_none() {
             self.publish(&verified, &record)?;
         }
         places::discard(&download);
         self.obtained(record)
+    }
+
+    /// A revision of which nothing is here yet.
+    fn unfetched(&self, revision: &Revision) -> Record {
+        let (release, validators) = (self.id_of(revision, None), Validators::default());
+        Record { release, revision: revision.clone(), validators, since: now(), proof: None }
     }
 
     /// A release that is complete in the store; what failed before it no longer counts.

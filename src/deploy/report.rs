@@ -76,9 +76,16 @@ impl Ended {
     }
 }
 
-/// Writes what a check came to, which took so long and read so many bytes from the source.
-pub(super) fn write(store: &Store, remote: &str, result: &Result<Outcome>, ended: &Ended, took: Duration, bytes: u64) {
-    let mut status = Status::read(store.root());
+/// Writes what a check came to, which took so long and read so many bytes from the source, into its `status`.
+pub(super) fn write(
+    store: &Store,
+    mut status: Status,
+    remote: &str,
+    result: &Result<Outcome>,
+    ended: &Ended,
+    took: Duration,
+    bytes: u64,
+) {
     status.note(ended, now(), took);
     status.add("bytes", bytes);
     if let Err(e) = result
@@ -207,7 +214,8 @@ impl Status {
         }
     }
 
-    fn set(&mut self, key: &str, value: impl ToString) {
+    /// Sets a value.
+    pub(super) fn set(&mut self, key: &str, value: impl ToString) {
         let value = value.to_string();
         match self.0.iter_mut().find(|(k, _)| k == key) {
             Some((_, old)) => *old = value,

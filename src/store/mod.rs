@@ -1,6 +1,7 @@
 //! Releases, state and lock of one deployment. A name in `releases/` is complete and durable; half-made things lie in
 //! `partial/` and vanish when the store is opened. Whoever has a [`Store`] holds its lock.
 
+pub mod history;
 pub mod ledger;
 mod lines;
 pub mod state;

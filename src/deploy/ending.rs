@@ -1,0 +1,115 @@
+//! How a check ends: what it came to is written where everybody finds it, and the deployment that it made, or tried to make,
+//! into the history of the store. Both are reports: what cannot be written is a warning.
+
+use std::time::Instant;
+
+use super::Deployment;
+use super::report::{self, Ended, Status};
+use crate::error::{Error, Kind, Result};
+use crate::model::{Outcome, Reason, ReleaseId};
+use crate::store::history::{DEPLOYED, Entry, History};
+use crate::store::state::Record;
+use crate::sys::clock::now;
+
+/// The key of the status that says which live release the history tells of: so that a check without news need not read it.
+const NOTED: &str = "in-history";
+/// What is said of a release whose deployment came to no end that could note it, or was made before there was a history.
+const NOTED_LATE: &str = "noted by a later check: why, how long it took and how much it read are not known";
+
+/// The deployment that a check is about.
+#[derive(Debug)]
+pub(super) struct Tried {
+    reason: Reason,
+    record: Option<Record>,
+    from: Option<ReleaseId>,
+}
+
+impl Deployment<'_> {
+    /// From here on this check is about a deployment: of `record`, as far as that is known. The history tells of it, unless
+    /// it turns out that there is nothing to deploy.
+    pub(super) fn tries(&mut self, reason: Reason, record: Option<Record>) {
+        let from = self.state.current.as_ref().map(|current| current.release.clone());
+        self.tried = Some(Tried { reason, record, from });
+    }
+
+    /// Reports what the check that began at `started` came to.
+    pub(super) fn end(mut self, result: Result<Outcome>, started: Instant) -> Ended {
+        let result = match (&self.doubt, result) {
+            (Some(doubt), Err(e)) => Err(Error::new(Kind::InDoubt, format!("{doubt}; {e}"))),
+            (Some(doubt), Ok(Outcome::Blocked)) => {
+                let text = format!("{doubt}; a pre hook blocked the deployment that would settle it");
+                Err(Error::new(Kind::InDoubt, text))
+            }
+            (_, result) => result,
+        };
+        self.notes.end(&self.state, &result);
+        let ended = Ended::of(&result, Some(&self.state), self.left_alone.as_deref());
+        if ended.kind == "unchanged" {
+            let is_live = if self.state.current.is_some() { " is live" } else { "" };
+            log::debug!("unchanged: {}{is_live}", ended.text);
+        }
+        let took = started.elapsed();
+        let mut status = Status::read(self.store.root());
+        let entry = self.entry(&result, &ended).map(|entry| Entry {
+            took_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+            bytes: self.fetched,
+            ..entry
+        });
+        if let Err(e) = self.note_in_history(entry, &mut status) {
+            log::warn!("{e}: the history lacks an entry");
+        }
+        report::write(&self.store, status, &self.settings.remote.identity(), &result, &ended, took, self.fetched);
+        match self.stop {
+            Some(signal) => Ended::of(&Err(super::stopped(signal)), None, None),
+            None => ended,
+        }
+    }
+
+    /// What the history gets of this check. One that was stopped goes on at the next start, or has not changed anything.
+    fn entry(&mut self, result: &Result<Outcome>, ended: &Ended) -> Option<Entry> {
+        let Tried { reason, record, from } = self.tried.take()?;
+        let (record, why) = match result {
+            Ok(Outcome::Unchanged) => return None,
+            Err(e) if matches!(e.kind(), Kind::Stopped(_)) => return None,
+            Ok(Outcome::Deployed) => (self.state.current.clone(), String::new()),
+            Ok(_) | Err(_) => (record, ended.text.clone()),
+        };
+        let (when, kind, reason) = (now(), ended.kind.clone(), reason.to_string());
+        Some(Entry { when, first: when, count: 1, kind, reason, record, from, why, ..Entry::default() })
+    }
+
+    /// Adds the entry of this check, and what an earlier one did not come to add.
+    fn note_in_history(&self, entry: Option<Entry>, status: &mut Status) -> Result<()> {
+        let live = self.state.current.as_ref().map(|live| format!("{} {}", live.release, live.since));
+        if entry.is_none() && (live.is_none() || live.as_deref() == status.text(NOTED)) {
+            return Ok(());
+        }
+        let mut history = History::read(self.store.root())?;
+        let mut has_news = entry.is_some();
+        if let Some(entry) = entry {
+            history.add(entry);
+        }
+        for record in [&self.state.previous, &self.state.current].into_iter().flatten() {
+            if !history.has(record) {
+                history.add_late(late(record));
+                has_news = true;
+            }
+        }
+        if has_news {
+            history.write(&self.store)?;
+        }
+        live.into_iter().for_each(|live| status.set(NOTED, live));
+        Ok(())
+    }
+}
+
+/// The entry of a release that has been live for a while.
+fn late(record: &Record) -> Entry {
+    // What was found, or linked to before there was a state, is of no revision.
+    let (kind, why) = match record.revision.as_str() {
+        "" => ("adopted", ""),
+        _ => (DEPLOYED, NOTED_LATE),
+    };
+    let (when, kind, why) = (record.since, kind.to_owned(), why.to_owned());
+    Entry { when, first: when, count: 1, kind, why, record: Some(record.clone()), ..Entry::default() }
+}
