@@ -2,6 +2,7 @@
 
 use super::{COMMANDS, OPTIONS, Opt, Word};
 use crate::config::keys::{KEYS, Key};
+use crate::console::screen::Screen;
 
 const EXIT_CODES: &[(&str, &str)] = &[
     ("0", "up to date, or deployed"),
@@ -63,25 +64,13 @@ const COLUMN: usize = 30;
 /// A row of help: the left part, and the right part in its column, wrapped between words.
 fn row(left: &str, right: &str) -> String {
     let mut text = format!("  {left}");
-    let mut column = text.len();
-    if column + 2 > COLUMN {
+    if text.len() + 2 > COLUMN {
         text.push('\n');
-        column = 0;
     }
-    text += &" ".repeat(COLUMN - column);
-    column = COLUMN;
-    for (n, word) in right.split(' ').enumerate() {
-        if column + 1 + word.len() > WIDTH {
-            text += &format!("\n{}", " ".repeat(COLUMN));
-            column = COLUMN;
-        } else if n > 0 {
-            text.push(' ');
-            column += 1;
-        }
-        text += word;
-        column += word.len();
-    }
-    text + "\n"
+    let line = text.len() - text.rfind('\n').map_or(0, |at| at + 1);
+    text += &" ".repeat(COLUMN - line);
+    Screen::page(WIDTH).hang(&mut text, right, COLUMN);
+    text
 }
 
 #[cfg(test)]

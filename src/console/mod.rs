@@ -3,6 +3,7 @@
 
 pub mod json;
 pub mod progress;
+pub mod screen;
 
 use std::fs::File;
 use std::io::{self, IsTerminal as _, Write as _};

@@ -1,10 +1,12 @@
 //! The progress line: how far something is, for whoever looks at the terminal. It shows only what takes a while, and
 //! leaves nothing behind. Where nobody looks it costs an addition.
 
+use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant};
 
 use log::LevelFilter;
 
+use super::screen::columns;
 use super::{CLEAR, CONSOLE, write_stderr};
 use crate::sys::signal;
 
@@ -92,10 +94,7 @@ fn has_reader() -> bool {
 }
 
 fn width() -> usize {
-    match rustix::termios::tcgetwinsize(std::io::stderr()) {
-        Ok(size) if size.ws_col > 0 => size.ws_col.into(),
-        _ => 80,
-    }
+    columns(std::io::stderr().as_fd()).unwrap_or(80)
 }
 
 /// `fetching 12.3 MiB of 54.0 MiB, 23%, 8.1 MiB/s, 5 s left`, as far as things are known.

@@ -1,0 +1,330 @@
+//! How an answer comes to a person: as wide as the terminal, in the characters that it has, in colour where that is wanted;
+//! and never as commands to it, for revisions and reasons come from servers. Programs get JSON, which is none of its business.
+//!
+//! A character counts as one column. Those that take two or none make a ragged line, which is not worth a table of them.
+
+use std::ffi::OsString;
+use std::io::{IsTerminal as _, stdout};
+use std::os::fd::{AsFd as _, BorrowedFd};
+
+/// No value gets less than this, however narrow the terminal.
+const NARROWEST: usize = 16;
+
+/// Where an answer is read.
+#[derive(Clone, Copy, Debug)]
+pub struct Screen {
+    /// How many columns a line may take.
+    width: usize,
+    is_utf8: bool,
+    has_colour: bool,
+}
+
+/// What a word is painted in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shade {
+    /// Nothing.
+    Plain,
+    /// Green.
+    Good,
+    /// Yellow.
+    Doubtful,
+    /// Red.
+    Bad,
+}
+
+/// One row: what it is, its value, and the word at its end that is painted.
+pub type Row = (&'static str, String, Option<(String, Shade)>);
+
+impl Screen {
+    /// What is behind standard output, and what the environment says of it.
+    pub fn of_stdout() -> Self {
+        Self::new(stdout().is_terminal(), columns(stdout().as_fd()), &|name| std::env::var_os(name))
+    }
+
+    fn new(is_terminal: bool, columns: Option<usize>, variable: &dyn Fn(&str) -> Option<OsString>) -> Self {
+        let set = |name: &str| variable(name).filter(|value| !value.is_empty());
+        let given = set("COLUMNS").and_then(|value| value.to_str()?.parse().ok()).filter(|width| *width > 0);
+        // The first that is set counts, as POSIX has it; without one it is the C locale.
+        let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(set).unwrap_or_default();
+        let locale = locale.to_string_lossy().to_ascii_lowercase();
+        let is_dumb = set("TERM").is_none_or(|term| term == "dumb");
+        Self {
+            width: given.or(columns).unwrap_or(usize::MAX),
+            is_utf8: locale.contains("utf-8") || locale.contains("utf8"),
+            has_colour: is_terminal && set("NO_COLOR").is_none() && !is_dumb, // https://no-color.org
+        }
+    }
+
+    /// A page of so many columns, in black and white.
+    pub fn page(width: usize) -> Self {
+        Self { width, is_utf8: false, has_colour: false }
+    }
+
+    /// A text in characters that are shown as they are: control characters, what turns the direction of writing or is not
+    /// seen at all, and without UTF-8 everything beyond ASCII, are written `\u{9b}`.
+    pub fn printable(self, text: &str) -> String {
+        let mut shown = String::with_capacity(text.len());
+        for c in text.chars() {
+            match c {
+                ' '..='~' => shown.push(c),
+                '\u{61c}'
+                | '\u{200b}'..='\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{feff}' => {
+                    shown.extend(c.escape_unicode());
+                }
+                c if c.is_control() || !self.is_utf8 => shown.extend(c.escape_unicode()),
+                c => shown.push(c),
+            }
+        }
+        shown
+    }
+
+    /// A word in its colour.
+    pub fn painted(self, word: &str, shade: Shade) -> String {
+        let code = match shade {
+            Shade::Good => "32",
+            Shade::Doubtful => "33",
+            Shade::Bad => "31",
+            Shade::Plain => "",
+        };
+        let word = self.printable(word);
+        if self.has_colour && !code.is_empty() { format!("\x1b[{code}m{word}\x1b[0m") } else { word }
+    }
+
+    /// Rows under one another, the values in a column of their own. A value that is too long goes on below itself, and so
+    /// does a row whose key is empty.
+    pub fn rows(self, rows: &[Row]) -> String {
+        let column = rows.iter().map(|(key, ..)| key.len()).max().unwrap_or(0) + 2;
+        let mut text = String::new();
+        for (key, value, end) in rows {
+            let mut value = self.printable(value);
+            end.iter().for_each(|(word, shade)| value.push_str(&self.painted(word, *shade)));
+            pad(&mut text, key, column);
+            self.hang(&mut text, &value, column);
+        }
+        text
+    }
+
+    /// Adds a text to a line that has `column` columns already, and ends it: what does not fit goes on below, in the same
+    /// column. Broken between words, and within those that are longer than a line.
+    pub fn hang(self, text: &mut String, value: &str, column: usize) {
+        let width = self.width.saturating_sub(column).max(NARROWEST);
+        let mut used = 0;
+        for (n, word) in value.split(' ').enumerate() {
+            let mut length = wide(word);
+            if n > 0 && used + 1 + length > width {
+                // A word that no line can hold begins where it stands.
+                if length <= width || used + 1 >= width {
+                    next_line(text, column);
+                    used = 0;
+                } else {
+                    text.push(' ');
+                    used += 1;
+                }
+            } else if n > 0 {
+                text.push(' ');
+                used += 1;
+            }
+            let mut word = word;
+            while used + length > width {
+                let (head, rest) = word.split_at(offset(word, width - used));
+                text.push_str(head);
+                next_line(text, column);
+                (word, used, length) = (rest, 0, wide(rest));
+            }
+            text.push_str(word);
+            used += length;
+        }
+        text.truncate(text.trim_end_matches(' ').len());
+        text.push('\n');
+    }
+
+    /// Lines of cells under one another, the first of them the headings. Where that is too wide, the cells of the column
+    /// `gives` are cut, and then the lines.
+    pub fn table(self, lines: &[Vec<String>], gives: usize) -> Vec<String> {
+        let count = lines.first().map_or(0, Vec::len);
+        let mut widths: Vec<usize> = (0..count)
+            .map(|n| lines.iter().filter_map(|cells| cells.get(n)).map(|cell| wide(cell)).max().unwrap_or(0))
+            .collect();
+        let others = widths.iter().sum::<usize>() - widths.get(gives).unwrap_or(&0);
+        // Where room is short, one blank divides the columns as well as two.
+        let roomy = others + 2 * count.saturating_sub(1);
+        let gap = if self.width.saturating_sub(roomy) < *widths.get(gives).unwrap_or(&0) { 1 } else { 2 };
+        let left = self.width.saturating_sub(others + gap * count.saturating_sub(1));
+        widths.get_mut(gives).into_iter().for_each(|width| *width = (*width).min(left.max(LEAST)));
+        let mut table = Vec::new();
+        for cells in lines {
+            let mut line = String::new();
+            for (n, (cell, width)) in cells.iter().zip(&widths).enumerate() {
+                let cell = if n == gives { &self.cut(cell, *width) } else { cell };
+                pad(&mut line, cell, width + gap);
+            }
+            table.push(self.cut(line.trim_end(), self.width));
+        }
+        table
+    }
+
+    /// The beginning of a text that is too long, and a sign that it is one.
+    fn cut(self, text: &str, width: usize) -> String {
+        if wide(text) <= width {
+            return text.to_owned();
+        }
+        let sign = if self.is_utf8 { "…" } else { "..." };
+        let kept = offset(text, width.saturating_sub(wide(sign)));
+        let end = if text[..kept].contains('\x1b') { "\x1b[0m" } else { "" };
+        format!("{}{end}{sign}", &text[..kept])
+    }
+}
+
+/// What is left of the column that is cut, before whole lines are.
+const LEAST: usize = 8;
+
+/// Adds a text and the blanks after it.
+fn pad(line: &mut String, text: &str, width: usize) {
+    line.push_str(text);
+    line.extend(std::iter::repeat_n(' ', width.saturating_sub(wide(text))));
+}
+
+fn next_line(text: &mut String, column: usize) {
+    text.truncate(text.trim_end_matches(' ').len());
+    text.push('\n');
+    pad(text, "", column);
+}
+
+/// How many columns a printable text takes; its colours take none.
+fn wide(text: &str) -> usize {
+    let mut is_colour = false;
+    let mut count = 0;
+    for c in text.chars() {
+        count += usize::from(c != '\x1b' && !is_colour);
+        is_colour = c == '\x1b' || is_colour && c != 'm';
+    }
+    count
+}
+
+/// Where in a text so many columns end.
+fn offset(text: &str, columns: usize) -> usize {
+    text.char_indices().map(|(at, _)| at).take_while(|at| wide(&text[..*at]) <= columns).last().unwrap_or(0)
+}
+
+/// How many columns a terminal has; `None`: it is none, or does not know.
+pub fn columns(of: BorrowedFd<'_>) -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(of).ok()?;
+    Some(size.ws_col.into()).filter(|columns| *columns > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn screen(width: usize, is_utf8: bool) -> Screen {
+        Screen { width, is_utf8, has_colour: false }
+    }
+
+    fn of(is_terminal: bool, columns: Option<usize>, environment: &[(&str, &str)]) -> (usize, bool, bool) {
+        let value = |name: &str| environment.iter().find(|(n, _)| *n == name).map(|(_, v)| OsString::from(v));
+        let screen = Screen::new(is_terminal, columns, &value);
+        (screen.width, screen.is_utf8, screen.has_colour)
+    }
+
+    #[test]
+    fn the_environment_says_how_wide_in_which_characters_and_whether_in_colour() {
+        const NO_LIMIT: usize = usize::MAX;
+        for (environment, expected) in [
+            (&[][..], (NO_LIMIT, false, false)),
+            (&[("COLUMNS", "132")], (132, false, false)),
+            (&[("COLUMNS", "")], (NO_LIMIT, false, false)),
+            (&[("COLUMNS", "0")], (NO_LIMIT, false, false)),
+            (&[("COLUMNS", "wide")], (NO_LIMIT, false, false)),
+            (&[("LANG", "de_DE.UTF-8")], (NO_LIMIT, true, false)),
+            (&[("LANG", "C.utf8")], (NO_LIMIT, true, false)),
+            (&[("LANG", "de_DE.UTF-8"), ("LC_CTYPE", "POSIX")], (NO_LIMIT, false, false)),
+            (&[("LANG", "C"), ("LC_CTYPE", "en_GB.UTF-8")], (NO_LIMIT, true, false)),
+            (&[("LC_ALL", "C"), ("LC_CTYPE", "en_GB.UTF-8")], (NO_LIMIT, false, false)),
+            (&[("LC_ALL", ""), ("LC_CTYPE", "en_GB.UTF-8")], (NO_LIMIT, true, false)),
+            (&[("LANG", "de_DE@euro")], (NO_LIMIT, false, false)),
+            (&[("TERM", "xterm")], (NO_LIMIT, false, false)),
+        ] {
+            assert_eq!(of(false, None, environment), expected, "{environment:?}");
+        }
+        for (environment, expected) in [
+            (&[("TERM", "xterm")][..], (80, false, true)),
+            (&[("TERM", "xterm"), ("NO_COLOR", "")], (80, false, true)),
+            (&[("TERM", "xterm"), ("NO_COLOR", "1")], (80, false, false)),
+            (&[("TERM", "xterm"), ("NO_COLOR", "0")], (80, false, false)),
+            (&[("TERM", "dumb")], (80, false, false)),
+            (&[("COLUMNS", "40")], (40, false, false)),
+        ] {
+            assert_eq!(of(true, Some(80), environment), expected, "{environment:?}");
+        }
+    }
+
+    #[test]
+    fn what_speaks_to_the_terminal_or_is_not_in_its_locale_is_written_out() {
+        for (text, in_utf8, in_ascii) in [
+            ("plain ~", "plain ~", "plain ~"),
+            ("\u{fc}文", "\u{fc}文", "\\u{fc}\\u{6587}"),
+            ("\x1b[31m\r\n\t\0\x7f\u{9b}", "\\u{1b}[31m\\u{d}\\u{a}\\u{9}\\u{0}\\u{7f}\\u{9b}", ""),
+            ("\u{202e}gpj.exe\u{feff}", "\\u{202e}gpj.exe\\u{feff}", ""),
+        ] {
+            let in_ascii = if in_ascii.is_empty() { in_utf8 } else { in_ascii };
+            assert_eq!(screen(80, true).printable(text), in_utf8);
+            assert_eq!(screen(80, false).printable(text), in_ascii);
+        }
+    }
+
+    #[test]
+    fn values_go_on_below_themselves_and_nothing_is_lost() {
+        let row = |value: &str| ("key", value.to_owned(), None);
+        let shown = |width, value: &str| screen(width, true).rows(&[row(value)]);
+        assert_eq!(shown(usize::MAX, "a  b"), "key  a  b\n");
+        assert_eq!(shown(25, "12345 789012345 789012345"), "key  12345 789012345\n     789012345\n");
+        assert_eq!(shown(21, "12345678901234567"), "key  1234567890123456\n     7\n");
+        assert_eq!(shown(25, "revision 123456789012345678901"), "key  revision 12345678901\n     2345678901\n");
+        assert_eq!(shown(25, "12345678901234567890 x"), "key  12345678901234567890\n     x\n");
+        assert_eq!(shown(1, "1234567890123456 x"), "key  1234567890123456\n     x\n", "never less than that");
+        assert_eq!(shown(80, ""), "key\n");
+        for width in 1..60 {
+            for value in ["", " ", "a b c", "one two three four five six seven", &"long".repeat(20), "ü ö ä   ß"] {
+                let text = shown(width, value);
+                assert!(text.lines().all(|l| wide(l) <= width.max(21) && l.trim_end() == l), "{width}: {text:?}");
+                let joined: String = text[3..].split_whitespace().collect();
+                assert_eq!(joined, value.split_whitespace().collect::<String>(), "{width}: {text:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn one_column_gives_way_then_gaps_then_lines() {
+        let lines: Vec<Vec<String>> = [["when", "revision", "took"], ["today", "0123456789abcdef", "7s"]]
+            .map(|cells| cells.map(str::to_owned).to_vec())
+            .to_vec();
+        let table = |width, is_utf8| screen(width, is_utf8).table(&lines, 1).join("\n");
+        assert_eq!(table(80, true), "when   revision          took\ntoday  0123456789abcdef  7s");
+        assert_eq!(table(29, true), table(80, true));
+        assert_eq!(table(28, true), "when  revision         took\ntoday 0123456789abcdef 7s");
+        assert_eq!(table(20, true), "when  revision  took\ntoday 01234567… 7s");
+        assert_eq!(table(20, false), "when  revision  took\ntoday 012345... 7s");
+        assert_eq!(table(17, true), "when  revision t…\ntoday 0123456… 7s");
+        assert_eq!(table(4, false), "w...\nt...");
+        for width in 1..40 {
+            let most = if width < 3 { 3 } else { width };
+            assert!(table(width, false).lines().all(|line| wide(line) <= most), "{width}");
+        }
+    }
+
+    #[test]
+    fn colours_take_no_room_and_end_where_the_line_does() {
+        let coloured = Screen { has_colour: true, ..screen(10, true) };
+        let word = coloured.painted("deployed", Shade::Good);
+        assert_eq!(word, "\x1b[32mdeployed\x1b[0m");
+        assert_eq!(coloured.painted("x", Shade::Plain), "x");
+        assert_eq!(screen(10, true).painted("x", Shade::Bad), "x");
+        let lines = [vec![word.clone(), "ab".into()], vec![word, "abc".into()]];
+        let table = coloured.table(&lines, 1);
+        assert_eq!(table[0], "\x1b[32mdeployed\x1b[0m \x1b[0m…");
+        assert_eq!(Screen { width: 5, ..coloured }.table(&lines, 1)[0], "\x1b[32mdepl\x1b[0m…");
+    }
+}
