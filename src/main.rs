@@ -22,6 +22,8 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use self::cli::{Command, Invocation, Run};
+use self::console::screen::Screen;
+use self::deploy::history::Told;
 use self::deploy::status::Snapshot;
 use self::error::Context;
 
@@ -64,6 +66,7 @@ fn run() -> error::Result<ExitCode> {
     sys::signal::install().context(|| "cannot install the signal handlers")?;
     match run.command {
         Command::Status => status(&run),
+        Command::History => history(&run),
         _ => Ok(ExitCode::from(agent::once(run.sections))),
     }
 }
@@ -89,15 +92,24 @@ fn read(environment: &[(OsString, OsString)]) -> error::Result<Invocation> {
 /// `repo-deploy status`: 0 when each deployment's last check succeeded within three periods.
 fn status(run: &Run) -> error::Result<ExitCode> {
     let missed = deploy::report::Status::default();
-    let (mut snapshots, mut texts) = (Vec::new(), Vec::new());
+    let mut snapshots = Vec::new();
     for settings in &run.sections {
         let schedule = settings.timing.schedule().ok(); // a wrong one is not this command's business
         snapshots.push(Snapshot::take(settings, schedule.as_ref(), &missed)?);
-        texts.extend(snapshots.last().filter(|_| !run.is_json).map(deploy::status::text));
     }
-    let text = if run.is_json { deploy::status::json(&snapshots) } else { texts.join("\n") };
+    let text = if run.is_json {
+        deploy::status::json(&snapshots)
+    } else {
+        deploy::status::text(&snapshots, Screen::of_stdout())
+    };
     console::print(&text)?;
     Ok(ExitCode::from(u8::from(!snapshots.iter().all(Snapshot::is_healthy))))
+}
+
+/// `repo-deploy history`.
+fn history(run: &Run) -> error::Result<ExitCode> {
+    let all = run.sections.iter().map(Told::read).collect::<error::Result<Vec<_>>>()?;
+    print(&if run.is_json { deploy::history::json(&all) } else { deploy::history::text(&all, Screen::of_stdout()) })
 }
 
 fn print(text: &str) -> error::Result<ExitCode> {

@@ -63,7 +63,7 @@ pub(super) const OPTIONS: &[Opt] = &[
     sets(None, "profile-name", Name::AwsProfile),
     opt(Some('v'), "verbose", "", "say more; twice: trace", Does::Verbose),
     opt(None, "quiet", "", "warnings and errors only", Does::Quiet),
-    opt(None, "json", "", "status for programs", Does::Json),
+    opt(None, "json", "", "status and history for programs", Does::Json),
 ];
 
 /// What can be done.
@@ -75,6 +75,8 @@ pub enum Command {
     Check,
     /// Tell what is live.
     Status,
+    /// Tell what became of every deployment.
+    History,
     /// Tell the next times of the schedule.
     Schedule,
     /// Tell what is wrong with a bundle, an appspec or a configuration.
@@ -98,6 +100,7 @@ const fn word(name: &'static str, operands: &'static str, command: Command, help
 /// The commands that are words.
 pub(super) const COMMANDS: &[Word] = &[
     word("status", "", Command::Status, "tell what is live"),
+    word("history", "", Command::History, "tell what became of every deployment, the newest first"),
     word("schedule", "[N]", Command::Schedule, "tell the next 5, or N, times of the schedule; needs no remote"),
     word(
         "validate",

@@ -1,11 +1,14 @@
 //! How a check ends: what it came to is written where everybody finds it, and the deployment that it made, or tried to make,
 //! into the history of the store. Both are reports: what cannot be written is a warning.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::time::Instant;
 
 use super::Deployment;
-use super::report::{self, Ended, Status};
-use crate::error::{Error, Kind, Result};
+use super::report::{self, Ended, Kept, Status};
+use crate::error::{Context, Error, Kind, Result};
 use crate::model::{Outcome, Reason, ReleaseId};
 use crate::store::history::{DEPLOYED, Entry, History};
 use crate::store::state::Record;
@@ -55,8 +58,8 @@ impl Deployment<'_> {
             bytes: self.fetched,
             ..entry
         });
-        if let Err(e) = self.note_in_history(entry, &mut status) {
-            log::warn!("{e}: the history lacks an entry");
+        if let Err(e) = self.note_deployment(entry, &mut status) {
+            log::warn!("{e}: a deployment is not told of as it should be");
         }
         report::write(&self.store, status, &self.settings.remote.identity(), &result, &ended, took, self.fetched);
         match self.stop {
@@ -78,12 +81,14 @@ impl Deployment<'_> {
         Some(Entry { when, first: when, count: 1, kind, reason, record, from, why, ..Entry::default() })
     }
 
-    /// Adds the entry of this check, and what an earlier one did not come to add.
-    fn note_in_history(&self, entry: Option<Entry>, status: &mut Status) -> Result<()> {
+    /// Where there was a deployment: notes how large releases are, and adds its entry to the history, with what an earlier
+    /// check did not come to add.
+    fn note_deployment(&self, entry: Option<Entry>, status: &mut Status) -> Result<()> {
         let live = self.state.current.as_ref().map(|live| format!("{} {}", live.release, live.since));
         if entry.is_none() && (live.is_none() || live.as_deref() == status.text(NOTED)) {
             return Ok(());
         }
+        self.measure(status)?;
         let mut history = History::read(self.store.root())?;
         let mut has_news = entry.is_some();
         if let Some(entry) = entry {
@@ -101,6 +106,37 @@ impl Deployment<'_> {
         live.into_iter().for_each(|live| status.set(NOTED, live));
         Ok(())
     }
+
+    /// Measures the releases that are new here: none of them ever changes.
+    fn measure(&self, status: &mut Status) -> Result<()> {
+        let mut kept = Vec::new();
+        for release in self.store.releases()? {
+            let known = status.releases().find(|kept| kept.release == release.id.as_str());
+            kept.push(match known {
+                Some(known) => known,
+                None => {
+                    let what = || format!("cannot measure {}", release.path.display());
+                    let meta = fs::symlink_metadata(&release.path).context(what)?;
+                    let bytes = taken(&release.path).context(what)?;
+                    Kept { release: release.id.to_string(), bytes, since: u64::try_from(meta.ctime()).unwrap_or(0) }
+                }
+            });
+        }
+        status.set_releases(&kept);
+        Ok(())
+    }
+}
+
+/// What a tree takes on disk, in bytes.
+fn taken(path: &Path) -> std::io::Result<u64> {
+    let meta = fs::symlink_metadata(path)?;
+    let mut bytes = meta.blocks().saturating_mul(512); // stat(2): whatever the block size
+    if meta.is_dir() {
+        for entry in fs::read_dir(path)? {
+            bytes = bytes.saturating_add(taken(&entry?.path())?);
+        }
+    }
+    Ok(bytes)
 }
 
 /// The entry of a release that has been live for a while.

@@ -6,6 +6,7 @@ mod ending;
 mod environment;
 mod events;
 mod heal;
+pub mod history;
 pub mod hooks;
 pub mod metrics;
 mod notes;
@@ -14,6 +15,7 @@ mod places;
 mod prove;
 mod recover;
 pub mod report;
+mod rest;
 pub mod status;
 pub mod validate;
 

@@ -1,12 +1,11 @@
 //! From poll to publish: the new release, complete in the store. Nothing live changes in here. What the source has is
 //! fetched once: a release that was blocked or sent back stays, and an archive that was refused is remembered.
 
+use super::rest::{self, Rest};
 use super::{Deployment, notes, places, report};
-use crate::config::Settings;
 use crate::error::{Error, Kind, Result};
 use crate::model::{Outcome, Reason, ReleaseId, Revision, Validators};
 use crate::package::{self, Verified};
-use crate::remote::Remote;
 use crate::source::{Known, Poll};
 use crate::store::Release;
 use crate::store::state::{Failure, FailureKind, Record};
@@ -14,8 +13,6 @@ use crate::sys::clock::now;
 
 /// How often a source may replace what it offered before the check gives up.
 const MAX_POLLS: u32 = 3;
-/// How long a refused archive is left alone while the source still offers it, in seconds.
-const REFUSED_FOR: u64 = 3600;
 
 impl Deployment<'_> {
     /// The new release, complete in the store, or nothing when what the source has is live already.
@@ -130,21 +127,23 @@ impl Deployment<'_> {
             return Ok(None);
         }
         if let Some(failure) = self.state.failure.as_ref().filter(|f| f.release == known.release) {
-            let limit = self.settings.max_attempts;
-            let recent = now().abs_diff(failure.when) < REFUSED_FOR;
-            if failure.kind == FailureKind::Refused && failure.policy == self.policy() && recent {
-                if self.has_new_seal(failure)? {
+            match Rest::after(failure, self.settings, &self.demands) {
+                Rest::None => {}
+                Rest::Until(_) if self.has_new_seal(failure)? => {
                     self.forget_target()?;
                     return self.poll_and_publish();
                 }
-                return Err(Error::refused(format!("{} (refused before; the source still has the same)", failure.why)));
-            }
-            if failure.kind != FailureKind::Refused && limit > 0 && failure.count >= limit {
-                self.left_alone = Some(format!(
-                    "revision {} is left alone after {} attempts: {}",
-                    known.revision, failure.count, failure.why
-                ));
-                return Ok(None);
+                Rest::Until(_) => {
+                    let text = format!("{} (refused before; the source still has the same)", failure.why);
+                    return Err(Error::refused(text));
+                }
+                Rest::ForGood => {
+                    self.left_alone = Some(format!(
+                        "revision {} is left alone after {} attempts: {}",
+                        known.revision, failure.count, failure.why
+                    ));
+                    return Ok(None);
+                }
             }
         }
         if self.store.release(&known.release)?.is_some() {
@@ -223,18 +222,10 @@ impl Deployment<'_> {
             kind,
             count: before.saturating_add(1),
             when: now(),
-            policy: self.policy(),
+            policy: rest::policy(self.settings, &self.demands),
             why: why.to_owned(),
             seal: None,
         });
-    }
-
-    /// A fingerprint of what may refuse an archive.
-    fn policy(&self) -> String {
-        let Settings { layout, max_download, trust, .. } = self.settings;
-        let places = [&trust.signature, &trust.sums].map(|place| place.as_ref().map(Remote::identity));
-        let text = format!("{layout:?} {max_download} {} {:?} {places:?}", env!("CARGO_PKG_VERSION"), self.demands);
-        ReleaseId::of(&text, &Revision::new(""), "").to_string()
     }
 
     /// The id of a revision, with the proof of its bytes: what was proven is never mistaken for what was not.

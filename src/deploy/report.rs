@@ -169,6 +169,22 @@ impl Status {
         self.0.iter().filter_map(move |(key, n)| Some((key.strip_prefix(FAILURES).filter(plain)?, n.parse().ok()?)))
     }
 
+    /// The releases in the store when it was last looked at, the newest first.
+    pub(super) fn releases(&self) -> impl Iterator<Item = Kept> {
+        self.0.iter().filter_map(|(key, value)| {
+            let release = key.strip_prefix(RELEASE)?.to_owned();
+            let (bytes, since) = value.split_once(' ')?;
+            Some(Kept { release, bytes: bytes.parse().ok()?, since: since.parse().ok()? })
+        })
+    }
+
+    pub(super) fn set_releases(&mut self, all: &[Kept]) {
+        self.0.retain(|(key, _)| !key.starts_with(RELEASE));
+        for Kept { release, bytes, since } in all {
+            self.0.push((format!("{RELEASE}{release}"), format!("{bytes} {since}")));
+        }
+    }
+
     /// Notes the end of a check. One that left the work to another process is counted, and says nothing else.
     pub fn note(&mut self, ended: &Ended, when: u64, took: Duration) {
         if ended.is_failure() {
@@ -244,6 +260,18 @@ impl Status {
 
 /// How the keys of the counters of failures begin.
 const FAILURES: &str = "failures-";
+/// How the keys of the releases begin.
+const RELEASE: &str = "release-";
+
+/// A release that is kept.
+#[derive(Debug)]
+pub(super) struct Kept {
+    pub(super) release: String,
+    /// What it takes on disk.
+    pub(super) bytes: u64,
+    /// Since when it is there, in seconds since 1970.
+    pub(super) since: u64,
+}
 
 #[cfg(test)]
 mod tests {

@@ -1,14 +1,16 @@
 //! How a deployment is, for people ([`text`]) and programs ([`json`]): what the state and the `status` file of its store say.
 //! Needs no lock: both files are always whole.
 
-use std::fmt::Write as _;
-
 use super::places::{self, Places};
-use super::report::{Status, named};
+use super::report::{Kept, Status, named};
+use super::rest::Rest;
 use crate::config::Settings;
 use crate::console::json::Json;
+use crate::console::progress::size;
+use crate::console::screen::{Row, Screen, Shade};
 use crate::error::{Context, Result};
 use crate::model::ActivationMode;
+use crate::package::Demands;
 use crate::schedule::Schedule;
 use crate::store::state::{Record, State};
 use crate::store::{Recorded, read_state};
@@ -48,6 +50,30 @@ impl<'a> Snapshot<'a> {
         self.is_healthy
     }
 
+    /// Why nothing is known of the state, when it is there.
+    fn problem(&self) -> Option<String> {
+        match &self.recorded {
+            Recorded::Foreign(format) => Some(format!("has the format {format} of another version")),
+            Recorded::Unreadable(reason) => Some(format!("cannot be read: {reason}")),
+            Recorded::State(_) | Recorded::Nothing => None,
+        }
+    }
+
+    /// Until when what failed is left alone. Without the keys that it has to be signed by nobody can tell.
+    fn rest(&self) -> Rest {
+        let Some(failure) = self.state().and_then(|state| state.failure.as_ref()) else { return Rest::None };
+        let demands = Demands::new(&self.settings.trust);
+        demands.map_or(Rest::None, |demands| Rest::after(failure, self.settings, &demands))
+    }
+
+    /// What a release is to the deployment.
+    fn role(&self, release: &str) -> Option<&'static str> {
+        let state = self.state()?;
+        let roles = [(&state.current, "live"), (&state.previous, "previous"), (&state.target, "candidate")];
+        let is_it = |record: &&Option<Record>| record.as_ref().is_some_and(|r| r.release.as_str() == release);
+        roles.iter().find(|(record, _)| is_it(record)).map(|(_, role)| *role)
+    }
+
     pub(super) fn state(&self) -> Option<&State> {
         match &self.recorded {
             Recorded::State(state) => Some(state),
@@ -68,69 +94,123 @@ fn is_healthy(settings: &Settings, schedule: Option<&Schedule>, last: &Status, n
     third.is_none_or(|third| now <= third) // none: not in this age of the calendar
 }
 
-/// The text of `repo-deploy status`.
-pub fn text(snapshot: &Snapshot<'_>) -> String {
-    let Snapshot { settings, places, last, .. } = snapshot;
-    let mut rows = vec![
-        ("id", settings.id.clone()),
-        ("remote", settings.remote.to_string()),
-        (
-            "local",
-            match places.mode {
-                ActivationMode::Install => "the appspec says where (install)".to_owned(),
-                mode => format!("{} ({mode})", settings.local.display()),
-            },
-        ),
-        ("store", places.store.display().to_string()),
-    ];
-    match &snapshot.recorded {
-        Recorded::Nothing => rows.push(("live", "nothing was deployed yet".to_owned())),
-        Recorded::Foreign(format) => rows.push(("state", format!("has the format {format} of another version"))),
-        Recorded::Unreadable(reason) => rows.push(("state", format!("cannot be read: {reason}"))),
-        Recorded::State(state) => rows_of(state, &mut rows),
-    }
-    if let Some(since) = last.number("working-since") {
-        rows.push(("at work", format!("since {}", rfc3339(since))));
-    }
-    if let Some(when) = last.number("last-check") {
-        rows.push(("last check", format!("{}: {}", rfc3339(when), last.text("outcome").unwrap_or_default())));
-    }
-    if let Some(error) = last.text("error") {
-        rows.push(("last error", error.to_owned()));
-    }
-    if let Some(success) = last.number("last-success").filter(|_| !last.is_good()) {
-        rows.push(("last good", rfc3339(success)));
-    }
-    rows.extend(snapshot.next.map(|next| ("next check", rfc3339(next))));
-    let width = rows.iter().map(|(key, _)| key.len()).max().unwrap_or(0);
+/// The text of `repo-deploy status`: each deployment on its own.
+pub fn text(snapshots: &[Snapshot<'_>], screen: Screen) -> String {
     let mut text = String::new();
-    for (key, value) in rows {
-        writeln!(text, "{key:width$}  {value}").unwrap_or(()); // writing to a String cannot fail
+    for snapshot in snapshots {
+        if !text.is_empty() {
+            text.push('\n');
+        }
+        text += &screen.rows(&rows(snapshot).0);
     }
     text
 }
 
-fn rows_of(state: &State, rows: &mut Vec<(&'static str, String)>) {
-    match &state.current {
-        Some(current) => {
-            rows.push(("live", named(current)));
-            rows.push(("since", rfc3339(current.since)));
-        }
-        None => rows.push(("live", "nothing was deployed yet".to_owned())),
+fn rows(snapshot: &Snapshot<'_>) -> Rows {
+    let Snapshot { settings, places, last, .. } = snapshot;
+    let local = match places.mode {
+        ActivationMode::Install => "the appspec says where (install)".to_owned(),
+        mode => format!("{} ({mode})", settings.local.display()),
+    };
+    let mut rows = Rows(vec![]);
+    rows.add("id", settings.id.clone());
+    rows.add("remote", settings.remote.to_string());
+    rows.add("local", local);
+    rows.add("store", places.store.display().to_string());
+    match (&snapshot.recorded, snapshot.problem()) {
+        (Recorded::State(state), _) => rows.state(state, snapshot.rest()),
+        (_, Some(problem)) => rows.add("state", problem),
+        (_, None) => rows.add("live", NOTHING.to_owned()),
     }
-    rows.extend(state.previous.iter().map(|previous| ("previous", named(previous))));
-    rows.push((
-        "phase",
-        match state.attempt {
-            0 => state.phase.to_string(),
-            attempt => format!("{}, attempt {attempt}", state.phase),
-        },
-    ));
-    rows.extend(state.target.iter().map(|target| ("candidate", named(target))));
-    rows.extend(state.failure.iter().map(|f| {
-        let times = if f.count == 1 { "once".to_owned() } else { format!("{} times", f.count) };
-        ("failure", format!("{} {times}, last {}: {}", f.kind, rfc3339(f.when), f.why))
-    }));
+    if let Some(since) = last.number("working-since") {
+        rows.add("at work", format!("since {}", rfc3339(since)));
+    }
+    if let Some(when) = last.number("last-check") {
+        let outcome = last.text("outcome").unwrap_or_default();
+        rows.0.push(("last check", format!("{}: ", rfc3339(when)), Some((outcome.to_owned(), shade(outcome)))));
+    }
+    if let Some(error) = last.text("error") {
+        rows.add("last error", error.to_owned());
+    }
+    if let Some(success) = last.number("last-success").filter(|_| !last.is_good()) {
+        rows.add("last good", rfc3339(success));
+    }
+    if let Some(next) = snapshot.next {
+        rows.add("next check", rfc3339(next));
+    }
+    rows.releases(snapshot);
+    rows
+}
+
+/// What is said before the first deployment.
+const NOTHING: &str = "nothing was deployed yet";
+/// How many releases are told of: with the rest of it that is one screen.
+const MOST: usize = 6;
+
+/// The colour of an outcome, or of a kind of it.
+pub(super) fn shade(outcome: &str) -> Shade {
+    match outcome {
+        "deployed" | "unchanged" => Shade::Good,
+        "blocked" | "in-doubt" => Shade::Doubtful,
+        "stopped" | "adopted" => Shade::Plain,
+        _ => Shade::Bad,
+    }
+}
+
+/// What is told, row by row.
+struct Rows(Vec<Row>);
+
+impl Rows {
+    fn add(&mut self, key: &'static str, value: String) {
+        self.0.push((key, value, None));
+    }
+
+    fn state(&mut self, state: &State, rest: Rest) {
+        match &state.current {
+            Some(current) => {
+                self.add("live", named(current));
+                self.add("since", rfc3339(current.since));
+                if let Some(proof) = &current.proof {
+                    self.add("proof", proof.replace(':', ", SHA-256 "));
+                }
+            }
+            None => self.add("live", NOTHING.to_owned()),
+        }
+        if let Some(version) = &state.version {
+            self.add("version", format!("{version}, the highest that was signed"));
+        }
+        if let Some(previous) = &state.previous {
+            self.add("previous", named(previous));
+        }
+        let attempt = if state.attempt == 0 { String::new() } else { format!(", attempt {}", state.attempt) };
+        self.add("phase", format!("{}{attempt}", state.phase));
+        if let Some(target) = &state.target {
+            self.add("candidate", named(target));
+        }
+        if let Some(f) = &state.failure {
+            let times = if f.count == 1 { "once".to_owned() } else { format!("{} times", f.count) };
+            self.add("failure", format!("{} {times}, last {}: {}", f.kind, rfc3339(f.when), f.why));
+        }
+        match rest {
+            Rest::None => {}
+            Rest::Until(until) => self.add("left alone", format!("until {}", rfc3339(until))),
+            Rest::ForGood => {
+                self.add("left alone", "until another revision appears, or repo-deploy retry".to_owned());
+            }
+        }
+    }
+
+    fn releases(&mut self, snapshot: &Snapshot<'_>) {
+        let all: Vec<Kept> = snapshot.last.releases().collect();
+        for (n, Kept { release, bytes, since }) in all.iter().take(MOST).enumerate() {
+            let (key, role) = (if n == 0 { "releases" } else { "" }, snapshot.role(release).unwrap_or_default());
+            self.add(key, format!("{release:16}  {:>10}  since {}  {role}", size(*bytes), rfc3339(*since)));
+        }
+        if let Some(more) = all.get(MOST..).filter(|more| !more.is_empty()) {
+            let bytes = more.iter().map(|kept| kept.bytes).sum();
+            self.add("", format!("{:16}  {:>10}", format!("and {} more", more.len()), size(bytes)));
+        }
+    }
 }
 
 /// The same as JSON: one object, one deployment a line.
@@ -155,6 +235,9 @@ fn deployment(json: &mut Json, snapshot: &Snapshot<'_>) {
     record(json, "previous", state.and_then(|s| s.previous.as_ref()));
     record(json, "candidate", state.and_then(|s| s.target.as_ref()));
     json.text("phase", state.map(|s| s.phase.to_string()).as_deref());
+    json.text("state_error", snapshot.problem().as_deref());
+    json.text("signed_version", state.and_then(|s| s.version.as_deref()));
+    failure(json, snapshot);
     json.raw("healthy", if snapshot.is_healthy { "true" } else { "false" });
     for (key, name) in [
         ("working_since", "working-since"),
@@ -177,7 +260,32 @@ fn deployment(json: &mut Json, snapshot: &Snapshot<'_>) {
     for (kind, count) in last.failures() {
         json.number(kind, count);
     }
-    json.close("}}");
+    json.close("}");
+    json.raw("releases", "[");
+    for Kept { release, bytes, since } in last.releases() {
+        json.open("{");
+        json.text("release", Some(&release));
+        json.text("role", snapshot.role(&release));
+        json.time("since", Some(since));
+        json.number("bytes", bytes);
+        json.close("}");
+    }
+    json.close("]}");
+}
+
+/// What failed, and until when it is left alone: `null` is until another revision appears.
+fn failure(json: &mut Json, snapshot: &Snapshot<'_>) {
+    let Some(f) = snapshot.state().and_then(|state| state.failure.as_ref()) else { return json.raw("failure", "null") };
+    json.raw("failure", "{");
+    json.text("release", Some(f.release.as_str()));
+    json.text("kind", Some(&f.kind.to_string()));
+    json.number("count", f.count.into());
+    json.time("when", Some(f.when));
+    json.text("why", Some(&f.why));
+    let rest = snapshot.rest();
+    json.raw("left_alone", if rest == Rest::None { "false" } else { "true" });
+    json.time("until", if let Rest::Until(until) = rest { Some(until) } else { None });
+    json.close("}");
 }
 
 /// A member that is a release.
@@ -187,5 +295,6 @@ pub(super) fn record(json: &mut Json, key: &str, record: Option<&Record>) {
     json.text("release", Some(record.release.as_str()));
     json.text("revision", Some(record.revision.as_str()));
     json.time("since", Some(record.since));
+    json.text("proof", record.proof.as_deref());
     json.close("}");
 }
