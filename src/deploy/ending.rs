@@ -91,15 +91,14 @@ impl Deployment<'_> {
         self.measure(status)?;
         let mut history = History::read(self.store.root())?;
         let mut has_news = entry.is_some();
-        if let Some(entry) = entry {
-            history.add(entry);
-        }
+        let ours = entry.as_ref().and_then(|entry| entry.record.clone());
         for record in [&self.state.previous, &self.state.current].into_iter().flatten() {
-            if !history.has(record) {
+            if ours.as_ref() != Some(record) && !history.has(record) {
                 history.add_late(late(record));
                 has_news = true;
             }
         }
+        entry.into_iter().for_each(|entry| history.add(entry));
         if has_news {
             history.write(&self.store)?;
         }

@@ -121,7 +121,7 @@ fn object(json: &mut Json, entry: &Entry) {
     json.text("outcome", Some(kind));
     json.text("reason", known(reason));
     json.text("release", record.as_ref().map(|record| record.release.as_str()));
-    json.text("revision", record.as_ref().map(|record| record.revision.as_str()));
+    json.text("revision", record.as_ref().and_then(|record| known(record.revision.as_str())));
     json.text("proof", record.as_ref().and_then(|record| record.proof.as_deref()));
     json.text("from", from.as_ref().map(|from| from.as_str()));
     match took_ms {
