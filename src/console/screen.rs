@@ -90,7 +90,7 @@ impl Screen {
             Shade::Plain => "",
         };
         let word = self.printable(word);
-        if self.has_colour && !code.is_empty() { format!("\x1b[{code}m{word}\x1b[0m") } else { word }
+        if self.has_colour && !code.is_empty() { format!("\x1b[{code}m{word}{PLAIN}") } else { word }
     }
 
     /// Rows under one another, the values in a column of their own. A value that is too long goes on below itself, and so
@@ -172,12 +172,14 @@ impl Screen {
             return text.to_owned();
         }
         let sign = if self.is_utf8 { "…" } else { "..." };
-        let kept = offset(text, width.saturating_sub(wide(sign)));
-        let end = if text[..kept].contains('\x1b') { "\x1b[0m" } else { "" };
-        format!("{}{end}{sign}", &text[..kept])
+        let head = &text[..offset(text, width.saturating_sub(wide(sign)))];
+        let is_open = head.rfind('\x1b').is_some_and(|at| !head[at..].starts_with(PLAIN));
+        format!("{head}{}{sign}", if is_open { PLAIN } else { "" })
     }
 }
 
+/// What ends a colour.
+const PLAIN: &str = "\x1b[0m";
 /// What is left of the column that is cut, before whole lines are.
 const LEAST: usize = 8;
 
@@ -324,7 +326,7 @@ mod tests {
         assert_eq!(screen(10, true).painted("x", Shade::Bad), "x");
         let lines = [vec![word.clone(), "ab".into()], vec![word, "abc".into()]];
         let table = coloured.table(&lines, 1);
-        assert_eq!(table[0], "\x1b[32mdeployed\x1b[0m \x1b[0m…");
+        assert_eq!(table[0], "\x1b[32mdeployed\x1b[0m …");
         assert_eq!(Screen { width: 5, ..coloured }.table(&lines, 1)[0], "\x1b[32mdepl\x1b[0m…");
     }
 }
