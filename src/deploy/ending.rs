@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use super::Deployment;
-use super::report::{self, Ended, Kept, Status};
+use super::report::{self, Ended, Status};
 use crate::error::{Context, Error, Kind, Result};
 use crate::model::{Outcome, Reason, ReleaseId};
 use crate::store::history::{DEPLOYED, Entry, History};
@@ -81,14 +81,13 @@ impl Deployment<'_> {
         Some(Entry { when, first: when, count: 1, kind, reason, record, from, why, ..Entry::default() })
     }
 
-    /// Where there was a deployment: notes how large releases are, and adds its entry to the history, with what an earlier
-    /// check did not come to add.
+    /// Where there was a deployment: adds its entry to the history, with what an earlier check did not come to add, and
+    /// notes how large releases are.
     fn note_deployment(&self, entry: Option<Entry>, status: &mut Status) -> Result<()> {
         let live = self.state.current.as_ref().map(|live| format!("{} {}", live.release, live.since));
         if entry.is_none() && (live.is_none() || live.as_deref() == status.text(NOTED)) {
             return Ok(());
         }
-        self.measure(status)?;
         let mut history = History::read(self.store.root())?;
         let mut has_news = entry.is_some();
         let ours = entry.as_ref().and_then(|entry| entry.record.clone());
@@ -102,6 +101,7 @@ impl Deployment<'_> {
         if has_news {
             history.write(&self.store)?;
         }
+        self.measure(status)?;
         live.into_iter().for_each(|live| status.set(NOTED, live));
         Ok(())
     }
@@ -110,20 +110,20 @@ impl Deployment<'_> {
     fn measure(&self, status: &mut Status) -> Result<()> {
         let mut kept = Vec::new();
         for release in self.store.releases()? {
-            let known = status.releases().find(|kept| kept.release == release.id.as_str());
-            kept.push(match known {
-                Some(known) => known,
-                None => {
-                    let what = || format!("cannot measure {}", release.path.display());
-                    let meta = fs::symlink_metadata(&release.path).context(what)?;
-                    let bytes = taken(&release.path).context(what)?;
-                    Kept { release: release.id.to_string(), bytes, since: u64::try_from(meta.ctime()).unwrap_or(0) }
-                }
-            });
+            let size = match status.size(&release.id) {
+                Some(known) => known.to_owned(),
+                None => size(&release.path).context(|| format!("cannot measure {}", release.path.display()))?,
+            };
+            kept.push((release.id, size));
         }
-        status.set_releases(&kept);
+        status.set_sizes(kept);
         Ok(())
     }
+}
+
+/// What a release takes on disk, in bytes, and since when it is there.
+fn size(path: &Path) -> std::io::Result<String> {
+    Ok(format!("{} {}", taken(path)?, fs::symlink_metadata(path)?.ctime()))
 }
 
 /// What a tree takes on disk, in bytes.

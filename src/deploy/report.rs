@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::error::{Error, Kind, Result};
-use crate::model::Outcome;
+use crate::model::{Outcome, ReleaseId};
 use crate::store::Store;
 use crate::store::state::{Record, State, escape, unescape};
 use crate::sys::clock::{now, rfc3339};
@@ -169,7 +169,7 @@ impl Status {
         self.0.iter().filter_map(move |(key, n)| Some((key.strip_prefix(FAILURES).filter(plain)?, n.parse().ok()?)))
     }
 
-    /// The releases in the store when it was last looked at, the newest first.
+    /// The releases in the store when there last was a deployment, the newest first.
     pub(super) fn releases(&self) -> impl Iterator<Item = Kept> {
         self.0.iter().filter_map(|(key, value)| {
             let release = key.strip_prefix(RELEASE)?.to_owned();
@@ -178,10 +178,16 @@ impl Status {
         })
     }
 
-    pub(super) fn set_releases(&mut self, all: &[Kept]) {
+    /// What is noted of the size of a release.
+    pub(super) fn size(&self, id: &ReleaseId) -> Option<&str> {
+        self.text(&format!("{RELEASE}{id}"))
+    }
+
+    /// Notes the sizes of releases, the newest first: these are all.
+    pub(super) fn set_sizes(&mut self, sizes: Vec<(ReleaseId, String)>) {
         self.0.retain(|(key, _)| !key.starts_with(RELEASE));
-        for Kept { release, bytes, since } in all {
-            self.0.push((format!("{RELEASE}{release}"), format!("{bytes} {since}")));
+        for (id, size) in sizes {
+            self.set(&format!("{RELEASE}{id}"), size);
         }
     }
 
