@@ -50,7 +50,7 @@ impl Screen {
         let is_dumb = set("TERM").is_none_or(|term| term == "dumb");
         Self {
             width: given.or(columns).unwrap_or(usize::MAX),
-            is_utf8: locale.contains("utf-8") || locale.contains("utf8"),
+            is_utf8: locale.split(['.', '@']).any(|part| ["utf-8", "utf8"].contains(&part)),
             has_colour: is_terminal && set("NO_COLOR").is_none() && !is_dumb, // https://no-color.org
         }
     }

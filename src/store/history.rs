@@ -112,14 +112,17 @@ impl History {
 
     /// Each block ends with an empty line; what comes after the last one was cut off.
     fn parse(text: &[u8]) -> Self {
-        let text = String::from_utf8_lossy(text);
-        let (mut blocks, mut rest) = (Vec::new(), text.as_ref());
-        while let Some((text, after)) = rest.split_once("\n\n") {
-            rest = after;
+        let (mut blocks, mut block) = (Vec::new(), String::new());
+        for line in String::from_utf8_lossy(text).split_inclusive('\n') {
+            block.push_str(line);
+            if line != "\n" {
+                continue;
+            }
+            let text = std::mem::take(&mut block);
             let Ok(lines) = Lines::read(text.as_bytes()) else { continue };
             let entry = Entry::read(&lines).ok();
             if entry.is_some() || lines.text("entry").is_ok_and(|format| format != FORMAT) {
-                blocks.push(Block { entry, text: format!("{text}\n\n") });
+                blocks.push(Block { entry, text });
             }
         }
         Self(blocks)
