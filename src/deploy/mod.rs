@@ -20,7 +20,7 @@ pub mod status;
 pub mod validate;
 
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::activate::Activation;
 use crate::appspec::Behaviour;
@@ -66,7 +66,7 @@ struct Begun(());
 /// Checks the source once, deploys what is new, and reports.
 pub fn check(settings: &Settings) -> Ended {
     let started = Instant::now();
-    let mut deployment = match Deployment::open(settings) {
+    let mut deployment = match Deployment::open(settings, None) {
         Ok(deployment) => deployment,
         Err(e) => return Ended::of(&Err(e), None, None),
     };
@@ -75,10 +75,11 @@ pub fn check(settings: &Settings) -> Ended {
 }
 
 impl<'a> Deployment<'a> {
-    fn open(settings: &'a Settings) -> Result<Self> {
+    /// Takes the lock at once, or in its turn within `most`.
+    fn open(settings: &'a Settings, most: Option<Duration>) -> Result<Self> {
         let demands = Demands::new(&settings.trust)?;
         let places::Places { mode, store: root } = places::locate(settings)?;
-        let store = Store::open(&root)?;
+        let store = Store::open(&root, most)?;
         let (state, doubt) = match store.recorded()? {
             Recorded::State(state) => (*state, None),
             Recorded::Nothing => (State::fresh(settings.local.clone(), mode, Found::Absent), None),

@@ -12,9 +12,11 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::error::{Context, Error, Kind, Result, plain};
 use crate::model::ReleaseId;
+use crate::sys;
 use crate::sys::fs::{self as sysfs, Dir};
 use state::State;
 
@@ -55,15 +57,15 @@ pub struct Release {
 }
 
 impl Store {
-    /// Opens the store at `root`, making what is missing, and takes its lock without waiting.
-    pub fn open(root: &Path) -> Result<Self> {
+    /// Opens the store at `root`, making what is missing, and takes its lock: at once, or in its turn within `most`.
+    pub fn open(root: &Path, most: Option<Duration>) -> Result<Self> {
         make_dirs(root)?;
         if let Some(reason) =
             crate::sys::trust::distrust(root).context(|| format!("cannot examine {}", root.display()))?
         {
             return Err(Error::config(format!("the store {} cannot be trusted: {reason}", root.display())));
         }
-        let lock = lock(&root.join("lock"))?;
+        let lock = lock(root, most)?;
         let store = Self { root: root.to_owned(), _lock: lock };
         store.make("releases", 0o755)?;
         store.make("partial", 0o700)?;
@@ -304,7 +306,8 @@ fn unique(prefix: &str) -> Result<std::ffi::OsString> {
     sysfs::unique_name(prefix).context(|| "cannot get random bytes")
 }
 
-fn lock(path: &Path) -> Result<File> {
+fn lock(root: &Path, most: Option<Duration>) -> Result<File> {
+    let path = &root.join("lock");
     let file =
         OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path).map_err(|e| {
             // EACCES and EPERM: a store of root's, and somebody else asks.
@@ -312,13 +315,41 @@ fn lock(path: &Path) -> Result<File> {
             let hint = if is_denied { ": run as root, or give --local and --cache places of your own" } else { "" };
             Error::failed(format!("cannot open {}: {}{hint}", path.display(), plain(&e)))
         })?;
-    if sysfs::try_lock(&file).context(|| format!("cannot lock {}", path.display()))? {
+    let cannot = || format!("cannot lock {}", path.display());
+    if sysfs::try_lock(&file).context(cannot)? {
         return Ok(file);
     }
-    Err(Error::new(
-        Kind::Locked,
-        format!("another repo-deploy is at work: it holds {}; the next check comes by itself", path.display()),
-    ))
+    let path = path.display();
+    let then = match most {
+        None => "the next check comes by itself".to_owned(),
+        Some(most) => {
+            wait_is_sane(root, &file)?;
+            let holder = sys::lock::holder(&file).map_or_else(String::new, |pid| format!(", process {pid},"));
+            let most = most.as_secs();
+            log::info!(
+                "waiting for another repo-deploy{holder} that is at work: it holds {path}; for {most} s at most"
+            );
+            if sys::lock::lock_in_turn(&file, Duration::from_secs(most)).context(cannot)? {
+                return Ok(file);
+            }
+            format!("waited for {most} s, try again when it is done")
+        }
+    };
+    Err(Error::new(Kind::Locked, format!("another repo-deploy is at work: it holds {path}; {then}")))
+}
+
+/// Whether it helps to wait for whoever holds the lock of the store at `root`.
+fn wait_is_sane(root: &Path, lock: &File) -> Result<()> {
+    let why = match read_state(root)? {
+        _ if sys::lock::holder(lock).is_some_and(sys::lock::is_ancestor) => {
+            "this is one of its hooks, which it waits for; a hook says no by a code other than 0".to_owned()
+        }
+        Recorded::Foreign(format) => {
+            format!("it is of another version, whose state has the format {format}; run that version's program")
+        }
+        _ => return Ok(()),
+    };
+    Err(Error::new(Kind::Locked, format!("another repo-deploy is at work in {}: {why}", root.display())))
 }
 
 /// Removes a file, a link or a whole tree.

@@ -132,6 +132,31 @@ fn ignore(signal: c_int) {
     unsafe { libc::signal(signal, libc::SIG_IGN) };
 }
 
+/// From here on a call that waits comes back with EINTR about once a second, so that it can look at the time.
+pub(super) fn tick() -> io::Result<()> {
+    // SAFETY: an all-zero sigaction is a valid value, its mask the empty set.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = wind as *const () as usize;
+    // SAFETY: `action` lives through the call, and its handler is async-signal-safe.
+    check(unsafe { libc::sigaction(libc::SIGALRM, &raw const action, std::ptr::null_mut()) })?;
+    unblock(libc::SIGALRM)?;
+    wind(libc::SIGALRM);
+    Ok(())
+}
+
+/// Ends that: what ticks at this very moment is ignored.
+pub(super) fn stop_ticking() {
+    ignore(libc::SIGALRM);
+    // SAFETY: it takes a number.
+    unsafe { libc::alarm(0) };
+}
+
+/// The handler of ticks: winds the clock again, so that one that comes just before the wait is not the last.
+extern "C" fn wind(_: c_int) {
+    // SAFETY: alarm(2) is async-signal-safe, takes a number, and sets no errno.
+    unsafe { libc::alarm(1) };
+}
+
 /// Opens a deferred region.
 pub fn defer() -> Deferred {
     REGION.fetch_add(1, SeqCst);

@@ -1,0 +1,87 @@
+//! Locks of files that somebody holds: waiting for one in its turn, and who has it. The kernel queues whoever waits in
+//! flock(2), so that one that comes later and only tries does not get it first; a signal that ends us ends the wait. For a
+//! process with one thread.
+
+use std::fs::File;
+use std::io;
+use std::time::Duration;
+
+use rustix::fs::{FlockOperation, flock, fstat};
+use rustix::io::Errno;
+
+use super::clock::Deadline;
+use super::signal;
+
+/// Takes the exclusive lock of an open file as soon as those before us have given it up. False: they have not within
+/// `most`, to the second.
+pub fn lock_in_turn(file: &File, most: Duration) -> io::Result<bool> {
+    let limit = Deadline::after(most);
+    signal::tick()?;
+    let taken = loop {
+        match flock(file, FlockOperation::LockExclusive) {
+            Ok(()) => break Ok(true),
+            Err(Errno::INTR) if limit.has_passed() => break Ok(false),
+            Err(Errno::INTR) => {}
+            Err(e) => break Err(e.into()),
+        }
+    };
+    signal::stop_ticking();
+    taken
+}
+
+/// The process that holds the lock of an open file, as far as the kernel tells us: one of another container is nobody.
+pub fn holder(file: &File) -> Option<u32> {
+    let inode = format!(":{}", fstat(file).ok()?.st_ino);
+    // `1: FLOCK ADVISORY WRITE 1234 08:01:5678 0 EOF`; with `->` before FLOCK it is one that waits.
+    let locks = std::fs::read_to_string("/proc/locks").ok()?;
+    locks.lines().find_map(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words[..] {
+            [_, "FLOCK", _, "WRITE", pid, place, ..] if place.ends_with(&inode) => {
+                pid.parse().ok().filter(|pid| *pid > 0)
+            }
+            _ => None,
+        }
+    })
+}
+
+/// Whether the process `pid` is what we came from, and so may wait for us to end.
+pub fn is_ancestor(pid: u32) -> bool {
+    let parent = |of: u32| -> Option<u32> {
+        let stat = std::fs::read_to_string(format!("/proc/{of}/stat")).ok()?;
+        stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok() // the state comes first (proc_pid_stat(5))
+    };
+    let mut at = std::process::id();
+    while let Some(next) = parent(at).filter(|next| *next > 0) {
+        if next == pid {
+            return true;
+        }
+        at = next;
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::fs::{try_lock, unique_name};
+
+    #[test]
+    fn the_holder_of_a_lock_is_told_and_whoever_comes_after_it_gets_it() {
+        let path = std::env::temp_dir().join(unique_name("repo-deploy-lock-").unwrap());
+        let (held, other) = (File::create(&path).unwrap(), File::open(&path).unwrap());
+        std::fs::remove_file(path).unwrap();
+        assert_eq!(holder(&other), None);
+        assert!(try_lock(&held).unwrap());
+        assert_eq!(holder(&other), Some(std::process::id()));
+        drop(held); // the limit is for a process with one thread: a tick may come to any
+        assert!(lock_in_turn(&other, Duration::ZERO).unwrap());
+    }
+
+    #[test]
+    fn whoever_we_came_from_is_told_from_others() {
+        assert!(is_ancestor(std::os::unix::process::parent_id()));
+        assert!(!is_ancestor(std::process::id()));
+        assert!(!is_ancestor(u32::MAX));
+    }
+}
