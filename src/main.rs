@@ -24,6 +24,7 @@ use std::process::ExitCode;
 use self::cli::{Command, Invocation, Run};
 use self::console::screen::Screen;
 use self::deploy::history::Told;
+use self::deploy::report::Ended;
 use self::deploy::status::Snapshot;
 use self::error::Context;
 
@@ -67,8 +68,17 @@ fn run() -> error::Result<ExitCode> {
     match run.command {
         Command::Status => status(&run),
         Command::History => history(&run),
-        _ => Ok(ExitCode::from(agent::once(run.sections))),
+        Command::Rollback => {
+            let wanted = run.operands.first().map(String::as_str);
+            once(run.sections, &|settings| deploy::rollback::rollback(settings, wanted))
+        }
+        Command::Retry => once(run.sections, &deploy::retry::retry),
+        _ => once(run.sections, &deploy::check),
     }
+}
+
+fn once(sections: Vec<config::Settings>, work: &dyn Fn(&config::Settings) -> Ended) -> error::Result<ExitCode> {
+    Ok(ExitCode::from(agent::once(sections, work)))
 }
 
 /// Reads the command line and the configuration, and turns the log to where they say.
@@ -81,7 +91,8 @@ fn read(environment: &[(OsString, OsString)]) -> error::Result<Invocation> {
     }
     if let Ok(Invocation::Run(run)) = &invocation {
         let has_usual_log = |s: &config::Settings| s.bundle.as_ref().is_some_and(|bundle| bundle.is_log_usual);
-        console::show_too(run.sections.iter().any(has_usual_log));
+        let is_by_hand = matches!(run.command, Command::Rollback | Command::Retry);
+        console::show_too(is_by_hand || run.sections.iter().any(has_usual_log));
     }
     for warning in warnings {
         log::warn!("{warning}");

@@ -205,6 +205,8 @@ pub enum Reason {
     Recover,
     /// Post hooks failed and the previous release is live again.
     Revert,
+    /// Somebody goes back by hand.
+    Rollback,
 }
 
 impl fmt::Display for Reason {
@@ -213,6 +215,7 @@ impl fmt::Display for Reason {
             Self::Update => "update",
             Self::Recover => "recover",
             Self::Revert => "revert",
+            Self::Rollback => "rollback",
         })
     }
 }

@@ -47,6 +47,8 @@ pub struct Run {
     pub level: i8,
     /// Whether the answer is for a program.
     pub is_json: bool,
+    /// The words after the command.
+    pub operands: Vec<String>,
 }
 
 /// Reads the command line, and with it the configuration. `warnings` gets what should be said whether or not it works.
@@ -89,7 +91,11 @@ pub fn parse(
         return Ok(Invocation::Validate(words.operands.first().map(PathBuf::from), words.request));
     }
     let sections = config::load(&words.request, environment, warnings)?;
-    Ok(Invocation::Run(Box::new(Run { command, sections, level, is_json: words.json })))
+    if command == Command::Rollback && sections.len() > 1 {
+        return Err(usage("cannot do rollback for several deployments at once: choose one with --config-section NAME"));
+    }
+    let (is_json, operands) = (words.json, words.operands);
+    Ok(Invocation::Run(Box::new(Run { command, sections, level, is_json, operands })))
 }
 
 /// What the command line has said so far.

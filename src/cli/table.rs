@@ -77,6 +77,10 @@ pub enum Command {
     Status,
     /// Tell what became of every deployment.
     History,
+    /// Go back to the release before, or to a named one.
+    Rollback,
+    /// Forget failures, and check.
+    Retry,
     /// Tell the next times of the schedule.
     Schedule,
     /// Tell what is wrong with a bundle, an appspec or a configuration.
@@ -101,6 +105,13 @@ const fn word(name: &'static str, operands: &'static str, command: Command, help
 pub(super) const COMMANDS: &[Word] = &[
     word("status", "", Command::Status, "tell what is live"),
     word("history", "", Command::History, "tell what became of every deployment, the newest first"),
+    word(
+        "rollback",
+        "[RELEASE]",
+        Command::Rollback,
+        "go back to the release before, or to the one whose id begins so; what was live is left alone from then on",
+    ),
+    word("retry", "", Command::Retry, "forget failures and rollbacks, and check once, as -f does"),
     word("schedule", "[N]", Command::Schedule, "tell the next 5, or N, times of the schedule; needs no remote"),
     word(
         "validate",

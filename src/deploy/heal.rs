@@ -53,7 +53,8 @@ impl Deployment<'_> {
         let Some(target) = self.state.target.clone() else { return Err(Error::failed("nothing to resume")) };
         self.tries(Reason::Recover, Some(target.clone()));
         self.state.attempt = self.state.attempt.saturating_add(1);
-        log::info!("the last deployment was cut off: attempt {} at release {}", self.state.attempt, target.release);
+        let what = if self.state.is_rollback() { "rollback" } else { "deployment" };
+        log::info!("the last {what} was cut off: attempt {} at release {}", self.state.attempt, target.release);
         self.store.record(&self.state)?;
         match self.release(&target.release) {
             Ok(release) => self.go_live(Begun(()), &release, Reason::Recover),

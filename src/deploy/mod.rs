@@ -16,6 +16,8 @@ mod prove;
 mod recover;
 pub mod report;
 mod rest;
+pub mod retry;
+pub mod rollback;
 pub mod status;
 pub mod validate;
 
@@ -86,7 +88,7 @@ impl<'a> Deployment<'a> {
             Recorded::Foreign(format) => return Err(foreign(&root, &format)),
             Recorded::Unreadable(reason) => {
                 let doubt = format!("the state in {} cannot be read: {reason}", root.display());
-                log::error!("{doubt}; keeping the live tree, and deploying anew to settle it");
+                log::error!("{doubt}; keeping the live tree until a deployment settles it");
                 (State::fresh(settings.local.clone(), mode, Found::Absent), Some(doubt))
             }
         };
@@ -134,6 +136,11 @@ impl<'a> Deployment<'a> {
             return Ok(healed);
         }
         report::hold_off(&self.store, &self.settings.remote.identity())?;
+        self.look()
+    }
+
+    /// Looks for something new, and deploys it.
+    fn look(&mut self) -> Result<Outcome> {
         let Some(target) = self.obtain()? else { return Ok(Outcome::Unchanged) };
         self.undisturbed(|deployment| deployment.deploy(target))
     }
@@ -201,13 +208,18 @@ impl<'a> Deployment<'a> {
     fn commit(&mut self, Begun(()): Begun) -> Result<Outcome> {
         let Some(mut current) = self.state.target.take() else { return Err(Error::failed("nothing to commit")) };
         current.since = now();
-        log::info!("deployed revision {} as release {}{}", current.revision, current.release, self.at());
+        if self.state.is_rollback() {
+            self.withdraw(&current);
+        } else {
+            log::info!("deployed revision {} as release {}{}", current.revision, current.release, self.at());
+            self.state.failure = None;
+        }
         let replaced = self.state.current.replace(current);
         // Deploying the same release anew, to settle a doubt, has no other one before it.
         if replaced.as_ref().map(|r| &r.release) != self.state.current.as_ref().map(|r| &r.release) {
             self.state.previous = replaced;
         }
-        (self.state.phase, self.state.attempt, self.state.failure) = (Phase::Idle, 0, None);
+        (self.state.phase, self.state.attempt) = (Phase::Idle, 0);
         // The new release is live, and the state on disk says that it is being activated: the next check finishes that.
         self.store.record(&self.state).map_err(in_doubt)?;
         self.doubt = None;
@@ -304,6 +316,11 @@ fn foreign(root: &Path, format: &str) -> Error {
         "the state in {} has the format {format}, which this version does not know: a newer repo-deploy wrote it; run that one",
         root.display()
     ))
+}
+
+/// How long a command waits for a check at work: as long as one may take, with a way back.
+fn turn(settings: &Settings) -> Duration {
+    settings.timeout.saturating_mul(2)
 }
 
 /// A signal in the middle: what is live may be either.

@@ -7,7 +7,7 @@ use crate::config::bundle::Bundle;
 use crate::config::remember::remember;
 use crate::error::Result;
 use crate::model::{Outcome, Validators};
-use crate::store::state::State;
+use crate::store::state::{FailureKind, State};
 use crate::sys::clock;
 
 const IN_PROGRESS: &str = "installation_in_progress";
@@ -47,7 +47,10 @@ impl Notes {
 
     /// The check is over.
     pub(super) fn end(&mut self, state: &State, result: &Result<Outcome>) {
-        let uploaded = state.current.as_ref().and_then(|current| modified(&current.validators));
+        // Gone back by hand: the time of what was left stays, so that whoever goes by it alone does not install that again.
+        let is_back = state.failure.as_ref().is_some_and(|failure| failure.kind == FailureKind::Withdrawn);
+        let current = state.current.as_ref().filter(|_| !is_back);
+        let uploaded = current.and_then(|current| modified(&current.validators));
         let mut values = Vec::new();
         if let (Ok(Outcome::Deployed), Some(uploaded)) = (result, &uploaded) {
             values.push(("last_fetch_time", uploaded.as_str()));

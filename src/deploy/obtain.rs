@@ -9,7 +9,7 @@ use crate::package::{self, Verified};
 use crate::source::{Known, Poll};
 use crate::store::Release;
 use crate::store::state::{Failure, FailureKind, Record};
-use crate::sys::clock::now;
+use crate::sys::clock::{now, rfc3339};
 
 /// How often a source may replace what it offered before the check gives up.
 const MAX_POLLS: u32 = 3;
@@ -51,7 +51,9 @@ impl Deployment<'_> {
                 return Ok(None);
             }
             if let Some(target) = self.state.target.clone().filter(|t| self.is_of(t, revision)) {
-                return self.candidate(target);
+                let seen =
+                    Record { revision: revision.clone(), validators: offer.validators.clone(), ..target.clone() };
+                return if self.leaves(seen)? { Ok(None) } else { self.candidate(target) };
             }
             let id = self.id_of(revision, None);
             // What has to be proven is proven anew: a revision is no more than the server's word.
@@ -74,9 +76,19 @@ impl Deployment<'_> {
             places::discard(&download);
             return self.note_same(record);
         }
+        if let Some(target) = self.state.target.clone().filter(|t| self.is_of(t, &record.revision))
+            && self.leaves(Record { release: target.release, proof: target.proof, ..record.clone() })?
+        {
+            places::discard(&download);
+            return Ok(None);
+        }
         let verified = self.prove(artifact, &record)?;
         record.proof = verified.proof().map(str::to_owned);
         record.release = self.id_of(&record.revision, verified.proof());
+        if self.has_live(&record.release) || self.leaves(record.clone())? {
+            places::discard(&download);
+            return if self.has_live(&record.release) { self.note_same(record) } else { Ok(None) };
+        }
         self.tries(Reason::Update, Some(record.clone()));
         if self.store.release(&record.release)?.is_none() {
             self.publish(&verified, &record)?;
@@ -123,12 +135,16 @@ impl Deployment<'_> {
 
     /// What the source had when we last looked, and still has: live already, staged, refused or given up.
     fn candidate(&mut self, known: Record) -> Result<Option<Record>> {
-        if self.doubt.is_none() && self.state.current.as_ref().is_some_and(|c| c.release == known.release) {
+        if self.has_live(&known.release) {
+            self.forget_target()?; // a candidate of another source, or one that was tried by hand
+            return Ok(None);
+        }
+        if self.leaves(known.clone())? {
             return Ok(None);
         }
         if let Some(failure) = self.state.failure.as_ref().filter(|f| f.release == known.release) {
             match Rest::after(failure, self.settings, &self.demands) {
-                Rest::None => {}
+                Rest::None | Rest::ForGood => {}
                 Rest::Until(_) if self.has_new_seal(failure)? => {
                     self.forget_target()?;
                     return self.poll_and_publish();
@@ -136,13 +152,6 @@ impl Deployment<'_> {
                 Rest::Until(_) => {
                     let text = format!("{} (refused before; the source still has the same)", failure.why);
                     return Err(Error::refused(text));
-                }
-                Rest::ForGood => {
-                    self.left_alone = Some(format!(
-                        "revision {} is left alone after {} attempts: {}",
-                        known.revision, failure.count, failure.why
-                    ));
-                    return Ok(None);
                 }
             }
         }
@@ -152,6 +161,26 @@ impl Deployment<'_> {
         // The release is not in the store: ask without conditions, so that it is fetched.
         self.forget_target()?;
         self.poll_and_publish()
+    }
+
+    /// Whether the source's `seen` is not to be tried: then it is what the next poll asks against.
+    fn leaves(&mut self, seen: Record) -> Result<bool> {
+        let Some(failure) = self.state.failure.as_ref().filter(|f| f.release == seen.release) else { return Ok(false) };
+        let Failure { kind, when, count, why, .. } = failure;
+        let revision = &seen.revision;
+        let text = match kind {
+            _ if Rest::after(failure, self.settings, &self.demands) != Rest::ForGood => return Ok(false),
+            // Better than nothing.
+            FailureKind::Withdrawn if self.state.current.is_none() => return Ok(false),
+            FailureKind::Withdrawn => format!("revision {revision} is left alone: {why} at {}", rfc3339(*when)),
+            _ => format!("revision {revision} is left alone after {count} attempts: {why}"),
+        };
+        self.left_alone = Some(text + "; `repo-deploy retry` tries it again");
+        if self.state.target.as_ref().is_none_or(|t| t.validators != seen.validators || t.release != seen.release) {
+            self.state.target = Some(seen);
+            self.note()?;
+        }
+        Ok(true)
     }
 
     /// The revision to ask against: the candidate's, else the live one's. Only one that came from this source in this
@@ -165,6 +194,10 @@ impl Deployment<'_> {
     /// Whether the store knows of nothing yet.
     fn is_untouched(&self) -> bool {
         self.doubt.is_none() && self.state.current.is_none() && self.state.target.is_none()
+    }
+
+    fn has_live(&self, release: &ReleaseId) -> bool {
+        self.doubt.is_none() && self.state.current.as_ref().is_some_and(|c| c.release == *release)
     }
 
     fn is_live(&self, revision: &Revision) -> bool {
@@ -192,6 +225,7 @@ impl Deployment<'_> {
         log::debug!("revision {} has the content that is live: nothing to deploy", seen.revision);
         if current.validators != seen.validators || current.revision != seen.revision || self.state.target.is_some() {
             (current.validators, current.revision) = (seen.validators, seen.revision);
+            current.proof = seen.proof.or(current.proof.take());
             (self.state.target, self.state.failure) = (None, None);
             self.note()?;
         }

@@ -85,8 +85,8 @@ fn cut_off(mode: ActivationMode, phase: Phase, state: &State, standing: &Standin
         _ => false,
     };
     // In place nobody can tell an untouched tree from one that was cut off early: forward heals both. So it does for an
-    // installation, whose application may have been stopped already.
-    if is_from && mode == ActivationMode::Symlink {
+    // installation, whose application may have been stopped already. Who goes back by hand has decided: no hook may block it.
+    if is_from && mode == ActivationMode::Symlink && !state.is_rollback() {
         return Heal::StartOver;
     }
     if state.attempt < MAX_ATTEMPTS { Heal::Resume } else { Heal::Revert }
@@ -98,7 +98,7 @@ mod tests {
 
     use super::*;
     use crate::model::{Revision, Validators};
-    use crate::store::state::Record;
+    use crate::store::state::{Failure, FailureKind, Record};
 
     fn id(n: u8) -> ReleaseId {
         ReleaseId::of("s", &Revision::new(n.to_string()), "")
@@ -121,7 +121,20 @@ mod tests {
         all
     }
 
+    /// With and without a rollback at work.
     fn states() -> Vec<State> {
+        let rolled_back = |mut state: State| {
+            let release = state.current.clone()?.release;
+            let (policy, why) = (String::new(), String::new());
+            let kind = FailureKind::Withdrawn;
+            state.failure = Some(Failure { release, kind, count: 1, when: 0, policy, why, seal: None });
+            Some(state)
+        };
+        let plain = plain_states();
+        plain.iter().cloned().chain(plain.iter().cloned().filter_map(rolled_back)).collect()
+    }
+
+    fn plain_states() -> Vec<State> {
         let mut all = Vec::new();
         for mode in ActivationMode::ALL {
             for phase in [Phase::Idle, Phase::Activating, Phase::Reverting] {
@@ -156,6 +169,9 @@ mod tests {
                             matches!(heal, Heal::StartOver | Heal::Resume | Heal::Revert | Heal::Refuse(_)),
                             "{case}"
                         );
+                        if state.is_rollback() {
+                            assert_ne!(heal, Heal::StartOver, "what was decided by hand is not forgotten: {case}");
+                        }
                         if heal == Heal::Resume {
                             assert!(state.attempt < MAX_ATTEMPTS, "it would try for ever: {case}");
                         }

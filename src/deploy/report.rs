@@ -125,6 +125,15 @@ pub fn hold_off(store: &Store, remote: &str) -> Result<()> {
     Err(Error::new(Kind::Unavailable { retry_after }, text))
 }
 
+/// Forgets that the source asked to be left alone.
+pub(super) fn forget_hold(store: &Store) {
+    let mut status = Status::read(store.root());
+    if status.number("not-before").is_some() {
+        status.0.retain(|(key, _)| !["not-before", "not-before-of"].contains(&key.as_str()));
+        status.replace(store);
+    }
+}
+
 /// How reports call a release.
 pub(super) fn named(r: &Record) -> String {
     match r.revision.as_str() {

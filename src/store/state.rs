@@ -55,9 +55,11 @@ pub enum FailureKind {
     Blocked,
     /// Activation or a post hook failed.
     Reverted,
+    /// It was live, and somebody went back from it by hand.
+    Withdrawn,
 }
 
-/// A revision that did not become live, and how often it was tried.
+/// A revision that did not become live, or did not stay it, and how often it was tried.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     /// Which.
@@ -116,6 +118,13 @@ impl State {
             failure: None,
             version: None,
         }
+    }
+
+    /// Whether the deployment at work goes back by hand: the live release is to be withdrawn.
+    pub fn is_rollback(&self) -> bool {
+        let withdrawn = self.failure.as_ref().filter(|failure| failure.kind == FailureKind::Withdrawn);
+        let is_live = |failure: &Failure| self.current.as_ref().is_some_and(|c| c.release == failure.release);
+        self.phase != Phase::Idle && withdrawn.is_some_and(is_live)
     }
 
     /// As text.
@@ -217,6 +226,7 @@ fn failure_word(kind: FailureKind) -> &'static str {
         FailureKind::Refused => "refused",
         FailureKind::Blocked => "blocked",
         FailureKind::Reverted => "reverted",
+        FailureKind::Withdrawn => "withdrawn",
     }
 }
 
@@ -232,8 +242,9 @@ fn one_of<T: Copy, const N: usize>(word: &str, all: [T; N], print: impl Fn(T) ->
 
 impl Lines {
     fn failure(&self) -> Result<Option<Failure>, String> {
+        use FailureKind::{Blocked, Refused, Reverted, Withdrawn};
         let Some(release) = self.release("failure")? else { return Ok(None) };
-        let kinds = [FailureKind::Refused, FailureKind::Blocked, FailureKind::Reverted];
+        let kinds = [Refused, Blocked, Reverted, Withdrawn];
         Ok(Some(Failure {
             release,
             kind: one_of(&self.text("failure-kind")?, kinds, |k| failure_word(k).into())?,
@@ -277,7 +288,7 @@ mod tests {
                     state.target = (phase != Phase::Idle).then(|| record(3));
                     state.failure = (n > 1).then(|| Failure {
                         release: record(3).release,
-                        kind: FailureKind::Blocked,
+                        kind: if phase == Phase::Idle { FailureKind::Withdrawn } else { FailureKind::Blocked },
                         count: 4,
                         when: 5,
                         policy: "p".into(),

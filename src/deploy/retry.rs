@@ -1,0 +1,36 @@
+//! `repo-deploy retry`: forgets why what the source has is left alone, and checks at once.
+
+use std::time::Instant;
+
+use super::report::{self, Ended};
+use super::{Deployment, turn};
+use crate::config::Settings;
+use crate::error::Result;
+use crate::model::Outcome;
+
+/// Forgets failures and what the source asked for, in its turn, and checks as [`super::check`] does.
+pub fn retry(settings: &Settings) -> Ended {
+    let started = Instant::now();
+    match Deployment::open(settings, Some(turn(settings))) {
+        Ok(mut deployment) => {
+            let result = deployment.retry();
+            deployment.end(result, started)
+        }
+        Err(e) => Ended::of(&Err(e), None, None),
+    }
+}
+
+impl Deployment<'_> {
+    fn retry(&mut self) -> Result<Outcome> {
+        let healed = self.recover()?;
+        if let Some(outcome) = healed.filter(|_| self.stop.is_some()) {
+            return Ok(outcome);
+        }
+        if let Some(failure) = self.state.failure.take() {
+            log::info!("forgetting that release {} was {}: {}", failure.release, failure.kind, failure.why);
+            self.note()?;
+        }
+        report::forget_hold(&self.store);
+        self.look()
+    }
+}
