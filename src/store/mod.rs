@@ -341,11 +341,11 @@ fn lock(root: &Path, most: Option<Duration>) -> Result<File> {
 /// Whether it helps to wait for whoever holds the lock of the store at `root`.
 fn wait_is_sane(root: &Path, lock: &File) -> Result<()> {
     let why = match read_state(root)? {
-        _ if sys::lock::holder(lock).is_some_and(sys::lock::is_ancestor) => {
-            "this is one of its hooks, which it waits for; a hook says no by a code other than 0".to_owned()
-        }
         Recorded::Foreign(format) => {
             format!("it is of another version, whose state has the format {format}; run that version's program")
+        }
+        _ if sys::lock::holder(lock).is_some_and(sys::lock::is_ancestor) => {
+            "this is one of its hooks, which it waits for; a hook says no by a code other than 0".to_owned()
         }
         _ => return Ok(()),
     };

@@ -73,6 +73,8 @@ pub struct Case {
     version: String,
     /// The exit code of an undisturbed check.
     code: i32,
+    /// It is no check that is disturbed, but a rollback.
+    is_by_hand: bool,
     /// What releases may hold.
     releases: Vec<Tree>,
 }
@@ -135,6 +137,10 @@ pub enum Doing {
     AdoptingReverted,
     /// An update from a git repository. Only we are killed: git goes on for as long as it likes.
     GitUpdate,
+    /// Back by hand, from 2 to 1.
+    Rollback,
+    /// The same, and a post hook fails.
+    RollbackReverted,
 }
 
 impl Case {
@@ -144,6 +150,7 @@ impl Case {
 
     pub fn at(sandbox: Sandbox, way: Way, doing: Doing) -> Self {
         use Doing::{Adopting, AdoptingReverted, Blocked, First, FirstReverted, GitUpdate, Reverted, Update};
+        use Doing::{Rollback, RollbackReverted};
         let name = format!("{way} {doing:?}");
         zip(&sandbox, way, "v1.zip", V1);
         zip(&sandbox, way, "v2.zip", V2);
@@ -190,27 +197,37 @@ impl Case {
                 old = Some(if way == Install { everything(&sandbox.path("dest")) } else { v1.clone() });
                 put("v2.zip");
             }
+            Rollback | RollbackReverted => {
+                for version in ["v1.zip", "v2.zip"] {
+                    put(version);
+                    let mut plain = sandbox.command(&["--remote", &remote]);
+                    Run::from(plain.output().unwrap()).expect(0);
+                }
+                old = Some(if way == Install { everything(&sandbox.path("dest")) } else { v2.clone() });
+            }
         }
         let new = if matches!(doing, Update | Blocked | Reverted | GitUpdate) { v2 } else { v1 };
         let version = new["VERSION"].rsplit(' ').next().unwrap().to_owned();
         drop(repo);
-        let mut case = Self { sandbox, name, remote, way, last: old.clone(), old, new, version, code: 0, releases };
+        let is_by_hand = matches!(doing, Rollback | RollbackReverted);
+        let last = old.clone();
+        let mut case = Self { sandbox, name, remote, way, last, old, new, version, code: 0, is_by_hand, releases };
         case.save();
         // Which version fails is the release's business: a hook that runs for the old one after a revert must pass.
         let version = &case.version;
         let fails = format!("[ \"$(cat \"$CURRENT_CONFIG/VERSION\")\" != {version} ]");
         if way == Install {
-            Run::from(case.check().output().unwrap()).expect(0);
+            Run::from(case.disturbed().output().unwrap()).expect(0);
             case.new = without_times(&everything(&case.sandbox.path("dest")));
             case.restore();
         }
         match doing {
-            First | Update | Adopting | GitUpdate => case.last = Some(case.new.clone()),
+            First | Update | Adopting | GitUpdate | Rollback => case.last = Some(case.new.clone()),
             Blocked => {
                 case.sandbox.hook("pre.d", "10-no", &fails);
                 case.code = 2;
             }
-            Reverted | FirstReverted | AdoptingReverted => {
+            Reverted | FirstReverted | AdoptingReverted | RollbackReverted => {
                 case.sandbox.hook("post.d", "10-no", &fails);
                 case.code = 1;
             }
@@ -234,6 +251,11 @@ impl Case {
     /// The check, not started yet.
     pub fn check(&self) -> Command {
         self.sandbox.command(&["--remote", &self.remote])
+    }
+
+    /// What is disturbed, not started yet.
+    pub fn disturbed(&self) -> Command {
+        if self.is_by_hand { self.sandbox.saying(&["rollback"], &["--remote", &self.remote]) } else { self.check() }
     }
 
     /// What a check changes.
@@ -271,7 +293,7 @@ impl Case {
 
     /// The check under strace with `options`.
     fn traced(&self, options: &[&str]) -> Run {
-        traced(&self.check(), options).output().unwrap().into()
+        traced(&self.disturbed(), options).output().unwrap().into()
     }
 
     /// The names of the system calls that the check makes, in the order of their first use.
@@ -404,6 +426,11 @@ impl Case {
 
     /// A plain check after the disturbance: the end is as if nothing had happened, and nothing is left lying about.
     pub fn heals(&self, at: &str) {
+        // Where a rollback had not begun yet, or failed, nobody goes on with it; where it had, everybody does.
+        let before = self.state().unwrap_or_default();
+        let is_withdrawn = before.get("failure-kind").is_some_and(|kind| kind == "withdrawn");
+        let is_undone = self.is_by_hand && !is_withdrawn;
+        let is_cut_off = before.get("phase").is_some_and(|phase| phase != "idle");
         for round in 1..=2 {
             // A child that was just forked when its parent was killed has the lock until its exec.
             let mut run = Run::from(self.check().output().unwrap());
@@ -411,10 +438,27 @@ impl Case {
                 run = self.check().output().unwrap().into();
             }
             // A deployment that was cut off after its commit has nothing left to do; one that reverted tries again.
-            assert_eq!(run.code, self.code, "{at}: check {round} after it:\n{}", run.log);
+            // After a rollback there is nothing new; one that failed is told of by whoever finishes it.
+            let is_told = self.is_by_hand && (round > 1 || !is_cut_off || run.code != 1);
+            let expected = if is_told {
+                0
+            } else if self.is_by_hand {
+                1
+            } else {
+                self.code
+            };
+            assert_eq!(run.code, expected, "{at}: check {round} after it:\n{}", run.log);
             self.invariants(at);
             let at = format!("{at}: check {round} after it:\n{}", run.log);
-            self.is_last(&at);
+            if is_undone {
+                assert_eq!(self.live(), self.old, "{at}");
+            } else {
+                self.is_last(&at);
+            }
+            let state = self.state().unwrap();
+            if self.is_by_hand && self.code == 0 && !is_undone {
+                assert_eq!(state["failure-kind"], "withdrawn", "{at}: what was left is not left alone");
+            }
             self.is_closed(&at);
             let left: Vec<_> = fs::read_dir(self.store().join("partial")).unwrap().map(|e| e.unwrap().path()).collect();
             assert!(left.is_empty(), "{at}: left in partial: {left:?}");
@@ -528,6 +572,11 @@ walks! {
     killed_anywhere_in_a_blocked_symlink_update_then_healed: kill_everywhere(Symlink, Doing::Blocked);
     killed_anywhere_in_a_reverted_symlink_update_then_healed: kill_everywhere(Symlink, Doing::Reverted);
     killed_anywhere_in_a_reverted_first_symlink_deployment_then_healed: kill_everywhere(Symlink, Doing::FirstReverted);
+    killed_anywhere_in_a_symlink_rollback_then_it_is_finished_or_never_was: kill_everywhere(Symlink, Doing::Rollback);
+    killed_anywhere_in_a_reverted_symlink_rollback_then_healed: kill_everywhere(Symlink, Doing::RollbackReverted);
+    killed_anywhere_in_an_in_place_rollback_then_it_is_finished_or_never_was: kill_everywhere(InPlace, Doing::Rollback);
+    killed_anywhere_in_an_installed_rollback_then_it_is_finished_or_never_was: kill_everywhere(Install, Doing::Rollback);
+    no_space_anywhere_in_a_symlink_rollback_then_never_a_wrong_tree: fail_everywhere(Symlink, Doing::Rollback, "ENOSPC");
     killed_anywhere_in_an_update_from_git_then_healed: kill_everywhere(Symlink, Doing::GitUpdate);
     killed_anywhere_in_a_first_in_place_deployment_then_healed: kill_everywhere(InPlace, Doing::First);
     killed_anywhere_in_an_in_place_update_then_healed: kill_everywhere(InPlace, Doing::Update);

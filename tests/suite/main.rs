@@ -39,6 +39,7 @@ mod output;
 mod power;
 mod rawzip;
 mod renewal;
+mod rollback;
 mod running;
 mod s3;
 mod sandbox;

@@ -125,6 +125,14 @@ impl Sandbox {
         command
     }
 
+    /// The command `words` for the same, not started yet.
+    pub fn saying(&self, words: &[&str], args: &[&str]) -> Command {
+        let mut command = self.bare();
+        command.args(words);
+        self.places(&mut command, args);
+        command
+    }
+
     /// `repo-deploy status` for the same.
     pub fn status(&self, args: &[&str]) -> Run {
         let mut command = self.bare();

@@ -1,0 +1,761 @@
+//! `rollback` and `retry`: what they do in each way of activation, what is left alone afterwards and until when, whom they
+//! wait for, and what they say to who asks for what cannot be.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
+
+use rustix::process::Signal;
+
+use crate::git_servers::Repo;
+use crate::install::Host;
+use crate::running::Running;
+use crate::sandbox::{Run, Sandbox, needs};
+use crate::servers::{Raw, object, ok, status, wait_for};
+
+/// A sandbox with hooks that write down that they ran, and what they were told.
+struct World {
+    sandbox: Sandbox,
+    remote: String,
+}
+
+impl World {
+    /// Nothing is deployed yet.
+    fn new(config: &str) -> Self {
+        let sandbox = Sandbox::new();
+        sandbox.write("repo-deploy.cfg", format!("id = test\n{config}\n"));
+        let said = sandbox.path("said").display().to_string();
+        let tell = |words: &str| format!("echo {words} >>{said}");
+        let told = "$REPO_DEPLOY_PHASE $REPO_DEPLOY_REASON $REPO_DEPLOY_ATTEMPT $(cat $CURRENT_CONFIG/version) \
+                    $(cat $PREVIOUS_CONFIG/version 2>/dev/null)";
+        sandbox.hook("pre.d", "10-say", &tell(told));
+        sandbox.hook("post.d", "10-say", &tell(told));
+        let remote = sandbox.path("app.zip").display().to_string();
+        Self { sandbox, remote }
+    }
+
+    /// v1 and then v2 came to live.
+    fn with_two(config: &str) -> Self {
+        let world = Self::new(config);
+        world.deploys(&["v1", "v2"]);
+        world
+    }
+
+    fn deploys(&self, versions: &[&str]) {
+        for version in versions {
+            self.put(version);
+            self.check().expect(0);
+            assert_eq!(self.live(), *version);
+        }
+        self.said();
+    }
+
+    fn put(&self, version: &str) {
+        self.sandbox.zip("app.zip", &[("version", version)]);
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
+        self.sandbox.saying(words, &["--remote", &self.remote])
+    }
+
+    fn does(&self, words: &[&str]) -> Run {
+        self.command(words).output().unwrap().into()
+    }
+
+    fn check(&self) -> Run {
+        self.does(&["-f"])
+    }
+
+    fn live(&self) -> String {
+        fs::read_to_string(self.sandbox.local().join("version")).unwrap_or_else(|e| e.kind().to_string())
+    }
+
+    fn store(&self) -> PathBuf {
+        let beside = self.sandbox.store();
+        if beside.exists() { beside } else { self.sandbox.path("cache/test/store") }
+    }
+
+    fn state(&self) -> String {
+        self.sandbox.read(self.store().join("state"))
+    }
+
+    /// A value of the state.
+    fn of(&self, key: &str) -> Option<String> {
+        value(&self.state(), key)
+    }
+
+    /// The release that is live, by the state.
+    fn current(&self) -> String {
+        self.of("current").unwrap()
+    }
+
+    /// What the hooks said since the last time.
+    fn said(&self) -> Vec<String> {
+        let path = self.sandbox.path("said");
+        let text = fs::read_to_string(&path).unwrap_or_default();
+        let _ = fs::remove_file(path); // nothing may have run
+        text.lines().map(str::to_owned).collect()
+    }
+
+    /// A check finds what was withdrawn at the source, says what to do, and does nothing.
+    #[track_caller]
+    fn is_left_alone(&self, live: &str) {
+        self.said();
+        for _ in 0..2 {
+            let run = self.check().expect(0).says("is left alone: rolled back to release ");
+            assert!(run.complaints()[..].iter().all(|line| line.contains(" WARN ")), "{}", run.log);
+            run.says("; `repo-deploy retry` tries it again").never_says("deployed");
+            assert_eq!((self.live().as_str(), self.said()), (live, vec![]));
+        }
+    }
+}
+
+fn value(text: &str, key: &str) -> Option<String> {
+    text.lines().find_map(|line| line.strip_prefix(&format!("{key} = "))).map(str::to_owned)
+}
+
+/// What `status --json` says of `key` in its first object that has it.
+fn json(text: &str, key: &str) -> String {
+    let rest = text.split(&format!("\"{key}\":")).nth(1).unwrap_or_else(|| panic!("{key} in {text}"));
+    rest.trim_start_matches('"').split(['"', ',', '}']).next().unwrap().to_owned()
+}
+
+#[test]
+fn rolled_back_then_the_release_before_is_live_and_the_other_is_left_alone_until_there_is_a_newer_one() {
+    for config in ["activation = symlink", "activation = in-place"] {
+        let world = World::with_two(config);
+        let (two, one) = (world.current(), world.of("previous").unwrap());
+        let run = world.does(&["rollback"]).expect(0);
+        assert_eq!(run.complaints(), [""; 0]);
+        let line = run.log.lines().next().unwrap();
+        let (before, after) = line.split_once("; ").unwrap();
+        assert!(before.contains(&format!(" INFO rolled back to release {one}, revision sha256:")), "{line}");
+        assert!(before.ends_with(&format!(" at {}, by hand", world.sandbox.local().display())), "{line}");
+        assert!(after.starts_with("revision sha256:"), "{line}");
+        assert!(after.ends_with(" is left alone until the source has another one, or `repo-deploy retry`"), "{line}");
+        // Nobody was asked beforehand, and who judges knows what this is.
+        assert_eq!(world.said(), ["post rollback 1 v1 v2"]);
+        assert_eq!((world.live().as_str(), world.current()), ("v1", one));
+        assert_eq!(
+            (world.of("phase").unwrap().as_str(), world.of("failure-kind").unwrap().as_str()),
+            ("idle", "withdrawn")
+        );
+        assert_eq!(
+            (world.of("previous"), world.of("target"), world.of("failure")),
+            (Some(two.clone()), Some(two.clone()), Some(two))
+        );
+        let told = world.does(&["status", "--json"]).expect(0).out;
+        assert_eq!(json(&told, "outcome"), "deployed");
+        assert!(told.contains("\"deployments\":3,"), "{told}");
+        assert!(world.does(&["history", "--json"]).expect(0).out.contains("\"reason\":\"rollback\""));
+
+        world.is_left_alone("v1");
+        world.does(&["status"]).expect(0);
+        // The same bytes under another time: only the content tells.
+        world.put("v2");
+        world.is_left_alone("v1");
+        world.put("v3");
+        world.check().expect(0).says(" deployed revision ");
+        assert_eq!((world.live().as_str(), world.of("failure")), ("v3", None));
+        // The source goes back to what was withdrawn: that is another one than v3.
+        world.put("v2");
+        world.check().expect(0);
+        assert_eq!(world.live(), "v2");
+    }
+}
+
+#[test]
+fn rolled_back_and_the_source_follows_then_nothing_is_left_alone_any_more() {
+    let world = World::with_two("");
+    world.does(&["rollback"]).expect(0);
+    world.put("v1");
+    let run = world.check().expect(0);
+    assert_eq!((run.complaints(), world.live().as_str(), world.of("failure")), (vec![], "v1", None));
+    world.put("v2");
+    world.check().expect(0).says(" deployed revision ");
+    assert_eq!(world.live(), "v2");
+}
+
+#[test]
+fn release_is_named_then_that_one_is_live_and_only_the_one_just_left_is_left_alone() {
+    let world = World::new("");
+    world.deploys(&["v1"]);
+    let one = world.current();
+    world.deploys(&["v2", "v3"]);
+    let three = world.current();
+    world.does(&["rollback", &one]).expect(0);
+    assert_eq!((world.live().as_str(), world.of("failure").unwrap()), ("v1", three.clone()));
+    assert!(world.of("current-revision").unwrap().starts_with("sha256:"), "the history knows what v1 is");
+    world.is_left_alone("v1");
+    // Back to the newer one by the beginning of its name.
+    world.does(&["rollback", &three[..4]]).expect(0);
+    assert_eq!((world.live().as_str(), world.of("failure").unwrap()), ("v3", one));
+    let run = world.check().expect(0);
+    assert_eq!((run.complaints(), world.live().as_str(), world.of("failure")), (vec![], "v3", None));
+    // Without a name it is always the one that was live before.
+    for live in ["v1", "v3", "v1"] {
+        world.does(&["rollback"]).expect(0);
+        assert_eq!(world.live(), live);
+    }
+}
+
+#[test]
+fn nothing_is_known_of_a_release_but_that_it_is_there_then_it_can_be_gone_back_to() {
+    let world = World::new("");
+    world.deploys(&["v1"]);
+    let one = world.current();
+    world.deploys(&["v2", "v3"]);
+    fs::remove_file(world.store().join("history")).unwrap();
+    world.does(&["rollback", &one]).expect(0).says(&format!(" INFO rolled back to release {one} at "));
+    world.is_left_alone("v1");
+    // It is known by its name when the source has it again.
+    world.put("v1");
+    world.check().expect(0).never_says(" deployed ");
+    assert!(world.of("current-revision").unwrap().starts_with("sha256:"));
+    assert_eq!((world.live().as_str(), world.of("failure")), ("v1", None));
+}
+
+#[test]
+fn directory_was_adopted_then_it_can_be_gone_back_to_and_forth() {
+    let world = World::new("activation = in-place");
+    world.sandbox.write(world.sandbox.local().join("version"), "found");
+    world.deploys(&["v1"]);
+    let one = world.current();
+    world.does(&["rollback", "adopted"]).expect(0).says("rolled back to release adopted");
+    assert_eq!((world.live().as_str(), world.of("failure").as_ref()), ("found", Some(&one)));
+    world.is_left_alone("found");
+    let run = world.does(&["rollback", &one[..8]]).expect(0).never_says("left alone");
+    assert_eq!(
+        (run.complaints(), world.live().as_str(), world.of("failure"), world.of("target")),
+        (vec![], "v1", None, None)
+    );
+    assert_eq!(world.check().expect(0).complaints(), [""; 0]);
+    assert_eq!(world.live(), "v1");
+}
+
+#[test]
+fn installation_is_rolled_back_then_files_and_scripts_are_those_of_the_release_before() {
+    let host = Host::new();
+    let trace = host.sandbox.path("trace");
+    let bundle = |version: &str| {
+        let mut appspec =
+            "version: 0.0\nos: linux\nfiles:\n- {source: tree, destination: DEST/app}\nhooks:\n".to_owned();
+        for event in ["ApplicationStop", "BeforeInstall", "AfterInstall", "ValidateService"] {
+            appspec.push_str(&format!("  {event}: [{{location: say}}]\n"));
+        }
+        let say = format!("#!/bin/sh\necho {version} $LIFECYCLE_EVENT $REPO_DEPLOY_REASON >>{}\n", trace.display());
+        let only = format!("tree/only-{version}");
+        host.bundle(&appspec, &[("say", &say), ("tree/version", version), (&only, "x")]);
+    };
+    for version in ["v1", "v2"] {
+        bundle(version);
+        host.deploy().expect(0);
+    }
+    host.sandbox.hook("pre.d", "no", "exit 1");
+    fs::remove_file(&trace).unwrap();
+    let remote = host.sandbox.path("app.zip").display().to_string();
+    let rollback = || Run::from(host.sandbox.saying(&["rollback"], &["--remote", &remote]).output().unwrap());
+    rollback().expect(0).says("rolled back to release ");
+    assert_eq!(
+        host.sandbox.read("trace"),
+        "v2 ApplicationStop rollback\nv1 BeforeInstall rollback\nv1 AfterInstall rollback\nv1 ValidateService rollback\n"
+    );
+    let is_v1 = || (host.dest("app/only-v1").exists(), host.dest("app/only-v2").exists());
+    assert_eq!((host.sandbox.read(host.dest("app/version")).as_str(), is_v1()), ("v1", (true, false)));
+    host.deploy().expect(0).says("is left alone: rolled back to release ");
+    // What stands in the way is told before anything is touched.
+    host.found("app/only-v2", "somebody's file");
+    rollback().expect(1).says("only-v2");
+    assert_eq!(host.sandbox.read("trace").lines().count(), 4);
+    assert!(host.sandbox.read(host.store().join("state")).contains("phase = idle\n"));
+    host.deploy().expect(0).says("is left alone: rolled back to release ");
+}
+
+#[test]
+fn post_hook_fails_after_a_rollback_then_what_was_live_is_live_and_nothing_is_left_alone() {
+    for config in ["activation = symlink", "activation = in-place"] {
+        let world = World::with_two(config);
+        world.sandbox.hook("post.d", "50-judge", "[ \"$(cat $CURRENT_CONFIG/version)\" != v1 ]");
+        let run = world.does(&["rollback"]).expect(1).says("ERROR post.d/50-judge ended with exit code 1; going back");
+        assert!(run.log.contains("is live again"), "{}", run.log);
+        assert_eq!(world.said(), ["post rollback 1 v1 v2", "post revert 1 v2"]);
+        assert_eq!(world.live(), "v2");
+        assert_eq!(json(&world.does(&["status", "--json"]).out, "outcome"), "rolled back");
+        for _ in 0..2 {
+            let run = world.check().expect(0);
+            assert_eq!((run.complaints(), world.live().as_str(), world.said()), (vec![], "v2", vec![]));
+        }
+        assert_eq!((world.of("target"), world.of("failure")), (None, None));
+    }
+}
+
+#[test]
+fn server_says_nothing_but_the_content_then_what_was_withdrawn_is_fetched_and_left_alone() {
+    let world = World::new("");
+    let zip = Arc::new(Mutex::new(Vec::new()));
+    let served = zip.clone();
+    let server = Raw::start(move |_, _| vec![ok("", &served.lock().unwrap())]);
+    let world = World { remote: server.url("/app.zip"), ..world };
+    for version in ["v1", "v2"] {
+        world.put(version);
+        *zip.lock().unwrap() = fs::read(world.sandbox.path("app.zip")).unwrap();
+        world.check().expect(0);
+    }
+    world.said();
+    world.does(&["rollback"]).expect(0);
+    world.said();
+    let state = world.state();
+    world.is_left_alone("v1");
+    assert_eq!(world.state(), state, "there is nothing to note");
+    assert!(
+        !world.sandbox.path("cache/test").read_dir().unwrap().any(|e| e
+            .unwrap()
+            .file_name()
+            .to_string_lossy()
+            .starts_with("download-"))
+    );
+    world.does(&["retry"]).expect(0);
+    assert_eq!(world.live(), "v2");
+}
+
+#[test]
+fn server_has_an_etag_then_a_check_after_a_rollback_is_one_conditional_request() {
+    let world = World::new("");
+    let shelf = Arc::new(Mutex::new((0, Vec::new())));
+    let shown = shelf.clone();
+    let server = Raw::start(move |seen, _| {
+        let (etag, bytes) = &*shown.lock().unwrap();
+        vec![object(seen, &format!("\"{etag}\""), bytes)]
+    });
+    let world = World { remote: server.url("/app.zip"), ..world };
+    for (etag, version) in [(1, "v1"), (2, "v2")] {
+        world.put(version);
+        *shelf.lock().unwrap() = (etag, fs::read(world.sandbox.path("app.zip")).unwrap());
+        world.check().expect(0);
+    }
+    world.said();
+    world.does(&["rollback"]).expect(0);
+    world.said();
+    let before = server.seen().len();
+    world.is_left_alone("v1");
+    let asked: Vec<_> =
+        server.seen()[before..].iter().map(|seen| seen.header("If-None-Match").map(str::to_owned)).collect();
+    assert_eq!(asked, [Some("\"2\"".to_owned()), Some("\"2\"".to_owned())]);
+}
+
+#[test]
+fn repository_is_rolled_back_then_its_commit_is_left_alone_until_the_next() {
+    if !needs(&["git"]) {
+        return;
+    }
+    let world = World::new("");
+    let repo = Repo::new(&world.sandbox, "app");
+    let remote = repo.remote("#main");
+    let commit = |version: &str| repo.commit(&[("version", version)]);
+    let run = |words: &[&str]| Run::from(world.sandbox.saying(words, &["--remote", &remote]).output().unwrap());
+    commit("v1");
+    run(&["-f"]).expect(0);
+    let two = commit("v2");
+    run(&["-f"]).expect(0);
+    run(&["rollback"]).expect(0).says(&format!("; revision {two} is left alone"));
+    run(&["-f"]).expect(0).says(&format!("revision {two} is left alone: rolled back to release "));
+    assert_eq!(world.live(), "v1");
+    commit("v3");
+    run(&["-f"]).expect(0);
+    assert_eq!(world.live(), "v3");
+}
+
+#[test]
+fn what_cannot_be_gone_back_to_is_one_line_and_no_news_of_the_deployment() {
+    let world = World::new("");
+    // A typing error makes no store.
+    world.put("v1");
+    world.does(&["rollback"]).expect(1).says("ERROR cannot roll back: nothing was deployed yet, ");
+    assert!(!world.sandbox.store().exists());
+    world.deploys(&["v1"]);
+    let one = world.current();
+    let none = format!(
+        "ERROR cannot roll back: nothing was live before release {one}; the store has only the live one, {one}"
+    );
+    world.does(&["rollback"]).expect(1).says(&none);
+    world.does(&["rollback", &one]).expect(0).says(&format!("INFO release {one}, revision "));
+    world.deploys(&["v2"]);
+    let two = world.current();
+    let before = (world.state(), world.sandbox.read(world.store().join("status")));
+    for (wanted, why) in [
+        ("0000000000000000", "there is no such release"),
+        ("../x", "there is no such release"),
+        ("../releases/", "there is no such release"),
+        ("/etc/passwd", "there is no such release"),
+        ("a\nb", "there is no such release"),
+        ("adopted", "there is no such release"),
+        ("*", "there is no such release"),
+        (&one[..3], "give at least four characters of its id"),
+        ("", "give at least four characters of its id"),
+    ] {
+        let run = world.does(&["rollback", wanted]).expect(1);
+        let line = format!("ERROR cannot roll back to {wanted:?}: {why}; besides the live one the store has {one}\n");
+        assert!(run.log.ends_with(&line) && run.log.lines().count() == 1, "{}", run.log);
+    }
+    for same in [&two[..], &two[..4]] {
+        let run = world.does(&["rollback", same]).expect(0).says(" is live already: nothing to roll back");
+        assert!(run.log.contains(&two) && run.complaints().is_empty(), "{}", run.log);
+    }
+    // A release whose name begins as another's.
+    let twin = format!("{}{}", &one[..12], if one.ends_with("0000") { "1111" } else { "0000" });
+    fs::create_dir(world.store().join("releases").join(&twin)).unwrap();
+    world.does(&["rollback", &one[..12]]).expect(1).says("more than one release begins so");
+    world.does(&["rollback", "a", "b"]).expect(64);
+    world.does(&["rolback"]).expect(64).says("did you mean rollback?");
+    assert_eq!((world.state(), world.sandbox.read(world.store().join("status"))), before);
+    assert_eq!((world.said(), world.live().as_str()), (vec![], "v2"));
+}
+
+#[test]
+fn several_deployments_then_rollback_wants_one_and_retry_does_each() {
+    let world = World::new("");
+    let section = |name: &str| {
+        let local = world.sandbox.path(format!("deploy/{name}")).display().to_string();
+        format!("[{name}]\nremote = {}\nlocal = {local}\n", world.remote)
+    };
+    let config = world.sandbox.write("several.cfg", section("web") + &section("batch"));
+    let run = |words: &[&str]| {
+        let mut command = world.sandbox.bare();
+        command.args(words).arg("-c").arg(&config).arg("--cache").arg(world.sandbox.path("cache"));
+        command.arg("--pre-hooks").arg(world.sandbox.path("none")).arg("--post-hooks").arg(world.sandbox.path("none"));
+        Run::from(command.output().unwrap())
+    };
+    let live = |name: &str| world.sandbox.read(format!("deploy/{name}/version"));
+    for version in ["v1", "v2"] {
+        world.put(version);
+        run(&["-f", "--config-section", "all"]).expect(0);
+    }
+    run(&["rollback", "--config-section", "all"])
+        .expect(64)
+        .says("cannot do rollback for several deployments at once: choose one with --config-section NAME");
+    run(&["rollback", "--config-section", "web"]).expect(0);
+    assert_eq!((live("web").as_str(), live("batch").as_str()), ("v1", "v2"));
+    let retried = run(&["retry", "--config-section", "all"]).expect(0);
+    assert_eq!((live("web").as_str(), live("batch").as_str()), ("v2", "v2"));
+    assert!(retried.log.contains("web: ") && !retried.log.contains("batch: "), "{}", retried.log);
+}
+
+#[test]
+fn retry_forgets_what_is_left_alone_and_checks_at_once() {
+    // Withdrawn.
+    let world = World::with_two("");
+    world.does(&["rollback"]).expect(0);
+    world.said();
+    world
+        .does(&["retry"])
+        .expect(0)
+        .says("INFO forgetting that release ")
+        .says(" was withdrawn: rolled back to release ");
+    assert_eq!(
+        (world.live().as_str(), world.said()),
+        ("v2", vec!["pre update 1 v2 v1".into(), "post update 1 v2 v1".into()])
+    );
+    // Nothing to forget: it is a check like any other.
+    assert_eq!(world.does(&["retry"]).expect(0).log, "");
+    world.put("v3");
+    world.does(&["retry"]).expect(0);
+    assert_eq!(world.live(), "v3");
+
+    // Too many attempts.
+    let world = World::with_two("max-attempts = 1");
+    world.sandbox.hook("post.d", "50-judge", "[ \"$(cat $CURRENT_CONFIG/version)\" != v3 ]");
+    world.put("v3");
+    world.check().expect(1);
+    world.check().expect(0).says("left alone after 1 attempts").says("`repo-deploy retry` tries it again");
+    // Only the content tells that it is the same.
+    world.put("v3");
+    world.check().expect(0).says("left alone after 1 attempts");
+    world.does(&["retry"]).expect(1).says(" was reverted: post.d/50-judge ended with exit code 1");
+    fs::remove_file(world.sandbox.path("post.d/50-judge")).unwrap();
+    world.does(&["retry"]).expect(0);
+    assert_eq!(world.live(), "v3");
+
+    // Refused: its hour is over.
+    world.sandbox.zip("app.zip", &[("/absolute", "x")]);
+    world.check().expect(1).never_says("refused before");
+    world.check().expect(1).says("refused before");
+    world.does(&["retry"]).expect(1).says(" was refused: ").never_says("refused before");
+}
+
+#[test]
+fn source_asked_to_be_left_alone_then_retry_asks_all_the_same() {
+    let world = World::with_two("");
+    world.put("v3");
+    let zip = fs::read(world.sandbox.path("app.zip")).unwrap();
+    let server = Raw::start(move |_, n| {
+        vec![if n == 0 { status("503 Busy", "Retry-After: 3000") } else { ok("ETag: \"3\"", &zip) }]
+    });
+    let world = World { remote: server.url("/app.zip"), ..world };
+    world.check().expect(1);
+    world.check().expect(1).says("it asked to be left alone until ");
+    assert_eq!(server.seen().len(), 1);
+    world.does(&["retry"]).expect(0);
+    assert_eq!(world.live(), "v3");
+}
+
+/// A check that has v3 in a hook until `go` is there.
+fn at_work(world: &World) -> Running {
+    let go = world.sandbox.path("go").display().to_string();
+    world.sandbox.hook("pre.d", "20-long", &format!("echo up; while ! [ -e {go} ]; do sleep 0.01; done"));
+    world.put("v3");
+    let mut check = Running::start(world.command(&["-f"]));
+    check.until("20-long: up");
+    check
+}
+
+#[test]
+fn check_is_at_work_then_both_commands_wait_their_turn_and_say_for_whom() {
+    for (word, last) in [("rollback", "v2"), ("retry", "v3")] {
+        let world = World::with_two("");
+        let check = at_work(&world);
+        let mut waiting = Running::start(world.command(&[word]));
+        let line = waiting.next_with("INFO waiting for another repo-deploy");
+        assert!(line.contains(&format!(", process {}, that is at work: it holds ", check.pid())), "{line}");
+        assert!(line.ends_with("; for 1200 s at most"), "{line}");
+        world.sandbox.write("go", "");
+        check.end().expect(0).says(" deployed revision ");
+        assert_eq!(waiting.end().expect(0).complaints(), [""; 0]);
+        assert_eq!(world.live(), last);
+    }
+}
+
+#[test]
+fn term_or_int_comes_while_it_waits_then_it_ends_at_once() {
+    let world = World::with_two("");
+    let check = at_work(&world);
+    for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130)] {
+        let mut waiting = Running::start(world.command(&["rollback"]));
+        waiting.until("INFO waiting for another repo-deploy");
+        waiting.signal(signal);
+        waiting.end().expect(code).says("stopped by signal ");
+    }
+    world.sandbox.write("go", "");
+    check.end().expect(0);
+    assert_eq!(world.live(), "v3");
+}
+
+#[test]
+fn it_has_waited_long_enough_then_it_ends_with_75() {
+    let world = World::with_two("");
+    let check = at_work(&world);
+    let run = Run::from(world.command(&["rollback"]).env("REPO_DEPLOY_TIMEOUT", "1").output().unwrap()).expect(75);
+    assert_eq!(run.complaints().len(), 1);
+    run.says("ERROR another repo-deploy is at work: it holds ").says("; waited for 2 s, try again when it is done");
+    world.sandbox.write("go", "");
+    check.end().expect(0);
+}
+
+#[test]
+fn hook_calls_it_then_nobody_waits_for_ever() {
+    let world = World::with_two("");
+    let rollback = world.command(&["rollback"]);
+    let args: Vec<_> = rollback.get_args().map(|arg| format!("'{}'", arg.to_str().unwrap())).collect();
+    let line = format!("'{}' {} 2>&1; echo code $?", rollback.get_program().to_str().unwrap(), args.join(" "));
+    world.sandbox.hook("post.d", "50-back", &line);
+    world.put("v3");
+    world.check().expect(0).says("this is one of its hooks, which it waits for").says("50-back: code 75");
+    assert_eq!(world.live(), "v3");
+}
+
+#[test]
+fn store_is_of_another_version_then_one_line_says_so_and_nobody_waits() {
+    let world = World::with_two("");
+    let ours = world.state();
+    let theirs = ours.replace("format = 1\n", "format = 2\n");
+    fs::write(world.store().join("state"), &theirs).unwrap();
+    for word in ["rollback", "retry"] {
+        let run = world.does(&[word]).expect(78);
+        assert_eq!(run.log.lines().count(), 1, "{}", run.log);
+        run.says("has the format 2, which this version does not know");
+    }
+    // Its daemon is at work.
+    let lock = fs::File::open(world.store().join("lock")).unwrap();
+    lock.lock().unwrap();
+    for word in ["rollback", "retry"] {
+        let run = world.does(&[word]).expect(75);
+        assert_eq!(run.log.lines().count(), 1, "{}", run.log);
+        run.says("it is of another version, whose state has the format 2");
+    }
+    assert_eq!(world.state(), theirs);
+}
+
+#[test]
+fn state_cannot_be_read_then_a_rollback_is_in_doubt_until_a_check_has_settled_it() {
+    let world = World::with_two("");
+    fs::write(world.store().join("state"), "garbage").unwrap();
+    world.does(&["rollback"]).expect(3).says("cannot be read: ").says("cannot roll back: `repo-deploy -f` settles it");
+    assert_eq!((world.live().as_str(), world.said()), ("v2", vec![]));
+    world.check().expect(0);
+    assert_eq!(world.live(), "v2");
+}
+
+#[test]
+fn somebody_else_asks_then_one_line_says_whose_it_is() {
+    if !needs(&["setpriv"]) || !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let world = World::with_two("");
+    let rollback = world.command(&["rollback"]);
+    // The binary may lie where nobody else gets to.
+    let program = world.sandbox.path("repo-deploy");
+    fs::copy(rollback.get_program(), &program).unwrap();
+    let mut other = Command::new("setpriv");
+    other.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]).arg(&program).args(rollback.get_args());
+    let run = Run::from(other.env_clear().env("PATH", "/usr/bin:/bin").output().unwrap()).expect(1);
+    assert_eq!(run.complaints().len(), 1, "{}", run.log);
+    run.says("permission denied");
+    assert_eq!(world.live(), "v2");
+}
+
+/// A post hook that ends us the first `times` that `version` is live.
+fn kills(world: &World, version: &str, times: usize) {
+    let count = world.sandbox.path("count").display().to_string();
+    let body = format!(
+        "[ \"$(cat $CURRENT_CONFIG/version)\" = {version} ] || exit 0\n\
+         echo x >>{count}; [ $(wc -l <{count}) -gt {times} ] || kill -KILL $PPID"
+    );
+    world.sandbox.hook("post.d", "90-kill", &body);
+}
+
+#[test]
+fn rollback_is_cut_off_then_the_next_one_who_comes_finishes_it_and_goes_no_further() {
+    for word in ["-f", "rollback", "retry"] {
+        let world = World::with_two("");
+        kills(&world, "v1", 1);
+        world.does(&["rollback"]).expect(137);
+        assert_eq!(world.live(), "v1");
+        let run = world.does(&[word]).expect(0);
+        assert!(run.log.contains("the last rollback was cut off: attempt 2"), "{}", run.log);
+        assert!(run.log.contains("INFO rolled back to release "), "{}", run.log);
+        assert_eq!(world.said()[..2], ["post rollback 1 v1 v2", "post recover 2 v1 v2"]);
+        if word == "retry" {
+            assert_eq!(world.live(), "v2", "whoever says retry wants it");
+        } else {
+            world.is_left_alone("v1");
+        }
+    }
+}
+
+#[test]
+fn deployment_is_cut_off_then_a_rollback_finishes_it_first() {
+    let world = World::with_two("");
+    kills(&world, "v3", 1);
+    world.put("v3");
+    world.check().expect(137);
+    let run = world.does(&["rollback"]).expect(0).says(" deployed revision ").says("going on with the rollback");
+    assert!(run.log.contains("rolled back to release "), "{}", run.log);
+    assert_eq!(world.live(), "v2");
+    world.said();
+    world.is_left_alone("v2");
+}
+
+#[test]
+fn deployment_is_cut_off_again_and_again_then_a_rollback_goes_back_from_it_and_no_further() {
+    let world = World::with_two("");
+    kills(&world, "v3", 9);
+    world.put("v3");
+    for _ in 0..3 {
+        world.check().expect(137);
+    }
+    world.does(&["rollback"]).expect(0).says("is live again").says("is left alone until the source has another one");
+    assert_eq!(world.live(), "v2");
+    world.said();
+    world.check().expect(0).says("is left alone").never_says("deployed");
+    assert_eq!((world.live().as_str(), world.said()), ("v2", vec![]));
+}
+
+#[test]
+fn live_release_is_lost_then_what_was_withdrawn_is_better_than_nothing() {
+    let world = World::with_two("");
+    world.does(&["rollback"]).expect(0);
+    fs::remove_dir_all(world.store().join("releases").join(world.current())).unwrap();
+    world.check().expect(0).says("the live release is gone").says(" deployed revision ");
+    assert_eq!(world.live(), "v2");
+}
+
+#[test]
+fn two_releases_are_kept_then_a_rollback_loses_none_of_the_two() {
+    let world = World::with_two("keep = 2");
+    for live in ["v1", "v2", "v1"] {
+        world.does(&["rollback"]).expect(0);
+        assert_eq!(world.live(), live);
+        world.check().expect(0);
+    }
+    world.put("v3");
+    world.check().expect(0);
+    world.does(&["rollback"]).expect(0);
+    assert_eq!(world.live(), "v1", "the one that was live before v3");
+}
+
+#[test]
+fn daemon_is_at_work_then_a_hundred_rollbacks_and_not_one_disagreement() {
+    let world = World::with_two("schedule = * * * * * *");
+    let log = world.sandbox.path("daemon.log");
+    let file = fs::File::create(&log).unwrap();
+    let mut command = world.command(&[]);
+    let mut daemon = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file).spawn().unwrap();
+    let pid = rustix::process::Pid::from_child(&daemon);
+    let number = |key: &str| {
+        value(&world.sandbox.read(world.store().join("status")), key).map_or(0, |n| n.parse::<u64>().unwrap())
+    };
+    let before = number("checks");
+    wait_for("the daemon", || (number("checks") > before).then_some(()));
+    let names = [("v1", world.of("previous").unwrap()), ("v2", world.current())];
+    let agree = |version: &str, at: &str| {
+        let id = &names.iter().find(|(name, _)| *name == version).unwrap().1;
+        let link = fs::read_link(world.sandbox.local()).unwrap();
+        let state = world.state();
+        let told = world.does(&["status", "--json"]).out;
+        assert_eq!(world.live(), version, "{at}");
+        assert!(link.ends_with(Path::new("releases").join(id)), "{at}: {link:?}");
+        assert_eq!(
+            (value(&state, "current").as_ref(), value(&state, "phase").unwrap().as_str()),
+            (Some(id), "idle"),
+            "{at}"
+        );
+        let live = told.split("\"live\":").nth(1).unwrap();
+        assert_eq!((json(live, "release"), json(&told, "phase")), (id.clone(), "idle".to_owned()), "{at}");
+        assert_eq!(json(&told, "healthy"), "true", "{at}");
+    };
+    for round in 0..100 {
+        let (version, other) = if round % 2 == 0 { ("v1", "v2") } else { ("v2", "v1") };
+        let wanted = &names.iter().find(|(name, _)| *name == version).unwrap().1;
+        // By name or not, and with the daemon woken just before.
+        let kick = if round % 3 == 0 { Signal::HUP } else { Signal::USR1 };
+        if round % 5 == 0 {
+            rustix::process::kill_process(pid, kick).unwrap();
+        }
+        let words = ["rollback", &wanted[..if round % 4 == 0 { 5 } else { 16 }]];
+        let run = world.does(if round % 7 == 0 { &words[..1] } else { &words }).expect(0);
+        let at = format!("round {round}: {}", run.log);
+        assert_eq!(run.complaints(), [""; 0], "{at}");
+        assert_eq!(run.log.matches(" INFO rolled back to release ").count(), 1, "{at}");
+        agree(version, &at);
+        let checked = number("checks");
+        rustix::process::kill_process(pid, kick).unwrap();
+        wait_for("a check of the daemon", || (number("checks") > checked).then_some(()));
+        agree(version, &format!("{at}: after a check, {other} was left"));
+    }
+    rustix::process::kill_process(pid, Signal::TERM).unwrap();
+    assert!(daemon.wait().unwrap().success());
+    let log = fs::read_to_string(log).unwrap();
+    assert!(!log.contains(" deployed revision ") && !log.contains(" ERROR "), "{log}");
+    assert!(log.contains("WARN revision sha256:") && log.contains("is left alone: rolled back to release "), "{log}");
+    let is_known = |line: &str| {
+        [" is left alone: rolled back to release ", " another repo-deploy is at work: "]
+            .iter()
+            .any(|words| line.contains(words))
+    };
+    for line in log.lines().filter(|line| !line.contains(" INFO ")) {
+        assert!(line.contains(" WARN ") && is_known(line), "{line}");
+    }
+    // Once for each time that v2 was left, and no more.
+    assert!(log.matches(" WARN revision ").count() <= 50, "{log}");
+    assert_eq!(world.said().iter().filter(|line| !line.starts_with("post rollback 1 ")).count(), 0);
+}
