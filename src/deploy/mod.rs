@@ -112,7 +112,7 @@ impl<'a> Deployment<'a> {
         let activation = Activation::new(mode, &settings.local, &root, &settings.preserve, behaviour);
         let deadline = Deadline::after(settings.timeout);
         let source = Source::new(settings)?;
-        let notes = notes::Notes::open(settings);
+        let notes = notes::Notes::open(settings, most.is_some());
         let (stop, left_alone, fetched, tried) = (None, None, 0, None);
         Ok(Self {
             settings,

@@ -24,14 +24,17 @@ pub(super) struct Notes {
 
 impl Notes {
     /// Under the lock: what the file says of an installation in progress is left over from one that was cut off.
-    pub(super) fn open(settings: &Settings) -> Self {
+    /// Who has waited for it read the file while somebody may have been at work.
+    pub(super) fn open(settings: &Settings, has_waited: bool) -> Self {
         let mut notes = Self { bundle: settings.bundle.clone(), ..Self::default() };
         let Some(bundle) = settings.bundle.clone() else { return notes };
         if let Some(file) = bundle.file.as_ref().filter(|_| bundle.in_progress) {
-            log::warn!(
-                "{}: {IN_PROGRESS} = true is left over from an installation that was cut off: nobody installs now, going on",
-                file.display()
-            );
+            if !has_waited {
+                log::warn!(
+                    "{}: {IN_PROGRESS} = true is left over from an installation that was cut off: nobody installs now, going on",
+                    file.display()
+                );
+            }
             notes.in_progress = true;
         }
         let values: Vec<_> = bundle.overrides.iter().map(|(key, value)| (*key, value.as_str())).collect();

@@ -10,9 +10,9 @@ use crate::model::Outcome;
 
 /// Forgets failures and what the source asked for, in its turn, and checks as [`super::check`] does.
 pub fn retry(settings: &Settings) -> Ended {
-    let started = Instant::now();
     match Deployment::open(settings, Some(turn(settings))) {
         Ok(mut deployment) => {
+            let started = Instant::now(); // whom it waited for has a time of its own
             let result = deployment.retry();
             deployment.end(result, started)
         }
@@ -31,6 +31,9 @@ impl Deployment<'_> {
             self.note()?;
         }
         report::forget_hold(&self.store);
-        self.look()
+        match (self.look()?, healed) {
+            (Outcome::Unchanged, Some(healed)) => Ok(healed),
+            (outcome, _) => Ok(outcome),
+        }
     }
 }

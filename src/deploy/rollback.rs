@@ -20,11 +20,11 @@ const FEW: usize = 8;
 
 /// Goes back to the release before the live one, or to the one whose id begins with `wanted`, in its turn.
 pub fn rollback(settings: &Settings, wanted: Option<&str>) -> Ended {
-    let started = Instant::now();
     let mut deployment = match Deployment::open_made(settings) {
         Ok(deployment) => deployment,
         Err(e) => return Ended::of(&Err(e), None, None),
     };
+    let started = Instant::now(); // whom it waited for has a time of its own
     let settled = match deployment.settle(wanted.is_some()) {
         Ok(Settled { is_over: false, outcome }) => outcome,
         over => return deployment.end(over.map(|s| s.outcome.unwrap_or(Outcome::Unchanged)), started),

@@ -495,7 +495,8 @@ fn kill_everywhere(way: Way, doing: Doing) {
     }
     let case = Case::new(way, doing);
     let mut trials = 0;
-    let stride = stride(way);
+    // A rollback is a deployment once it has begun: where files are many, a sample will do.
+    let stride = if case.is_by_hand && way != Symlink { stride(Install) } else { stride(way) };
     for (number, name) in case.calls().into_iter().enumerate() {
         // The first execve is strace's own.
         let first = if name == "execve" { 2 } else { 1 };

@@ -336,3 +336,27 @@ fn a_link_to_the_file_stays_one_and_the_service_goes_on_by_itself() {
     assert!(machine.sandbox.path("config.ini").is_symlink());
     assert_ne!(machine.ini(), OLD);
 }
+
+#[test]
+fn a_bundle_is_rolled_back_from_then_its_time_stays_and_keeps_it_away_even_without_a_store() {
+    let Some(machine) = Machine::new() else { return };
+    let section = ["--config-section", "Production"];
+    let run = |word: &str| machine.run(&[&[word][..], &section].concat());
+    for content in ["p1", "p2"] {
+        machine.upload(1, content);
+        run("-f").expect(0);
+    }
+    // As if p2 had come much later than p1.
+    let (time, _) = fetched(&machine.ini(), "Production", NEVER);
+    machine.write(&machine.ini().replace(&time, "2031-02-03 04:05:06+0000"));
+    let before = machine.ini();
+    machine.told();
+    run("rollback").expect(0);
+    assert_eq!(machine.told(), "ApplicationStop p2\nBeforeInstall p1\nAfterInstall p1\nApplicationStart p1\n");
+    run("-f").expect(0);
+    assert_eq!((machine.app(1).as_deref(), machine.ini()), (Some("p1"), before.clone()));
+    assert!(machine.sandbox.read("codeploy.log").contains(" is left alone: rolled back to release "));
+    fs::remove_dir_all(machine.sandbox.path("cache")).unwrap();
+    run("-f").expect(0);
+    assert_eq!((machine.app(1).as_deref(), machine.told().as_str(), machine.ini()), (Some("p1"), "", before));
+}

@@ -118,7 +118,7 @@ impl OnDisk {
         for one in inject {
             options.extend(["-e", one.as_str()]);
         }
-        let status = traced(&self.case.check(), &options).stderr(Stdio::null()).status().unwrap();
+        let status = traced(&self.case.disturbed(), &options).stderr(Stdio::null()).status().unwrap();
         let was_killed =
             status.code() == Some(137) || std::os::unix::process::ExitStatusExt::signal(&status) == Some(9);
         self.disk.cut(how);
@@ -195,6 +195,11 @@ fn power_cut_anywhere_in_a_reverted_symlink_update_on_ext4_then_healed() {
 #[test]
 fn power_cut_anywhere_in_a_symlink_update_on_xfs_then_old_or_new() {
     cut_everywhere("xfs", Way::Symlink, Doing::Update);
+}
+
+#[test]
+fn power_cut_anywhere_in_a_symlink_rollback_on_ext4_then_it_is_finished_or_never_was() {
+    cut_everywhere("ext4", Way::Symlink, Doing::Rollback);
 }
 
 /// The proof that the harness sees what fsync is for: the same binary, its fsyncs answered with success and not done.

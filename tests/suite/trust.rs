@@ -566,6 +566,52 @@ fn signed_release_is_blocked_then_it_is_neither_fetched_nor_proven_again() {
     assert_eq!(live(&sandbox), "one");
 }
 
+#[test]
+fn signed_release_is_rolled_back_from_then_it_is_left_alone_by_one_request() {
+    if !needs(&["minisign"]) {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    let signer = Signer::new(&sandbox, "signer");
+    trusting(&sandbox, &[&signer], "");
+    let shelf = Shelf::new();
+    let put = |text: &str, version: &str| {
+        let zip = archive(&sandbox, text);
+        shelf.put("/app.zip", &zip);
+        shelf.put("/app.zip.minisig", &signer.sign(&zip, &["-t", version]));
+        sandbox.deploy(&shelf.remote(), &[]).expect(0);
+    };
+    let run = |words: &[&str]| Run::from(sandbox.saying(words, &["--remote", &shelf.remote()]).output().unwrap());
+    let is_left_alone = || {
+        let before = shelf.asked(0).len();
+        run(&["-f"]).expect(0).says("is left alone: rolled back to release ");
+        assert_eq!((live(&sandbox).as_str(), shelf.asked(before)), ("one", vec!["/app.zip?".to_owned()]));
+    };
+    put("one", "version:1");
+    let first = shelf.objects.lock().unwrap().clone();
+    let one = state(&sandbox).lines().find_map(|line| line.strip_prefix("current = ")).unwrap().to_owned();
+    put("two", "version:2");
+    run(&["rollback"]).expect(0);
+    is_left_alone();
+    // Without the key it is still the same.
+    configured(&sandbox, "");
+    is_left_alone();
+    trusting(&sandbox, &[&signer], "allow-downgrade = yes");
+    is_left_alone();
+    run(&["retry"]).expect(0);
+    assert_eq!(live(&sandbox), "two");
+
+    // What nobody knows how it was proven is proven when the source has it again, and stays.
+    put("three", "version:3");
+    fs::remove_file(sandbox.store().join("history")).unwrap();
+    run(&["rollback", &one]).expect(0);
+    assert!(!state(&sandbox).contains("current-proof = "));
+    *shelf.objects.lock().unwrap() = first;
+    run(&["-f"]).expect(0).never_says(" deployed ").never_says("left alone");
+    assert!(state(&sandbox).contains("current-proof = "), "{}", state(&sandbox));
+    assert_eq!(live(&sandbox), "one");
+}
+
 // ---- sums ----
 
 fn sum(bytes: &[u8]) -> String {
