@@ -9,6 +9,7 @@ use std::process::Command;
 use super::moto::{Keys, Moto};
 use super::running::Running;
 use super::sandbox::{Run, Sandbox, needs};
+use super::servers::wait_for;
 
 /// The file of the old page, to the byte.
 const OLD: &str = "\
@@ -359,4 +360,26 @@ fn a_bundle_is_rolled_back_from_then_its_time_stays_and_keeps_it_away_even_witho
     fs::remove_dir_all(machine.sandbox.path("cache")).unwrap();
     run("-f").expect(0);
     assert_eq!((machine.app(1).as_deref(), machine.told().as_str(), machine.ini()), (Some("p1"), "", before));
+}
+
+#[test]
+fn a_rollback_waits_for_an_installation_then_nothing_is_called_left_over() {
+    let Some(machine) = Machine::new() else { return };
+    let section = ["--config-section", "Production"];
+    let command = |word: &str| machine.command(&[&[word][..], &section].concat());
+    machine.upload(1, "p1");
+    Run::from(command("-f").output().unwrap()).expect(0);
+    machine.upload(1, "p2");
+    let go = machine.sandbox.path("go").display().to_string();
+    machine.sandbox.hook("post.d", "10-long", &format!("while ! [ -e {go} ]; do sleep 0.01; done"));
+    let log = || fs::read_to_string(machine.sandbox.path("codeploy.log")).unwrap_or_default();
+    let check = Running::start(command("-f"));
+    wait_for("the installation", || machine.ini().contains("installation_in_progress = true").then_some(()));
+    let back = Running::start(command("rollback"));
+    wait_for("somebody who waits", || log().contains(" waiting for another repo-deploy, process ").then_some(()));
+    fs::write(&go, "").unwrap();
+    check.end().expect(0);
+    back.end().expect(0);
+    assert_eq!((machine.app(1).as_deref(), log().contains("left over")), (Some("p1"), false), "{}", log());
+    assert!(!machine.ini().contains("installation_in_progress = true"));
 }
