@@ -257,8 +257,8 @@ pub fn releases(root: &Path) -> Result<Vec<Release>> {
         let meta = entry.metadata().context(|| format!("cannot examine {}", entry.path().display()))?;
         let id = entry.file_name().to_str().and_then(ReleaseId::parse);
         if let (Some(id), true) = (id, meta.is_dir()) {
-            // The rename into releases/ set it: nothing writes to the top directory afterwards but its owner.
-            found.push(((meta.ctime(), meta.ctime_nsec()), Release { id, path: entry.path() }));
+            // Unpacking set it, and nothing writes to the top directory afterwards. A copy of the store keeps it.
+            found.push(((meta.mtime(), meta.mtime_nsec()), Release { id, path: entry.path() }));
         }
     }
     found.sort_unstable_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.id.cmp(&b.1.id)));
