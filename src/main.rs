@@ -64,7 +64,11 @@ fn run() -> error::Result<ExitCode> {
     sys::signal::install().context(|| "cannot install the signal handlers")?;
     match run.command {
         Command::Status => status(&run),
-        _ => Ok(ExitCode::from(agent::once(run.sections))),
+        Command::Seed => {
+            let seed = deploy::seed::Seed::new(&run.operands, run.revision.as_deref(), &run.sections)?;
+            Ok(ExitCode::from(agent::once(run.sections, &|settings| seed.plant(settings))))
+        }
+        _ => Ok(ExitCode::from(agent::once(run.sections, &deploy::check))),
     }
 }
 

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use self::reports::Reports;
 use self::section::Section;
 use crate::config::Settings;
-use crate::deploy;
+use crate::deploy::report::Ended;
 use crate::error::{Context, Result};
 use crate::sys::clock::now;
 use crate::sys::notify::Notify;
@@ -29,8 +29,8 @@ const WORST: [u8; 5] = [3, 78, 1, 2, 75];
 /// Reads the configuration again.
 pub type Read<'a> = &'a dyn Fn() -> Result<Vec<Settings>>;
 
-/// Checks each deployment once, one after the other: the worst exit code.
-pub fn once(all: Vec<Settings>) -> u8 {
+/// Has each deployment checked (or what else `check` does with it) once, one after the other: the worst exit code.
+pub fn once(all: Vec<Settings>, check: &dyn Fn(&Settings) -> Ended) -> u8 {
     let (several, mut codes, mut sections) = (all.len() > 1, Vec::new(), Vec::new());
     for settings in all {
         sections.push(Section::new(settings, None));
@@ -38,7 +38,7 @@ pub fn once(all: Vec<Settings>) -> u8 {
     for section in &mut sections {
         console::turn_to(section.settings.log_file.as_deref());
         console::speak_for(several.then_some(&section.settings.id));
-        let ended = deploy::check(&section.settings);
+        let ended = check(&section.settings);
         section.note(&ended);
         if ended.kind == "stopped" {
             return ended.code;

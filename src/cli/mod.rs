@@ -41,6 +41,10 @@ pub enum Invocation {
 pub struct Run {
     /// Which.
     pub command: Command,
+    /// What followed it.
+    pub operands: Vec<String>,
+    /// `--revision`.
+    pub revision: Option<String>,
     /// With what: a deployment, or several.
     pub sections: Vec<Settings>,
     /// How much the log says: -1 (`--quiet`) to 2 (`-v -v`).
@@ -89,7 +93,8 @@ pub fn parse(
         return Ok(Invocation::Validate(words.operands.first().map(PathBuf::from), words.request));
     }
     let sections = config::load(&words.request, environment, warnings)?;
-    Ok(Invocation::Run(Box::new(Run { command, sections, level, is_json: words.json })))
+    let Words { operands, revision, json: is_json, .. } = words;
+    Ok(Invocation::Run(Box::new(Run { command, operands, revision, sections, level, is_json })))
 }
 
 /// What the command line has said so far.
@@ -98,6 +103,7 @@ struct Words {
     command: Option<&'static Word>,
     operands: Vec<String>,
     from: Option<i64>,
+    revision: Option<String>,
     fetch: bool,
     list: bool,
     verbose: i8,
@@ -115,7 +121,8 @@ impl Words {
             Does::Quiet => self.quiet = true,
             Does::Json => self.json = true,
             // These do not come here.
-            Does::Help | Does::Version | Does::Config | Does::Section | Does::From | Does::Sets(_) => {}
+            Does::Help | Does::Version | Does::Config | Does::Section | Does::From | Does::Revision | Does::Sets(_) => {
+            }
         }
     }
 
@@ -128,6 +135,7 @@ impl Words {
                 self.request.sections.push(name);
             }
             Does::From => self.from = Some(times::from(&value)?),
+            Does::Revision => self.revision = Some(value.to_string_lossy().into_owned()),
             // These take no value.
             Does::Help | Does::Version | Does::Fetch | Does::List | Does::Verbose | Does::Quiet | Does::Json => {}
         }
@@ -158,6 +166,9 @@ impl Words {
     fn what(&self) -> Result<Command> {
         if self.from.is_some() && self.command.is_none_or(|row| row.command != Command::Schedule) {
             return Err(usage("cannot use --from without the command schedule"));
+        }
+        if self.revision.is_some() && self.command.is_none_or(|row| row.command != Command::Seed) {
+            return Err(usage("cannot use --revision without the command seed"));
         }
         match (self.command, self.fetch) {
             (Some(row), true) => Err(usage(format!("cannot do {} with --fetch: one command at a time", row.name))),

@@ -13,6 +13,7 @@ mod places;
 mod prove;
 mod recover;
 pub mod report;
+pub mod seed;
 pub mod status;
 pub mod validate;
 
@@ -60,12 +61,17 @@ struct Begun(());
 
 /// Checks the source once, deploys what is new, and reports.
 pub fn check(settings: &Settings) -> Ended {
+    run(settings, &|deployment| deployment.update())
+}
+
+/// Opens the deployment, does `what` with it, and reports what that came to.
+fn run(settings: &Settings, what: &dyn Fn(&mut Deployment<'_>) -> Result<Outcome>) -> Ended {
     let started = Instant::now();
     let mut deployment = match Deployment::open(settings) {
         Ok(deployment) => deployment,
         Err(e) => return Ended::of(&Err(e), None, None),
     };
-    let result = deployment.update();
+    let result = what(&mut deployment);
     let result = match (&deployment.doubt, result) {
         (Some(doubt), Err(e)) => Err(Error::new(Kind::InDoubt, format!("{doubt}; {e}"))),
         (Some(doubt), Ok(Outcome::Blocked)) => {

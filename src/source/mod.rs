@@ -6,6 +6,7 @@ mod beside;
 pub mod file;
 pub mod git;
 pub mod http;
+mod recall;
 pub mod s3;
 
 use std::path::Path;

@@ -41,6 +41,7 @@ mod running;
 mod s3;
 mod sandbox;
 mod schedule;
+mod seed;
 mod servers;
 mod signals;
 mod tree;
