@@ -8,6 +8,7 @@ mod heal;
 pub mod hooks;
 pub mod metrics;
 mod notes;
+mod notice;
 mod obtain;
 mod places;
 mod prove;
@@ -80,14 +81,21 @@ fn run(settings: &Settings, what: &dyn Fn(&mut Deployment<'_>) -> Result<Outcome
         (_, result) => result,
     };
     deployment.notes.end(&deployment.state, &result);
-    let Deployment { store, state, left_alone, .. } = &deployment;
-    let ended = Ended::of(&result, Some(state), left_alone.as_deref());
+    let Deployment { store, state, left_alone, stop, .. } = &deployment;
+    let (ended, stop) = (Ended::of(&result, Some(state), left_alone.as_deref()), *stop);
     if ended.kind == "unchanged" {
         let is_live = if state.current.is_some() { " is live" } else { "" };
         log::debug!("unchanged: {}{is_live}", ended.text);
     }
-    report::write(store, &settings.remote.identity(), &result, &ended, started.elapsed(), deployment.fetched);
-    match deployment.stop {
+    let remote = settings.remote.identity();
+    let news = report::write(store, &remote, &result, &ended, state, started.elapsed(), deployment.fetched);
+    let news = settings.notify.as_ref().and(news);
+    let notice = news.map(|outcome| deployment.notice(&ended, &outcome, started.elapsed()));
+    drop(deployment); // the lock is free
+    if let Some(notice) = notice {
+        notice::send(settings, &notice);
+    }
+    match stop {
         Some(signal) => Ended::of(&Err(stopped(signal)), None, None),
         None => ended,
     }

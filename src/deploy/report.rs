@@ -76,9 +76,19 @@ impl Ended {
     }
 }
 
-/// Writes what a check came to, which took so long and read so many bytes from the source.
-pub(super) fn write(store: &Store, remote: &str, result: &Result<Outcome>, ended: &Ended, took: Duration, bytes: u64) {
+/// Writes what a check came to, which took so long and read so many bytes from the source. Gives the outcome when it is
+/// news that somebody should hear of: what cannot be remembered is told only where it does not come again and again.
+pub(super) fn write(
+    store: &Store,
+    remote: &str,
+    result: &Result<Outcome>,
+    ended: &Ended,
+    state: &State,
+    took: Duration,
+    bytes: u64,
+) -> Option<String> {
     let mut status = Status::read(store.root());
+    let news = status.news(ended, state);
     status.note(ended, now(), took);
     status.add("bytes", bytes);
     if let Err(e) = result
@@ -87,7 +97,8 @@ pub(super) fn write(store: &Store, remote: &str, result: &Result<Outcome>, ended
         status.set("not-before", now().saturating_add(after.as_secs().min(LONGEST_HOLD)));
         status.set("not-before-of", remote);
     }
-    status.replace(store);
+    let is_written = status.replace(store);
+    news.filter(|_| is_written || ended.kind == "deployed")
 }
 
 /// Writes that a check has found something to do, which may take its time.
@@ -207,7 +218,7 @@ impl Status {
         }
     }
 
-    fn set(&mut self, key: &str, value: impl ToString) {
+    pub(super) fn set(&mut self, key: &str, value: impl ToString) {
         let value = value.to_string();
         match self.0.iter_mut().find(|(k, _)| k == key) {
             Some((_, old)) => *old = value,
@@ -220,7 +231,8 @@ impl Status {
         self.set(key, sum);
     }
 
-    fn replace(&self, store: &Store) {
+    /// Whether it could be written; if not, that was said.
+    fn replace(&self, store: &Store) -> bool {
         let mut text = String::new();
         for (key, value) in &self.0 {
             text.push_str(key);
@@ -228,9 +240,8 @@ impl Status {
             escape(value.as_bytes(), &mut text);
             text.push('\n');
         }
-        if let Err(e) = store.replace("status", text.as_bytes(), false) {
-            log::warn!("{e}");
-        }
+        let replaced = store.replace("status", text.as_bytes(), false);
+        replaced.inspect_err(|e| log::warn!("{e}")).is_ok()
     }
 }
 

@@ -50,7 +50,9 @@ impl<'a> Seed<'a> {
             let why = "cannot seed with activation = install: its scripts would not run, and files without them are half an installation: build the image with repo-deploy -f, or install at the first start";
             return Ended::of(&Err(Error::config(why)), None, None);
         }
-        super::run(settings, &|deployment| deployment.seed(self))
+        // An image is no machine that somebody waits for.
+        let settings = Settings { notify: None, ..settings.clone() };
+        super::run(&settings, &|deployment| deployment.seed(self))
     }
 }
 

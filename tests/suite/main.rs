@@ -33,6 +33,7 @@ mod ini;
 mod install;
 mod lifecycle;
 mod moto;
+mod notices;
 mod notify;
 mod power;
 mod rawzip;
