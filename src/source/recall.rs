@@ -34,11 +34,12 @@ impl Source {
             }
         };
         recalled.ok_or_else(|| {
-            let text = if is_plain(text) { text } else { "like this" };
-            Error::new(
-                Kind::Usage,
-                format!("cannot use --revision {text}: of this remote it is what status prints: {forms}"),
-            )
+            let what = match text {
+                "" => "an empty --revision".to_owned(),
+                text if is_plain(text) => format!("--revision {text}"),
+                _ => "a --revision with such signs".to_owned(),
+            };
+            Error::new(Kind::Usage, format!("cannot use {what}: of this remote it is what status prints: {forms}"))
         })
     }
 }

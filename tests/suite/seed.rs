@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::core::Mount;
 use super::git_servers::{Repo, Smart, git, says};
 use super::http::{archive, live};
 use super::moto::Moto;
@@ -170,7 +171,8 @@ fn what_is_asked_wrongly_then_one_line_and_64_and_nothing_is_left() {
         (&http, &[zip, "--revision", "a"], "cannot use --revision a: of this remote it is what status prints: etag:"),
         (&http, &[zip, "--revision", commit], "or an ETag with its quotes"),
         (&http, &[zip, "--revision", "version:1"], "modified:DATE+LENGTH"),
-        (&http, &[zip, "--revision", "\"a\nb\""], "cannot use --revision like this"),
+        (&http, &[zip, "--revision", ""], "cannot use an empty --revision"),
+        (&http, &[zip, "--revision", "\"a\nb\""], "cannot use a --revision with such signs"),
         ("s3://b/k", &[zip, "--revision", "3sL4"], "version:ID or etag:"),
         ("git://127.0.0.1/a.git", &[zip, "--revision", "main"], "a full commit"),
         ("git://127.0.0.1/a.git", &[zip, "--revision", "\"a\""], "a full commit"),
@@ -458,6 +460,153 @@ fn live_directory_then_it_is_seeded_in_place_and_what_was_there_is_kept() {
     sandbox.deploy(&remote, &[]).expect(0).never_says("deployed").never_says("drift");
     assert_eq!((server.seen().len(), ran(&sandbox)), (1, String::new()));
     seed(&sandbox, &remote, &[arg(&zip), "--revision", "\"1\""]).expect(0).says("is live already");
+}
+
+/// `part` of an instance of an image of layers.
+fn layered(machine: &Sandbox, image: &Sandbox, part: &str) -> Option<[Mount; 2]> {
+    fs::create_dir(machine.path("layers")).unwrap();
+    let tmpfs = Mount::new(&["-t", "tmpfs", "none"], &machine.path("layers"))?;
+    for dir in ["layers/upper", "layers/work"] {
+        fs::create_dir(machine.path(dir)).unwrap();
+    }
+    let layers = format!(
+        "lowerdir={},upperdir={},workdir={},redirect_dir=off",
+        image.path(part).display(),
+        machine.path("layers/upper").display(),
+        machine.path("layers/work").display()
+    );
+    let overlay = Mount::new(&["-t", "overlay", "-o", &layers, "none"], &machine.path(part))?;
+    Some([overlay, tmpfs])
+}
+
+#[test]
+fn cache_of_git_lies_in_a_lower_layer_and_is_broken_then_it_is_made_anew() {
+    if !needs(&["mount", "umount", "git"]) {
+        return;
+    }
+    let image = Sandbox::new();
+    let repo = Repo::new(&image, "app");
+    let remote = repo.remote("#main");
+    repo.commit(&[("file", "one")]);
+    seed(&image, &remote, &[]).expect(0);
+    let machine = Sandbox::new();
+    copy(&image.path("deploy/."), &machine.path("deploy"));
+    let Some(_layers) = layered(&machine, &image, "cache") else { return };
+    machine.deploy(&remote, &[]).expect(0).never_says("deployed");
+    // git's own directory depends on where <local> is: the image's stands for one that has it at the same place.
+    let git = |of: &Sandbox| {
+        let mut found = fs::read_dir(of.path("cache/default")).unwrap().map(|entry| entry.unwrap().path());
+        found.find(|path| path.join("repository").exists())
+    };
+    let baked = git(&machine).unwrap();
+    repo.commit(&[("file", "number two")]);
+    let (local, cache) = (image.local(), machine.path("cache"));
+    let args = ["--local", arg(&local), "--cache", arg(&cache)];
+    fs::write(baked.join("repository/HEAD"), "broken").unwrap();
+    fs::write(baked.join("repository/config"), "broken").unwrap();
+    machine.deploy(&remote, &args).expect(0).says("deployed");
+    assert_eq!(live(&image), "number two");
+}
+
+#[test]
+fn image_of_layers_then_updates_go_as_ever_and_the_seeded_release_is_pruned_in_its_time() {
+    if !needs(&["mount", "umount", "strace"]) {
+        return;
+    }
+    let image = Sandbox::new();
+    let zip = image.zip("app.zip", &[("file", "one"), ("d/file", "x")]);
+    seed(&image, arg(&zip), &[]).expect(0);
+    let seeded = fs::read_link(image.local()).unwrap().file_name().unwrap().to_owned();
+    let machine = Sandbox::new();
+    let Some(_layers) = layered(&machine, &image, "deploy") else { return };
+    machine.write("repo-deploy.cfg", "keep = 2\n");
+    let kept = || {
+        let entries = fs::read_dir(machine.store().join("releases")).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    for version in ["one", "number two", "number three", "the fourth"] {
+        image.zip("app.zip", &[("file", version), ("d/file", "x")]);
+        let run = machine.deploy(arg(&zip), &[]).expect(0);
+        assert_eq!((run.complaints(), live(&machine)), (Vec::<&str>::new(), version.to_owned()));
+    }
+    assert!(kept().len() == 2 && !kept().contains(&seeded), "{:?}", kept());
+    // The source goes back to what was pruned, and it is whole.
+    image.zip("app.zip", &[("file", "one"), ("d/file", "x")]);
+    machine.deploy(arg(&zip), &[]).expect(0).says(seeded.to_str().unwrap());
+    assert_eq!(tree(&machine.local()), tree(&image.local()));
+}
+
+#[test]
+fn killed_while_it_prunes_what_was_seeded_in_layers_then_it_is_no_release_any_more() {
+    if !needs(&["mount", "umount", "strace"]) {
+        return;
+    }
+    let image = Sandbox::new();
+    let first = [("file", "one"), ("a/file", "x"), ("b/file", "x")];
+    let zip = image.zip("app.zip", &first);
+    seed(&image, arg(&zip), &[]).expect(0);
+    let seeded = image.store().join("releases").join(fs::read_link(image.local()).unwrap().file_name().unwrap());
+    for goes_back in [true, false] {
+        let machine = Sandbox::new();
+        let Some(_layers) = layered(&machine, &image, "deploy") else { return };
+        machine.write("repo-deploy.cfg", "keep = 2\n");
+        image.zip("app.zip", &[("file", "number two")]);
+        machine.deploy(arg(&zip), &[]).expect(0);
+        image.zip("app.zip", &[("file", "number three")]);
+        let check = machine.command(&["--remote", arg(&zip)]);
+        let mut strace = Command::new("strace");
+        strace.args(["-qq", "-o", "/dev/null", "-e", "trace=unlinkat", "-e", "inject=unlinkat:signal=KILL:when=2"]);
+        Run::from(strace.arg(check.get_program()).args(check.get_args()).output().unwrap()).expect(137);
+        let there = machine.store().join("releases").join(seeded.file_name().unwrap());
+        let left = fs::symlink_metadata(&there).unwrap().permissions().mode() & 0o7777;
+        assert_eq!(left, 0o1700, "it should have been in the middle of it");
+        if goes_back {
+            // To what is there no more.
+            image.zip("app.zip", &first);
+            machine.deploy(arg(&zip), &[]).expect(0).says("unpacked release");
+            assert_eq!(tree(&machine.local()), tree(&seeded));
+        } else {
+            image.zip("app.zip", &[("file", "the fourth")]);
+            assert_eq!(machine.deploy(arg(&zip), &[]).expect(0).complaints(), Vec::<&str>::new());
+            assert!(!there.exists());
+            assert_eq!(fs::read_dir(there.parent().unwrap()).unwrap().count(), 2);
+        }
+    }
+}
+
+#[test]
+fn store_is_copied_in_another_order_then_the_oldest_releases_go_first_all_the_same() {
+    let image = Sandbox::new();
+    let zip = image.path("app.zip");
+    let version = |release: &Path| fs::read_to_string(release.join("file")).unwrap();
+    let versions = |store: &Path| {
+        let entries = fs::read_dir(store.join("releases")).unwrap();
+        let mut found: Vec<_> = entries.map(|entry| version(&entry.unwrap().path())).collect();
+        found.sort();
+        found
+    };
+    for n in ["1", "2", "3", "4"] {
+        image.zip("app.zip", &[("file", n)]);
+        image.deploy(arg(&zip), &[]).expect(0);
+        let live = fs::canonicalize(image.local()).unwrap();
+        says(Command::new("touch").args(["-d", &format!("2026-01-0{n}")]).arg(live));
+    }
+    let machine = Sandbox::new();
+    copy(&image.path("deploy/."), &machine.path("deploy"));
+    let releases = machine.store().join("releases");
+    fs::rename(&releases, machine.path("moved")).unwrap();
+    fs::create_dir(&releases).unwrap();
+    let mut moved: Vec<_> = fs::read_dir(machine.path("moved")).unwrap().map(|e| e.unwrap().path()).collect();
+    moved.sort_by_key(|release| std::cmp::Reverse(version(release)));
+    for release in moved {
+        copy(&release, &releases);
+    }
+    machine.write("repo-deploy.cfg", "keep = 3\n");
+    image.zip("app.zip", &[("file", "5")]);
+    machine.deploy(arg(&zip), &[]).expect(0);
+    assert_eq!(versions(&machine.store()), ["3", "4", "5"]);
 }
 
 #[test]
