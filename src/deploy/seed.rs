@@ -11,11 +11,11 @@ use super::{Deployment, in_doubt, places};
 use crate::artifact::Seal;
 use crate::config::Settings;
 use crate::error::{Context, Error, Kind, Result};
-use crate::model::{Outcome, Revision, Validators};
+use crate::model::{Outcome, Validators};
 use crate::package;
 use crate::remote::Remote;
 use crate::source::file::FileSource;
-use crate::source::{Poll, Source};
+use crate::source::{Poll, Recalled, Source};
 use crate::store::state::{Phase, Record};
 use crate::sys::clock::now;
 
@@ -46,21 +46,33 @@ impl<'a> Seed<'a> {
 
     /// Makes it live for a deployment.
     pub fn plant(&self, settings: &Settings) -> Ended {
-        if settings.is_installed() {
-            let why = "cannot seed with activation = install: its scripts would not run, and files without them are half an installation: build the image with repo-deploy -f, or install at the first start";
-            return Ended::of(&Err(Error::config(why)), None, None);
+        match self.look(settings) {
+            Ok(recalled) => {
+                // An image is no machine that somebody waits for.
+                let settings = Settings { notify: None, ..settings.clone() };
+                super::run(&settings, &|deployment| deployment.seed(self.archive, recalled.clone()))
+            }
+            Err(e) => Ended::of(&Err(e), None, None),
         }
-        // An image is no machine that somebody waits for.
-        let settings = Settings { notify: None, ..settings.clone() };
-        super::run(&settings, &|deployment| deployment.seed(self))
+    }
+
+    /// Whether it can be done at all, before anything is written; what the remote calls the archive.
+    fn look(&self, settings: &Settings) -> Result<Option<Recalled>> {
+        if settings.is_installed() {
+            return Err(Error::config(
+                "cannot seed with activation = install: its scripts would not run, and files without them are half an installation: build the image with repo-deploy -f, or install at the first start",
+            ));
+        }
+        let (Some(archive), Some(text)) = (self.archive, self.revision) else { return Ok(None) };
+        Source::new(settings)?.recall(text, archive).map(Some)
     }
 }
 
 impl Deployment<'_> {
-    fn seed(&mut self, seed: &Seed<'_>) -> Result<Outcome> {
+    fn seed(&mut self, archive: Option<&Path>, recalled: Option<Recalled>) -> Result<Outcome> {
         self.begin_anew()?;
-        let found = match seed.archive {
-            Some(archive) => self.take_in(archive, seed.revision)?,
+        let found = match archive {
+            Some(archive) => self.take_in(archive, recalled)?,
             None => self.obtain()?,
         };
         match (found, self.live().cloned()) {
@@ -98,20 +110,14 @@ impl Deployment<'_> {
     }
 
     /// The release of what lies at `archive`; `None`: it is live.
-    fn take_in(&mut self, archive: &Path, revision: Option<&str>) -> Result<Option<Record>> {
-        let recalled = revision.map(|text| self.source.recall(text, archive)).transpose()?;
+    fn take_in(&mut self, archive: &Path, recalled: Option<Recalled>) -> Result<Option<Record>> {
         let download = places::download(self.settings, self.store.root())?;
         let taken = self.lay_out_given(archive, recalled, &download);
         places::discard(&download);
         taken
     }
 
-    fn lay_out_given(
-        &mut self,
-        archive: &Path,
-        recalled: Option<(Revision, Validators)>,
-        download: &Path,
-    ) -> Result<Option<Record>> {
+    fn lay_out_given(&mut self, archive: &Path, recalled: Option<Recalled>, download: &Path) -> Result<Option<Record>> {
         let mut given = Source::File(FileSource::new(archive, self.settings));
         let Poll::Changed(offer) = given.poll(None, self.deadline)? else { return Ok(None) };
         let artifact = given.fetch(offer, download, self.deadline)?;

@@ -9,6 +9,7 @@ pub mod http;
 mod recall;
 pub mod s3;
 
+pub use self::recall::Recalled;
 use std::path::Path;
 
 use crate::artifact::Artifact;

@@ -180,7 +180,7 @@ fn what_is_asked_wrongly_then_one_line_and_64_and_nothing_is_left() {
     ] {
         let run = seed(&sandbox, remote, args).expect(64).says(words);
         assert_eq!(run.complaints().len(), 1, "{}", run.log);
-        nothing_is_left(&sandbox);
+        assert!(!sandbox.store().exists());
     }
     let mut check = sandbox.command(&["--remote", &http, "--revision", "\"a\""]);
     Run::from(check.output().unwrap()).expect(64).says("cannot use --revision without the command seed");
