@@ -73,6 +73,10 @@ fn run() -> error::Result<ExitCode> {
             once(run.sections, &|settings| deploy::rollback::rollback(settings, wanted))
         }
         Command::Retry => once(run.sections, &deploy::retry::retry),
+        Command::Seed => {
+            let seed = deploy::seed::Seed::new(&run.operands, run.revision.as_deref(), &run.sections)?;
+            once(run.sections, &|settings| seed.plant(settings))
+        }
         _ => once(run.sections, &deploy::check),
     }
 }

@@ -207,6 +207,8 @@ pub enum Reason {
     Revert,
     /// Somebody goes back by hand.
     Rollback,
+    /// An image is built: no hook runs, but the history tells why.
+    Seed,
 }
 
 impl fmt::Display for Reason {
@@ -216,6 +218,7 @@ impl fmt::Display for Reason {
             Self::Recover => "recover",
             Self::Revert => "revert",
             Self::Rollback => "rollback",
+            Self::Seed => "seed",
         })
     }
 }

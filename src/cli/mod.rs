@@ -41,14 +41,16 @@ pub enum Invocation {
 pub struct Run {
     /// Which.
     pub command: Command,
+    /// What followed it.
+    pub operands: Vec<String>,
+    /// `--revision`.
+    pub revision: Option<String>,
     /// With what: a deployment, or several.
     pub sections: Vec<Settings>,
     /// How much the log says: -1 (`--quiet`) to 2 (`-v -v`).
     pub level: i8,
     /// Whether the answer is for a program.
     pub is_json: bool,
-    /// The words after the command.
-    pub operands: Vec<String>,
 }
 
 /// Reads the command line, and with it the configuration. `warnings` gets what should be said whether or not it works.
@@ -94,8 +96,8 @@ pub fn parse(
     if command == Command::Rollback && sections.len() > 1 {
         return Err(usage("cannot do rollback for several deployments at once: choose one with --config-section NAME"));
     }
-    let (is_json, operands) = (words.json, words.operands);
-    Ok(Invocation::Run(Box::new(Run { command, sections, level, is_json, operands })))
+    let Words { operands, revision, json: is_json, .. } = words;
+    Ok(Invocation::Run(Box::new(Run { command, operands, revision, sections, level, is_json })))
 }
 
 /// What the command line has said so far.
@@ -104,6 +106,7 @@ struct Words {
     command: Option<&'static Word>,
     operands: Vec<String>,
     from: Option<i64>,
+    revision: Option<String>,
     fetch: bool,
     list: bool,
     verbose: i8,
@@ -121,7 +124,8 @@ impl Words {
             Does::Quiet => self.quiet = true,
             Does::Json => self.json = true,
             // These do not come here.
-            Does::Help | Does::Version | Does::Config | Does::Section | Does::From | Does::Sets(_) => {}
+            Does::Help | Does::Version | Does::Config | Does::Section | Does::From | Does::Revision | Does::Sets(_) => {
+            }
         }
     }
 
@@ -134,6 +138,7 @@ impl Words {
                 self.request.sections.push(name);
             }
             Does::From => self.from = Some(times::from(&value)?),
+            Does::Revision => self.revision = Some(value.to_string_lossy().into_owned()),
             // These take no value.
             Does::Help | Does::Version | Does::Fetch | Does::List | Does::Verbose | Does::Quiet | Does::Json => {}
         }
@@ -164,6 +169,9 @@ impl Words {
     fn what(&self) -> Result<Command> {
         if self.from.is_some() && self.command.is_none_or(|row| row.command != Command::Schedule) {
             return Err(usage("cannot use --from without the command schedule"));
+        }
+        if self.revision.is_some() && self.command.is_none_or(|row| row.command != Command::Seed) {
+            return Err(usage("cannot use --revision without the command seed"));
         }
         match (self.command, self.fetch) {
             (Some(row), true) => Err(usage(format!("cannot do {} with --fetch: one command at a time", row.name))),

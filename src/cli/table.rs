@@ -14,6 +14,7 @@ pub(super) enum Does {
     Verbose,
     Quiet,
     From,
+    Revision,
     Json,
     /// Gives the value of a key.
     Sets(Name),
@@ -58,6 +59,7 @@ pub(super) const OPTIONS: &[Opt] = &[
     sets(None, "post-hooks", Name::PostHooks),
     sets(None, "log-file", Name::LogFile),
     opt(None, "from", "TIME", "with schedule: the times after it, 2026-03-29T00:00:00Z", Does::From),
+    opt(None, "revision", "R", "with seed ARCHIVE: what the remote calls it", Does::Revision),
     sets(None, "s3-bucket", Name::S3Bucket),
     sets(None, "target-key-file", Name::TargetFileKey),
     sets(None, "profile-name", Name::AwsProfile),
@@ -81,6 +83,8 @@ pub enum Command {
     Rollback,
     /// Forget failures, and check.
     Retry,
+    /// Make a release live without hooks, at the build of an image.
+    Seed,
     /// Tell the next times of the schedule.
     Schedule,
     /// Tell what is wrong with a bundle, an appspec or a configuration.
@@ -112,6 +116,12 @@ pub(super) const COMMANDS: &[Word] = &[
         "go back to the release before, or to the one whose id begins so; what was live is left alone from then on",
     ),
     word("retry", "", Command::Retry, "forget failures and rollbacks, and check once, as -f does"),
+    word(
+        "seed",
+        "[ARCHIVE]",
+        Command::Seed,
+        "at the build of an image: make it (or what the remote has) live without hooks, where nothing is live yet",
+    ),
     word("schedule", "[N]", Command::Schedule, "tell the next 5, or N, times of the schedule; needs no remote"),
     word(
         "validate",

@@ -52,6 +52,7 @@ pub fn settings(
         splay: given.need(Name::Splay, |text| if text == "0" { Ok(Duration::ZERO) } else { value::time(text, DAY) })?,
         status_file: given.read(Name::StatusFile, places::absolute)?,
         metrics_file: given.read(Name::MetricsFile, places::absolute)?,
+        notify: given.read(Name::NotifyUrl, value::web)?,
         http: http(given)?,
         aws: aws(given)?,
         git: git(given)?,

@@ -98,6 +98,8 @@ pub struct Settings {
     pub status_file: Option<PathBuf>,
     /// `metrics-file`, absolute.
     pub metrics_file: Option<PathBuf>,
+    /// `notify-url`: an http or https URL.
+    pub notify: Option<Secret>,
     /// What an HTTP source needs.
     pub http: Http,
     /// What an S3 source needs.

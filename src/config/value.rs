@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::Secret;
 use super::nearest::hint;
 
 /// Why a value cannot be used: what would be right.
@@ -144,6 +145,14 @@ pub fn endpoint(text: &str) -> Result<url::Url, Why> {
         return Err(format!("{RIGHT}, and nothing behind that"));
     }
     Ok(url)
+}
+
+/// A URL of the web, which may be a secret as it is.
+pub fn web(text: &str) -> Result<Secret, Why> {
+    match url::Url::parse(text) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(Secret::new(text)),
+        _ => Err("it takes https://host/path or http://host/path".to_owned()),
+    }
 }
 
 /// Digits only: what `parse` takes besides (`+5`) is no number in a configuration.

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use super::Deployment;
+use super::notice;
 use super::report::{self, Ended, Status};
 use crate::error::{Context, Error, Kind, Result};
 use crate::model::{Outcome, Reason, ReleaseId};
@@ -53,6 +54,7 @@ impl Deployment<'_> {
         }
         let took = started.elapsed();
         let mut status = Status::read(self.store.root());
+        let news = status.news(&ended, &self.state);
         let entry = self.entry(&result, &ended).map(|entry| Entry {
             took_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
             bytes: self.fetched,
@@ -61,8 +63,17 @@ impl Deployment<'_> {
         if let Err(e) = self.note_deployment(entry, &mut status) {
             log::warn!("{e}: a deployment is not told of as it should be");
         }
-        report::write(&self.store, status, &self.settings.remote.identity(), &result, &ended, took, self.fetched);
-        match self.stop {
+        let remote = self.settings.remote.identity();
+        let is_written = report::write(&self.store, status, &remote, &result, &ended, took, self.fetched);
+        // What cannot be remembered is told only where it does not come again and again.
+        let news = news.filter(|_| self.settings.notify.is_some() && (is_written || ended.kind == "deployed"));
+        let notice = news.map(|outcome| self.notice(&ended, &outcome, took));
+        let (settings, stop) = (self.settings, self.stop);
+        drop(self); // the lock is free
+        if let Some(notice) = notice {
+            notice::send(settings, &notice);
+        }
+        match stop {
             Some(signal) => Ended::of(&Err(super::stopped(signal)), None, None),
             None => ended,
         }

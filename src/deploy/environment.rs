@@ -75,7 +75,7 @@ impl Deployment<'_> {
         let Self { state, .. } = self;
         match reason {
             Reason::Revert => Ok((root(&state.current)?, OsString::new())),
-            Reason::Update | Reason::Recover | Reason::Rollback => Ok((root(&state.target)?, root(&state.current)?)),
+            _ => Ok((root(&state.target)?, root(&state.current)?)),
         }
     }
 }

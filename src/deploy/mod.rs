@@ -10,6 +10,7 @@ pub mod history;
 pub mod hooks;
 pub mod metrics;
 mod notes;
+mod notice;
 mod obtain;
 mod places;
 mod prove;
@@ -18,6 +19,7 @@ pub mod report;
 mod rest;
 pub mod retry;
 pub mod rollback;
+pub mod seed;
 pub mod status;
 pub mod validate;
 
@@ -67,12 +69,17 @@ struct Begun(());
 
 /// Checks the source once, deploys what is new, and reports.
 pub fn check(settings: &Settings) -> Ended {
+    run(settings, &|deployment| deployment.update())
+}
+
+/// Opens the deployment, does `what` with it, and reports what that came to.
+fn run(settings: &Settings, what: &dyn Fn(&mut Deployment<'_>) -> Result<Outcome>) -> Ended {
     let started = Instant::now();
     let mut deployment = match Deployment::open(settings, None) {
         Ok(deployment) => deployment,
         Err(e) => return Ended::of(&Err(e), None, None),
     };
-    let result = deployment.update();
+    let result = what(&mut deployment);
     deployment.end(result, started)
 }
 

@@ -6,7 +6,7 @@ use super::{Deployment, notes, places, report};
 use crate::error::{Error, Kind, Result};
 use crate::model::{Outcome, Reason, ReleaseId, Revision, Validators};
 use crate::package::{self, Verified};
-use crate::source::{Known, Poll};
+use crate::source::{Known, Poll, Source};
 use crate::store::Release;
 use crate::store::state::{Failure, FailureKind, Record};
 use crate::sys::clock::{now, rfc3339};
@@ -47,8 +47,9 @@ impl Deployment<'_> {
         };
         if let Some(revision) = &offer.revision {
             if self.is_live(revision) {
-                self.forget_target()?;
-                return Ok(None);
+                let (revision, validators) = (revision.clone(), offer.validators);
+                let release = self.id_of(&revision, None);
+                return self.note_same(Record { release, revision, validators, since: now(), proof: None });
             }
             if let Some(target) = self.state.target.clone().filter(|t| self.is_of(t, revision)) {
                 let seen =
@@ -111,23 +112,31 @@ impl Deployment<'_> {
 
     /// Unpacks; what is refused is remembered, so that it is not fetched again every minute.
     fn publish(&mut self, verified: &Verified, record: &Record) -> Result<Release> {
+        match self.lay_out(verified, record, &self.source, &record.validators) {
+            Err(e) if e.kind() == Kind::Refused => {
+                places::discard(&places::download(self.settings, self.store.root())?);
+                self.note_failure(record, FailureKind::Refused, &e.to_string())?;
+                Err(e)
+            }
+            result => result,
+        }
+    }
+
+    /// Makes a release of what came from `source`, which said `seen` with it.
+    pub(super) fn lay_out(
+        &self,
+        verified: &Verified,
+        record: &Record,
+        source: &Source,
+        seen: &Validators,
+    ) -> Result<Release> {
         let staging = self.store.staging()?;
         let unpacked = package::unpack(verified, staging.dir(), &self.settings.layout, self.deadline);
         // Read from where it lies, it may have changed under us: then neither the tree nor the refusal means anything.
-        if !self.source.is_still(&record.validators)? {
-            let text = format!("{} changed while it was read", self.settings.remote);
-            return Err(Error::new(Kind::Superseded, text));
+        if !source.is_still(seen)? {
+            return Err(Error::new(Kind::Superseded, format!("{} changed while it was read", verified.name())));
         }
-        let unpacked = match unpacked {
-            Ok(unpacked) => unpacked,
-            Err(e) if e.kind() == Kind::Refused => {
-                drop(staging);
-                places::discard(&places::download(self.settings, self.store.root())?);
-                self.note_failure(record, FailureKind::Refused, &e.to_string())?;
-                return Err(e);
-            }
-            Err(e) => return Err(e),
-        };
+        let unpacked = unpacked?;
         self.activation.finish_staging(staging.path())?;
         log::info!("unpacked release {} ({unpacked}) of revision {}", record.release, record.revision);
         staging.publish(&self.store, &record.release)
@@ -206,7 +215,7 @@ impl Deployment<'_> {
 
     /// Whether a record is of this revision of this source in this layout, and its proof is enough for today. A record
     /// of what was refused has none, and nothing was unpacked for it.
-    fn is_of(&self, record: &Record, revision: &Revision) -> bool {
+    pub(super) fn is_of(&self, record: &Record, revision: &Revision) -> bool {
         let proof = record.proof.as_deref();
         record.release == self.id_of(revision, proof) && (proof.is_none() || self.demands.is_met_by(proof))
     }
@@ -263,7 +272,7 @@ impl Deployment<'_> {
     }
 
     /// The id of a revision, with the proof of its bytes: what was proven is never mistaken for what was not.
-    fn id_of(&self, revision: &Revision, proof: Option<&str>) -> ReleaseId {
+    pub(super) fn id_of(&self, revision: &Revision, proof: Option<&str>) -> ReleaseId {
         let mut layout = self.settings.layout.identity();
         match proof {
             Some(proof) => layout.push_str(&format!(" {proof}")),

@@ -62,7 +62,7 @@ impl Deployment<'_> {
     }
 
     /// The next version is held against this one. Durable before anything is unpacked.
-    fn note_version(&mut self, version: Option<&str>) -> Result<()> {
+    pub(super) fn note_version(&mut self, version: Option<&str>) -> Result<()> {
         // Who may go down goes on from there.
         let highest = version.or(self.state.version.as_deref().filter(|_| !self.settings.trust.allow_downgrade));
         if highest == self.state.version.as_deref() {

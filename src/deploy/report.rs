@@ -76,7 +76,8 @@ impl Ended {
     }
 }
 
-/// Writes what a check came to, which took so long and read so many bytes from the source, into its `status`.
+/// Writes what a check came to, which took so long and read so many bytes from the source, into its `status`. Whether that
+/// could be written.
 pub(super) fn write(
     store: &Store,
     mut status: Status,
@@ -85,7 +86,7 @@ pub(super) fn write(
     ended: &Ended,
     took: Duration,
     bytes: u64,
-) {
+) -> bool {
     status.note(ended, now(), took);
     status.add("bytes", bytes);
     if let Err(e) = result
@@ -94,7 +95,7 @@ pub(super) fn write(
         status.set("not-before", now().saturating_add(after.as_secs().min(LONGEST_HOLD)));
         status.set("not-before-of", remote);
     }
-    status.replace(store);
+    status.replace(store)
 }
 
 /// Writes that a check has found something to do, which may take its time.
@@ -259,7 +260,8 @@ impl Status {
         self.set(key, sum);
     }
 
-    fn replace(&self, store: &Store) {
+    /// Whether it could be written; if not, that was said.
+    fn replace(&self, store: &Store) -> bool {
         let mut text = String::new();
         for (key, value) in &self.0 {
             text.push_str(key);
@@ -267,9 +269,8 @@ impl Status {
             escape(value.as_bytes(), &mut text);
             text.push('\n');
         }
-        if let Err(e) = store.replace("status", text.as_bytes(), false) {
-            log::warn!("{e}");
-        }
+        let replaced = store.replace("status", text.as_bytes(), false);
+        replaced.inspect_err(|e| log::warn!("{e}")).is_ok()
     }
 }
 

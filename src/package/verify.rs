@@ -44,6 +44,11 @@ impl Verified {
         &self.artifact
     }
 
+    /// How messages call it.
+    pub fn name(&self) -> &str {
+        &self.artifact.name
+    }
+
     /// How it was proven, and the SHA-256 of its bytes: `signed:HEX` or `sum:HEX`; `None`: nothing was asked.
     pub fn proof(&self) -> Option<&str> {
         self.proof.as_deref()

@@ -1,6 +1,6 @@
-//! An archive or a directory on this host. A poll looks at names, sizes and times only; the revision is a hash of the content
-//! (archive) or of names, sizes, modes and times (directory). Somebody may be writing while we read: what changed under the
-//! reader is not deployed, but polled again.
+//! An archive or a directory on this host. A poll looks at names, sizes and times only; what differs there is read, and the
+//! revision is a hash of the content: a copy of the same, on another machine or file system, is the same revision. Somebody
+//! may be writing while we read: what changed under the reader is not deployed, but polled again.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -27,6 +27,7 @@ const MAX_DEPTH: usize = 200;
 pub struct FileSource {
     path: PathBuf,
     max_download: u64,
+    max_unpacked: u64,
     /// Whether the bytes have to be proven: then they are copied first, out of reach of whoever may write the file.
     is_proven: bool,
 }
@@ -41,7 +42,9 @@ pub struct FileOffer {
 impl FileSource {
     /// A source of what is at `path`.
     pub fn new(path: &Path, settings: &Settings) -> Self {
-        Self { path: path.to_owned(), max_download: settings.max_download, is_proven: settings.trust.is_demanding() }
+        let Settings { max_download, layout, trust, .. } = settings;
+        let (max_download, max_unpacked) = (*max_download, layout.max_unpacked);
+        Self { path: path.to_owned(), max_download, max_unpacked, is_proven: trust.is_demanding() }
     }
 
     /// Looks whether the file or directory is still what it was.
@@ -50,15 +53,11 @@ impl FileSource {
         if known.and_then(|k| k.validators.get("seen")) == Some(seen.as_str()) {
             return Ok(Poll::Unchanged);
         }
-        let revision = match &content {
-            Content::Archive(_) => None,
-            _ => Some(Revision::new(format!("tree:{seen}"))),
-        };
         let validators = Validators::default().with("seen", seen.as_str());
-        Ok(Poll::Changed(Offer { revision, validators, kind: OfferKind::File(FileOffer { content, seen }) }))
+        Ok(Poll::Changed(Offer { revision: None, validators, kind: OfferKind::File(FileOffer { content, seen }) }))
     }
 
-    /// Hands over what the poll opened, an archive with the hash of its bytes; one that has to be proven as a copy at
+    /// Hands over what the poll opened with the hash of its content; an archive that has to be proven as a copy at
     /// `download`.
     pub fn fetch(&mut self, offer: FileOffer, download: &Path, deadline: Deadline) -> Result<Artifact> {
         let mut content = offer.content;
@@ -74,7 +73,8 @@ impl FileSource {
                 }
                 Revision::new(format!("sha256:{hash}"))
             }
-            _ => Revision::new(format!("tree:{}", offer.seen)),
+            Content::Directory(dir) => Revision::new(format!("tree:{}", self.content_of(dir, &offer.seen, deadline)?)),
+            Content::Tree(_) => return Err(Error::failed("no file or directory was offered")),
         };
         Ok(Artifact {
             revision,
@@ -102,7 +102,7 @@ impl FileSource {
         if meta.is_dir() {
             let dir = Dir::open(&self.path).context(|| self.cannot_read())?;
             let mut hash = Sha256::new();
-            fingerprint(&dir, Path::new(""), 0, &mut hash).context(|| self.cannot_read())?;
+            fingerprint(&dir, Path::new(""), 0, &mut hash, &mut None).context(|| self.cannot_read())?;
             let seen = hex(&hash.finalize()[..16]);
             return Ok((Content::Directory(dir), seen));
         }
@@ -149,6 +149,17 @@ impl FileSource {
         }
     }
 
+    /// What tells a directory's content from another's, wherever it lies.
+    fn content_of(&self, dir: &Dir, seen: &str, deadline: Deadline) -> Result<String> {
+        let mut hash = Sha256::new();
+        let mut contents = Some(Contents { left: self.max_unpacked, buffer: vec![0; 128 * 1024], deadline });
+        fingerprint(dir, Path::new(""), 0, &mut hash, &mut contents).context(|| self.cannot_read())?;
+        if contents.is_none() {
+            hash.update(seen); // more than may be deployed: not worth reading to the end
+        }
+        Ok(hex(&hash.finalize()[..16]))
+    }
+
     fn cannot_read(&self) -> String {
         format!("cannot read {}", self.path.display())
     }
@@ -187,24 +198,68 @@ impl<'a> Copy<'a> {
     }
 }
 
-/// Feeds names, kinds, modes, sizes, times and link texts of a tree to `hash`, in byte order.
-fn fingerprint(dir: &Dir, at: &Path, depth: usize, hash: &mut Sha256) -> io::Result<()> {
+/// The reading of all files of a tree.
+struct Contents {
+    /// How many bytes it may read.
+    left: u64,
+    buffer: Vec<u8>,
+    deadline: Deadline,
+}
+
+impl Contents {
+    /// Feeds a file to `hash`; whether there was room for all of it.
+    fn read(&mut self, mut file: File, hash: &mut Sha256) -> io::Result<bool> {
+        loop {
+            let got = file.read(&mut self.buffer)?;
+            if got == 0 {
+                return Ok(true);
+            }
+            if self.deadline.has_passed() {
+                return Err(io::Error::other("the timeout was over before it was read"));
+            }
+            let Some(left) = self.left.checked_sub(got as u64) else { return Ok(false) };
+            self.left = left;
+            hash.update(&self.buffer[..got]);
+        }
+    }
+}
+
+/// Feeds a tree to `hash`, in byte order: names, kinds and link texts, and of files mode, size and times; with `contents`, of
+/// files whether they are programs, and their bytes. There are none left behind where there are too many.
+fn fingerprint(
+    dir: &Dir,
+    at: &Path,
+    depth: usize,
+    hash: &mut Sha256,
+    contents: &mut Option<Contents>,
+) -> io::Result<()> {
     if depth > MAX_DEPTH {
         return Err(io::Error::other(format!("it is more than {MAX_DEPTH} directories deep")));
     }
+    let by_content = contents.is_some();
     for name in dir.names()? {
         let Some(meta) = dir.look(&name)? else { continue };
         let path = at.join(&name);
         hash.update((path.as_os_str().len() as u64).to_le_bytes());
         hash.update(path.as_os_str().as_bytes());
-        hash.update(format!("{:?} {:o}", meta.kind, meta.mode));
+        let mode = if by_content { u32::from(meta.mode & 0o111 != 0) } else { meta.mode };
+        hash.update(format!("{:?} {mode:o}", meta.kind));
         match meta.kind {
-            sysfs::Kind::Dir => fingerprint(&dir.child(&name)?, &path, depth + 1, hash)?,
+            sysfs::Kind::Dir => fingerprint(&dir.child(&name)?, &path, depth + 1, hash, contents)?,
             sysfs::Kind::Link => {
                 let target = dir.read_link(&name)?;
                 hash.update((target.len() as u64).to_le_bytes());
                 hash.update(target.as_bytes());
             }
+            sysfs::Kind::File if by_content => {
+                hash.update(meta.size.to_le_bytes());
+                if let Some(reading) = contents
+                    && !reading.read(dir.open_file(&name)?, hash)?
+                {
+                    *contents = None;
+                }
+            }
+            sysfs::Kind::Other if by_content => {} // it is refused, and never opened
             // The inode too: a file renamed over another may keep size and time.
             _ => hash.update(format!("{} {:?} {:?} {}", meta.size, meta.mtime, meta.ctime, meta.ino)),
         }
@@ -226,7 +281,7 @@ mod tests {
         std::fs::write(&download, "left over").unwrap();
         for (is_proven, expected) in [(true, "good"), (false, "evil")] {
             std::fs::write(&path, "good").unwrap();
-            let mut source = FileSource { path: path.clone(), max_download: 4, is_proven };
+            let mut source = FileSource { path: path.clone(), max_download: 4, max_unpacked: 4, is_proven };
             let Poll::Changed(Offer { kind: OfferKind::File(offer), .. }) = source.poll(None).unwrap() else {
                 panic!()
             };

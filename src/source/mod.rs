@@ -6,8 +6,10 @@ mod beside;
 pub mod file;
 pub mod git;
 pub mod http;
+mod recall;
 pub mod s3;
 
+pub use self::recall::Recalled;
 use std::path::Path;
 
 use crate::artifact::Artifact;

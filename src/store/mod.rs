@@ -20,6 +20,9 @@ use crate::sys;
 use crate::sys::fs::{self as sysfs, Dir};
 use state::State;
 
+/// The mode of a release that is being removed where it stands, and is none any more: no release has it otherwise.
+const DOOMED: u32 = 0o1700;
+
 /// An open store; its lock is held while this lives.
 #[derive(Debug)]
 pub struct Store {
@@ -145,7 +148,7 @@ impl Store {
     pub fn release(&self, id: &ReleaseId) -> Result<Option<Release>> {
         let path = self.releases_dir().join(id);
         match fs::symlink_metadata(&path) {
-            Ok(meta) if meta.is_dir() => Ok(Some(Release { id: id.clone(), path })),
+            Ok(meta) if meta.is_dir() => Ok((!is_doomed(&meta, id)).then(|| Release { id: id.clone(), path })),
             Ok(_) => Err(Error::failed(format!("{} is no directory: move it away", path.display()))),
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
             Err(e) => Err(e).context(|| format!("cannot examine {}", path.display())),
@@ -157,8 +160,16 @@ impl Store {
         let Some(release) = self.release(id)? else { return Ok(()) };
         // Out of releases/ by one rename first: a name in there is always complete.
         let away = self.partial().join(unique("pruned-")?);
-        fs::rename(&release.path, &away).context(|| format!("cannot remove {}", release.path.display()))?;
-        remove(&away).context(|| format!("cannot remove {}", away.display()))
+        match fs::rename(&release.path, &away) {
+            // A directory of an image's lower layer is not renamed.
+            Err(e) if e.kind() == ErrorKind::CrossesDevices => {
+                doom(&release.path).context(|| format!("cannot remove {}", release.path.display()))
+            }
+            renamed => {
+                renamed.context(|| format!("cannot remove {}", release.path.display()))?;
+                remove(&away).context(|| format!("cannot remove {}", away.display()))
+            }
+        }
     }
 
     /// All releases, the newest first.
@@ -171,6 +182,9 @@ impl Store {
     pub fn prune(&self, keep: usize, needed: &[&ReleaseId]) -> Result<()> {
         let distinct: BTreeSet<_> = needed.iter().collect(); // a candidate may be the previous release
         let (mut kept, mut removed) = (distinct.len(), 0_usize);
+        for (release, _) in entries(&self.root)?.iter().filter(|(_, is_doomed)| *is_doomed) {
+            remove(&release.path).context(|| format!("cannot remove {}", release.path.display()))?;
+        }
         for release in self.releases()? {
             if needed.contains(&&release.id) || release.id.is_adopted() {
                 continue;
@@ -207,6 +221,10 @@ impl Staging {
         let path = store.releases_dir().join(id);
         let publish = || -> std::io::Result<()> {
             sync_tree(&self.dir)?;
+            match fs::symlink_metadata(&path) {
+                Ok(meta) if is_doomed(&meta, id) => remove(&path)?,
+                _ => {} // what else may be there is not removed: the rename says so
+            }
             fs::rename(&self.path, &path)?;
             Dir::open(&store.releases_dir())?.sync()
         };
@@ -249,6 +267,12 @@ fn replace(root: &Path, name: &str, content: &[u8], durably: bool) -> Result<()>
 
 /// The releases in the store at `root`, the newest first.
 pub fn releases(root: &Path) -> Result<Vec<Release>> {
+    let whole = |(release, is_doomed): (Release, bool)| (!is_doomed).then_some(release);
+    Ok(entries(root)?.into_iter().filter_map(whole).collect())
+}
+
+/// What has the name of a release, the newest first, and whether it is being removed.
+fn entries(root: &Path) -> Result<Vec<(Release, bool)>> {
     let dir = root.join("releases");
     let mut found = Vec::new();
     let entries = match fs::read_dir(&dir) {
@@ -261,12 +285,24 @@ pub fn releases(root: &Path) -> Result<Vec<Release>> {
         let meta = entry.metadata().context(|| format!("cannot examine {}", entry.path().display()))?;
         let id = entry.file_name().to_str().and_then(ReleaseId::parse);
         if let (Some(id), true) = (id, meta.is_dir()) {
-            // The rename into releases/ set it: nothing writes to the top directory afterwards but its owner.
-            found.push(((meta.ctime(), meta.ctime_nsec()), Release { id, path: entry.path() }));
+            // Unpacking set it, and nothing writes to the top directory afterwards. A copy of the store keeps it.
+            let is_doomed = is_doomed(&meta, &id);
+            found.push(((meta.mtime(), meta.mtime_nsec()), Release { id, path: entry.path() }, is_doomed));
         }
     }
     found.sort_unstable_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.id.cmp(&b.1.id)));
-    Ok(found.into_iter().map(|(_, release)| release).collect())
+    Ok(found.into_iter().map(|(_, release, is_doomed)| (release, is_doomed)).collect())
+}
+
+fn is_doomed(meta: &fs::Metadata, id: &ReleaseId) -> bool {
+    meta.mode() & 0o7777 == DOOMED && !id.is_adopted() // that has the mode it was found with
+}
+
+/// Removes a release where it stands. From the first step on it is none, also after a power cut.
+fn doom(path: &Path) -> std::io::Result<()> {
+    fs::set_permissions(path, fs::Permissions::from_mode(DOOMED))?;
+    Dir::open(path)?.sync()?;
+    fs::remove_dir_all(path)
 }
 
 /// What the state file of the store at `root` says; needs no lock, because the file is always one whole version.

@@ -51,14 +51,14 @@ impl Site {
 }
 
 /// A mount that goes when the test ends.
-struct Mount(std::path::PathBuf);
+pub struct Mount(std::path::PathBuf);
 
 impl Mount {
     fn bind(what: &Path, at: &Path) -> Option<Self> {
         Self::new(&["--bind", what.to_str().unwrap()], at)
     }
 
-    fn new(args: &[&str], at: &Path) -> Option<Self> {
+    pub fn new(args: &[&str], at: &Path) -> Option<Self> {
         let done = Command::new("mount").args(args).arg(at).output().unwrap();
         assert!(done.status.success() || std::env::var("CI").as_deref() != Ok("true"), "{done:?}");
         done.status.success().then(|| Self(at.to_owned()))

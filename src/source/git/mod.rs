@@ -86,6 +86,12 @@ impl GitSource {
         Ok(Poll::Changed(Offer { revision: None, validators, kind: OfferKind::Git(GitOffer { commit }) }))
     }
 
+    /// What the release of `commit` is remembered by. Its tree is not known: another commit of the same is another release.
+    pub(super) fn recall(&self, commit: String) -> (Revision, Validators) {
+        let validators = self.validators(&commit);
+        (Revision::new(commit), validators)
+    }
+
     /// Fetches what was offered. A cache that turns out to be broken is thrown away, and made anew once.
     pub fn fetch(&mut self, offer: GitOffer, deadline: Deadline) -> Result<Artifact> {
         let what = || format!("cannot fetch {}", self.name);

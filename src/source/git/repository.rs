@@ -71,6 +71,8 @@ impl Repository {
         let home = self.path.parent().unwrap_or(&self.path);
         let away = home.join(unique_name(OLD).context(what)?);
         match fs::rename(&self.path, &away) {
+            // A directory of an image's lower layer is not renamed.
+            Err(e) if e.kind() == ErrorKind::CrossesDevices => fs::remove_dir_all(&self.path).context(what)?,
             Err(e) if e.kind() != ErrorKind::NotFound => return Err(e).context(what),
             _ => {}
         }

@@ -48,6 +48,8 @@ pub(in crate::source) struct Client {
     dialect: Box<dyn Dialect>,
     /// The variable that names more roots.
     bundle: Option<&'static str>,
+    /// See [`Client::aside`].
+    is_aside: bool,
     proxies: Proxies,
     tls: OnceCell<Arc<ClientConfig>>,
     reach: Reach,
@@ -102,7 +104,7 @@ impl Client {
     pub(in crate::source) fn new(url: Url, http: Http, caller: Caller) -> Self {
         let proxies = Proxies::from_env(|name| std::env::var(name).ok());
         let (dialect, tls, reach) = (Box::new(Plain), OnceCell::new(), Reach::default());
-        Self { url, http, caller, dialect, bundle: None, proxies, tls, reach }
+        Self { url, http, caller, dialect, bundle: None, is_aside: false, proxies, tls, reach }
     }
 
     /// The same, which reads answers as `dialect` does.
@@ -113,6 +115,11 @@ impl Client {
     /// The same, which believes the roots in the file that `variable` names as well.
     pub(in crate::source) fn trusting(self, variable: &'static str) -> Self {
         Self { bundle: Some(variable), ..self }
+    }
+
+    /// The same, beside a deployment that is over: it goes out although we were asked to stop, and its path is a secret.
+    pub(in crate::source) fn aside(self) -> Self {
+        Self { is_aside: true, ..self }
     }
 
     /// How answers are read.
@@ -186,7 +193,9 @@ impl Client {
 
     /// One request and the head of its answer.
     fn exchange(&self, url: &Url, ask: &Ask<'_>, deadline: Deadline) -> Result<Answer, Fault> {
-        check_stop()?;
+        if !self.is_aside {
+            check_stop()?;
+        }
         let at_origin = url.origin() == self.url.origin();
         let route = self.proxies.route(url)?;
         let request = self.request(url, ask, &route, at_origin)?;
@@ -195,7 +204,8 @@ impl Client {
             Route::Direct => url.host_str().unwrap_or_default().to_owned(),
             Route::Forward(proxy) | Route::Tunnel(proxy) => format!("the proxy {}", proxy.name()),
         };
-        log::debug!("{} {} from {host}", ask.method, redacted(url));
+        let name = if self.is_aside { self.origin() } else { redacted(url) };
+        log::debug!("{} {name} from {host}", ask.method);
         let agent = wiring.agent();
         let response = match ask.body {
             None => agent.run(request),

@@ -39,7 +39,7 @@ impl UserInfo {
     /// Takes them out of a URL.
     pub(in crate::source) fn of(url: &Url) -> Result<Self> {
         let decoded = |text: &str| {
-            String::from_utf8(percent_decoded(text)).map_err(|_| Error::config("the user in remote is not UTF-8"))
+            String::from_utf8(percent_decoded(text)).map_err(|_| Error::config("the user in the URL is not UTF-8"))
         };
         let user = (!url.username().is_empty()).then(|| decoded(url.username())).transpose()?;
         let password = url.password().map(|p| decoded(p).map(Secret::new)).transpose()?;

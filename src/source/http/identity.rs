@@ -135,7 +135,7 @@ fn text(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
 }
 
 /// Whether a value can be kept in a line of text and sent back.
-fn is_plain(value: &str) -> bool {
+pub(in crate::source) fn is_plain(value: &str) -> bool {
     !value.is_empty() && value.len() <= LONGEST && value.bytes().all(|b| matches!(b, b' '..=b'~'))
 }
 

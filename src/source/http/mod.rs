@@ -16,6 +16,7 @@ pub(super) mod identity;
 pub(super) mod keyfile;
 mod netrc;
 mod part;
+pub mod post;
 mod proxy;
 mod range;
 mod reach;
