@@ -10,11 +10,13 @@ pub mod tree;
 
 use std::path::{Path, PathBuf};
 
+use self::tree::Tree;
 use crate::appspec::Behaviour;
 use crate::error::{Context, Error, Result};
 use crate::model::{ActivationMode, ReleaseId};
-use crate::store::Release;
+use crate::store::manifest::Manifest;
 use crate::store::state::Found;
+use crate::store::{Release, Staging};
 use crate::sys::fs::Dir;
 
 /// What stands at `<local>`.
@@ -96,11 +98,14 @@ impl Activation {
         }
     }
 
-    /// Readies what was unpacked into `staging` for becoming a release.
-    pub fn finish_staging(&self, staging: &Path) -> Result<()> {
+    /// Readies what was unpacked into `staging` for becoming a release. Gives what that is made of, `unpacked` before.
+    pub fn finish_staging(&self, staging: &Staging, unpacked: Manifest) -> Result<Manifest> {
         match self {
-            Self::Symlink(_) | Self::InPlace(_) => Ok(()),
-            Self::Install(_) => install::bundle::make_scripts_executable(staging),
+            Self::Symlink(_) | Self::InPlace(_) => Ok(unpacked),
+            Self::Install(_) => {
+                install::bundle::make_scripts_executable(staging.path())?;
+                Tree::read(staging.dir(), &[])?.manifest(staging.dir())
+            }
         }
     }
 
@@ -151,12 +156,13 @@ impl Activation {
     }
 
     /// Copies what stands at `<local>` into `staging`, with modes, owners and times.
-    pub fn keep_found(&self, staging: &Dir) -> Result<()> {
+    pub fn keep_found(&self, staging: &Dir) -> Result<Manifest> {
         match self {
             Self::Symlink(_) | Self::Install(_) => Err(Error::failed("only in-place keeps what it found")),
             Self::InPlace(in_place) => {
                 let live = in_place.open()?;
-                sync::mirror(&live, staging, &in_place.options).map(|_| ())
+                sync::mirror(&live, staging, &in_place.options)?;
+                Tree::read(staging, &[])?.manifest(staging)
             }
         }
     }

@@ -1,9 +1,16 @@
 //! What a directory holds, as a list: read by descriptors, through no link, across no mount.
 
 use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use flate2::Crc;
+
+use super::apply::{Parents, name};
 use crate::error::{Context, Error, Result};
+use crate::store::manifest::{Manifest, What};
 use crate::sys::fs::{Dir, Kind, Meta};
 
 /// How many directories may lie in each other.
@@ -73,10 +80,45 @@ impl Tree {
         Ok(())
     }
 
+    /// What it is made of: reads every file in it, which lies below `top`. What is no file, directory or link is left out.
+    pub fn manifest(&self, top: &Dir) -> Result<Manifest> {
+        let mut manifest = Manifest::default();
+        let (mut parents, mut buffer) = (Parents::new(top), vec![0; 64 * 1024]);
+        for Entry { path, meta: Meta { kind, mode, size, .. }, target, .. } in &self.0 {
+            let what = match kind {
+                Kind::Dir => What::Dir { mode: *mode },
+                Kind::Link => What::Link { target: target.clone().unwrap_or_default() },
+                Kind::Other => continue,
+                Kind::File => {
+                    let opened = parents.of(path).and_then(|dir| dir.open_file(name(path)));
+                    let crc = opened.and_then(|file| sum(file, &mut buffer));
+                    What::File {
+                        mode: *mode,
+                        size: *size,
+                        crc: crc.context(|| format!("cannot read {}", path.display()))?,
+                    }
+                }
+            };
+            manifest.push(path.as_os_str().as_bytes(), &what);
+        }
+        Ok(manifest)
+    }
+
     /// The entry at `path`.
     pub fn find(&self, path: &Path) -> Option<&Entry> {
         // Sorted by components, as Path's order is.
         self.0.binary_search_by(|entry| entry.path.as_path().cmp(path)).ok().map(|at| &self.0[at])
+    }
+}
+
+/// The CRC-32 of all of a file.
+fn sum(mut file: File, buffer: &mut [u8]) -> io::Result<u32> {
+    let mut crc = Crc::new();
+    loop {
+        match file.read(buffer)? {
+            0 => return Ok(crc.sum()),
+            got => crc.update(&buffer[..got]),
+        }
     }
 }
 

@@ -90,8 +90,9 @@ impl Deployment<'_> {
         let Some(id) = id else { return Err(Error::failed("there are too many copies of what was found")) };
         let staging = self.store.staging()?;
         let local = self.settings.local.display();
-        self.activation.keep_found(staging.dir()).context(|| format!("cannot keep a copy of {local}"))?;
-        staging.publish(&self.store, &id)?;
+        let manifest =
+            self.activation.keep_found(staging.dir()).context(|| format!("cannot keep a copy of {local}"))?;
+        staging.publish(&self.store, &id, &manifest)?;
         log::info!("kept a copy of what was found at {local} as release {id}");
         self.adopt(id)
     }

@@ -2,6 +2,7 @@
 //! `partial/` and vanish when the store is opened. Whoever has a [`Store`] holds its lock.
 
 pub mod ledger;
+pub mod manifest;
 pub mod state;
 
 use std::collections::BTreeSet;
@@ -14,6 +15,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{Context, Error, Kind, Result, plain};
 use crate::model::ReleaseId;
 use crate::sys::fs::{self as sysfs, Dir};
+use manifest::Manifest;
 use state::State;
 
 /// An open store; its lock is held while this lives.
@@ -64,6 +66,7 @@ impl Store {
         let lock = lock(&root.join("lock"))?;
         let store = Self { root: root.to_owned(), _lock: lock };
         store.make("releases", 0o755)?;
+        store.make("manifests", 0o700)?;
         store.make("partial", 0o700)?;
         store.empty_partial()?;
         Ok(store)
@@ -154,6 +157,7 @@ impl Store {
         // Out of releases/ by one rename first: a name in there is always complete.
         let away = self.partial().join(unique("pruned-")?);
         fs::rename(&release.path, &away).context(|| format!("cannot remove {}", release.path.display()))?;
+        remove(&manifest::path(&self.root, id)).context(|| format!("cannot remove the manifest of release {id}"))?;
         remove(&away).context(|| format!("cannot remove {}", away.display()))
     }
 
@@ -198,9 +202,10 @@ impl Staging {
         &self.path
     }
 
-    /// Makes it the release `id`: everything in it on disk first, then the name.
-    pub fn publish(self, store: &Store, id: &ReleaseId) -> Result<Release> {
+    /// Makes it the release `id`: everything in it on disk first, then what it is made of, then the name.
+    pub fn publish(self, store: &Store, id: &ReleaseId, manifest: &Manifest) -> Result<Release> {
         let path = store.releases_dir().join(id);
+        store.replace(&format!("manifests/{id}"), manifest.print().as_bytes(), true)?;
         let publish = || -> std::io::Result<()> {
             sync_tree(&self.dir)?;
             fs::rename(&self.path, &path)?;
@@ -232,7 +237,7 @@ fn replace(root: &Path, name: &str, content: &[u8], durably: bool) -> Result<()>
         }
         fs::rename(&from, &to)?;
         if durably {
-            Dir::open(root)?.sync()?;
+            Dir::open(to.parent().unwrap_or(root))?.sync()?;
         }
         Ok(())
     };
