@@ -10,7 +10,6 @@ pub mod tree;
 
 use std::path::{Path, PathBuf};
 
-use self::tree::Tree;
 use crate::appspec::Behaviour;
 use crate::error::{Context, Error, Result};
 use crate::model::{ActivationMode, ReleaseId};
@@ -104,7 +103,7 @@ impl Activation {
             Self::Symlink(_) | Self::InPlace(_) => Ok(unpacked),
             Self::Install(_) => {
                 install::bundle::make_scripts_executable(staging.path())?;
-                Tree::read(staging.dir(), &[])?.manifest(staging.dir())
+                tree::manifest(staging.dir())
             }
         }
     }
@@ -162,7 +161,7 @@ impl Activation {
             Self::InPlace(in_place) => {
                 let live = in_place.open()?;
                 sync::mirror(&live, staging, &in_place.options)?;
-                Tree::read(staging, &[])?.manifest(staging)
+                tree::manifest(staging)
             }
         }
     }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use flate2::Crc;
 
-use super::apply::{Parents, name};
+use super::apply::name;
 use crate::error::{Context, Error, Result};
 use crate::store::manifest::{Manifest, What};
 use crate::sys::fs::{Dir, Kind, Meta};
@@ -36,72 +36,12 @@ pub struct Tree(pub Vec<Entry>);
 impl Tree {
     /// Lists what is below `top`, leaving out `skip` and what is below them.
     pub fn read(top: &Dir, skip: &[PathBuf]) -> Result<Self> {
-        let device = top.meta().context(|| "cannot examine a tree")?.dev;
         let mut tree = Self::default();
-        let names = top.names().context(|| "cannot read the top of a tree")?;
-        tree.read_dir(top, names, Path::new(""), device, skip)?;
+        walk(top, skip, &mut |_, entry| {
+            tree.0.push(entry);
+            Ok(())
+        })?;
         Ok(tree)
-    }
-
-    fn read_dir(&mut self, dir: &Dir, names: Vec<OsString>, at: &Path, device: u64, skip: &[PathBuf]) -> Result<()> {
-        for name in names {
-            let path = at.join(&name);
-            if skip.contains(&path) {
-                continue;
-            }
-            // A name may be gone by now: an application works in there.
-            let Some(meta) = dir.look(&name).context(|| format!("cannot examine {}", path.display()))? else {
-                continue;
-            };
-            let examine = || format!("cannot examine {}", path.display());
-            // An overlay's files may show the device of their layer; its directories never do.
-            let is_elsewhere = meta.kind == Kind::Dir && meta.dev != device;
-            let mount = is_elsewhere || dir.is_mount(&name).context(examine)?;
-            let (mut target, mut child) = (None, None);
-            let opened = match meta.kind {
-                Kind::Link => dir.read_link(&name).map(|text| target = Some(text)),
-                Kind::Dir if !mount => {
-                    dir.child(&name).and_then(|dir| dir.names().map(|names| child = Some((dir, names))))
-                }
-                _ => Ok(()),
-            };
-            match opened {
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
-                opened => opened.context(|| format!("cannot read {}", path.display()))?,
-            }
-            self.0.push(Entry { path: path.clone(), meta, target, mount });
-            if let Some((child, names)) = child {
-                if path.components().count() > MAX_DEPTH {
-                    return Err(too_deep(&path));
-                }
-                self.read_dir(&child, names, &path, device, skip)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// What it is made of: reads every file in it, which lies below `top`. What is no file, directory or link is left out.
-    pub fn manifest(&self, top: &Dir) -> Result<Manifest> {
-        let mut manifest = Manifest::default();
-        let (mut parents, mut buffer) = (Parents::new(top), vec![0; 64 * 1024]);
-        for Entry { path, meta: Meta { kind, mode, size, .. }, target, .. } in &self.0 {
-            let what = match kind {
-                Kind::Dir => What::Dir { mode: *mode },
-                Kind::Link => What::Link { target: target.clone().unwrap_or_default() },
-                Kind::Other => continue,
-                Kind::File => {
-                    let opened = parents.of(path).and_then(|dir| dir.open_file(name(path)));
-                    let crc = opened.and_then(|file| sum(file, &mut buffer));
-                    What::File {
-                        mode: *mode,
-                        size: *size,
-                        crc: crc.context(|| format!("cannot read {}", path.display()))?,
-                    }
-                }
-            };
-            manifest.push(path.as_os_str().as_bytes(), &what);
-        }
-        Ok(manifest)
     }
 
     /// The entry at `path`.
@@ -109,6 +49,78 @@ impl Tree {
         // Sorted by components, as Path's order is.
         self.0.binary_search_by(|entry| entry.path.as_path().cmp(path)).ok().map(|at| &self.0[at])
     }
+}
+
+/// Passes on what is below `top` and the open directory that each lies in, parents before their children, siblings in byte
+/// order; leaves out `skip` and what is below them.
+pub fn walk(top: &Dir, skip: &[PathBuf], found: &mut Found<'_>) -> Result<()> {
+    let device = top.meta().context(|| "cannot examine a tree")?.dev;
+    let names = top.names().context(|| "cannot read the top of a tree")?;
+    walk_dir(top, names, Path::new(""), device, skip, found)
+}
+
+/// Takes an entry and the open directory that it lies in.
+pub type Found<'a> = dyn FnMut(&Dir, Entry) -> Result<()> + 'a;
+
+fn walk_dir(
+    dir: &Dir,
+    names: Vec<OsString>,
+    at: &Path,
+    device: u64,
+    skip: &[PathBuf],
+    found: &mut Found<'_>,
+) -> Result<()> {
+    for name in names {
+        let path = at.join(&name);
+        if skip.contains(&path) {
+            continue;
+        }
+        // A name may be gone by now: an application works in there.
+        let Some(meta) = dir.look(&name).context(|| format!("cannot examine {}", path.display()))? else {
+            continue;
+        };
+        let examine = || format!("cannot examine {}", path.display());
+        // An overlay's files may show the device of their layer; its directories never do.
+        let is_elsewhere = meta.kind == Kind::Dir && meta.dev != device;
+        let mount = is_elsewhere || dir.is_mount(&name).context(examine)?;
+        let (mut target, mut child) = (None, None);
+        let opened = match meta.kind {
+            Kind::Link => dir.read_link(&name).map(|text| target = Some(text)),
+            Kind::Dir if !mount => dir.child(&name).and_then(|dir| dir.names().map(|names| child = Some((dir, names)))),
+            _ => Ok(()),
+        };
+        match opened {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+            opened => opened.context(|| format!("cannot read {}", path.display()))?,
+        }
+        found(dir, Entry { path: path.clone(), meta, target, mount })?;
+        if let Some((child, names)) = child {
+            if path.components().count() > MAX_DEPTH {
+                return Err(too_deep(&path));
+            }
+            walk_dir(&child, names, &path, device, skip, found)?;
+        }
+    }
+    Ok(())
+}
+
+/// What the tree below `top` is made of: reads every file in it. What is no file, directory or link is left out.
+pub fn manifest(top: &Dir) -> Result<Manifest> {
+    let (mut manifest, mut buffer) = (Manifest::default(), vec![0; 64 * 1024]);
+    walk(top, &[], &mut |dir, Entry { path, meta: Meta { kind, mode, size, .. }, target, .. }| {
+        let what = match kind {
+            Kind::Dir => What::Dir { mode },
+            Kind::Link => What::Link { target: target.unwrap_or_default() },
+            Kind::Other => return Ok(()),
+            Kind::File => {
+                let crc = dir.open_file(name(&path)).and_then(|file| sum(file, &mut buffer));
+                What::File { mode, size, crc: crc.context(|| format!("cannot read {}", path.display()))? }
+            }
+        };
+        manifest.push(path.as_os_str().as_bytes(), &what);
+        Ok(())
+    })?;
+    Ok(manifest)
 }
 
 /// The CRC-32 of all of a file.

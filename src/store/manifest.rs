@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 use super::state::{escape, unescape};
 use crate::model::ReleaseId;
 
+/// Where they lie in the store.
+pub const DIR: &str = "manifests";
 /// How its first line begins; what follows is the format.
 const FORMAT: &str = "manifest 1";
 /// Its last line: a copy that was cut off is not mistaken for a whole one.
@@ -98,10 +100,12 @@ impl Manifest {
     }
 
     /// Reads it back; `None` when it is not whole, or another version's.
-    pub fn parse(text: &str) -> Option<Self> {
-        let lines = text.strip_prefix(FORMAT)?.strip_prefix('\n')?.strip_suffix('\n')?.strip_suffix(END)?;
-        let manifest = Self { lines: lines.to_owned() };
-        manifest.lines.lines().all(|line| item(line).is_some()).then_some(manifest)
+    pub fn parse(mut text: String) -> Option<Self> {
+        let length = text.strip_suffix('\n')?.strip_suffix(END)?.len();
+        let head = text.strip_prefix(FORMAT)?.strip_prefix('\n').map(|rest| text.len() - rest.len())?;
+        text.truncate(length); // in place: there are two hundred thousand lines
+        (head <= length).then(|| text.drain(..head))?;
+        text.lines().all(|line| item(line).is_some()).then_some(Self { lines: text })
     }
 
     /// Passes on what differs between this tree and `to`, in order.
@@ -146,13 +150,13 @@ fn item(line: &str) -> Option<Item> {
 
 /// Where the manifest of `release` lies in the store at `root`.
 pub fn path(root: &Path, release: &ReleaseId) -> PathBuf {
-    root.join("manifests").join(release)
+    root.join(DIR).join(release)
 }
 
 /// The manifest of `release` in the store at `root`, when there is one that is whole; needs no lock.
 pub fn read(root: &Path, release: &ReleaseId) -> Option<Manifest> {
     let text = std::fs::read_to_string(path(root, release)).ok()?; // as good as none: the tree can be read instead
-    Manifest::parse(&text)
+    Manifest::parse(text)
 }
 
 #[cfg(test)]
@@ -180,16 +184,16 @@ mod tests {
         ];
         let manifest = of(&items);
         let text = manifest.print();
-        assert_eq!(Manifest::parse(&text), Some(manifest.clone()));
+        assert_eq!(Manifest::parse(text.clone()), Some(manifest.clone()));
         let read: Vec<_> = manifest.items().map(|i| (i.path.into_os_string().into_vec(), i.what)).collect();
         let written: Vec<_> = items.into_iter().map(|(path, what)| (path.to_vec(), what)).collect();
         assert_eq!(read, written);
-        assert_eq!(Manifest::parse(&Manifest::default().print()), Some(Manifest::default()));
+        assert_eq!(Manifest::parse(Manifest::default().print()), Some(Manifest::default()));
         for cut in 0..text.len() {
-            assert_eq!(Manifest::parse(&text[..cut]), None, "{:?}", &text[..cut]);
+            assert_eq!(Manifest::parse(text[..cut].to_owned()), None, "{:?}", &text[..cut]);
         }
         for broken in [text.replace("manifest 1", "manifest 2"), text.replace("f\t", "x\t"), text.replace("644", "9")] {
-            assert_eq!(Manifest::parse(&broken), None, "{broken}");
+            assert_eq!(Manifest::parse(broken.clone()), None, "{broken}");
         }
     }
 

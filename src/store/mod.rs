@@ -66,7 +66,7 @@ impl Store {
         let lock = lock(&root.join("lock"))?;
         let store = Self { root: root.to_owned(), _lock: lock };
         store.make("releases", 0o755)?;
-        store.make("manifests", 0o700)?;
+        store.make(manifest::DIR, 0o700)?;
         store.make("partial", 0o700)?;
         store.empty_partial()?;
         Ok(store)
@@ -161,6 +161,24 @@ impl Store {
         remove(&away).context(|| format!("cannot remove {}", away.display()))
     }
 
+    /// Writes down what the release `id` is made of, durably.
+    pub fn keep_manifest(&self, id: &ReleaseId, manifest: &Manifest) -> Result<()> {
+        self.replace(&format!("{}/{id}", manifest::DIR), manifest.print().as_bytes(), true)
+    }
+
+    /// Removes manifests whose release is gone: a run was killed between the two.
+    fn forget_manifests(&self) -> Result<()> {
+        let dir = self.root.join(manifest::DIR);
+        for entry in fs::read_dir(&dir).context(|| format!("cannot read {}", dir.display()))? {
+            let entry = entry.context(|| format!("cannot read {}", dir.display()))?;
+            if !self.releases_dir().join(entry.file_name()).exists() {
+                let path = entry.path();
+                remove(&path).context(|| format!("cannot remove {}", path.display()))?;
+            }
+        }
+        Ok(())
+    }
+
     /// All releases, the newest first.
     pub fn releases(&self) -> Result<Vec<Release>> {
         releases(&self.root)
@@ -187,7 +205,7 @@ impl Store {
             let releases = self.releases_dir();
             Dir::open(&releases).and_then(|d| d.sync()).context(|| format!("cannot sync {}", releases.display()))?;
         }
-        Ok(())
+        self.forget_manifests()
     }
 }
 
@@ -205,7 +223,7 @@ impl Staging {
     /// Makes it the release `id`: everything in it on disk first, then what it is made of, then the name.
     pub fn publish(self, store: &Store, id: &ReleaseId, manifest: &Manifest) -> Result<Release> {
         let path = store.releases_dir().join(id);
-        store.replace(&format!("manifests/{id}"), manifest.print().as_bytes(), true)?;
+        store.keep_manifest(id, manifest)?;
         let publish = || -> std::io::Result<()> {
             sync_tree(&self.dir)?;
             fs::rename(&self.path, &path)?;
