@@ -2,6 +2,7 @@
 //! it. Up to `begin` nothing live has changed, and a crash costs nothing but the work; from there to the commit the state
 //! on disk says what to finish.
 
+mod changed;
 mod environment;
 mod events;
 mod heal;
@@ -53,6 +54,8 @@ struct Deployment<'a> {
     left_alone: Option<String>,
     /// Bytes of archives read from the source.
     fetched: u64,
+    /// What hooks find about the changes.
+    written: changed::Written,
 }
 
 /// The state on disk says that the live tree may be changing. Consumed by the commit or the way back: never both.
@@ -137,6 +140,7 @@ impl<'a> Deployment<'a> {
             stop,
             left_alone,
             fetched,
+            written: changed::Written::default(),
         })
     }
 

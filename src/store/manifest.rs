@@ -94,6 +94,18 @@ impl Manifest {
         self.lines.lines().filter_map(item) // there is no other line: `parse` has seen to it
     }
 
+    /// What lies below the directory `top`, as if that were all.
+    pub fn below(&self, top: &Path) -> Self {
+        let mut below = Self::default();
+        for Item { path, what } in self.items() {
+            match path.strip_prefix(top) {
+                Ok(path) if path != Path::new("") => below.push(path.as_os_str().as_bytes(), &what),
+                _ => {}
+            }
+        }
+        below
+    }
+
     /// As text.
     pub fn print(&self) -> String {
         format!("{FORMAT}\n{}{END}\n", self.lines)
@@ -232,5 +244,7 @@ mod tests {
         assert_eq!(told(&of(&new), &of(&old)), back);
         assert_eq!(told(&of(&new), &of(&new)), []);
         assert_eq!(told(&Manifest::default(), &of(&new)).len(), new.len());
+        assert_eq!(of(&new).below(Path::new("a")), of(&[(b"same", file(2)), (b"z", file(1))]));
+        assert_eq!(of(&new).below(Path::new("a/z")), Manifest::default());
     }
 }

@@ -132,6 +132,12 @@ impl Store {
         replace(&self.root, name, content, durably)
     }
 
+    /// Replaces a file in the store that everybody may read, atomically; not durably.
+    pub fn replace_public(&self, name: &str, content: &[u8]) -> Result<PathBuf> {
+        put(&self.root, name, content, 0o644, false)?;
+        Ok(self.root.join(name))
+    }
+
     /// A fresh, empty directory for a release in the making.
     pub fn staging(&self) -> Result<Staging> {
         let path = self.partial().join(unique("release-")?);
@@ -245,11 +251,18 @@ impl Drop for Staging {
 
 /// Replaces a file of the store at `root` by `content`, atomically; for whoever has its lock.
 fn replace(root: &Path, name: &str, content: &[u8], durably: bool) -> Result<()> {
+    put(root, name, content, 0o600, durably)
+}
+
+fn put(root: &Path, name: &str, content: &[u8], mode: u32, durably: bool) -> Result<()> {
     let to = root.join(name);
     let from = root.join("partial").join(unique("")?);
     let write = || -> std::io::Result<()> {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&from)?;
         file.write_all(content)?;
+        if mode != 0o600 {
+            sysfs::set_owner_and_mode(&file, None, mode)?; // whatever the umask
+        }
         if durably {
             file.sync_all()?;
         }

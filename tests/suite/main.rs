@@ -12,6 +12,7 @@ mod agent;
 mod archives;
 mod aws;
 mod canary;
+mod changed;
 mod cli;
 mod clock;
 mod clocks;

@@ -14,7 +14,7 @@ use crate::sys::trust::distrust;
 
 /// What a directory has.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Found {
+pub(in crate::deploy) enum Found {
     /// These, in order; none when there is no directory.
     Hooks(Vec<PathBuf>),
     /// Something that others may change, in words: nothing of it runs.
