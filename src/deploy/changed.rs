@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::Deployment;
+use super::hooks::{self, Listed};
 use crate::activate::install::bundle;
 use crate::activate::tree;
 use crate::error::{Context, Result};
@@ -41,6 +42,27 @@ impl Deployment<'_> {
         let path = self.store.replace_public(FILE, &text)?;
         self.written.0.set(Some(is_back));
         Ok(path)
+    }
+
+    /// Takes out the hooks that are there for other changes than these.
+    pub(super) fn pass_over(&self, hooks: &mut Vec<Listed>, reason: Reason) -> Result<()> {
+        if hooks.iter().all(|hook| hook.paths.is_none()) {
+            return Ok(());
+        }
+        let mut is_meant: Vec<bool> = hooks.iter().map(|hook| hook.paths.is_none()).collect();
+        self.each_change(reason, &mut |_, path| {
+            for (hook, is_meant) in hooks.iter().zip(&mut is_meant) {
+                *is_meant = *is_meant || hook.paths.as_ref().is_some_and(|paths| paths.is_for(path));
+            }
+        })?;
+        // Of one deployment it is told once.
+        let level = if reason == Reason::Revert { log::Level::Debug } else { log::Level::Info };
+        for (hook, _) in hooks.iter().zip(&is_meant).filter(|(_, is_meant)| !**is_meant) {
+            log::log!(level, "{} was not run: nothing that changed matches its .paths", hooks::title(&hook.path));
+        }
+        let mut is_meant = is_meant.into_iter();
+        hooks.retain(|_| is_meant.next().unwrap_or(true));
+        Ok(())
     }
 
     /// Passes on `A`, `M` or `D` and the path of each entry in which what is live differs from what is to be live; after a

@@ -23,10 +23,11 @@ impl Deployment<'_> {
     }
 
     fn run_hooks(&self, dir: &Path, phase: &str, reason: Reason, new: Option<&Release>) -> Result<Verdict> {
-        let hooks = match hooks::find(dir)? {
+        let mut hooks = match hooks::find(dir)? {
             Found::Hooks(hooks) => hooks,
             Found::Refused(why) => return Ok(Verdict::Failed(why)),
         };
+        self.pass_over(&mut hooks, reason)?;
         if hooks.is_empty() {
             return Ok(Verdict::Passed); // and nothing is worked out for them
         }

@@ -5,6 +5,7 @@
 //! variables say.
 
 mod discover;
+mod paths;
 mod start_failure;
 
 use std::ffi::OsString;
@@ -16,7 +17,7 @@ use crate::error::Result;
 use crate::sys::clock::Deadline;
 use crate::sys::process::{self, Ended, Identity, Program};
 use crate::sys::signal;
-pub(in crate::deploy) use discover::Found;
+pub(in crate::deploy) use discover::{Found, Listed};
 
 /// What a list of hooks came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,20 +41,26 @@ pub(super) fn find(dir: &Path) -> Result<Found> {
 /// With no deferred region open around it, [`Verdict::Stopped`] also stands for a signal that came too late for the last
 /// hook; inside of one that is left to [`signal::pending`].
 pub(super) fn run(
-    hooks: &[PathBuf],
+    hooks: &[Listed],
     env: &[(&'static str, OsString)],
     timeout: Duration,
     deadline: Deadline,
 ) -> Verdict {
     let region = signal::defer();
     let mut verdict = Verdict::Passed;
-    for path in hooks {
-        verdict = Hook::of(path).run(env, timeout, deadline);
+    for hook in hooks {
+        verdict = Hook::of(&hook.path).run(env, timeout, deadline);
         if verdict != Verdict::Passed {
             break;
         }
     }
     region.close().map_or(verdict, Verdict::Stopped)
+}
+
+/// How a hook of a directory is called: by that one's name and its own.
+pub(super) fn title(path: &Path) -> String {
+    let dir = path.parent().and_then(Path::file_name).unwrap_or_default();
+    format!("{}/{}", dir.display(), path.file_name().unwrap_or_default().display())
 }
 
 impl Verdict {
@@ -83,11 +90,15 @@ impl fmt::Display for Hook {
 }
 
 impl Hook {
-    /// A hook of a directory: shown as that one's name and its own.
+    /// A hook of a directory.
     fn of(path: &Path) -> Self {
-        let dir = path.parent().and_then(Path::file_name).unwrap_or_default();
-        let title = format!("{}/{}", dir.display(), path.file_name().unwrap_or_default().display());
-        Self { path: path.to_owned(), title, dir: PathBuf::from("/"), identity: None, limit: "hook-timeout" }
+        Self {
+            path: path.to_owned(),
+            title: title(path),
+            dir: PathBuf::from("/"),
+            identity: None,
+            limit: "hook-timeout",
+        }
     }
 
     /// Runs it to its end, `env` added to our environment.

@@ -203,3 +203,113 @@ fn a_manifest_without_its_release_goes_when_the_store_prunes() {
     left.sort();
     assert_eq!((left.len(), left), (2, releases));
 }
+
+/// Writes a hook that says that it ran, and the patterns beside it.
+fn hook_for(sandbox: &Sandbox, name: &str, patterns: &str) {
+    let (when, _) = name.split_once('/').unwrap();
+    let ran = sandbox.path("told");
+    sandbox.hook(
+        when,
+        name.split_once('/').unwrap().1,
+        &format!("echo {name} $REPO_DEPLOY_REASON >>{}", ran.display()),
+    );
+    sandbox.write(format!("{name}.paths"), patterns);
+}
+
+#[test]
+fn nothing_matches_then_the_hook_is_passed_over_and_the_log_says_so_once() {
+    let sandbox = Sandbox::new();
+    for when in ["pre.d", "post.d"] {
+        hook_for(&sandbox, &format!("{when}/10-conf"), "# configuration\n\nconf/\n");
+        hook_for(&sandbox, &format!("{when}/20-all"), "**\n");
+        hook_for(&sandbox, &format!("{when}/30-css"), "*.txt\nassets/**/*.css\n");
+    }
+    let all = |reason: &str| {
+        let names =
+            ["pre.d/10-conf", "pre.d/20-all", "pre.d/30-css", "post.d/10-conf", "post.d/20-all", "post.d/30-css"];
+        names.map(|name| format!("{name} {reason}"))
+    };
+    let without_css = |reason: &str| {
+        ["pre.d/10-conf", "pre.d/20-all", "post.d/10-conf", "post.d/20-all"].map(|name| format!("{name} {reason}"))
+    };
+    let zip = sandbox.zip("app.zip", &[("conf/a", "1"), ("assets/x/y/z.css", "1"), ("version", "v1")]);
+    let zip = zip.to_str().unwrap();
+    sandbox.deploy(zip, &[]).expect(0).never_says("was not run");
+    assert_eq!(told(&sandbox), all("update"));
+    sandbox.zip("app.zip", &[("conf/a", "2"), ("assets/x/y/z.css", "1"), ("version", "v2")]);
+    let run = sandbox.deploy(zip, &[]).expect(0);
+    assert_eq!(told(&sandbox), without_css("update"));
+    let passed =
+        run.log.lines().filter(|line| line.contains("was not run")).map(|line| line.split_once(" INFO ").unwrap().1);
+    let expected =
+        ["pre.d", "post.d"].map(|when| format!("{when}/30-css was not run: nothing that changed matches its .paths"));
+    assert_eq!(passed.collect::<Vec<_>>(), expected);
+    // What ran for the update runs for the revert, and nothing else does; told once.
+    sandbox.zip("app.zip", &[("conf/b", "3"), ("assets/x/y/z.css", "1"), ("version", "v3")]);
+    sandbox.hook("post.d", "40-fail", "[ $(cat $CURRENT_CONFIG/version) = v2 ]");
+    let run = sandbox.deploy(zip, &[]).expect(1);
+    let mut expected = without_css("update").to_vec();
+    expected.extend(["post.d/10-conf revert".to_owned(), "post.d/20-all revert".to_owned()]);
+    assert_eq!(told(&sandbox), expected);
+    assert_eq!(run.log.matches("was not run").count(), 2, "{}", run.log);
+    // A kill in the middle: the next run decides the same.
+    sandbox.hook("post.d", "40-fail", "kill -9 $PPID");
+    sandbox.deploy(zip, &[]).expect(137);
+    sandbox.hook("post.d", "40-fail", "");
+    told(&sandbox);
+    sandbox.deploy(zip, &[]).expect(0).says("post.d/30-css was not run");
+    assert_eq!(told(&sandbox), ["post.d/10-conf recover", "post.d/20-all recover"]);
+    // A name that goes is a change too.
+    sandbox.zip("app.zip", &[("conf/b", "3"), ("version", "v3")]);
+    sandbox.deploy(zip, &[]).expect(0).says("pre.d/10-conf was not run");
+    let expected =
+        ["pre.d/20-all", "pre.d/30-css", "post.d/20-all", "post.d/30-css"].map(|name| format!("{name} update"));
+    assert_eq!(told(&sandbox), expected);
+}
+
+#[test]
+fn patterns_that_cannot_be_trusted_or_mean_two_things_then_the_hook_is_refused() {
+    let sandbox = Sandbox::new();
+    let zip = sandbox.zip("app.zip", V1);
+    let path = sandbox.path("pre.d/10-x.paths");
+    let refused = |words: &str| {
+        let words = format!("the hook {} is refused: {words}", sandbox.path("pre.d/10-x").display());
+        sandbox.deploy(zip.to_str().unwrap(), &[]).expect(2).says(&words);
+        assert!(told(&sandbox).is_empty() && !sandbox.local().exists(), "{words}");
+    };
+    for (text, words) in [
+        ("# nothing\n", format!("{} has no pattern: write ** for every change, or take the file away", path.display())),
+        ("conf\n!conf/a\n", format!("{}:2: there is no ! for what is not wanted", path.display())),
+        (&"x".repeat(70_000), format!("{} is larger than 65536 bytes", path.display())),
+    ] {
+        hook_for(&sandbox, "pre.d/10-x", text);
+        refused(&words);
+    }
+    fs::write(&path, "**").unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
+    refused(&format!("others may write {}", path.display()));
+    fs::remove_file(&path).unwrap();
+    std::os::unix::fs::symlink("nowhere", &path).unwrap();
+    refused(&format!("cannot read {}: no such file or directory", path.display()));
+    fs::remove_file(&path).unwrap();
+    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+    refused(&format!("{} is no file", path.display()));
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    refused(&format!("{} is no file", path.display()));
+}
+
+#[test]
+fn a_paths_file_is_never_a_hook_and_one_beside_none_is_told_of() {
+    let sandbox = Sandbox::new();
+    let zip = sandbox.zip("app.zip", V1);
+    sandbox.hook("pre.d", "10-x.paths", "exit 1");
+    sandbox.write("pre.d/20-y.disabled", "");
+    sandbox.write("pre.d/20-y.paths", "conf");
+    let run = sandbox.deploy(zip.to_str().unwrap(), &[]).expect(0);
+    let path = sandbox.path("pre.d/10-x.paths");
+    let warnings = run.complaints();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    let words = format!("{} has no effect: there is no hook 10-x beside it", path.display());
+    assert!(warnings[0].ends_with(&words), "{warnings:?}");
+}
