@@ -64,6 +64,7 @@ fn run() -> error::Result<ExitCode> {
     sys::signal::install().context(|| "cannot install the signal handlers")?;
     match run.command {
         Command::Status => status(&run),
+        Command::Verify => Ok(verify(&run)),
         _ => Ok(ExitCode::from(agent::once(run.sections))),
     }
 }
@@ -78,7 +79,8 @@ fn read(environment: &[(OsString, OsString)]) -> error::Result<Invocation> {
     }
     if let Ok(Invocation::Run(run)) = &invocation {
         let has_usual_log = |s: &config::Settings| s.bundle.as_ref().is_some_and(|bundle| bundle.is_log_usual);
-        console::show_too(run.sections.iter().any(has_usual_log));
+        let is_by_hand = run.command == Command::Verify;
+        console::show_too(is_by_hand || run.sections.iter().any(has_usual_log));
     }
     for warning in warnings {
         log::warn!("{warning}");
@@ -98,6 +100,21 @@ fn status(run: &Run) -> error::Result<ExitCode> {
     let text = if run.is_json { deploy::status::json(&snapshots) } else { texts.join("\n") };
     console::print(&text)?;
     Ok(ExitCode::from(u8::from(!snapshots.iter().all(Snapshot::is_healthy))))
+}
+
+/// `repo-deploy verify`: the worst code of all deployments.
+fn verify(run: &Run) -> ExitCode {
+    let (several, mut codes) = (run.sections.len() > 1, Vec::new());
+    for settings in &run.sections {
+        let prefix = if several { format!("{}: ", settings.id) } else { String::new() };
+        console::speak_for(several.then_some(&settings.id));
+        let work = if run.is_repair { deploy::repair::repair } else { deploy::verify::verify };
+        codes.push(work(settings, &prefix).unwrap_or_else(|e| {
+            log::error!("{e}");
+            e.exit_code()
+        }));
+    }
+    ExitCode::from(agent::worst(&codes))
 }
 
 fn print(text: &str) -> error::Result<ExitCode> {

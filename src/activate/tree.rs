@@ -1,7 +1,6 @@
 //! What a directory holds, as a list: read by descriptors, through no link, across no mount.
 
-use std::ffi::OsString;
-use std::fs::File;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -9,6 +8,7 @@ use std::path::{Path, PathBuf};
 use flate2::Crc;
 
 use super::apply::name;
+use crate::console::Progress;
 use crate::error::{Context, Error, Result};
 use crate::store::manifest::{Manifest, What};
 use crate::sys::fs::{Dir, Kind, Meta};
@@ -106,15 +106,15 @@ fn walk_dir(
 
 /// What the tree below `top` is made of: reads every file in it. What is no file, directory or link is left out.
 pub fn manifest(top: &Dir) -> Result<Manifest> {
-    let (mut manifest, mut buffer) = (Manifest::default(), vec![0; 64 * 1024]);
+    let (mut manifest, mut sums) = (Manifest::default(), Sums::new("reading", None));
     walk(top, &[], &mut |dir, Entry { path, meta: Meta { kind, mode, size, .. }, target, .. }| {
         let what = match kind {
             Kind::Dir => What::Dir { mode },
             Kind::Link => What::Link { target: target.unwrap_or_default() },
             Kind::Other => return Ok(()),
             Kind::File => {
-                let crc = dir.open_file(name(&path)).and_then(|file| sum(file, &mut buffer));
-                What::File { mode, size, crc: crc.context(|| format!("cannot read {}", path.display()))? }
+                let crc = sums.of(dir, name(&path), size).context(|| format!("cannot read {}", path.display()))?;
+                What::File { mode, size, crc }
             }
         };
         manifest.push(path.as_os_str().as_bytes(), &what);
@@ -123,13 +123,31 @@ pub fn manifest(top: &Dir) -> Result<Manifest> {
     Ok(manifest)
 }
 
-/// The CRC-32 of all of a file.
-fn sum(mut file: File, buffer: &mut [u8]) -> io::Result<u32> {
-    let mut crc = Crc::new();
-    loop {
-        match file.read(buffer)? {
-            0 => return Ok(crc.sum()),
-            got => crc.update(&buffer[..got]),
+/// Adds files up, and shows how far it is.
+pub(super) struct Sums {
+    buffer: Vec<u8>,
+    progress: Progress,
+}
+
+impl Sums {
+    /// `verb` as in "reading", and the bytes of all files when they are known.
+    pub(super) fn new(verb: &'static str, total: Option<u64>) -> Self {
+        Self { buffer: vec![0; 64 * 1024], progress: Progress::start(verb, total) }
+    }
+
+    /// The CRC-32 of the file `name` in `dir`, which has `size` bytes; of no sense when it has more by now.
+    pub(super) fn of(&mut self, dir: &Dir, name: &OsStr, size: u64) -> io::Result<u32> {
+        // Somebody may write it as fast as it is read.
+        let mut file = dir.open_file(name)?.take(size.saturating_add(1));
+        let mut crc = Crc::new();
+        loop {
+            match file.read(&mut self.buffer)? {
+                0 => return Ok(crc.sum()),
+                got => {
+                    crc.update(&self.buffer[..got]);
+                    self.progress.advance(got as u64);
+                }
+            }
         }
     }
 }

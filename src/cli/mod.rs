@@ -47,6 +47,8 @@ pub struct Run {
     pub level: i8,
     /// Whether the answer is for a program.
     pub is_json: bool,
+    /// Whether what differs is put back.
+    pub is_repair: bool,
 }
 
 /// Reads the command line, and with it the configuration. `warnings` gets what should be said whether or not it works.
@@ -89,7 +91,7 @@ pub fn parse(
         return Ok(Invocation::Validate(words.operands.first().map(PathBuf::from), words.request));
     }
     let sections = config::load(&words.request, environment, warnings)?;
-    Ok(Invocation::Run(Box::new(Run { command, sections, level, is_json: words.json })))
+    Ok(Invocation::Run(Box::new(Run { command, sections, level, is_json: words.json, is_repair: words.repair })))
 }
 
 /// What the command line has said so far.
@@ -103,6 +105,7 @@ struct Words {
     verbose: i8,
     quiet: bool,
     json: bool,
+    repair: bool,
     request: Request,
 }
 
@@ -114,6 +117,7 @@ impl Words {
             Does::Verbose => self.verbose = (self.verbose + 1).min(2),
             Does::Quiet => self.quiet = true,
             Does::Json => self.json = true,
+            Does::Repair => self.repair = true,
             // These do not come here.
             Does::Help | Does::Version | Does::Config | Does::Section | Does::From | Does::Sets(_) => {}
         }
@@ -129,7 +133,14 @@ impl Words {
             }
             Does::From => self.from = Some(times::from(&value)?),
             // These take no value.
-            Does::Help | Does::Version | Does::Fetch | Does::List | Does::Verbose | Does::Quiet | Does::Json => {}
+            Does::Help
+            | Does::Version
+            | Does::Fetch
+            | Does::List
+            | Does::Verbose
+            | Does::Quiet
+            | Does::Json
+            | Does::Repair => {}
         }
         Ok(())
     }
@@ -158,6 +169,9 @@ impl Words {
     fn what(&self) -> Result<Command> {
         if self.from.is_some() && self.command.is_none_or(|row| row.command != Command::Schedule) {
             return Err(usage("cannot use --from without the command schedule"));
+        }
+        if self.repair && self.command.is_none_or(|row| row.command != Command::Verify) {
+            return Err(usage("cannot use --repair without the command verify"));
         }
         match (self.command, self.fetch) {
             (Some(row), true) => Err(usage(format!("cannot do {} with --fetch: one command at a time", row.name))),
@@ -334,7 +348,14 @@ mod tests {
             assert!(option.short.is_none_or(|s| seen.insert(s.to_string())), "{option}: its letter twice");
             let takes_none = matches!(
                 option.does,
-                Does::Help | Does::Version | Does::Fetch | Does::List | Does::Verbose | Does::Quiet | Does::Json
+                Does::Help
+                    | Does::Version
+                    | Does::Fetch
+                    | Does::List
+                    | Does::Verbose
+                    | Does::Quiet
+                    | Does::Json
+                    | Does::Repair
             );
             assert_eq!(option.value.is_empty(), takes_none, "{option}");
         }

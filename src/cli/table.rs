@@ -15,6 +15,7 @@ pub(super) enum Does {
     Quiet,
     From,
     Json,
+    Repair,
     /// Gives the value of a key.
     Sets(Name),
 }
@@ -63,6 +64,7 @@ pub(super) const OPTIONS: &[Opt] = &[
     sets(None, "profile-name", Name::AwsProfile),
     opt(Some('v'), "verbose", "", "say more; twice: trace", Does::Verbose),
     opt(None, "quiet", "", "warnings and errors only", Does::Quiet),
+    opt(None, "repair", "", "with verify: put back what differs", Does::Repair),
     opt(None, "json", "", "status for programs", Does::Json),
 ];
 
@@ -75,6 +77,8 @@ pub enum Command {
     Check,
     /// Tell what is live.
     Status,
+    /// Tell what of the live tree is not as its release has it.
+    Verify,
     /// Tell the next times of the schedule.
     Schedule,
     /// Tell what is wrong with a bundle, an appspec or a configuration.
@@ -98,6 +102,12 @@ const fn word(name: &'static str, operands: &'static str, command: Command, help
 /// The commands that are words.
 pub(super) const COMMANDS: &[Word] = &[
     word("status", "", Command::Status, "tell what is live"),
+    word(
+        "verify",
+        "",
+        Command::Verify,
+        "compare the live tree with its release: names, modes, sizes, content; see --repair",
+    ),
     word("schedule", "[N]", Command::Schedule, "tell the next 5, or N, times of the schedule; needs no remote"),
     word(
         "validate",

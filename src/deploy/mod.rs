@@ -13,9 +13,11 @@ mod obtain;
 mod places;
 mod prove;
 mod recover;
+pub mod repair;
 pub mod report;
 pub mod status;
 pub mod validate;
+pub mod verify;
 
 use std::path::Path;
 use std::time::Instant;
@@ -318,6 +320,17 @@ fn foreign(root: &Path, format: &str) -> Error {
         "the state in {} has the format {format}, which this version does not know: a newer repo-deploy wrote it; run that one",
         root.display()
     ))
+}
+
+/// Refuses to look at, or to mend, what is neither old nor new.
+fn in_the_way(state: &State) -> Result<()> {
+    match state.phase {
+        Phase::Idle => Ok(()),
+        phase => {
+            let text = format!("the last deployment was cut off, {phase}: the next check (repo-deploy -f) finishes it");
+            Err(Error::new(Kind::InDoubt, text))
+        }
+    }
 }
 
 /// A signal in the middle: what is live may be either.

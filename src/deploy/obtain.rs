@@ -230,7 +230,7 @@ impl Deployment<'_> {
     }
 
     /// The id of a revision, with the proof of its bytes: what was proven is never mistaken for what was not.
-    fn id_of(&self, revision: &Revision, proof: Option<&str>) -> ReleaseId {
+    pub(super) fn id_of(&self, revision: &Revision, proof: Option<&str>) -> ReleaseId {
         let mut layout = self.settings.layout.identity();
         match proof {
             Some(proof) => layout.push_str(&format!(" {proof}")),

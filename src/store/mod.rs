@@ -215,6 +215,13 @@ impl Store {
     }
 }
 
+impl Release {
+    /// Where the release `id` of the store at `root` is, if it is there.
+    pub fn at(root: &Path, id: &ReleaseId) -> Self {
+        Self { id: id.clone(), path: root.join("releases").join(id) }
+    }
+}
+
 impl Staging {
     /// The empty directory to fill.
     pub fn dir(&self) -> &Dir {
@@ -353,6 +360,14 @@ fn lock(path: &Path) -> Result<File> {
         Kind::Locked,
         format!("another repo-deploy is at work: it holds {}; the next check comes by itself", path.display()),
     ))
+}
+
+/// Whether somebody is at work on the store at `root`.
+pub fn is_locked(root: &Path) -> Result<bool> {
+    let path = root.join("lock");
+    let cannot = || format!("cannot look at {}", path.display());
+    let file = File::open(&path).context(cannot)?;
+    Ok(!sysfs::try_lock(&file).context(cannot)?) // for this moment only
 }
 
 /// Removes a file, a link or a whole tree.

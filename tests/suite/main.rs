@@ -47,3 +47,4 @@ mod signals;
 mod tree;
 mod trust;
 mod validate;
+mod verify;
