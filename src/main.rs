@@ -73,6 +73,7 @@ fn run() -> error::Result<ExitCode> {
             once(run.sections, &|settings| deploy::rollback::rollback(settings, wanted))
         }
         Command::Retry => once(run.sections, &deploy::retry::retry),
+        Command::Verify => Ok(verify(&run)),
         Command::Seed => {
             let seed = deploy::seed::Seed::new(&run.operands, run.revision.as_deref(), &run.sections)?;
             once(run.sections, &|settings| seed.plant(settings))
@@ -95,7 +96,7 @@ fn read(environment: &[(OsString, OsString)]) -> error::Result<Invocation> {
     }
     if let Ok(Invocation::Run(run)) = &invocation {
         let has_usual_log = |s: &config::Settings| s.bundle.as_ref().is_some_and(|bundle| bundle.is_log_usual);
-        let is_by_hand = matches!(run.command, Command::Rollback | Command::Retry);
+        let is_by_hand = matches!(run.command, Command::Rollback | Command::Retry | Command::Verify);
         console::show_too(is_by_hand || run.sections.iter().any(has_usual_log));
     }
     for warning in warnings {
@@ -125,6 +126,21 @@ fn status(run: &Run) -> error::Result<ExitCode> {
 fn history(run: &Run) -> error::Result<ExitCode> {
     let all = run.sections.iter().map(Told::read).collect::<error::Result<Vec<_>>>()?;
     print(&if run.is_json { deploy::history::json(&all) } else { deploy::history::text(&all, Screen::of_stdout()) })
+}
+
+/// `repo-deploy verify`: the worst code of all deployments.
+fn verify(run: &Run) -> ExitCode {
+    let (several, mut codes) = (run.sections.len() > 1, Vec::new());
+    for settings in &run.sections {
+        let prefix = if several { format!("{}: ", settings.id) } else { String::new() };
+        console::speak_for(several.then_some(&settings.id));
+        let work = if run.is_repair { deploy::repair::repair } else { deploy::verify::verify };
+        codes.push(work(settings, &prefix).unwrap_or_else(|e| {
+            log::error!("{e}");
+            e.exit_code()
+        }));
+    }
+    ExitCode::from(agent::worst(&codes))
 }
 
 fn print(text: &str) -> error::Result<ExitCode> {

@@ -2,6 +2,7 @@
 //! crash is healed by doing it again.
 
 mod apply;
+pub mod compare;
 mod diff;
 pub mod install;
 pub mod symlink;
@@ -10,11 +11,13 @@ pub mod tree;
 
 use std::path::{Path, PathBuf};
 
+use self::compare::{Difference, Except, Tell};
 use crate::appspec::Behaviour;
 use crate::error::{Context, Error, Result};
 use crate::model::{ActivationMode, ReleaseId};
-use crate::store::Release;
+use crate::store::manifest::Manifest;
 use crate::store::state::Found;
+use crate::store::{Release, Staging};
 use crate::sys::fs::Dir;
 
 /// What stands at `<local>`.
@@ -96,11 +99,14 @@ impl Activation {
         }
     }
 
-    /// Readies what was unpacked into `staging` for becoming a release.
-    pub fn finish_staging(&self, staging: &Path) -> Result<()> {
+    /// Readies what was unpacked into `staging` for becoming a release. Gives what that is made of, `unpacked` before.
+    pub fn finish_staging(&self, staging: &Staging, unpacked: Manifest) -> Result<Manifest> {
         match self {
-            Self::Symlink(_) | Self::InPlace(_) => Ok(()),
-            Self::Install(_) => install::bundle::make_scripts_executable(staging),
+            Self::Symlink(_) | Self::InPlace(_) => Ok(unpacked),
+            Self::Install(_) => {
+                install::bundle::make_scripts_executable(staging.path())?;
+                tree::manifest(staging.dir())
+            }
         }
     }
 
@@ -150,16 +156,79 @@ impl Activation {
         .context(|| "cannot repair the live tree")
     }
 
+    /// Tells what of the live tree is not as `release`, which is made of `manifest`, would have it; `tell` takes whole paths. The
+    /// release itself is looked at where it is the live tree. Gives the number of names.
+    pub fn differences(&self, release: &Release, manifest: &Manifest, tell: &mut Tell<'_>) -> Result<u64> {
+        match self {
+            Self::Symlink(link) => {
+                let top = match link.standing()? {
+                    Standing::Release(live) if live == release.id => link.local(),
+                    standing => {
+                        tell(link.local(), astray(standing, "a link"));
+                        &release.path
+                    }
+                };
+                compare_at(top, &release.path, manifest, Except::default(), tell)
+            }
+            Self::InPlace(in_place) => match symlink::standing(&in_place.local, None)? {
+                Standing::Empty | Standing::Directory => {
+                    let except = Except { names: &in_place.options.preserve, strangers: true };
+                    compare_at(&in_place.local, &in_place.local, manifest, except, tell)
+                }
+                standing => {
+                    tell(&in_place.local, astray(standing, "a directory"));
+                    Ok(1)
+                }
+            },
+            Self::Install(install) => install.differences(tell),
+        }
+    }
+
+    /// Makes the live tree what `release` has, which is whole and was live all the time.
+    pub fn put_back(&self, release: &Release) -> Result<()> {
+        match self {
+            Self::Symlink(link) => link.repair(&release.id).map(drop),
+            Self::InPlace(_) => self.activate(release),
+            Self::Install(install) => install.put_back(),
+        }
+        .context(|| "cannot repair the live tree")
+    }
+
     /// Copies what stands at `<local>` into `staging`, with modes, owners and times.
-    pub fn keep_found(&self, staging: &Dir) -> Result<()> {
+    pub fn keep_found(&self, staging: &Dir) -> Result<Manifest> {
         match self {
             Self::Symlink(_) | Self::Install(_) => Err(Error::failed("only in-place keeps what it found")),
             Self::InPlace(in_place) => {
                 let live = in_place.open()?;
-                sync::mirror(&live, staging, &in_place.options).map(|_| ())
+                sync::mirror(&live, staging, &in_place.options)?;
+                tree::manifest(staging)
             }
         }
     }
+}
+
+/// Compares what lies in the directory `at`, and tells of it as `shown`.
+pub fn compare_at(
+    shown: &Path,
+    at: &Path,
+    manifest: &Manifest,
+    except: Except<'_>,
+    tell: &mut Tell<'_>,
+) -> Result<u64> {
+    let cannot = || format!("cannot verify {}", at.display());
+    let top = Dir::open(at).context(cannot)?;
+    compare::compare(&top, manifest, except, &mut |path, what| tell(&shown.join(path), what)).context(cannot)
+}
+
+/// What stands at `<local>` instead of what should.
+fn astray(standing: Standing, not: &str) -> Difference {
+    Difference::Changed(match standing {
+        Standing::Absent => return Difference::Missing,
+        Standing::Release(other) => format!("leads to release {other}"),
+        Standing::Link(target) => format!("leads to {}", target.display()),
+        Standing::Empty | Standing::Directory => format!("a directory, not {not}"),
+        Standing::Other => format!("neither a link nor a directory, not {not}"),
+    })
 }
 
 impl InPlace {

@@ -26,6 +26,11 @@ impl Symlink {
         Self { local: local.to_owned(), store: store.to_owned() }
     }
 
+    /// Where it is.
+    pub fn local(&self) -> &Path {
+        &self.local
+    }
+
     /// What stands at `<local>`.
     pub fn standing(&self) -> Result<Standing> {
         standing(&self.local, Some(&self.store.join("releases")))

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 
 use super::apply::{Changes, Mirror, Parents, TEMPORARY, name};
 use super::diff::diff;
-use super::tree::{Entry, Tree};
+use super::tree::{Entry, Sums, Tree};
 use crate::error::{Context, Result};
-use crate::sys::fs::{Dir, Kind};
+use crate::store::manifest::{Item, Manifest, What};
+use crate::sys::fs::{Dir, Kind, Meta};
 
 /// What to keep away from.
 #[derive(Clone, Debug, Default)]
@@ -20,7 +21,7 @@ pub struct Options {
 
 /// Makes `to` like `from`. Twice is once.
 pub fn mirror(from: &Dir, to: &Dir, options: &Options) -> Result<Changes> {
-    let want = Tree::read(from, &options.preserve)?;
+    let want = wanted(from, options)?;
     let have = Tree::read(to, &options.preserve)?;
     let plan = diff(&want, &have, &options.preserve, |w, p| is_same_file(from, to, w, p))?;
     Mirror::new(from, to).apply(&plan)
@@ -28,7 +29,7 @@ pub fn mirror(from: &Dir, to: &Dir, options: &Options) -> Result<Changes> {
 
 /// Puts back what `from` has and `to` lacks, and leaves everything that is there alone but what a killed run left.
 pub fn restore(from: &Dir, to: &Dir, options: &Options) -> Result<Changes> {
-    let want = Tree::read(from, &options.preserve)?;
+    let want = wanted(from, options)?;
     let have = Tree::read(to, &options.preserve)?;
     // What lies below something that is no directory any more is not missing: somebody put that there.
     let is_below_other = |path: &Path| {
@@ -38,10 +39,54 @@ pub fn restore(from: &Dir, to: &Dir, options: &Options) -> Result<Changes> {
     let missing = Tree(missing);
     let nothing = Tree::default();
     let mut plan = diff(&missing, &nothing, &options.preserve, |_, _| Ok(true))?;
-    let is_left_over = |path: &Path| path.iter().any(|name| name.as_encoded_bytes().starts_with(TEMPORARY.as_bytes()));
     let is_removable = |e: &&Entry| is_left_over(&e.path) && e.meta.kind != Kind::Other && !e.mount;
     plan.remove = have.0.iter().rev().filter(is_removable).collect();
     Mirror::new(from, to).apply(&plan)
+}
+
+/// What `from` has, but what a killed run left in it: a release that was being repaired may hold such a thing.
+fn wanted(from: &Dir, options: &Options) -> Result<Tree> {
+    let mut want = Tree::read(from, &options.preserve)?;
+    want.0.retain(|entry| !is_left_over(&entry.path));
+    Ok(want)
+}
+
+fn is_left_over(path: &Path) -> bool {
+    path.iter().any(|name| name.as_encoded_bytes().starts_with(TEMPORARY.as_bytes()))
+}
+
+/// Makes the tree below `top` what `manifest` says, as far as that can be done without the content of files. Gives the first
+/// file that lacks the right one.
+pub fn mend(top: &Dir, manifest: &Manifest) -> Result<Option<PathBuf>> {
+    let have = Tree::read(top, &[])?;
+    let ours = top.meta().context(|| "cannot examine a release")?;
+    let (mut want, mut sums) = (Tree::default(), Vec::new());
+    for Item { path, what } in manifest.items() {
+        let (kind, mode, size, sum, target) = match what {
+            What::File { mode, size, crc } => (Kind::File, mode, size, crc, None),
+            What::Dir { mode } => (Kind::Dir, mode, 0, 0, None),
+            What::Link { target } => (Kind::Link, 0o777, 0, 0, Some(target)),
+        };
+        // Owners are not in a manifest: that of the top is everybody's where nothing else is known.
+        let Meta { uid, gid, .. } = have.find(&path).map_or(ours, |entry| entry.meta);
+        want.0.push(Entry { path, meta: Meta { kind, mode, uid, gid, size, ..ours }, target, mount: false });
+        sums.push(sum);
+    }
+    let mut reader = Sums::new("verifying", None);
+    let mut parents = Parents::new(top);
+    let mut plan = diff(&want, &have, &[], |wanted, present| {
+        let at = want.0.binary_search_by(|entry| entry.path.cmp(&wanted.path)).ok().map(|at| sums[at]);
+        let size = wanted.meta.size;
+        if present.meta.size != size {
+            return Ok(false);
+        }
+        // What cannot be read is no content of anything.
+        Ok(parents.of(&wanted.path).and_then(|dir| reader.of(dir, name(&wanted.path), size)).ok() == at)
+    })?;
+    let lacking = plan.put.iter().find(|entry| entry.meta.kind == Kind::File).map(|entry| entry.path.clone());
+    plan.put.retain(|entry| entry.meta.kind != Kind::File);
+    Mirror::new(top, top).apply(&plan)?;
+    Ok(lacking)
 }
 
 /// Removes everything below `to` but what is preserved, mounted or no file, directory or link.
@@ -57,28 +102,25 @@ fn is_same_file(from: &Dir, to: &Dir, want: &Entry, have: &Entry) -> Result<bool
     if want.meta.size != have.meta.size {
         return Ok(false);
     }
+    let open = |top: &Dir, path: &Path| -> io::Result<File> { Parents::new(top).of(path)?.open_file(name(path)) };
     let compare = || -> io::Result<bool> {
-        let open = |top: &Dir, path: &Path| -> io::Result<File> { Parents::new(top).of(path)?.open_file(name(path)) };
-        same_bytes(open(from, &want.path)?, open(to, &have.path)?)
+        let wanted = open(from, &want.path)?;
+        // An application has just removed it, or nobody can read it: then it is written anew.
+        let Ok(present) = open(to, &have.path) else { return Ok(false) };
+        same_bytes(wanted, present)
     };
-    match compare() {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false), // an application has just removed it
-        compared => compared.context(|| format!("cannot compare {}", want.path.display())),
-    }
+    compare().context(|| format!("cannot compare {}", want.path.display()))
 }
 
+/// Whether `other` has all bytes of `one`. What of `other` cannot be read is not the same.
 pub(super) fn same_bytes(mut one: File, mut other: File) -> io::Result<bool> {
     let (mut a, mut b) = (vec![0; 64 * 1024], vec![0; 64 * 1024]);
     loop {
         let got = one.read(&mut a)?;
         if got == 0 {
-            return Ok(other.read(&mut b)? == 0);
+            return Ok(other.read(&mut b).is_ok_and(|more| more == 0));
         }
-        match other.read_exact(&mut b[..got]) {
-            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
-            read => read?,
-        }
-        if a[..got] != b[..got] {
+        if other.read_exact(&mut b[..got]).is_err() || a[..got] != b[..got] {
             return Ok(false);
         }
     }

@@ -47,7 +47,12 @@ pub fn once(all: Vec<Settings>, work: &dyn Fn(&Settings) -> Ended) -> u8 {
     }
     console::speak_for(None);
     Reports::default().write(&sections, |_| true);
-    WORST.into_iter().find(|code| codes.contains(code)).unwrap_or_else(|| codes.into_iter().max().unwrap_or(0))
+    worst(&codes)
+}
+
+/// The one of several exit codes that counts.
+pub fn worst(codes: &[u8]) -> u8 {
+    WORST.into_iter().find(|code| codes.contains(code)).unwrap_or_else(|| codes.iter().copied().max().unwrap_or(0))
 }
 
 /// Checks at once, then on the schedule, until TERM or INT.

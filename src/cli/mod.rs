@@ -51,6 +51,8 @@ pub struct Run {
     pub level: i8,
     /// Whether the answer is for a program.
     pub is_json: bool,
+    /// Whether what differs is put back.
+    pub is_repair: bool,
 }
 
 /// Reads the command line, and with it the configuration. `warnings` gets what should be said whether or not it works.
@@ -96,8 +98,8 @@ pub fn parse(
     if command == Command::Rollback && sections.len() > 1 {
         return Err(usage("cannot do rollback for several deployments at once: choose one with --config-section NAME"));
     }
-    let Words { operands, revision, json: is_json, .. } = words;
-    Ok(Invocation::Run(Box::new(Run { command, operands, revision, sections, level, is_json })))
+    let Words { operands, revision, json: is_json, repair: is_repair, .. } = words;
+    Ok(Invocation::Run(Box::new(Run { command, operands, revision, sections, level, is_json, is_repair })))
 }
 
 /// What the command line has said so far.
@@ -112,6 +114,7 @@ struct Words {
     verbose: i8,
     quiet: bool,
     json: bool,
+    repair: bool,
     request: Request,
 }
 
@@ -123,6 +126,7 @@ impl Words {
             Does::Verbose => self.verbose = (self.verbose + 1).min(2),
             Does::Quiet => self.quiet = true,
             Does::Json => self.json = true,
+            Does::Repair => self.repair = true,
             // These do not come here.
             Does::Help | Does::Version | Does::Config | Does::Section | Does::From | Does::Revision | Does::Sets(_) => {
             }
@@ -140,7 +144,14 @@ impl Words {
             Does::From => self.from = Some(times::from(&value)?),
             Does::Revision => self.revision = Some(value.to_string_lossy().into_owned()),
             // These take no value.
-            Does::Help | Does::Version | Does::Fetch | Does::List | Does::Verbose | Does::Quiet | Does::Json => {}
+            Does::Help
+            | Does::Version
+            | Does::Fetch
+            | Does::List
+            | Does::Verbose
+            | Does::Quiet
+            | Does::Json
+            | Does::Repair => {}
         }
         Ok(())
     }
@@ -172,6 +183,9 @@ impl Words {
         }
         if self.revision.is_some() && self.command.is_none_or(|row| row.command != Command::Seed) {
             return Err(usage("cannot use --revision without the command seed"));
+        }
+        if self.repair && self.command.is_none_or(|row| row.command != Command::Verify) {
+            return Err(usage("cannot use --repair without the command verify"));
         }
         match (self.command, self.fetch) {
             (Some(row), true) => Err(usage(format!("cannot do {} with --fetch: one command at a time", row.name))),
@@ -348,7 +362,14 @@ mod tests {
             assert!(option.short.is_none_or(|s| seen.insert(s.to_string())), "{option}: its letter twice");
             let takes_none = matches!(
                 option.does,
-                Does::Help | Does::Version | Does::Fetch | Does::List | Does::Verbose | Does::Quiet | Does::Json
+                Does::Help
+                    | Does::Version
+                    | Does::Fetch
+                    | Does::List
+                    | Does::Verbose
+                    | Does::Quiet
+                    | Does::Json
+                    | Does::Repair
             );
             assert_eq!(option.value.is_empty(), takes_none, "{option}");
         }

@@ -16,6 +16,7 @@ pub(super) enum Does {
     From,
     Revision,
     Json,
+    Repair,
     /// Gives the value of a key.
     Sets(Name),
 }
@@ -65,6 +66,7 @@ pub(super) const OPTIONS: &[Opt] = &[
     sets(None, "profile-name", Name::AwsProfile),
     opt(Some('v'), "verbose", "", "say more; twice: trace", Does::Verbose),
     opt(None, "quiet", "", "warnings and errors only", Does::Quiet),
+    opt(None, "repair", "", "with verify: put back what differs", Does::Repair),
     opt(None, "json", "", "status and history for programs", Does::Json),
 ];
 
@@ -85,6 +87,8 @@ pub enum Command {
     Retry,
     /// Make a release live without hooks, at the build of an image.
     Seed,
+    /// Tell what of the live tree is not as its release has it.
+    Verify,
     /// Tell the next times of the schedule.
     Schedule,
     /// Tell what is wrong with a bundle, an appspec or a configuration.
@@ -116,6 +120,12 @@ pub(super) const COMMANDS: &[Word] = &[
         "go back to the release before, or to the one whose id begins so; what was live is left alone from then on",
     ),
     word("retry", "", Command::Retry, "forget failures and rollbacks, and check once, as -f does"),
+    word(
+        "verify",
+        "",
+        Command::Verify,
+        "compare the live tree with its release: names, modes, sizes, content; see --repair",
+    ),
     word(
         "seed",
         "[ARCHIVE]",

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::Deployment;
-use super::hooks::{self, Verdict};
+use super::hooks::{self, Found, Verdict};
 use crate::activate::install::bundle;
 use crate::error::Result;
 use crate::model::{ActivationMode, Reason};
@@ -14,16 +14,25 @@ use crate::store::state::Record;
 impl Deployment<'_> {
     /// Runs the pre hooks for `release`, which is complete and not live.
     pub(super) fn pre_hooks(&self, release: &Release) -> Result<Verdict> {
-        self.run_hooks(&self.settings.pre_hooks, &self.environment("pre", Reason::Update, Some(release))?)
+        self.run_hooks(&self.settings.pre_hooks, "pre", Reason::Update, Some(release))
     }
 
     /// Runs the post hooks for what is live now.
     pub(super) fn post_hooks(&self, reason: Reason) -> Result<Verdict> {
-        self.run_hooks(&self.settings.post_hooks, &self.environment("post", reason, None)?)
+        self.run_hooks(&self.settings.post_hooks, "post", reason, None)
     }
 
-    fn run_hooks(&self, dir: &Path, environment: &[(&'static str, OsString)]) -> Result<Verdict> {
-        hooks::run(dir, environment, self.settings.hook_timeout, self.deadline)
+    fn run_hooks(&self, dir: &Path, phase: &str, reason: Reason, new: Option<&Release>) -> Result<Verdict> {
+        let mut hooks = match hooks::find(dir)? {
+            Found::Hooks(hooks) => hooks,
+            Found::Refused(why) => return Ok(Verdict::Failed(why)),
+        };
+        self.pass_over(&mut hooks, reason)?;
+        if hooks.is_empty() {
+            return Ok(Verdict::Passed); // and nothing is worked out for them
+        }
+        let environment = self.environment(phase, reason, new)?;
+        Ok(hooks::run(&hooks, &environment, self.settings.hook_timeout, self.deadline))
     }
 
     /// What hooks are told. `new`: the release that pre hooks may look at before it is live.
@@ -61,6 +70,7 @@ impl Deployment<'_> {
             ("REPO_DEPLOY_PHASE", phase.into()),
             ("REPO_DEPLOY_REASON", reason.to_string().into()),
             ("REPO_DEPLOY_ATTEMPT", state.attempt.to_string().into()),
+            ("REPO_DEPLOY_CHANGED_FILES", self.changed_files(reason)?.into_os_string()),
         ])
     }
 

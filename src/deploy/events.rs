@@ -81,16 +81,21 @@ impl Deployment<'_> {
         let release = self.release(&of.release)?;
         let bundle = Installable::read(&release.path)
             .context(|| format!("cannot read the appspec of release {}", release.id))?;
+        let mut jobs: Vec<(Event, Job)> = Vec::new();
+        for event in events {
+            jobs.extend(bundle.scripts(*event).into_iter().map(|job| (*event, job)));
+        }
+        if jobs.is_empty() {
+            return Ok(Verdict::Passed); // and nothing is worked out for them
+        }
         let mut env = self.environment(phase, reason, self.new_release()?.as_ref())?;
         env.extend(self.about_the_bundle(reason));
         let region = signal::defer();
         let mut verdict = Verdict::Passed;
-        'events: for event in events {
-            for job in bundle.scripts(*event) {
-                verdict = self.script(&bundle, *event, &job, &env)?;
-                if verdict != Verdict::Passed {
-                    break 'events;
-                }
+        for (event, job) in jobs {
+            verdict = self.script(&bundle, event, &job, &env)?;
+            if verdict != Verdict::Passed {
+                break;
             }
         }
         Ok(region.close().map_or(verdict, Verdict::Stopped))

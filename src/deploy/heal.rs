@@ -1,7 +1,7 @@
 //! Heals what an earlier run left, as [`recover::decide`] says, before anything new is looked for.
 
 use super::recover::{self, Heal};
-use super::{Begun, Deployment};
+use super::{Begun, Deployment, report};
 use crate::error::{Context, Error, Result};
 use crate::model::{Outcome, Reason, ReleaseId, Revision, Validators};
 use crate::store::Store;
@@ -93,8 +93,9 @@ impl Deployment<'_> {
         let Some(id) = id else { return Err(Error::failed("there are too many copies of what was found")) };
         let staging = self.store.staging()?;
         let local = self.settings.local.display();
-        self.activation.keep_found(staging.dir()).context(|| format!("cannot keep a copy of {local}"))?;
-        staging.publish(&self.store, &id)?;
+        let manifest =
+            self.activation.keep_found(staging.dir()).context(|| format!("cannot keep a copy of {local}"))?;
+        staging.publish(&self.store, &id, &manifest)?;
         log::info!("kept a copy of what was found at {local} as release {id}");
         self.adopt(id)
     }
@@ -103,7 +104,8 @@ impl Deployment<'_> {
         let Some(current) = self.state.current.clone() else { return Ok(()) };
         let release = self.release(&current.release)?;
         if let Some(drift) = self.activation.repair(&release)? {
-            log::warn!("drift: {drift}; release {} is back", current.release);
+            let level = if report::is_new_drift(&self.store, &drift) { log::Level::Warn } else { log::Level::Debug };
+            log::log!(level, "drift: {drift}; release {} is back", current.release);
         }
         Ok(())
     }

@@ -5,6 +5,7 @@
 //! variables say.
 
 mod discover;
+mod paths;
 mod start_failure;
 
 use std::ffi::OsString;
@@ -16,7 +17,7 @@ use crate::error::Result;
 use crate::sys::clock::Deadline;
 use crate::sys::process::{self, Ended, Identity, Program};
 use crate::sys::signal;
-use discover::Found;
+pub(in crate::deploy) use discover::{Found, Listed};
 
 /// What a list of hooks came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,26 +30,37 @@ pub enum Verdict {
     Stopped(i32),
 }
 
-/// Runs the hooks of `dir` in order with `env` added to ours. A missing directory has no hooks, which
-/// is a warning when it is none of the default ones. `Err` is for what is not
-/// a verdict: the directory cannot be read.
+/// Looks at everything in `dir`; runs nothing. A missing directory has no hooks, which is a warning when it is none of the
+/// default ones.
+pub(super) fn find(dir: &Path) -> Result<Found> {
+    discover::discover(dir)
+}
+
+/// Runs `hooks` in order with `env` added to our environment.
 ///
 /// With no deferred region open around it, [`Verdict::Stopped`] also stands for a signal that came too late for the last
 /// hook; inside of one that is left to [`signal::pending`].
-pub fn run(dir: &Path, env: &[(&'static str, OsString)], timeout: Duration, deadline: Deadline) -> Result<Verdict> {
-    let hooks = match discover::discover(dir)? {
-        Found::Hooks(hooks) => hooks,
-        Found::Refused(why) => return Ok(Verdict::Failed(why)),
-    };
+pub(super) fn run(
+    hooks: &[Listed],
+    env: &[(&'static str, OsString)],
+    timeout: Duration,
+    deadline: Deadline,
+) -> Verdict {
     let region = signal::defer();
     let mut verdict = Verdict::Passed;
-    for path in hooks {
-        verdict = Hook::of(path).run(env, timeout, deadline);
+    for hook in hooks {
+        verdict = Hook::of(&hook.path).run(env, timeout, deadline);
         if verdict != Verdict::Passed {
             break;
         }
     }
-    Ok(region.close().map_or(verdict, Verdict::Stopped))
+    region.close().map_or(verdict, Verdict::Stopped)
+}
+
+/// How a hook of a directory is called: by that one's name and its own.
+pub(super) fn title(path: &Path) -> String {
+    let dir = path.parent().and_then(Path::file_name).unwrap_or_default();
+    format!("{}/{}", dir.display(), path.file_name().unwrap_or_default().display())
 }
 
 impl Verdict {
@@ -78,11 +90,15 @@ impl fmt::Display for Hook {
 }
 
 impl Hook {
-    /// A hook of a directory: shown as that one's name and its own.
-    fn of(path: PathBuf) -> Self {
-        let dir = path.parent().and_then(Path::file_name).unwrap_or_default();
-        let title = format!("{}/{}", dir.display(), path.file_name().unwrap_or_default().display());
-        Self { path, title, dir: PathBuf::from("/"), identity: None, limit: "hook-timeout" }
+    /// A hook of a directory.
+    fn of(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            title: title(path),
+            dir: PathBuf::from("/"),
+            identity: None,
+            limit: "hook-timeout",
+        }
     }
 
     /// Runs it to its end, `env` added to our environment.

@@ -2,6 +2,7 @@
 //! it. Up to `begin` nothing live has changed, and a crash costs nothing but the work; from there to the commit the state
 //! on disk says what to finish.
 
+mod changed;
 mod ending;
 mod environment;
 mod events;
@@ -15,6 +16,7 @@ mod obtain;
 mod places;
 mod prove;
 mod recover;
+pub mod repair;
 pub mod report;
 mod rest;
 pub mod retry;
@@ -22,6 +24,7 @@ pub mod rollback;
 pub mod seed;
 pub mod status;
 pub mod validate;
+pub mod verify;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -62,6 +65,8 @@ struct Deployment<'a> {
     fetched: u64,
     /// The deployment that this check is about, when there is one.
     tried: Option<ending::Tried>,
+    /// What hooks find about the changes.
+    written: changed::Written,
 }
 
 /// The state on disk says that the live tree may be changing. Consumed by the commit or the way back: never both.
@@ -135,6 +140,7 @@ impl<'a> Deployment<'a> {
             left_alone,
             fetched,
             tried,
+            written: changed::Written::default(),
         })
     }
 
@@ -328,6 +334,17 @@ fn foreign(root: &Path, format: &str) -> Error {
 /// How long a command waits for a check at work: as long as one may take, with a way back.
 fn turn(settings: &Settings) -> Duration {
     settings.timeout.saturating_mul(2)
+}
+
+/// Refuses to look at, or to mend, what is neither old nor new.
+fn in_the_way(state: &State) -> Result<()> {
+    match state.phase {
+        Phase::Idle => Ok(()),
+        phase => {
+            let text = format!("the last deployment was cut off, {phase}: the next check (repo-deploy -f) finishes it");
+            Err(Error::new(Kind::InDoubt, text))
+        }
+    }
 }
 
 /// A signal in the middle: what is live may be either.

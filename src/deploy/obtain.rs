@@ -137,9 +137,10 @@ impl Deployment<'_> {
             return Err(Error::new(Kind::Superseded, format!("{} changed while it was read", verified.name())));
         }
         let unpacked = unpacked?;
-        self.activation.finish_staging(staging.path())?;
-        log::info!("unpacked release {} ({unpacked}) of revision {}", record.release, record.revision);
-        staging.publish(&self.store, &record.release)
+        let counted = unpacked.to_string();
+        let manifest = self.activation.finish_staging(&staging, unpacked.manifest)?;
+        log::info!("unpacked release {} ({counted}) of revision {}", record.release, record.revision);
+        staging.publish(&self.store, &record.release, &manifest)
     }
 
     /// What the source had when we last looked, and still has: live already, staged, refused or given up.

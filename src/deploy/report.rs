@@ -107,6 +107,18 @@ pub(super) fn write_working(store: &Store) {
     }
 }
 
+/// Whether this drift is another one than the last that was told of, since the last deployment. What something on the host
+/// undoes every minute fills no log.
+pub(super) fn is_new_drift(store: &Store, drift: &str) -> bool {
+    let mut status = Status::read(store.root());
+    let is_new = status.text("drift") != Some(drift);
+    if is_new {
+        status.set("drift", drift);
+        status.replace(store);
+    }
+    is_new
+}
+
 /// Keeps away from the source `remote` when it asked for that, up to an hour.
 pub fn hold_off(store: &Store, remote: &str) -> Result<()> {
     let status = Status::read(store.root());
@@ -229,6 +241,7 @@ impl Status {
             self.set("last-success", when);
         }
         if ended.kind == "deployed" {
+            self.0.retain(|(key, _)| key != "drift"); // what drifts from another release is another drift
             self.set("last-deployment", when);
             self.add("deployments", 1);
         }

@@ -22,23 +22,26 @@ use std::fs::File;
 use crate::artifact::Content;
 use crate::error::{Context, Error, Result};
 use crate::model::Layout;
+use crate::store::manifest::Manifest;
 use crate::sys::clock::Deadline;
 use crate::sys::fs::Dir;
 
 pub use self::verify::{Demands, Verified, verify};
 
 /// What was laid out.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Unpacked {
     /// Files, directories and links.
     pub entries: u64,
     /// Bytes of file content.
     pub bytes: u64,
+    /// Each of them.
+    pub manifest: Manifest,
 }
 
 impl std::fmt::Display for Unpacked {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { entries, bytes } = self;
+        let Self { entries, bytes, .. } = self;
         let (y, s) = (if *entries == 1 { "y" } else { "ies" }, if *bytes == 1 { "" } else { "s" });
         write!(f, "{entries} entr{y}, {bytes} byte{s}")
     }

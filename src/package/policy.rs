@@ -153,6 +153,11 @@ impl Plan {
         self.entries.len()
     }
 
+    /// The members by path, a directory right before what is in it.
+    pub(super) fn in_order(&self) -> impl Iterator<Item = u32> {
+        self.order.iter().copied()
+    }
+
     /// What a member becomes.
     pub(super) fn kind(&self, index: u32) -> Kind {
         self.entries[index as usize].kind

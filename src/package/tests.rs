@@ -145,7 +145,7 @@ fn what_was_laid_out_is_counted_in_english() {
     for (entries, bytes, text) in
         [(0, 0, "0 entries, 0 bytes"), (1, 1, "1 entry, 1 byte"), (2, 30, "2 entries, 30 bytes")]
     {
-        assert_eq!(Unpacked { entries, bytes }.to_string(), text);
+        assert_eq!(Unpacked { entries, bytes, ..Unpacked::default() }.to_string(), text);
     }
 }
 

@@ -8,6 +8,8 @@ use std::fs::File;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 
+use flate2::Crc;
+
 use super::names::shown;
 use super::policy::{Kind, Plan};
 use super::{Unpacked, in_time};
@@ -15,6 +17,7 @@ use crate::console::Progress;
 use crate::console::progress::size;
 use crate::error::{Context, Error, Result};
 use crate::model::Layout;
+use crate::store::manifest::{Manifest, What};
 use crate::sys::clock::Deadline;
 use crate::sys::fs::{self, Dir};
 
@@ -28,6 +31,10 @@ pub(super) struct Writer<'a> {
     deadline: Deadline,
     progress: Progress,
     written: u64,
+    /// Size and CRC-32 of each file.
+    sums: Vec<(u64, u32)>,
+    /// The text of each link.
+    texts: Vec<(u32, Vec<u8>)>,
 }
 
 impl<'a> Writer<'a> {
@@ -38,7 +45,8 @@ impl<'a> Writer<'a> {
         let owner = layout.owner.map(|o| (o.uid, o.gid));
         let trail = Trail::default();
         let progress = Progress::start("unpacking", Some(plan.bytes));
-        Ok(Self { plan, top: staging, trail, owner, deadline, progress, written: 0 })
+        let (sums, texts) = (vec![(0, 0); plan.len()], Vec::new());
+        Ok(Self { plan, top: staging, trail, owner, deadline, progress, written: 0, sums, texts })
     }
 
     /// Makes the directory `index`, unless something in it came first.
@@ -59,16 +67,18 @@ impl<'a> Writer<'a> {
         let (parent, name) = split(plan.path(index));
         let dir = self.enter(parent).context(|| cannot("make", plan.name(index)))?;
         let file: File = dir.create(name).context(|| cannot("create", plan.name(index)))?;
-        let mut size = 0;
+        let (mut size, mut crc) = (0, Crc::new());
         fill(&mut |bytes| {
             in_time(deadline)?;
             (&file).write_all(bytes).context(|| "cannot write it")?;
             size += bytes.len() as u64;
+            crc.update(bytes);
             self.progress.advance(bytes.len() as u64);
             Ok(())
         })
         .context(|| format!("member {}", shown(plan.name(index))))?;
         self.written += size;
+        self.sums[index as usize] = (size, crc.sum());
         fs::set_owner_and_mode(&file, owner, plan.kind(index).mode()).context(|| owning(owner, plan.name(index)))?;
         if size > 0 {
             fs::start_writeback(&file);
@@ -87,13 +97,44 @@ impl<'a> Writer<'a> {
         if let Some((uid, gid)) = owner {
             dir.set_owner(name, uid, gid).context(|| owning(owner, plan.name(index)))?;
         }
+        self.texts.push((index, text.to_vec()));
         Ok(())
     }
 
     /// The tree is complete: others may look into it from now on.
-    pub(super) fn finish(self) -> Result<Unpacked> {
+    pub(super) fn finish(mut self) -> Result<Unpacked> {
         fs::set_owner_and_mode(self.top, self.owner, Kind::Dir.mode()).context(|| owning(self.owner, b"/"))?;
-        Ok(Unpacked { entries: self.plan.count, bytes: self.written })
+        Ok(Unpacked { entries: self.plan.count, bytes: self.written, manifest: self.manifest() })
+    }
+
+    /// What was laid out, the directories that no member names among it.
+    fn manifest(&mut self) -> Manifest {
+        self.texts.sort_unstable();
+        let (mut manifest, mut before): (_, &[u8]) = (Manifest::default(), b"");
+        let directory = What::Dir { mode: Kind::Dir.mode() };
+        for index in self.plan.in_order() {
+            let path = self.plan.path(index);
+            for (at, _) in path.iter().enumerate().filter(|(_, byte)| **byte == b'/') {
+                let is_known = before.get(..at) == Some(&path[..at]) && matches!(before.get(at), None | Some(b'/'));
+                if !is_known {
+                    manifest.push(&path[..at], &directory);
+                }
+            }
+            let (size, crc) = self.sums[index as usize];
+            match self.plan.kind(index) {
+                Kind::Dir => manifest.push(path, &directory),
+                kind @ (Kind::File | Kind::Program) => {
+                    manifest.push(path, &What::File { mode: kind.mode(), size, crc });
+                }
+                Kind::Link => {
+                    let text = self.texts.binary_search_by_key(&index, |(link, _)| *link);
+                    let target = text.map_or(OsStr::new(""), |at| OsStr::from_bytes(&self.texts[at].1));
+                    manifest.push(path, &What::Link { target: target.to_owned() });
+                }
+            }
+            before = path;
+        }
+        manifest
     }
 
     /// The open directory at `path`, made with all above it where it is not there yet.

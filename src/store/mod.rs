@@ -4,6 +4,7 @@
 pub mod history;
 pub mod ledger;
 mod lines;
+pub mod manifest;
 pub mod state;
 
 use std::collections::BTreeSet;
@@ -18,6 +19,7 @@ use crate::error::{Context, Error, Kind, Result, plain};
 use crate::model::ReleaseId;
 use crate::sys;
 use crate::sys::fs::{self as sysfs, Dir};
+use manifest::Manifest;
 use state::State;
 
 /// The mode of a release that is being removed where it stands, and is none any more: no release has it otherwise.
@@ -71,6 +73,7 @@ impl Store {
         let lock = lock(root, most)?;
         let store = Self { root: root.to_owned(), _lock: lock };
         store.make("releases", 0o755)?;
+        store.make(manifest::DIR, 0o700)?;
         store.make("partial", 0o700)?;
         store.empty_partial()?;
         Ok(store)
@@ -136,6 +139,12 @@ impl Store {
         replace(&self.root, name, content, durably)
     }
 
+    /// Replaces a file in the store that everybody may read, atomically; not durably.
+    pub fn replace_public(&self, name: &str, content: &[u8]) -> Result<PathBuf> {
+        put(&self.root, name, content, 0o644, false)?;
+        Ok(self.root.join(name))
+    }
+
     /// A fresh, empty directory for a release in the making.
     pub fn staging(&self) -> Result<Staging> {
         let path = self.partial().join(unique("release-")?);
@@ -160,16 +169,32 @@ impl Store {
         let Some(release) = self.release(id)? else { return Ok(()) };
         // Out of releases/ by one rename first: a name in there is always complete.
         let away = self.partial().join(unique("pruned-")?);
+        let cannot = || format!("cannot remove {}", release.path.display());
         match fs::rename(&release.path, &away) {
             // A directory of an image's lower layer is not renamed.
-            Err(e) if e.kind() == ErrorKind::CrossesDevices => {
-                doom(&release.path).context(|| format!("cannot remove {}", release.path.display()))
-            }
-            renamed => {
-                renamed.context(|| format!("cannot remove {}", release.path.display()))?;
-                remove(&away).context(|| format!("cannot remove {}", away.display()))
+            Err(e) if e.kind() == ErrorKind::CrossesDevices => doom(&release.path).context(cannot)?,
+            renamed => renamed.context(cannot)?,
+        }
+        remove(&manifest::path(&self.root, id)).context(|| format!("cannot remove the manifest of release {id}"))?;
+        remove(&away).context(|| format!("cannot remove {}", away.display()))
+    }
+
+    /// Writes down what the release `id` is made of, durably.
+    pub fn keep_manifest(&self, id: &ReleaseId, manifest: &Manifest) -> Result<()> {
+        self.replace(&format!("{}/{id}", manifest::DIR), manifest.print().as_bytes(), true)
+    }
+
+    /// Removes manifests whose release is gone: a run was killed between the two.
+    fn forget_manifests(&self) -> Result<()> {
+        let dir = self.root.join(manifest::DIR);
+        for entry in fs::read_dir(&dir).context(|| format!("cannot read {}", dir.display()))? {
+            let entry = entry.context(|| format!("cannot read {}", dir.display()))?;
+            if !self.releases_dir().join(entry.file_name()).exists() {
+                let path = entry.path();
+                remove(&path).context(|| format!("cannot remove {}", path.display()))?;
             }
         }
+        Ok(())
     }
 
     /// All releases, the newest first.
@@ -201,7 +226,14 @@ impl Store {
             let releases = self.releases_dir();
             Dir::open(&releases).and_then(|d| d.sync()).context(|| format!("cannot sync {}", releases.display()))?;
         }
-        Ok(())
+        self.forget_manifests()
+    }
+}
+
+impl Release {
+    /// Where the release `id` of the store at `root` is, if it is there.
+    pub fn at(root: &Path, id: &ReleaseId) -> Self {
+        Self { id: id.clone(), path: root.join("releases").join(id) }
     }
 }
 
@@ -216,9 +248,10 @@ impl Staging {
         &self.path
     }
 
-    /// Makes it the release `id`: everything in it on disk first, then the name.
-    pub fn publish(self, store: &Store, id: &ReleaseId) -> Result<Release> {
+    /// Makes it the release `id`: everything in it on disk first, then what it is made of, then the name.
+    pub fn publish(self, store: &Store, id: &ReleaseId, manifest: &Manifest) -> Result<Release> {
         let path = store.releases_dir().join(id);
+        store.keep_manifest(id, manifest)?;
         let publish = || -> std::io::Result<()> {
             sync_tree(&self.dir)?;
             match fs::symlink_metadata(&path) {
@@ -244,17 +277,24 @@ impl Drop for Staging {
 
 /// Replaces a file of the store at `root` by `content`, atomically; for whoever has its lock.
 fn replace(root: &Path, name: &str, content: &[u8], durably: bool) -> Result<()> {
+    put(root, name, content, 0o600, durably)
+}
+
+fn put(root: &Path, name: &str, content: &[u8], mode: u32, durably: bool) -> Result<()> {
     let to = root.join(name);
     let from = root.join("partial").join(unique("")?);
     let write = || -> std::io::Result<()> {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&from)?;
         file.write_all(content)?;
+        if mode != 0o600 {
+            sysfs::set_owner_and_mode(&file, None, mode)?; // whatever the umask
+        }
         if durably {
             file.sync_all()?;
         }
         fs::rename(&from, &to)?;
         if durably {
-            Dir::open(root)?.sync()?;
+            Dir::open(to.parent().unwrap_or(root))?.sync()?;
         }
         Ok(())
     };
@@ -386,6 +426,14 @@ fn wait_is_sane(root: &Path, lock: &File) -> Result<()> {
         _ => return Ok(()),
     };
     Err(Error::new(Kind::Locked, format!("another repo-deploy is at work in {}: {why}", root.display())))
+}
+
+/// Whether somebody is at work on the store at `root`.
+pub fn is_locked(root: &Path) -> Result<bool> {
+    let path = root.join("lock");
+    let cannot = || format!("cannot look at {}", path.display());
+    let file = File::open(&path).context(cannot)?;
+    Ok(!sysfs::try_lock(&file).context(cannot)?) // for this moment only
 }
 
 /// Removes a file, a link or a whole tree.

@@ -10,7 +10,7 @@ use std::process::Command;
 
 use crate::git_servers::Repo;
 use crate::sandbox::{Run, Sandbox, needs, tree};
-use crate::tree::{everything, without_times};
+use crate::tree::{everything, manifest, without_times};
 
 pub type Tree = BTreeMap<String, String>;
 
@@ -338,7 +338,10 @@ impl Case {
         for entry in fs::read_dir(&releases).into_iter().flatten() {
             let entry = entry.unwrap();
             assert!(self.releases.contains(&tree(&entry.path())), "I1: {at}: incomplete {:?}", entry.path());
-            found.push(entry.file_name().into_string().unwrap());
+            let name = entry.file_name().into_string().unwrap();
+            let said = fs::read_to_string(self.store().join("manifests").join(&name)).unwrap_or_default();
+            assert_eq!(said, manifest(&entry.path()), "{at}: the manifest of {name} does not say what it is made of");
+            found.push(name);
         }
         let is_old = live == self.old;
         if self.way == InPlace {

@@ -57,3 +57,30 @@ fn attributes(path: &Path) -> String {
     all.sort();
     format!("{{{}}}", all.join(" "))
 }
+
+/// The manifest that a store should have of the tree below `root`. Its names hold nothing that would have to be escaped.
+pub fn manifest(root: &Path) -> String {
+    fn walk(dir: &Path, prefix: &str, lines: &mut String) {
+        let mut names: Vec<_> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        for name in names {
+            let (path, name) = (dir.join(&name), format!("{prefix}{}", name.to_str().unwrap()));
+            let meta = fs::symlink_metadata(&path).unwrap();
+            let mode = meta.mode() & 0o7777;
+            if meta.is_dir() {
+                lines.push_str(&format!("d\t{mode:o}\t{name}\n"));
+                walk(&path, &format!("{name}/"), lines);
+            } else if meta.is_symlink() {
+                lines.push_str(&format!("l\t{}\t{name}\n", fs::read_link(&path).unwrap().display()));
+            } else {
+                let content = fs::read(&path).unwrap();
+                let mut crc = flate2::Crc::new();
+                crc.update(&content);
+                lines.push_str(&format!("f\t{mode:o}\t{}\t{:08x}\t{name}\n", content.len(), crc.sum()));
+            }
+        }
+    }
+    let mut lines = String::new();
+    walk(root, "", &mut lines);
+    format!("manifest 1\n{lines}end\n")
+}

@@ -9,8 +9,10 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 
 use super::super::apply::{Parents, name};
+use super::super::compare::{CONTENT, Difference, other_kind, other_mode, other_size, other_text};
 use super::super::sync::same_bytes;
 use super::shown;
+use crate::console::Progress;
 use crate::error::{Context, Error, Result};
 use crate::store::ledger::{Image, KEPT};
 use crate::sys::fs::{self as sysfs, Dir, Kind, Meta, unique_name};
@@ -118,6 +120,57 @@ impl<'a> Live<'a> {
         self.is_like(path, meta, image, is_same)
     }
 
+    /// In what `path` is not `image`, if in anything.
+    pub(super) fn difference(
+        &mut self,
+        path: &Path,
+        image: &Image,
+        progress: &mut Progress,
+    ) -> Result<Option<Difference>> {
+        let Some(meta) = self.look(path)? else { return Ok(Some(Difference::Missing)) };
+        if meta.kind != image.kind {
+            return Ok(Some(other_kind(meta.kind, image.kind)));
+        }
+        let live = match self.image(path, &meta) {
+            Ok(live) => live,
+            Err(e) => return Ok(Some(Difference::Unreadable(e.to_string()))),
+        };
+        let mut words = Vec::new();
+        match meta.kind {
+            Kind::File => {
+                let size = self.content(image).and_then(|file| sysfs::meta(&file)).map(|wanted| wanted.size);
+                match (size, self.has_content_of(path, image)) {
+                    (_, Ok(true)) => {}
+                    (Ok(size), Ok(false)) if size != meta.size => words.push(other_size(meta.size, size)),
+                    (_, Ok(false)) => words.push(CONTENT.to_owned()),
+                    (_, Err(e)) => return Ok(Some(Difference::Unreadable(e.to_string()))),
+                }
+                progress.advance(meta.size);
+            }
+            _ if live.source != image.source => words.push(other_text(&live.source, &image.source)),
+            _ => {}
+        }
+        if meta.kind != Kind::Link && live.mode != image.mode {
+            words.push(other_mode(live.mode, image.mode));
+        }
+        if (live.uid, live.gid) != (image.uid, image.gid) {
+            words.push(format!("owner {}:{}, not {}:{}", live.uid, live.gid, image.uid, image.gid));
+        }
+        for (name, word) in [(xattr::ACL, "ACL"), (xattr::DEFAULT_ACL, "default ACL")] {
+            let value = |attributes| xattr::value(attributes, name.as_ref());
+            if value(&live.attributes) != value(&image.attributes) {
+                words.push(word.to_owned());
+            }
+        }
+        let is_acl = |name: &OsStr| name == xattr::ACL || name == xattr::DEFAULT_ACL;
+        for (name, value) in image.attributes.iter().filter(|(name, _)| !is_acl(name)) {
+            if xattr::value(&live.attributes, name) != Some(value) {
+                words.push(format!("attribute {}", name.display()));
+            }
+        }
+        Ok((!words.is_empty()).then(|| Difference::Changed(words.join("; "))))
+    }
+
     /// The same, and nobody has touched it either: times of files, and no attribute more. A label of SELinux that `image`
     /// does not name is the kernel's.
     pub(super) fn is_untouched(&mut self, path: &Path, meta: &Meta, image: &Image) -> Result<bool> {
@@ -159,7 +212,7 @@ impl<'a> Live<'a> {
         };
         let compare = |dir: &Dir| -> io::Result<bool> {
             let file = dir.open_file(name(path))?;
-            Ok(sysfs::meta(&file)?.size == sysfs::meta(&wanted)?.size && same_bytes(file, wanted)?)
+            Ok(sysfs::meta(&file)?.size == sysfs::meta(&wanted)?.size && same_bytes(wanted, file)?)
         };
         self.host.of(path).and_then(compare).context(|| format!("cannot compare {}", shown(path)))
     }

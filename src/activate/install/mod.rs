@@ -20,9 +20,11 @@ use self::apply::{Apply, Way};
 use self::bundle::{Installable, refusal};
 use self::live::Live;
 use self::plan::Plan;
+use super::compare::Tell;
 use crate::appspec::{Behaviour, Problem};
 use crate::config::owner::Accounts;
-use crate::error::{Context, Error, Result};
+use crate::console::Progress;
+use crate::error::{Context, Error, Kind, Result};
 use crate::model::ReleaseId;
 use crate::store::Release;
 use crate::store::ledger::{Before, KEPT, Ledger, Stage};
@@ -77,6 +79,36 @@ impl Install {
         match ledger.target {
             Some(_) => self.apply(&ledger, Way::Back, true),
             None => Ok(()), // cut off before anything was remembered, and so before anything was changed
+        }
+    }
+
+    /// Tells what is not as it was installed, by whole paths. Gives the number of paths.
+    pub fn differences(&self, tell: &mut Tell<'_>) -> Result<u64> {
+        let ledger = self.closed()?;
+        let host = Host::open(&self.root)?;
+        let (mut live, mut count) = (host.live(), 0);
+        let mut progress = Progress::start("verifying", None);
+        for (path, row) in &ledger.rows {
+            let Some(image) = &row.have else { continue };
+            count += 1;
+            let found = live.difference(path, image, &mut progress)?;
+            found.into_iter().for_each(|difference| tell(&Path::new("/").join(path), difference));
+        }
+        Ok(count)
+    }
+
+    /// Brings every path back to what was installed there.
+    pub fn put_back(&self) -> Result<()> {
+        let ledger = self.closed()?;
+        self.apply(&ledger, Way::Back, true)
+    }
+
+    /// The ledger, when no deployment is open.
+    fn closed(&self) -> Result<Ledger> {
+        let ledger = Ledger::read(&self.root)?;
+        match ledger.target {
+            None => Ok(ledger),
+            Some(_) => Err(Error::new(Kind::InDoubt, "the last deployment is not closed: the next check does that")),
         }
     }
 

@@ -1,5 +1,5 @@
 //! Which files of a directory are hooks, in which order, and whether they may be run at all: nobody but root and the user
-//! we run as may be able to change one, what it links to, or a directory above.
+//! we run as may be able to change one, what it links to, or a directory above. The same holds for the `.paths` beside one.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use super::paths::{self, Paths};
 use crate::config::keys::Name;
 use crate::error::{Context, Error, Result, plain};
 use crate::sys::fs::Dir;
@@ -14,11 +15,19 @@ use crate::sys::trust::distrust;
 
 /// What a directory has.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Found {
+pub(in crate::deploy) enum Found {
     /// These, in order; none when there is no directory.
-    Hooks(Vec<PathBuf>),
+    Hooks(Vec<Listed>),
     /// Something that others may change, in words: nothing of it runs.
     Refused(String),
+}
+
+/// A hook that may be run.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::deploy) struct Listed {
+    pub(in crate::deploy) path: PathBuf,
+    /// For which changes; `None`: whatever changes.
+    pub(in crate::deploy) paths: Option<Paths>,
 }
 
 /// Looks at everything in `dir`; runs nothing.
@@ -41,20 +50,38 @@ pub(super) fn discover(dir: &Path) -> Result<Found> {
     }
     let names = Dir::open(dir).and_then(|open| open.names()).context(cannot)?;
     let seen = names.into_iter().map(|name| look(dir, name)).collect::<Result<Vec<_>>>()?;
-    let (hooks, passed_over) = select(seen);
+    let (hooks, mut passed_over) = select(seen);
+    let mut listed = Vec::new();
+    for name in hooks {
+        let path = dir.join(&name);
+        match distrust(&path) {
+            Ok(None) => {}
+            Ok(Some(why)) => return Ok(Found::Refused(format!("the hook {} is refused: {why}", path.display()))),
+            Err(e) => return Ok(Found::Refused(format!("cannot look at the hook {}: {}", path.display(), plain(&e)))),
+        }
+        let file = paths::file_of(&name);
+        let read = passed_over.contains(&file).then(|| paths::read(&dir.join(&file))).transpose();
+        match read {
+            Ok(paths) => listed.push(Listed { path, paths }),
+            Err(why) => return Ok(Found::Refused(format!("the hook {} is refused: {why}", path.display()))),
+        }
+        passed_over.retain(|name| *name != file);
+    }
+    for file in &passed_over {
+        let mut others = passed_over.iter().filter(|other| *other != file);
+        // One that was switched off keeps its file without a word.
+        if let Some(hook) = paths::hook_of(file).filter(|hook| !is_left_over(OsStr::from_bytes(hook)))
+            && !others.any(|other| other.as_bytes().starts_with(hook))
+        {
+            let hook = String::from_utf8_lossy(hook);
+            log::warn!("{} has no effect: there is no hook {hook} beside it", dir.join(file).display());
+        }
+    }
     if !passed_over.is_empty() {
         let names: Vec<_> = passed_over.iter().map(|name| name.display().to_string()).collect();
         log::debug!("passed over in {}: {}", dir.display(), names.join(", "));
     }
-    let hooks: Vec<_> = hooks.into_iter().map(|name| dir.join(name)).collect();
-    for hook in &hooks {
-        match distrust(hook) {
-            Ok(None) => {}
-            Ok(Some(why)) => return Ok(Found::Refused(format!("the hook {} is refused: {why}", hook.display()))),
-            Err(e) => return Ok(Found::Refused(format!("cannot look at the hook {}: {}", hook.display(), plain(&e)))),
-        }
-    }
-    Ok(Found::Hooks(hooks))
+    Ok(Found::Hooks(listed))
 }
 
 /// Whether hooks are looked for there when nobody says where.
@@ -95,11 +122,11 @@ fn select(mut seen: Vec<Seen>) -> (Vec<OsString>, Vec<OsString>) {
     (names(hooks), names(passed_over))
 }
 
-/// What editors, patch and packagers leave behind, what is hidden, and what was switched off.
+/// What editors, patch and packagers leave behind, what is hidden, what was switched off, and what says when a hook is to run.
 fn is_left_over(name: &OsStr) -> bool {
     let name = name.as_bytes();
     let has = |part: &[u8]| name.windows(part.len()).any(|window| window == part);
-    let ends: [&[u8]; 6] = [b"~", b".bak", b".orig", b".rej", b".swp", b".disabled"];
+    let ends: [&[u8]; 7] = [b"~", b".bak", b".orig", b".rej", b".swp", b".disabled", b".paths"];
     name.starts_with(b".")
         || name == b"README"
         || ends.iter().any(|end| name.ends_with(end))
@@ -140,6 +167,8 @@ mod tests {
             ("x.rpm", true),
             ("x.disabled", true),
             ("README", true),
+            ("x.paths", true),
+            ("paths", false),
         ];
         for (name, expected) in cases {
             assert_eq!(is_left_over(OsStr::new(name)), expected, "{name}");

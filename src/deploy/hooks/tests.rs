@@ -39,7 +39,10 @@ impl Sandbox {
 
     fn run_with(&self, timeout: Duration, deadline: Duration) -> Result<Verdict> {
         let trace = self.0.join("trace").into_os_string();
-        run(&self.0.join("post.d"), &[("TRACE", trace)], timeout, Deadline::after(deadline))
+        Ok(match find(&self.0.join("post.d"))? {
+            Found::Hooks(hooks) => run(&hooks, &[("TRACE", trace)], timeout, Deadline::after(deadline)),
+            Found::Refused(why) => Verdict::Failed(why),
+        })
     }
 
     fn run(&self) -> Verdict {

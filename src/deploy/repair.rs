@@ -1,0 +1,171 @@
+//! `repo-deploy verify --repair`: makes the live release what it was, and the live tree what the release is; no hook runs.
+//! What only the source has is fetched again, when it still has the very same revision. Each file changes by a rename, so
+//! nobody ever reads half of one, and doing it again heals what was cut off.
+
+use super::verify::{Seen, differences, entries, live};
+use super::{Deployment, in_the_way, places, report, stopped, turn};
+use crate::activate::sync::{self, Options};
+use crate::config::Settings;
+use crate::console;
+use crate::error::{Context, Error, Kind, Result};
+use crate::model::Revision;
+use crate::package;
+use crate::source::Poll;
+use crate::store::manifest::{self, Manifest};
+use crate::store::state::Record;
+use crate::store::{self, Recorded, Release, Staging};
+use crate::sys::clock::Deadline;
+use crate::sys::fs::Dir;
+use crate::sys::signal;
+
+/// Puts back what differs, and tells what that was. The exit code: 0 when all is as it should be now.
+pub fn repair(settings: &Settings, prefix: &str) -> Result<u8> {
+    is_there(settings)?;
+    let mut deployment = Deployment::open(settings, Some(turn(settings)))?;
+    if let Some(doubt) = &deployment.doubt {
+        return Err(Error::new(Kind::InDoubt, format!("cannot repair: {doubt}; the next check settles it")));
+    }
+    in_the_way(&deployment.state)?;
+    let current = live(&deployment.state)?.clone();
+    deployment.tidy();
+    let release = deployment.release(&current.release)?;
+    if manifest::read(deployment.store.root(), &release.id).is_none() {
+        log::warn!("release {} has no manifest: it is taken as it is, and gets one", release.id);
+    }
+    let manifest = deployment.manifest(&release)?;
+    let look = |d: &Deployment<'_>| Seen::look(&d.activation, d.state.mode, &release, Some(&manifest));
+    let before = look(&deployment)?;
+    let name = report::named(&current);
+    if before.count == 0 {
+        console::print(&format!("{prefix}{name}: {} as they should be\n", entries(before.names)))?;
+        return Ok(0);
+    }
+    let mended = deployment.mend(&current, &release, &manifest);
+    if let Err(e) = &mended
+        && matches!(e.kind(), Kind::Stopped(_))
+    {
+        return mended.map(|()| 1);
+    }
+    let after = look(&deployment)?;
+    let mut left: Vec<&str> = after.text.lines().collect();
+    left.sort_unstable();
+    let mut text = String::new();
+    for line in before.text.lines().filter(|line| left.binary_search(line).is_err()) {
+        text.push_str("repaired: ");
+        text.push_str(line);
+        text.push('\n');
+    }
+    text.push_str(&after.text);
+    let what = match after.count {
+        0 => format!("{}, all repaired", differences(before.count)),
+        count => format!("{} left of {}", differences(count), before.count),
+    };
+    console::print(&format!("{text}{prefix}{name}: {what}\n"))?;
+    mended?;
+    Ok(u8::from(after.count > 0))
+}
+
+/// Nothing can be put back from a release that is gone.
+fn is_there(settings: &Settings) -> Result<()> {
+    let root = places::locate(settings)?.store;
+    let Recorded::State(state) = store::read_state(&root)? else { return Ok(()) };
+    match state.current.map(|current| Release::at(&root, &current.release)) {
+        Some(release) if !release.path.is_dir() => {
+            let Release { id, path } = release;
+            let text = format!(
+                "cannot repair: release {id} is gone, {} is no directory: repo-deploy -f fetches it again",
+                path.display()
+            );
+            Err(Error::failed(text))
+        }
+        _ => Ok(()),
+    }
+}
+
+impl Deployment<'_> {
+    /// First the release, as far as it can be without its source; then what it lacks; then the live tree.
+    fn mend(&mut self, current: &Record, release: &Release, manifest: &Manifest) -> Result<()> {
+        let cannot = || format!("cannot repair release {}", release.id);
+        let top = Dir::open(&release.path).context(cannot)?;
+        let mut lacking = None;
+        uncut(&mut || {
+            lacking = sync::mend(&top, manifest).context(cannot)?;
+            Ok(())
+        })?;
+        let whole = match &lacking {
+            Some(first) => {
+                let damage = format!("{} is damaged", release.path.join(first).display());
+                Some(self.fetch_again(current, manifest).context(|| damage)?)
+            }
+            None => None,
+        };
+        uncut(&mut || {
+            if let Some(whole) = &whole {
+                sync::mirror(whole.dir(), &top, &Options::default()).context(cannot)?;
+            }
+            self.activation.put_back(release)
+        })
+    }
+
+    /// The live release once more, when the source still has it.
+    fn fetch_again(&mut self, current: &Record, manifest: &Manifest) -> Result<Staging> {
+        if current.release.is_adopted() {
+            return Err(Error::failed("it is the copy of what was found there, and nobody else has that"));
+        }
+        let remote = self.settings.remote.identity();
+        report::hold_off(&self.store, &remote)?;
+        // What it took to look at everything is not the source's business.
+        self.deadline = Deadline::after(self.settings.timeout);
+        let Poll::Changed(offer) = self.source.poll(None, self.deadline)? else {
+            return Err(Error::failed(format!("{} has nothing", self.settings.remote)));
+        };
+        if let Some(revision) = offer.revision.clone() {
+            self.is_the_same(current, &revision, current.proof.as_deref())?;
+        }
+        let download = places::download(self.settings, self.store.root())?;
+        let artifact = self.source.fetch(offer, &download, self.deadline)?;
+        let (revision, validators) = (artifact.revision.clone(), artifact.validators.clone());
+        let seal = self.source.seal(&self.settings.remote, &self.settings.trust, self.deadline)?;
+        let verified = package::verify(artifact, &seal, &self.demands, None, self.deadline)?;
+        self.is_the_same(current, &revision, verified.proof())?;
+        let staging = self.store.staging()?;
+        let unpacked = package::unpack(&verified, staging.dir(), &self.settings.layout, self.deadline)?;
+        if !self.source.is_still(&validators)? {
+            let text = format!("{} changed while it was read: try again", self.settings.remote);
+            return Err(Error::new(Kind::Superseded, text));
+        }
+        places::discard(&download);
+        if self.activation.finish_staging(&staging, unpacked.manifest)? != *manifest {
+            let text = format!("{} has another content now under the same revision {revision}", self.settings.remote);
+            return Err(Error::refused(text));
+        }
+        Ok(staging)
+    }
+
+    /// Whether this revision, proven so, is the live release.
+    fn is_the_same(&self, current: &Record, revision: &Revision, proof: Option<&str>) -> Result<()> {
+        if self.id_of(revision, proof) == current.release {
+            return Ok(());
+        }
+        let remote = &self.settings.remote;
+        let why = if *revision == current.revision {
+            "the configuration says another remote, owner, strip-components or proof than when it was deployed"
+                .to_owned()
+        } else {
+            format!("{remote} has revision {revision} by now, not {}", current.revision)
+        };
+        Err(Error::failed(format!(
+            "{why}: repo-deploy -f deploys what it has, rollback goes back to the release before"
+        )))
+    }
+}
+
+/// Does what a signal must not cut off halfway: it is obeyed afterwards.
+fn uncut(what: &mut dyn FnMut() -> Result<()>) -> Result<()> {
+    let region = signal::defer();
+    let done = what();
+    match region.close() {
+        Some(signal) => Err(stopped(signal)),
+        None => done,
+    }
+}

@@ -1,0 +1,132 @@
+//! `repo-deploy verify`: whether the live tree is what the live release was made of. It changes nothing and takes no lock: the
+//! state is read before and after, and when a deployment came in between, what was seen means nothing and is not told.
+//!
+//! Putting it back is [`super::repair`]'s.
+
+use std::path::Path;
+
+use super::{in_the_way, places, report};
+use crate::activate::compare::{Difference, Except};
+use crate::activate::{Activation, compare_at, tree};
+use crate::appspec::Behaviour;
+use crate::config::Settings;
+use crate::console;
+use crate::error::{Context, Error, Kind, Result};
+use crate::model::ActivationMode;
+use crate::store::manifest::{self, Manifest};
+use crate::store::state::{Phase, Record, State};
+use crate::store::{self, Recorded, Release};
+use crate::sys::fs::Dir;
+
+/// Tells on standard output what differs, and then what that comes to. The exit code.
+pub fn verify(settings: &Settings, prefix: &str) -> Result<u8> {
+    let places::Places { mode, store: root } = places::locate(settings)?;
+    let state = settled(&root)?;
+    let current = live(&state)?;
+    let activation = Activation::new(mode, &settings.local, &root, &settings.preserve, Behaviour::Disallow);
+    let release = Release::at(&root, &current.release);
+    let known = manifest::read(&root, &release.id);
+    if known.is_none() && mode == ActivationMode::Symlink && release.path.is_dir() {
+        return Err(Error::failed(format!(
+            "cannot verify release {}: it has no manifest, an older repo-deploy unpacked it; with --repair it gets one of what is there now",
+            release.id
+        )));
+    }
+    let seen = Seen::look(&activation, mode, &release, known.as_ref());
+    if settled(&root)? != state {
+        return Err(Error::new(Kind::Locked, "a deployment came in between: verify again"));
+    }
+    let seen = seen?;
+    console::print(&seen.text)?;
+    let what = match seen.count {
+        0 => format!("{} as they should be", entries(seen.names)),
+        count => differences(count),
+    };
+    console::print(&format!("{prefix}{}: {what}\n", report::named(current)))?;
+    Ok(u8::from(seen.count > 0))
+}
+
+/// The state of the store at `root` while nothing is going on.
+fn settled(root: &Path) -> Result<State> {
+    let state = match store::read_state(root)? {
+        Recorded::State(state) => *state,
+        Recorded::Nothing => return Err(nothing_live()),
+        Recorded::Foreign(format) => return Err(super::foreign(root, &format)),
+        Recorded::Unreadable(reason) => {
+            let text = format!("the state in {} cannot be read: {reason}; the next check settles it", root.display());
+            return Err(Error::new(Kind::InDoubt, text));
+        }
+    };
+    if state.phase != Phase::Idle && store::is_locked(root)? {
+        let text = format!("a deployment is at work, {}: verify when it is over", state.phase);
+        return Err(Error::new(Kind::Locked, text));
+    }
+    in_the_way(&state)?;
+    Ok(state)
+}
+
+/// What is live.
+pub(super) fn live(state: &State) -> Result<&Record> {
+    state.current.as_ref().ok_or_else(nothing_live)
+}
+
+fn nothing_live() -> Error {
+    Error::failed("nothing to verify: nothing has been deployed")
+}
+
+/// What differs.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    /// A line for each.
+    pub(super) text: String,
+    /// How many.
+    pub(super) count: u64,
+    /// How many names were held against what they should be.
+    pub(super) names: u64,
+}
+
+impl Seen {
+    /// Looks at the live tree, and at the release in the store. `known`: what that was made of; without it nobody can tell
+    /// whether it is what it was, and the live tree is held against it as it is.
+    pub(super) fn look(
+        activation: &Activation,
+        mode: ActivationMode,
+        release: &Release,
+        known: Option<&Manifest>,
+    ) -> Result<Self> {
+        let mut seen = Self::default();
+        let Self { text, count, names } = &mut seen;
+        let mut tell = |path: &Path, difference: Difference| {
+            text.push_str(&difference.line(path));
+            *count += 1;
+        };
+        if !release.path.is_dir() {
+            tell(&release.path, Difference::Missing);
+            return Ok(seen);
+        }
+        let cannot = || format!("cannot read release {}", release.id);
+        let made = match known {
+            Some(_) => Manifest::default(),
+            None => {
+                log::warn!(
+                    "release {} has no manifest, an older repo-deploy unpacked it: it is taken as it is",
+                    release.id
+                );
+                Dir::open(&release.path).context(cannot).and_then(|top| tree::manifest(&top))?
+            }
+        };
+        *names = activation.differences(release, known.unwrap_or(&made), &mut tell)?;
+        if let Some(known) = known.filter(|_| mode != ActivationMode::Symlink) {
+            compare_at(&release.path, &release.path, known, Except::default(), &mut tell)?;
+        }
+        Ok(seen)
+    }
+}
+
+pub(super) fn entries(count: u64) -> String {
+    format!("{count} entr{}", if count == 1 { "y" } else { "ies" })
+}
+
+pub(super) fn differences(count: u64) -> String {
+    format!("{count} difference{}", if count == 1 { "" } else { "s" })
+}
