@@ -229,6 +229,7 @@ impl Status {
         let outcome = match ended.kind.as_str() {
             "unchanged" | "left-alone" => "unchanged",
             "rolled-back" => "rolled back",
+            "in-doubt" => "in doubt",
             kind @ ("deployed" | "blocked" | "stopped") => kind,
             _ => "failed",
         };

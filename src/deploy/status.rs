@@ -151,7 +151,7 @@ const MOST: usize = 6;
 pub(super) fn shade(outcome: &str) -> Shade {
     match outcome {
         "deployed" | "unchanged" => Shade::Good,
-        "blocked" | "in-doubt" => Shade::Doubtful,
+        "blocked" | "in-doubt" | "in doubt" => Shade::Doubtful,
         "stopped" | "adopted" => Shade::Plain,
         _ => Shade::Bad,
     }

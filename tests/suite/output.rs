@@ -281,6 +281,18 @@ fn a_release_is_sent_back_and_there_is_no_limit_then_nothing_is_left_alone() {
 }
 
 #[test]
+fn going_back_fails_then_status_says_that_the_live_tree_is_in_doubt() {
+    let w = World::new("");
+    w.put("1");
+    w.check().expect(0);
+    w.put("2");
+    w.sandbox.hook("post.d", "10-no", "exit 1");
+    w.check().expect(3);
+    let text = Run::from(w.command("status", &[]).output().unwrap()).expect(1).out;
+    assert!(text.contains("Z: in doubt\n") && text.contains("\nphase       reverting, attempt 1\n"), "{text}");
+}
+
+#[test]
 fn many_releases_then_status_tells_of_the_newest_and_sums_up_the_rest() {
     let w = World::new("keep = 9\n");
     for n in 0..9 {
