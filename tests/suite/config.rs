@@ -138,8 +138,8 @@ fn a_line_cannot_be_read_then_its_number_is_named_and_nothing_of_it_repeated() {
     let sandbox = Sandbox::new();
     for (config, line) in [
         (&b"remote = /x\nhunter2\n"[..], 2),
-        (b"\n\nremote: hunter2\n", 3),
-        (b"remote: https://u:hunter2@h/a?b=c\n", 1),
+        (b"\n\nremote:hunter2\n", 3),
+        (b"https://u:hunter2@h/a?b=c\n", 1),
         (b"\xef\xbb\xbfremote = /x\r\n\r\nhunter2 \xff\r\n", 3),
         (b"# c\nhttp-password = hunter2\0\n", 2),
         (b"[hunter2\n", 1),
