@@ -52,9 +52,8 @@ impl Deployment<'_> {
                 return self.note_same(Record { release, revision, validators, since: now(), proof: None });
             }
             if let Some(target) = self.state.target.clone().filter(|t| self.is_of(t, revision)) {
-                let seen =
-                    Record { revision: revision.clone(), validators: offer.validators.clone(), ..target.clone() };
-                return if self.leaves(seen)? { Ok(None) } else { self.candidate(target) };
+                let is_left = self.leaves(&target, revision, &offer.validators)?;
+                return if is_left { Ok(None) } else { self.candidate(target) };
             }
             let id = self.id_of(revision, None);
             // What has to be proven is proven anew: a revision is no more than the server's word.
@@ -78,7 +77,7 @@ impl Deployment<'_> {
             return self.note_same(record);
         }
         if let Some(target) = self.state.target.clone().filter(|t| self.is_of(t, &record.revision))
-            && self.leaves(Record { release: target.release, proof: target.proof, ..record.clone() })?
+            && self.leaves(&target, &record.revision, &record.validators)?
         {
             places::discard(&download);
             return Ok(None);
@@ -86,7 +85,7 @@ impl Deployment<'_> {
         let verified = self.prove(artifact, &record)?;
         record.proof = verified.proof().map(str::to_owned);
         record.release = self.id_of(&record.revision, verified.proof());
-        if self.has_live(&record.release) || self.leaves(record.clone())? {
+        if self.has_live(&record.release) || self.leaves(&record, &record.revision, &record.validators)? {
             places::discard(&download);
             return if self.has_live(&record.release) { self.note_same(record) } else { Ok(None) };
         }
@@ -149,7 +148,7 @@ impl Deployment<'_> {
             self.forget_target()?; // a candidate of another source, or one that was tried by hand
             return Ok(None);
         }
-        if self.leaves(known.clone())? {
+        if self.leaves(&known, &known.revision, &known.validators)? {
             return Ok(None);
         }
         if let Some(failure) = self.state.failure.as_ref().filter(|f| f.release == known.release) {
@@ -173,11 +172,12 @@ impl Deployment<'_> {
         self.poll_and_publish()
     }
 
-    /// Whether the source's `seen` is not to be tried: then it is what the next poll asks against.
-    fn leaves(&mut self, seen: Record) -> Result<bool> {
-        let Some(failure) = self.state.failure.as_ref().filter(|f| f.release == seen.release) else { return Ok(false) };
+    /// Whether `known`, which the source calls `revision` now, is not to be tried: then it is what the next poll asks against.
+    fn leaves(&mut self, known: &Record, revision: &Revision, validators: &Validators) -> Result<bool> {
+        let Some(failure) = self.state.failure.as_ref().filter(|f| f.release == known.release) else {
+            return Ok(false);
+        };
         let Failure { kind, when, count, why, .. } = failure;
-        let revision = &seen.revision;
         let text = match kind {
             _ if Rest::after(failure, self.settings, &self.demands) != Rest::ForGood => return Ok(false),
             // Better than nothing.
@@ -186,8 +186,9 @@ impl Deployment<'_> {
             _ => format!("revision {revision} is left alone after {count} attempts: {why}"),
         };
         self.left_alone = Some(text + "; `repo-deploy retry` tries it again");
-        if self.state.target.as_ref().is_none_or(|t| t.validators != seen.validators || t.release != seen.release) {
-            self.state.target = Some(seen);
+        if self.state.target.as_ref().is_none_or(|t| t.validators != *validators || t.release != known.release) {
+            let (revision, validators) = (revision.clone(), validators.clone());
+            self.state.target = Some(Record { revision, validators, ..known.clone() });
             self.note()?;
         }
         Ok(true)

@@ -34,15 +34,16 @@ pub fn holder(file: &File) -> Option<u32> {
     let inode = format!(":{}", fstat(file).ok()?.st_ino);
     // `1: FLOCK ADVISORY WRITE 1234 08:01:5678 0 EOF`; with `->` before FLOCK it is one that waits.
     let locks = std::fs::read_to_string("/proc/locks").ok()?;
-    locks.lines().find_map(|line| {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        match words[..] {
-            [_, "FLOCK", _, "WRITE", pid, place, ..] if place.ends_with(&inode) => {
-                pid.parse().ok().filter(|pid| *pid > 0)
+    for line in locks.lines() {
+        let mut words = line.split_whitespace().skip(1);
+        if words.next() == Some("FLOCK") && words.nth(1) == Some("WRITE") {
+            let (pid, place) = (words.next()?, words.next()?);
+            if place.ends_with(&inode) {
+                return pid.parse().ok().filter(|pid| *pid > 0);
             }
-            _ => None,
         }
-    })
+    }
+    None
 }
 
 /// Whether the process `pid` is what we came from, and so may wait for us to end.
