@@ -681,6 +681,40 @@ fn cut_off_at_any_call_then_the_next_seed_makes_it_whole() {
 }
 
 #[test]
+fn cut_off_and_a_check_comes_first_then_it_goes_on_with_it_and_hooks_are_asked() {
+    if !needs(&["strace"]) {
+        return;
+    }
+    for n in 1.. {
+        let sandbox = Sandbox::new();
+        witnesses(&sandbox);
+        let bytes = archive(&sandbox, "one");
+        let zip = sandbox.write("app.zip", &bytes);
+        let server = Raw::start(move |seen, _| vec![object(seen, "\"1\"", &bytes)]);
+        let remote = server.url("/app.zip");
+        let seed = command(&sandbox, &["--remote", &remote, arg(&zip), "--revision", "\"1\""]);
+        let mut strace = Command::new("strace");
+        strace.args([
+            "-qq",
+            "-o",
+            "/dev/null",
+            "-e",
+            "trace=fsync",
+            "-e",
+            &format!("inject=fsync:signal=KILL:when={n}"),
+        ]);
+        strace.arg(seed.get_program()).args(seed.get_args());
+        Run::from(strace.output().unwrap()).expect(137);
+        let state = fs::read_to_string(sandbox.store().join("state")).unwrap_or_default();
+        if state.contains("phase = activating") && sandbox.local().exists() {
+            sandbox.deploy(&remote, &[]).expect(0).says("the last deployment was cut off").says("deployed");
+            assert_eq!((live(&sandbox), &*ran(&sandbox)), ("one".to_owned(), "post.d recover\n"));
+            break;
+        }
+    }
+}
+
+#[test]
 fn deployment_was_cut_off_then_it_is_not_seeded_over() {
     let sandbox = Sandbox::new();
     let zip = sandbox.zip("app.zip", &[("file", "one")]);
