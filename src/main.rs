@@ -133,6 +133,7 @@ fn verify(run: &Run) -> ExitCode {
     let (several, mut codes) = (run.sections.len() > 1, Vec::new());
     for settings in &run.sections {
         let prefix = if several { format!("{}: ", settings.id) } else { String::new() };
+        console::turn_to(settings.log_file.as_deref());
         console::speak_for(several.then_some(&settings.id));
         let work = if run.is_repair { deploy::repair::repair } else { deploy::verify::verify };
         codes.push(work(settings, &prefix).unwrap_or_else(|e| {

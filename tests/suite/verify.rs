@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use crate::crash::{Way, stride, traced};
 use crate::git_servers::Repo;
@@ -568,6 +568,57 @@ fn a_repair_in_place_is_killed_anywhere_then_the_next_one_heals() {
 #[test]
 fn a_repair_of_an_installation_is_killed_anywhere_then_the_next_one_heals() {
     kill_everywhere("install");
+}
+
+/// The manifest of the live release, and its file.
+fn manifest(sandbox: &Sandbox) -> (PathBuf, String) {
+    let path = fs::read_dir(sandbox.store().join("manifests")).unwrap().next().unwrap().unwrap().path();
+    let text = fs::read_to_string(&path).unwrap();
+    (path, text)
+}
+
+#[test]
+fn two_hundred_thousand_names_differ_then_at_most_64_mib_of_memory() {
+    if !needs(&["time"]) {
+        return;
+    }
+    let (sandbox, zip) = deployed("symlink");
+    let (path, text) = manifest(&sandbox);
+    let mut lines = String::new();
+    for n in 0..200_000 {
+        lines.push_str(&format!("f\t644\t7\t0000000a\tx/{:04}/a-name-that-is-as-long-as-most-{n:06}\n", n / 100));
+    }
+    fs::write(path, text.replace("end\n", &lines) + "end\n").unwrap();
+    let plain = verify_command(&sandbox, &zip, &[]);
+    let peak = sandbox.path("peak");
+    let mut timed = Command::new("time");
+    timed.args(["-q", "-f", "%M", "-o"]).arg(&peak).arg(plain.get_program()).args(plain.get_args());
+    let run = Run::from(timed.env_clear().env("PATH", "/usr/bin:/bin").output().unwrap()).expect(1);
+    assert!(run.out.ends_with(": 200000 differences\n"), "{}", &run.out[run.out.len() - 200..]);
+    let kib: u64 = sandbox.read("peak").trim().parse().unwrap();
+    assert!(kib < 64 * 1024, "{kib} KiB");
+}
+
+#[test]
+fn a_terminal_looks_on_then_verify_shows_how_far_it_is() {
+    if !needs(&["script", "stty"]) {
+        return;
+    }
+    let (sandbox, zip) = deployed("symlink");
+    // Two GiB that are nothing but a hole.
+    let (path, text) = manifest(&sandbox);
+    let line = text.lines().find(|line| line.ends_with("\tVERSION")).unwrap();
+    fs::write(&path, text.replace(line, "f\t644\t2147483648\t00000000\tVERSION")).unwrap();
+    fs::File::options().write(true).open(sandbox.local().join("VERSION")).unwrap().set_len(2 << 30).unwrap();
+    let command = verify_command(&sandbox, &zip, &[]);
+    let words = std::iter::once(command.get_program()).chain(command.get_args()).map(|w| w.to_str().unwrap());
+    let line = format!("stty cols 60; exec {}", words.collect::<Vec<_>>().join(" "));
+    let mut script = Command::new("script");
+    script.args(["-qec", &line, "/dev/null"]).env_clear().env("PATH", "/usr/bin:/bin").env("TERM", "xterm");
+    let out = Run::from(script.stdin(Stdio::null()).output().unwrap()).expect(1).out;
+    let (before, last) = out.rsplit_once("\r\x1b[K").unwrap_or_else(|| panic!("no progress: {out:?}"));
+    assert!(before.contains("verifying ") && before.contains(" of 2.0 GiB, "), "{out:?}");
+    assert!(last.starts_with("changed "), "erased before the answer: {last:?}");
 }
 
 /// Kills a repair before its system calls; nobody ever sees half a file.
