@@ -94,9 +94,17 @@ pub fn check(settings: &Settings) -> Ended {
 
 impl<'a> Deployment<'a> {
     fn open(settings: &'a Settings) -> Result<Self> {
+        let places = places::locate(settings)?;
+        let store = Store::open(&places.store)?;
+        let mut deployment = Self::with(settings, places, store)?;
+        deployment.notes = notes::Notes::open(settings);
+        Ok(deployment)
+    }
+
+    /// The deployment as its store has it; what it costs to be sure of that is the caller's.
+    fn with(settings: &'a Settings, places: places::Places, store: Store) -> Result<Self> {
         let demands = Demands::new(&settings.trust)?;
-        let places::Places { mode, store: root } = places::locate(settings)?;
-        let store = Store::open(&root)?;
+        let places::Places { mode, store: root } = places;
         let (state, doubt) = match store.recorded()? {
             Recorded::State(state) => (*state, None),
             Recorded::Nothing => (State::fresh(settings.local.clone(), mode, Found::Absent), None),
@@ -127,7 +135,7 @@ impl<'a> Deployment<'a> {
         let activation = Activation::new(mode, &settings.local, &root, &settings.preserve, behaviour);
         let deadline = Deadline::after(settings.timeout);
         let source = Source::new(settings)?;
-        let notes = notes::Notes::open(settings);
+        let notes = notes::Notes::default();
         let (stop, left_alone, fetched) = (None, None, 0);
         Ok(Self {
             settings,
@@ -279,9 +287,10 @@ impl<'a> Deployment<'a> {
         Ok(Outcome::RolledBack)
     }
 
-    /// Records what was learnt while nothing live changes. In doubt nothing is written before a deployment has settled it.
+    /// Records what was learnt while nothing live changes. In doubt nothing is written before a deployment has settled it; and
+    /// who only looks writes nothing at all.
     fn note(&self) -> Result<()> {
-        if self.doubt.is_none() { self.store.record(&self.state) } else { Ok(()) }
+        if self.doubt.is_none() && !self.store.is_only_read() { self.store.record(&self.state) } else { Ok(()) }
     }
 
     /// ` at <local>`, where that is what changes.

@@ -18,11 +18,11 @@ use crate::sys::fs::{self as sysfs, Dir};
 use manifest::Manifest;
 use state::State;
 
-/// An open store; its lock is held while this lives.
+/// An open store; its lock is held while this lives. [`Store::look`] opens one that can only be read.
 #[derive(Debug)]
 pub struct Store {
     root: PathBuf,
-    _lock: File,
+    lock: Option<File>,
 }
 
 /// What the state file says.
@@ -64,12 +64,28 @@ impl Store {
             return Err(Error::config(format!("the store {} cannot be trusted: {reason}", root.display())));
         }
         let lock = lock(&root.join("lock"))?;
-        let store = Self { root: root.to_owned(), _lock: lock };
+        let store = Self { root: root.to_owned(), lock: Some(lock) };
         store.make("releases", 0o755)?;
         store.make(manifest::DIR, 0o700)?;
         store.make("partial", 0o700)?;
         store.empty_partial()?;
         Ok(store)
+    }
+
+    /// The store at `root` to look at: there need be none, nobody is kept out, and nothing of it is written.
+    pub fn look(root: &Path) -> Self {
+        Self { root: root.to_owned(), lock: None }
+    }
+
+    /// Whether it is open only to be looked at.
+    pub fn is_only_read(&self) -> bool {
+        self.lock.is_none()
+    }
+
+    /// Keeps others out of the store at `root`, where there is one, until what is returned is dropped.
+    pub fn keep_out(root: &Path) -> Result<Option<File>> {
+        let path = root.join("lock");
+        if path.exists() { lock(&path).map(Some) } else { Ok(None) }
     }
 
     /// Where it lies.
@@ -129,6 +145,9 @@ impl Store {
 
     /// Replaces a file in the store by `content`, atomically.
     pub fn replace(&self, name: &str, content: &[u8], durably: bool) -> Result<()> {
+        if self.is_only_read() {
+            return Err(Error::failed(format!("cannot replace {name} in {}: it is only read", self.root.display())));
+        }
         replace(&self.root, name, content, durably)
     }
 
