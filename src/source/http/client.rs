@@ -48,6 +48,8 @@ pub(in crate::source) struct Client {
     dialect: Box<dyn Dialect>,
     /// The variable that names more roots.
     bundle: Option<&'static str>,
+    /// Nothing is deployed yet: ends of archives are enough, and what is fetched is left for a later run.
+    is_ahead: bool,
     proxies: Proxies,
     tls: OnceCell<Arc<ClientConfig>>,
     reach: Reach,
@@ -102,7 +104,7 @@ impl Client {
     pub(in crate::source) fn new(url: Url, http: Http, caller: Caller) -> Self {
         let proxies = Proxies::from_env(|name| std::env::var(name).ok());
         let (dialect, tls, reach) = (Box::new(Plain), OnceCell::new(), Reach::default());
-        Self { url, http, caller, dialect, bundle: None, proxies, tls, reach }
+        Self { url, http, caller, dialect, bundle: None, is_ahead: false, proxies, tls, reach }
     }
 
     /// The same, which reads answers as `dialect` does.
@@ -113,6 +115,16 @@ impl Client {
     /// The same, which believes the roots in the file that `variable` names as well.
     pub(in crate::source) fn trusting(self, variable: &'static str) -> Self {
         Self { bundle: Some(variable), ..self }
+    }
+
+    /// The same, which looks ahead or does not.
+    pub(in crate::source) fn looking_ahead(self, is_ahead: bool) -> Self {
+        Self { is_ahead, ..self }
+    }
+
+    /// Whether it looks ahead.
+    pub(in crate::source) fn is_ahead(&self) -> bool {
+        self.is_ahead
     }
 
     /// How answers are read.
