@@ -65,7 +65,7 @@ pub(super) const OPTIONS: &[Opt] = &[
     opt(Some('v'), "verbose", "", "say more; twice: trace", Does::Verbose),
     opt(None, "quiet", "", "warnings and errors only", Does::Quiet),
     opt(None, "repair", "", "with verify: put back what differs", Does::Repair),
-    opt(None, "json", "", "status for programs", Does::Json),
+    opt(None, "json", "", "status and plan for programs", Does::Json),
 ];
 
 /// What can be done.
@@ -79,6 +79,8 @@ pub enum Command {
     Status,
     /// Tell what of the live tree is not as its release has it.
     Verify,
+    /// Tell what a check would do.
+    Plan,
     /// Tell the next times of the schedule.
     Schedule,
     /// Tell what is wrong with a bundle, an appspec or a configuration.
@@ -108,6 +110,7 @@ pub(super) const COMMANDS: &[Word] = &[
         Command::Verify,
         "compare the live tree with its release: names, modes, sizes, content; see --repair",
     ),
+    word("plan", "", Command::Plan, "tell what the next check would do, and do nothing of it"),
     word("schedule", "[N]", Command::Schedule, "tell the next 5, or N, times of the schedule; needs no remote"),
     word(
         "validate",

@@ -58,11 +58,7 @@ impl Store {
     /// Opens the store at `root`, making what is missing, and takes its lock without waiting.
     pub fn open(root: &Path) -> Result<Self> {
         make_dirs(root)?;
-        if let Some(reason) =
-            crate::sys::trust::distrust(root).context(|| format!("cannot examine {}", root.display()))?
-        {
-            return Err(Error::config(format!("the store {} cannot be trusted: {reason}", root.display())));
-        }
+        check_trust(root)?;
         let lock = lock(&root.join("lock"))?;
         let store = Self { root: root.to_owned(), lock: Some(lock) };
         store.make("releases", 0o755)?;
@@ -73,8 +69,11 @@ impl Store {
     }
 
     /// The store at `root` to look at: there need be none, nobody is kept out, and nothing of it is written.
-    pub fn look(root: &Path) -> Self {
-        Self { root: root.to_owned(), lock: None }
+    pub fn look(root: &Path) -> Result<Self> {
+        if root.exists() {
+            check_trust(root)?;
+        }
+        Ok(Self { root: root.to_owned(), lock: None })
     }
 
     /// Whether it is open only to be looked at.
@@ -362,6 +361,13 @@ fn cannot_make(path: &Path) -> String {
 
 fn unique(prefix: &str) -> Result<std::ffi::OsString> {
     sysfs::unique_name(prefix).context(|| "cannot get random bytes")
+}
+
+fn check_trust(root: &Path) -> Result<()> {
+    match crate::sys::trust::distrust(root).context(|| format!("cannot examine {}", root.display()))? {
+        Some(reason) => Err(Error::config(format!("the store {} cannot be trusted: {reason}", root.display()))),
+        None => Ok(()),
+    }
 }
 
 fn lock(path: &Path) -> Result<File> {

@@ -35,6 +35,7 @@ mod install;
 mod lifecycle;
 mod moto;
 mod notify;
+mod plan;
 mod power;
 mod rawzip;
 mod renewal;
