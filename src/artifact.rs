@@ -13,6 +13,11 @@ use crate::sys::fs::Dir;
 /// Longest name of a member, in bytes. A source that lists names keeps none that is longer.
 pub const MAX_NAME: usize = 1024;
 
+/// So many bytes at the end of an archive are enough to find its directory by, if it has one.
+pub const TAIL: u64 = 96 << 10;
+/// And so many at its beginning, to tell what it is.
+pub const HEAD: u64 = 512;
+
 /// What was fetched, before anybody has looked inside.
 #[derive(Debug)]
 pub struct Artifact {

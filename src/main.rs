@@ -74,6 +74,7 @@ fn run() -> error::Result<ExitCode> {
         }
         Command::Retry => once(run.sections, &deploy::retry::retry),
         Command::Verify => Ok(verify(&run)),
+        Command::Plan => plan(&run),
         Command::Seed => {
             let seed = deploy::seed::Seed::new(&run.operands, run.revision.as_deref(), &run.sections)?;
             once(run.sections, &|settings| seed.plant(settings))
@@ -142,6 +143,28 @@ fn verify(run: &Run) -> ExitCode {
         }));
     }
     ExitCode::from(agent::worst(&codes))
+}
+
+/// `repo-deploy plan`: 0 nothing to do, 10 something, else as a check would end.
+fn plan(run: &Run) -> error::Result<ExitCode> {
+    let (several, mut plans, mut texts) = (run.sections.len() > 1, Vec::new(), Vec::new());
+    for settings in &run.sections {
+        console::speak_for(several.then_some(&settings.id));
+        let plan = deploy::plan::plan(settings);
+        match &plan {
+            Ok(plan) => texts.push(plan.page(run.level > 0)),
+            Err(e) => log::error!("{e}"),
+        }
+        let is_stopped = matches!(&plan, Err(e) if matches!(e.kind(), error::Kind::Stopped(_)));
+        plans.push((settings, plan));
+        if is_stopped {
+            break;
+        }
+    }
+    console::speak_for(None);
+    console::print(&if run.is_json { deploy::plan::json(&plans) } else { texts.join("\n") })?;
+    let codes = plans.iter().map(|(_, plan)| plan.as_ref().map_or_else(error::Error::exit_code, |plan| plan.code));
+    Ok(ExitCode::from(agent::worst(&codes.collect::<Vec<_>>())))
 }
 
 fn print(text: &str) -> error::Result<ExitCode> {

@@ -194,6 +194,34 @@ impl Activation {
         .context(|| "cannot repair the live tree")
     }
 
+    /// Whether there is something to [`Self::repair`], in words.
+    pub fn drift(&self, release: &Release) -> Result<Option<String>> {
+        let text = match self {
+            Self::Symlink(link) => match link.standing()? {
+                Standing::Release(live) if live == release.id => return Ok(None),
+                _ => "it does not point to it".to_owned(),
+            },
+            Self::InPlace(in_place) if !in_place.local.exists() => "it is gone".to_owned(),
+            Self::InPlace(in_place) => {
+                let from = Dir::open(&release.path).context(|| format!("cannot open {}", release.path.display()))?;
+                match sync::lacks(&from, &in_place.open()?, &in_place.options)? {
+                    Some(path) => format!("it lacks {}", path.display()),
+                    None => return Ok(None),
+                }
+            }
+            Self::Install(_) => return Ok(None),
+        };
+        Ok(Some(text))
+    }
+
+    /// What stands at `<local>` and is ours to change, before there is a release of it.
+    pub fn found(&self) -> Result<Manifest> {
+        match self {
+            Self::Symlink(_) | Self::Install(_) => Ok(Manifest::default()),
+            Self::InPlace(in_place) => tree::manifest_without(&in_place.open()?, &in_place.options.preserve),
+        }
+    }
+
     /// Copies what stands at `<local>` into `staging`, with modes, owners and times.
     pub fn keep_found(&self, staging: &Dir) -> Result<Manifest> {
         match self {

@@ -31,12 +31,7 @@ pub fn mirror(from: &Dir, to: &Dir, options: &Options) -> Result<Changes> {
 pub fn restore(from: &Dir, to: &Dir, options: &Options) -> Result<Changes> {
     let want = wanted(from, options)?;
     let have = Tree::read(to, &options.preserve)?;
-    // What lies below something that is no directory any more is not missing: somebody put that there.
-    let is_below_other = |path: &Path| {
-        path.ancestors().skip(1).any(|above| have.find(above).is_some_and(|e| e.meta.kind != Kind::Dir || e.mount))
-    };
-    let missing = want.0.into_iter().filter(|e| have.find(&e.path).is_none() && !is_below_other(&e.path)).collect();
-    let missing = Tree(missing);
+    let missing = missing(want, &have);
     let nothing = Tree::default();
     let mut plan = diff(&missing, &nothing, &options.preserve, |_, _| Ok(true))?;
     let is_removable = |e: &&Entry| is_left_over(&e.path) && e.meta.kind != Kind::Other && !e.mount;
@@ -87,6 +82,20 @@ pub fn mend(top: &Dir, manifest: &Manifest) -> Result<Option<PathBuf>> {
     plan.put.retain(|entry| entry.meta.kind != Kind::File);
     Mirror::new(top, top).apply(&plan)?;
     Ok(lacking)
+}
+
+/// The first that `from` has and `to` lacks, if there is any: what [`restore`] would put back.
+pub fn lacks(from: &Dir, to: &Dir, options: &Options) -> Result<Option<PathBuf>> {
+    let missing = missing(wanted(from, options)?, &Tree::read(to, &options.preserve)?);
+    Ok(missing.0.into_iter().next().map(|entry| entry.path))
+}
+
+/// What lies below something that is no directory any more is not missing: somebody put that there.
+fn missing(want: Tree, have: &Tree) -> Tree {
+    let is_below_other = |path: &Path| {
+        path.ancestors().skip(1).any(|above| have.find(above).is_some_and(|e| e.meta.kind != Kind::Dir || e.mount))
+    };
+    Tree(want.0.into_iter().filter(|e| have.find(&e.path).is_none() && !is_below_other(&e.path)).collect())
 }
 
 /// Removes everything below `to` but what is preserved, mounted or no file, directory or link.

@@ -106,8 +106,13 @@ fn walk_dir(
 
 /// What the tree below `top` is made of: reads every file in it. What is no file, directory or link is left out.
 pub fn manifest(top: &Dir) -> Result<Manifest> {
+    manifest_without(top, &[])
+}
+
+/// The same without `skip` and what is below them.
+pub fn manifest_without(top: &Dir, skip: &[PathBuf]) -> Result<Manifest> {
     let (mut manifest, mut sums) = (Manifest::default(), Sums::new("reading", None));
-    walk(top, &[], &mut |dir, Entry { path, meta: Meta { kind, mode, size, .. }, target, .. }| {
+    walk(top, skip, &mut |dir, Entry { path, meta: Meta { kind, mode, size, .. }, target, .. }| {
         let what = match kind {
             Kind::Dir => What::Dir { mode },
             Kind::Link => What::Link { target: target.unwrap_or_default() },

@@ -9,6 +9,7 @@ const EXIT_CODES: &[(&str, &str)] = &[
     ("1", "failed; what was live is live"),
     ("2", "blocked by a pre hook; nothing changed"),
     ("3", "the live tree is in doubt: a revert failed, or the state cannot be read"),
+    ("10", "plan: there is something to do"),
     ("64", "the command line is wrong"),
     ("75", "another repo-deploy holds the lock"),
     ("78", "the configuration is wrong, or a refused local"),

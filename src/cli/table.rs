@@ -67,7 +67,7 @@ pub(super) const OPTIONS: &[Opt] = &[
     opt(Some('v'), "verbose", "", "say more; twice: trace", Does::Verbose),
     opt(None, "quiet", "", "warnings and errors only", Does::Quiet),
     opt(None, "repair", "", "with verify: put back what differs", Does::Repair),
-    opt(None, "json", "", "status and history for programs", Does::Json),
+    opt(None, "json", "", "status, history and plan for programs", Does::Json),
 ];
 
 /// What can be done.
@@ -89,6 +89,8 @@ pub enum Command {
     Seed,
     /// Tell what of the live tree is not as its release has it.
     Verify,
+    /// Tell what a check would do.
+    Plan,
     /// Tell the next times of the schedule.
     Schedule,
     /// Tell what is wrong with a bundle, an appspec or a configuration.
@@ -126,6 +128,7 @@ pub(super) const COMMANDS: &[Word] = &[
         Command::Verify,
         "compare the live tree with its release: names, modes, sizes, content; see --repair",
     ),
+    word("plan", "", Command::Plan, "tell what the next check would do, and do nothing of it"),
     word(
         "seed",
         "[ARCHIVE]",

@@ -17,12 +17,22 @@ use crate::store::state::Record;
 use crate::sys::process::{self, Identity};
 use crate::sys::signal;
 
+/// The live release stops.
+pub(super) const STOP: [Event; 3] = [Event::BeforeBlockTraffic, Event::AfterBlockTraffic, Event::ApplicationStop];
+/// The new one starts, its files in place.
+pub(super) const START: [Event; 5] = [
+    Event::AfterInstall,
+    Event::ApplicationStart,
+    Event::ValidateService,
+    Event::BeforeAllowTraffic,
+    Event::AfterAllowTraffic,
+];
+
 type Environment = Vec<(&'static str, OsString)>;
 
 impl Deployment<'_> {
     /// The live release stops. There is none at the first deployment.
     pub(super) fn stop(&self, reason: Reason) -> Result<Verdict> {
-        const STOP: [Event; 3] = [Event::BeforeBlockTraffic, Event::AfterBlockTraffic, Event::ApplicationStop];
         let Some(live) = &self.state.current else { return Ok(Verdict::Passed) };
         for event in STOP {
             match self.events(live, &[event], "pre", reason) {
@@ -47,14 +57,7 @@ impl Deployment<'_> {
 
     /// What the new release does once they are.
     pub(super) fn start(&self, reason: Reason) -> Result<Verdict> {
-        let events = [
-            Event::AfterInstall,
-            Event::ApplicationStart,
-            Event::ValidateService,
-            Event::BeforeAllowTraffic,
-            Event::AfterAllowTraffic,
-        ];
-        self.events_of_target(&events, "post", reason)
+        self.events_of_target(&START, "post", reason)
     }
 
     /// What the release before does when its files are back.

@@ -2,6 +2,7 @@
 
 use super::recover::{self, Heal};
 use super::{Begun, Deployment, report};
+use crate::activate::Standing;
 use crate::error::{Context, Error, Result};
 use crate::model::{Outcome, Reason, ReleaseId, Revision, Validators};
 use crate::store::Store;
@@ -11,13 +12,11 @@ use crate::sys::clock::now;
 impl Deployment<'_> {
     /// Heals what an earlier run left. `Some`: that was a deployment of its own, and this check is over.
     pub(super) fn recover(&mut self) -> Result<Option<Outcome>> {
-        let standing = self.activation.standing()?;
-        let known = (self.doubt.is_none() && self.has_history()).then_some(&self.state);
+        let (heal, standing) = self.diagnose()?;
         // In doubt, nobody knows how the last deployment ended.
         if self.has_record() && self.state.phase == Phase::Idle && self.doubt.is_none() {
             self.activation.tidy(self.state.current.as_ref().map(|current| &current.release))?;
         }
-        let heal = recover::decide(self.state.mode, known, &standing);
         if !matches!(heal, Heal::Nothing | Heal::Fresh(_) | Heal::Repair) {
             log::debug!(
                 "recovering: phase {}, attempt {}, {standing:?}: {heal:?}",
@@ -34,9 +33,7 @@ impl Deployment<'_> {
                 self.adopt(release)?;
             }
             Heal::KeepFound => self.keep_found()?,
-            Heal::Refuse(why) => {
-                return Err(Error::config(format!("cannot deploy to {}: {why}", self.settings.local.display())));
-            }
+            Heal::Refuse(why) => return Err(self.refusal(why)),
             Heal::Repair => self.repair()?,
             Heal::StartOver => {
                 log::info!("the last deployment was cut off before it changed anything: starting over");
@@ -47,6 +44,18 @@ impl Deployment<'_> {
             Heal::Revert => return self.undisturbed(Self::resume_revert).map(Some),
         }
         Ok(None)
+    }
+
+    /// What an earlier run left, and what stands at `<local>`.
+    pub(super) fn diagnose(&self) -> Result<(Heal, Standing)> {
+        let standing = self.activation.standing()?;
+        let known = (self.doubt.is_none() && self.has_history()).then_some(&self.state);
+        Ok((recover::decide(self.state.mode, known, &standing), standing))
+    }
+
+    /// Why nothing can be deployed here.
+    pub(super) fn refusal(&self, why: &str) -> Error {
+        Error::config(format!("cannot deploy to {}: {why}", self.settings.local.display()))
     }
 
     fn resume(&mut self) -> Result<Outcome> {
@@ -75,7 +84,7 @@ impl Deployment<'_> {
         self.finish_revert()
     }
 
-    fn adopt(&mut self, release: ReleaseId) -> Result<()> {
+    pub(super) fn adopt(&mut self, release: ReleaseId) -> Result<()> {
         let (revision, validators) = (Revision::new(""), Validators::default());
         self.state.current = Some(Record { release, revision, validators, since: now(), proof: None });
         self.note()

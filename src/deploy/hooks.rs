@@ -18,6 +18,7 @@ use crate::sys::clock::Deadline;
 use crate::sys::process::{self, Ended, Identity, Program};
 use crate::sys::signal;
 pub(in crate::deploy) use discover::{Found, Listed};
+pub(in crate::deploy) use paths::Paths;
 
 /// What a list of hooks came to.
 #[derive(Clone, Debug, PartialEq, Eq)]

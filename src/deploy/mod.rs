@@ -14,6 +14,7 @@ mod notes;
 mod notice;
 mod obtain;
 mod places;
+pub mod plan;
 mod prove;
 mod recover;
 pub mod repair;
@@ -21,6 +22,7 @@ pub mod report;
 mod rest;
 pub mod retry;
 pub mod rollback;
+mod scratch;
 pub mod seed;
 pub mod status;
 pub mod validate;
@@ -91,9 +93,17 @@ fn run(settings: &Settings, what: &dyn Fn(&mut Deployment<'_>) -> Result<Outcome
 impl<'a> Deployment<'a> {
     /// Takes the lock at once, or in its turn within `most`.
     fn open(settings: &'a Settings, most: Option<Duration>) -> Result<Self> {
+        let places = places::locate(settings)?;
+        let store = Store::open(&places.store, most)?;
+        let mut deployment = Self::with(settings, places, store)?;
+        deployment.notes = notes::Notes::open(settings, most.is_some());
+        Ok(deployment)
+    }
+
+    /// The deployment as its store has it; what it costs to be sure of that is the caller's.
+    fn with(settings: &'a Settings, places: places::Places, store: Store) -> Result<Self> {
         let demands = Demands::new(&settings.trust)?;
-        let places::Places { mode, store: root } = places::locate(settings)?;
-        let store = Store::open(&root, most)?;
+        let places::Places { mode, store: root } = places;
         let (state, doubt) = match store.recorded()? {
             Recorded::State(state) => (*state, None),
             Recorded::Nothing => (State::fresh(settings.local.clone(), mode, Found::Absent), None),
@@ -124,7 +134,7 @@ impl<'a> Deployment<'a> {
         let activation = Activation::new(mode, &settings.local, &root, &settings.preserve, behaviour);
         let deadline = Deadline::after(settings.timeout);
         let source = Source::new(settings)?;
-        let notes = notes::Notes::open(settings, most.is_some());
+        let notes = notes::Notes::default();
         let (stop, left_alone, fetched, tried) = (None, None, 0, None);
         Ok(Self {
             settings,
@@ -288,9 +298,10 @@ impl<'a> Deployment<'a> {
         Ok(Outcome::RolledBack)
     }
 
-    /// Records what was learnt while nothing live changes. In doubt nothing is written before a deployment has settled it.
+    /// Records what was learnt while nothing live changes. In doubt nothing is written before a deployment has settled it; and
+    /// who only looks writes nothing at all.
     fn note(&self) -> Result<()> {
-        if self.doubt.is_none() { self.store.record(&self.state) } else { Ok(()) }
+        if self.doubt.is_none() && !self.store.is_only_read() { self.store.record(&self.state) } else { Ok(()) }
     }
 
     /// ` at <local>`, where that is what changes.

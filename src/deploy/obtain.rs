@@ -1,12 +1,14 @@
 //! From poll to publish: the new release, complete in the store. Nothing live changes in here. What the source has is
 //! fetched once: a release that was blocked or sent back stays, and an archive that was refused is remembered.
 
+use std::path::Path;
+
 use super::rest::{self, Rest};
 use super::{Deployment, notes, places, report};
 use crate::error::{Error, Kind, Result};
 use crate::model::{Outcome, Reason, ReleaseId, Revision, Validators};
 use crate::package::{self, Verified};
-use crate::source::{Known, Poll, Source};
+use crate::source::{Known, Offer, Poll, Source};
 use crate::store::Release;
 use crate::store::state::{Failure, FailureKind, Record};
 use crate::sys::clock::{now, rfc3339};
@@ -14,11 +16,31 @@ use crate::sys::clock::{now, rfc3339};
 /// How often a source may replace what it offered before the check gives up.
 const MAX_POLLS: u32 = 3;
 
+/// What is to be done about what the source has.
+pub(super) enum Next {
+    /// Nothing: it is live, or left alone.
+    Nothing,
+    /// It is complete in the store, and can be made live.
+    Ready(Record),
+    /// It has to be fetched.
+    Fetch(Offer),
+}
+
 impl Deployment<'_> {
     /// The new release, complete in the store, or nothing when what the source has is live already.
     pub(super) fn obtain(&mut self) -> Result<Option<Record>> {
+        let mut obtained = None;
+        self.until_settled(&mut |deployment| {
+            obtained = deployment.poll_and_publish()?;
+            Ok(())
+        })?;
+        Ok(obtained)
+    }
+
+    /// Does `what` again when the source replaced meanwhile what it was about.
+    pub(super) fn until_settled(&mut self, what: &mut dyn FnMut(&mut Self) -> Result<()>) -> Result<()> {
         for _ in 0..MAX_POLLS {
-            match self.poll_and_publish() {
+            match what(self) {
                 Err(e) if e.kind() == Kind::Superseded => log::info!("{e}; polling again"),
                 result => return result,
             }
@@ -28,6 +50,23 @@ impl Deployment<'_> {
     }
 
     fn poll_and_publish(&mut self) -> Result<Option<Record>> {
+        let offer = match self.poll()? {
+            Next::Nothing => return Ok(None),
+            Next::Ready(record) => return Ok(Some(record)),
+            Next::Fetch(offer) => offer,
+        };
+        let download = places::download(self.settings, self.store.root())?;
+        report::write_working(&self.store);
+        let Some((verified, record)) = self.fetch(offer, &download)? else { return Ok(None) };
+        if self.store.release(&record.release)?.is_none() {
+            self.publish(&verified, &record)?;
+        }
+        places::discard(&download);
+        Ok(Some(self.obtained(record)))
+    }
+
+    /// Asks the source, and says what is to be done about the answer: a check does it, a plan tells it.
+    pub(super) fn poll(&mut self) -> Result<Next> {
         let known = self.known().cloned();
         let told = notes::known(self.settings).filter(|_| self.is_untouched());
         let (nothing, is_told) = (Revision::new(""), told.is_some());
@@ -41,60 +80,64 @@ impl Deployment<'_> {
             (Poll::Changed(offer), _) => offer,
             (Poll::Unchanged, Some(known)) => return self.candidate(known),
             (Poll::Unchanged, None) if is_told => {
-                return Ok(None); // the report says so
+                return Ok(Next::Nothing); // the report says so
             }
             (Poll::Unchanged, None) => return Err(Error::failed("the source has nothing new, and nothing was known")),
         };
-        if let Some(revision) = &offer.revision {
-            if self.is_live(revision) {
-                let (revision, validators) = (revision.clone(), offer.validators);
-                let release = self.id_of(&revision, None);
-                return self.note_same(Record { release, revision, validators, since: now(), proof: None });
-            }
-            if let Some(target) = self.state.target.clone().filter(|t| self.is_of(t, revision)) {
-                let is_left = self.leaves(&target, revision, &offer.validators)?;
-                return if is_left { Ok(None) } else { self.candidate(target) };
-            }
-            let id = self.id_of(revision, None);
-            // What has to be proven is proven anew: a revision is no more than the server's word.
-            if !self.demands.is_some() && self.store.release(&id)?.is_some() {
-                // The source has gone back to something that is still here.
-                let (revision, validators) = (revision.clone(), offer.validators);
-                return self.obtained(Record { release: id, revision, validators, since: now(), proof: None });
-            }
+        let Some(revision) = &offer.revision else { return Ok(Next::Fetch(offer)) };
+        if self.is_live(revision) {
+            let (revision, validators) = (revision.clone(), offer.validators);
+            let release = self.id_of(&revision, None);
+            self.note_same(Record { release, revision, validators, since: now(), proof: None })?;
+            return Ok(Next::Nothing);
         }
-        let download = places::download(self.settings, self.store.root())?;
-        report::write_working(&self.store);
+        if let Some(target) = self.state.target.clone().filter(|t| self.is_of(t, revision)) {
+            let is_left = self.leaves(&target, revision, &offer.validators)?;
+            return if is_left { Ok(Next::Nothing) } else { self.candidate(target) };
+        }
+        let id = self.id_of(revision, None);
+        // What has to be proven is proven anew: a revision is no more than the server's word.
+        if !self.demands.is_some() && self.store.release(&id)?.is_some() {
+            // The source has gone back to something that is still here.
+            let (revision, validators) = (revision.clone(), offer.validators);
+            let record = Record { release: id, revision, validators, since: now(), proof: None };
+            return Ok(Next::Ready(self.obtained(record)));
+        }
+        Ok(Next::Fetch(offer))
+    }
+
+    /// What was offered, proven, and the record of what it becomes. `None`: what is live has this content, or it is left alone.
+    pub(super) fn fetch(&mut self, offer: Offer, download: &Path) -> Result<Option<(Verified, Record)>> {
         self.tries(Reason::Update, offer.revision.as_ref().map(|revision| self.unfetched(revision)));
-        let artifact = self.source.fetch(offer, &download, self.deadline)?;
+        let artifact = self.source.fetch(offer, download, self.deadline)?;
         self.fetched = self.fetched.saturating_add(artifact.bytes());
         let (revision, validators) = (artifact.revision.clone(), artifact.validators.clone());
         let release = self.id_of(&revision, None);
         let mut record = Record { release, revision, validators, since: now(), proof: None };
         self.tries(Reason::Update, Some(record.clone()));
         if self.is_live(&record.revision) {
-            places::discard(&download);
-            return self.note_same(record);
+            places::discard(download);
+            self.note_same(record)?;
+            return Ok(None);
         }
         if let Some(target) = self.state.target.clone().filter(|t| self.is_of(t, &record.revision))
             && self.leaves(&target, &record.revision, &record.validators)?
         {
-            places::discard(&download);
+            places::discard(download);
             return Ok(None);
         }
         let verified = self.prove(artifact, &record)?;
         record.proof = verified.proof().map(str::to_owned);
         record.release = self.id_of(&record.revision, verified.proof());
         if self.has_live(&record.release) || self.leaves(&record, &record.revision, &record.validators)? {
-            places::discard(&download);
-            return if self.has_live(&record.release) { self.note_same(record) } else { Ok(None) };
+            places::discard(download);
+            if self.has_live(&record.release) {
+                self.note_same(record)?;
+            }
+            return Ok(None);
         }
         self.tries(Reason::Update, Some(record.clone()));
-        if self.store.release(&record.release)?.is_none() {
-            self.publish(&verified, &record)?;
-        }
-        places::discard(&download);
-        self.obtained(record)
+        Ok(Some((verified, record)))
     }
 
     /// A revision of which nothing is here yet.
@@ -104,9 +147,9 @@ impl Deployment<'_> {
     }
 
     /// A release that is complete in the store; what failed before it no longer counts.
-    fn obtained(&mut self, record: Record) -> Result<Option<Record>> {
+    fn obtained(&mut self, record: Record) -> Record {
         self.state.failure = self.state.failure.take().filter(|f| f.release == record.release);
-        Ok(Some(record))
+        record
     }
 
     /// Unpacks; what is refused is remembered, so that it is not fetched again every minute.
@@ -143,20 +186,20 @@ impl Deployment<'_> {
     }
 
     /// What the source had when we last looked, and still has: live already, staged, refused or given up.
-    fn candidate(&mut self, known: Record) -> Result<Option<Record>> {
+    fn candidate(&mut self, known: Record) -> Result<Next> {
         if self.has_live(&known.release) {
             self.forget_target()?; // a candidate of another source, or one that was tried by hand
-            return Ok(None);
+            return Ok(Next::Nothing);
         }
         if self.leaves(&known, &known.revision, &known.validators)? {
-            return Ok(None);
+            return Ok(Next::Nothing);
         }
         if let Some(failure) = self.state.failure.as_ref().filter(|f| f.release == known.release) {
             match Rest::after(failure, self.settings, &self.demands) {
                 Rest::None | Rest::ForGood => {}
                 Rest::Until(_) if self.has_new_seal(failure)? => {
                     self.forget_target()?;
-                    return self.poll_and_publish();
+                    return self.poll();
                 }
                 Rest::Until(_) => {
                     let text = format!("{} (refused before; the source still has the same)", failure.why);
@@ -165,11 +208,11 @@ impl Deployment<'_> {
             }
         }
         if self.store.release(&known.release)?.is_some() {
-            return Ok(Some(known));
+            return Ok(Next::Ready(known));
         }
         // The release is not in the store: ask without conditions, so that it is fetched.
         self.forget_target()?;
-        self.poll_and_publish()
+        self.poll()
     }
 
     /// Whether `known`, which the source calls `revision` now, is not to be tried: then it is what the next poll asks against.
@@ -231,8 +274,8 @@ impl Deployment<'_> {
     }
 
     /// The live release under other validators: remember those, so that the next poll is conditional again.
-    fn note_same(&mut self, seen: Record) -> Result<Option<Record>> {
-        let Some(current) = &mut self.state.current else { return Ok(None) };
+    fn note_same(&mut self, seen: Record) -> Result<()> {
+        let Some(current) = &mut self.state.current else { return Ok(()) };
         log::debug!("revision {} has the content that is live: nothing to deploy", seen.revision);
         if current.validators != seen.validators || current.revision != seen.revision || self.state.target.is_some() {
             (current.validators, current.revision) = (seen.validators, seen.revision);
@@ -240,7 +283,7 @@ impl Deployment<'_> {
             (self.state.target, self.state.failure) = (None, None);
             self.note()?;
         }
-        Ok(None)
+        Ok(())
     }
 
     /// A release that cannot be made live: nothing has been touched. What is in the way may go, so the next check looks again.

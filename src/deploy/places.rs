@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::ErrorKind;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -76,7 +77,6 @@ pub fn refuse_to_change_ways(state: &State, mode: ActivationMode, root: &Path) -
 /// Where a download lies until its release is published, and is found again after a crash. Two deployments with the same
 /// id have different stores, so they do not meet here.
 pub fn download(settings: &Settings, store: &Path) -> Result<PathBuf> {
-    use std::os::unix::ffi::OsStrExt;
     let dir = settings.cache.join(&settings.id);
     make_dirs(&dir)?;
     match crate::sys::trust::distrust(&dir) {
@@ -86,7 +86,13 @@ pub fn download(settings: &Settings, store: &Path) -> Result<PathBuf> {
         }
         Err(e) => return Err(Error::failed(format!("cannot examine {}: {}", dir.display(), plain(&e)))),
     }
-    Ok(dir.join(format!("download-{}", hex(&Sha256::digest(store.as_os_str().as_bytes())[..4]))))
+    download_at(settings, store)
+}
+
+/// The same, where nothing is written yet.
+pub fn download_at(settings: &Settings, store: &Path) -> Result<PathBuf> {
+    let hash = hex(&Sha256::digest(store.as_os_str().as_bytes())[..4]);
+    Ok(settings.cache.join(&settings.id).join(format!("download-{hash}")))
 }
 
 /// Removes a download and what is beside it under the same name.

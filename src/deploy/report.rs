@@ -100,6 +100,9 @@ pub(super) fn write(
 
 /// Writes that a check has found something to do, which may take its time.
 pub(super) fn write_working(store: &Store) {
+    if store.is_only_read() {
+        return;
+    }
     let mut status = Status::read(store.root());
     if status.number("working-since").is_none() {
         status.set("working-since", now());

@@ -7,6 +7,7 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
+use super::scratch::Scratch;
 use crate::activate::install::{bundle, copies};
 use crate::appspec::{self, Problem};
 use crate::artifact::{Artifact, Content, Seal};
@@ -133,20 +134,15 @@ fn strangers(appspec: &appspec::Appspec) -> Vec<Problem> {
 }
 
 fn look_at_archive(file: File, name: &str, report: &mut Report) -> Result<()> {
-    let place =
-        std::env::temp_dir().join(sysfs::unique_name("repo-deploy-validate-").context(|| "cannot make a name")?);
-    let parent = Dir::open(&std::env::temp_dir()).context(|| "cannot open the directory for temporary files")?;
-    let made = place.file_name().unwrap_or_default();
-    parent.make_dir(made, 0o700).context(|| format!("cannot make {}", place.display()))?;
-    let looked = unpacked(file, name, &place).and_then(|()| look_at_bundle(&place, name, report));
-    fs::remove_dir_all(&place).context(|| format!("cannot remove {}", place.display()))?;
+    let place = Scratch::new("validate")?;
+    let looked = unpacked(file, name, place.dir()).and_then(|()| look_at_bundle(place.path(), name, report));
     looked.map_err(|e| match e.to_string().strip_prefix(&format!("cannot unpack {name}: ")) {
         Some(why) => Error::new(Kind::Refused, why),
         None => e,
     })
 }
 
-fn unpacked(file: File, name: &str, place: &Path) -> Result<()> {
+fn unpacked(file: File, name: &str, place: &Dir) -> Result<()> {
     let content = Content::Archive(file);
     let (revision, validators) = (Revision::new(""), Validators::default());
     let artifact = Artifact { revision, validators, content, name: name.to_owned() };
@@ -161,6 +157,5 @@ fn unpacked(file: File, name: &str, place: &Path) -> Result<()> {
         max_unpacked: 16 << 30,
         max_files: 200_000,
     };
-    let staging = Dir::open(place).context(|| format!("cannot open {}", place.display()))?;
-    package::unpack(&artifact, &staging, &layout, deadline).map(|_| ())
+    package::unpack(&artifact, place, &layout, deadline).map(|_| ())
 }

@@ -19,7 +19,7 @@ use crate::sys::fs::{self, Dir};
 const BUFFER: usize = 128 * 1024;
 
 /// Lays a copy of `source` out in `staging`.
-pub(super) fn unpack(source: &Dir, staging: &Dir, layout: &Layout, deadline: Deadline) -> Result<Unpacked> {
+pub(super) fn unpack(source: &Dir, staging: Option<&Dir>, layout: &Layout, deadline: Deadline) -> Result<Unpacked> {
     let mut listing = Listing::new(layout, 0);
     let mut sizes = Vec::new();
     list(source, &mut Vec::new(), deadline, &mut |name, kind, size| {

@@ -27,6 +27,7 @@ use crate::sys::clock::Deadline;
 use crate::sys::fs::Dir;
 
 pub use self::verify::{Demands, Verified, verify};
+pub use self::writer::check_room;
 
 /// What was laid out.
 #[derive(Clone, Debug, Default)]
@@ -35,6 +36,8 @@ pub struct Unpacked {
     pub entries: u64,
     /// Bytes of file content.
     pub bytes: u64,
+    /// Bytes on disk, about.
+    pub space: u64,
     /// Each of them.
     pub manifest: Manifest,
 }
@@ -49,6 +52,40 @@ impl std::fmt::Display for Unpacked {
 
 /// Lays `verified` out in `staging`, an empty directory. On an error the caller removes what lies there.
 pub fn unpack(verified: &Verified, staging: &Dir, layout: &Layout, deadline: Deadline) -> Result<Unpacked> {
+    lay_out(verified, Some(staging), layout, deadline)
+}
+
+/// The same, and nothing is written: what it would be laid out as. All of it is read and checked.
+pub fn survey(verified: &Verified, layout: &Layout, deadline: Deadline) -> Result<Unpacked> {
+    lay_out(verified, None, layout, deadline)
+}
+
+/// Where the directory of a ZIP begins, of which the head and the end are in `file`. `None`: it is another archive, or none.
+pub fn directory_of(file: &File, name: &str) -> Result<Option<u64>> {
+    let head = sniff::head(file).context(|| format!("cannot read {name}"))?;
+    if sniff::tar(&head).is_some() {
+        return Ok(None);
+    }
+    Ok(zip::end::find(file).context(|| format!("cannot unpack {name}"))?.map(|end| end.directory))
+}
+
+/// The same as [`survey`] for a ZIP of which `file` has the head, the directory and the end, and nothing else; `live` is
+/// what it will be held against.
+pub fn survey_directory(
+    file: &File,
+    name: &str,
+    layout: &Layout,
+    live: &Manifest,
+    deadline: Deadline,
+) -> Result<Unpacked> {
+    let cannot = || format!("cannot unpack {name}");
+    match zip::end::find(file).context(cannot)? {
+        Some(end) => zip::survey(file, &end, layout, live, deadline).context(cannot),
+        None => Err(Error::failed(format!("{name} has no directory"))),
+    }
+}
+
+fn lay_out(verified: &Verified, staging: Option<&Dir>, layout: &Layout, deadline: Deadline) -> Result<Unpacked> {
     let artifact = verified.artifact();
     let name = &artifact.name;
     match &artifact.content {
@@ -69,7 +106,13 @@ pub fn is_archive(file: &File) -> Result<bool> {
 }
 
 /// What it is, is told by its first bytes, then by a ZIP's end: a tar may have something like that in one of its files.
-fn unpack_archive(file: &File, name: &str, staging: &Dir, layout: &Layout, deadline: Deadline) -> Result<Unpacked> {
+fn unpack_archive(
+    file: &File,
+    name: &str,
+    staging: Option<&Dir>,
+    layout: &Layout,
+    deadline: Deadline,
+) -> Result<Unpacked> {
     let cannot = || format!("cannot unpack {name}");
     let head = sniff::head(file).context(|| format!("cannot read {name}"))?;
     if let Some(gzipped) = sniff::tar(&head) {

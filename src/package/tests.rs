@@ -18,18 +18,20 @@ mod ordinary;
 mod tar;
 mod tar_oracle;
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use super::*;
-use crate::artifact::{Artifact, Seal};
+use crate::artifact::{Artifact, HEAD, Seal, TAIL};
 use crate::error::Kind;
 use crate::model::{Links, Revision, Validators};
+use crate::store::manifest::What;
 
 /// An artifact of which nothing is asked.
 fn unasked(artifact: Artifact) -> Verified {
@@ -37,7 +39,7 @@ fn unasked(artifact: Artifact) -> Verified {
 }
 
 /// A directory of its own; removed when the test ends.
-struct Scratch(PathBuf);
+struct Scratch(PathBuf, Cell<u32>);
 
 impl Scratch {
     fn new() -> Self {
@@ -45,7 +47,7 @@ impl Scratch {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let path = std::env::temp_dir().join(format!("repo-deploy-unpack-{}-{number}", std::process::id()));
         fs::create_dir(&path).unwrap();
-        Self(path)
+        Self(path, Cell::new(0))
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -61,14 +63,62 @@ impl Scratch {
         let (revision, validators) = (Revision::new("1"), Validators::default());
         let artifact = Artifact { revision, validators, content, name: "https://host/app.zip".into() };
         let staging = Dir::open(&staging).unwrap();
-        unpack(&unasked(artifact), &staging, layout, Deadline::after(Duration::from_secs(600)))
+        let (verified, deadline) = (unasked(artifact), Deadline::after(Duration::from_secs(600)));
+        let done = unpack(&verified, &staging, layout, deadline);
+        if self.1.get() < 100 {
+            match (survey(&verified, layout, deadline), &done) {
+                (Ok(told), Ok(done)) => assert_eq!(told.manifest, done.manifest),
+                (Err(told), Err(done)) => assert_eq!(told.to_string(), done.to_string()),
+                (told, _) => panic!("told {told:?}, done {done:?}"),
+            }
+        }
+        done
+    }
+
+    /// What a glimpse of an archive tells, of which `unpacked` is what it comes to: the same, as far as its directory goes.
+    fn glimpse(&self, bytes: &[u8], layout: &Layout, unpacked: &Result<Unpacked>) {
+        let whole = self.path("archive");
+        let Ok(Some(directory)) = directory_of(&File::open(&whole).unwrap(), "it") else { return };
+        let (pieces, path) = (File::create(self.path("pieces")).unwrap(), self.path("pieces"));
+        let (head, tail) = (HEAD.min(bytes.len() as u64), (bytes.len() as u64).saturating_sub(TAIL).min(directory));
+        pieces.set_len(bytes.len() as u64).unwrap();
+        for (at, end) in [(0, head), (tail, bytes.len() as u64)] {
+            let piece = &bytes[usize::try_from(at).unwrap()..usize::try_from(end).unwrap()];
+            pieces.write_all_at(piece, at).unwrap();
+        }
+        let pieces = File::open(path).unwrap();
+        assert_eq!(directory_of(&pieces, "it").unwrap(), Some(directory));
+        let look =
+            |live: &Manifest| survey_directory(&pieces, "it", layout, live, Deadline::after(Duration::from_secs(600)));
+        match unpacked {
+            Ok(unpacked) => {
+                let mut changes = 0;
+                let told = look(&unpacked.manifest).unwrap();
+                assert_eq!(told.manifest, unpacked.manifest);
+                assert_eq!((told.entries, told.bytes, told.space), (unpacked.entries, unpacked.bytes, unpacked.space));
+                let links = unpacked.manifest.items().filter(|item| matches!(item.what, What::Link { .. })).count();
+                let told = look(&Manifest::default()).unwrap();
+                told.manifest.changes(&unpacked.manifest, &mut |_, _| changes += 1);
+                assert_eq!(changes, links, "a link is not known by its checksum alone");
+            }
+            Err(e) => {
+                let told = look(&Manifest::default()).err().filter(|told| told.to_string() != e.to_string());
+                assert!(told.is_none_or(|told| told.kind() == Kind::Refused));
+            }
+        }
     }
 
     /// Unpacks an archive of these bytes, and looks at what came out.
     fn unzip(&self, bytes: &[u8], layout: &Layout) -> Result<Tree> {
         let path = self.path("archive");
         fs::write(&path, bytes).unwrap();
-        let unpacked = self.unpack(Content::Archive(File::open(&path).unwrap()), layout)?;
+        let unpacked = self.unpack(Content::Archive(File::open(&path).unwrap()), layout);
+        // Of thousands in one test, some are enough.
+        self.1.set(self.1.get() + 1);
+        if self.1.get() < 100 || self.1.get().is_multiple_of(61) {
+            self.glimpse(bytes, layout, &unpacked);
+        }
+        let unpacked = unpacked?;
         let tree = tree(&self.path("staging"));
         assert_eq!(unpacked.entries, tree.len() as u64);
         let bytes: usize = tree.values().map(|node| if node.what == 'f' { node.content.len() } else { 0 }).sum();

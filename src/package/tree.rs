@@ -12,7 +12,7 @@ use crate::sys::clock::Deadline;
 use crate::sys::fs::Dir;
 
 /// Lays `tree` out in `staging`.
-pub(super) fn unpack(tree: &dyn Tree, staging: &Dir, layout: &Layout, deadline: Deadline) -> Result<Unpacked> {
+pub(super) fn unpack(tree: &dyn Tree, staging: Option<&Dir>, layout: &Layout, deadline: Deadline) -> Result<Unpacked> {
     let mut listing = Listing::new(layout, 0);
     let mut members = Vec::new();
     let mut number = 0;

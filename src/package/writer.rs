@@ -1,7 +1,8 @@
 //! Lays a [`Plan`] out in an empty directory of ours. Every name is resolved one component at a time from an open
 //! directory, through no link; files are made exclusively; modes and owners do not depend on the umask. Whether there is
 //! room is asked before the first byte. What goes wrong here is our side's fault, not the input's. Nothing is made
-//! durable: that is for whoever publishes; the kernel is only asked to start early.
+//! durable: that is for whoever publishes; the kernel is only asked to start early. Without a directory it only tells what
+//! it would write.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -25,7 +26,8 @@ use crate::sys::fs::{self, Dir};
 #[derive(Debug)]
 pub(super) struct Writer<'a> {
     plan: &'a Plan,
-    top: &'a Dir,
+    /// `None`: nothing is written.
+    top: Option<&'a Dir>,
     trail: Trail,
     owner: Option<(u32, u32)>,
     deadline: Deadline,
@@ -38,10 +40,11 @@ pub(super) struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    /// A writer into `staging`, which is empty.
-    pub(super) fn new(plan: &'a Plan, staging: &'a Dir, layout: &Layout, deadline: Deadline) -> Result<Self> {
-        let (bytes, inodes) = fs::room(staging).context(|| "cannot ask for free space")?;
-        check_room(plan, bytes, inodes)?;
+    /// A writer into `staging`, which is empty; without one it writes nothing.
+    pub(super) fn new(plan: &'a Plan, staging: Option<&'a Dir>, layout: &Layout, deadline: Deadline) -> Result<Self> {
+        if let Some(staging) = staging {
+            check_room(plan.space, plan.count, staging)?;
+        }
         let owner = layout.owner.map(|o| (o.uid, o.gid));
         let trail = Trail::default();
         let progress = Progress::start("unpacking", Some(plan.bytes));
@@ -52,8 +55,8 @@ impl<'a> Writer<'a> {
     /// Makes the directory `index`, unless something in it came first.
     pub(super) fn dir(&mut self, index: u32) -> Result<()> {
         in_time(self.deadline)?;
-        let plan = self.plan;
-        self.enter(plan.path(index)).map(|_| ()).context(|| cannot("make", plan.name(index)))
+        let (plan, Some(top)) = (self.plan, self.top) else { return Ok(()) };
+        self.enter(top, plan.path(index)).map(|_| ()).context(|| cannot("make", plan.name(index)))
     }
 
     /// Makes the file `index`. What `fill` passes on becomes its content.
@@ -65,12 +68,17 @@ impl<'a> Writer<'a> {
         in_time(self.deadline)?;
         let (plan, owner, deadline) = (self.plan, self.owner, self.deadline);
         let (parent, name) = split(plan.path(index));
-        let dir = self.enter(parent).context(|| cannot("make", plan.name(index)))?;
-        let file: File = dir.create(name).context(|| cannot("create", plan.name(index)))?;
+        let file: Option<File> = match self.top {
+            Some(top) => {
+                let dir = self.enter(top, parent).context(|| cannot("make", plan.name(index)))?;
+                Some(dir.create(name).context(|| cannot("create", plan.name(index)))?)
+            }
+            None => None,
+        };
         let (mut size, mut crc) = (0, Crc::new());
         fill(&mut |bytes| {
             in_time(deadline)?;
-            (&file).write_all(bytes).context(|| "cannot write it")?;
+            file.as_ref().map_or(Ok(()), |mut file| file.write_all(bytes)).context(|| "cannot write it")?;
             size += bytes.len() as u64;
             crc.update(bytes);
             self.progress.advance(bytes.len() as u64);
@@ -79,6 +87,7 @@ impl<'a> Writer<'a> {
         .context(|| format!("member {}", shown(plan.name(index))))?;
         self.written += size;
         self.sums[index as usize] = (size, crc.sum());
+        let Some(file) = file else { return Ok(()) };
         fs::set_owner_and_mode(&file, owner, plan.kind(index).mode()).context(|| owning(owner, plan.name(index)))?;
         if size > 0 {
             fs::start_writeback(&file);
@@ -91,60 +100,64 @@ impl<'a> Writer<'a> {
         in_time(self.deadline)?;
         let (plan, owner) = (self.plan, self.owner);
         plan.check_link(index, text)?;
+        self.texts.push((index, text.to_vec()));
+        let Some(top) = self.top else { return Ok(()) };
         let (parent, name) = split(plan.path(index));
-        let dir = self.enter(parent).context(|| cannot("make", plan.name(index)))?;
+        let dir = self.enter(top, parent).context(|| cannot("make", plan.name(index)))?;
         dir.symlink(OsStr::from_bytes(text), name).context(|| cannot("make", plan.name(index)))?;
         if let Some((uid, gid)) = owner {
             dir.set_owner(name, uid, gid).context(|| owning(owner, plan.name(index)))?;
         }
-        self.texts.push((index, text.to_vec()));
         Ok(())
     }
 
     /// The tree is complete: others may look into it from now on.
     pub(super) fn finish(mut self) -> Result<Unpacked> {
-        fs::set_owner_and_mode(self.top, self.owner, Kind::Dir.mode()).context(|| owning(self.owner, b"/"))?;
-        Ok(Unpacked { entries: self.plan.count, bytes: self.written, manifest: self.manifest() })
-    }
-
-    /// What was laid out, the directories that no member names among it.
-    fn manifest(&mut self) -> Manifest {
-        self.texts.sort_unstable();
-        let (mut manifest, mut before): (_, &[u8]) = (Manifest::default(), b"");
-        let directory = What::Dir { mode: Kind::Dir.mode() };
-        for index in self.plan.in_order() {
-            let path = self.plan.path(index);
-            for (at, _) in path.iter().enumerate().filter(|(_, byte)| **byte == b'/') {
-                let is_known = before.get(..at) == Some(&path[..at]) && matches!(before.get(at), None | Some(b'/'));
-                if !is_known {
-                    manifest.push(&path[..at], &directory);
-                }
-            }
-            let (size, crc) = self.sums[index as usize];
-            match self.plan.kind(index) {
-                Kind::Dir => manifest.push(path, &directory),
-                kind @ (Kind::File | Kind::Program) => {
-                    manifest.push(path, &What::File { mode: kind.mode(), size, crc });
-                }
-                Kind::Link => {
-                    let text = self.texts.binary_search_by_key(&index, |(link, _)| *link);
-                    let target = text.map_or(OsStr::new(""), |at| OsStr::from_bytes(&self.texts[at].1));
-                    manifest.push(path, &What::Link { target: target.to_owned() });
-                }
-            }
-            before = path;
+        if let Some(top) = self.top {
+            fs::set_owner_and_mode(top, self.owner, Kind::Dir.mode()).context(|| owning(self.owner, b"/"))?;
         }
-        manifest
+        self.texts.sort_unstable();
+        let manifest = manifest(self.plan, &self.sums, &self.texts);
+        Ok(Unpacked { entries: self.plan.count, bytes: self.written, space: self.plan.space, manifest })
     }
 
     /// The open directory at `path`, made with all above it where it is not there yet.
-    fn enter(&mut self, path: &[u8]) -> std::io::Result<&Dir> {
+    fn enter<'t>(&'t mut self, top: &'t Dir, path: &[u8]) -> std::io::Result<&'t Dir> {
         let owner = self.owner;
-        self.trail.enter(self.top, path, |dir, name| match dir.make_child(name, owner, Kind::Dir.mode()) {
+        self.trail.enter(top, path, |dir, name| match dir.make_child(name, owner, Kind::Dir.mode()) {
             Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => dir.child(name),
             made => made,
         })
     }
+}
+
+/// What a plan comes to, the directories that no member names among it; `sums` by member, `texts` of links in order.
+pub(super) fn manifest(plan: &Plan, sums: &[(u64, u32)], texts: &[(u32, Vec<u8>)]) -> Manifest {
+    let (mut manifest, mut before): (_, &[u8]) = (Manifest::default(), b"");
+    let directory = What::Dir { mode: Kind::Dir.mode() };
+    for index in plan.in_order() {
+        let path = plan.path(index);
+        for (at, _) in path.iter().enumerate().filter(|(_, byte)| **byte == b'/') {
+            let is_known = before.get(..at) == Some(&path[..at]) && matches!(before.get(at), None | Some(b'/'));
+            if !is_known {
+                manifest.push(&path[..at], &directory);
+            }
+        }
+        let (size, crc) = sums[index as usize];
+        match plan.kind(index) {
+            Kind::Dir => manifest.push(path, &directory),
+            kind @ (Kind::File | Kind::Program) => {
+                manifest.push(path, &What::File { mode: kind.mode(), size, crc });
+            }
+            Kind::Link => {
+                let text = texts.binary_search_by_key(&index, |(link, _)| *link);
+                let target = text.map_or(OsStr::new(""), |at| OsStr::from_bytes(&texts[at].1));
+                manifest.push(path, &What::Link { target: target.to_owned() });
+            }
+        }
+        before = path;
+    }
+    manifest
 }
 
 /// The directories from the top down to the one that was used last, open: the next one is mostly near.
@@ -190,14 +203,15 @@ pub(super) fn split(path: &[u8]) -> (&[u8], &OsStr) {
     }
 }
 
-fn check_room(plan: &Plan, bytes: u64, inodes: Option<u64>) -> Result<()> {
-    if plan.space > bytes {
-        let (needed, free) = (size(plan.space), size(bytes));
+/// Fails when the file system of `place` has no room for `space` bytes and `count` names more.
+pub fn check_room(space: u64, count: u64, place: &Dir) -> Result<()> {
+    let (bytes, inodes) = fs::room(place).context(|| "cannot ask for free space")?;
+    if space > bytes {
+        let (needed, free) = (size(space), size(bytes));
         return Err(Error::failed(format!("it needs {needed}, and {free} are free on the store's file system")));
     }
-    if let Some(free) = inodes.filter(|free| plan.count > *free) {
-        let needed = plan.count;
-        return Err(Error::failed(format!("it needs {needed} inodes, and {free} are free on the store's file system")));
+    if let Some(free) = inodes.filter(|free| count > *free) {
+        return Err(Error::failed(format!("it needs {count} inodes, and {free} are free on the store's file system")));
     }
     Ok(())
 }

@@ -12,6 +12,7 @@ pub mod s3;
 pub use self::recall::Recalled;
 use std::path::Path;
 
+pub use self::http::glimpse::Glimpse;
 use crate::artifact::Artifact;
 use crate::config::Settings;
 use crate::error::Result;
@@ -68,7 +69,38 @@ enum OfferKind {
     Git(git::GitOffer),
 }
 
+impl Offer {
+    /// The beginning and the end of the archive that is offered, for who asked to look ahead; no larger one than `limit`.
+    /// `None`: it takes a fetch to tell.
+    pub fn glimpse(&mut self, limit: u64, deadline: Deadline) -> Result<Option<Glimpse>> {
+        match &mut self.kind {
+            OfferKind::Http(o) => Glimpse::open(&o.client, &o.identity, &mut o.body, limit, deadline),
+            OfferKind::S3(o) => Glimpse::open(&o.client, &o.identity, &mut o.body, limit, deadline),
+            OfferKind::File(_) | OfferKind::Git(_) => Ok(None),
+        }
+    }
+
+    /// Adds to a glimpse of it what is missing from `from` on. False: that is too much.
+    pub fn reach(&self, glimpse: &mut Glimpse, from: u64, deadline: Deadline) -> Result<bool> {
+        match &self.kind {
+            OfferKind::Http(o) => glimpse.reach(&o.client, &o.identity, from, deadline),
+            OfferKind::S3(o) => glimpse.reach(&o.client, &o.identity, from, deadline),
+            OfferKind::File(_) | OfferKind::Git(_) => Ok(false),
+        }
+    }
+}
+
 impl Source {
+    /// From now on nothing is meant to be deployed: a poll asks for the end of an archive alone, where that can be had, and
+    /// what is fetched stays where a later run finds it.
+    pub fn look_ahead(&mut self) {
+        match self {
+            Self::Http(source) => source.is_ahead = true,
+            Self::S3(source) => source.is_ahead = true,
+            Self::File(_) | Self::Git(_) => {}
+        }
+    }
+
     /// The source of a deployment. Files it names (passwords, roots) are read at every poll, not here.
     pub fn new(settings: &Settings) -> Result<Self> {
         Ok(match &settings.remote {

@@ -25,11 +25,11 @@ use state::State;
 /// The mode of a release that is being removed where it stands, and is none any more: no release has it otherwise.
 const DOOMED: u32 = 0o1700;
 
-/// An open store; its lock is held while this lives.
+/// An open store; its lock is held while this lives. [`Store::look`] opens one that can only be read.
 #[derive(Debug)]
 pub struct Store {
     root: PathBuf,
-    _lock: File,
+    lock: Option<File>,
 }
 
 /// What the state file says.
@@ -65,18 +65,32 @@ impl Store {
     /// Opens the store at `root`, making what is missing, and takes its lock: at once, or in its turn within `most`.
     pub fn open(root: &Path, most: Option<Duration>) -> Result<Self> {
         make_dirs(root)?;
-        if let Some(reason) =
-            crate::sys::trust::distrust(root).context(|| format!("cannot examine {}", root.display()))?
-        {
-            return Err(Error::config(format!("the store {} cannot be trusted: {reason}", root.display())));
-        }
+        check_trust(root)?;
         let lock = lock(root, most)?;
-        let store = Self { root: root.to_owned(), _lock: lock };
+        let store = Self { root: root.to_owned(), lock: Some(lock) };
         store.make("releases", 0o755)?;
         store.make(manifest::DIR, 0o700)?;
         store.make("partial", 0o700)?;
         store.empty_partial()?;
         Ok(store)
+    }
+
+    /// The store at `root` to look at: there need be none, nobody is kept out, and nothing of it is written.
+    pub fn look(root: &Path) -> Result<Self> {
+        if root.exists() {
+            check_trust(root)?;
+        }
+        Ok(Self { root: root.to_owned(), lock: None })
+    }
+
+    /// Whether it is open only to be looked at.
+    pub fn is_only_read(&self) -> bool {
+        self.lock.is_none()
+    }
+
+    /// Keeps others out of the store at `root`, where there is one, until what is returned is dropped.
+    pub fn keep_out(root: &Path) -> Result<Option<File>> {
+        if root.join("lock").exists() { lock(root, None).map(Some) } else { Ok(None) }
     }
 
     /// Where it lies.
@@ -136,6 +150,9 @@ impl Store {
 
     /// Replaces a file in the store by `content`, atomically.
     pub fn replace(&self, name: &str, content: &[u8], durably: bool) -> Result<()> {
+        if self.is_only_read() {
+            return Err(Error::failed(format!("cannot replace {name} in {}: it is only read", self.root.display())));
+        }
         replace(&self.root, name, content, durably)
     }
 
@@ -380,6 +397,13 @@ fn cannot_make(path: &Path) -> String {
 
 fn unique(prefix: &str) -> Result<std::ffi::OsString> {
     sysfs::unique_name(prefix).context(|| "cannot get random bytes")
+}
+
+fn check_trust(root: &Path) -> Result<()> {
+    match crate::sys::trust::distrust(root).context(|| format!("cannot examine {}", root.display()))? {
+        Some(reason) => Err(Error::config(format!("the store {} cannot be trusted: {reason}", root.display()))),
+        None => Ok(()),
+    }
 }
 
 fn lock(root: &Path, most: Option<Duration>) -> Result<File> {

@@ -273,6 +273,11 @@ pub fn open_file(path: &Path) -> io::Result<File> {
     Ok(File::from(rustix::fs::open(path, flags, Mode::empty())?))
 }
 
+/// A file in memory, without a name.
+pub fn unnamed() -> io::Result<File> {
+    Ok(rustix::fs::memfd_create(c"repo-deploy", rustix::fs::MemfdFlags::CLOEXEC)?.into())
+}
+
 /// What an open file is.
 pub fn meta(file: &File) -> io::Result<Meta> {
     Ok(rustix::fs::fstat(file)?.into())

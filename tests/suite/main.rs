@@ -38,6 +38,7 @@ mod moto;
 mod notices;
 mod notify;
 mod output;
+mod plan;
 mod power;
 mod rawzip;
 mod renewal;

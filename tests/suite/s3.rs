@@ -86,7 +86,7 @@ pub struct Strict {
 }
 
 impl Strict {
-    fn start(sandbox: &Sandbox) -> Option<Self> {
+    pub fn start(sandbox: &Sandbox) -> Option<Self> {
         let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/.parts/s3s/bin/s3s-fs");
         if !program.exists() {
             assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "missing: s3s-fs; run tests/parts.sh");
@@ -117,7 +117,7 @@ impl Strict {
         }
     }
 
-    fn url(&self) -> String {
+    pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
 }

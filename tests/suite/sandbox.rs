@@ -141,6 +141,20 @@ impl Sandbox {
         command.output().unwrap().into()
     }
 
+    /// `repo-deploy plan` of `remote`, not started yet.
+    pub fn planned(&self, remote: &str, args: &[&str]) -> Command {
+        let mut command = self.bare();
+        command.arg("plan");
+        self.places(&mut command, &["--remote", remote]);
+        command.args(args);
+        command
+    }
+
+    /// `repo-deploy plan` of `remote`.
+    pub fn plan(&self, remote: &str, args: &[&str]) -> Run {
+        self.planned(remote, args).output().unwrap().into()
+    }
+
     fn places(&self, command: &mut Command, args: &[&str]) {
         let config = self.path("repo-deploy.cfg");
         if !config.exists() {

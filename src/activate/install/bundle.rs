@@ -162,14 +162,16 @@ impl Installable {
         }
     }
 
-    /// Says what is odd about the appspec.
-    pub(super) fn warn(&self, idle: &[Problem]) {
-        idle.iter().for_each(|problem| log::warn!("{}", self.line(problem)));
-        self.warnings.iter().for_each(|warning| log::warn!("{}:{warning}", self.name.display()));
+    /// What is odd about the appspec, and hinders nothing.
+    pub(super) fn oddities(&self, idle: &[Problem]) -> Vec<String> {
+        let name = self.name.display();
+        let mut lines: Vec<String> = idle.iter().map(|problem| self.line(problem)).collect();
+        lines.extend(self.warnings.iter().map(|warning| format!("{name}:{warning}")));
         let is_labelled = self.appspec.permissions.iter().any(|permission| permission.context.is_some());
         if is_labelled && !super::permissions::has_selinux() {
-            log::warn!("{}: context in permissions is left out: this kernel has no SELinux", self.name.display());
+            lines.push(format!("{name}: context in permissions is left out: this kernel has no SELinux"));
         }
+        lines
     }
 
     /// A problem as a line; what is a warning elsewhere is none for a deployment.

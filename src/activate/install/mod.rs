@@ -12,6 +12,7 @@ mod live;
 mod permissions;
 mod plan;
 mod settle;
+mod survey;
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -51,7 +52,7 @@ impl Install {
         let ledger = Ledger::read(&self.root)?;
         let host = Host::open(&self.root)?;
         let (_, idle) = self.resolve(release, &ledger, &mut host.live())?;
-        self.read(release)?.warn(&idle);
+        self.read(release)?.oddities(&idle).iter().for_each(|line| log::warn!("{line}"));
         Ok(())
     }
 
@@ -144,17 +145,29 @@ impl Install {
 
     /// What installing `release` comes to, and the entries of `permissions` that are for nothing in it.
     fn resolve(&self, release: &Release, ledger: &Ledger, live: &mut Live<'_>) -> Result<(Plan, Vec<Problem>)> {
-        let bundle = self.read(release)?;
+        let mut problems = Vec::new();
+        let resolved = self.judge(&self.read(release)?, ledger, live, &mut problems)?;
+        if problems.is_empty() { Ok(resolved) } else { Err(refusal(&problems)) }
+    }
+
+    /// The same for any bundle; what is in the way are `problems`.
+    fn judge(
+        &self,
+        bundle: &Installable,
+        ledger: &Ledger,
+        live: &mut Live<'_>,
+        problems: &mut Vec<String>,
+    ) -> Result<(Plan, Vec<Problem>)> {
         let accounts = Accounts::read().map_err(Error::failed)?;
         let appspec = &bundle.appspec;
         let missing = bundle::missing(appspec, &bundle.root);
         let strangers = bundle::strangers(appspec, &accounts);
-        let mut problems: Vec<String> = missing.iter().chain(&strangers).map(|problem| bundle.line(problem)).collect();
-        let mut plan = plan::gather(&bundle, &self.root, &missing, &mut problems)?;
-        settle::judge(&mut plan, ledger, live, appspec.behaviour.unwrap_or(self.behaviour), &mut problems)?;
-        let idle = permissions::apply(&bundle, &accounts, &mut plan, &mut problems);
+        problems.extend(missing.iter().chain(&strangers).map(|problem| bundle.line(problem)));
+        let mut plan = plan::gather(bundle, &self.root, &missing, problems)?;
+        settle::judge(&mut plan, ledger, live, appspec.behaviour.unwrap_or(self.behaviour), problems)?;
+        let idle = permissions::apply(bundle, &accounts, &mut plan, problems);
         inherit::hand_down(&mut plan, live)?;
-        if problems.is_empty() { Ok((plan, idle)) } else { Err(refusal(&problems)) }
+        Ok((plan, idle))
     }
 
     fn settle(&self, release: &Release, ledger: Ledger, stage: Stage) -> Result<Ledger> {

@@ -30,7 +30,7 @@ const MAX_PADDING: u64 = 1 << 20;
 pub(super) fn unpack(
     file: &File,
     gzipped: bool,
-    staging: &Dir,
+    staging: Option<&Dir>,
     layout: &Layout,
     deadline: Deadline,
 ) -> Result<Unpacked> {

@@ -20,8 +20,15 @@ use crate::package::names::shown;
 use crate::package::policy::{Kind, Listing, MAX_LINK, Plan};
 use crate::sys::clock::Deadline;
 
-/// Reads and checks all there is but contents: the plan, and the members in the order in which they lie in the file.
-pub(super) fn list(file: &File, end: &End, layout: &Layout, deadline: Deadline) -> Result<(Plan, Vec<Member>)> {
+/// Reads and checks all there is but contents: the plan, and the members in the order in which they lie in the file. Where
+/// that is not whole, nothing but the directory is looked at.
+pub(super) fn list(
+    file: &File,
+    end: &End,
+    layout: &Layout,
+    is_whole: bool,
+    deadline: Deadline,
+) -> Result<(Plan, Vec<Member>)> {
     if end.members > layout.max_files {
         let (members, limit) = (end.members, layout.max_files);
         return Err(Error::refused(format!("it holds {members} members, more than max-files = {limit}")));
@@ -36,7 +43,7 @@ pub(super) fn list(file: &File, end: &End, layout: &Layout, deadline: Deadline) 
     let glass = Glass::new(file).context(|| "cannot read the directory")?;
     let mut zip = ZipIterable::try_new(glass, Config { archive_offset: ArchiveOffset::Known(0) })
         .map_err(|e| broken(e, "its directory"))?
-        .enforce_header_consistency(true);
+        .enforce_header_consistency(is_whole);
     let files = zip.files().map_err(|e| broken(e, "its directory"))?;
     let mut at = end.directory;
     for _ in 0..end.members {
@@ -45,11 +52,15 @@ pub(super) fn list(file: &File, end: &End, layout: &Layout, deadline: Deadline) 
         let named = || format!("member {}", shown(&central.name));
         central.check().context(named)?;
         let entry = files.next().unwrap_or(Err(ZipError::FileNotFound)).map_err(|e| broken(e, &named()))?;
-        let data = entry.get_metadata().data_start.get().copied();
+        // At the least; an extra field may stand between.
+        let nearest = entry.header_start().saturating_add(30 + central.name.len() as u64);
+        let data = if is_whole { entry.get_metadata().data_start.get().copied() } else { Some(nearest) };
         if entry.central_header_start() != at || entry.name_raw() != central.name {
             return Err(Error::refused("two readings of the directory differ")).context(named);
         }
-        record::check_local(files.reader_mut(), entry.header_start(), &central).context(named)?;
+        if is_whole {
+            record::check_local(files.reader_mut(), entry.header_start(), &central).context(named)?;
+        }
         let mut member = Member {
             start: entry.header_start(),
             data: data.ok_or_else(|| Error::refused(format!("{}: it has no local header", named())))?,
@@ -69,7 +80,7 @@ pub(super) fn list(file: &File, end: &End, layout: &Layout, deadline: Deadline) 
         return Err(Error::refused("its directory holds more than its members"));
     }
     members.sort_unstable_by_key(|m| m.start);
-    seams::check(file, &members, end)?;
+    seams::check(file, &members, end, is_whole)?;
     Ok((listing.check()?, members))
 }
 

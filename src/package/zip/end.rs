@@ -17,12 +17,13 @@ const END64_SIZE: usize = 56;
 const BLOCK: usize = 10_240;
 /// The longest comment is 65,535 bytes; in front of it the records of ZIP64 may stand, behind it that padding.
 const TAIL: u64 = 65_535 + (END_SIZE + LOCATOR_SIZE + END64_SIZE + BLOCK) as u64;
+const _: () = assert!(TAIL <= crate::artifact::TAIL);
 
 /// What the end record says, checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::package) struct End {
     /// Where the directory begins, and the members end.
-    pub(super) directory: u64,
+    pub(in crate::package) directory: u64,
     /// Where the directory ends.
     pub(super) end: u64,
     /// How many members it lists.

@@ -10,15 +10,19 @@ mod seams;
 pub(super) mod window;
 
 use std::fs::File;
+use std::os::unix::ffi::OsStringExt;
+
+use flate2::Crc;
 
 use self::content::Contents;
 use self::end::End;
-use super::names::shown;
+use super::names::{by_component, shown};
 use super::policy::Kind;
-use super::writer::Writer;
+use super::writer::{self, Writer};
 use super::{Unpacked, is_something};
 use crate::error::{Context, Result};
 use crate::model::Layout;
+use crate::store::manifest::{Manifest, What};
 use crate::sys::clock::Deadline;
 use crate::sys::fs::Dir;
 
@@ -39,8 +43,14 @@ struct Member {
 }
 
 /// Lays the archive out in `staging`.
-pub(super) fn unpack(file: &File, end: &End, staging: &Dir, layout: &Layout, deadline: Deadline) -> Result<Unpacked> {
-    let (plan, members) = central::list(file, end, layout, deadline)?;
+pub(super) fn unpack(
+    file: &File,
+    end: &End,
+    staging: Option<&Dir>,
+    layout: &Layout,
+    deadline: Deadline,
+) -> Result<Unpacked> {
+    let (plan, members) = central::list(file, end, layout, true, deadline)?;
     is_something(&plan, layout)?;
     let mut writer = Writer::new(&plan, staging, layout, deadline)?;
     let mut contents = Contents::new(file);
@@ -68,4 +78,37 @@ pub(super) fn unpack(file: &File, end: &End, staging: &Dir, layout: &Layout, dea
         writer.link(index, &text)?;
     }
     writer.finish()
+}
+
+/// What `file` would be laid out as, of which only the end and the directory are there. What a link says is not among
+/// them: it is what `live` has there when that has the same size and checksum.
+pub(super) fn survey(file: &File, end: &End, layout: &Layout, live: &Manifest, deadline: Deadline) -> Result<Unpacked> {
+    let (plan, members) = central::list(file, end, layout, false, deadline)?;
+    is_something(&plan, layout)?;
+    let (mut bytes, mut sums, mut texts) = (0, vec![(0, 0); plan.len()], Vec::new());
+    for member in &members {
+        let Some(index) = member.index else { continue };
+        sums[index as usize] = (member.size, member.crc);
+        bytes += if plan.kind(index) == Kind::Link { 0 } else { member.size };
+    }
+    let mut links = live.items().filter_map(|item| match item.what {
+        What::Link { target } => Some((item.path.into_os_string().into_vec(), target.into_vec())),
+        _ => None,
+    });
+    let mut known = links.next();
+    for index in plan.in_order().filter(|index| plan.kind(*index) == Kind::Link) {
+        // Both are in the same order.
+        while known.as_ref().is_some_and(|(path, _)| by_component(path, plan.path(index)).is_lt()) {
+            known = links.next();
+        }
+        let Some((_, text)) = known.as_ref().filter(|(path, _)| path == plan.path(index)) else { continue };
+        let mut crc = Crc::new();
+        crc.update(text);
+        if sums[index as usize] == (text.len() as u64, crc.sum()) {
+            texts.push((index, text.clone()));
+        }
+    }
+    texts.sort_unstable();
+    let manifest = writer::manifest(&plan, &sums, &texts);
+    Ok(Unpacked { entries: plan.count, bytes, space: plan.space, manifest })
 }

@@ -10,8 +10,9 @@ use super::window::Glass;
 use crate::error::{Context, Error, Result};
 use crate::package::names::shown;
 
-/// Checks `members`, which are in the order of the file, against each other and against where the directory begins.
-pub(super) fn check(file: &File, members: &[Member], end: &End) -> Result<()> {
+/// Checks `members`, which are in the order of the file, against each other and against where the directory begins. Where
+/// the file is not whole, nothing between them is looked at.
+pub(super) fn check(file: &File, members: &[Member], end: &End, is_whole: bool) -> Result<()> {
     let cannot = || "cannot read the members";
     let mut glass = Glass::new(file).context(cannot)?;
     let first = members.first().map_or(end.directory, |m| m.start);
@@ -24,7 +25,11 @@ pub(super) fn check(file: &File, members: &[Member], end: &End) -> Result<()> {
         let next = members.get(number + 1).map_or(end.directory, |m| m.start);
         let gap = member.data.checked_add(member.packed).and_then(|data_end| next.checked_sub(data_end));
         let wrong = match (member.described, gap) {
+            (_, None) if !is_whole => {
+                return Err(Error::refused("one of its members overlaps the next or the directory"));
+            }
             (_, None) => "it overlaps the next member or the directory",
+            (_, Some(_)) if !is_whole => continue,
             (false, Some(0)) => continue,
             (false, Some(_)) => "bytes follow it that belong to no member",
             (true, Some(size @ (12 | 16 | 20 | 24))) => {

@@ -50,6 +50,8 @@ pub(in crate::source) struct Client {
     bundle: Option<&'static str>,
     /// See [`Client::aside`].
     is_aside: bool,
+    /// Nothing is deployed yet: ends of archives are enough, and what is fetched is left for a later run.
+    is_ahead: bool,
     proxies: Proxies,
     tls: OnceCell<Arc<ClientConfig>>,
     reach: Reach,
@@ -104,7 +106,7 @@ impl Client {
     pub(in crate::source) fn new(url: Url, http: Http, caller: Caller) -> Self {
         let proxies = Proxies::from_env(|name| std::env::var(name).ok());
         let (dialect, tls, reach) = (Box::new(Plain), OnceCell::new(), Reach::default());
-        Self { url, http, caller, dialect, bundle: None, is_aside: false, proxies, tls, reach }
+        Self { url, http, caller, dialect, bundle: None, is_aside: false, is_ahead: false, proxies, tls, reach }
     }
 
     /// The same, which reads answers as `dialect` does.
@@ -120,6 +122,16 @@ impl Client {
     /// The same, beside a deployment that is over: it goes out although we were asked to stop, and its path is a secret.
     pub(in crate::source) fn aside(self) -> Self {
         Self { is_aside: true, ..self }
+    }
+
+    /// The same, which looks ahead or does not.
+    pub(in crate::source) fn looking_ahead(self, is_ahead: bool) -> Self {
+        Self { is_ahead, ..self }
+    }
+
+    /// Whether it looks ahead.
+    pub(in crate::source) fn is_ahead(&self) -> bool {
+        self.is_ahead
     }
 
     /// How answers are read.

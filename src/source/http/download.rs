@@ -48,13 +48,13 @@ struct Download<'a> {
     patience: Patience,
 }
 
-/// Brings what `identity` says to `path`; `body` is the answer that offered it. Bytes that `proof` does not hold for are an
+/// Brings what `identity` says to `path`; `body` is the answer that offered it, when it was all of it. Bytes that `proof` does not hold for are an
 /// error, and are not gone on with.
 pub(in crate::source) fn fetch(
     client: &Client,
     identity: Identity,
     proof: Option<Box<dyn Proof>>,
-    body: Incoming,
+    body: Option<Incoming>,
     path: &Path,
     limit: u64,
     deadline: Deadline,
@@ -72,7 +72,7 @@ pub(in crate::source) fn fetch(
     }
 }
 
-fn check_limit(length: Option<u64>, limit: u64) -> Result<()> {
+pub(super) fn check_limit(length: Option<u64>, limit: u64) -> Result<()> {
     match length {
         Some(length) if length > limit => Err(Error::refused(format!("it is {length} bytes long: {}", over(limit)))),
         _ => Ok(()),
@@ -83,13 +83,13 @@ fn over(limit: u64) -> String {
     format!("max-download allows {limit}")
 }
 
-fn superseded() -> Error {
+pub(super) fn superseded() -> Error {
     Error::new(Kind::Superseded, "it was replaced while it was being fetched")
 }
 
 impl Download<'_> {
-    fn run(&mut self, offered: Incoming) -> Result<()> {
-        let mut body = Some(offered);
+    fn run(&mut self, offered: Option<Incoming>) -> Result<()> {
+        let mut body = offered;
         if self.part.length() > 0 {
             log::info!("going on with {} after {} bytes", self.client.name(), self.part.length());
             self.progress.advance(self.part.length());
@@ -242,7 +242,7 @@ impl Download<'_> {
     fn complete(self) -> Result<Fetched> {
         let content = self.hash.map(|hash| Revision::new(format!("sha256:{}", hex(&hash.finalize()))));
         let revision = self.identity.revision().or(content).ok_or_else(|| Error::failed("it has no revision"))?;
-        Ok(Fetched { file: self.part.complete()?, identity: self.identity, revision })
+        Ok(Fetched { file: self.part.complete(self.client.is_ahead())?, identity: self.identity, revision })
     }
 
     /// What stays after an error: only what the next check can go on with.

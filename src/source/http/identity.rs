@@ -46,6 +46,11 @@ impl Identity {
         Self { version: text(headers, name).filter(|version| version != "null"), ..self }
     }
 
+    /// The same with the length of the whole thing, where the headers were those of a part.
+    pub(in crate::source) fn with_length(self, length: u64) -> Self {
+        Self { length: Some(length), ..self }
+    }
+
     /// What we know already of `source`; `None` when that is of no use to a server.
     pub(in crate::source) fn remembered(known: Known<'_>, source: &str) -> Option<Self> {
         let validators = known.validators;

@@ -3,7 +3,7 @@
 //!
 //! This file and `identity` are what an HTTP source is. `client` is one request to an origin, with proxies (`proxy`),
 //! redirects (`redirect`, `reach`) and retries (`retry`, `status`, `fault`) over ureq (`wire`, `tls`); `download` (`part`,
-//! `range`) takes a body to a file. Both serve any source that can sign a request; where it reads answers
+//! `range`) takes a body to a file, and `glimpse` as much of one as tells what is in it. Both serve any source that can sign a request; where it reads answers
 //! in another way than HTTP does, it says so (`dialect`). Who we are is in `credentials`
 //! (`netrc`, `keyfile`).
 
@@ -12,6 +12,7 @@ pub(super) mod credentials;
 pub(super) mod dialect;
 pub(super) mod download;
 pub(super) mod fault;
+pub(super) mod glimpse;
 pub(super) mod identity;
 pub(super) mod keyfile;
 mod netrc;
@@ -32,8 +33,9 @@ use std::sync::{Mutex, PoisonError};
 use ureq::http::StatusCode;
 use url::Url;
 
-use self::client::{Caller, Client, Headers, Incoming};
+use self::client::{Caller, Client, Headers};
 use self::credentials::UserInfo;
+use self::glimpse::Offered;
 use self::identity::{Identity, source_of};
 use self::retry::Patience;
 use super::{Known, Offer, OfferKind, Poll};
@@ -51,6 +53,8 @@ pub struct HttpSource {
     user: UserInfo,
     http: Http,
     max_download: u64,
+    /// See [`crate::source::Source::look_ahead`].
+    pub(super) is_ahead: bool,
 }
 
 /// What was said once need not be said at every check of a daemon.
@@ -59,9 +63,9 @@ static WARNED: Mutex<Vec<String>> = Mutex::new(Vec::new());
 /// An answer whose body nobody has read yet.
 #[derive(Debug)]
 pub struct HttpOffer {
-    client: Client,
-    identity: Identity,
-    body: Incoming,
+    pub(super) client: Client,
+    pub(super) identity: Identity,
+    pub(super) body: Offered,
 }
 
 impl HttpSource {
@@ -78,7 +82,7 @@ impl HttpSource {
             return Err(Error::config(format!("remote {} has no host", redacted(&url))));
         }
         url.set_fragment(None);
-        Ok(Self { url, user, http, max_download })
+        Ok(Self { url, user, http, max_download, is_ahead: false })
     }
 
     /// Asks for another revision than `known`.
@@ -100,7 +104,7 @@ impl HttpSource {
     /// Fetches what was offered to `download`, going on with what an earlier run left there of the same bytes.
     pub fn fetch(&mut self, offer: HttpOffer, download: &Path, deadline: Deadline) -> Result<Artifact> {
         let HttpOffer { client, identity, body } = offer;
-        let fetched = download::fetch(&client, identity, None, body, download, self.max_download, deadline)
+        let fetched = download::fetch(&client, identity, None, body.whole(), download, self.max_download, deadline)
             .context(|| format!("cannot fetch {}", client.name()))?;
         Ok(Artifact {
             revision: fetched.revision,
@@ -117,7 +121,8 @@ impl HttpSource {
         let headers = credentials.headers;
         let sign = Box::new(move |_: &Url, _: &Headers| Ok(headers.clone()));
         let caller = Caller { whose: credentials.whose, sign };
-        Ok((Client::new(self.url.clone(), self.http.clone(), caller), credentials.warnings))
+        let client = Client::new(self.url.clone(), self.http.clone(), caller).looking_ahead(self.is_ahead);
+        Ok((client, credentials.warnings))
     }
 
     /// A client of what lies beside the archive. Another origin than the archive's gets no credentials but those in its own
@@ -155,18 +160,18 @@ pub(super) fn warn_once(warnings: Vec<String>) {
 fn poll(client: Client, known: Option<Known<'_>>, deadline: Deadline) -> Result<Option<HttpOffer>> {
     let known = known.and_then(|known| Identity::remembered(known, &source_of(client.url().as_str())));
     let ask = known.as_ref().map_or_else(Headers::new, Identity::conditions);
-    let answer = client.get(&ask, &mut Patience::new(deadline))?;
+    let answer = glimpse::poll(&client, &ask, &mut Patience::new(deadline))?;
     match answer.status {
         StatusCode::NOT_MODIFIED if !ask.is_empty() => return Ok(None),
-        StatusCode::OK => {}
+        _ if glimpse::is_offer(&answer, &client) => {}
         _ => return Err(status::refusal(&answer, &client)),
     }
-    status::check_plain(&answer)?;
     let identity = Identity::of(&answer.headers);
+    let (identity, body) = glimpse::offered(answer, identity)?;
     if known.is_some_and(|known| known.is_still(&identity)) {
         return Ok(None);
     }
-    Ok(Some(HttpOffer { client, identity, body: answer.body }))
+    Ok(Some(HttpOffer { client, identity, body }))
 }
 
 /// What stands percent-encoded in a part of a URL.

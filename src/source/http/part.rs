@@ -89,9 +89,12 @@ impl Part {
         }
     }
 
-    /// It is complete: forgets how to go on, and opens it for reading.
-    pub(super) fn complete(self) -> Result<File> {
-        remove(&self.dir, &note_name(&self.name)).context(|| format!("cannot remove {}.meta", self.path.display()))?;
+    /// It is complete: opens it for reading, and forgets how to go on, unless that is for a later run to find.
+    pub(super) fn complete(self, is_kept: bool) -> Result<File> {
+        if !is_kept {
+            let what = || format!("cannot remove {}.meta", self.path.display());
+            remove(&self.dir, &note_name(&self.name)).context(what)?;
+        }
         self.dir.open_file(&self.name).context(|| format!("cannot open {}", self.path.display()))
     }
 
@@ -223,7 +226,7 @@ mod tests {
         let mut part = Part::open(&place.file(), "s", &identity("\"a\"", "10")).unwrap();
         part.append(b"67890").unwrap();
         let mut text = String::new();
-        part.complete().unwrap().read_to_string(&mut text).unwrap();
+        part.complete(false).unwrap().read_to_string(&mut text).unwrap();
         assert_eq!(text, "1234567890");
         assert_eq!(Part::open(&place.file(), "s", &identity("\"a\"", "10")).unwrap().length(), 0);
     }

@@ -22,13 +22,13 @@ use self::refusal::{Asker, Complaint};
 use super::aws::endpoint::Service;
 use super::aws::{CA_BUNDLE, Chain};
 use super::beside::whole;
-use super::http::client::{Answer, Caller, Client, Headers, Incoming};
+use super::http::client::{Answer, Caller, Client, Headers};
 use super::http::credentials::extra_headers;
 use super::http::dialect::{Dialect, Proof};
 use super::http::download;
+use super::http::glimpse::{self, Offered};
 use super::http::identity::{Identity, source_of};
 use super::http::retry::Patience;
-use super::http::status::check_plain;
 use super::{Known, Offer, OfferKind, Poll};
 use crate::artifact::{Artifact, Content};
 use crate::config::{Aws, Http, Settings};
@@ -56,15 +56,17 @@ pub struct S3Source {
     chain: Rc<RefCell<Chain>>,
     /// Whether no object is an answer too.
     may_lack: bool,
+    /// See [`super::Source::look_ahead`].
+    pub(super) is_ahead: bool,
 }
 
 /// An answer whose body nobody has read yet.
 #[derive(Debug)]
 pub struct S3Offer {
-    client: Client,
-    identity: Identity,
+    pub(super) client: Client,
+    pub(super) identity: Identity,
     proof: Option<Box<dyn Proof>>,
-    body: Incoming,
+    pub(super) body: Offered,
     /// Where the bucket is, when the server had to tell us.
     region: Option<String>,
 }
@@ -80,7 +82,7 @@ impl S3Source {
         let endpoint = Endpoint::new(aws, || chain.place_without_profile(Service::S3))?;
         endpoint.address(object, REGION)?;
         let (object, aws, http, chain) = (object.clone(), aws.clone(), http.clone(), Rc::new(RefCell::new(chain)));
-        Ok(Self { object, aws, endpoint, http, max_download: *max_download, chain, may_lack: false })
+        Ok(Self { object, aws, endpoint, http, max_download: *max_download, chain, may_lack: false, is_ahead: false })
     }
 
     /// Asks for another revision than `known`.
@@ -101,7 +103,7 @@ impl S3Source {
     /// Fetches what was offered to `download`, going on with what an earlier run left there of the same bytes.
     pub fn fetch(&mut self, offer: S3Offer, download: &Path, deadline: Deadline) -> Result<Artifact> {
         let S3Offer { client, identity, proof, body, region } = offer;
-        let fetched = download::fetch(&client, identity, proof, body, download, self.max_download, deadline)
+        let fetched = download::fetch(&client, identity, proof, body.whole(), download, self.max_download, deadline)
             .context(|| format!("cannot fetch {}", self.object))?;
         let validators = self.validators(&fetched.identity, region.as_deref());
         let (content, name) = (Content::Archive(fetched.file), self.object.to_string());
@@ -112,12 +114,13 @@ impl S3Source {
     pub(super) fn beside(&self, object: &Object, largest: u64, deadline: Deadline) -> Result<Option<Vec<u8>>> {
         let Self { aws, endpoint, http, max_download, chain, .. } = self;
         let (aws, endpoint, http, chain) = (aws.clone(), endpoint.clone(), http.clone(), chain.clone());
-        let there =
-            Self { object: object.clone(), may_lack: true, aws, endpoint, http, max_download: *max_download, chain };
+        let (subject, max_download) = (object.clone(), *max_download);
+        let there = Self { object: subject, may_lack: true, is_ahead: false, aws, endpoint, http, max_download, chain };
         let mut patience = Patience::new(deadline);
         loop {
             let Some(offer) = there.ask(None, deadline)? else { return Ok(None) };
-            match whole(offer.body, offer.identity.length, largest, &offer.client) {
+            let Some(body) = offer.body.whole() else { return Err(Error::failed("it answered with a part")) };
+            match whole(body, offer.identity.length, largest, &offer.client) {
                 Ok(content) => return Ok(Some(content)),
                 Err(fault) => patience.after(fault, &object.to_string())?,
             }
@@ -136,10 +139,10 @@ impl S3Source {
         let (mut moved, mut renewed) = (false, false);
         loop {
             let (client, asker) = self.client(&region, deadline)?;
-            let answer = client.get(&ask, &mut patience)?;
+            let answer = glimpse::poll(&client, &ask, &mut patience)?;
             match answer.status {
                 StatusCode::NOT_MODIFIED if !ask.is_empty() => return Ok(None),
-                StatusCode::OK => return offered(client, answer, known.as_ref(), learned),
+                _ if glimpse::is_offer(&answer, &client) => return offered(client, answer, known.as_ref(), learned),
                 _ => {}
             }
             let complaint = Complaint::read(answer);
@@ -193,7 +196,8 @@ impl S3Source {
         let signer = Signer { chain, address, object, region, plain, deadline };
         let caller = Caller { whose: None, sign: Box::new(move |url, ask| signer.headers(url, ask)) };
         let speech = Speech { object: self.object.clone(), asker: asker.clone() };
-        Ok((Client::new(url, self.http.clone(), caller).speaking(speech).trusting(CA_BUNDLE), asker))
+        let client = Client::new(url, self.http.clone(), caller).looking_ahead(self.is_ahead);
+        Ok((client.speaking(speech).trusting(CA_BUNDLE), asker))
     }
 
     /// The name under which validators are remembered: the object and the endpoint, in whatever region.
@@ -262,13 +266,13 @@ fn offered(
     known: Option<&Identity>,
     region: Option<String>,
 ) -> Result<Option<S3Offer>> {
-    check_plain(&answer)?;
     let dialect = client.dialect();
-    let identity = dialect.identity(&answer.headers);
+    let (identity, proof) = (dialect.identity(&answer.headers), dialect.proof(&answer.headers));
+    let (identity, body) = glimpse::offered(answer, identity)?;
     // A server that does not know If-None-Match.
     if known.is_some_and(|known| known.is_still(&identity)) {
         return Ok(None);
     }
-    let proof = dialect.proof(&answer.headers);
-    Ok(Some(S3Offer { client, identity, proof, body: answer.body, region }))
+    let proof = proof.filter(|_| matches!(body, Offered::Whole(_)));
+    Ok(Some(S3Offer { client, identity, proof, body, region }))
 }

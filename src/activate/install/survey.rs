@@ -1,0 +1,56 @@
+//! What installing a bundle would come to, for who only wants to know: it need be no release, and nothing is written.
+
+use std::path::{Path, PathBuf};
+
+use super::bundle::Installable;
+use super::live::Live;
+use super::{Install, settle};
+use crate::error::{Context, Result};
+use crate::store::ledger::Ledger;
+use crate::store::manifest::Change;
+use crate::sys::fs::{Dir, Kind};
+
+/// What it would come to.
+#[derive(Debug)]
+pub struct Survey {
+    /// Everything that is in the way, a line each.
+    pub conflicts: Vec<String>,
+    /// What is odd, and hinders nothing.
+    pub oddities: Vec<String>,
+    /// Paths of the host, in order.
+    pub changes: Vec<(Change, PathBuf)>,
+}
+
+impl Install {
+    /// Resolves what installing the bundle in `top` would do.
+    pub fn survey(&self, top: &Path) -> Result<Survey> {
+        let bundle = Installable::read(top)?;
+        let ledger = Ledger::read(&self.root)?;
+        let open = |path: &Path| Dir::open(path).context(|| format!("cannot open {}", path.display()));
+        // The bundle is what contents are found in.
+        let (host, inside) = (open(Path::new("/"))?, open(&bundle.root)?);
+        let mut live = Live::new(&host, &inside, &inside);
+        let mut conflicts = Vec::new();
+        let (plan, idle) = self.judge(&bundle, &ledger, &mut live, &mut conflicts)?;
+        let mut changes = Vec::new();
+        for (path, image) in &plan {
+            let change = match live.look(path)? {
+                None => Change::Added,
+                Some(meta) if live.is(path, &meta, image)? => continue,
+                Some(_) => Change::Changed,
+            };
+            changes.push((change, Path::new("/").join(path)));
+        }
+        for (path, row) in ledger.rows.iter().filter(|(path, row)| row.have.is_some() && !plan.contains_key(*path)) {
+            let Some(meta) = live.look(path)? else { continue };
+            let change = match &row.origin {
+                Some(_) => Change::Changed, // what was there first comes back
+                None if meta.kind == Kind::Dir && settle::stranger(&ledger, &mut live, path)?.is_some() => continue,
+                None => Change::Removed,
+            };
+            let path = Path::new("/").join(path);
+            changes.insert(changes.partition_point(|(_, before)| *before < path), (change, path));
+        }
+        Ok(Survey { conflicts, oddities: bundle.oddities(&idle), changes })
+    }
+}

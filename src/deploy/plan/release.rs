@@ -1,0 +1,119 @@
+//! What becomes of a release that would be live: what differs from the one before, and which programs would run.
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use super::{Plan, SOMETHING};
+use crate::activate::install::bundle::{self, Installable};
+use crate::activate::{Activation, tree};
+use crate::appspec::Event;
+use crate::config::Settings;
+use crate::deploy::hooks::{self, Found, Listed, Paths};
+use crate::deploy::{Deployment, events};
+use crate::error::{Context, Result};
+use crate::model::{ActivationMode, ReleaseId};
+use crate::store::manifest::{self, Manifest};
+use crate::sys::fs::Dir;
+
+impl Deployment<'_> {
+    /// A release takes the place of another.
+    pub(super) fn foretell_switch(&self, plan: &mut Plan, live: &Manifest, new: &Manifest) -> Result<()> {
+        self.compare(plan, live, new);
+        self.foretell_programs(plan, None)
+    }
+
+    /// The bundle in `top` is installed.
+    pub(super) fn foretell_install(&self, plan: &mut Plan, top: &Path, id: &ReleaseId) -> Result<()> {
+        let Activation::Install(install) = &self.activation else { return Ok(()) };
+        let survey = install.survey(top).context(|| format!("cannot install release {id}"))?;
+        plan.changes = survey.changes;
+        let of = |top: &Path| made_of(&bundle::root(top));
+        let live = self.state.current.as_ref().map(|current| self.release(&current.release)).transpose()?;
+        let before = live.map_or(Ok(Manifest::default()), |live| of(&live.path))?;
+        before.changes(&of(top)?, &mut |change, item| plan.inside.push((change, item.path.clone())));
+        plan.notes.extend(survey.oddities);
+        survey.conflicts.into_iter().for_each(|conflict| plan.ends(1, conflict));
+        self.foretell_programs(plan, Some(top))
+    }
+
+    /// Hooks and, of the bundle in `top`, scripts.
+    fn foretell_programs(&self, plan: &mut Plan, top: Option<&Path>) -> Result<()> {
+        plan.outcome = "deploy";
+        self.foretell_hooks(plan, "pre")?;
+        self.foretell_scripts(plan, top)?;
+        self.foretell_hooks(plan, "post")?;
+        if plan.obstacles.is_empty() {
+            plan.code = SOMETHING;
+        }
+        Ok(())
+    }
+
+    /// The hooks of one directory. One that others may change blocks the deployment, or sends it back.
+    pub(super) fn foretell_hooks(&self, plan: &mut Plan, when: &'static str) -> Result<()> {
+        let Settings { pre_hooks, post_hooks, .. } = self.settings;
+        let (dir, code) = if when == "pre" { (pre_hooks, 2) } else { (post_hooks, 1) };
+        let hooks = match hooks::find(dir)? {
+            Found::Hooks(hooks) => hooks,
+            Found::Refused(why) => {
+                plan.ends(code, why);
+                return Ok(());
+            }
+        };
+        let changes = if self.state.mode == ActivationMode::Install { &plan.inside } else { &plan.changes };
+        for Listed { path, paths } in hooks {
+            let is_match = |paths: Paths| changes.iter().any(|(_, path)| paths.is_for(path.as_os_str().as_bytes()));
+            if paths.is_none_or(is_match) {
+                plan.hooks.push((when, path.display().to_string()));
+            }
+        }
+        Ok(())
+    }
+
+    /// The scripts of lifecycle events.
+    pub(super) fn foretell_scripts(&self, plan: &mut Plan, top: Option<&Path>) -> Result<()> {
+        let Some(top) = top.filter(|_| self.state.mode == ActivationMode::Install) else { return Ok(()) };
+        let live = self.state.current.as_ref().map(|current| self.release(&current.release)).transpose()?;
+        let live = live.as_ref().map(|live| (&*live.path, &events::STOP[..]));
+        let new = [(top, &[Event::BeforeInstall][..]), (top, &events::START)];
+        for (top, events) in live.into_iter().chain(new) {
+            let bundle = Installable::read(top)?;
+            for event in events {
+                plan.hooks.extend(bundle.scripts(*event).iter().map(|job| {
+                    let whose = job.runas.as_ref().map_or_else(String::new, |user| format!(" as {user}"));
+                    (event.name(), format!("{}{whose}, at most {} s", job.location.display(), job.timeout))
+                }));
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes what differs between two trees. In place, what is preserved never does.
+    pub(super) fn compare(&self, plan: &mut Plan, from: &Manifest, to: &Manifest) {
+        let is_in_place = self.state.mode == ActivationMode::InPlace;
+        let is_kept = |path: &Path| is_in_place && self.settings.preserve.iter().any(|kept| path.starts_with(kept));
+        from.changes(to, &mut |change, item| {
+            if !is_kept(&item.path) {
+                plan.changes.push((change, item.path.clone()));
+            }
+        });
+        if is_in_place && !plan.changes.is_empty() {
+            plan.notes.push(
+                "what differs between the releases is listed; what was changed in place is made theirs too".to_owned(),
+            );
+        }
+    }
+
+    /// What a release is made of.
+    pub(super) fn made_of(&self, id: &ReleaseId) -> Result<Manifest> {
+        if let Some(manifest) = manifest::read(self.store.root(), id) {
+            return Ok(manifest);
+        }
+        made_of(&self.release(id)?.path)
+    }
+}
+
+/// What the tree at `path` is made of.
+fn made_of(path: &Path) -> Result<Manifest> {
+    let cannot = || format!("cannot read {}", path.display());
+    Dir::open(path).context(cannot).and_then(|dir| tree::manifest(&dir).context(cannot))
+}

@@ -1,0 +1,46 @@
+//! A directory for what is only looked at and never becomes a release.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Context, Result, plain};
+use crate::sys::fs::{Dir, unique_name};
+
+/// A directory of ours alone; removed when dropped.
+#[derive(Debug)]
+pub(super) struct Scratch {
+    path: PathBuf,
+    dir: Dir,
+}
+
+impl Scratch {
+    /// A new one, among temporary files. `what` it is for stands in its name.
+    pub(super) fn new(what: &str) -> Result<Self> {
+        let above = std::env::temp_dir();
+        let name = unique_name(&format!("repo-deploy-{what}-")).context(|| "cannot make a name")?;
+        let make = || {
+            let parent = Dir::open(&above)?;
+            parent.make_dir(&name, 0o700)?;
+            parent.child(&name)
+        };
+        let path = above.join(&name);
+        let dir = make().context(|| format!("cannot make {}", path.display()))?;
+        Ok(Self { path, dir })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn dir(&self) -> &Dir {
+        &self.dir
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if let Err(e) = fs::remove_dir_all(&self.path) {
+            log::warn!("cannot remove {}: {}", self.path.display(), plain(&e));
+        }
+    }
+}
