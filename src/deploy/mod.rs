@@ -76,17 +76,12 @@ struct Begun(());
 
 /// Checks the source once, deploys what is new, and reports.
 pub fn check(settings: &Settings) -> Ended {
-    run(settings, &|deployment| deployment.update())
-}
-
-/// Opens the deployment, does `what` with it, and reports what that came to.
-fn run(settings: &Settings, what: &dyn Fn(&mut Deployment<'_>) -> Result<Outcome>) -> Ended {
     let started = Instant::now();
     let mut deployment = match Deployment::open(settings, None) {
         Ok(deployment) => deployment,
         Err(e) => return Ended::of(&Err(e), None, None),
     };
-    let result = what(&mut deployment);
+    let result = deployment.update();
     deployment.end(result, started)
 }
 

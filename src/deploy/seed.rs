@@ -5,9 +5,10 @@
 //! deployment, hooks and all.
 
 use std::path::Path;
+use std::time::Instant;
 
 use super::report::{Ended, named};
-use super::{Deployment, in_doubt, places};
+use super::{Deployment, in_doubt, places, turn};
 use crate::artifact::Seal;
 use crate::config::Settings;
 use crate::error::{Context, Error, Kind, Result};
@@ -46,11 +47,14 @@ impl<'a> Seed<'a> {
 
     /// Makes it live for a deployment.
     pub fn plant(&self, settings: &Settings) -> Ended {
-        match self.look(settings) {
-            Ok(recalled) => {
-                // An image is no machine that somebody waits for.
-                let settings = Settings { notify: None, ..settings.clone() };
-                super::run(&settings, &|deployment| deployment.seed(self.archive, recalled.clone()))
+        // An image is no machine that somebody waits for.
+        let quiet = Settings { notify: None, ..settings.clone() };
+        let opened = self.look(settings).and_then(|it| Ok((it, Deployment::open(&quiet, Some(turn(settings)))?)));
+        match opened {
+            Ok((recalled, mut deployment)) => {
+                let started = Instant::now(); // whom it waited for has a time of its own
+                let result = deployment.seed(self.archive, recalled);
+                deployment.end(result, started)
             }
             Err(e) => Ended::of(&Err(e), None, None),
         }

@@ -728,14 +728,28 @@ fn deployment_was_cut_off_then_it_is_not_seeded_over() {
 }
 
 #[test]
-fn somebody_is_at_work_then_75() {
+fn somebody_is_at_work_then_it_comes_in_its_turn() {
     let sandbox = Sandbox::new();
     let zip = sandbox.zip("app.zip", &[("file", "one")]);
-    sandbox.hook("pre.d", "10-wait", "echo waiting; read x <\"$HOME/go\"");
+    sandbox.hook("pre.d", "10-wait", "echo at work; read x <\"$HOME/go\"");
     says(Command::new("mkfifo").arg(sandbox.path("home/go")));
     let mut check = Running::start(sandbox.command(&["--remote", arg(&zip)]));
-    check.until("waiting");
-    seed(&sandbox, arg(&zip), &[]).expect(75);
+    check.until("at work");
+    let mut second = Running::start(command(&sandbox, &["--remote", arg(&zip)]));
+    second.until("waiting for another repo-deploy");
     fs::write(sandbox.path("home/go"), "go\n").unwrap();
     check.until(" deployed revision ");
+    second.until(" is live already");
+    second.end().expect(0);
+}
+
+#[test]
+fn history_is_asked_then_it_says_what_was_seeded() {
+    let sandbox = Sandbox::new();
+    let zip = sandbox.zip("app.zip", &[("file", "one")]);
+    seed(&sandbox, "http://127.0.0.1:1/a.zip", &[arg(&zip), "--revision", "\"1\""]).expect(0);
+    let daemon = sandbox.daemon(&["--remote", "http://127.0.0.1:1/a.zip", "--json"]);
+    let mut history = sandbox.bare();
+    let answer: Run = history.arg("history").args(daemon.get_args()).output().unwrap().into();
+    assert!(answer.out.contains("\"reason\":\"seed\"") && answer.out.contains("etag:\\\"1\\\""), "{}", answer.out);
 }
