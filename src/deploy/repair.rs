@@ -70,13 +70,11 @@ fn is_there(settings: &Settings) -> Result<()> {
     let root = places::locate(settings)?.store;
     let Recorded::State(state) = store::read_state(&root)? else { return Ok(()) };
     match state.current.map(|current| Release::at(&root, &current.release)) {
-        Some(release) if !release.path.is_dir() => {
-            let Release { id, path } = release;
-            let text = format!(
-                "cannot repair: release {id} is gone, {} is no directory: repo-deploy -f fetches it again",
-                path.display()
-            );
-            Err(Error::failed(text))
+        Some(release) if !release.is_there()? => {
+            let (id, root) = (release.id, root.display());
+            Err(Error::failed(format!(
+                "cannot repair: release {id} is gone from {root}: repo-deploy -f fetches it again"
+            )))
         }
         _ => Ok(()),
     }

@@ -26,7 +26,7 @@ pub fn verify(settings: &Settings, prefix: &str) -> Result<u8> {
     let activation = Activation::new(mode, &settings.local, &root, &settings.preserve, Behaviour::Disallow);
     let release = Release::at(&root, &current.release);
     let known = manifest::read(&root, &release.id);
-    if known.is_none() && mode == ActivationMode::Symlink && release.path.is_dir() {
+    if known.is_none() && mode == ActivationMode::Symlink && release.is_there()? {
         return Err(Error::failed(format!(
             "cannot verify release {}: it has no manifest, an older repo-deploy unpacked it; with --repair it gets one of what is there now",
             release.id
@@ -100,7 +100,7 @@ impl Seen {
             text.push_str(&difference.line(path));
             *count += 1;
         };
-        if !release.path.is_dir() {
+        if !release.is_there()? {
             tell(&release.path, Difference::Missing);
             return Ok(seen);
         }

@@ -206,8 +206,8 @@ impl Store {
         let dir = self.root.join(manifest::DIR);
         for entry in fs::read_dir(&dir).context(|| format!("cannot read {}", dir.display()))? {
             let entry = entry.context(|| format!("cannot read {}", dir.display()))?;
-            if !self.releases_dir().join(entry.file_name()).exists() {
-                let path = entry.path();
+            let path = entry.path();
+            if !is_there(&self.releases_dir().join(entry.file_name()))? {
                 remove(&path).context(|| format!("cannot remove {}", path.display()))?;
             }
         }
@@ -251,6 +251,11 @@ impl Release {
     /// Where the release `id` of the store at `root` is, if it is there.
     pub fn at(root: &Path, id: &ReleaseId) -> Self {
         Self { id: id.clone(), path: root.join("releases").join(id) }
+    }
+
+    /// Whether it is.
+    pub fn is_there(&self) -> Result<bool> {
+        is_there(&self.path)
     }
 }
 
@@ -458,6 +463,15 @@ pub fn is_locked(root: &Path) -> Result<bool> {
     let cannot = || format!("cannot look at {}", path.display());
     let file = File::open(&path).context(cannot)?;
     Ok(!sysfs::try_lock(&file).context(cannot)?) // for this moment only
+}
+
+/// Whether something stands at `path`; not to know is no answer.
+fn is_there(path: &Path) -> Result<bool> {
+    match fs::symlink_metadata(path) {
+        Ok(_) => Ok(true),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(e).context(|| format!("cannot examine {}", path.display())),
+    }
 }
 
 /// Removes a file, a link or a whole tree.
