@@ -135,7 +135,8 @@ pub(super) fn other_size(is: u64, not: u64) -> String {
     format!("size {is}, not {not}")
 }
 
-pub(super) fn other_mode(is: u32, not: u32) -> String {
+/// `mode 0600, not 0644`.
+pub fn other_mode(is: u32, not: u32) -> String {
     format!("mode {is:04o}, not {not:04o}")
 }
 

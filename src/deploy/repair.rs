@@ -2,7 +2,7 @@
 //! What only the source has is fetched again, when it still has the very same revision. Each file changes by a rename, so
 //! nobody ever reads half of one, and doing it again heals what was cut off.
 
-use super::verify::{Seen, differences, entries, live};
+use super::verify::{Seen, differences, entries, live, nothing_live};
 use super::{Deployment, in_the_way, places, report, stopped, turn};
 use crate::activate::sync::{self, Options};
 use crate::config::Settings;
@@ -15,7 +15,7 @@ use crate::store::manifest::{self, Manifest};
 use crate::store::state::Record;
 use crate::store::{self, Recorded, Release, Staging};
 use crate::sys::clock::Deadline;
-use crate::sys::fs::Dir;
+use crate::sys::fs::{Dir, set_owner_and_mode};
 use crate::sys::signal;
 
 /// Puts back what differs, and tells what that was. The exit code: 0 when all is as it should be now.
@@ -68,7 +68,11 @@ pub fn repair(settings: &Settings, prefix: &str) -> Result<u8> {
 /// Nothing can be put back from a release that is gone.
 fn is_there(settings: &Settings) -> Result<()> {
     let root = places::locate(settings)?.store;
-    let Recorded::State(state) = store::read_state(&root)? else { return Ok(()) };
+    let state = match store::read_state(&root)? {
+        Recorded::State(state) => state,
+        Recorded::Nothing => return Err(nothing_live()), // and no store is made
+        Recorded::Foreign(_) | Recorded::Unreadable(_) => return Ok(()), // it is told under the lock
+    };
     match state.current.map(|current| Release::at(&root, &current.release)) {
         Some(release) if !release.is_there()? => {
             let (id, root) = (release.id, root.display());
@@ -87,6 +91,9 @@ impl Deployment<'_> {
         let top = Dir::open(&release.path).context(cannot)?;
         let mut lacking = None;
         uncut(&mut || {
+            if let Some(mode) = release.mode() {
+                set_owner_and_mode(&top, None, mode).and_then(|()| top.sync()).context(cannot)?;
+            }
             lacking = sync::mend(&top, manifest).context(cannot)?;
             Ok(())
         })?;

@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use super::{in_the_way, places, report};
-use crate::activate::compare::{Difference, Except};
+use crate::activate::compare::{Difference, Except, other_mode};
 use crate::activate::{Activation, compare_at, tree};
 use crate::appspec::Behaviour;
 use crate::config::Settings;
@@ -70,7 +70,7 @@ pub(super) fn live(state: &State) -> Result<&Record> {
     state.current.as_ref().ok_or_else(nothing_live)
 }
 
-fn nothing_live() -> Error {
+pub(super) fn nothing_live() -> Error {
     Error::failed("nothing to verify: nothing has been deployed")
 }
 
@@ -105,6 +105,10 @@ impl Seen {
             return Ok(seen);
         }
         let cannot = || format!("cannot read release {}", release.id);
+        let mode_of_top = Dir::open(&release.path).and_then(|top| top.meta()).context(cannot)?.mode;
+        if let Some(should) = release.mode().filter(|should| *should != mode_of_top) {
+            tell(&release.path, Difference::Changed(other_mode(mode_of_top, should)));
+        }
         let made = match known {
             Some(_) => Manifest::default(),
             None => {

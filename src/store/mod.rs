@@ -257,6 +257,11 @@ impl Release {
     pub fn is_there(&self) -> Result<bool> {
         is_there(&self.path)
     }
+
+    /// The mode that its directory should have; what was adopted has the one that it was found with.
+    pub fn mode(&self) -> Option<u32> {
+        (!self.id.is_adopted()).then_some(0o755)
+    }
 }
 
 impl Staging {

@@ -430,8 +430,12 @@ fn nothing_is_live_or_a_deployment_is_at_work_or_was_cut_off_then_it_says_so() {
     let zip = sandbox.zip("app.zip", FILES).display().to_string();
     for more in [&[][..], &["--repair"]] {
         verify(&sandbox, &zip, more).expect(1).says("nothing to verify: nothing has been deployed");
+        assert!(!sandbox.store().exists());
     }
     sandbox.deploy(&zip, &[]).expect(0);
+    set_mode(release(&sandbox), 0o711);
+    let run = verify(&sandbox, &zip, &["--repair"]).expect(0);
+    says(&sandbox, &run, &["repaired: changed <release>: mode 0711, not 0755", "1 difference, all repaired"]);
     sandbox.zip("app.zip", &[("VERSION", "v2\n")]);
     let go = sandbox.path("go");
     assert!(Command::new("mkfifo").arg(&go).status().unwrap().success());
@@ -596,6 +600,7 @@ fn two_hundred_thousand_names_differ_then_at_most_64_mib_of_memory() {
     let run = Run::from(timed.env_clear().env("PATH", "/usr/bin:/bin").output().unwrap()).expect(1);
     assert!(run.out.ends_with(": 200000 differences\n"), "{}", &run.out[run.out.len() - 200..]);
     let kib: u64 = sandbox.read("peak").trim().parse().unwrap();
+    eprintln!("verify, 200,000 differences: {kib} KiB");
     assert!(kib < 64 * 1024, "{kib} KiB");
 }
 
