@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::report::{Ended, named};
 use super::{Deployment, turn};
 use crate::config::Settings;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Context, Error, Kind, Result};
 use crate::model::{Outcome, Reason, ReleaseId, Revision, Validators};
 use crate::store::history;
 use crate::store::state::{Failure, FailureKind, Record};
@@ -55,7 +55,7 @@ impl<'a> Deployment<'a> {
     /// Opens a store that is there: a typing error makes none.
     fn open_made(settings: &'a Settings) -> Result<Self> {
         let root = super::places::locate(settings)?.store;
-        if !root.is_dir() {
+        if !root.try_exists().context(|| format!("cannot look at {}", root.display()))? {
             return Err(Error::failed(format!(
                 "cannot roll back: nothing was deployed yet, {} is not there",
                 root.display()
