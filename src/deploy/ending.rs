@@ -134,7 +134,7 @@ impl Deployment<'_> {
 
 /// What a release takes on disk, in bytes, and since when it is there.
 fn size(path: &Path) -> std::io::Result<String> {
-    Ok(format!("{} {}", taken(path)?, fs::symlink_metadata(path)?.ctime()))
+    Ok(format!("{} {}", taken(path)?, fs::symlink_metadata(path)?.mtime()))
 }
 
 /// What a tree takes on disk, in bytes.
