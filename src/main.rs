@@ -97,7 +97,7 @@ fn read(environment: &[(OsString, OsString)]) -> error::Result<Invocation> {
     }
     if let Ok(Invocation::Run(run)) = &invocation {
         let has_usual_log = |s: &config::Settings| s.bundle.as_ref().is_some_and(|bundle| bundle.is_log_usual);
-        let is_by_hand = matches!(run.command, Command::Rollback | Command::Retry | Command::Verify);
+        let is_by_hand = matches!(run.command, Command::Rollback | Command::Retry | Command::Verify | Command::Plan);
         console::show_too(is_by_hand || run.sections.iter().any(has_usual_log));
     }
     for warning in warnings {
@@ -152,7 +152,7 @@ fn plan(run: &Run) -> error::Result<ExitCode> {
         console::speak_for(several.then_some(&settings.id));
         let plan = deploy::plan::plan(settings);
         match &plan {
-            Ok(plan) => texts.push(plan.page(run.level > 0)),
+            Ok(plan) => texts.push(plan.page(Screen::of_stdout(), run.level > 0)),
             Err(e) => log::error!("{e}"),
         }
         let is_stopped = matches!(&plan, Err(e) if matches!(e.kind(), error::Kind::Stopped(_)));

@@ -195,15 +195,10 @@ fn write_stderr(text: &str) {
     let _ = io::stderr().write_all(text.as_bytes()); // there is nowhere left to say it
 }
 
-/// Adds `text` as one line of printable characters, without the ends of lines after it.
+/// Adds `text` as one line of printable characters: what comes from archives, servers and hooks must neither make
+/// records up nor speak to the terminal.
 fn escape(line: &mut String, text: &str) {
-    printable(line, text.trim_end_matches('\n'));
-}
-
-/// Adds `text` in printable characters: what comes from archives, servers and hooks must neither make records up nor speak
-/// to the terminal.
-pub fn printable(line: &mut String, text: &str) {
-    for c in text.chars() {
+    for c in text.trim_end_matches('\n').chars() {
         match c {
             '\n' => line.push_str("\\n"),
             '\r' => line.push_str("\\r"),

@@ -458,6 +458,27 @@ fn plans_leave_no_trace_whatever_they_find() {
 }
 
 #[test]
+fn what_was_rolled_back_from_is_left_alone_and_the_plan_says_so() {
+    let sandbox = Sandbox::new();
+    let zip = |text: &str| sandbox.zip("app.zip", &[("file", text)]);
+    let path = zip("one");
+    let remote = path.to_str().unwrap();
+    sandbox.deploy(remote, &[]).expect(0);
+    zip("two");
+    sandbox.deploy(remote, &[]).expect(0);
+    let rollback = sandbox.planned(remote, &[]);
+    let args: Vec<_> = rollback.get_args().skip(1).map(std::ffi::OsStr::to_owned).collect();
+    Run::from(sandbox.bare().arg("rollback").args(args).output().unwrap()).expect(0);
+    let before = traces(&sandbox.path("deploy"));
+    let plan = told(&sandbox, remote, &[], 0);
+    assert_eq!(traces(&sandbox.path("deploy")), before);
+    assert_eq!(plan["outcome"], "left-alone");
+    assert!(plan["notes"][0].as_str().unwrap().contains("is left alone: rolled back to release"), "{plan:#}");
+    zip("three");
+    assert_eq!(changes(&told(&sandbox, remote, &[], 10)), ["M file"]);
+}
+
+#[test]
 fn source_that_wants_to_be_left_alone_is_left_alone_and_its_wish_stays() {
     let sandbox = Sandbox::new();
     let server = Raw::always(status("503 Service Unavailable", "Retry-After: 3000"));
@@ -672,7 +693,7 @@ fn names_of_strangers_do_not_speak_to_the_terminal() {
     sandbox.write("deploy/current/\u{1b}[31m\n", "1");
     let zip = sandbox.zip("app.zip", &[("file", "1")]);
     let run = sandbox.plan(zip.to_str().unwrap(), &[]).expect(10);
-    assert!(run.out.contains("\nD \\x1b[31m\\n\n"), "{}", run.out);
+    assert!(run.out.contains("\nD \\u{1b}[31m\\u{a}\n"), "{}", run.out);
 }
 
 // ---- bundles ----

@@ -4,6 +4,7 @@ use super::{Fact, Plan, SOMETHING};
 use crate::config::Settings;
 use crate::console::json::{Json, quoted};
 use crate::console::progress::size;
+use crate::console::screen::Screen;
 use crate::deploy::report::named;
 use crate::deploy::status::record;
 use crate::error::{Error, Result};
@@ -14,10 +15,10 @@ const FEW: usize = 40;
 
 impl Plan {
     /// On one screen, unless `is_whole`.
-    pub fn page(&self, is_whole: bool) -> String {
+    pub fn page(&self, screen: Screen, is_whole: bool) -> String {
         let mut text = String::new();
         let mut line = |line: &str| {
-            crate::console::printable(&mut text, line);
+            text.push_str(&screen.printable(line));
             text.push('\n');
         };
         let outcome = match self.outcome {
