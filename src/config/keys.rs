@@ -210,7 +210,7 @@ pub fn find(text: &str) -> Option<&'static Key> {
 /// The key that an environment variable stands for: `REPO_DEPLOY_HTTP_USER`, `REMOTE_REPOSITORY`.
 pub fn of_variable(variable: &str) -> Option<&'static Key> {
     match variable.strip_prefix(PREFIX) {
-        Some(name) if name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_') => find(name),
+        Some(name) if !name.bytes().any(|b| b.is_ascii_lowercase() || b == b'-') => find(name),
         Some(_) => None,
         None => KEYS.iter().find(|k| k.variable == Some(variable)),
     }
@@ -244,6 +244,15 @@ mod tests {
             ("KEEP", None),
         ] {
             assert_eq!(of_variable(variable).map(|k| k.name), name, "{variable}");
+        }
+    }
+
+    #[test]
+    fn every_key_is_found_by_its_variable() {
+        for key in KEYS {
+            let variable = format!("{PREFIX}{}", key.text.to_uppercase().replace('-', "_"));
+            assert_eq!(of_variable(&variable).map(|k| k.text), Some(key.text), "{variable}");
+            assert!(of_variable(&variable.to_lowercase().replace("repo_deploy_", PREFIX)).is_none(), "{variable}");
         }
     }
 

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use sha2::Digest as _;
 
 use super::http::{archive, downloads, live, refused};
 use super::moto::Moto;
@@ -195,6 +196,20 @@ fn signature_of_the_older_kind_and_an_archive_beyond_64_mib_then_it_is_refused()
     trusting(&sandbox, &[&signer], "");
     let line = refused(&sandbox, sandbox.deploy(sandbox.path("app.zip").to_str().unwrap(), &[]));
     assert!(line.contains("for archives up to 64M: sign with minisign -S -H"), "{line}");
+}
+
+#[test]
+fn what_the_environment_demands_holds() {
+    let sandbox = Sandbox::new();
+    let zip = sandbox.zip("app.zip", &[("VERSION", "1")]);
+    let pinned = |hash: &str| -> Run {
+        let mut command = sandbox.command(&["--remote", zip.to_str().unwrap()]);
+        command.env("REPO_DEPLOY_SHA256", hash).output().unwrap().into()
+    };
+    pinned(&"0".repeat(64)).expect(1).says("sha256").never_says("unknown variable");
+    assert!(!sandbox.local().exists());
+    let hash = format!("{:x}", sha2::Sha256::digest(fs::read(&zip).unwrap()));
+    pinned(&hash).expect(0).says("deployed");
 }
 
 // ---- signatures that are not ----
