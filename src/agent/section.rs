@@ -133,6 +133,8 @@ impl Section {
             "unchanged" if is_known => {} // the deployment has said it
             _ if is_known => log::debug!("{}, as before: {text}", ended.kind),
             "unchanged" => self.welcome(ended),
+            // Whoever checks once a minute from cron has been told by the first of these.
+            "left-alone" if ended.is_repeated && self.schedule.is_none() => log::debug!("{text}"),
             "left-alone" => log::warn!("{text}"),
             "stopped" if self.schedule.is_none() => log::error!("{text}"),
             "locked" if self.schedule.is_some() => log::warn!("{text}"), // somebody else does our work

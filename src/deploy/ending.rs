@@ -47,7 +47,7 @@ impl Deployment<'_> {
             (_, result) => result,
         };
         self.notes.end(&self.state, &result);
-        let ended = Ended::of(&result, Some(&self.state), self.left_alone.as_deref());
+        let mut ended = Ended::of(&result, Some(&self.state), self.why.as_deref());
         if ended.kind == "unchanged" {
             let is_live = if self.state.current.is_some() { " is live" } else { "" };
             log::debug!("unchanged: {}{is_live}", ended.text);
@@ -55,6 +55,7 @@ impl Deployment<'_> {
         let took = started.elapsed();
         let mut status = Status::read(self.store.root());
         let news = status.news(&ended, &self.state);
+        ended.is_repeated = news.is_none();
         let entry = self.entry(&result, &ended).map(|entry| Entry {
             took_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
             bytes: self.fetched,

@@ -34,7 +34,15 @@ pub enum Verdict {
 /// Looks at everything in `dir`; runs nothing. A missing directory has no hooks, which is a warning when it is none of the
 /// default ones.
 pub(super) fn find(dir: &Path) -> Result<Found> {
-    discover::discover(dir)
+    discover::discover(dir, true)
+}
+
+/// Why nothing in `dir` may run, when nothing may: before anything depends on it.
+pub(super) fn refusal(dir: &Path) -> Result<Option<String>> {
+    Ok(match discover::discover(dir, false)? {
+        Found::Hooks(_) => None,
+        Found::Refused(why) => Some(why),
+    })
 }
 
 /// Runs `hooks` in order with `env` added to our environment.

@@ -61,8 +61,8 @@ struct Deployment<'a> {
     notes: notes::Notes,
     /// A signal that came while the live tree was changing: what was begun is over, and now we end.
     stop: Option<i32>,
-    /// Why what the source has is not tried, when it is not.
-    left_alone: Option<String>,
+    /// Why what the source has is not tried, when it is not; or what a rollback failed at.
+    why: Option<String>,
     /// Bytes of archives read from the source.
     fetched: u64,
     /// The deployment that this check is about, when there is one.
@@ -130,7 +130,7 @@ impl<'a> Deployment<'a> {
         let deadline = Deadline::after(settings.timeout);
         let source = Source::new(settings)?;
         let notes = notes::Notes::default();
-        let (stop, left_alone, fetched, tried) = (None, None, 0, None);
+        let (stop, why, fetched, tried) = (None, None, 0, None);
         Ok(Self {
             settings,
             store,
@@ -142,7 +142,7 @@ impl<'a> Deployment<'a> {
             deadline,
             notes,
             stop,
-            left_alone,
+            why,
             fetched,
             tried,
             written: changed::Written::default(),
@@ -181,12 +181,17 @@ impl<'a> Deployment<'a> {
         if let Err(e) = self.activation.examine(&release) {
             return self.refuse(&target, e);
         }
-        match self.pre_hooks(&release)? {
+        // Hooks that may not run would only be found out when the release is live.
+        let judged = match hooks::refusal(&self.settings.post_hooks)? {
+            Some(why) => Verdict::Failed(why),
+            None => self.pre_hooks(&release)?,
+        };
+        match judged {
             Verdict::Passed => {}
             Verdict::Stopped(signal) => return Err(stopped(signal)),
             Verdict::Failed(why) => {
                 self.note_failure(&target, FailureKind::Blocked, &why)?;
-                log::warn!("blocked: {why}; the next check tries again");
+                log::warn!("blocked: {}: {why}; the next check tries again", report::named(&target));
                 return Ok(Outcome::Blocked);
             }
         }
@@ -248,9 +253,12 @@ impl<'a> Deployment<'a> {
 
     /// Goes back to the release that was live, and remembers why.
     fn revert(&mut self, Begun(()): Begun, why: &str) -> Result<Outcome> {
-        log::error!("{why}; going back");
-        if let Some(target) = self.state.target.clone() {
-            self.count_failure(&target, FailureKind::Reverted, why);
+        let is_rollback = self.state.is_rollback();
+        let target = self.state.target.clone();
+        log::error!("{}: {why}; going back", target.as_ref().map_or_else(String::new, report::named));
+        match &mut self.state.failure {
+            Some(failure) if is_rollback => failure.why = why.to_owned(),
+            _ => target.iter().for_each(|target| self.count_failure(target, FailureKind::Reverted, why)),
         }
         (self.state.phase, self.state.attempt) = (Phase::Reverting, 1);
         self.store.record(&self.state).map_err(in_doubt)?;
@@ -285,6 +293,9 @@ impl<'a> Deployment<'a> {
                 log::error!("{why}, {} times after going back; leaving it at that", self.state.attempt);
             }
             Verdict::Passed => {}
+        }
+        if self.state.is_rollback() {
+            self.put_aside_back();
         }
         (self.state.phase, self.state.attempt) = (Phase::Idle, 0);
         self.store.record(&self.state).map_err(in_doubt)?;

@@ -226,9 +226,12 @@ impl Deployment<'_> {
             // Better than nothing.
             FailureKind::Withdrawn if self.state.current.is_none() => return Ok(false),
             FailureKind::Withdrawn => format!("revision {revision} is left alone: {why} at {}", rfc3339(*when)),
-            _ => format!("revision {revision} is left alone after {count} attempts: {why}"),
+            _ => {
+                let s = if *count == 1 { "" } else { "s" };
+                format!("revision {revision} is left alone after {count} attempt{s}: {why}")
+            }
         };
-        self.left_alone = Some(text + "; `repo-deploy retry` tries it again");
+        self.why = Some(text + "; `repo-deploy retry` tries it again");
         if self.state.target.as_ref().is_none_or(|t| t.validators != *validators || t.release != known.release) {
             let (revision, validators) = (revision.clone(), validators.clone());
             self.state.target = Some(Record { revision, validators, ..known.clone() });

@@ -195,7 +195,7 @@ impl Deployment<'_> {
 
     fn foretell_nothing(&self, plan: &mut Plan) {
         plan.outcome = "unchanged";
-        if let Some(why) = &self.left_alone {
+        if let Some(why) = &self.why {
             plan.outcome = "left-alone";
             plan.notes.push(why.clone());
         }

@@ -26,24 +26,28 @@ pub struct Ended {
     pub code: u8,
     /// The `status` file of the store knows it.
     pub is_recorded: bool,
+    /// An earlier check came to the same, and said so.
+    pub is_repeated: bool,
 }
 
 impl Ended {
-    /// Out of what a check gave. `left_alone`: why what the source has is not tried.
-    pub(super) fn of(result: &Result<Outcome>, state: Option<&State>, left_alone: Option<&str>) -> Self {
+    /// Out of what a check gave. `given`: why what the source has is not tried, or what a rollback failed at.
+    pub(super) fn of(result: &Result<Outcome>, state: Option<&State>, given: Option<&str>) -> Self {
         // Nothing new although nothing is live: only a section that says what was installed before us has that.
         let before = || "nothing newer than last_fetch_time says, and nothing of ours is installed yet".to_owned();
         let live = || state.and_then(|s| s.current.as_ref()).map_or_else(before, named);
         let why = || state.and_then(|s| s.failure.as_ref()).map(|f| f.why.clone()).unwrap_or_default();
-        let (kind, text, code) = match (result, left_alone) {
+        let (kind, text, code) = match (result, given) {
             (Ok(outcome @ Outcome::Unchanged), Some(why)) => ("left-alone", why.to_owned(), outcome.exit_code()),
             (Ok(outcome @ Outcome::Unchanged), None) => ("unchanged", live(), outcome.exit_code()),
             (Ok(outcome @ Outcome::Deployed), _) => ("deployed", live(), outcome.exit_code()),
             (Ok(outcome @ Outcome::Blocked), _) => ("blocked", why(), outcome.exit_code()),
-            (Ok(outcome @ Outcome::RolledBack), _) => ("rolled-back", why(), outcome.exit_code()),
+            (Ok(outcome @ Outcome::RolledBack), given) => {
+                ("rolled-back", given.map_or_else(why, str::to_owned), outcome.exit_code())
+            }
             (Err(e), _) => (e.kind_name(), e.to_string(), e.exit_code()),
         };
-        Self { kind: kind.to_owned(), text, code, is_recorded: state.is_some() }
+        Self { kind: kind.to_owned(), text, code, is_recorded: state.is_some(), is_repeated: false }
     }
 
     /// A check that came to no end of its own.
@@ -63,16 +67,17 @@ impl Ended {
 
     /// As bytes, for another process: the text last.
     pub fn print(&self) -> Vec<u8> {
-        format!("{}\n{}\n{}\n{}", self.kind, self.code, self.is_recorded, self.text).into_bytes()
+        let Self { kind, code, is_recorded, is_repeated, text } = self;
+        format!("{kind}\n{code}\n{is_recorded}\n{is_repeated}\n{text}").into_bytes()
     }
 
     /// Reads [`Ended::print`] back; a text that was cut is as good as a whole one.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let text = String::from_utf8_lossy(bytes);
-        let mut parts = text.splitn(4, '\n');
-        let (kind, code, is_recorded) =
-            (parts.next()?.to_owned(), parts.next()?.parse().ok()?, parts.next()? == "true");
-        Some(Self { kind, text: parts.next()?.to_owned(), code, is_recorded })
+        let mut parts = text.splitn(5, '\n');
+        let (kind, code) = (parts.next()?.to_owned(), parts.next()?.parse().ok()?);
+        let (is_recorded, is_repeated) = (parts.next()? == "true", parts.next()? == "true");
+        Some(Self { kind, text: parts.next()?.to_owned(), code, is_recorded, is_repeated })
     }
 }
 
@@ -311,7 +316,7 @@ mod tests {
     use super::*;
 
     fn ended(kind: &str, text: &str, code: u8) -> Ended {
-        Ended { kind: kind.into(), text: text.into(), code, is_recorded: code == 0 }
+        Ended { kind: kind.into(), text: text.into(), code, is_recorded: code == 0, is_repeated: false }
     }
 
     #[test]
@@ -319,7 +324,7 @@ mod tests {
         for one in [ended("unchanged", "", 0), ended("config", "a\nb\n", 78), ended("rolled-back", "ü: x", 1)] {
             assert_eq!(Ended::parse(&one.print()), Some(one));
         }
-        for broken in ["", "unchanged", "unchanged\n0\ntrue", "unchanged\nx\ntrue\ny"] {
+        for broken in ["", "unchanged", "unchanged\n0\ntrue\nfalse", "unchanged\nx\ntrue\nfalse\ny"] {
             assert_eq!(Ended::parse(broken.as_bytes()), None, "{broken}");
         }
     }

@@ -5,7 +5,7 @@
 use std::time::Instant;
 
 use super::report::{Ended, named};
-use super::{Deployment, turn};
+use super::{Deployment, hooks, turn};
 use crate::config::Settings;
 use crate::error::{Context, Error, Kind, Result};
 use crate::model::{Outcome, Reason, ReleaseId, Revision, Validators};
@@ -159,7 +159,11 @@ impl<'a> Deployment<'a> {
         self.tries(Reason::Rollback, Some(target.clone()));
         let release = self.release(&target.release)?;
         self.activation.examine(&release)?;
+        if let Some(why) = hooks::refusal(&self.settings.post_hooks)? {
+            return Err(Error::failed(format!("cannot roll back: {why}")));
+        }
         let Some(current) = &self.state.current else { return Err(Error::failed("nothing to roll back")) };
+        (self.state.aside, self.state.aside_failure) = (self.state.target.take(), self.state.failure.take());
         self.state.failure = Some(Failure {
             release: current.release.clone(),
             kind: FailureKind::Withdrawn,
@@ -173,6 +177,12 @@ impl<'a> Deployment<'a> {
         self.state.attempt = 1;
         let begun = self.begin()?;
         self.go_live(begun, &release, Reason::Rollback)
+    }
+
+    /// What was live is live again: a rollback that failed leaves nothing behind, and forgets nothing.
+    pub(super) fn put_aside_back(&mut self) {
+        self.why = self.state.failure.take().map(|failure| failure.why);
+        (self.state.target, self.state.failure) = (self.state.aside.take(), self.state.aside_failure.take());
     }
 
     /// The live release gives way to `to`, by hand: the candidate that it is from now on is left alone.
@@ -196,5 +206,6 @@ impl<'a> Deployment<'a> {
         };
         log::info!("rolled back to {}{}, by hand{rest}", named(to), self.at());
         self.state.target = left.filter(|left| !left.release.is_adopted());
+        (self.state.aside, self.state.aside_failure) = (None, None);
     }
 }

@@ -99,6 +99,10 @@ pub struct State {
     pub target: Option<Record>,
     /// The target's failures.
     pub failure: Option<Failure>,
+    /// While something else is tried by hand: the candidate of before and its failure, which come back when that fails.
+    pub aside: Option<Record>,
+    /// See [`Self::aside`].
+    pub aside_failure: Option<Failure>,
     /// The highest version that a signature named: the next one may not be lower.
     pub version: Option<String>,
 }
@@ -116,6 +120,8 @@ impl State {
             previous: None,
             target: None,
             failure: None,
+            aside: None,
+            aside_failure: None,
             version: None,
         }
     }
@@ -140,20 +146,26 @@ impl State {
             Found::Empty => text.line("found", b"empty-directory"),
             Found::Link(target) => text.line("found-link", target.as_bytes()),
         }
-        let records = [("current", &self.current), ("previous", &self.previous), ("target", &self.target)];
+        let records = [
+            ("current", &self.current),
+            ("previous", &self.previous),
+            ("target", &self.target),
+            ("aside", &self.aside),
+        ];
         for (role, record) in records {
             let Some(record) = record else { continue };
             text.record(role, record);
         }
-        if let Some(failure) = &self.failure {
-            text.line("failure", failure.release.as_str().as_bytes());
-            text.line("failure-kind", failure_word(failure.kind).as_bytes());
-            text.number("failure-count", failure.count.into());
-            text.number("failure-when", failure.when);
-            text.line("failure-policy", failure.policy.as_bytes());
-            text.line("failure-why", failure.why.as_bytes());
+        for (role, failure) in [("failure", &self.failure), ("aside-failure", &self.aside_failure)] {
+            let Some(failure) = failure else { continue };
+            text.line(role, failure.release.as_str().as_bytes());
+            text.line(&format!("{role}-kind"), failure_word(failure.kind).as_bytes());
+            text.number(&format!("{role}-count"), failure.count.into());
+            text.number(&format!("{role}-when"), failure.when);
+            text.line(&format!("{role}-policy"), failure.policy.as_bytes());
+            text.line(&format!("{role}-why"), failure.why.as_bytes());
             if let Some(seal) = &failure.seal {
-                text.line("failure-seal", seal.as_bytes());
+                text.line(&format!("{role}-seal"), seal.as_bytes());
             }
         }
         if let Some(version) = &self.version {
@@ -189,7 +201,9 @@ impl State {
             current: lines.record("current")?,
             previous: lines.record("previous")?,
             target: lines.record("target")?,
-            failure: lines.failure()?,
+            failure: lines.failure("failure")?,
+            aside: lines.record("aside")?,
+            aside_failure: lines.failure("aside-failure")?,
             version: lines.may_have("version")?,
         };
         if state.phase != Phase::Idle && state.target.is_none() {
@@ -241,18 +255,19 @@ fn one_of<T: Copy, const N: usize>(word: &str, all: [T; N], print: impl Fn(T) ->
 }
 
 impl Lines {
-    fn failure(&self) -> Result<Option<Failure>, String> {
+    fn failure(&self, role: &str) -> Result<Option<Failure>, String> {
         use FailureKind::{Blocked, Refused, Reverted, Withdrawn};
-        let Some(release) = self.release("failure")? else { return Ok(None) };
+        let Some(release) = self.release(role)? else { return Ok(None) };
+        let key = |name: &str| format!("{role}-{name}");
         let kinds = [Refused, Blocked, Reverted, Withdrawn];
         Ok(Some(Failure {
             release,
-            kind: one_of(&self.text("failure-kind")?, kinds, |k| failure_word(k).into())?,
-            count: self.number("failure-count")?,
-            when: self.number("failure-when")?,
-            policy: self.text("failure-policy")?,
-            why: self.text("failure-why")?,
-            seal: self.may_have("failure-seal")?,
+            kind: one_of(&self.text(&key("kind"))?, kinds, |k| failure_word(k).into())?,
+            count: self.number(&key("count"))?,
+            when: self.number(&key("when"))?,
+            policy: self.text(&key("policy"))?,
+            why: self.text(&key("why"))?,
+            seal: self.may_have(&key("seal"))?,
         }))
     }
 }

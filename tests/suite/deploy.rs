@@ -519,7 +519,10 @@ fn max_attempts_then_a_failed_revision_is_left_alone() {
     w.put("2");
     w.run(&[]).expect(1);
     w.run(&[]).expect(1);
-    w.run(&[]).expect(0).says("left alone after 2 attempts");
+    let first = w.run(&[]).expect(0).says("left alone after 2 attempts");
+    assert_eq!(first.complaints().len(), 1, "{}", first.log);
+    let again = w.run(&[]).expect(0);
+    assert_eq!(again.complaints(), Vec::<&str>::new(), "cron would mail it every minute");
     assert_eq!(w.live(), "1");
     w.put("3");
     w.run(&[]).expect(0);

@@ -313,12 +313,13 @@ fn others_may_write_a_pre_hook_then_it_is_refused_and_blocks() {
 }
 
 #[test]
-fn others_may_write_a_post_hook_then_the_release_is_reverted() {
+fn others_may_write_a_post_hook_then_nothing_becomes_live() {
     let sandbox = Sandbox::new();
     let hook = sandbox.hook("post.d", "10-x", "true");
     fs::set_permissions(&hook, fs::Permissions::from_mode(0o757)).unwrap();
     let remote = zip_of(&sandbox, "v1");
-    sandbox.deploy(&remote, &[]).expect(1).says("10-x is refused").says("chmod go-w");
+    let run = sandbox.deploy(&remote, &[]).expect(2).says("10-x is refused").says("chmod go-w");
+    run.never_says("deployed").never_says("going back");
     assert!(fs::symlink_metadata(sandbox.local()).is_err());
     fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).unwrap();
     sandbox.deploy(&remote, &[]).expect(0);

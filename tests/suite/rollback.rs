@@ -103,7 +103,7 @@ impl World {
     fn is_left_alone(&self, live: &str) {
         self.said();
         for _ in 0..2 {
-            let run = self.check().expect(0).says("is left alone: rolled back to release ");
+            let run = self.does(&["-f", "-v"]).expect(0).says("is left alone: rolled back to release ");
             assert!(run.complaints()[..].iter().all(|line| line.contains(" WARN ")), "{}", run.log);
             run.says("; `repo-deploy retry` tries it again").never_says("deployed");
             assert_eq!((self.live().as_str(), self.said()), (live, vec![]));
@@ -119,6 +119,34 @@ fn value(text: &str, key: &str) -> Option<String> {
 fn json(text: &str, key: &str) -> String {
     let rest = text.split(&format!("\"{key}\":")).nth(1).unwrap_or_else(|| panic!("{key} in {text}"));
     rest.trim_start_matches('"').split(['"', ',', '}']).next().unwrap().to_owned()
+}
+
+#[test]
+fn a_rollback_fails_then_what_was_left_alone_before_still_is() {
+    for config in ["", "activation = in-place"] {
+        let w = World::new(config);
+        w.deploys(&["v1"]);
+        let first = w.current();
+        w.deploys(&["v2", "v3"]);
+        w.does(&["rollback"]).expect(0); // v2; v3 is left alone
+        w.is_left_alone("v2");
+        w.sandbox.hook("post.d", "20-no", "[ $REPO_DEPLOY_REASON != rollback ]");
+        let run = w.does(&["rollback", &first]).expect(1).says("20-no ended with exit code 1; going back");
+        run.says(&format!("release {first}"));
+        w.is_left_alone("v2");
+        fs::remove_file(w.sandbox.path("post.d/20-no")).unwrap();
+        w.does(&["retry"]).expect(0).says("deployed");
+        assert_eq!(w.live(), "v3");
+    }
+}
+
+#[test]
+fn post_hooks_may_not_run_then_no_rollback_begins() {
+    let w = World::with_two("");
+    let hook = w.sandbox.hook("post.d", "20-open", "true");
+    fs::set_permissions(&hook, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+    w.does(&["rollback"]).expect(1).says("cannot roll back: the hook ").says("20-open is refused");
+    assert_eq!((w.live().as_str(), w.said()), ("v2", vec![]));
 }
 
 #[test]
@@ -277,7 +305,7 @@ fn post_hook_fails_after_a_rollback_then_what_was_live_is_live_and_nothing_is_le
     for config in ["activation = symlink", "activation = in-place"] {
         let world = World::with_two(config);
         world.sandbox.hook("post.d", "50-judge", "[ \"$(cat $CURRENT_CONFIG/version)\" != v1 ]");
-        let run = world.does(&["rollback"]).expect(1).says("ERROR post.d/50-judge ended with exit code 1; going back");
+        let run = world.does(&["rollback"]).expect(1).says(": post.d/50-judge ended with exit code 1; going back");
         assert!(run.log.contains("is live again"), "{}", run.log);
         assert_eq!(world.said(), ["post rollback 1 v1 v2", "post revert 1 v2"]);
         assert_eq!(world.live(), "v2");
@@ -467,10 +495,10 @@ fn retry_forgets_what_is_left_alone_and_checks_at_once() {
     world.sandbox.hook("post.d", "50-judge", "[ \"$(cat $CURRENT_CONFIG/version)\" != v3 ]");
     world.put("v3");
     world.check().expect(1);
-    world.check().expect(0).says("left alone after 1 attempts").says("`repo-deploy retry` tries it again");
+    world.check().expect(0).says("left alone after 1 attempt:").says("`repo-deploy retry` tries it again");
     // Only the content tells that it is the same.
     world.put("v3");
-    world.check().expect(0).says("left alone after 1 attempts");
+    world.does(&["-f", "-v"]).expect(0).says("left alone after 1 attempt:");
     world.does(&["retry"]).expect(1).says(" was reverted: post.d/50-judge ended with exit code 1");
     fs::remove_file(world.sandbox.path("post.d/50-judge")).unwrap();
     world.does(&["retry"]).expect(0);

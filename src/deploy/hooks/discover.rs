@@ -30,13 +30,13 @@ pub(in crate::deploy) struct Listed {
     pub(in crate::deploy) paths: Option<Paths>,
 }
 
-/// Looks at everything in `dir`; runs nothing.
-pub(super) fn discover(dir: &Path) -> Result<Found> {
+/// Looks at everything in `dir`; runs nothing. `tells`: warns of what is odd there.
+pub(super) fn discover(dir: &Path, tells: bool) -> Result<Found> {
     let cannot = || format!("cannot read the hook directory {}", dir.display());
     match std::fs::symlink_metadata(dir) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
             let dir_name = dir.display();
-            if is_default(dir) {
+            if !tells || is_default(dir) {
                 log::debug!("no hooks: {dir_name} does not exist");
             } else {
                 log::warn!("the hook directory {dir_name}, which was configured, does not exist: no hooks run");
@@ -71,6 +71,7 @@ pub(super) fn discover(dir: &Path) -> Result<Found> {
         let mut others = passed_over.iter().filter(|other| *other != file);
         // One that was switched off keeps its file without a word.
         if let Some(hook) = paths::hook_of(file).filter(|hook| !is_left_over(OsStr::from_bytes(hook)))
+            && tells
             && !others.any(|other| other.as_bytes().starts_with(hook))
         {
             let hook = String::from_utf8_lossy(hook);

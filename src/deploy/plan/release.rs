@@ -51,11 +51,11 @@ impl Deployment<'_> {
     /// The hooks of one directory. One that others may change blocks the deployment, or sends it back.
     pub(super) fn foretell_hooks(&self, plan: &mut Plan, when: &'static str) -> Result<()> {
         let Settings { pre_hooks, post_hooks, .. } = self.settings;
-        let (dir, code) = if when == "pre" { (pre_hooks, 2) } else { (post_hooks, 1) };
+        let dir = if when == "pre" { pre_hooks } else { post_hooks };
         let hooks = match hooks::find(dir)? {
             Found::Hooks(hooks) => hooks,
             Found::Refused(why) => {
-                plan.ends(code, why);
+                plan.ends(2, why); // found out before anything changes
                 return Ok(());
             }
         };
