@@ -69,9 +69,10 @@ impl Deployment<'_> {
     /// revert the other way round.
     pub(super) fn each_change(&self, reason: Reason, tell: &mut dyn FnMut(u8, &[u8])) -> Result<()> {
         let state = &self.state;
-        // The live release anew, to settle a doubt: nobody knows what its hooks have seen.
+        // The live release anew, a doubt, a way back that hooks did not take: nobody knows what they have seen.
         let is_anew = state.current.as_ref().map(|r| &r.release) == state.target.as_ref().map(|r| &r.release);
-        let before = state.current.as_ref().filter(|_| !is_anew);
+        let is_sure = !is_anew && !state.is_unsure && self.doubt.is_none();
+        let before = state.current.as_ref().filter(|_| is_sure);
         let read = |record: Option<&Record>| record.map_or(Ok(Manifest::default()), |record| self.contents(record));
         let (old, new) = (read(before)?, read(state.target.as_ref())?);
         let (from, to) = if reason == Reason::Revert { (new, old) } else { (old, new) };
@@ -113,7 +114,10 @@ impl Deployment<'_> {
         log::debug!("release {} has no manifest: making one of what is there", release.id);
         let cannot = || format!("cannot read release {}", release.id);
         let made = Dir::open(&release.path).context(cannot).and_then(|top| tree::manifest(&top).context(cannot))?;
-        self.store.keep_manifest(&release.id, &made)?;
+        // What lies there now may be what a damaged one should be held against.
+        if !manifest::is_damaged(self.store.root(), &release.id) {
+            self.store.keep_manifest(&release.id, &made)?;
+        }
         Ok(made)
     }
 }

@@ -30,6 +30,7 @@ impl Deployment<'_> {
             Heal::Adopt(release) => {
                 let local = self.settings.local.display();
                 log::info!("adopted release {release}: {local} points to it, and there was no state");
+                self.state.is_unsure = true;
                 self.adopt(release)?;
             }
             Heal::KeepFound => self.keep_found()?,

@@ -236,7 +236,11 @@ impl<'a> Deployment<'a> {
         } else {
             log::info!("deployed revision {} as release {}{}", current.revision, current.release, self.at());
             self.state.failure = None;
+            if self.state.current.as_ref().is_none_or(|before| before.release != current.release) {
+                self.state.withdrawn.clear(); // something else is live
+            }
         }
+        self.state.is_unsure = false;
         let replaced = self.state.current.replace(current);
         // Deploying the same release anew, to settle a doubt, has no other one before it.
         if replaced.as_ref().map(|r| &r.release) != self.state.current.as_ref().map(|r| &r.release) {
@@ -253,13 +257,9 @@ impl<'a> Deployment<'a> {
 
     /// Goes back to the release that was live, and remembers why.
     fn revert(&mut self, Begun(()): Begun, why: &str) -> Result<Outcome> {
-        let is_rollback = self.state.is_rollback();
         let target = self.state.target.clone();
         log::error!("{}: {why}; going back", target.as_ref().map_or_else(String::new, report::named));
-        match &mut self.state.failure {
-            Some(failure) if is_rollback => failure.why = why.to_owned(),
-            _ => target.iter().for_each(|target| self.count_failure(target, FailureKind::Reverted, why)),
-        }
+        target.iter().for_each(|target| self.count_failure(target, FailureKind::Reverted, why));
         (self.state.phase, self.state.attempt) = (Phase::Reverting, 1);
         self.store.record(&self.state).map_err(in_doubt)?;
         self.finish_revert()
@@ -291,6 +291,7 @@ impl<'a> Deployment<'a> {
             }
             Verdict::Failed(why) => {
                 log::error!("{why}, {} times after going back; leaving it at that", self.state.attempt);
+                self.state.is_unsure = true;
             }
             Verdict::Passed => {}
         }

@@ -7,7 +7,7 @@ use crate::config::bundle::Bundle;
 use crate::config::remember::remember;
 use crate::error::Result;
 use crate::model::{Outcome, Validators};
-use crate::store::state::{FailureKind, State};
+use crate::store::state::State;
 use crate::sys::clock;
 
 const IN_PROGRESS: &str = "installation_in_progress";
@@ -51,7 +51,7 @@ impl Notes {
     /// The check is over.
     pub(super) fn end(&mut self, state: &State, result: &Result<Outcome>) {
         // Gone back by hand: the time of what was left stays, so that whoever goes by it alone does not install that again.
-        let is_back = state.failure.as_ref().is_some_and(|failure| failure.kind == FailureKind::Withdrawn);
+        let is_back = !state.withdrawn.is_empty();
         let current = state.current.as_ref().filter(|_| !is_back);
         let uploaded = current.and_then(|current| modified(&current.validators));
         let mut values = Vec::new();

@@ -96,6 +96,13 @@ impl Deployment<'_> {
             return if is_left { Ok(Next::Nothing) } else { self.candidate(target) };
         }
         let id = self.id_of(revision, None);
+        if let Some(record) = self.state.withdrawal(&id, revision).cloned() {
+            // As the configuration has it now.
+            let release = self.id_of(revision, record.proof.as_deref());
+            if self.leaves(&Record { release, ..record }, revision, &offer.validators)? {
+                return Ok(Next::Nothing);
+            }
+        }
         // What has to be proven is proven anew: a revision is no more than the server's word.
         if !self.demands.is_some() && self.store.release(&id)?.is_some() {
             // The source has gone back to something that is still here.
@@ -120,9 +127,8 @@ impl Deployment<'_> {
             self.note_same(record)?;
             return Ok(None);
         }
-        if let Some(target) = self.state.target.clone().filter(|t| self.is_of(t, &record.revision))
-            && self.leaves(&target, &record.revision, &record.validators)?
-        {
+        let target = self.state.target.clone().filter(|t| self.is_of(t, &record.revision));
+        if self.leaves(target.as_ref().unwrap_or(&record), &record.revision, &record.validators)? {
             places::discard(download);
             return Ok(None);
         }
@@ -188,6 +194,7 @@ impl Deployment<'_> {
     /// What the source had when we last looked, and still has: live already, staged, refused or given up.
     fn candidate(&mut self, known: Record) -> Result<Next> {
         if self.has_live(&known.release) {
+            self.state.withdrawn.clear(); // the source has followed
             self.forget_target()?; // a candidate of another source, or one that was tried by hand
             return Ok(Next::Nothing);
         }
@@ -217,16 +224,16 @@ impl Deployment<'_> {
 
     /// Whether `known`, which the source calls `revision` now, is not to be tried: then it is what the next poll asks against.
     fn leaves(&mut self, known: &Record, revision: &Revision, validators: &Validators) -> Result<bool> {
-        let Some(failure) = self.state.failure.as_ref().filter(|f| f.release == known.release) else {
-            return Ok(false);
-        };
-        let Failure { kind, when, count, why, .. } = failure;
-        let text = match kind {
-            _ if Rest::after(failure, self.settings, &self.demands) != Rest::ForGood => return Ok(false),
-            // Better than nothing.
-            FailureKind::Withdrawn if self.state.current.is_none() => return Ok(false),
-            FailureKind::Withdrawn => format!("revision {revision} is left alone: {why} at {}", rfc3339(*when)),
+        let text = match (self.state.withdrawal(&known.release, revision), &self.state.current) {
+            (Some(record), Some(live)) => {
+                let when = rfc3339(record.since);
+                format!("revision {revision} is left alone: rolled back to release {} at {when}", live.release)
+            }
+            // Where nothing is live it is better than nothing.
             _ => {
+                let failure = self.state.failure.as_ref().filter(|f| f.release == known.release);
+                let is_over = |f: &&Failure| Rest::after(f, self.settings, &self.demands) == Rest::ForGood;
+                let Some(Failure { count, why, .. }) = failure.filter(is_over) else { return Ok(false) };
                 let s = if *count == 1 { "" } else { "s" };
                 format!("revision {revision} is left alone after {count} attempt{s}: {why}")
             }
@@ -265,7 +272,7 @@ impl Deployment<'_> {
     /// of what was refused has none, and nothing was unpacked for it.
     pub(super) fn is_of(&self, record: &Record, revision: &Revision) -> bool {
         let proof = record.proof.as_deref();
-        record.release == self.id_of(revision, proof) && (proof.is_none() || self.demands.is_met_by(proof))
+        self.is_release(&record.release, revision, proof) && (proof.is_none() || self.demands.is_met_by(proof))
     }
 
     fn forget_target(&mut self) -> Result<()> {
@@ -280,10 +287,12 @@ impl Deployment<'_> {
     fn note_same(&mut self, seen: Record) -> Result<()> {
         let Some(current) = &mut self.state.current else { return Ok(()) };
         log::debug!("revision {} has the content that is live: nothing to deploy", seen.revision);
-        if current.validators != seen.validators || current.revision != seen.revision || self.state.target.is_some() {
+        let has_more = self.state.target.is_some() || !self.state.withdrawn.is_empty();
+        if current.validators != seen.validators || current.revision != seen.revision || has_more {
             (current.validators, current.revision) = (seen.validators, seen.revision);
             current.proof = seen.proof.or(current.proof.take());
             (self.state.target, self.state.failure) = (None, None);
+            self.state.withdrawn.clear(); // the source has followed
             self.note()?;
         }
         Ok(())
@@ -317,6 +326,12 @@ impl Deployment<'_> {
             why: why.to_owned(),
             seal: None,
         });
+    }
+
+    /// Whether `release` is this revision's. One that was seeded by its name alone does not know what else tells its content.
+    pub(super) fn is_release(&self, release: &ReleaseId, revision: &Revision, proof: Option<&str>) -> bool {
+        let bare = Revision::new(revision.as_str());
+        *release == self.id_of(revision, proof) || *release == self.id_of(&bare, proof)
     }
 
     /// The id of a revision, with the proof of its bytes: what was proven is never mistaken for what was not.

@@ -98,7 +98,7 @@ mod tests {
 
     use super::*;
     use crate::model::{Revision, Validators};
-    use crate::store::state::{Failure, FailureKind, Record};
+    use crate::store::state::Record;
 
     fn id(n: u8) -> ReleaseId {
         ReleaseId::of("s", &Revision::new(n.to_string()), "")
@@ -124,10 +124,8 @@ mod tests {
     /// With and without a rollback at work.
     fn states() -> Vec<State> {
         let rolled_back = |mut state: State| {
-            let release = state.current.clone()?.release;
-            let (policy, why) = (String::new(), String::new());
-            let kind = FailureKind::Withdrawn;
-            state.failure = Some(Failure { release, kind, count: 1, when: 0, policy, why, seal: None });
+            let live = state.current.clone()?;
+            state.withdrawn.push(live);
             Some(state)
         };
         let plain = plain_states();

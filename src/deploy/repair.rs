@@ -29,7 +29,13 @@ pub fn repair(settings: &Settings, prefix: &str) -> Result<u8> {
     let current = live(&deployment.state)?.clone();
     deployment.tidy();
     let release = deployment.release(&current.release)?;
-    if manifest::read(deployment.store.root(), &release.id).is_none() {
+    if manifest::is_damaged(deployment.store.root(), &release.id) {
+        let (_, manifest) = deployment
+            .fetch_again(&current, None)
+            .context(|| format!("the manifest of release {} is damaged", release.id))?;
+        deployment.store.keep_manifest(&release.id, &manifest)?;
+        log::info!("made the manifest of release {} anew, which was damaged", release.id);
+    } else if manifest::read(deployment.store.root(), &release.id).is_none() {
         log::warn!("release {} has no manifest: it is taken as it is, and gets one", release.id);
     }
     let manifest = deployment.manifest(&release)?;
@@ -100,7 +106,7 @@ impl Deployment<'_> {
         let whole = match &lacking {
             Some(first) => {
                 let damage = format!("{} is damaged", release.path.join(first).display());
-                Some(self.fetch_again(current, manifest).context(|| damage)?)
+                Some(self.fetch_again(current, Some(manifest)).context(|| damage)?.0)
             }
             None => None,
         };
@@ -113,7 +119,7 @@ impl Deployment<'_> {
     }
 
     /// The live release once more, when the source still has it.
-    fn fetch_again(&mut self, current: &Record, manifest: &Manifest) -> Result<Staging> {
+    fn fetch_again(&mut self, current: &Record, expected: Option<&Manifest>) -> Result<(Staging, Manifest)> {
         if current.release.is_adopted() {
             return Err(Error::failed("it is the copy of what was found there, and nobody else has that"));
         }
@@ -140,16 +146,17 @@ impl Deployment<'_> {
             return Err(Error::new(Kind::Superseded, text));
         }
         places::discard(&download);
-        if self.activation.finish_staging(&staging, unpacked.manifest)? != *manifest {
+        let manifest = self.activation.finish_staging(&staging, unpacked.manifest)?;
+        if expected.is_some_and(|expected| *expected != manifest) {
             let text = format!("{} has another content now under the same revision {revision}", self.settings.remote);
             return Err(Error::refused(text));
         }
-        Ok(staging)
+        Ok((staging, manifest))
     }
 
     /// Whether this revision, proven so, is the live release.
     fn is_the_same(&self, current: &Record, revision: &Revision, proof: Option<&str>) -> Result<()> {
-        if self.id_of(revision, proof) == current.release {
+        if self.is_release(&current.release, revision, proof) {
             return Ok(());
         }
         let remote = &self.settings.remote;

@@ -31,7 +31,6 @@ impl Rest {
                 let is_same = failure.policy == policy(settings, demands);
                 if is_same && is_recent { Self::Until(failure.when.saturating_add(REFUSED_FOR)) } else { Self::None }
             }
-            FailureKind::Withdrawn => Self::ForGood,
             FailureKind::Blocked | FailureKind::Reverted if limit > 0 && failure.count >= limit => Self::ForGood,
             FailureKind::Blocked | FailureKind::Reverted => Self::None,
         }

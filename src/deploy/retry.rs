@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::report::{self, Ended};
+use super::report::{self, Ended, named};
 use super::{Deployment, turn};
 use crate::config::Settings;
 use crate::error::Result;
@@ -26,12 +26,24 @@ impl Deployment<'_> {
         if let Some(outcome) = healed.filter(|_| self.stop.is_some()) {
             return Ok(outcome);
         }
+        let before = self.state.clone();
         if let Some(failure) = self.state.failure.take() {
             log::info!("forgetting that release {} was {}: {}", failure.release, failure.kind, failure.why);
+        }
+        for record in self.state.withdrawn.drain(..) {
+            log::info!("forgetting that {} was rolled back from", named(&record));
+        }
+        if self.state != before {
             self.note()?;
         }
         report::forget_hold(&self.store);
-        match (self.look()?, healed) {
+        let looked = self.look();
+        if looked.is_err() && self.tried.is_none() && self.state.failure.is_none() {
+            // The source has not answered: who asked for another try of something has not had it.
+            (self.state.failure, self.state.withdrawn) = (before.failure, before.withdrawn);
+            self.note()?;
+        }
+        match (looked?, healed) {
             (Outcome::Unchanged, Some(healed)) => Ok(healed),
             (outcome, _) => Ok(outcome),
         }

@@ -9,21 +9,36 @@ use super::{Deployment, hooks, turn};
 use crate::config::Settings;
 use crate::error::{Context, Error, Kind, Result};
 use crate::model::{Outcome, Reason, ReleaseId, Revision, Validators};
-use crate::store::history;
-use crate::store::state::{Failure, FailureKind, Record};
+use crate::store::state::{Phase, Record};
+use crate::store::{Recorded, history, read_state};
 use crate::sys::clock::now;
 
 /// The shortest beginning of an id that names a release.
 const SHORTEST: usize = 4;
+/// How many releases are remembered that were rolled back from.
+const MOST: usize = 50;
 /// How many ids an error names.
 const FEW: usize = 8;
 
+/// What becomes of what was left.
+const LEFT_ALONE: &str = "is left alone until the source has another one, or `repo-deploy retry`";
+
 /// Goes back to the release before the live one, or to the one whose id begins with `wanted`, in its turn.
 pub fn rollback(settings: &Settings, wanted: Option<&str>) -> Ended {
-    let mut deployment = match Deployment::open_made(settings) {
-        Ok(deployment) => deployment,
+    let opened = live(settings).and_then(|seen| Ok((seen, Deployment::open_made(settings)?)));
+    let (seen, mut deployment) = match opened {
+        Ok(opened) => opened,
         Err(e) => return Ended::of(&Err(e), None, None),
     };
+    if let (Some(seen), Some(now), None) = (seen, &deployment.state.current, wanted)
+        && seen != now.release
+    {
+        let text = format!(
+            "cannot roll back: meanwhile {} has become live, which was not when you asked: look at the status, and ask again",
+            named(now)
+        );
+        return Ended::of(&Err(Error::failed(text)), None, None);
+    }
     let started = Instant::now(); // whom it waited for has a time of its own
     let settled = match deployment.settle(wanted.is_some()) {
         Ok(Settled { is_over: false, outcome }) => outcome,
@@ -42,6 +57,15 @@ pub fn rollback(settings: &Settings, wanted: Option<&str>) -> Ended {
     };
     // Where nothing was tried, there is no news of the deployment.
     if settled.is_some() { deployment.end(result, started) } else { Ended::of(&result, Some(&deployment.state), None) }
+}
+
+/// What is live before anybody is waited for.
+fn live(settings: &Settings) -> Result<Option<ReleaseId>> {
+    Ok(match read_state(&super::places::locate(settings)?.store) {
+        // What is being activated may have been what somebody saw.
+        Ok(Recorded::State(state)) if state.phase == Phase::Idle => state.current.map(|current| current.release),
+        _ => None, // what is wrong with it is told under the lock
+    })
 }
 
 /// What an earlier run left, and what became of it.
@@ -77,12 +101,9 @@ impl<'a> Deployment<'a> {
         }
         // It has gone back just now, from what somebody wants to get away from.
         if outcome == Outcome::RolledBack && !is_named {
-            if let Some(failure) = &mut self.state.failure {
-                failure.kind = FailureKind::Withdrawn;
-                log::info!(
-                    "release {} is left alone until the source has another one, or `repo-deploy retry`",
-                    failure.release
-                );
+            if let Some(target) = self.state.target.clone() {
+                log::info!("release {} {LEFT_ALONE}", target.release);
+                self.state.withdrawn.push(Record { since: now(), ..target });
             }
             self.note()?;
             return Ok(Settled { outcome: None, is_over: true });
@@ -164,48 +185,42 @@ impl<'a> Deployment<'a> {
         }
         let Some(current) = &self.state.current else { return Err(Error::failed("nothing to roll back")) };
         (self.state.aside, self.state.aside_failure) = (self.state.target.take(), self.state.failure.take());
-        self.state.failure = Some(Failure {
-            release: current.release.clone(),
-            kind: FailureKind::Withdrawn,
-            count: 1,
-            when: now(),
-            policy: String::new(),
-            why: format!("rolled back to release {}", target.release),
-            seal: None,
-        });
+        let left = Record { since: now(), ..current.clone() };
+        self.state.withdrawn.retain(|record| record.release != left.release);
+        self.state.withdrawn.push(left);
+        let few = self.state.withdrawn.len().saturating_sub(MOST);
+        self.state.withdrawn.drain(..few);
         self.state.target = Some(target);
         self.state.attempt = 1;
         let begun = self.begin()?;
         self.go_live(begun, &release, Reason::Rollback)
     }
 
+    /// The live release gives way to `to`, by hand: from now on it is left alone, as what was left before it.
+    pub(super) fn withdraw(&mut self, to: &Record) {
+        let Some(left) = self.state.current.clone() else { return };
+        // What was found is no source's revision; and what somebody goes to is wanted.
+        let is_over = |record: &Record| record.release.is_adopted() || record.release == to.release;
+        self.state.withdrawn.retain(|record| !is_over(record));
+        let rest = match (left.release.is_adopted(), left.revision.as_str()) {
+            (true, _) => String::new(),
+            (false, "") => format!("; release {} {LEFT_ALONE}", left.release),
+            (false, revision) => format!("; revision {revision} {LEFT_ALONE}"),
+        };
+        log::info!("rolled back to {}{}, by hand{rest}", named(to), self.at());
+        // The candidate of before stays one; else the next poll asks against what was left.
+        let target = self.state.aside.take().filter(|aside| aside.release != to.release);
+        self.state.target = target.or(Some(left).filter(|left| !left.release.is_adopted()));
+        let of = self.state.target.as_ref().map(|target| target.release.clone());
+        self.state.failure = self.state.aside_failure.take().filter(|failure| Some(&failure.release) == of.as_ref());
+    }
+
     /// What was live is live again: a rollback that failed leaves nothing behind, and forgets nothing.
     pub(super) fn put_aside_back(&mut self) {
         self.why = self.state.failure.take().map(|failure| failure.why);
         (self.state.target, self.state.failure) = (self.state.aside.take(), self.state.aside_failure.take());
-    }
-
-    /// The live release gives way to `to`, by hand: the candidate that it is from now on is left alone.
-    pub(super) fn withdraw(&mut self, to: &Record) {
-        let left = self.state.current.clone();
-        let rest = match &left {
-            // What was found is no source's revision.
-            Some(left) if left.release.is_adopted() => {
-                self.state.failure = None;
-                String::new()
-            }
-            Some(left) => format!(
-                "; {} is left alone until the source has another one, or `repo-deploy retry`",
-                if left.revision.as_str().is_empty() {
-                    format!("release {}", left.release)
-                } else {
-                    format!("revision {}", left.revision)
-                }
-            ),
-            None => String::new(),
-        };
-        log::info!("rolled back to {}{}, by hand{rest}", named(to), self.at());
-        self.state.target = left.filter(|left| !left.release.is_adopted());
-        (self.state.aside, self.state.aside_failure) = (None, None);
+        if let Some(current) = &self.state.current {
+            self.state.withdrawn.retain(|record| record.release != current.release);
+        }
     }
 }

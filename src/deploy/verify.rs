@@ -26,6 +26,10 @@ pub fn verify(settings: &Settings, prefix: &str) -> Result<u8> {
     let activation = Activation::new(mode, &settings.local, &root, &settings.preserve, Behaviour::Disallow);
     let release = Release::at(&root, &current.release);
     let known = manifest::read(&root, &release.id);
+    if manifest::is_damaged(&root, &release.id) {
+        let text = "its manifest is damaged; --repair makes it anew, when the source still has this revision";
+        return Err(Error::failed(format!("cannot verify release {}: {text}", release.id)));
+    }
     if known.is_none() && mode == ActivationMode::Symlink && release.is_there()? {
         return Err(Error::failed(format!(
             "cannot verify release {}: it has no manifest, an older repo-deploy unpacked it; with --repair it gets one of what is there now",

@@ -165,6 +165,11 @@ pub fn path(root: &Path, release: &ReleaseId) -> PathBuf {
     root.join(DIR).join(release)
 }
 
+/// Whether there is one for `release` that is not whole: something has damaged it.
+pub fn is_damaged(root: &Path, release: &ReleaseId) -> bool {
+    std::fs::symlink_metadata(path(root, release)).is_ok() && read(root, release).is_none()
+}
+
 /// The manifest of `release` in the store at `root`, when there is one that is whole; needs no lock.
 pub fn read(root: &Path, release: &ReleaseId) -> Option<Manifest> {
     let text = std::fs::read_to_string(path(root, release)).ok()?; // as good as none: the tree can be read instead

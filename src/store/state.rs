@@ -55,8 +55,6 @@ pub enum FailureKind {
     Blocked,
     /// Activation or a post hook failed.
     Reverted,
-    /// It was live, and somebody went back from it by hand.
-    Withdrawn,
 }
 
 /// A revision that did not become live, or did not stay it, and how often it was tried.
@@ -103,6 +101,11 @@ pub struct State {
     pub aside: Option<Record>,
     /// See [`Self::aside`].
     pub aside_failure: Option<Failure>,
+    /// What was rolled back from, `since` when: left alone until something else is live, or somebody says so. While a rollback
+    /// is at work, the live release is among them.
+    pub withdrawn: Vec<Record>,
+    /// Hooks may have seen something else than what is live: all of the next release is news to them.
+    pub is_unsure: bool,
     /// The highest version that a signature named: the next one may not be lower.
     pub version: Option<String>,
 }
@@ -122,15 +125,28 @@ impl State {
             failure: None,
             aside: None,
             aside_failure: None,
+            withdrawn: Vec::new(),
+            is_unsure: false,
             version: None,
         }
     }
 
     /// Whether the deployment at work goes back by hand: the live release is to be withdrawn.
     pub fn is_rollback(&self) -> bool {
-        let withdrawn = self.failure.as_ref().filter(|failure| failure.kind == FailureKind::Withdrawn);
-        let is_live = |failure: &Failure| self.current.as_ref().is_some_and(|c| c.release == failure.release);
-        self.phase != Phase::Idle && withdrawn.is_some_and(is_live)
+        let is_live = |record: &Record| self.current.as_ref().is_some_and(|c| c.release == record.release);
+        self.phase != Phase::Idle && self.withdrawn.iter().any(is_live)
+    }
+
+    /// What was rolled back from, when that is this release, or what the source calls by the same name: a configuration that
+    /// makes another release of it makes nothing new.
+    pub fn withdrawal(&self, release: &ReleaseId, revision: &Revision) -> Option<&Record> {
+        let is_same = |record: &&Record| {
+            let (one, content) = (&record.revision, revision.content());
+            record.release == *release
+                || (!one.as_str().is_empty() && one.as_str() == revision.as_str())
+                || (content.is_some() && one.content() == content)
+        };
+        self.withdrawn.iter().find(is_same)
     }
 
     /// As text.
@@ -168,6 +184,12 @@ impl State {
                 text.line(&format!("{role}-seal"), seal.as_bytes());
             }
         }
+        for (n, record) in self.withdrawn.iter().enumerate() {
+            text.record(&format!("withdrawn-{n}"), record);
+        }
+        if self.is_unsure {
+            text.line("unsure", b"yes");
+        }
         if let Some(version) = &self.version {
             text.line("version", version.as_bytes());
         }
@@ -204,6 +226,8 @@ impl State {
             failure: lines.failure("failure")?,
             aside: lines.record("aside")?,
             aside_failure: lines.failure("aside-failure")?,
+            withdrawn: lines.withdrawn()?,
+            is_unsure: lines.find("unsure").is_some(),
             version: lines.may_have("version")?,
         };
         if state.phase != Phase::Idle && state.target.is_none() {
@@ -240,7 +264,6 @@ fn failure_word(kind: FailureKind) -> &'static str {
         FailureKind::Refused => "refused",
         FailureKind::Blocked => "blocked",
         FailureKind::Reverted => "reverted",
-        FailureKind::Withdrawn => "withdrawn",
     }
 }
 
@@ -255,11 +278,19 @@ fn one_of<T: Copy, const N: usize>(word: &str, all: [T; N], print: impl Fn(T) ->
 }
 
 impl Lines {
+    fn withdrawn(&self) -> Result<Vec<Record>, String> {
+        let mut all = Vec::new();
+        while let Some(record) = self.record(&format!("withdrawn-{}", all.len()))? {
+            all.push(record);
+        }
+        Ok(all)
+    }
+
     fn failure(&self, role: &str) -> Result<Option<Failure>, String> {
-        use FailureKind::{Blocked, Refused, Reverted, Withdrawn};
+        use FailureKind::{Blocked, Refused, Reverted};
         let Some(release) = self.release(role)? else { return Ok(None) };
         let key = |name: &str| format!("{role}-{name}");
-        let kinds = [Refused, Blocked, Reverted, Withdrawn];
+        let kinds = [Refused, Blocked, Reverted];
         Ok(Some(Failure {
             release,
             kind: one_of(&self.text(&key("kind"))?, kinds, |k| failure_word(k).into())?,
@@ -301,9 +332,12 @@ mod tests {
                     state.current = (n > 0).then(|| record(1));
                     state.previous = (n > 1).then(|| record(2));
                     state.target = (phase != Phase::Idle).then(|| record(3));
+                    state.withdrawn = (4..4 + n as u64).map(record).collect();
+                    state.aside = (n > 1).then(|| record(7));
+                    state.is_unsure = n > 0;
                     state.failure = (n > 1).then(|| Failure {
                         release: record(3).release,
-                        kind: if phase == Phase::Idle { FailureKind::Withdrawn } else { FailureKind::Blocked },
+                        kind: FailureKind::Blocked,
                         count: 4,
                         when: 5,
                         policy: "p".into(),

@@ -85,6 +85,11 @@ impl World {
         value(&self.state(), key)
     }
 
+    /// What was rolled back from and is left alone, by the state.
+    fn withdrawn(&self) -> Vec<String> {
+        (0..).map_while(|n| self.of(&format!("withdrawn-{n}"))).collect()
+    }
+
     /// The release that is live, by the state.
     fn current(&self) -> String {
         self.of("current").unwrap()
@@ -141,6 +146,60 @@ fn a_rollback_fails_then_what_was_left_alone_before_still_is() {
 }
 
 #[test]
+fn rolled_back_twice_then_neither_comes_back_whatever_else_the_source_had() {
+    let w = World::new("");
+    w.deploys(&["v1"]);
+    let first = w.current();
+    w.deploys(&["v2", "v3"]);
+    w.does(&["rollback"]).expect(0);
+    w.does(&["rollback", &first]).expect(0);
+    w.is_left_alone("v1");
+    w.put("v2");
+    w.is_left_alone("v1");
+    // What did not become live makes nothing of that another thing.
+    w.sandbox.hook("pre.d", "20-no", "[ \"$(cat $CURRENT_CONFIG/version)\" != v4 ]");
+    w.put("v4");
+    w.check().expect(2);
+    w.put("v3");
+    w.is_left_alone("v1");
+    w.sandbox.zip("app.zip", &[("/absolute", "x")]);
+    w.check().expect(1);
+    w.put("v2");
+    w.is_left_alone("v1");
+    // Nor does a configuration that makes another release of it.
+    let config = w.sandbox.read("repo-deploy.cfg");
+    w.sandbox.write("repo-deploy.cfg", format!("{config}owner = 0:0\n"));
+    w.is_left_alone("v1");
+    w.put("v5");
+    w.check().expect(0).says(" deployed revision ");
+    assert_eq!((w.live().as_str(), w.withdrawn()), ("v5", vec![]));
+}
+
+#[test]
+fn a_revision_was_given_up_then_a_rollback_does_not_try_it_again() {
+    let w = World::with_two("max-attempts = 1");
+    w.sandbox.hook("post.d", "50-judge", "[ \"$(cat $CURRENT_CONFIG/version)\" != v3 ]");
+    w.put("v3");
+    w.check().expect(1);
+    w.does(&["rollback"]).expect(0);
+    assert_eq!(w.live(), "v1");
+    w.does(&["-f", "-v"]).expect(0).says("left alone after 1 attempt:");
+    w.put("v2");
+    w.is_left_alone("v1");
+}
+
+#[test]
+fn retry_finds_nobody_then_what_is_left_alone_still_is() {
+    let w = World::with_two("");
+    w.does(&["rollback"]).expect(0);
+    let zip = w.sandbox.path("app.zip");
+    fs::rename(&zip, w.sandbox.path("away")).unwrap();
+    w.does(&["retry"]).expect(1);
+    fs::rename(w.sandbox.path("away"), &zip).unwrap();
+    w.is_left_alone("v1");
+}
+
+#[test]
 fn post_hooks_may_not_run_then_no_rollback_begins() {
     let w = World::with_two("");
     let hook = w.sandbox.hook("post.d", "20-open", "true");
@@ -165,13 +224,10 @@ fn rolled_back_then_the_release_before_is_live_and_the_other_is_left_alone_until
         // Nobody was asked beforehand, and who judges knows what this is.
         assert_eq!(world.said(), ["post rollback 1 v1 v2"]);
         assert_eq!((world.live().as_str(), world.current()), ("v1", one));
+        assert_eq!((world.of("phase").as_deref(), world.of("failure")), (Some("idle"), None));
         assert_eq!(
-            (world.of("phase").unwrap().as_str(), world.of("failure-kind").unwrap().as_str()),
-            ("idle", "withdrawn")
-        );
-        assert_eq!(
-            (world.of("previous"), world.of("target"), world.of("failure")),
-            (Some(two.clone()), Some(two.clone()), Some(two))
+            (world.of("previous"), world.of("target"), world.withdrawn()),
+            (Some(two.clone()), Some(two.clone()), vec![two])
         );
         let told = world.does(&["status", "--json"]).expect(0).out;
         assert_eq!(json(&told, "outcome"), "deployed");
@@ -185,7 +241,7 @@ fn rolled_back_then_the_release_before_is_live_and_the_other_is_left_alone_until
         world.is_left_alone("v1");
         world.put("v3");
         world.check().expect(0).says(" deployed revision ");
-        assert_eq!((world.live().as_str(), world.of("failure")), ("v3", None));
+        assert_eq!((world.live().as_str(), world.withdrawn()), ("v3", vec![]));
         // The source goes back to what was withdrawn: that is another one than v3.
         world.put("v2");
         world.check().expect(0);
@@ -199,7 +255,7 @@ fn rolled_back_and_the_source_follows_then_nothing_is_left_alone_any_more() {
     world.does(&["rollback"]).expect(0);
     world.put("v1");
     let run = world.check().expect(0);
-    assert_eq!((run.complaints(), world.live().as_str(), world.of("failure")), (vec![], "v1", None));
+    assert_eq!((run.complaints(), world.live().as_str(), world.withdrawn()), (vec![], "v1", vec![]));
     world.put("v2");
     world.check().expect(0).says(" deployed revision ");
     assert_eq!(world.live(), "v2");
@@ -213,14 +269,14 @@ fn release_is_named_then_that_one_is_live_and_only_the_one_just_left_is_left_alo
     world.deploys(&["v2", "v3"]);
     let three = world.current();
     world.does(&["rollback", &one]).expect(0);
-    assert_eq!((world.live().as_str(), world.of("failure").unwrap()), ("v1", three.clone()));
+    assert_eq!((world.live().as_str(), world.withdrawn()), ("v1", vec![three.clone()]));
     assert!(world.of("current-revision").unwrap().starts_with("sha256:"), "the history knows what v1 is");
     world.is_left_alone("v1");
     // Back to the newer one by the beginning of its name.
     world.does(&["rollback", &three[..4]]).expect(0);
-    assert_eq!((world.live().as_str(), world.of("failure").unwrap()), ("v3", one));
+    assert_eq!((world.live().as_str(), world.withdrawn()), ("v3", vec![one]));
     let run = world.check().expect(0);
-    assert_eq!((run.complaints(), world.live().as_str(), world.of("failure")), (vec![], "v3", None));
+    assert_eq!((run.complaints(), world.live().as_str(), world.withdrawn()), (vec![], "v3", vec![]));
     // Without a name it is always the one that was live before.
     for live in ["v1", "v3", "v1"] {
         world.does(&["rollback"]).expect(0);
@@ -241,7 +297,7 @@ fn nothing_is_known_of_a_release_but_that_it_is_there_then_it_can_be_gone_back_t
     world.put("v1");
     world.check().expect(0).never_says(" deployed ");
     assert!(world.of("current-revision").unwrap().starts_with("sha256:"));
-    assert_eq!((world.live().as_str(), world.of("failure")), ("v1", None));
+    assert_eq!((world.live().as_str(), world.withdrawn()), ("v1", vec![]));
 }
 
 #[test]
@@ -251,7 +307,7 @@ fn directory_was_adopted_then_it_can_be_gone_back_to_and_forth() {
     world.deploys(&["v1"]);
     let one = world.current();
     world.does(&["rollback", "adopted"]).expect(0).says("rolled back to release adopted");
-    assert_eq!((world.live().as_str(), world.of("failure").as_ref()), ("found", Some(&one)));
+    assert_eq!((world.live().as_str(), world.withdrawn()), ("found", vec![one.clone()]));
     world.is_left_alone("found");
     let run = world.does(&["rollback", &one[..8]]).expect(0).never_says("left alone");
     assert_eq!(
@@ -475,11 +531,7 @@ fn retry_forgets_what_is_left_alone_and_checks_at_once() {
     let world = World::with_two("");
     world.does(&["rollback"]).expect(0);
     world.said();
-    world
-        .does(&["retry"])
-        .expect(0)
-        .says("INFO forgetting that release ")
-        .says(" was withdrawn: rolled back to release ");
+    world.does(&["retry"]).expect(0).says("INFO forgetting that release ").says(" was rolled back from");
     assert_eq!(
         (world.live().as_str(), world.said()),
         ("v2", vec!["pre update 1 v2 v1".into(), "post update 1 v2 v1".into()])
@@ -539,7 +591,8 @@ fn at_work(world: &World) -> Running {
 
 #[test]
 fn check_is_at_work_then_both_commands_wait_their_turn_and_say_for_whom() {
-    for (word, last) in [("rollback", "v2"), ("retry", "v3")] {
+    // Who asked to go back from v2 does not get it back.
+    for (word, code) in [("rollback", 1), ("retry", 0)] {
         let world = World::with_two("");
         let check = at_work(&world);
         let mut waiting = Running::start(world.command(&[word]));
@@ -548,8 +601,9 @@ fn check_is_at_work_then_both_commands_wait_their_turn_and_say_for_whom() {
         assert!(line.ends_with("; for 1200 s at most"), "{line}");
         world.sandbox.write("go", "");
         check.end().expect(0).says(" deployed revision ");
-        assert_eq!(waiting.end().expect(0).complaints(), [""; 0]);
-        assert_eq!(world.live(), last);
+        let run = waiting.end().expect(code);
+        assert_eq!(run.log.contains(" ERROR cannot roll back: meanwhile release "), code == 1, "{}", run.log);
+        assert_eq!(world.live(), "v3");
     }
 }
 

@@ -461,7 +461,14 @@ fn a_release_that_is_gone_or_has_no_manifest_then_it_says_what_to_do() {
     let manifests = sandbox.store().join("manifests");
     let manifest = fs::read_dir(&manifests).unwrap().next().unwrap().unwrap().path();
     let whole = fs::read_to_string(&manifest).unwrap();
+    // One that was damaged is not made of what lies there now.
     fs::write(&manifest, &whole[..whole.len() - 1]).unwrap();
+    fs::write(sandbox.local().join("version"), "evil").unwrap();
+    verify(&sandbox, &zip, &[]).expect(1).says("its manifest is damaged");
+    let run = verify(&sandbox, &zip, &["--repair"]).expect(0).says("made the manifest of release ");
+    assert!(run.out.contains("repaired: "), "{}", run.out);
+    assert_eq!(fs::read_to_string(&manifest).unwrap(), whole);
+    fs::remove_file(&manifest).unwrap();
     verify(&sandbox, &zip, &[]).expect(1).says("with --repair it gets one of what is there now");
     verify(&sandbox, &zip, &["--repair"]).expect(0).says(" has no manifest: it is taken as it is, and gets one");
     assert_eq!(fs::read_to_string(&manifest).unwrap(), whole);
