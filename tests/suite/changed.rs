@@ -313,3 +313,24 @@ fn a_paths_file_is_never_a_hook_and_one_beside_none_is_told_of() {
     let words = format!("{} has no effect: there is no hook 10-x beside it", path.display());
     assert!(warnings[0].ends_with(&words), "{warnings:?}");
 }
+
+#[test]
+fn the_way_back_was_not_taken_by_hooks_then_all_of_the_next_release_is_news() {
+    let sandbox = telling();
+    let remote = sandbox.zip("app.zip", &[("conf/a", "1"), ("version", "v1")]).display().to_string();
+    sandbox.deploy(&remote, &[]).expect(0);
+    // A hook that is there for conf/ has seen v2, and never v1 again.
+    sandbox.hook("post.d", "20-conf", "[ \"$(cat $CURRENT_CONFIG/version)\" = v3 ]");
+    sandbox.write("post.d/20-conf.paths", "conf/\n");
+    sandbox.zip("app.zip", &[("conf/a", "2"), ("version", "v2")]);
+    sandbox.deploy(&remote, &[]).expect(3);
+    sandbox.deploy(&remote, &[]).expect(3);
+    sandbox.deploy(&remote, &[]).expect(1).says("leaving it at that");
+    told(&sandbox);
+    sandbox.zip("app.zip", &[("conf/a", "1"), ("version", "v3")]);
+    sandbox.deploy(&remote, &[]).expect(0).never_says("20-conf was not run");
+    assert_eq!(told(&sandbox)[0], "pre update: A conf|A conf/a|A version");
+    sandbox.zip("app.zip", &[("conf/a", "1"), ("version", "v4")]);
+    sandbox.deploy(&remote, &[]).expect(0).says("20-conf was not run");
+    assert_eq!(told(&sandbox)[0], "pre update: M version");
+}
