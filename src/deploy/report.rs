@@ -109,8 +109,8 @@ pub(super) fn write_working(store: &Store) {
         return;
     }
     let mut status = Status::read(store.root());
-    if status.number("working-since").is_none() {
-        status.set("working-since", now());
+    if status.number(WORKING).is_none() {
+        status.set(WORKING, now());
         status.replace(store);
     }
 }
@@ -204,7 +204,7 @@ impl Status {
         self.0.iter().filter_map(|(key, value)| {
             let release = key.strip_prefix(RELEASE)?.to_owned();
             let (bytes, since) = value.split_once(' ')?;
-            Some(Kept { release, bytes: bytes.parse().ok()?, since: since.parse().ok()? })
+            Some(Kept { release, bytes: Some(bytes.parse().ok()?), since: since.parse().ok()? })
         })
     }
 
@@ -229,9 +229,7 @@ impl Status {
         if ended.kind == "locked" {
             return;
         }
-        for of_the_last in ["error", "not-before", "not-before-of", "working-since"] {
-            self.0.retain(|(key, _)| key != of_the_last);
-        }
+        ["error", "not-before", "not-before-of", WORKING].into_iter().for_each(|of_the_last| self.forget(of_the_last));
         self.set("last-check", when);
         self.set("took-ms", took.as_millis());
         let outcome = match ended.kind.as_str() {
@@ -250,7 +248,7 @@ impl Status {
             self.set("last-success", when);
         }
         if ended.kind == "deployed" {
-            self.0.retain(|(key, _)| key != "drift"); // what drifts from another release is another drift
+            self.forget("drift"); // what drifts from another release is another drift
             self.set("last-deployment", when);
             self.add("deployments", 1);
         }
@@ -277,6 +275,10 @@ impl Status {
         }
     }
 
+    pub(super) fn forget(&mut self, key: &str) {
+        self.0.retain(|(k, _)| k != key);
+    }
+
     fn add(&mut self, key: &str, more: u64) {
         let sum = self.number(key).unwrap_or(0).saturating_add(more);
         self.set(key, sum);
@@ -296,6 +298,8 @@ impl Status {
     }
 }
 
+/// Since when a check has been at work on something to do.
+pub(super) const WORKING: &str = "working-since";
 /// How the keys of the counters of failures begin.
 const FAILURES: &str = "failures-";
 /// How the keys of the releases begin.
@@ -305,8 +309,8 @@ const RELEASE: &str = "release-";
 #[derive(Debug)]
 pub(super) struct Kept {
     pub(super) release: String,
-    /// What it takes on disk.
-    pub(super) bytes: u64,
+    /// What it takes on disk; `None`: nobody has measured it yet.
+    pub(super) bytes: Option<u64>,
     /// Since when it is there, in seconds since 1970.
     pub(super) since: u64,
 }

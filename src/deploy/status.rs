@@ -1,19 +1,23 @@
 //! How a deployment is, for people ([`text`]) and programs ([`json`]): what the state and the `status` file of its store say.
 //! Needs no lock: both files are always whole.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
 use super::places::{self, Places};
-use super::report::{Kept, Status, named};
+use super::report::{Kept, Status, WORKING, named};
 use super::rest::Rest;
 use crate::config::Settings;
 use crate::console::json::Json;
 use crate::console::progress::size;
 use crate::console::screen::{Row, Screen, Shade};
 use crate::error::{Context, Result};
-use crate::model::ActivationMode;
+use crate::model::{ActivationMode, ReleaseId};
 use crate::package::Demands;
 use crate::schedule::Schedule;
-use crate::store::state::{Record, State};
-use crate::store::{Recorded, read_state};
+use crate::store::state::{Phase, Record, State};
+use crate::store::{Recorded, Release, is_locked, read_state};
 use crate::sys::clock::{now, rfc3339};
 
 /// How many periods a check may be old before it counts for nothing.
@@ -26,6 +30,10 @@ pub struct Snapshot<'a> {
     pub(super) places: Places,
     pub(super) recorded: Recorded,
     pub(super) last: Status,
+    /// Since when something is to be finished that nobody works at any more.
+    cut_off: Option<u64>,
+    /// The releases in the store, the newest first.
+    releases: Vec<Kept>,
     /// The next check, as the schedule has it.
     next: Option<u64>,
     /// The last check succeeded, and not more than three periods ago.
@@ -37,12 +45,20 @@ impl<'a> Snapshot<'a> {
     pub fn take(settings: &'a Settings, schedule: Option<&Schedule>, missed: &Status) -> Result<Self> {
         let places = places::locate(settings)?;
         let recorded = read_state(&places.store).context(|| "cannot tell the status")?;
-        let mut last = Status::read(&places.store);
+        let (mut last, cut_off) = look(&places.store)?;
         last.add_missed(missed);
         let now = now();
         let next = schedule.and_then(|schedule| settings.next_check(schedule, now));
-        let is_healthy = is_healthy(settings, schedule, &last, now);
-        Ok(Self { settings, places, recorded, last, next, is_healthy })
+        let is_healthy = cut_off.is_none() && is_healthy(settings, schedule, &last, now);
+        let mut releases: Vec<Kept> = last.releases().collect();
+        if let Recorded::State(state) = &recorded
+            && let Some(candidate) = &state.target
+            && releases.iter().all(|kept| kept.release != candidate.release.as_str())
+        {
+            let there = unmeasured(&places.store, &candidate.release)?;
+            there.into_iter().for_each(|candidate| releases.insert(0, candidate));
+        }
+        Ok(Self { settings, places, recorded, last, cut_off, releases, next, is_healthy })
     }
 
     /// Whether the last check succeeded within three periods.
@@ -82,11 +98,35 @@ impl<'a> Snapshot<'a> {
     }
 }
 
+/// The `status` file of the store at `root`; and since when there is something to finish, when nobody is at work on that.
+fn look(root: &Path) -> Result<(Status, Option<u64>)> {
+    let works = |status: &Status| status.number(WORKING);
+    let last = Status::read(root);
+    if works(&last).is_none() || is_locked(root).context(|| "cannot tell the status")? {
+        return Ok((last, None));
+    }
+    let mut last = Status::read(root); // it may have ended in between
+    let cut_off = works(&last);
+    last.forget(WORKING);
+    Ok((last, cut_off))
+}
+
+/// A release that is there, and whose size nobody knows yet.
+fn unmeasured(root: &Path, id: &ReleaseId) -> Result<Option<Kept>> {
+    let release = Release::at(root, id);
+    if !release.is_there()? {
+        return Ok(None);
+    }
+    let meta = fs::symlink_metadata(&release.path).context(|| format!("cannot examine {}", release.path.display()))?;
+    let since = u64::try_from(meta.mtime()).unwrap_or(0);
+    Ok(Some(Kept { release: id.to_string(), bytes: None, since }))
+}
+
 /// A deployment that is being made counts as the check before it, for as long as it may take.
 fn is_healthy(settings: &Settings, schedule: Option<&Schedule>, last: &Status, now: u64) -> bool {
     let Some(checked) = last.number("last-check").filter(|_| last.is_good()) else { return false };
     let limit = settings.timeout.as_secs().saturating_mul(2); // a way back has its own
-    if last.number("working-since").is_some_and(|since| now < since.saturating_add(limit)) {
+    if last.number(WORKING).is_some_and(|since| now < since.saturating_add(limit)) {
         return true;
     }
     let Some(schedule) = schedule else { return true };
@@ -122,8 +162,11 @@ fn rows(snapshot: &Snapshot<'_>) -> Rows {
         (_, Some(problem)) => rows.add("state", problem),
         (_, None) => rows.add("live", NOTHING.to_owned()),
     }
-    if let Some(since) = last.number("working-since") {
+    if let Some(since) = last.number(WORKING) {
         rows.add("at work", format!("since {}", rfc3339(since)));
+    }
+    if let Some(since) = snapshot.cut_off {
+        rows.add("cut off", format!("since {}; the next check finishes it", rfc3339(since)));
     }
     if let Some(when) = last.number("last-check") {
         let outcome = last.text("outcome").unwrap_or_default();
@@ -166,15 +209,17 @@ impl Rows {
     }
 
     fn state(&mut self, state: &State, rest: Rest) {
+        let heir = state.target.as_ref().filter(|_| state.phase == Phase::Activating);
+        let heir = heir.map(|target| format!(", giving way to release {}", target.release)).unwrap_or_default();
         match &state.current {
             Some(current) => {
-                self.add("live", named(current));
+                self.add("live", named(current) + &heir);
                 self.add("since", rfc3339(current.since));
                 if let Some(proof) = &current.proof {
                     self.add("proof", proof.replace(':', ", SHA-256 "));
                 }
             }
-            None => self.add("live", NOTHING.to_owned()),
+            None => self.add("live", NOTHING.to_owned() + &heir),
         }
         if let Some(version) = &state.version {
             self.add("version", format!("{version}, the highest that was signed"));
@@ -201,13 +246,14 @@ impl Rows {
     }
 
     fn releases(&mut self, snapshot: &Snapshot<'_>) {
-        let all: Vec<Kept> = snapshot.last.releases().collect();
+        let all = &snapshot.releases;
         for (n, Kept { release, bytes, since }) in all.iter().take(MOST).enumerate() {
             let (key, role) = (if n == 0 { "releases" } else { "" }, snapshot.role(release).unwrap_or_default());
-            self.add(key, format!("{release:16}  {:>10}  since {}  {role}", size(*bytes), rfc3339(*since)));
+            let bytes = bytes.map_or_else(|| "-".to_owned(), size);
+            self.add(key, format!("{release:16}  {bytes:>10}  since {}  {role}", rfc3339(*since)));
         }
         if let Some(more) = all.get(MOST..).filter(|more| !more.is_empty()) {
-            let bytes = more.iter().map(|kept| kept.bytes).sum();
+            let bytes = more.iter().filter_map(|kept| kept.bytes).sum();
             self.add("", format!("{:16}  {:>10}", format!("and {} more", more.len()), size(bytes)));
         }
     }
@@ -240,13 +286,14 @@ fn deployment(json: &mut Json, snapshot: &Snapshot<'_>) {
     failure(json, snapshot);
     json.raw("healthy", if snapshot.is_healthy { "true" } else { "false" });
     for (key, name) in [
-        ("working_since", "working-since"),
+        ("working_since", WORKING),
         ("last_check", "last-check"),
         ("last_success", "last-success"),
         ("last_deployment", "last-deployment"),
     ] {
         json.time(key, last.number(name));
     }
+    json.time("cut_off", snapshot.cut_off);
     json.time("next_check", snapshot.next);
     for key in ["outcome", "error"] {
         json.text(key, last.text(key));
@@ -262,12 +309,15 @@ fn deployment(json: &mut Json, snapshot: &Snapshot<'_>) {
     }
     json.close("}");
     json.raw("releases", "[");
-    for Kept { release, bytes, since } in last.releases() {
+    for Kept { release, bytes, since } in &snapshot.releases {
         json.open("{");
-        json.text("release", Some(&release));
-        json.text("role", snapshot.role(&release));
-        json.time("since", Some(since));
-        json.number("bytes", bytes);
+        json.text("release", Some(release));
+        json.text("role", snapshot.role(release));
+        json.time("since", Some(*since));
+        match bytes {
+            Some(bytes) => json.number("bytes", *bytes),
+            None => json.raw("bytes", "null"),
+        }
         json.close("}");
     }
     json.close("]}");

@@ -6,10 +6,13 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::history::World;
+use crate::running::Running;
 use crate::sandbox::{Run, Sandbox, needs};
+use crate::servers::wait_for;
 
 /// What all times become, and the length that all have.
 const TIME: &str = "2026-11-22T06:00:00Z";
@@ -328,4 +331,45 @@ fn a_revision_that_speaks_to_the_terminal_then_it_is_written_out() {
         let text = said(&w, command, &[("LC_ALL", "C")]);
         assert!(text.contains("etag:\"W\\u{fc}rfel-\\u{1b}[31m\\u{202e}-\\u{9b}\""), "{text}");
     }
+}
+
+#[test]
+fn a_check_is_at_work_or_was_cut_off_then_status_tells_which_and_claims_no_release_as_plainly_live() {
+    let w = World::new("");
+    w.put("1");
+    w.check().expect(0);
+    w.put("2");
+    let (up, go) = (w.sandbox.path("up"), w.sandbox.path("go"));
+    let wait = format!("touch {}; while ! [ -e {} ]; do sleep 0.01; done", up.display(), go.display());
+    let hook = w.sandbox.hook("post.d", "10-wait", &wait);
+    let mut check = Running::start(w.sandbox.command(&["--remote", &w.remote]));
+    wait_for("the post hook", || up.exists().then_some(()));
+    let status = |code: i32| {
+        let run = Run::from(w.command("status", &["--json"]).output().unwrap()).expect(code);
+        let all: Value = serde_json::from_str(&run.out).unwrap();
+        (all["deployments"][0].clone(), Run::from(w.command("status", &[]).output().unwrap()).expect(code).out)
+    };
+    let (told, text) = status(0);
+    let (old, new) = (told["live"]["release"].as_str().unwrap(), told["candidate"]["release"].as_str().unwrap());
+    assert!(text.contains(&format!("\nlive        release {old}, revision ")), "{text}");
+    assert!(
+        text.contains(&format!(", giving way to release {new}\n")) && text.contains("\nat work     since "),
+        "{text}"
+    );
+    assert!(text.contains(&format!("\nreleases    {new}           -  since ")), "{text}");
+    assert!(told["working_since"].is_string() && told["cut_off"].is_null() && told["phase"] == "activating", "{told}");
+    assert!(told["releases"][0]["bytes"].is_null() && told["releases"][0]["role"] == "candidate", "{told}");
+
+    let since = told["working_since"].as_str().unwrap();
+    check.signal(Signal::KILL);
+    check.end();
+    fs::write(go, "").unwrap();
+    let (told, text) = status(1);
+    assert_eq!((&told["working_since"], told["cut_off"].as_str()), (&Value::Null, Some(since)), "{text}");
+    assert!(text.contains(&format!("\ncut off     since {since}; the next check finishes it\n")), "{text}");
+    assert!(!text.contains("\nat work ") && text.contains(", giving way to release "), "{text}");
+    fs::remove_file(hook).unwrap();
+    w.check().expect(0);
+    let (told, text) = status(0);
+    assert!(told["cut_off"].is_null() && !text.contains("cut off") && !text.contains("giving way"), "{text}");
 }
