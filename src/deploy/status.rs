@@ -16,7 +16,7 @@ use crate::error::{Context, Result};
 use crate::model::{ActivationMode, ReleaseId};
 use crate::package::Demands;
 use crate::schedule::Schedule;
-use crate::store::state::{Phase, Record, State};
+use crate::store::state::{Failure, FailureKind, Phase, Record, State};
 use crate::store::{Recorded, Release, is_locked, read_state};
 use crate::sys::clock::{now, rfc3339};
 
@@ -200,6 +200,22 @@ pub(super) fn shade(outcome: &str) -> Shade {
     }
 }
 
+/// How often something failed, in whatever way, and how it did the last time.
+pub(super) fn failed(Failure { kind, count, when, why, .. }: &Failure) -> String {
+    let times = match count {
+        count if *count > 1 && *kind != FailureKind::Withdrawn => format!("failed {count} times, last "),
+        _ => String::new(),
+    };
+    format!("{times}{kind} {}: {why}", rfc3339(*when))
+}
+
+/// After a rollback one release is both the previous one and the candidate that is left alone.
+fn is_withdrawn(state: &State, target: &Record) -> bool {
+    let is_it = |release: &ReleaseId| *release == target.release;
+    state.failure.as_ref().is_some_and(|f| f.kind == FailureKind::Withdrawn && is_it(&f.release))
+        && state.previous.as_ref().is_some_and(|previous| is_it(&previous.release))
+}
+
 /// What is told, row by row.
 struct Rows(Vec<Row>);
 
@@ -229,12 +245,11 @@ impl Rows {
         }
         let attempt = if state.attempt == 0 { String::new() } else { format!(", attempt {}", state.attempt) };
         self.add("phase", format!("{}{attempt}", state.phase));
-        if let Some(target) = &state.target {
+        if let Some(target) = state.target.as_ref().filter(|target| !is_withdrawn(state, target)) {
             self.add("candidate", named(target));
         }
         if let Some(f) = &state.failure {
-            let times = if f.count == 1 { "once".to_owned() } else { format!("{} times", f.count) };
-            self.add("failure", format!("{} {times}, last {}: {}", f.kind, rfc3339(f.when), f.why));
+            self.add("failure", failed(f));
         }
         match rest {
             Rest::None => {}

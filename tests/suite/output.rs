@@ -280,7 +280,12 @@ fn a_release_is_sent_back_and_there_is_no_limit_then_nothing_is_left_alone() {
     w.sandbox.hook("post.d", "10-no", "exit 1");
     w.check().expect(1);
     let text = Run::from(w.command("status", &[]).output().unwrap()).expect(1).out;
-    assert!(text.contains("\nfailure     reverted once, last ") && !text.contains("left alone"), "{text}");
+    assert!(text.contains("\nfailure     reverted 20") && !text.contains("left alone"), "{text}");
+    // Whatever stood in the way counts, and is not said to be what it was the last time.
+    w.sandbox.hook("pre.d", "10-no", "exit 1");
+    w.check().expect(2);
+    let text = Run::from(w.command("status", &[]).output().unwrap()).expect(1).out;
+    assert!(text.contains("\nfailure     failed 2 times, last blocked 20"), "{text}");
 }
 
 #[test]

@@ -176,6 +176,9 @@ fn rolled_back_then_the_release_before_is_live_and_the_other_is_left_alone_until
         let told = world.does(&["status", "--json"]).expect(0).out;
         assert_eq!(json(&told, "outcome"), "deployed");
         assert!(told.contains("\"deployments\":3,"), "{told}");
+        let text = world.does(&["status"]).expect(0).out;
+        assert!(text.contains("\nfailure     withdrawn 20") && text.contains("Z: rolled back to release "), "{text}");
+        assert!(text.contains("\nprevious    release ") && !text.contains("\ncandidate "), "one row is enough: {text}");
         assert!(world.does(&["history", "--json"]).expect(0).out.contains("\"reason\":\"rollback\""));
 
         world.is_left_alone("v1");
