@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use super::Deployment;
 use super::notice;
-use super::report::{self, Ended, Status};
+use super::report::{self, Ended, REASON, Status};
 use crate::error::{Context, Error, Kind, Result};
 use crate::model::{Outcome, Reason, ReleaseId};
 use crate::store::history::{DEPLOYED, Entry, History};
@@ -56,6 +56,12 @@ impl Deployment<'_> {
         let mut status = Status::read(self.store.root());
         let news = status.news(&ended, &self.state);
         ended.is_repeated = news.is_none();
+        let reason =
+            self.tried.as_ref().map(|tried| tried.reason).filter(|_| !matches!(result, Ok(Outcome::Unchanged)));
+        match reason {
+            Some(reason) => status.set(REASON, reason),
+            None => status.forget(REASON),
+        }
         let entry = self.entry(&result, &ended).map(|entry| Entry {
             took_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
             bytes: self.fetched,
@@ -68,7 +74,7 @@ impl Deployment<'_> {
         let is_written = report::write(&self.store, status, &remote, &result, &ended, took, self.fetched);
         // What cannot be remembered is told only where it does not come again and again.
         let news = news.filter(|_| self.settings.notify.is_some() && (is_written || ended.kind == "deployed"));
-        let notice = news.map(|outcome| self.notice(&ended, &outcome, took));
+        let notice = news.map(|outcome| self.notice(&ended, &outcome, reason, took));
         let (settings, stop) = (self.settings, self.stop);
         drop(self); // the lock is free
         if let Some(notice) = notice {

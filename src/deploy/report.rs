@@ -173,7 +173,9 @@ impl Status {
         let text = std::fs::read_to_string(root.join("status")).unwrap_or_default();
         let split = |line: &str| {
             let (key, value) = line.split_once(" = ")?;
-            Some((key.to_owned(), String::from_utf8(unescape(value.as_bytes())?).ok()?))
+            let value = String::from_utf8(unescape(value.as_bytes())?).ok()?;
+            // Older versions wrote outcomes as people say them.
+            Some((key.to_owned(), if key == "outcome" { value.replace(' ', "-") } else { value }))
         };
         Self(text.lines().filter_map(split).collect())
     }
@@ -234,9 +236,7 @@ impl Status {
         self.set("took-ms", took.as_millis());
         let outcome = match ended.kind.as_str() {
             "unchanged" | "left-alone" => "unchanged",
-            "rolled-back" => "rolled back",
-            "in-doubt" => "in doubt",
-            kind @ ("deployed" | "blocked" | "stopped") => kind,
+            kind @ ("deployed" | "blocked" | "stopped" | "rolled-back" | "in-doubt") => kind,
             _ => "failed",
         };
         self.set("outcome", outcome);
@@ -260,6 +260,7 @@ impl Status {
             self.add(key, missed.number(key).unwrap_or(0));
         }
         if missed.number("last-check") > self.number("last-check") {
+            self.forget(REASON);
             for key in ["last-check", "outcome", "error", "took-ms"] {
                 missed.text(key).into_iter().for_each(|value| self.set(key, value));
             }
@@ -298,6 +299,10 @@ impl Status {
     }
 }
 
+/// What a deployment is called that was a rollback.
+pub(super) const BY_HAND: &str = "rolled back by hand";
+/// Why the deployment was made that the last check was about.
+pub(super) const REASON: &str = "reason";
 /// Since when a check has been at work on something to do.
 pub(super) const WORKING: &str = "working-since";
 /// How the keys of the counters of failures begin.

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::places::{self, Places};
-use super::report::{Kept, Status, WORKING, named};
+use super::report::{BY_HAND, Kept, REASON, Status, WORKING, named};
 use super::rest::Rest;
 use crate::config::Settings;
 use crate::console::json::Json;
@@ -170,7 +170,11 @@ fn rows(snapshot: &Snapshot<'_>) -> Rows {
     }
     if let Some(when) = last.number("last-check") {
         let outcome = last.text("outcome").unwrap_or_default();
-        rows.0.push(("last check", format!("{}: ", rfc3339(when)), Some((outcome.to_owned(), shade(outcome)))));
+        let said = match (outcome, last.text(REASON)) {
+            ("deployed", Some("rollback")) => BY_HAND.to_owned(),
+            _ => outcome.replace('-', " "),
+        };
+        rows.0.push(("last check", format!("{}: ", rfc3339(when)), Some((said, shade(outcome)))));
     }
     if let Some(error) = last.text("error") {
         rows.add("last error", error.to_owned());
@@ -194,7 +198,7 @@ const MOST: usize = 6;
 pub(super) fn shade(outcome: &str) -> Shade {
     match outcome {
         "deployed" | "unchanged" => Shade::Good,
-        "blocked" | "in-doubt" | "in doubt" => Shade::Doubtful,
+        "blocked" | "in-doubt" => Shade::Doubtful,
         "stopped" | "adopted" => Shade::Plain,
         _ => Shade::Bad,
     }
@@ -310,7 +314,7 @@ fn deployment(json: &mut Json, snapshot: &Snapshot<'_>) {
     }
     json.time("cut_off", snapshot.cut_off);
     json.time("next_check", snapshot.next);
-    for key in ["outcome", "error"] {
+    for key in ["outcome", REASON, "error"] {
         json.text(key, last.text(key));
     }
     for (key, name) in

@@ -298,6 +298,17 @@ fn going_back_fails_then_status_says_that_the_live_tree_is_in_doubt() {
     w.check().expect(3);
     let text = Run::from(w.command("status", &[]).output().unwrap()).expect(1).out;
     assert!(text.contains("Z: in doubt\n") && text.contains("\nphase       reverting, attempt 1\n"), "{text}");
+    let outcome = || {
+        let run = Run::from(w.command("status", &["--json"]).output().unwrap()).expect(1);
+        serde_json::from_str::<Value>(&run.out).unwrap()["deployments"][0]["outcome"].clone()
+    };
+    assert_eq!((outcome(), &w.history()[0]["outcome"]), ("in-doubt".into(), &"in-doubt".into()), "one word for it");
+    // As an older version wrote it.
+    let file = w.sandbox.store().join("status");
+    let status = fs::read_to_string(&file).unwrap();
+    assert!(status.contains("outcome = in-doubt\n"), "{status}");
+    fs::write(&file, status.replace("outcome = in-doubt\n", "outcome = rolled back\n")).unwrap();
+    assert_eq!(outcome(), "rolled-back");
 }
 
 #[test]

@@ -177,12 +177,15 @@ fn rolled_back_then_the_release_before_is_live_and_the_other_is_left_alone_until
         assert_eq!(json(&told, "outcome"), "deployed");
         assert!(told.contains("\"deployments\":3,"), "{told}");
         let text = world.does(&["status"]).expect(0).out;
+        assert_eq!(json(&told, "reason"), "rollback");
+        assert!(text.contains("Z: rolled back by hand\n"), "{text}");
         assert!(text.contains("\nfailure     withdrawn 20") && text.contains("Z: rolled back to release "), "{text}");
         assert!(text.contains("\nprevious    release ") && !text.contains("\ncandidate "), "one row is enough: {text}");
         assert!(world.does(&["history", "--json"]).expect(0).out.contains("\"reason\":\"rollback\""));
 
         world.is_left_alone("v1");
-        world.does(&["status"]).expect(0);
+        let text = world.does(&["status"]).expect(0).out;
+        assert!(text.contains("Z: unchanged\n"), "{text}");
         // The same bytes under another time: only the content tells.
         world.put("v2");
         world.is_left_alone("v1");
@@ -312,7 +315,9 @@ fn post_hook_fails_after_a_rollback_then_what_was_live_is_live_and_nothing_is_le
         assert!(run.log.contains("is live again"), "{}", run.log);
         assert_eq!(world.said(), ["post rollback 1 v1 v2", "post revert 1 v2"]);
         assert_eq!(world.live(), "v2");
-        assert_eq!(json(&world.does(&["status", "--json"]).out, "outcome"), "rolled back");
+        assert_eq!(json(&world.does(&["status", "--json"]).out, "outcome"), "rolled-back");
+        let text = world.does(&["status"]).expect(1).out;
+        assert!(text.contains("Z: rolled back\n"), "{text}");
         for _ in 0..2 {
             let run = world.check().expect(0);
             assert_eq!((run.complaints(), world.live().as_str(), world.said()), (vec![], "v2", vec![]));
