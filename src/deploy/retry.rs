@@ -26,13 +26,17 @@ impl Deployment<'_> {
         if let Some(outcome) = healed.filter(|_| self.stop.is_some()) {
             return Ok(outcome);
         }
+        self.note_recovered();
         if let Some(failure) = self.state.failure.take() {
             log::info!("forgetting that release {} was {}: {}", failure.release, failure.kind, failure.why);
             self.note()?;
         }
         report::forget_hold(&self.store);
         match (self.look()?, healed) {
-            (Outcome::Unchanged, Some(healed)) => Ok(healed),
+            (Outcome::Unchanged, Some(healed)) => {
+                self.tried = None; // what healed has its entry, and there was nothing to deploy
+                Ok(healed)
+            }
             (outcome, _) => Ok(outcome),
         }
     }

@@ -90,6 +90,13 @@ impl World {
         self.of("current").unwrap()
     }
 
+    /// What became of each deployment and why it was made, the newest first.
+    fn history(&self) -> Vec<String> {
+        let out = self.does(&["history", "--json"]).expect(0).out;
+        let entries = out.lines().filter(|line| line.contains("\"outcome\":"));
+        entries.map(|line| format!("{} {}", json(line, "outcome"), json(line, "reason"))).collect()
+    }
+
     /// What the hooks said since the last time.
     fn said(&self) -> Vec<String> {
         let path = self.sandbox.path("said");
@@ -689,6 +696,20 @@ fn deployment_is_cut_off_then_a_rollback_finishes_it_first() {
     assert_eq!(world.live(), "v2");
     world.said();
     world.is_left_alone("v2");
+    assert_eq!(world.history(), ["deployed rollback", "deployed recover", "deployed update", "deployed update"]);
+}
+
+#[test]
+fn deployment_is_cut_off_and_what_comes_after_its_end_fails_or_is_nothing_then_the_history_has_it_all_the_same() {
+    for (words, code) in [(&["rollback", "nonsense"][..], 1), (&["retry", "--remote", "/no"], 1), (&["retry"], 0)] {
+        let world = World::with_two("");
+        kills(&world, "v3", 1);
+        world.put("v3");
+        world.check().expect(137);
+        let mut command = world.command(&words[..1]);
+        command.args(&words[1..]).output().map(Run::from).unwrap().expect(code);
+        assert_eq!(world.history(), ["deployed recover", "deployed update", "deployed update"], "{words:?}");
+    }
 }
 
 #[test]
