@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use super::obtain::Next;
 use super::recover::{self, Heal};
 use super::report::{self, named};
-use super::{Deployment, places};
+use super::{Deployment, places, status};
 use crate::config::Settings;
 use crate::error::{Error, Kind, Result};
 use crate::model::{ActivationMode, ReleaseId};
@@ -245,6 +245,8 @@ impl Deployment<'_> {
     /// What is complete in the store.
     fn foretell_ready(&self, plan: &mut Plan, live: &Manifest, record: &Record) -> Result<()> {
         let release = self.release(&record.release)?;
+        let failure = self.state.failure.as_ref().filter(|failure| failure.release == record.release);
+        plan.notes.extend(failure.map(status::failed));
         plan.text("revision", record.revision.as_str());
         plan.text("release", release.id.as_str());
         plan.bytes("fetch", 0);

@@ -444,6 +444,7 @@ fn plans_leave_no_trace_whatever_they_find() {
     sandbox.hook("pre.d", "no", "exit 1");
     sandbox.deploy(remote, &[]).expect(2);
     untouched(10, "\"fetch\":0");
+    untouched(10, "\"notes\":[\"blocked 20");
     assert!(!sandbox.plan(remote, &[]).expect(10).log.contains("pre.d/no"), "the hook ran");
     sandbox.deploy(remote, &[]).expect(2);
     untouched(0, "\"outcome\":\"left-alone\"");
@@ -769,6 +770,24 @@ fn bundle_with_conflicts_then_each_is_told_and_the_check_ends_the_same_way() {
 
 fn live_exists(sandbox: &Sandbox) -> bool {
     sandbox.local().exists() && !live(sandbox).is_empty()
+}
+
+#[test]
+fn a_candidate_failed_before_or_changes_no_file_then_the_page_says_so() {
+    let sandbox = Sandbox::new();
+    let remote = sandbox.zip("app.zip", &[("file", "one")]).display().to_string();
+    sandbox.deploy(&remote, &[]).expect(0);
+    sandbox.zip("app.zip", &[("file", "two")]);
+    sandbox.hook("pre.d", "10-no", "exit 1");
+    (0..2).for_each(|_| drop(sandbox.deploy(&remote, &[]).expect(2)));
+    let page = sandbox.plan(&remote, &[]).expect(10).out;
+    assert!(page.contains("\nnote      failed 2 times, last blocked 20"), "{page}");
+    assert!(page.contains("\n0 added, 1 changed, 0 removed\n"), "{page}");
+    fs::remove_file(sandbox.path("pre.d/10-no")).unwrap();
+    // The same files from another place are another release.
+    let copy = sandbox.zip("copy.zip", &[("file", "one")]).display().to_string();
+    let page = sandbox.plan(&copy, &[]).expect(10).out;
+    assert!(page.contains("\n\n0 added, 0 changed, 0 removed\n"), "{page}");
 }
 
 #[test]
