@@ -97,8 +97,9 @@ fn read(environment: &[(OsString, OsString)]) -> error::Result<Invocation> {
     }
     if let Ok(Invocation::Run(run)) = &invocation {
         let has_usual_log = |s: &config::Settings| s.bundle.as_ref().is_some_and(|bundle| bundle.is_log_usual);
-        let is_by_hand = matches!(run.command, Command::Rollback | Command::Retry | Command::Verify | Command::Plan);
-        console::show_too(is_by_hand || run.sections.iter().any(has_usual_log));
+        use Command::{Plan, Retry, Rollback, Seed, Verify};
+        let is_by_hand = matches!(run.command, Rollback | Retry | Verify | Plan | Seed); // or a script's: it is told why
+        console::show_too(is_by_hand || console::is_watched() && run.sections.iter().any(has_usual_log));
     }
     for warning in warnings {
         log::warn!("{warning}");

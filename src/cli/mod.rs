@@ -187,6 +187,10 @@ impl Words {
         if self.repair && self.command.is_none_or(|row| row.command != Command::Verify) {
             return Err(usage("cannot use --repair without the command verify"));
         }
+        let answers = [Command::Status, Command::History, Command::Plan];
+        if self.json && self.command.is_none_or(|row| !answers.contains(&row.command)) {
+            return Err(usage("cannot use --json without the command status, history or plan"));
+        }
         match (self.command, self.fetch) {
             (Some(row), true) => Err(usage(format!("cannot do {} with --fetch: one command at a time", row.name))),
             (Some(row), false) => Ok(row.command),
@@ -346,6 +350,9 @@ mod tests {
             (&["https://u:hunter2@h/"], "unknown word https://…; a remote is given by --remote URL"),
             (&["status", "status"], "cannot do status after status: one command at a time"),
             (&["status", "-f"], "cannot do status with --fetch: one command at a time"),
+            (&["-f", "--json"], "cannot use --json without the command status, history or plan"),
+            (&["verify", "--json"], "cannot use --json without the command status, history or plan"),
+            (&["--json"], "cannot use --json without the command status, history or plan"),
             (&["-f", "--quiet", "-v"], "cannot be --quiet and --verbose at once: leave one of them out"),
         ] {
             let error = parse_here(args).unwrap_err();

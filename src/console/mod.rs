@@ -26,7 +26,7 @@ struct Console {
     file: Mutex<Option<LogFile>>,
     /// Where they were asked to go; opening it may have failed.
     asked: Mutex<Option<PathBuf>>,
-    /// What goes to the log file is shown on a terminal too.
+    /// What goes to the log file is shown on standard error too.
     is_shown: AtomicBool,
     /// Whose records these are, where there are several deployments; empty: there is one.
     name: Mutex<String>,
@@ -73,9 +73,14 @@ pub fn init(level: i8, log_file: Option<&Path>) {
     }
 }
 
-/// Whether records that go to a log file are shown on standard error too, where that is a terminal.
+/// Whether records that go to a log file are shown on standard error too.
 pub fn show_too(is_shown: bool) {
-    CONSOLE.is_shown.store(is_shown && io::stderr().is_terminal(), Ordering::Relaxed);
+    CONSOLE.is_shown.store(is_shown, Ordering::Relaxed);
+}
+
+/// Whether somebody looks at standard error.
+pub fn is_watched() -> bool {
+    io::stderr().is_terminal()
 }
 
 /// From here on records go to `log_file`, when they do not already.

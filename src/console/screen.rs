@@ -112,7 +112,7 @@ impl Screen {
     pub fn hang(self, text: &mut String, value: &str, column: usize) {
         let width = self.width.saturating_sub(column).max(NARROWEST);
         let mut used = 0;
-        for (n, word) in value.split(' ').enumerate() {
+        for (n, word) in value.trim_end_matches(' ').split(' ').enumerate() {
             let mut length = wide(word);
             if n > 0 && used + 1 + length > width {
                 // A word that no line can hold begins where it stands.
@@ -141,24 +141,31 @@ impl Screen {
         text.push('\n');
     }
 
-    /// Lines of cells under one another, the first of them the headings. Where that is too wide, the cells of the column
-    /// `gives` are cut, and then the lines.
-    pub fn table(self, lines: &[Vec<String>], gives: usize) -> Vec<String> {
+    /// Lines of cells under one another, the first of them the headings. Where that is too wide, the column `gives` loses the
+    /// middle of its cells; then the columns `spare` go, one after the other; and then the lines are cut.
+    pub fn table(self, lines: &[Vec<String>], gives: usize, spare: &[usize]) -> Vec<String> {
         let count = lines.first().map_or(0, Vec::len);
         let mut widths: Vec<usize> = (0..count)
             .map(|n| lines.iter().filter_map(|cells| cells.get(n)).map(|cell| wide(cell)).max().unwrap_or(0))
             .collect();
-        let others = widths.iter().sum::<usize>() - widths.get(gives).unwrap_or(&0);
+        let wanted = widths.get(gives).copied().unwrap_or(0);
+        let mut gone: &[usize] = &[];
         // Where room is short, one blank divides the columns as well as two.
-        let roomy = others + 2 * count.saturating_sub(1);
-        let gap = if self.width.saturating_sub(roomy) < *widths.get(gives).unwrap_or(&0) { 1 } else { 2 };
-        let left = self.width.saturating_sub(others + gap * count.saturating_sub(1));
-        widths.get_mut(gives).into_iter().for_each(|width| *width = (*width).min(left.max(LEAST)));
+        let others = |gone: &[usize], gap: usize| {
+            let kept = widths.iter().enumerate().filter(|(n, _)| *n != gives && !gone.contains(n));
+            kept.map(|(_, width)| width + gap).sum::<usize>()
+        };
+        while gone.len() < spare.len() && self.width < others(gone, 1) + wanted.min(LEAST) {
+            gone = &spare[..=gone.len()];
+        }
+        let gap = if self.width < others(gone, 2).saturating_add(wanted) { 1 } else { 2 };
+        let left = self.width.saturating_sub(others(gone, gap));
+        widths.get_mut(gives).into_iter().for_each(|width| *width = wanted.min(left.max(LEAST)));
         let mut table = Vec::new();
         for cells in lines {
             let mut line = String::new();
-            for (n, (cell, width)) in cells.iter().zip(&widths).enumerate() {
-                let cell = if n == gives { &self.cut(cell, *width) } else { cell };
+            for (n, (cell, width)) in cells.iter().zip(&widths).enumerate().filter(|(n, _)| !gone.contains(n)) {
+                let cell = if n == gives { &self.without_middle(cell, *width) } else { cell };
                 pad(&mut line, cell, width + gap);
             }
             table.push(self.cut(line.trim_end(), self.width));
@@ -166,12 +173,28 @@ impl Screen {
         table
     }
 
+    fn sign(self) -> &'static str {
+        if self.is_utf8 { "…" } else { "..." }
+    }
+
+    /// Both ends of a text that is too long: revisions of one source often begin alike.
+    fn without_middle(self, text: &str, width: usize) -> String {
+        let (length, sign) = (wide(text), self.sign());
+        if length <= width {
+            return text.to_owned();
+        }
+        let left = width.saturating_sub(wide(sign));
+        let end = left * 2 / 5; // what kind it is stands at the beginning
+        let (head, tail) = (offset(text, left - end), offset(text, length - end));
+        format!("{}{sign}{}", &text[..head], &text[tail..])
+    }
+
     /// The beginning of a text that is too long, and a sign that it is one.
     fn cut(self, text: &str, width: usize) -> String {
         if wide(text) <= width {
             return text.to_owned();
         }
-        let sign = if self.is_utf8 { "…" } else { "..." };
+        let sign = self.sign();
         let head = &text[..offset(text, width.saturating_sub(wide(sign)))];
         let is_open = head.rfind('\x1b').is_some_and(|at| !head[at..].starts_with(PLAIN));
         format!("{head}{}{sign}", if is_open { PLAIN } else { "" })
@@ -288,6 +311,7 @@ mod tests {
         assert_eq!(shown(25, "12345678901234567890 x"), "key  12345678901234567890\n     x\n");
         assert_eq!(shown(1, "1234567890123456 x"), "key  1234567890123456\n     x\n", "never less than that");
         assert_eq!(shown(80, ""), "key\n");
+        assert_eq!(shown(21, "1234567890123456  "), "key  1234567890123456\n", "blanks at the end take no line");
         for width in 1..60 {
             for value in ["", " ", "a b c", "one two three four five six seven", &"long".repeat(20), "ü ö ä   ß"] {
                 let text = shown(width, value);
@@ -303,18 +327,25 @@ mod tests {
         let lines: Vec<Vec<String>> = [["when", "revision", "took"], ["today", "0123456789abcdef", "7s"]]
             .map(|cells| cells.map(str::to_owned).to_vec())
             .to_vec();
-        let table = |width, is_utf8| screen(width, is_utf8).table(&lines, 1).join("\n");
+        let table = |width, is_utf8| screen(width, is_utf8).table(&lines, 1, &[]).join("\n");
         assert_eq!(table(80, true), "when   revision          took\ntoday  0123456789abcdef  7s");
         assert_eq!(table(29, true), table(80, true));
         assert_eq!(table(28, true), "when  revision         took\ntoday 0123456789abcdef 7s");
-        assert_eq!(table(20, true), "when  revision  took\ntoday 01234567… 7s");
-        assert_eq!(table(20, false), "when  revision  took\ntoday 012345... 7s");
-        assert_eq!(table(17, true), "when  revision t…\ntoday 0123456… 7s");
+        assert_eq!(table(20, true), "when  revision  took\ntoday 01234…def 7s");
+        assert_eq!(table(20, false), "when  revision  took\ntoday 0123...ef 7s");
+        assert_eq!(table(17, true), "when  revision t…\ntoday 01234…ef 7s");
         assert_eq!(table(4, false), "w...\nt...");
         for width in 1..40 {
             let most = if width < 3 { 3 } else { width };
             assert!(table(width, false).lines().all(|line| wide(line) <= most), "{width}");
         }
+        // Columns that can be spared go first, one after the other.
+        let table = |width| screen(width, true).table(&lines, 1, &[2, 0]).join("\n");
+        assert_eq!(table(19), "when  revision took\ntoday 01234…ef 7s");
+        assert_eq!(table(18), "when  revision\ntoday 0123456…cdef");
+        assert_eq!(table(14), "when  revision\ntoday 01234…ef");
+        assert_eq!(table(13), "revision\n01234567…cdef");
+        assert_eq!(table(6), "revis…\n01234…");
     }
 
     #[test]
@@ -325,8 +356,8 @@ mod tests {
         assert_eq!(coloured.painted("x", Shade::Plain), "x");
         assert_eq!(screen(10, true).painted("x", Shade::Bad), "x");
         let lines = [vec![word.clone(), "ab".into()], vec![word, "abc".into()]];
-        let table = coloured.table(&lines, 1);
+        let table = coloured.table(&lines, 1, &[]);
         assert_eq!(table[0], "\x1b[32mdeployed\x1b[0m …");
-        assert_eq!(Screen { width: 5, ..coloured }.table(&lines, 1)[0], "\x1b[32mdepl\x1b[0m…");
+        assert_eq!(Screen { width: 5, ..coloured }.table(&lines, 1, &[])[0], "\x1b[32mdepl\x1b[0m…");
     }
 }

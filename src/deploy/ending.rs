@@ -8,11 +8,11 @@ use std::time::Instant;
 
 use super::Deployment;
 use super::notice;
-use super::report::{self, Ended, Status};
+use super::report::{self, Ended, REASON, Status};
 use crate::error::{Context, Error, Kind, Result};
 use crate::model::{Outcome, Reason, ReleaseId};
 use crate::store::history::{DEPLOYED, Entry, History};
-use crate::store::state::Record;
+use crate::store::state::{Phase, Record};
 use crate::sys::clock::now;
 
 /// The key of the status that says which live release the history tells of: so that a check without news need not read it.
@@ -26,14 +26,37 @@ pub(super) struct Tried {
     reason: Reason,
     record: Option<Record>,
     from: Option<ReleaseId>,
+    /// When it began.
+    since: Instant,
 }
 
 impl Deployment<'_> {
     /// From here on this check is about a deployment: of `record`, as far as that is known. The history tells of it, unless
     /// it turns out that there is nothing to deploy.
+    ///
+    /// What it has finished before that is a deployment of its own, and is in the history before this one.
     pub(super) fn tries(&mut self, reason: Reason, record: Option<Record>) {
+        if reason != Reason::Recover {
+            self.note_recovered();
+        }
         let from = self.state.current.as_ref().map(|current| current.release.clone());
-        self.tried = Some(Tried { reason, record, from });
+        self.tried = Some(Tried { reason, record, from, since: Instant::now() });
+    }
+
+    /// Writes the entry of what an earlier run left, when this check has finished it and goes on with something else.
+    pub(super) fn note_recovered(&mut self) {
+        let Some(tried) = self.tried.take_if(|tried| tried.reason == Reason::Recover) else { return };
+        let is_live = |record: &Record| self.state.current.as_ref().is_some_and(|c| c.release == record.release);
+        let outcome = if tried.record.as_ref().is_some_and(is_live) { Outcome::Deployed } else { Outcome::RolledBack };
+        let took_ms = u64::try_from(tried.since.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.tried = Some(tried);
+        let result = Ok(outcome);
+        let ended = Ended::of(&result, Some(&self.state), None);
+        let entry = self.entry(&result, &ended).map(|entry| Entry { took_ms, ..entry });
+        let mut status = Status::read(self.store.root()); // for a look: that of the check comes at its end
+        if let Err(e) = self.note_deployment(entry, &mut status) {
+            log::warn!("{e}: a deployment is not told of as it should be");
+        }
     }
 
     /// Reports what the check that began at `started` came to.
@@ -46,6 +69,11 @@ impl Deployment<'_> {
             }
             (_, result) => result,
         };
+        // What had to be finished is, and what came after it failed.
+        let is_over = self.state.phase == Phase::Idle;
+        if is_over && matches!(&result, Err(e) if !matches!(e.kind(), Kind::InDoubt | Kind::Stopped(_))) {
+            self.note_recovered();
+        }
         self.notes.end(&self.state, &result);
         let mut ended = Ended::of(&result, Some(&self.state), self.why.as_deref());
         if ended.kind == "unchanged" {
@@ -56,6 +84,12 @@ impl Deployment<'_> {
         let mut status = Status::read(self.store.root());
         let news = status.news(&ended, &self.state);
         ended.is_repeated = news.is_none();
+        let reason =
+            self.tried.as_ref().map(|tried| tried.reason).filter(|_| !matches!(result, Ok(Outcome::Unchanged)));
+        match reason {
+            Some(reason) => status.set(REASON, reason),
+            None => status.forget(REASON),
+        }
         let entry = self.entry(&result, &ended).map(|entry| Entry {
             took_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
             bytes: self.fetched,
@@ -68,7 +102,7 @@ impl Deployment<'_> {
         let is_written = report::write(&self.store, status, &remote, &result, &ended, took, self.fetched);
         // What cannot be remembered is told only where it does not come again and again.
         let news = news.filter(|_| self.settings.notify.is_some() && (is_written || ended.kind == "deployed"));
-        let notice = news.map(|outcome| self.notice(&ended, &outcome, took));
+        let notice = news.map(|outcome| self.notice(&ended, &outcome, reason, took));
         let (settings, stop) = (self.settings, self.stop);
         drop(self); // the lock is free
         if let Some(notice) = notice {
@@ -82,7 +116,7 @@ impl Deployment<'_> {
 
     /// What the history gets of this check. One that was stopped goes on at the next start, or has not changed anything.
     fn entry(&mut self, result: &Result<Outcome>, ended: &Ended) -> Option<Entry> {
-        let Tried { reason, record, from } = self.tried.take()?;
+        let Tried { reason, record, from, .. } = self.tried.take()?;
         let (record, why) = match result {
             Ok(Outcome::Unchanged) => return None,
             Err(e) if matches!(e.kind(), Kind::Stopped(_)) => return None,

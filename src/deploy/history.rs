@@ -31,6 +31,8 @@ impl<'a> Told<'a> {
 const HEADINGS: [&str; 7] = ["when", "outcome", "release", "revision", "reason", "took", "bytes"];
 /// The column that is cut where room is short.
 const REVISION: usize = 3;
+/// The columns that go where there is no room for them: reason, took, bytes.
+const SPARE: [usize; 3] = [4, 5, 6];
 /// How far what explains an entry stands to the right.
 const INDENT: usize = 4;
 
@@ -51,7 +53,7 @@ pub fn text(all: &[Told<'_>], screen: Screen) -> String {
         let mut lines = vec![HEADINGS.map(str::to_owned).to_vec()];
         lines.extend(entries.iter().map(|entry| cells(entry, screen)));
         let notes = std::iter::once(String::new()).chain(entries.iter().map(note));
-        for (line, note) in screen.table(&lines, REVISION).iter().zip(notes) {
+        for (line, note) in screen.table(&lines, REVISION, &SPARE).iter().zip(notes) {
             text += line;
             text.push('\n');
             if !note.is_empty() {

@@ -1,7 +1,7 @@
 //! Deployments as Prometheus' text format (version 0.0.4) has them, for node_exporter's textfile collector: each metric with
 //! its help and its type, then one line for each deployment.
 
-use super::report::Status;
+use super::report::{Status, WORKING};
 use super::status::Snapshot;
 
 /// A number of a deployment; `None`: there is none yet.
@@ -22,7 +22,7 @@ const METRICS: [(&str, &str, &str, Get); 9] = [
         Some(format!("{}.{:03}", ms / 1000, ms % 1000))
     }),
     ("working_since_timestamp_seconds", "gauge", "Since when the deployment at work is at it; 0: none is.", |s| {
-        Some(s.number("working-since").unwrap_or(0).to_string())
+        Some(s.number(WORKING).unwrap_or(0).to_string())
     }),
     ("checks_total", "counter", "Checks so far.", |s| count(s, "checks")),
     ("deployments_total", "counter", "Deployments so far.", |s| count(s, "deployments")),

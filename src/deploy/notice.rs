@@ -4,10 +4,11 @@
 use std::time::Duration;
 
 use super::Deployment;
-use super::report::{Ended, Status};
+use super::report::{BY_HAND, Ended, Status};
 use super::status::record;
 use crate::config::Settings;
 use crate::console::json::Json;
+use crate::model::Reason;
 use crate::source;
 use crate::store::state::State;
 use crate::sys::clock::now;
@@ -37,16 +38,18 @@ impl Status {
 
 impl Deployment<'_> {
     /// What is told of a check that is over.
-    pub(super) fn notice(&self, ended: &Ended, outcome: &str, took: Duration) -> String {
+    pub(super) fn notice(&self, ended: &Ended, outcome: &str, reason: Option<Reason>, took: Duration) -> String {
         let Self { settings, state, .. } = self;
         let (host, id) = (host::name(), &settings.id);
         let is_good = ["deployed", "recovered"].contains(&outcome);
         let mut json = Json("{".to_owned());
-        json.text("text", Some(&format!("{host}: {id}: {outcome}: {}", ended.text)));
+        let what = if (outcome, reason) == ("deployed", Some(Reason::Rollback)) { BY_HAND } else { outcome };
+        json.text("text", Some(&format!("{host}: {id}: {what}: {}", ended.text)));
         json.text("host", Some(&host));
         json.text("id", Some(id));
         json.text("remote", Some(&settings.remote.to_string()));
         json.text("outcome", Some(outcome));
+        json.text("reason", reason.map(|reason| reason.to_string()).as_deref());
         json.number("exit_code", ended.code.into());
         json.text("error", Some(&*ended.text).filter(|_| !is_good));
         record(&mut json, "live", state.current.as_ref());

@@ -10,18 +10,18 @@ mod release;
 mod shown;
 
 pub use self::shown::json;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::obtain::Next;
-use super::recover::Heal;
+use super::recover::{self, Heal};
 use super::report::{self, named};
-use super::{Deployment, places};
+use super::{Deployment, places, status};
 use crate::config::Settings;
 use crate::error::{Error, Kind, Result};
 use crate::model::{ActivationMode, ReleaseId};
 use crate::store::manifest::{Change, Manifest};
 use crate::store::state::{Phase, Record};
-use crate::store::{Release, Store};
+use crate::store::{self, Recorded, Release, Store};
 
 /// There is something to do.
 const SOMETHING: u8 = 10;
@@ -57,6 +57,7 @@ enum Fact {
 /// Asks the source, and says what a check would do now.
 pub fn plan(settings: &Settings) -> Result<Plan> {
     let places = places::locate(settings)?;
+    keep_clear(&places.store)?;
     let store = Store::look(&places.store)?;
     let mut deployment = Deployment::with(settings, places, store)?;
     deployment.source.look_ahead();
@@ -65,6 +66,17 @@ pub fn plan(settings: &Settings) -> Result<Plan> {
     match (&deployment.doubt, told) {
         (Some(doubt), Err(e)) => Err(Error::new(Kind::InDoubt, format!("{doubt}; {e}"))),
         (_, told) => told.map(|()| plan),
+    }
+}
+
+/// What a deployment at work will come to, nobody can tell.
+fn keep_clear(root: &Path) -> Result<()> {
+    match store::read_state(root)? {
+        Recorded::State(state) if state.phase != Phase::Idle && store::is_locked(root)? => {
+            let text = format!("a deployment is at work ({}): plan when it is over", state.phase);
+            Err(Error::new(Kind::Locked, text))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -157,7 +169,18 @@ impl Deployment<'_> {
         let (to, from) = if is_back { (from, to) } else { (to, from) };
         let way = if is_back { "goes back to" } else { "goes on to" };
         let name = to.map_or_else(|| "what was found".to_owned(), named);
-        plan.first(&format!("finishes a deployment that was cut off: it {way} {name}"));
+        let is_there = match to.filter(|_| is_back && self.state.phase == Phase::Reverting) {
+            Some(to) => self.is_back(&to.release)?,
+            None => false,
+        };
+        if is_there {
+            let attempt = self.state.attempt.saturating_add(1);
+            let most = recover::MAX_ATTEMPTS.max(attempt);
+            plan.code = SOMETHING;
+            plan.notes.push(format!("post hooks run again for {name} (attempt {attempt} of {most})"));
+        } else {
+            plan.first(&format!("finishes a deployment that was cut off: it {way} {name}"));
+        }
         plan.outcome = "recover";
         // One that somebody removed is nothing.
         let release = |record: Option<&Record>| match record {
@@ -173,7 +196,25 @@ impl Deployment<'_> {
         if !is_back {
             self.foretell_scripts(plan, to.as_ref().map(|to| &*to.path))?;
         }
-        self.foretell_hooks(plan, "post")
+        self.foretell_hooks(plan, "post")?;
+        if is_there {
+            plan.changes.clear(); // hooks were chosen by what came back
+        }
+        Ok(())
+    }
+
+    /// Whether the live tree is that of this release again. An installation is gone through anew in any case.
+    fn is_back(&self, id: &ReleaseId) -> Result<bool> {
+        let Some(release) = self.store.release(id)? else { return Ok(false) };
+        let mut is_back = self.activation.drift(&release)?.is_none();
+        match self.state.mode {
+            ActivationMode::Symlink => {}
+            ActivationMode::InPlace if is_back => {
+                self.activation.differences(&release, &self.made_of(id)?, &mut |_, _| is_back = false)?;
+            }
+            ActivationMode::InPlace | ActivationMode::Install => is_back = false,
+        }
+        Ok(is_back)
     }
 
     /// What becomes of what the source has.
@@ -204,6 +245,8 @@ impl Deployment<'_> {
     /// What is complete in the store.
     fn foretell_ready(&self, plan: &mut Plan, live: &Manifest, record: &Record) -> Result<()> {
         let release = self.release(&record.release)?;
+        let failure = self.state.failure.as_ref().filter(|failure| failure.release == record.release);
+        plan.notes.extend(failure.map(status::failed));
         plan.text("revision", record.revision.as_str());
         plan.text("release", release.id.as_str());
         plan.bytes("fetch", 0);

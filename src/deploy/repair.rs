@@ -2,7 +2,8 @@
 //! What only the source has is fetched again, when it still has the very same revision. Each file changes by a rename, so
 //! nobody ever reads half of one, and doing it again heals what was cut off.
 
-use super::verify::{Seen, differences, entries, live, nothing_live};
+use super::rest::Rest;
+use super::verify::{Seen, differences, live, no_differences, nothing_live};
 use super::{Deployment, in_the_way, places, report, stopped, turn};
 use crate::activate::sync::{self, Options};
 use crate::config::Settings;
@@ -43,7 +44,7 @@ pub fn repair(settings: &Settings, prefix: &str) -> Result<u8> {
     let before = look(&deployment)?;
     let name = report::named(&current);
     if before.count == 0 {
-        console::print(&format!("{prefix}{name}: {} as they should be\n", entries(before.names)))?;
+        console::print(&format!("{prefix}{name}: {}\n", no_differences(before.names)))?;
         return Ok(0);
     }
     let mended = deployment.mend(&current, &release, &manifest);
@@ -166,9 +167,21 @@ impl Deployment<'_> {
         } else {
             format!("{remote} has revision {revision} by now, not {}", current.revision)
         };
-        Err(Error::failed(format!(
-            "{why}: repo-deploy -f deploys what it has, rollback goes back to the release before"
-        )))
+        let advice = if self.is_left_alone(revision) {
+            "it is left alone: repo-deploy retry deploys it, rollback RELEASE goes to another"
+        } else {
+            "repo-deploy -f deploys what it has, rollback goes back to the release before"
+        };
+        Err(Error::failed(format!("{why}: {advice}")))
+    }
+
+    /// Whether the next check would not try this revision.
+    fn is_left_alone(&self, revision: &Revision) -> bool {
+        let state = &self.state;
+        let failed = state.target.as_ref().filter(|target| self.is_of(target, revision));
+        failed.zip(state.failure.as_ref()).is_some_and(|(target, failure)| {
+            failure.release == target.release && Rest::after(failure, self.settings, &self.demands) != Rest::None
+        })
     }
 }
 

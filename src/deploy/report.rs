@@ -109,8 +109,8 @@ pub(super) fn write_working(store: &Store) {
         return;
     }
     let mut status = Status::read(store.root());
-    if status.number("working-since").is_none() {
-        status.set("working-since", now());
+    if status.number(WORKING).is_none() {
+        status.set(WORKING, now());
         status.replace(store);
     }
 }
@@ -173,7 +173,9 @@ impl Status {
         let text = std::fs::read_to_string(root.join("status")).unwrap_or_default();
         let split = |line: &str| {
             let (key, value) = line.split_once(" = ")?;
-            Some((key.to_owned(), String::from_utf8(unescape(value.as_bytes())?).ok()?))
+            let value = String::from_utf8(unescape(value.as_bytes())?).ok()?;
+            // Older versions wrote outcomes as people say them.
+            Some((key.to_owned(), if key == "outcome" { value.replace(' ', "-") } else { value }))
         };
         Self(text.lines().filter_map(split).collect())
     }
@@ -204,7 +206,7 @@ impl Status {
         self.0.iter().filter_map(|(key, value)| {
             let release = key.strip_prefix(RELEASE)?.to_owned();
             let (bytes, since) = value.split_once(' ')?;
-            Some(Kept { release, bytes: bytes.parse().ok()?, since: since.parse().ok()? })
+            Some(Kept { release, bytes: Some(bytes.parse().ok()?), since: since.parse().ok()? })
         })
     }
 
@@ -229,16 +231,12 @@ impl Status {
         if ended.kind == "locked" {
             return;
         }
-        for of_the_last in ["error", "not-before", "not-before-of", "working-since"] {
-            self.0.retain(|(key, _)| key != of_the_last);
-        }
+        ["error", "not-before", "not-before-of", WORKING].into_iter().for_each(|of_the_last| self.forget(of_the_last));
         self.set("last-check", when);
         self.set("took-ms", took.as_millis());
         let outcome = match ended.kind.as_str() {
             "unchanged" | "left-alone" => "unchanged",
-            "rolled-back" => "rolled back",
-            "in-doubt" => "in doubt",
-            kind @ ("deployed" | "blocked" | "stopped") => kind,
+            kind @ ("deployed" | "blocked" | "stopped" | "rolled-back" | "in-doubt") => kind,
             _ => "failed",
         };
         self.set("outcome", outcome);
@@ -250,7 +248,7 @@ impl Status {
             self.set("last-success", when);
         }
         if ended.kind == "deployed" {
-            self.0.retain(|(key, _)| key != "drift"); // what drifts from another release is another drift
+            self.forget("drift"); // what drifts from another release is another drift
             self.set("last-deployment", when);
             self.add("deployments", 1);
         }
@@ -262,6 +260,7 @@ impl Status {
             self.add(key, missed.number(key).unwrap_or(0));
         }
         if missed.number("last-check") > self.number("last-check") {
+            self.forget(REASON);
             for key in ["last-check", "outcome", "error", "took-ms"] {
                 missed.text(key).into_iter().for_each(|value| self.set(key, value));
             }
@@ -275,6 +274,10 @@ impl Status {
             Some((_, old)) => *old = value,
             None => self.0.push((key.to_owned(), value)),
         }
+    }
+
+    pub(super) fn forget(&mut self, key: &str) {
+        self.0.retain(|(k, _)| k != key);
     }
 
     fn add(&mut self, key: &str, more: u64) {
@@ -296,6 +299,12 @@ impl Status {
     }
 }
 
+/// What a deployment is called that was a rollback.
+pub(super) const BY_HAND: &str = "rolled back by hand";
+/// Why the deployment was made that the last check was about.
+pub(super) const REASON: &str = "reason";
+/// Since when a check has been at work on something to do.
+pub(super) const WORKING: &str = "working-since";
 /// How the keys of the counters of failures begin.
 const FAILURES: &str = "failures-";
 /// How the keys of the releases begin.
@@ -305,8 +314,8 @@ const RELEASE: &str = "release-";
 #[derive(Debug)]
 pub(super) struct Kept {
     pub(super) release: String,
-    /// What it takes on disk.
-    pub(super) bytes: u64,
+    /// What it takes on disk; `None`: nobody has measured it yet.
+    pub(super) bytes: Option<u64>,
     /// Since when it is there, in seconds since 1970.
     pub(super) since: u64,
 }

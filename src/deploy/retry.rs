@@ -26,6 +26,7 @@ impl Deployment<'_> {
         if let Some(outcome) = healed.filter(|_| self.stop.is_some()) {
             return Ok(outcome);
         }
+        self.note_recovered();
         let before = self.state.clone();
         if let Some(failure) = self.state.failure.take() {
             log::info!("forgetting that release {} was {}: {}", failure.release, failure.kind, failure.why);
@@ -44,7 +45,10 @@ impl Deployment<'_> {
             self.note()?;
         }
         match (looked?, healed) {
-            (Outcome::Unchanged, Some(healed)) => Ok(healed),
+            (Outcome::Unchanged, Some(healed)) => {
+                self.tried = None; // what healed has its entry, and there was nothing to deploy
+                Ok(healed)
+            }
             (outcome, _) => Ok(outcome),
         }
     }

@@ -1,19 +1,23 @@
 //! How a deployment is, for people ([`text`]) and programs ([`json`]): what the state and the `status` file of its store say.
 //! Needs no lock: both files are always whole.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
 use super::places::{self, Places};
-use super::report::{Kept, Status, named};
+use super::report::{BY_HAND, Kept, REASON, Status, WORKING, named};
 use super::rest::Rest;
 use crate::config::Settings;
 use crate::console::json::Json;
 use crate::console::progress::size;
 use crate::console::screen::{Row, Screen, Shade};
 use crate::error::{Context, Result};
-use crate::model::ActivationMode;
+use crate::model::{ActivationMode, ReleaseId};
 use crate::package::Demands;
 use crate::schedule::Schedule;
-use crate::store::state::{Record, State};
-use crate::store::{Recorded, read_state};
+use crate::store::state::{Failure, Phase, Record, State};
+use crate::store::{Recorded, Release, is_locked, read_state};
 use crate::sys::clock::{now, rfc3339};
 
 /// How many periods a check may be old before it counts for nothing.
@@ -26,6 +30,10 @@ pub struct Snapshot<'a> {
     pub(super) places: Places,
     pub(super) recorded: Recorded,
     pub(super) last: Status,
+    /// Since when something is to be finished that nobody works at any more.
+    cut_off: Option<u64>,
+    /// The releases in the store, the newest first.
+    releases: Vec<Kept>,
     /// The next check, as the schedule has it.
     next: Option<u64>,
     /// The last check succeeded, and not more than three periods ago.
@@ -37,12 +45,20 @@ impl<'a> Snapshot<'a> {
     pub fn take(settings: &'a Settings, schedule: Option<&Schedule>, missed: &Status) -> Result<Self> {
         let places = places::locate(settings)?;
         let recorded = read_state(&places.store).context(|| "cannot tell the status")?;
-        let mut last = Status::read(&places.store);
+        let (mut last, cut_off) = look(&places.store)?;
         last.add_missed(missed);
         let now = now();
         let next = schedule.and_then(|schedule| settings.next_check(schedule, now));
-        let is_healthy = is_healthy(settings, schedule, &last, now);
-        Ok(Self { settings, places, recorded, last, next, is_healthy })
+        let is_healthy = cut_off.is_none() && is_healthy(settings, schedule, &last, now);
+        let mut releases: Vec<Kept> = last.releases().collect();
+        if let Recorded::State(state) = &recorded
+            && let Some(candidate) = &state.target
+            && releases.iter().all(|kept| kept.release != candidate.release.as_str())
+        {
+            let there = unmeasured(&places.store, &candidate.release)?;
+            there.into_iter().for_each(|candidate| releases.insert(0, candidate));
+        }
+        Ok(Self { settings, places, recorded, last, cut_off, releases, next, is_healthy })
     }
 
     /// Whether the last check succeeded within three periods.
@@ -82,11 +98,35 @@ impl<'a> Snapshot<'a> {
     }
 }
 
+/// The `status` file of the store at `root`; and since when there is something to finish, when nobody is at work on that.
+fn look(root: &Path) -> Result<(Status, Option<u64>)> {
+    let works = |status: &Status| status.number(WORKING);
+    let last = Status::read(root);
+    if works(&last).is_none() || is_locked(root).context(|| "cannot tell the status")? {
+        return Ok((last, None));
+    }
+    let mut last = Status::read(root); // it may have ended in between
+    let cut_off = works(&last);
+    last.forget(WORKING);
+    Ok((last, cut_off))
+}
+
+/// A release that is there, and whose size nobody knows yet.
+fn unmeasured(root: &Path, id: &ReleaseId) -> Result<Option<Kept>> {
+    let release = Release::at(root, id);
+    if !release.is_there()? {
+        return Ok(None);
+    }
+    let meta = fs::symlink_metadata(&release.path).context(|| format!("cannot examine {}", release.path.display()))?;
+    let since = u64::try_from(meta.mtime()).unwrap_or(0);
+    Ok(Some(Kept { release: id.to_string(), bytes: None, since }))
+}
+
 /// A deployment that is being made counts as the check before it, for as long as it may take.
 fn is_healthy(settings: &Settings, schedule: Option<&Schedule>, last: &Status, now: u64) -> bool {
     let Some(checked) = last.number("last-check").filter(|_| last.is_good()) else { return false };
     let limit = settings.timeout.as_secs().saturating_mul(2); // a way back has its own
-    if last.number("working-since").is_some_and(|since| now < since.saturating_add(limit)) {
+    if last.number(WORKING).is_some_and(|since| now < since.saturating_add(limit)) {
         return true;
     }
     let Some(schedule) = schedule else { return true };
@@ -122,12 +162,19 @@ fn rows(snapshot: &Snapshot<'_>) -> Rows {
         (_, Some(problem)) => rows.add("state", problem),
         (_, None) => rows.add("live", NOTHING.to_owned()),
     }
-    if let Some(since) = last.number("working-since") {
+    if let Some(since) = last.number(WORKING) {
         rows.add("at work", format!("since {}", rfc3339(since)));
+    }
+    if let Some(since) = snapshot.cut_off {
+        rows.add("cut off", format!("since {}; the next check finishes it", rfc3339(since)));
     }
     if let Some(when) = last.number("last-check") {
         let outcome = last.text("outcome").unwrap_or_default();
-        rows.0.push(("last check", format!("{}: ", rfc3339(when)), Some((outcome.to_owned(), shade(outcome)))));
+        let said = match (outcome, last.text(REASON)) {
+            ("deployed", Some("rollback")) => BY_HAND.to_owned(),
+            _ => outcome.replace('-', " "),
+        };
+        rows.0.push(("last check", format!("{}: ", rfc3339(when)), Some((said, shade(outcome)))));
     }
     if let Some(error) = last.text("error") {
         rows.add("last error", error.to_owned());
@@ -151,10 +198,25 @@ const MOST: usize = 6;
 pub(super) fn shade(outcome: &str) -> Shade {
     match outcome {
         "deployed" | "unchanged" => Shade::Good,
-        "blocked" | "in-doubt" | "in doubt" => Shade::Doubtful,
+        "blocked" | "in-doubt" => Shade::Doubtful,
         "stopped" | "adopted" => Shade::Plain,
         _ => Shade::Bad,
     }
+}
+
+/// How often something failed, in whatever way, and how it did the last time.
+pub(super) fn failed(Failure { kind, count, when, why, .. }: &Failure) -> String {
+    let times = match count {
+        count if *count > 1 => format!("failed {count} times, last "),
+        _ => String::new(),
+    };
+    format!("{times}{kind} {}: {why}", rfc3339(*when))
+}
+
+/// What was rolled back from, the last first. While that is at work, the live release is among them.
+fn withdrawn(state: &State) -> impl Iterator<Item = &Record> {
+    let is_live = |record: &&Record| state.current.as_ref().is_some_and(|current| current.release == record.release);
+    state.withdrawn.iter().rev().filter(move |record| !is_live(record))
 }
 
 /// What is told, row by row.
@@ -166,15 +228,17 @@ impl Rows {
     }
 
     fn state(&mut self, state: &State, rest: Rest) {
+        let heir = state.target.as_ref().filter(|_| state.phase == Phase::Activating);
+        let heir = heir.map(|target| format!(", giving way to release {}", target.release)).unwrap_or_default();
         match &state.current {
             Some(current) => {
-                self.add("live", named(current));
+                self.add("live", named(current) + &heir);
                 self.add("since", rfc3339(current.since));
                 if let Some(proof) = &current.proof {
                     self.add("proof", proof.replace(':', ", SHA-256 "));
                 }
             }
-            None => self.add("live", NOTHING.to_owned()),
+            None => self.add("live", NOTHING.to_owned() + &heir),
         }
         if let Some(version) = &state.version {
             self.add("version", format!("{version}, the highest that was signed"));
@@ -184,13 +248,19 @@ impl Rows {
         }
         let attempt = if state.attempt == 0 { String::new() } else { format!(", attempt {}", state.attempt) };
         self.add("phase", format!("{}{attempt}", state.phase));
-        if let Some(target) = &state.target {
+        if let Some(target) =
+            state.target.as_ref().filter(|target| withdrawn(state).all(|w| w.release != target.release))
+        {
             self.add("candidate", named(target));
         }
         if let Some(f) = &state.failure {
-            let times = if f.count == 1 { "once".to_owned() } else { format!("{} times", f.count) };
-            self.add("failure", format!("{} {times}, last {}: {}", f.kind, rfc3339(f.when), f.why));
+            self.add("failure", failed(f));
         }
+        for (n, record) in withdrawn(state).take(MOST).enumerate() {
+            let key = if n == 0 { "withdrawn" } else { "" };
+            self.add(key, format!("{}, rolled back from {}", named(record), rfc3339(record.since)));
+        }
+        let rest = if withdrawn(state).next().is_some() { Rest::ForGood } else { rest };
         match rest {
             Rest::None => {}
             Rest::Until(until) => self.add("left alone", format!("until {}", rfc3339(until))),
@@ -201,13 +271,14 @@ impl Rows {
     }
 
     fn releases(&mut self, snapshot: &Snapshot<'_>) {
-        let all: Vec<Kept> = snapshot.last.releases().collect();
+        let all = &snapshot.releases;
         for (n, Kept { release, bytes, since }) in all.iter().take(MOST).enumerate() {
             let (key, role) = (if n == 0 { "releases" } else { "" }, snapshot.role(release).unwrap_or_default());
-            self.add(key, format!("{release:16}  {:>10}  since {}  {role}", size(*bytes), rfc3339(*since)));
+            let bytes = bytes.map_or_else(|| "-".to_owned(), size);
+            self.add(key, format!("{release:16}  {bytes:>10}  since {}  {role}", rfc3339(*since)));
         }
         if let Some(more) = all.get(MOST..).filter(|more| !more.is_empty()) {
-            let bytes = more.iter().map(|kept| kept.bytes).sum();
+            let bytes = more.iter().filter_map(|kept| kept.bytes).sum();
             self.add("", format!("{:16}  {:>10}", format!("and {} more", more.len()), size(bytes)));
         }
     }
@@ -233,6 +304,12 @@ fn deployment(json: &mut Json, snapshot: &Snapshot<'_>) {
     json.text("store", Some(&places.store.to_string_lossy()));
     record(json, "live", state.and_then(|s| s.current.as_ref()));
     record(json, "previous", state.and_then(|s| s.previous.as_ref()));
+    json.raw("withdrawn", "[");
+    for one in state.into_iter().flat_map(withdrawn) {
+        json.open("{");
+        members(json, one);
+    }
+    json.close("]");
     record(json, "candidate", state.and_then(|s| s.target.as_ref()));
     json.text("phase", state.map(|s| s.phase.to_string()).as_deref());
     json.text("state_error", snapshot.problem().as_deref());
@@ -240,15 +317,16 @@ fn deployment(json: &mut Json, snapshot: &Snapshot<'_>) {
     failure(json, snapshot);
     json.raw("healthy", if snapshot.is_healthy { "true" } else { "false" });
     for (key, name) in [
-        ("working_since", "working-since"),
+        ("working_since", WORKING),
         ("last_check", "last-check"),
         ("last_success", "last-success"),
         ("last_deployment", "last-deployment"),
     ] {
         json.time(key, last.number(name));
     }
+    json.time("cut_off", snapshot.cut_off);
     json.time("next_check", snapshot.next);
-    for key in ["outcome", "error"] {
+    for key in ["outcome", REASON, "error"] {
         json.text(key, last.text(key));
     }
     for (key, name) in
@@ -262,12 +340,15 @@ fn deployment(json: &mut Json, snapshot: &Snapshot<'_>) {
     }
     json.close("}");
     json.raw("releases", "[");
-    for Kept { release, bytes, since } in last.releases() {
+    for Kept { release, bytes, since } in &snapshot.releases {
         json.open("{");
-        json.text("release", Some(&release));
-        json.text("role", snapshot.role(&release));
-        json.time("since", Some(since));
-        json.number("bytes", bytes);
+        json.text("release", Some(release));
+        json.text("role", snapshot.role(release));
+        json.time("since", Some(*since));
+        match bytes {
+            Some(bytes) => json.number("bytes", *bytes),
+            None => json.raw("bytes", "null"),
+        }
         json.close("}");
     }
     json.close("]}");
@@ -292,6 +373,11 @@ fn failure(json: &mut Json, snapshot: &Snapshot<'_>) {
 pub(super) fn record(json: &mut Json, key: &str, record: Option<&Record>) {
     let Some(record) = record else { return json.raw(key, "null") };
     json.raw(key, "{");
+    members(json, record);
+}
+
+/// What is told of a release, and the end of it.
+fn members(json: &mut Json, record: &Record) {
     json.text("release", Some(record.release.as_str()));
     json.text("revision", Some(record.revision.as_str()));
     json.time("since", Some(record.since));

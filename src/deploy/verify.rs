@@ -43,7 +43,7 @@ pub fn verify(settings: &Settings, prefix: &str) -> Result<u8> {
     let seen = seen?;
     console::print(&seen.text)?;
     let what = match seen.count {
-        0 => format!("{} as they should be", entries(seen.names)),
+        0 => no_differences(seen.names),
         count => differences(count),
     };
     console::print(&format!("{prefix}{}: {what}\n", report::named(current)))?;
@@ -131,8 +131,8 @@ impl Seen {
     }
 }
 
-pub(super) fn entries(count: u64) -> String {
-    format!("{count} entr{}", if count == 1 { "y" } else { "ies" })
+pub(super) fn no_differences(names: u64) -> String {
+    if names == 1 { "1 entry is as it should be".to_owned() } else { format!("{names} entries as they should be") }
 }
 
 pub(super) fn differences(count: u64) -> String {

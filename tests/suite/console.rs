@@ -124,6 +124,27 @@ fn a_log_file_is_given_then_records_are_appended_a_line_each() {
     assert_eq!(mode("new") & 0o137, 0, "others read no log: {:o}", mode("new"));
 }
 
+#[test]
+fn a_command_is_given_by_hand_and_there_is_a_log_file_then_whoever_gave_it_reads_it_too() {
+    let sandbox = Sandbox::new();
+    let remote = sandbox.zip("a.zip", &[("index", "one")]).display().to_string();
+    for (words, code, says) in [
+        (&["verify"][..], 1, "nothing to verify: "),
+        (&["rollback"], 1, "cannot roll back: "),
+        (&["plan", "--remote", "/no"], 1, "/no"),
+        (&["seed"], 0, " INFO unpacked release "),
+        (&["retry", "--remote", "/no"], 1, "/no"),
+    ] {
+        let before = fs::read_to_string(sandbox.path("log")).unwrap_or_default();
+        // Of two remotes the last one counts.
+        let args = [&["--remote", &remote, "--log-file", "log"], &words[1..]].concat();
+        let run = Run::from(sandbox.saying(&words[..1], &args).output().unwrap()).expect(code).says(says);
+        assert_eq!(before + &run.log, sandbox.read("log"), "{words:?}: the file has it as well");
+    }
+    let run = sandbox.deploy(&remote, &["--log-file", "log"]).expect(0);
+    assert_eq!(run.log, "", "cron has nothing to mail");
+}
+
 /// What a run writes to a terminal of 60 columns while it reads a file that takes longer than a moment.
 fn on_terminal(term: &str, args: &[&str]) -> Option<String> {
     let run = started_on_terminal("exec", 1, term, args)?.expect(1);

@@ -94,6 +94,14 @@ fn each_deployment_is_told_once_with_all_that_is_known_and_unchanged_is_silent()
     let text =
         format!("{}: web: deployed: release {}, revision ", name.trim(), link.file_name().unwrap().to_str().unwrap());
     assert!(second["text"].as_str().unwrap().starts_with(&text), "{second}");
+    assert_eq!((&first["reason"], &second["reason"]), (&"update".into(), &"update".into()));
+
+    Run::from(site.sandbox.saying(&["rollback"], &["--remote", &site.remote]).output().unwrap()).expect(0);
+    let third = &told(&listener)[2];
+    let release = first["live"]["release"].as_str().unwrap();
+    let text = format!("{}: web: rolled back by hand: release {release}, revision ", name.trim());
+    assert!(third["text"].as_str().unwrap().starts_with(&text), "{third}");
+    assert_eq!((&third["outcome"], &third["reason"]), (&"deployed".into(), &"rollback".into()));
 }
 
 #[test]

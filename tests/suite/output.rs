@@ -6,10 +6,13 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::history::World;
+use crate::running::Running;
 use crate::sandbox::{Run, Sandbox, needs};
+use crate::servers::wait_for;
 
 /// What all times become, and the length that all have.
 const TIME: &str = "2026-11-22T06:00:00Z";
@@ -126,6 +129,22 @@ fn status_and_history_look_as_they_should_in_every_width_and_locale() {
         assert!(text.contains(&"c".repeat(64)) || command == "status", "{text}");
         assert!(text.contains("0123456789abcdef0123456789abcdef01234567") && !text.contains('…'), "{text}");
     }
+}
+
+#[test]
+fn a_narrow_terminal_then_no_line_is_empty_and_what_tells_least_goes_first() {
+    let w = lived_in();
+    let status = said(&w, "status", &[("COLUMNS", "40"), ("LC_ALL", "C.UTF-8")]);
+    assert!(status.lines().all(|line| !line.is_empty() && line.chars().count() <= 40), "{status}");
+    let history = |columns: &str| said(&w, "history", &[("COLUMNS", columns), ("LC_ALL", "C.UTF-8")]);
+    for (columns, heading) in [
+        ("76", "when                 outcome     release          revision       took  bytes"),
+        ("60", "when                 outcome     release          revision"),
+    ] {
+        assert_eq!(history(columns).lines().next(), Some(heading));
+    }
+    let text = history("60");
+    assert!(text.contains("bbbbbbbbbbbbbbbb 012345…567\n"), "both ends of a revision: {text}");
 }
 
 /// A command in a terminal of 70 columns.
@@ -277,7 +296,12 @@ fn a_release_is_sent_back_and_there_is_no_limit_then_nothing_is_left_alone() {
     w.sandbox.hook("post.d", "10-no", "exit 1");
     w.check().expect(1);
     let text = Run::from(w.command("status", &[]).output().unwrap()).expect(1).out;
-    assert!(text.contains("\nfailure     reverted once, last ") && !text.contains("left alone"), "{text}");
+    assert!(text.contains("\nfailure     reverted 20") && !text.contains("left alone"), "{text}");
+    // Whatever stood in the way counts, and is not said to be what it was the last time.
+    w.sandbox.hook("pre.d", "10-no", "exit 1");
+    w.check().expect(2);
+    let text = Run::from(w.command("status", &[]).output().unwrap()).expect(1).out;
+    assert!(text.contains("\nfailure     failed 2 times, last blocked 20"), "{text}");
 }
 
 #[test]
@@ -290,6 +314,17 @@ fn going_back_fails_then_status_says_that_the_live_tree_is_in_doubt() {
     w.check().expect(3);
     let text = Run::from(w.command("status", &[]).output().unwrap()).expect(1).out;
     assert!(text.contains("Z: in doubt\n") && text.contains("\nphase       reverting, attempt 1\n"), "{text}");
+    let outcome = || {
+        let run = Run::from(w.command("status", &["--json"]).output().unwrap()).expect(1);
+        serde_json::from_str::<Value>(&run.out).unwrap()["deployments"][0]["outcome"].clone()
+    };
+    assert_eq!((outcome(), &w.history()[0]["outcome"]), ("in-doubt".into(), &"in-doubt".into()), "one word for it");
+    // As an older version wrote it.
+    let file = w.sandbox.store().join("status");
+    let status = fs::read_to_string(&file).unwrap();
+    assert!(status.contains("outcome = in-doubt\n"), "{status}");
+    fs::write(&file, status.replace("outcome = in-doubt\n", "outcome = rolled back\n")).unwrap();
+    assert_eq!(outcome(), "rolled-back");
 }
 
 #[test]
@@ -328,4 +363,45 @@ fn a_revision_that_speaks_to_the_terminal_then_it_is_written_out() {
         let text = said(&w, command, &[("LC_ALL", "C")]);
         assert!(text.contains("etag:\"W\\u{fc}rfel-\\u{1b}[31m\\u{202e}-\\u{9b}\""), "{text}");
     }
+}
+
+#[test]
+fn a_check_is_at_work_or_was_cut_off_then_status_tells_which_and_claims_no_release_as_plainly_live() {
+    let w = World::new("");
+    w.put("1");
+    w.check().expect(0);
+    w.put("2");
+    let (up, go) = (w.sandbox.path("up"), w.sandbox.path("go"));
+    let wait = format!("touch {}; while ! [ -e {} ]; do sleep 0.01; done", up.display(), go.display());
+    let hook = w.sandbox.hook("post.d", "10-wait", &wait);
+    let mut check = Running::start(w.sandbox.command(&["--remote", &w.remote]));
+    wait_for("the post hook", || up.exists().then_some(()));
+    let status = |code: i32| {
+        let run = Run::from(w.command("status", &["--json"]).output().unwrap()).expect(code);
+        let all: Value = serde_json::from_str(&run.out).unwrap();
+        (all["deployments"][0].clone(), Run::from(w.command("status", &[]).output().unwrap()).expect(code).out)
+    };
+    let (told, text) = status(0);
+    let (old, new) = (told["live"]["release"].as_str().unwrap(), told["candidate"]["release"].as_str().unwrap());
+    assert!(text.contains(&format!("\nlive        release {old}, revision ")), "{text}");
+    assert!(
+        text.contains(&format!(", giving way to release {new}\n")) && text.contains("\nat work     since "),
+        "{text}"
+    );
+    assert!(text.contains(&format!("\nreleases    {new}           -  since ")), "{text}");
+    assert!(told["working_since"].is_string() && told["cut_off"].is_null() && told["phase"] == "activating", "{told}");
+    assert!(told["releases"][0]["bytes"].is_null() && told["releases"][0]["role"] == "candidate", "{told}");
+
+    let since = told["working_since"].as_str().unwrap();
+    check.signal(Signal::KILL);
+    check.end();
+    fs::write(go, "").unwrap();
+    let (told, text) = status(1);
+    assert_eq!((&told["working_since"], told["cut_off"].as_str()), (&Value::Null, Some(since)), "{text}");
+    assert!(text.contains(&format!("\ncut off     since {since}; the next check finishes it\n")), "{text}");
+    assert!(!text.contains("\nat work ") && text.contains(", giving way to release "), "{text}");
+    fs::remove_file(hook).unwrap();
+    w.check().expect(0);
+    let (told, text) = status(0);
+    assert!(told["cut_off"].is_null() && !text.contains("cut off") && !text.contains("giving way"), "{text}");
 }

@@ -13,9 +13,10 @@ use crate::git_servers::Repo;
 use crate::http::{archive, large, live};
 use crate::install::Host;
 use crate::moto::Moto;
+use crate::running::Running;
 use crate::s3::{configure, keys};
 use crate::sandbox::{Run, Sandbox, needs, tree};
-use crate::servers::{Nginx, Raw, Seen, Step, ok, raw, status};
+use crate::servers::{Nginx, Raw, Seen, Step, ok, raw, status, wait_for};
 use crate::tree::everything;
 
 /// What a plan said with --json, of the one deployment.
@@ -443,6 +444,7 @@ fn plans_leave_no_trace_whatever_they_find() {
     sandbox.hook("pre.d", "no", "exit 1");
     sandbox.deploy(remote, &[]).expect(2);
     untouched(10, "\"fetch\":0");
+    untouched(10, "\"notes\":[\"blocked 20");
     assert!(!sandbox.plan(remote, &[]).expect(10).log.contains("pre.d/no"), "the hook ran");
     sandbox.deploy(remote, &[]).expect(2);
     untouched(0, "\"outcome\":\"left-alone\"");
@@ -768,4 +770,69 @@ fn bundle_with_conflicts_then_each_is_told_and_the_check_ends_the_same_way() {
 
 fn live_exists(sandbox: &Sandbox) -> bool {
     sandbox.local().exists() && !live(sandbox).is_empty()
+}
+
+#[test]
+fn a_candidate_failed_before_or_changes_no_file_then_the_page_says_so() {
+    let sandbox = Sandbox::new();
+    let remote = sandbox.zip("app.zip", &[("file", "one")]).display().to_string();
+    sandbox.deploy(&remote, &[]).expect(0);
+    sandbox.zip("app.zip", &[("file", "two")]);
+    sandbox.hook("pre.d", "10-no", "exit 1");
+    (0..2).for_each(|_| drop(sandbox.deploy(&remote, &[]).expect(2)));
+    let page = sandbox.plan(&remote, &[]).expect(10).out;
+    assert!(page.contains("\nnote      failed 2 times, last blocked 20"), "{page}");
+    assert!(page.contains("\n0 added, 1 changed, 0 removed\n"), "{page}");
+    fs::remove_file(sandbox.path("pre.d/10-no")).unwrap();
+    // The same files from another place are another release.
+    let copy = sandbox.zip("copy.zip", &[("file", "one")]).display().to_string();
+    let page = sandbox.plan(&copy, &[]).expect(10).out;
+    assert!(page.contains("\n\n0 added, 0 changed, 0 removed\n"), "{page}");
+}
+
+#[test]
+fn a_deployment_is_at_work_then_a_plan_waits_for_nobody_and_says_so() {
+    let sandbox = Sandbox::new();
+    let path = sandbox.zip("app.zip", &[("file", "one")]);
+    let remote = path.to_str().unwrap();
+    let (up, go) = (sandbox.path("up"), sandbox.path("go"));
+    sandbox.hook(
+        "post.d",
+        "10",
+        &format!("touch {}; while ! [ -e {} ]; do sleep 0.01; done", up.display(), go.display()),
+    );
+    let check = Running::start(sandbox.command(&["--remote", remote]));
+    wait_for("the post hook", || up.exists().then_some(()));
+    let run = sandbox.plan(remote, &[]).expect(75);
+    assert_eq!(run.log.lines().count(), 1, "{}", run.log);
+    assert!(run.log.ends_with(" ERROR a deployment is at work (activating): plan when it is over\n"), "{}", run.log);
+    fs::write(go, "").unwrap();
+    check.end().expect(0);
+    sandbox.plan(remote, &[]).expect(0);
+}
+
+#[test]
+fn post_hooks_fail_after_going_back_then_a_plan_tells_that_they_run_again_and_nothing_changes() {
+    for way in ["symlink", "in-place"] {
+        let sandbox = Sandbox::new();
+        sandbox.write("repo-deploy.cfg", format!("activation = {way}\nid = x\n"));
+        let zip = |text: &str| sandbox.zip("app.zip", &[("file", text)]);
+        let path = zip("one");
+        let remote = path.to_str().unwrap();
+        sandbox.deploy(remote, &[]).expect(0);
+        let live = now(&sandbox);
+        zip("two");
+        sandbox.hook("post.d", "10-no", "exit 1");
+        sandbox.deploy(remote, &[]).expect(3);
+        assert_eq!(now(&sandbox), live);
+        for attempt in 2..=3 {
+            let plan = told(&sandbox, remote, &[], 10);
+            let note = format!("post hooks run again for release {}, ", plan["live"]["release"].as_str().unwrap());
+            let told = plan["notes"][0].as_str().unwrap();
+            assert!(told.starts_with(&note) && told.ends_with(&format!(" (attempt {attempt} of 3)")), "{plan:#}");
+            assert_eq!((&plan["outcome"], changes(&plan)), (&"recover".into(), vec![]), "{way}");
+            assert!(runs(&plan)[0].ends_with("/10-no"), "{plan:#}");
+            sandbox.deploy(remote, &[]).expect(if attempt == 3 { 1 } else { 3 });
+        }
+    }
 }

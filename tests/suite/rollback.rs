@@ -95,6 +95,13 @@ impl World {
         self.of("current").unwrap()
     }
 
+    /// What became of each deployment and why it was made, the newest first.
+    fn history(&self) -> Vec<String> {
+        let out = self.does(&["history", "--json"]).expect(0).out;
+        let entries = out.lines().filter(|line| line.contains("\"outcome\":"));
+        entries.map(|line| format!("{} {}", json(line, "outcome"), json(line, "reason"))).collect()
+    }
+
     /// What the hooks said since the last time.
     fn said(&self) -> Vec<String> {
         let path = self.sandbox.path("said");
@@ -232,10 +239,16 @@ fn rolled_back_then_the_release_before_is_live_and_the_other_is_left_alone_until
         let told = world.does(&["status", "--json"]).expect(0).out;
         assert_eq!(json(&told, "outcome"), "deployed");
         assert!(told.contains("\"deployments\":3,"), "{told}");
+        let text = world.does(&["status"]).expect(0).out;
+        assert_eq!(json(&told, "reason"), "rollback");
+        assert!(text.contains("Z: rolled back by hand\n"), "{text}");
+        assert!(text.contains("\nfailure     withdrawn 20") && text.contains("Z: rolled back to release "), "{text}");
+        assert!(text.contains("\nprevious    release ") && !text.contains("\ncandidate "), "one row is enough: {text}");
         assert!(world.does(&["history", "--json"]).expect(0).out.contains("\"reason\":\"rollback\""));
 
         world.is_left_alone("v1");
-        world.does(&["status"]).expect(0);
+        let text = world.does(&["status"]).expect(0).out;
+        assert!(text.contains("Z: unchanged\n"), "{text}");
         // The same bytes under another time: only the content tells.
         world.put("v2");
         world.is_left_alone("v1");
@@ -365,7 +378,9 @@ fn post_hook_fails_after_a_rollback_then_what_was_live_is_live_and_nothing_is_le
         assert!(run.log.contains("is live again"), "{}", run.log);
         assert_eq!(world.said(), ["post rollback 1 v1 v2", "post revert 1 v2"]);
         assert_eq!(world.live(), "v2");
-        assert_eq!(json(&world.does(&["status", "--json"]).out, "outcome"), "rolled back");
+        assert_eq!(json(&world.does(&["status", "--json"]).out, "outcome"), "rolled-back");
+        let text = world.does(&["status"]).expect(1).out;
+        assert!(text.contains("Z: rolled back\n"), "{text}");
         for _ in 0..2 {
             let run = world.check().expect(0);
             assert_eq!((run.complaints(), world.live().as_str(), world.said()), (vec![], "v2", vec![]));
@@ -735,6 +750,20 @@ fn deployment_is_cut_off_then_a_rollback_finishes_it_first() {
     assert_eq!(world.live(), "v2");
     world.said();
     world.is_left_alone("v2");
+    assert_eq!(world.history(), ["deployed rollback", "deployed recover", "deployed update", "deployed update"]);
+}
+
+#[test]
+fn deployment_is_cut_off_and_what_comes_after_its_end_fails_or_is_nothing_then_the_history_has_it_all_the_same() {
+    for (words, code) in [(&["rollback", "nonsense"][..], 1), (&["retry", "--remote", "/no"], 1), (&["retry"], 0)] {
+        let world = World::with_two("");
+        kills(&world, "v3", 1);
+        world.put("v3");
+        world.check().expect(137);
+        let mut command = world.command(&words[..1]);
+        command.args(&words[1..]).output().map(Run::from).unwrap().expect(code);
+        assert_eq!(world.history(), ["deployed recover", "deployed update", "deployed update"], "{words:?}");
+    }
 }
 
 #[test]

@@ -298,6 +298,30 @@ fn the_source_has_another_revision_by_now_then_it_says_so_and_mends_what_it_can(
 }
 
 #[test]
+fn the_source_has_what_was_rolled_back_from_then_a_repair_does_not_advise_a_check() {
+    let (sandbox, remote) = deployed("symlink");
+    sandbox.zip("app.zip", &[("one", "2")]);
+    sandbox.deploy(&remote, &[]).expect(0);
+    Run::from(sandbox.saying(&["rollback"], &["--remote", &remote]).output().unwrap()).expect(0);
+    sandbox.zip("app.zip", &[("one", "2")]);
+    let file = fs::read_dir(release(&sandbox)).unwrap().map(|e| e.unwrap().path()).find(|path| path.is_file()).unwrap();
+    fs::write(file, "damaged").unwrap();
+    let run = verify(&sandbox, &remote, &["--repair"]).expect(1);
+    run.says(": it is left alone: repo-deploy retry deploys it, rollback RELEASE goes to another\n");
+}
+
+#[test]
+fn one_entry_is_one_entry() {
+    let sandbox = Sandbox::new();
+    let remote = sandbox.zip("app.zip", &[("one", "1")]).display().to_string();
+    sandbox.deploy(&remote, &[]).expect(0);
+    for more in [&[][..], &["--repair"]] {
+        let run = verify(&sandbox, &remote, more).expect(0);
+        assert!(run.out.ends_with(": 1 entry is as it should be\n"), "{}", run.out);
+    }
+}
+
+#[test]
 fn the_configuration_says_another_layout_then_the_release_is_not_made_of_that() {
     let (sandbox, zip) = damaged();
     let cfg = sandbox.read("repo-deploy.cfg");

@@ -41,7 +41,7 @@ impl Plan {
         for (key, list) in [("note", &self.notes), ("error", &self.obstacles)] {
             list.iter().for_each(|text| line(&format!("{key:8}  {text}")));
         }
-        if !self.changes.is_empty() {
+        if !self.changes.is_empty() || self.outcome == "deploy" {
             line("");
             let shown = if is_whole { self.changes.len() } else { FEW };
             for (change, path) in self.changes.iter().take(shown) {
