@@ -178,6 +178,9 @@ impl Deployment<'_> {
     /// Whether the next check would not try this revision.
     fn is_left_alone(&self, revision: &Revision) -> bool {
         let state = &self.state;
+        if state.withdrawal(&self.id_of(revision, None), revision).is_some() {
+            return true;
+        }
         let failed = state.target.as_ref().filter(|target| self.is_of(target, revision));
         failed.zip(state.failure.as_ref()).is_some_and(|(target, failure)| {
             failure.release == target.release && Rest::after(failure, self.settings, &self.demands) != Rest::None

@@ -241,8 +241,10 @@ fn rolled_back_then_the_release_before_is_live_and_the_other_is_left_alone_until
         assert!(told.contains("\"deployments\":3,"), "{told}");
         let text = world.does(&["status"]).expect(0).out;
         assert_eq!(json(&told, "reason"), "rollback");
+        assert!(told.contains("\"withdrawn\":[{\"release\":"), "{told}");
         assert!(text.contains("Z: rolled back by hand\n"), "{text}");
-        assert!(text.contains("\nfailure     withdrawn 20") && text.contains("Z: rolled back to release "), "{text}");
+        assert!(text.contains("\nwithdrawn   release ") && text.contains(", rolled back from 20"), "{text}");
+        assert!(text.contains("\nleft alone  until another revision appears, or repo-deploy retry\n"), "{text}");
         assert!(text.contains("\nprevious    release ") && !text.contains("\ncandidate "), "one row is enough: {text}");
         assert!(world.does(&["history", "--json"]).expect(0).out.contains("\"reason\":\"rollback\""));
 

@@ -599,7 +599,7 @@ fn signed_release_is_rolled_back_from_then_it_is_left_alone_by_one_request() {
     let run = |words: &[&str]| Run::from(sandbox.saying(words, &["--remote", &shelf.remote()]).output().unwrap());
     let is_left_alone = || {
         let before = shelf.asked(0).len();
-        run(&["-f"]).expect(0).says("is left alone: rolled back to release ");
+        run(&["-f", "-v"]).expect(0).says("is left alone: rolled back to release ");
         assert_eq!((live(&sandbox).as_str(), shelf.asked(before)), ("one", vec!["/app.zip?".to_owned()]));
     };
     put("one", "version:1");
