@@ -51,7 +51,7 @@ impl Deployment<'_> {
         let took_ms = u64::try_from(tried.since.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.tried = Some(tried);
         let result = Ok(outcome);
-        let ended = Ended::of(&result, Some(&self.state), None);
+        let ended = Ended::of(&result, Some(&self.state), self.why.as_deref());
         let entry = self.entry(&result, &ended).map(|entry| Entry { took_ms, ..entry });
         let mut status = Status::read(self.store.root()); // for a look: that of the check comes at its end
         if let Err(e) = self.note_deployment(entry, &mut status) {

@@ -769,6 +769,22 @@ fn deployment_is_cut_off_and_what_comes_after_its_end_fails_or_is_nothing_then_t
 }
 
 #[test]
+fn rollback_is_cut_off_and_sent_back_before_another_then_the_history_tells_why() {
+    let world = World::new("");
+    world.deploys(&["v1"]);
+    let one = world.current();
+    world.deploys(&["v2", "v3"]);
+    kills(&world, "v2", 1);
+    world.does(&["rollback"]).expect(137);
+    world.sandbox.hook("post.d", "50-judge", "[ \"$(cat $CURRENT_CONFIG/version)\" != v2 ]");
+    world.does(&["rollback", &one]).expect(0);
+    assert_eq!(world.live(), "v1");
+    assert_eq!(world.history()[..2], ["deployed rollback", "rolled-back recover"]);
+    let out = world.does(&["history", "--json"]).expect(0).out;
+    assert!(out.contains("\"why\":\"post.d/50-judge ended with exit code 1\""), "{out}");
+}
+
+#[test]
 fn deployment_is_cut_off_again_and_again_then_a_rollback_goes_back_from_it_and_no_further() {
     let world = World::with_two("");
     kills(&world, "v3", 9);
