@@ -47,7 +47,7 @@ pub fn text(all: &[Told<'_>], screen: Screen) -> String {
             text += &screen.rows(&[("id", settings.id.clone(), None)]);
         }
         if entries.is_empty() {
-            text += "nothing was deployed yet\n";
+            text += "nothing is noted yet; status tells what is live\n";
             continue;
         }
         let mut lines = vec![HEADINGS.map(str::to_owned).to_vec()];

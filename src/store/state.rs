@@ -360,12 +360,14 @@ mod tests {
     }
 
     #[test]
-    fn states_of_before_signatures_are_read_and_have_none() {
+    fn states_of_before_signatures_and_rollbacks_are_read_and_have_none() {
         for state in states() {
-            let is_new = |line: &&str| ["-proof = ", "-seal = ", "version = "].iter().any(|key| line.contains(key));
+            const NEW: [&str; 6] = ["-proof = ", "-seal = ", "version = ", "aside", "withdrawn-", "unsure = "];
+            let is_new = |line: &&str| NEW.iter().any(|key| line.contains(key));
             let (text, mut old) = (state.print(), state);
             let text: String = text.lines().filter(|line| !is_new(line)).map(|line| format!("{line}\n")).collect();
-            old.version = None;
+            (old.version, old.aside, old.aside_failure, old.is_unsure) = (None, None, None, false);
+            old.withdrawn.clear();
             for record in [&mut old.current, &mut old.previous, &mut old.target].into_iter().flatten() {
                 record.proof = None;
             }

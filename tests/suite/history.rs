@@ -75,7 +75,7 @@ fn current(sandbox: &Sandbox) -> (String, String) {
 fn nothing_was_deployed_then_it_says_so() {
     let w = World::new("");
     let run = Run::from(w.command("history", &[]).output().unwrap()).expect(0);
-    assert_eq!((run.out.as_str(), run.log.as_str()), ("nothing was deployed yet\n", ""));
+    assert_eq!((run.out.as_str(), run.log.as_str()), ("nothing is noted yet; status tells what is live\n", ""));
     assert_eq!(w.history(), [] as [Value; 0]);
     // A check that finds nothing at its remote is no deployment.
     w.check().expect(1);
@@ -337,7 +337,7 @@ fn several_sections_then_each_has_its_heading() {
     let lines: Vec<&str> = out.lines().collect();
     assert_eq!((lines[0], lines[3], lines.len()), ("id  web", "", 6), "{out}");
     assert!(lines[1].starts_with("when  ") && lines[2].contains("  deployed  "), "{out}");
-    assert_eq!(lines[4..], ["id  batch", "nothing was deployed yet"], "{out}");
+    assert_eq!(lines[4..], ["id  batch", "nothing is noted yet; status tells what is live"], "{out}");
     let all: Value =
         serde_json::from_str(&run(&["history", "--json", "--config-section", "all"]).expect(0).out).unwrap();
     let count =
