@@ -10,7 +10,7 @@ use crate::model::{Outcome, Reason, ReleaseId, Revision, Validators};
 use crate::package::{self, Verified};
 use crate::source::{Known, Offer, Poll, Source};
 use crate::store::Release;
-use crate::store::state::{Failure, FailureKind, Record};
+use crate::store::state::{Failure, FailureKind, Record, State};
 use crate::sys::clock::{now, rfc3339};
 
 /// How often a source may replace what it offered before the check gives up.
@@ -194,8 +194,14 @@ impl Deployment<'_> {
     /// What the source had when we last looked, and still has: live already, staged, refused or given up.
     fn candidate(&mut self, known: Record) -> Result<Next> {
         if self.has_live(&known.release) {
-            self.state.withdrawn.clear(); // the source has followed
-            self.forget_target()?; // a candidate of another source, or one that was tried by hand
+            // A candidate of another source, or one that was tried by hand; or the source has followed.
+            let State { target, failure, withdrawn, .. } = &self.state;
+            let is_over = target.is_some() || failure.is_some() || !withdrawn.is_empty();
+            (self.state.target, self.state.failure) = (None, None);
+            self.state.withdrawn.clear();
+            if is_over {
+                self.note()?;
+            }
             return Ok(Next::Nothing);
         }
         if self.leaves(&known, &known.revision, &known.validators)? {

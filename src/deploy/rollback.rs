@@ -15,8 +15,6 @@ use crate::sys::clock::now;
 
 /// The shortest beginning of an id that names a release.
 const SHORTEST: usize = 4;
-/// How many releases are remembered that were rolled back from.
-const MOST: usize = 50;
 /// How many ids an error names.
 const FEW: usize = 8;
 
@@ -103,7 +101,7 @@ impl<'a> Deployment<'a> {
         if outcome == Outcome::RolledBack && !is_named {
             if let Some(target) = self.state.target.clone() {
                 log::info!("release {} {LEFT_ALONE}", target.release);
-                self.state.withdrawn.push(Record { since: now(), ..target });
+                self.state.leave(target, now());
             }
             self.note()?;
             return Ok(Settled { outcome: None, is_over: true });
@@ -185,11 +183,7 @@ impl<'a> Deployment<'a> {
         }
         let Some(current) = &self.state.current else { return Err(Error::failed("nothing to roll back")) };
         (self.state.aside, self.state.aside_failure) = (self.state.target.take(), self.state.failure.take());
-        let left = Record { since: now(), ..current.clone() };
-        self.state.withdrawn.retain(|record| record.release != left.release);
-        self.state.withdrawn.push(left);
-        let few = self.state.withdrawn.len().saturating_sub(MOST);
-        self.state.withdrawn.drain(..few);
+        self.state.leave(current.clone(), now());
         self.state.target = Some(target);
         self.state.attempt = 1;
         let begun = self.begin()?;

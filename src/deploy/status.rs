@@ -85,9 +85,15 @@ impl<'a> Snapshot<'a> {
     /// What a release is to the deployment.
     fn role(&self, release: &str) -> Option<&'static str> {
         let state = self.state()?;
-        let roles = [(&state.current, "live"), (&state.previous, "previous"), (&state.target, "candidate")];
-        let is_it = |record: &&Option<Record>| record.as_ref().is_some_and(|r| r.release.as_str() == release);
-        roles.iter().find(|(record, _)| is_it(record)).map(|(_, role)| *role)
+        let is_it = |record: &Record| record.release.as_str() == release;
+        let is = |record: &Option<Record>| record.as_ref().is_some_and(is_it);
+        let roles = [
+            (is(&state.current), "live"),
+            (is(&state.previous), "previous"),
+            (withdrawn(state).any(is_it), "withdrawn"),
+            (is(&state.target), "candidate"),
+        ];
+        roles.iter().find(|(is_it, _)| *is_it).map(|(_, role)| *role)
     }
 
     pub(super) fn state(&self) -> Option<&State> {

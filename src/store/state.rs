@@ -76,6 +76,9 @@ pub struct Failure {
     pub seal: Option<String>,
 }
 
+/// How many releases are remembered that were rolled back from.
+const MOST_WITHDRAWN: usize = 50;
+
 /// All of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
@@ -135,6 +138,14 @@ impl State {
     pub fn is_rollback(&self) -> bool {
         let is_live = |record: &Record| self.current.as_ref().is_some_and(|c| c.release == record.release);
         self.phase != Phase::Idle && self.withdrawn.iter().any(is_live)
+    }
+
+    /// Notes that `record` is rolled back from, now.
+    pub fn leave(&mut self, record: Record, now: u64) {
+        self.withdrawn.retain(|known| known.release != record.release);
+        self.withdrawn.push(Record { since: now, ..record });
+        let few = self.withdrawn.len().saturating_sub(MOST_WITHDRAWN);
+        self.withdrawn.drain(..few);
     }
 
     /// What was rolled back from, when that is this release, or what the source calls by the same name: a configuration that
@@ -376,6 +387,21 @@ mod tests {
             }
             assert_eq!(State::parse(text.as_bytes()), Ok(old), "{text}");
         }
+    }
+
+    #[test]
+    fn what_is_left_is_there_once_and_the_newest_stay() {
+        let mut state = State::fresh(PathBuf::from("/l"), ActivationMode::Symlink, Found::Absent);
+        for n in [1, 2, 1] {
+            state.leave(record(n), n);
+        }
+        assert_eq!(state.withdrawn.iter().map(|r| r.since).collect::<Vec<_>>(), [2, 1]);
+        (0..100).for_each(|n| state.leave(record(n), n));
+        assert_eq!((state.withdrawn.len(), state.withdrawn[0].since), (MOST_WITHDRAWN, 50));
+        let known = record(99);
+        let other = ReleaseId::of("elsewhere", &known.revision, "");
+        assert_eq!(state.withdrawal(&other, &known.revision).map(|r| r.since), Some(99), "the revision counts");
+        assert!(state.withdrawal(&other, &Revision::new("new")).is_none());
     }
 
     #[test]

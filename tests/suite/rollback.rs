@@ -161,6 +161,9 @@ fn rolled_back_twice_then_neither_comes_back_whatever_else_the_source_had() {
     w.does(&["rollback"]).expect(0);
     w.does(&["rollback", &first]).expect(0);
     w.is_left_alone("v1");
+    let told = w.does(&["status"]).expect(0).out;
+    let roles = ["previous", "withdrawn", "live"];
+    assert!(roles.iter().all(|role| told.contains(&format!("Z  {role}\n"))), "{told}");
     w.put("v2");
     w.is_left_alone("v1");
     // What did not become live makes nothing of that another thing.
