@@ -8,7 +8,7 @@ use crate::config::Settings;
 use crate::deploy::status::Snapshot;
 use crate::deploy::{metrics, status};
 use crate::error::{Context, Result};
-use crate::sys;
+use crate::sys::resolve::{self, Last, Way};
 
 /// What has been complained about.
 #[derive(Debug, Default)]
@@ -53,6 +53,7 @@ fn replace<'a>(path: &Path, sections: impl Iterator<Item = &'a Section>, text: T
             Err(e) => unread = Err(e).context(|| format!("cannot report on {}", section.settings.id)),
         }
     }
-    sys::fs::replace(path, text(&snapshots).as_bytes()).context(what)?;
+    let place = resolve::find(path, Way::Any, Last::Stay).map_err(std::io::Error::from).context(what)?;
+    place.dir.replace(&place.name, text(&snapshots).as_bytes(), None, 0o644).context(what)?;
     unread
 }

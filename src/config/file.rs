@@ -1,8 +1,5 @@
 //! The configuration file: which one, whether it can be trusted, and which of its sections counts.
 
-use std::fs::{File, Metadata};
-use std::io::Read;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::bundle;
@@ -10,7 +7,9 @@ use super::keys::{self, Name};
 use super::nearest::hint;
 use super::syntax::{Document, Entry};
 use crate::error::{Error, Result, plain};
-use crate::sys;
+use crate::sys::fs::Meta;
+use crate::sys::resolve::{self, Fault, Way};
+use crate::sys::trust::Us;
 
 /// Where the configuration stands when nobody says.
 pub const DEFAULT: &str = "/etc/repo-deploy/repo-deploy.cfg";
@@ -46,33 +45,16 @@ pub fn read(path: Option<&Path>) -> Result<Option<Configuration>> {
     let usual = || if is_missing(Path::new(DEFAULT)) && here.is_file() { here } else { Path::new(DEFAULT) };
     let path = path.unwrap_or_else(usual);
     let name = path.display().to_string();
-    let meta = match std::fs::metadata(path) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound && !given => return Ok(None),
-        other => other,
-    };
-    let content = meta.map_err(|e| plain(&e)).and_then(|meta| Ok((content(path, &meta)?, meta.mode())));
-    match content {
-        Ok((content, mode)) => Ok(Some(Configuration { doc: Document::parse(&name, content)?, name, mode })),
-        Err(why) => Err(Error::config(format!("cannot read the configuration {name}: {why}"))),
+    match content(path) {
+        Err(fault) if fault.is_missing() && !given => Ok(None),
+        Ok((content, meta)) => Ok(Some(Configuration { doc: Document::parse(&name, content)?, name, mode: meta.mode })),
+        Err(fault) => Err(Error::config(format!("cannot read the configuration {name}: {}", plain(&fault.into())))),
     }
 }
 
-/// What stands in a file that only root and we may write; else why not.
-pub(super) fn content(path: &Path, meta: &Metadata) -> std::result::Result<Vec<u8>, String> {
-    if !meta.is_file() {
-        return Err(if meta.is_dir() { "it is a directory" } else { "it is not a regular file" }.to_owned());
-    }
-    let distrust = sys::trust::distrust(path).map_err(|e| plain(&e))?;
-    if let Some(why) = distrust {
-        return Err(why);
-    }
-    let mut content = Vec::new();
-    let file = File::open(path).map_err(|e| plain(&e))?;
-    file.take(LARGEST + 1).read_to_end(&mut content).map_err(|e| plain(&e))?;
-    match content.len() as u64 > LARGEST {
-        true => Err("it has more than 1 MiB".to_owned()),
-        false => Ok(content),
-    }
+/// What stands in a file that only root and we may write.
+pub(super) fn content(path: &Path) -> Result<(Vec<u8>, Meta), Fault> {
+    resolve::read_file(path, Way::Trusted, Us::with(None), LARGEST)
 }
 
 impl Configuration {

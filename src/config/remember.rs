@@ -2,15 +2,13 @@
 //! `installation_in_progress`, and what a command line overrode. The file is replaced as a whole, with its mode and owner,
 //! and read again before: what somebody edited meanwhile stays.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
 
 use super::file;
 use super::syntax::Document;
 use crate::error::{Error, Result, plain};
-use crate::sys::fs as sysfs;
+use crate::sys::resolve::{self, Last, Way};
 
 /// Writes `values` (keys as they are spelled where they are new) into `section` of the file at `path`, which is made when
 /// it is missing. `Ok(false)`: they stood there already.
@@ -34,37 +32,22 @@ pub fn remember(path: &Path, section: Option<&str>, values: &[(&str, &str)]) -> 
 }
 
 /// Replaces the file by one rename; a link to it stays a link.
-fn replace(path: &Path, text: &str) -> std::io::Result<()> {
-    let path = if file::is_missing(path) { std::path::absolute(path)? } else { fs::canonicalize(path)? };
-    let (mode, owner) = match fs::metadata(&path) {
-        Ok(meta) => (meta.mode() & 0o777, Some((meta.uid(), meta.gid()))),
-        Err(e) if e.kind() == ErrorKind::NotFound => (0o600, None),
-        Err(e) => return Err(e),
-    };
-    let dir = path.parent().map_or_else(|| PathBuf::from("/"), Path::to_owned);
-    let temporary = dir.join(sysfs::unique_name(".repo-deploy-")?);
-    let write = || {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-        file.write_all(text.as_bytes())?;
-        sysfs::set_owner_and_mode(&file, owner, mode)?;
-        file.sync_all()?;
-        fs::rename(&temporary, &path)?;
-        File::open(&dir)?.sync_all()
-    };
-    let result = write();
-    if result.is_err() {
-        let _ = fs::remove_file(&temporary); // it may not be there, and the error tells what is wrong
-    }
-    result
+fn replace(path: &Path, text: &str) -> io::Result<()> {
+    let place = resolve::find(path, Way::Trusted, Last::Follow)?;
+    let (mode, owner) = place.meta.map_or((0o600, None), |meta| (meta.mode & 0o777, Some((meta.uid, meta.gid))));
+    place.dir.replace_for_good(&place.name, text.as_bytes(), owner, mode)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+    use std::path::PathBuf;
 
     fn scratch() -> PathBuf {
-        let dir = fs::canonicalize(std::env::temp_dir()).unwrap().join(sysfs::unique_name("remember-").unwrap());
+        let dir =
+            fs::canonicalize(std::env::temp_dir()).unwrap().join(crate::sys::fs::unique_name("remember-").unwrap());
         fs::create_dir(&dir).unwrap();
         dir
     }

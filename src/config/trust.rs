@@ -117,8 +117,7 @@ fn parse(text: &str) -> Result<PublicKey, Why> {
 
 /// The one key in a file: as `minisign -G` writes it, or its base64 alone.
 fn read(path: &Path) -> Result<PublicKey, Why> {
-    let meta = std::fs::metadata(path).map_err(|e| plain(&e))?;
-    let content = file::content(path, &meta)?;
+    let (content, _) = file::content(path).map_err(|fault| plain(&fault.into()))?;
     let text = String::from_utf8(content).map_err(|_| "it is no text".to_owned())?;
     let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with(COMMENT));
     match (lines.next(), lines.next()) {

@@ -79,7 +79,7 @@ pub fn refuse_to_change_ways(state: &State, mode: ActivationMode, root: &Path) -
 pub fn download(settings: &Settings, store: &Path) -> Result<PathBuf> {
     let dir = settings.cache.join(&settings.id);
     make_dirs(&dir)?;
-    match crate::sys::trust::distrust(&dir) {
+    match crate::sys::resolve::distrust(&dir) {
         Ok(None) => {}
         Ok(Some(reason)) => {
             return Err(Error::config(format!("the cache {} cannot be trusted: {reason}", dir.display())));

@@ -219,7 +219,7 @@ fn unique(prefix: &str) -> Result<std::ffi::OsString> {
 }
 
 fn check_trust(root: &Path) -> Result<()> {
-    match crate::sys::trust::distrust(root).context(|| format!("cannot examine {}", root.display()))? {
+    match crate::sys::resolve::distrust(root).context(|| format!("cannot examine {}", root.display()))? {
         Some(reason) => Err(Error::config(format!("the store {} cannot be trusted: {reason}", root.display()))),
         None => Ok(()),
     }

@@ -99,6 +99,23 @@ impl Dir {
         Ok(Self(rustix::fs::openat(&self.0, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty())?))
     }
 
+    /// The same, to go on from there: where it may be entered and not read, as far as that goes.
+    pub fn pass(&self, name: &OsStr) -> io::Result<Self> {
+        match self.child(name) {
+            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
+                let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                Ok(Self(rustix::fs::openat(&self.0, name, flags, Mode::empty())?))
+            }
+            opened => opened,
+        }
+    }
+
+    /// Opens whatever `name` is, a link too, to ask about it and for nothing else.
+    pub fn hold(&self, name: &OsStr) -> io::Result<OwnedFd> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(rustix::fs::openat(&self.0, name, flags, Mode::empty())?)
+    }
+
     /// Opens the directory at the relative `path`, component by component, through no link.
     pub fn descend(&self, path: &Path) -> io::Result<Self> {
         let mut dir = Self(self.0.try_clone()?);
@@ -150,6 +167,19 @@ impl Dir {
         Ok(File::from(rustix::fs::openat(&self.0, name, flags, Mode::empty())?))
     }
 
+    /// Creates the file `name`, which must not exist, for writing at its end.
+    pub fn create_to_append(&self, name: &OsStr, mode: u32) -> io::Result<File> {
+        let flags =
+            OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::EXCL | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        Ok(File::from(rustix::fs::openat(&self.0, name, flags | OFlags::NOCTTY, Mode::from_raw_mode(mode))?))
+    }
+
+    /// Opens for writing what the kernel's link `name` (`/proc/self/fd/1`) stands for.
+    pub fn reopen(&self, name: &OsStr) -> io::Result<File> {
+        let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        Ok(File::from(rustix::fs::openat(&self.0, name, flags, Mode::empty())?))
+    }
+
     /// Makes the link `name` with the text `target`.
     pub fn symlink(&self, target: &OsStr, name: &OsStr) -> io::Result<()> {
         Ok(rustix::fs::symlinkat(target, &self.0, name)?)
@@ -163,6 +193,40 @@ impl Dir {
     /// Renames `name` here to `new` in `to`, replacing a file or link there.
     pub fn rename(&self, name: &OsStr, to: &Self, new: &OsStr) -> io::Result<()> {
         Ok(rustix::fs::renameat(&self.0, name, &to.0, new)?)
+    }
+
+    /// Replaces the file `name` by `content`: whoever looks sees the old or the new one, whole. A link there is replaced, not
+    /// followed. Not durable: [`Dir::replace_for_good`] is.
+    pub fn replace(&self, name: &OsStr, content: &[u8], owner: Option<(u32, u32)>, mode: u32) -> io::Result<()> {
+        self.replace_when(name, content, &|file| set_owner_and_mode(file, owner, mode))
+    }
+
+    /// The same, on disk when this returns.
+    pub fn replace_for_good(
+        &self,
+        name: &OsStr,
+        content: &[u8],
+        owner: Option<(u32, u32)>,
+        mode: u32,
+    ) -> io::Result<()> {
+        self.replace_when(name, content, &|file| {
+            set_owner_and_mode(file, owner, mode)?;
+            file.sync_all()
+        })?;
+        self.sync()
+    }
+
+    fn replace_when(&self, name: &OsStr, content: &[u8], finish: &dyn Fn(&File) -> io::Result<()>) -> io::Result<()> {
+        let new = unique_name(".repo-deploy-")?;
+        let write = || {
+            let mut file = self.create(&new)?;
+            file.write_all(content)?;
+            finish(&file)?;
+            self.rename(&new, self, name)
+        };
+        write().inspect_err(|_| {
+            let _ = self.unlink(&new); // it may not be there; the error that is returned is the one that matters
+        })
     }
 
     /// Removes the file or link `name`.
@@ -187,19 +251,16 @@ impl Dir {
     /// Whether something is mounted at `name`: another file system, or (a bind mount) another part of the same one, which
     /// the device does not tell.
     pub fn is_mount(&self, name: &OsStr) -> io::Result<bool> {
-        match rustix::fs::statx(&self.0, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::empty()) {
-            Ok(s) if s.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT) => {
-                return Ok(s.stx_attributes.contains(StatxAttributes::MOUNT_ROOT));
-            }
-            Ok(_) | Err(rustix::io::Errno::NOSYS) => {} // a kernel before 5.8
-            Err(rustix::io::Errno::NOENT) => return Ok(false),
-            Err(e) => return Err(e.into()),
+        match is_mount_root(&self.0, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(Some(is_mount)) => return Ok(is_mount),
+            Ok(None) => {}
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(e) => return Err(e),
         }
-        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        match rustix::fs::openat(&self.0, name, flags, Mode::empty()) {
+        match self.hold(name) {
             Ok(found) => Ok(mount_id(found.as_fd())? != mount_id(self.0.as_fd())?),
-            Err(rustix::io::Errno::NOENT) => Ok(false),
-            Err(e) => Err(e.into()),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(e) => Err(e),
         }
     }
 
@@ -255,6 +316,25 @@ impl Dir {
 impl AsFd for Dir {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
+    }
+}
+
+/// Whether an open file, which was found in the directory `above`, is the top of a mount.
+pub fn is_mount_top(file: impl AsFd, above: &Dir) -> io::Result<bool> {
+    match is_mount_root(&file, OsStr::new(""), AtFlags::EMPTY_PATH)? {
+        Some(is_mount) => Ok(is_mount),
+        None => Ok(mount_id(file.as_fd())? != mount_id(above.as_fd())?),
+    }
+}
+
+/// `None`: a kernel before 5.8, which does not tell.
+fn is_mount_root(dir: impl AsFd, name: &OsStr, flags: AtFlags) -> io::Result<Option<bool>> {
+    match rustix::fs::statx(dir, name, flags, StatxFlags::empty()) {
+        Ok(s) if s.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT) => {
+            Ok(Some(s.stx_attributes.contains(StatxAttributes::MOUNT_ROOT)))
+        }
+        Ok(_) | Err(rustix::io::Errno::NOSYS) => Ok(None),
+        Err(e) => Err(e.into()),
     }
 }
 
@@ -314,25 +394,6 @@ pub fn try_lock(file: &File) -> io::Result<bool> {
         Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
         Err(e) => Err(e.into()),
     }
-}
-
-/// Replaces the file at `path` by `content`, for everybody to read: whoever looks sees the old or the new one, whole. Not
-/// durable. A link at `path` is replaced, not followed.
-pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
-        return Err(io::Error::from(rustix::io::Errno::INVAL));
-    };
-    let dir = Dir::open(parent)?;
-    let new = unique_name(".repo-deploy-")?;
-    let write = || {
-        let mut file = dir.create(&new)?;
-        file.write_all(content)?;
-        set_owner_and_mode(&file, None, 0o644)?;
-        dir.rename(&new, &dir, name)
-    };
-    write().inspect_err(|_| {
-        let _ = dir.unlink(&new); // it may not be there; the error that is returned is the one that matters
-    })
 }
 
 /// A name that nothing has yet, for something half made: `prefix` and 64 random bits.

@@ -8,6 +8,7 @@ pub mod lock;
 pub mod memory;
 pub mod notify;
 pub mod process;
+pub mod resolve;
 pub mod signal;
 pub mod trust;
 pub mod twin;

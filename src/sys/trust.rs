@@ -1,162 +1,206 @@
-//! Whether a path can be turned or written by somebody other than root and us: what decides about running things as root
-//! must not be anybody's.
+//! Who can change a file or a directory: its owner, its mode, its ACL. Pure; [`super::resolve`] gathers what is known of each
+//! step of a path, and asks here. What decides about running things as root must not be anybody else's.
 
-use std::ffi::OsString;
-use std::fs;
-use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::StatVfsMountFlags;
+use super::fs::{Kind, Meta};
 
-/// Why a path may not be trusted: it or a directory on the way to it can be changed by somebody other than root and us.
-/// `Ok(None)`: it can be trusted. Links are walked by hand, since whoever can turn one decides where it leads. A
-/// directory on the way that has the sticky bit is fine, but not a link in it that belongs to somebody else.
-pub fn distrust(path: &Path) -> io::Result<Option<String>> {
-    distrust_unless(path, None)
+/// Whose files we trust: root's, our own, and sometimes another user's.
+#[derive(Clone, Copy, Debug)]
+pub struct Us {
+    uid: u32,
+    gid: u32,
+    friend: Option<(u32, u32)>,
 }
 
-/// The same, but for the user and the group `friend`, who may change what is his.
-pub fn distrust_unless(path: &Path, friend: Option<(u32, u32)>) -> io::Result<Option<String>> {
-    let path = std::path::absolute(path)?;
-    let mut place = PathBuf::from("/");
-    let mut ahead: Vec<OsString> = path.components().rev().map(|c| c.as_os_str().to_owned()).collect();
-    let mut links = 0;
-    while let Some(name) = ahead.pop() {
-        if name == "." {
-            continue;
-        }
-        if name == ".." {
-            place.pop();
-            continue;
-        }
-        if let Some(why) = open_to_others(&place, true, friend)? {
-            return Ok(Some(why));
-        }
-        let next = place.join(&name);
-        let meta = fs::symlink_metadata(&next)?;
-        if !meta.is_symlink() {
-            place = next;
-            continue;
-        }
-        let is_sticky = fs::symlink_metadata(&place)?.mode() & 0o1000 != 0;
-        if is_sticky && is_stranger(meta.uid(), friend) {
-            return Ok(Some(format!("{} belongs to user {}: chown -h root {0}", next.display(), meta.uid())));
-        }
-        links += 1;
-        if links > 40 {
-            return Err(rustix::io::Errno::LOOP.into());
-        }
-        let target = fs::read_link(&next)?;
-        ahead.extend(target.components().rev().map(|c| c.as_os_str().to_owned()));
+impl Us {
+    /// The user that this process runs as, and a user and a group who may change what is theirs.
+    pub fn with(friend: Option<(u32, u32)>) -> Self {
+        let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        Self { uid, gid, friend }
     }
-    open_to_others(&place, false, friend)
-}
 
-/// Whether a user is neither root nor us nor the friend.
-fn is_stranger(uid: u32, friend: Option<(u32, u32)>) -> bool {
-    uid != 0 && uid != rustix::process::geteuid().as_raw() && friend.is_none_or(|(user, _)| user != uid)
-}
-
-/// Why others can change `place`, which is no link. On the way to something the sticky bit protects what is in it.
-fn open_to_others(place: &Path, is_on_the_way: bool, friend: Option<(u32, u32)>) -> io::Result<Option<String>> {
-    let meta = fs::symlink_metadata(place)?;
-    if is_stranger(meta.uid(), friend) {
-        return Ok(Some(format!("{} belongs to user {}: chown root {0}", place.display(), meta.uid())));
+    /// Whether a user is root, this process's, or the friend.
+    pub fn has_user(self, uid: u32) -> bool {
+        uid == 0 || uid == self.uid || self.friend.is_some_and(|(friend, _)| friend == uid)
     }
-    let ours = [0, rustix::process::getegid().as_raw()];
-    let is_strange = !ours.contains(&meta.gid()) && friend.is_none_or(|(_, group)| group != meta.gid());
-    let group_may = meta.mode() & 0o020 != 0 && is_strange;
-    let is_protected = is_on_the_way && meta.mode() & 0o1000 != 0;
-    // Mode bits of a read-only mount say nothing: a Kubernetes volume of configuration is 0777, and nobody can write it.
-    if (meta.mode() & 0o002 != 0 || group_may) && !is_protected && !is_read_only(place)? {
-        return Ok(Some(format!("others may write {}: chmod go-w {0}", place.display())));
+
+    fn has_group(self, gid: u32) -> bool {
+        gid == 0 || gid == self.gid || self.friend.is_some_and(|(_, friend)| friend == gid)
     }
-    Ok(None)
 }
 
-fn is_read_only(place: &Path) -> io::Result<bool> {
-    Ok(rustix::fs::statvfs(place)?.f_flag.contains(StatVfsMountFlags::RDONLY))
+/// What is known of a step of a path.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    /// Its ACL, where the mode lets a group write: without that bit no entry of an ACL can (acl(5)).
+    pub acl: Vec<u8>,
+    /// Of a directory: what is made in it gets this ACL.
+    pub default_acl: Vec<u8>,
+    /// It lies on a mount that nobody can write, so that modes say nothing: a volume of configuration is 0777 there.
+    pub is_read_only: bool,
+}
+
+/// What a step of a path is to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// A directory that leads to it: where that has the sticky bit, what is in it stays where it is.
+    OnTheWay,
+    /// What is asked about.
+    Itself,
+}
+
+/// Who else can change something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Writer {
+    /// Its owner.
+    Owner(u32),
+    /// The group or everybody, by its mode.
+    Others,
+    /// A user or a group, by its ACL.
+    Acl(Named),
+    /// The same for what is made in it.
+    DefaultAcl(Named),
+    /// It is a link that belongs to this user, who decides where it leads.
+    Link(u32),
+}
+
+/// Whom an entry of an ACL names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Named {
+    /// A user.
+    User(u32),
+    /// A group.
+    Group(u32),
+    /// The owning group.
+    OwningGroup,
+    /// Everybody else.
+    Other,
+}
+
+/// Something that cannot be trusted, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Untrusted {
+    /// Where.
+    pub path: PathBuf,
+    /// Who can change it.
+    pub writer: Writer,
+}
+
+impl fmt::Display for Untrusted {
+    /// `others may write /x: chmod go-w /x`: what is wrong, and what mends it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.path.display();
+        match self.writer {
+            Writer::Owner(uid) => write!(f, "{path} belongs to user {uid}: chown root {path}"),
+            Writer::Others => write!(f, "others may write {path}: chmod go-w {path}"),
+            Writer::Link(uid) => write!(f, "{path} is a link that belongs to user {uid}: chown -h root {path}"),
+            Writer::Acl(named) => {
+                write!(f, "{named} may write {path} by its ACL: setfacl -x {} {path}", named.entry())
+            }
+            Writer::DefaultAcl(named) => write!(
+                f,
+                "{named} may write what is made in {path} by its default ACL: setfacl -d -x {} {path}",
+                named.entry()
+            ),
+        }
+    }
+}
+
+impl fmt::Display for Named {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::User(uid) => write!(f, "user {uid}"),
+            Self::Group(gid) => write!(f, "group {gid}"),
+            Self::OwningGroup => f.write_str("its group"),
+            Self::Other => f.write_str("everybody"),
+        }
+    }
+}
+
+impl Named {
+    /// As setfacl(1) takes it.
+    fn entry(self) -> String {
+        match self {
+            Self::User(uid) => format!("u:{uid}"),
+            Self::Group(gid) => format!("g:{gid}"),
+            Self::OwningGroup => "g:".to_owned(),
+            Self::Other => "o:".to_owned(),
+        }
+    }
+}
+
+/// Who else than `us` can change a file or directory; links have no mode, and are judged by [`link`].
+pub fn writer(meta: &Meta, facts: &Facts, role: Role, us: Us) -> Option<Writer> {
+    if !us.has_user(meta.uid) {
+        return Some(Writer::Owner(meta.uid));
+    }
+    if facts.is_read_only {
+        return None;
+    }
+    let is_protected = role == Role::OnTheWay && meta.mode & 0o1000 != 0;
+    if is_protected {
+        return None;
+    }
+    if meta.mode & 0o002 != 0 {
+        return Some(Writer::Others);
+    }
+    let by_acl = || acl_writer(&facts.acl, meta.gid, us).map(Writer::Acl);
+    let by_group = || match facts.acl.is_empty() {
+        true => (!us.has_group(meta.gid)).then_some(Writer::Others),
+        false => by_acl(), // the bit is the mask's
+    };
+    let now = if meta.mode & 0o020 != 0 { by_group() } else { None };
+    // Where something leads through, what is made there later is somebody else's business.
+    let later = || match role {
+        Role::Itself if meta.kind == Kind::Dir => acl_writer(&facts.default_acl, meta.gid, us).map(Writer::DefaultAcl),
+        Role::Itself | Role::OnTheWay => None,
+    };
+    now.or_else(later)
+}
+
+/// Who else decides where a link leads.
+pub fn link(owner: u32, us: Us) -> Option<Writer> {
+    (!us.has_user(owner)).then_some(Writer::Link(owner))
+}
+
+/// Tags of entries, and the bit that lets write (linux/posix_acl_xattr.h).
+const USER: u16 = 0x02;
+const GROUP_OBJ: u16 = 0x04;
+const GROUP: u16 = 0x08;
+const MASK: u16 = 0x10;
+const OTHER: u16 = 0x20;
+const WRITE: u16 = 2;
+
+/// The first entry of an ACL (the value of its extended attribute) that lets somebody else write.
+fn acl_writer(acl: &[u8], owning_group: u32, us: Us) -> Option<Named> {
+    let entries = || {
+        let rows = acl.get(4..).unwrap_or_default().chunks_exact(8);
+        rows.filter_map(|row| {
+            let (tag, perm, id) = (row.first_chunk::<2>()?, row[2..].first_chunk::<2>()?, row[4..].first_chunk::<4>()?);
+            Some((u16::from_le_bytes(*tag), u16::from_le_bytes(*perm), u32::from_le_bytes(*id)))
+        })
+    };
+    let mask = entries().find(|(tag, ..)| *tag == MASK).map_or(WRITE, |(_, perm, _)| perm);
+    entries().filter(|(_, perm, _)| perm & WRITE != 0).find_map(|(tag, _, id)| {
+        let is_masked = mask & WRITE == 0;
+        match tag {
+            USER => (!is_masked && !us.has_user(id)).then_some(Named::User(id)),
+            GROUP => (!is_masked && !us.has_group(id)).then_some(Named::Group(id)),
+            GROUP_OBJ => (!is_masked && !us.has_group(owning_group)).then_some(Named::OwningGroup),
+            OTHER => Some(Named::Other),
+            _ => None, // the owner's entry and the mask, which say nothing of anybody else
+        }
+    })
+}
+
+impl Untrusted {
+    /// That `writer` can change what is at `path`.
+    pub fn new(path: &Path, writer: Writer) -> Self {
+        Self { path: path.to_owned(), writer }
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::os::unix::fs::{PermissionsExt, symlink};
-
-    /// Every way to the same file, with a directory `open` on some of them that others may write.
-    #[test]
-    fn distrust_names_what_others_can_turn() {
-        let root = std::env::temp_dir().join(format!("repo-deploy-distrust-{}", std::process::id()));
-        for dir in ["closed/inner", "open", "sticky"] {
-            fs::create_dir_all(root.join(dir)).unwrap();
-        }
-        fs::write(root.join("closed/file"), "").unwrap();
-        fs::write(root.join("loose"), "").unwrap();
-        for (name, mode) in [
-            ("", 0o755),
-            ("closed", 0o755),
-            ("open", 0o777),
-            ("sticky", 0o1777),
-            ("closed/file", 0o755),
-            ("loose", 0o666),
-        ] {
-            fs::set_permissions(root.join(name), fs::Permissions::from_mode(mode)).unwrap();
-        }
-        let file = root.join("closed/file");
-        for (link, target) in [
-            ("direct", "closed/file"),
-            ("dots", "./closed/inner/../file"),
-            ("chain", "sticky/absolute"),
-            ("sticky/absolute", file.to_str().unwrap()),
-            ("open/turn", "../closed/file"),
-            ("by-open", "./open/turn"),
-            ("open-dir", "open"),
-            ("circle", "circle"),
-        ] {
-            symlink(target, root.join(link)).unwrap();
-        }
-        for name in
-            ["closed", "closed/file", "direct", "dots", "chain", "closed/inner/../../direct", "sticky/../direct"]
-        {
-            assert_eq!(distrust(&root.join(name)).unwrap(), None, "{name}");
-        }
-        for (name, culprit) in [
-            ("open", "open"),
-            ("sticky", "sticky"),
-            ("loose", "loose"),
-            ("open/turn", "open"),
-            ("by-open", "open"),
-            ("open-dir/turn", "open"),
-        ] {
-            let expected = format!("others may write {0}: chmod go-w {0}", root.join(culprit).display());
-            assert_eq!(distrust(&root.join(name)).unwrap(), Some(expected), "{name}");
-        }
-        assert!(distrust(&root.join("circle")).is_err());
-        assert_eq!(distrust(&root.join("missing")).unwrap_err().kind(), io::ErrorKind::NotFound);
-        fs::remove_dir_all(root).unwrap();
-    }
-
-    #[test]
-    fn a_friend_may_change_what_is_his_and_nothing_else() {
-        if !rustix::process::geteuid().is_root() {
-            return; // nobody else can give files away
-        }
-        let root = std::env::temp_dir().join(format!("repo-deploy-friend-{}", std::process::id()));
-        let file = root.join("home/key");
-        fs::create_dir_all(root.join("home")).unwrap();
-        fs::write(&file, "").unwrap();
-        for (place, mode) in [(&root.join("home"), 0o775), (&file, 0o664)] {
-            std::os::unix::fs::chown(place, Some(1234), Some(1235)).unwrap();
-            fs::set_permissions(place, fs::Permissions::from_mode(mode)).unwrap();
-        }
-        assert_eq!(distrust_unless(&file, Some((1234, 1235))).unwrap(), None);
-        let words = |friend| distrust_unless(&file, friend).unwrap().unwrap();
-        assert!(words(None).contains("belongs to user 1234"));
-        assert!(words(Some((1, 1235))).contains("belongs to user 1234"));
-        assert!(words(Some((1234, 1))).contains("others may write"));
-        fs::set_permissions(&file, fs::Permissions::from_mode(0o666)).unwrap();
-        assert!(words(Some((1234, 1235))).contains("others may write"));
-        fs::remove_dir_all(root).unwrap();
-    }
-}
+mod tests;

@@ -10,8 +10,7 @@ use std::path::{Path, PathBuf};
 use super::paths::{self, Paths};
 use crate::config::keys::Name;
 use crate::error::{Context, Error, Result, plain};
-use crate::sys::fs::Dir;
-use crate::sys::trust::distrust;
+use crate::sys::resolve::{self, Fault, Way, distrust};
 
 /// What a directory has.
 #[derive(Debug, PartialEq, Eq)]
@@ -33,8 +32,8 @@ pub(in crate::deploy) struct Listed {
 /// Looks at everything in `dir`; runs nothing. `tells`: warns of what is odd there.
 pub(super) fn discover(dir: &Path, tells: bool) -> Result<Found> {
     let cannot = || format!("cannot read the hook directory {}", dir.display());
-    match std::fs::symlink_metadata(dir) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+    let open = match resolve::open_dir(dir, Way::Trusted) {
+        Err(fault) if fault.is_missing() && !dir.is_symlink() => {
             let dir_name = dir.display();
             if !tells || is_default(dir) {
                 log::debug!("no hooks: {dir_name} does not exist");
@@ -43,13 +42,13 @@ pub(super) fn discover(dir: &Path, tells: bool) -> Result<Found> {
             }
             return Ok(Found::Hooks(Vec::new()));
         }
-        result => result.map(drop).context(cannot)?,
-    }
-    if let Some(why) = distrust(dir).context(cannot)? {
-        return Ok(Found::Refused(format!("the hook directory {} is refused: {why}", dir.display())));
-    }
-    let names = Dir::open(dir).and_then(|open| open.names()).context(cannot)?;
-    let seen = names.into_iter().map(|name| look(dir, name)).collect::<Result<Vec<_>>>()?;
+        Err(Fault::Untrusted(why)) => {
+            return Ok(Found::Refused(format!("the hook directory {} is refused: {why}", dir.display())));
+        }
+        Err(Fault::Io(e)) => return Err(e).context(cannot),
+        Ok(open) => open,
+    };
+    let seen = open.names().context(cannot)?.into_iter().map(|name| look(dir, name)).collect::<Result<Vec<_>>>()?;
     let (hooks, mut passed_over) = select(seen);
     let mut listed = Vec::new();
     for name in hooks {

@@ -4,13 +4,11 @@
 //! What could mean two things is refused: a hook that is passed over for a slip of the pen is missed by nobody until it is needed.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
-use std::io::{self, Read};
 use std::path::Path;
 
 use crate::error::plain;
-use crate::sys::fs as sysfs;
-use crate::sys::trust::distrust;
+use crate::sys::resolve::{self, Fault, Way};
+use crate::sys::trust::Us;
 
 /// What the name of such a file ends in.
 const END: &str = ".paths";
@@ -50,19 +48,11 @@ pub(super) fn hook_of(file: &OsStr) -> Option<&[u8]> {
 
 /// Reads the file at `path`. `Err` says why the hook cannot run.
 pub(super) fn read(path: &Path) -> Result<Paths, String> {
-    let cannot = |e: io::Error| format!("cannot read {}: {}", path.display(), plain(&e));
-    if let Some(why) = distrust(path).map_err(cannot)? {
-        return Err(why);
-    }
-    let file = sysfs::open_file(path).map_err(cannot)?;
-    if !File::metadata(&file).map_err(cannot)?.is_file() {
-        return Err(format!("{} is no file", path.display()));
-    }
-    let mut text = Vec::new();
-    file.take(LARGEST + 1).read_to_end(&mut text).map_err(cannot)?;
-    if text.len() as u64 > LARGEST {
-        return Err(format!("{} is larger than {LARGEST} bytes", path.display()));
-    }
+    let cannot = |fault: Fault| match fault {
+        Fault::Untrusted(untrusted) => untrusted.to_string(),
+        Fault::Io(e) => format!("cannot read {}: {}", path.display(), plain(&e)),
+    };
+    let (text, _) = resolve::read_file(path, Way::Trusted, Us::with(None), LARGEST).map_err(cannot)?;
     Paths::parse(&text).map_err(|why| format!("{}{why}", path.display()))
 }
 

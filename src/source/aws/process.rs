@@ -11,7 +11,7 @@ use super::{Credentials, web};
 use crate::error::{Context, Error, Kind, Result};
 use crate::sys::clock::Deadline;
 use crate::sys::process::{self, Ended, Program};
-use crate::sys::trust::distrust;
+use crate::sys::resolve::distrust;
 
 /// How long it may take.
 const LONGEST: Duration = Duration::from_secs(60);

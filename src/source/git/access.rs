@@ -12,7 +12,7 @@ use crate::remote::place::Place;
 use crate::source::http::credentials::{UserInfo, load};
 use crate::source::http::keyfile;
 use crate::source::http::warn_once;
-use crate::sys::trust::distrust;
+use crate::sys::resolve::distrust;
 
 /// Where systems keep the roots they trust, in one file.
 const BUNDLES: [&str; 5] = [
@@ -95,7 +95,7 @@ fn check(file: &Path, key: &str, must_exist: bool) -> Result<()> {
     let what = || format!("cannot use {key} {}", file.display());
     match distrust(file) {
         Ok(None) => Ok(()),
-        Ok(Some(why)) => Err(Error::failed(why)).context(what),
+        Ok(Some(why)) => Err(Error::failed(why.to_string())).context(what),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound && !must_exist => Ok(()),
         Err(e) => Err(e).context(what),
     }

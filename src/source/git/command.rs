@@ -18,7 +18,7 @@ use crate::error::{Context, Error, Kind, Result, plain};
 use crate::source::http::retry::Fault;
 use crate::sys::clock::Deadline;
 use crate::sys::process::{self, Ended, Pipes, Program, Stream};
-use crate::sys::trust::distrust;
+use crate::sys::resolve::distrust;
 
 /// The most that is kept of what git says: the last lines tell why it failed.
 const LINES: usize = 40;

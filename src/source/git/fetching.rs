@@ -14,7 +14,7 @@ use crate::remote::place::Place;
 use crate::remote::reference::{Reference, is_object};
 use crate::source::http::retry::Patience;
 use crate::sys::clock::Deadline;
-use crate::sys::trust::distrust;
+use crate::sys::resolve::distrust;
 
 /// The longest line of a listing.
 const LONGEST: u64 = 70_000;
@@ -146,7 +146,7 @@ impl<'a> Fetching<'a> {
         let Some(signers) = &self.source.settings.git.signers else { return Ok(()) };
         let what = || format!("cannot use verify-commit {}", signers.display());
         if let Some(why) = distrust(signers).context(what)? {
-            return Err(Error::failed(why)).context(what)?;
+            return Err(Error::failed(why.to_string())).context(what)?;
         }
         let mut call = self.local(&["verify-commit", commit]);
         let file = signers.display().to_string();

@@ -36,7 +36,8 @@ use crate::remote::place::Place;
 use crate::remote::reference::Reference;
 use crate::store::make_dirs;
 use crate::sys::clock::Deadline;
-use crate::sys::trust::distrust;
+use crate::sys::resolve::distrust;
+use crate::sys::trust::{Untrusted, Writer};
 
 /// The most that an answer of `ls-remote` may be: a handful of lines.
 const ANSWER: u64 = 1 << 20;
@@ -194,7 +195,8 @@ fn check_local(path: &Path) -> Result<()> {
     if !meta.is_dir() {
         return Err(Error::failed("it is no directory, and so no repository"));
     }
-    if distrust(path).is_ok_and(|why| why.is_some_and(|why| why.contains("belongs to"))) && meta.uid() != 0 {
+    let is_anothers = |untrusted: Untrusted| matches!(untrusted.writer, Writer::Owner(_) | Writer::Link(_));
+    if distrust(path).is_ok_and(|untrusted| untrusted.is_some_and(is_anothers)) && meta.uid() != 0 {
         let owner = meta.uid();
         return Err(Error::new(
             Kind::Failed,
