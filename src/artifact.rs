@@ -1,14 +1,18 @@
 //! What a source hands over: the bytes of an archive or an open directory, with the revision that came with them, and
 //! what lies beside it to prove it by.
 
+use std::ffi::OsString;
 use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use crate::error::Result;
+use crate::error::{Error, Result, plain};
 use crate::model::{Revision, Validators, hex};
 use crate::sys::clock::Deadline;
 use crate::sys::fs::Dir;
+use crate::sys::resolve::{self, Fault, Way};
 
 /// Longest name of a member, in bytes. A source that lists names keeps none that is longer.
 pub const MAX_NAME: usize = 1024;
@@ -17,6 +21,87 @@ pub const MAX_NAME: usize = 1024;
 pub const TAIL: u64 = 96 << 10;
 /// And so many at its beginning, to tell what it is.
 pub const HEAD: u64 = 512;
+
+/// Where a download lies until its release is published, and is found again after a crash. Whoever asked for it removes it.
+#[derive(Clone, Debug)]
+pub struct CacheFile {
+    dir: PathBuf,
+    name: OsString,
+}
+
+impl CacheFile {
+    /// The file `name` in the directory `dir` of the cache. Nothing is made yet.
+    pub fn new(dir: PathBuf, name: impl Into<OsString>) -> Self {
+        Self { dir, name: name.into() }
+    }
+
+    /// Its whole path, for messages.
+    pub fn path(&self) -> PathBuf {
+        self.dir.join(&self.name)
+    }
+
+    /// Its name in its directory.
+    pub fn name(&self) -> &OsString {
+        &self.name
+    }
+
+    /// What stands beside it and says which bytes it is the beginning of.
+    pub fn note(&self) -> OsString {
+        let mut note = self.name.clone();
+        note.push(".meta");
+        note
+    }
+
+    /// Opens its directory, made where it is missing. Nobody else can change what is reached from there.
+    pub fn open_dir(&self) -> Result<Dir> {
+        cache_dir(&self.dir).map(|(dir, _)| dir)
+    }
+
+    /// Whether bytes of it are there that a later run can go on from.
+    pub fn is_begun(&self) -> bool {
+        let looked = resolve::open_dir(&self.dir, Way::Shared).map(|dir| dir.look(&self.note()));
+        matches!(looked, Ok(Ok(Some(_))))
+    }
+
+    /// Removes it and its note. What stays costs space.
+    pub fn discard(&self) {
+        let remove = || -> Result<(), Fault> {
+            let dir = resolve::open_dir(&self.dir, Way::Shared)?;
+            for name in [&self.note(), &self.name] {
+                match dir.unlink(name) {
+                    Err(e) if e.kind() != ErrorKind::NotFound => return Err(e.into()),
+                    _ => {}
+                }
+            }
+            Ok(())
+        };
+        match remove() {
+            Err(fault) if !fault.is_missing() => {
+                log::warn!("cannot remove {}: {}", self.path().display(), plain(&fault.into()));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Opens a directory of the cache, made where it is missing; and whether it lies in a shared volume.
+pub fn cache_dir(path: &Path) -> Result<(Dir, bool)> {
+    let open = || -> Result<_, Fault> {
+        let place = resolve::make_dirs(path, Way::Shared)?;
+        Ok((place.open_dir()?, place.volume.is_some()))
+    };
+    open().map_err(|fault| match fault {
+        Fault::Untrusted(why) => {
+            let path = path.display();
+            Error::config(format!("the cache {path} cannot be trusted: {why}; or cache names another place"))
+        }
+        Fault::Io(e) => cannot_use_cache(path, &e),
+    })
+}
+
+fn cannot_use_cache(path: &Path, e: &io::Error) -> Error {
+    Error::failed(format!("cannot use the cache {}: {}; cache names another place", path.display(), plain(e)))
+}
 
 /// What was fetched, before anybody has looked inside.
 #[derive(Debug)]

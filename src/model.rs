@@ -99,6 +99,9 @@ impl AsRef<Path> for ReleaseId {
     }
 }
 
+/// Our own directory in a live one that is the top of a mount; no release may hold such a name.
+pub const OUR_DIR: &str = ".repo-deploy";
+
 /// Lower-case hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()

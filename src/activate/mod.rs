@@ -5,20 +5,23 @@ mod apply;
 pub mod compare;
 mod diff;
 pub mod install;
+pub mod local;
 pub mod symlink;
 pub mod sync;
 pub mod tree;
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
 use self::compare::{Difference, Except, Tell};
+use self::local::Local;
 use crate::appspec::Behaviour;
 use crate::error::{Context, Error, Result};
 use crate::model::{ActivationMode, ReleaseId};
 use crate::store::manifest::Manifest;
-use crate::store::state::Found;
-use crate::store::{Release, Staging};
-use crate::sys::fs::Dir;
+use crate::store::state::{Found, LiveDirectory};
+use crate::store::{Release, Staging, Store};
+use crate::sys::fs::{Dir, Kind};
 
 /// What stands at `<local>`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,20 +54,71 @@ pub enum Activation {
 /// A real directory that is kept in sync with the live release.
 #[derive(Debug)]
 pub struct InPlace {
-    local: PathBuf,
+    local: Local,
     options: sync::Options,
+    /// The directory that an earlier check kept in sync; `None`: any is fine.
+    known: RefCell<Option<LiveDirectory>>,
+    /// It is told from others by what lies in it.
+    is_marked: bool,
+}
+
+/// What an activation is made from.
+#[derive(Debug)]
+pub struct Setup<'a> {
+    /// How releases become live.
+    pub mode: ActivationMode,
+    /// `<local>`.
+    pub local: &'a Path,
+    /// Where releases lie.
+    pub store: &'a Store,
+    /// What an in-place deployment keeps away from.
+    pub preserve: Vec<PathBuf>,
+    /// What an installation does with files of others.
+    pub behaviour: Behaviour,
+    /// The directory that an earlier check kept in sync.
+    pub live_dir: Option<LiveDirectory>,
+    /// The store lies in `<local>`.
+    pub is_store_in_local: bool,
 }
 
 impl Activation {
-    /// The activation of `mode` for `local`, with the store at `store`.
-    pub fn new(mode: ActivationMode, local: &Path, store: &Path, preserve: &[PathBuf], behaviour: Behaviour) -> Self {
+    /// The activation of a deployment.
+    pub fn new(setup: Setup<'_>) -> Self {
+        let Setup { mode, local, store, preserve, behaviour, live_dir, is_store_in_local } = setup;
         match mode {
             ActivationMode::Symlink => Self::Symlink(symlink::Symlink::new(local, store)),
             ActivationMode::InPlace => Self::InPlace(InPlace {
-                local: local.to_owned(),
-                options: sync::Options { preserve: preserve.to_vec() },
+                local: Local::new(local),
+                options: sync::Options { preserve },
+                known: RefCell::new(live_dir.filter(|_| !is_store_in_local)),
+                is_marked: is_store_in_local,
             }),
-            ActivationMode::Install => Self::Install(install::Install::new(store, behaviour)),
+            ActivationMode::Install => Self::Install(install::Install::new(store.root(), behaviour)),
+        }
+    }
+
+    /// What tells the directory that is kept in sync from another one that somebody puts in its place.
+    pub fn live_dir(&self) -> Result<Option<LiveDirectory>> {
+        match self {
+            Self::Symlink(_) | Self::Install(_) => Ok(None),
+            Self::InPlace(in_place) if in_place.is_marked => Ok(None),
+            Self::InPlace(in_place) => Ok(in_place.local.identity()?.map(LiveDirectory::now)),
+        }
+    }
+
+    /// Why what stands at `<local>` is another directory than the one that was kept in sync; it has content.
+    pub fn stranger(&self) -> Result<Option<String>> {
+        match self {
+            Self::Symlink(_) | Self::Install(_) => Ok(None),
+            Self::InPlace(in_place) => in_place.stranger(),
+        }
+    }
+
+    /// From now on it is the one that is meant.
+    pub fn accept(&self) {
+        match self {
+            Self::Symlink(_) | Self::Install(_) => {}
+            Self::InPlace(in_place) => *in_place.known.borrow_mut() = None,
         }
     }
 
@@ -72,7 +126,7 @@ impl Activation {
     pub fn standing(&self) -> Result<Standing> {
         match self {
             Self::Symlink(link) => link.standing(),
-            Self::InPlace(in_place) => symlink::standing(&in_place.local, None),
+            Self::InPlace(in_place) => in_place.standing(),
             Self::Install(_) => Ok(Standing::Absent), // <local> is not used
         }
     }
@@ -82,7 +136,7 @@ impl Activation {
         match self {
             Self::Symlink(link) => link.activate(&release.id),
             Self::InPlace(in_place) => {
-                in_place.activate(&release.path).context(|| format!("at {}", in_place.local.display()))
+                in_place.activate(release).context(|| format!("at {}", in_place.path().display()))
             }
             Self::Install(install) => install.activate(release),
         }
@@ -150,7 +204,7 @@ impl Activation {
     pub fn repair(&self, release: &Release) -> Result<Option<String>> {
         match self {
             Self::Symlink(link) => link.repair(&release.id),
-            Self::InPlace(in_place) => in_place.repair(&release.path),
+            Self::InPlace(in_place) => in_place.repair(release),
             Self::Install(_) => Ok(None), // destinations belong to the application too
         }
         .context(|| "cannot repair the live tree")
@@ -168,15 +222,19 @@ impl Activation {
                         &release.path
                     }
                 };
-                compare_at(top, &release.path, manifest, Except::default(), tell)
+                compare_at(top, release.open(), manifest, Except::default(), tell)
             }
-            Self::InPlace(in_place) => match symlink::standing(&in_place.local, None)? {
+            Self::InPlace(in_place) => match in_place.standing()? {
                 Standing::Empty | Standing::Directory => {
+                    if let Some(why) = in_place.stranger()? {
+                        tell(in_place.path(), Difference::Changed(why));
+                    }
                     let except = Except { names: &in_place.options.preserve, strangers: true };
-                    compare_at(&in_place.local, &in_place.local, manifest, except, tell)
+                    let top = in_place.local.open()?;
+                    compare_at(in_place.path(), Ok(top), manifest, except, tell)
                 }
                 standing => {
-                    tell(&in_place.local, astray(standing, "a directory"));
+                    tell(in_place.path(), astray(standing, "a directory"));
                     Ok(1)
                 }
             },
@@ -201,9 +259,9 @@ impl Activation {
                 Standing::Release(live) if live == release.id => return Ok(None),
                 _ => "it does not point to it".to_owned(),
             },
-            Self::InPlace(in_place) if !in_place.local.exists() => "it is gone".to_owned(),
+            Self::InPlace(in_place) if in_place.local.meta()?.is_none() => "it is gone".to_owned(),
             Self::InPlace(in_place) => {
-                let from = Dir::open(&release.path).context(|| format!("cannot open {}", release.path.display()))?;
+                let from = open(release)?;
                 match sync::lacks(&from, &in_place.open()?, &in_place.options)? {
                     Some(path) => format!("it lacks {}", path.display()),
                     None => return Ok(None),
@@ -238,13 +296,13 @@ impl Activation {
 /// Compares what lies in the directory `at`, and tells of it as `shown`.
 pub fn compare_at(
     shown: &Path,
-    at: &Path,
+    top: std::io::Result<Dir>,
     manifest: &Manifest,
     except: Except<'_>,
     tell: &mut Tell<'_>,
 ) -> Result<u64> {
-    let cannot = || format!("cannot verify {}", at.display());
-    let top = Dir::open(at).context(cannot)?;
+    let cannot = || format!("cannot verify {}", shown.display());
+    let top = top.context(cannot)?;
     compare::compare(&top, manifest, except, &mut |path, what| tell(&shown.join(path), what)).context(cannot)
 }
 
@@ -259,38 +317,78 @@ fn astray(standing: Standing, not: &str) -> Difference {
     })
 }
 
+fn open(release: &Release) -> Result<Dir> {
+    release.open().context(|| format!("cannot open {}", release.path.display()))
+}
+
 impl InPlace {
-    /// Opens the live directory, and nothing that somebody put in its place since the check looked at it.
-    fn open(&self) -> Result<Dir> {
-        let local = self.local.display();
-        if self.local.is_symlink() {
-            return Err(Error::failed(format!(
-                "{local} has become a link: it is a link that is not followed, move it away"
-            )));
-        }
-        Dir::open_itself(&self.local).context(|| format!("cannot open {local}"))
+    fn path(&self) -> &Path {
+        self.local.path()
     }
 
-    fn activate(&self, release: &Path) -> Result<()> {
-        if !self.local.exists() {
-            crate::store::make_dirs(&self.local)?;
+    fn standing(&self) -> Result<Standing> {
+        let Some(meta) = self.local.meta()? else { return Ok(Standing::Absent) };
+        Ok(match meta.kind {
+            Kind::Link => Standing::Link(std::ffi::OsString::new()),
+            Kind::Dir if self.local.is_empty(&self.ours())? => Standing::Empty,
+            Kind::Dir => Standing::Directory,
+            Kind::File | Kind::Other => Standing::Other,
+        })
+    }
+
+    /// What of ours may lie in a directory that is empty otherwise.
+    fn ours(&self) -> Vec<PathBuf> {
+        if self.is_marked { self.options.preserve.clone() } else { Vec::new() }
+    }
+
+    /// Opens the live directory, when it is the one that was kept in sync; an empty one takes its place.
+    fn open(&self) -> Result<Dir> {
+        if let Some(why) = self.stranger()? {
+            let local = self.path().display();
+            return Err(Error::config(format!(
+                "drift: {local} is {why}; nothing in it is touched: put the right one back, or `repo-deploy verify --repair` takes this one and keeps a copy of what is in it"
+            )));
         }
-        let from = Dir::open(release).context(|| format!("cannot open {}", release.display()))?;
-        let done = sync::mirror(&from, &self.open()?, &self.options)?;
+        let dir = self.local.open()?;
+        if self.known.borrow().is_some() {
+            *self.known.borrow_mut() = self.local.identity()?.map(LiveDirectory::now);
+        }
+        Ok(dir)
+    }
+
+    fn stranger(&self) -> Result<Option<String>> {
+        let known = self.known.borrow();
+        let (Some(known), Some(now)) = (&*known, self.local.identity()?.map(LiveDirectory::now)) else {
+            return Ok(None);
+        };
+        if now.is(known) || self.local.is_empty(&[])? {
+            return Ok(None);
+        }
+        let (is, was) = (now.identity, known.identity);
+        Ok(Some(format!(
+            "another directory (inode {} of device {}) than the one that was deployed to (inode {} of device {}), and not empty",
+            is.inode, is.device, was.inode, was.device
+        )))
+    }
+
+    fn activate(&self, release: &Release) -> Result<()> {
+        self.local.make_dir()?;
+        let done = sync::mirror(&open(release)?, &self.open()?, &self.options)?;
         log::debug!("in-place: {done}");
         Ok(())
     }
 
     fn withdraw(&self, found: &Found) -> Result<()> {
-        if !self.local.exists() {
+        if self.local.meta()?.is_none() {
             return Ok(());
         }
         sync::clear(&self.open()?, &self.options)?;
         if *found == Found::Absent {
+            let place = self.local.make_place()?;
             // Something preserved may be in it: then it stays.
-            match std::fs::remove_dir(&self.local) {
+            match place.dir.remove_dir(&place.name) {
                 Err(e) if e.kind() != std::io::ErrorKind::DirectoryNotEmpty => {
-                    return Err(e).context(|| format!("cannot remove {}", self.local.display()));
+                    return Err(e).context(|| format!("cannot remove {}", self.path().display()));
                 }
                 _ => {}
             }
@@ -298,17 +396,14 @@ impl InPlace {
         Ok(())
     }
 
-    fn repair(&self, release: &Path) -> Result<Option<String>> {
-        let missing = !self.local.exists();
-        if missing {
-            crate::store::make_dirs(&self.local)?;
-        }
-        let from = Dir::open(release).context(|| format!("cannot open {}", release.display()))?;
-        let restored = sync::restore(&from, &self.open()?, &self.options)?;
+    fn repair(&self, release: &Release) -> Result<Option<String>> {
+        let missing = self.local.meta()?.is_none();
+        self.local.make_dir()?;
+        let restored = sync::restore(&open(release)?, &self.open()?, &self.options)?;
         Ok(match restored {
-            _ if missing => Some(format!("{} was gone", self.local.display())),
+            _ if missing => Some(format!("{} was gone", self.path().display())),
             apply::Changes { first: Some(first), written, .. } => {
-                let (local, first) = (self.local.display(), first.display());
+                let (local, first) = (self.path().display(), first.display());
                 Some(match written {
                     1 => format!("1 entry of {local} was missing ({first})"),
                     more => format!("{more} entries of {local} were missing, the first {first}"),

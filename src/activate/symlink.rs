@@ -2,45 +2,84 @@
 //! complete, at every instant.
 
 use std::ffi::{OsStr, OsString};
-use std::fs;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use super::Standing;
+use super::local::Local;
 use crate::error::{Context, Error, Result, plain};
 use crate::model::ReleaseId;
-use crate::store::make_dirs;
 use crate::store::state::Found;
-use crate::sys::fs::{Dir, unique_name};
+use crate::store::{PARTIAL, Store};
+use crate::sys::fs::{Dir, Kind, unique_name};
+use crate::sys::resolve::{self, Place, Way};
+use crate::sys::trust::{self, Us};
 
 /// The link at `<local>`.
 #[derive(Debug)]
 pub struct Symlink {
-    local: PathBuf,
-    store: PathBuf,
+    local: Local,
+    /// The text of a link begins with this.
+    base: PathBuf,
+    /// The directory that half-made things lie in.
+    partial: Option<Dir>,
+    /// The directory that releases lie in.
+    releases: Option<Dir>,
 }
 
 impl Symlink {
-    /// A link at `local` into the store at `store`.
-    pub fn new(local: &Path, store: &Path) -> Self {
-        Self { local: local.to_owned(), store: store.to_owned() }
+    /// A link at `local` into `store`.
+    pub fn new(local: &Path, store: &Store) -> Self {
+        // Relative where store and link lie side by side, so that one shared volume may be mounted anywhere.
+        let base = match (store.root().parent(), store.root().file_name()) {
+            (Some(parent), Some(name)) if Some(parent) == local.parent() => PathBuf::from(name),
+            _ => store.root().to_owned(),
+        };
+        let sub = |name: &str| store.dir().and_then(|dir| dir.child(name.as_ref())).ok();
+        Self { local: Local::new(local), base, partial: sub(PARTIAL), releases: store.releases_dir().ok() }
     }
 
     /// Where it is.
     pub fn local(&self) -> &Path {
-        &self.local
+        self.local.path()
     }
 
-    /// What stands at `<local>`.
+    /// What stands at `<local>`. A link is a release's only when it leads to one that is there, and nobody else owns it.
     pub fn standing(&self) -> Result<Standing> {
-        standing(&self.local, Some(&self.store.join("releases")))
+        let Some(place) = self.local.place()? else { return Ok(Standing::Absent) };
+        let Some(meta) = place.meta else { return Ok(Standing::Absent) };
+        let examine = || format!("cannot examine {}", self.local().display());
+        Ok(match meta.kind {
+            Kind::Link => {
+                let text = place.dir.read_link(&place.name).context(examine)?;
+                let is_ours = trust::link(meta.uid, Us::with(None)).is_none();
+                let release = if is_ours { self.leads_to(&text) } else { None };
+                release.map_or(Standing::Link(text), Standing::Release)
+            }
+            Kind::Dir if self.local.is_empty(&[])? => Standing::Empty,
+            Kind::Dir => Standing::Directory,
+            Kind::File | Kind::Other => Standing::Other,
+        })
+    }
+
+    /// The release that a link with this text leads to, when it is complete.
+    fn leads_to(&self, text: &OsStr) -> Option<ReleaseId> {
+        let target = self.local().parent()?.join(text);
+        let name = target.file_name()?;
+        let id = name.to_str().and_then(ReleaseId::parse)?;
+        let (dir, releases) = (resolve::open_dir(target.parent()?, Way::Any).ok()?, self.releases.as_ref()?);
+        let is_same = |a: &Dir, b: &Dir| {
+            Some((a.meta().ok()?.dev, a.meta().ok()?.ino) == (b.meta().ok()?.dev, b.meta().ok()?.ino))
+        };
+        let is_there = releases.look(name).ok()?.is_some_and(|meta| meta.kind == Kind::Dir);
+        (is_same(&dir, releases)? && is_there).then_some(id)
     }
 
     /// Points the link to `release`, durably.
     pub fn activate(&self, release: &ReleaseId) -> Result<()> {
         if self.standing()? == Standing::Release(release.clone()) {
             // A crash may have come between the rename and its sync.
-            return self.sync_parent();
+            return self.sync(&self.local.make_place()?);
         }
         self.point_to(self.text(release).as_os_str())
     }
@@ -50,21 +89,20 @@ impl Symlink {
         if let Found::Link(target) = found {
             return self.point_to(target);
         }
-        match fs::symlink_metadata(&self.local) {
-            Ok(meta) if meta.is_symlink() => {
-                fs::remove_file(&self.local).context(|| format!("cannot remove {}", self.local.display()))?;
-            }
-            _ => {} // it was never made
+        let place = self.local.make_place()?;
+        let is = |kind: Kind| place.meta.is_some_and(|meta| meta.kind == kind);
+        if is(Kind::Link) {
+            place.dir.unlink(&place.name).context(|| format!("cannot remove {}", self.local().display()))?;
+        } // else it was never made
+        if *found == Found::Empty && (place.meta.is_none() || is(Kind::Link)) {
+            self.local.make_dir()?;
         }
-        if *found == Found::Empty && !self.local.exists() {
-            make_dirs(&self.local)?;
-        }
-        self.sync_parent()
+        self.sync(&place)
     }
 
     /// Points the link to `release` again when it does not; tells what stood there.
     pub fn repair(&self, release: &ReleaseId) -> Result<Option<String>> {
-        let local = self.local.display();
+        let local = self.local().display();
         let was = match self.standing()? {
             Standing::Release(live) if live == *release => return Ok(None),
             Standing::Absent => format!("{local} was gone"),
@@ -81,88 +119,54 @@ impl Symlink {
         Ok(Some(was))
     }
 
-    /// The link's text: relative where store and link lie side by side, so that one shared volume may be mounted anywhere.
+    /// The link's text.
     fn text(&self, release: &ReleaseId) -> PathBuf {
-        let base = match (self.store.parent(), self.store.file_name()) {
-            (Some(parent), Some(name)) if Some(parent) == self.local.parent() => Path::new(name),
-            _ => self.store.as_path(),
-        };
-        base.join("releases").join(release)
+        self.base.join("releases").join(release)
     }
 
     /// Makes the link under a name that nothing has and renames it over the old one: a fixed name would wedge the next
     /// start after a kill between the two calls.
     fn point_to(&self, target: &OsStr) -> Result<()> {
-        let parent = self.parent()?;
-        make_dirs(parent)?;
-        let made = self.link_from(&self.store.join("partial"), target);
+        let place = self.local.make_place()?;
+        let made = match &self.partial {
+            Some(partial) => link_from(partial, target, &place),
+            None => Err(ErrorKind::CrossesDevices.into()),
+        };
         match made {
             // The store lies on another file system: make the link beside <local>.
-            Err(e) if e.kind() == ErrorKind::CrossesDevices => self.link_from(parent, target),
+            Err(e) if e.kind() == ErrorKind::CrossesDevices => link_from(&place.dir, target, &place),
             made => made,
         }
         .map_err(|e| match e.kind() {
             ErrorKind::ResourceBusy => {
-                std::io::Error::other("it is a mount point: say activation = in-place, or unmount it")
+                io::Error::other("it is a mount point: say activation = in-place, or unmount it")
             }
             _ => e,
         })
-        .context(|| format!("cannot link {} to {}", self.local.display(), target.to_string_lossy()))?;
-        self.sync_parent()
+        .context(|| format!("cannot link {} to {}", self.local().display(), target.to_string_lossy()))?;
+        self.sync(&place)
     }
 
-    fn link_from(&self, dir: &Path, target: &OsStr) -> std::io::Result<()> {
-        let temporary = dir.join(unique_name(".repo-deploy-")?);
-        std::os::unix::fs::symlink(target, &temporary)?;
-        let renamed = match fs::rename(&temporary, &self.local) {
-            // An empty directory gives way; one with content does not, and stays.
-            Err(e) if e.kind() == ErrorKind::IsADirectory => {
-                fs::remove_dir(&self.local).and_then(|()| fs::rename(&temporary, &self.local))
-            }
-            renamed => renamed,
-        };
-        if renamed.is_err()
-            && let Err(e) = fs::remove_file(&temporary)
-        {
-            log::warn!("cannot remove {}: {}", temporary.display(), plain(&e));
+    fn sync(&self, place: &Place) -> Result<()> {
+        place.dir.sync().context(|| format!("cannot sync the directory of {}", self.local().display()))
+    }
+}
+
+/// Makes the link in `dir`, and renames it to its place.
+fn link_from(dir: &Dir, target: &OsStr, place: &Place) -> io::Result<()> {
+    let temporary: OsString = unique_name(".repo-deploy-")?;
+    dir.symlink(target, &temporary)?;
+    let renamed = match dir.rename(&temporary, &place.dir, &place.name) {
+        // An empty directory gives way; one with content does not, and stays.
+        Err(e) if e.kind() == ErrorKind::IsADirectory => {
+            place.dir.remove_dir(&place.name).and_then(|()| dir.rename(&temporary, &place.dir, &place.name))
         }
-        renamed
-    }
-
-    fn parent(&self) -> Result<&Path> {
-        self.local.parent().ok_or_else(|| Error::config("local is /"))
-    }
-
-    fn sync_parent(&self) -> Result<()> {
-        let parent = self.parent()?;
-        Dir::open(parent).and_then(|d| d.sync()).context(|| format!("cannot sync {}", parent.display()))
-    }
-}
-
-/// What stands at `local`; a link is a release's only when it points into `releases` and the release is there.
-pub fn standing(local: &Path, releases: Option<&Path>) -> Result<Standing> {
-    let examine = || format!("cannot examine {}", local.display());
-    let meta = match fs::symlink_metadata(local) {
-        Ok(meta) => meta,
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Standing::Absent),
-        Err(e) => return Err(e).context(examine),
+        renamed => renamed,
     };
-    if meta.is_symlink() {
-        let text = fs::read_link(local).context(examine)?.into_os_string();
-        let release = releases.and_then(|releases| points_to(local, &text, releases));
-        return Ok(release.map_or(Standing::Link(text), Standing::Release));
+    if renamed.is_err()
+        && let Err(e) = dir.unlink(&temporary)
+    {
+        log::warn!("cannot remove {} beside {}: {}", temporary.display(), place.path.display(), plain(&e));
     }
-    if meta.is_dir() {
-        let mut entries = fs::read_dir(local).context(examine)?;
-        return Ok(if entries.next().is_none() { Standing::Empty } else { Standing::Directory });
-    }
-    Ok(Standing::Other)
-}
-
-/// The release that the link `local` with this text leads to, when it is complete.
-fn points_to(local: &Path, text: &OsString, releases: &Path) -> Option<ReleaseId> {
-    let target = local.parent()?.join(text);
-    let id = target.file_name()?.to_str().and_then(ReleaseId::parse)?;
-    let dir = fs::canonicalize(target.parent()?).ok()?;
-    (dir == fs::canonicalize(releases).ok()? && target.is_dir()).then_some(id)
+    renamed
 }

@@ -9,8 +9,9 @@ use super::file::{Configuration, DEFAULT};
 use super::given::{Given, Value};
 use super::keys::Name;
 use super::owner::Accounts;
+use super::standard_dirs::{self, Directory, Standard};
 use super::value::{self, Why};
-use super::{Aws, Git, Http, Secret, Settings, Timing, Trust, places, trust};
+use super::{Aws, Git, Http, Secret, Settings, Timing, Trust, apart, places, trust};
 use crate::error::{Error, Result};
 use crate::model::{ActivationMode, Layout, Links, Owner};
 use crate::remote::Remote;
@@ -35,7 +36,8 @@ pub fn settings(
         trust: trust(given, &remote)?,
         remote,
         local: given.need(Name::Local, place)?,
-        cache: given.need(Name::Cache, |text| unless(places::absolute(text)?, places::refused_cache))?,
+        cache: directory(given, Name::Cache, &standard_dirs::CACHE, environment)?,
+        state_dir: directory(given, Name::StateDir, &standard_dirs::STATE, environment)?,
         store: given.read(Name::Store, place)?,
         pre_hooks: given.need(Name::PreHooks, places::absolute)?,
         post_hooks: given.need(Name::PostHooks, places::absolute)?,
@@ -58,7 +60,7 @@ pub fn settings(
         git: git(given)?,
         bundle: None,
     };
-    keep_apart(given, &settings)?;
+    keep_apart(given, &settings, file)?;
     credentials_agree(given, &settings)?;
     Ok(settings)
 }
@@ -123,6 +125,18 @@ fn log_file(given: &Given) -> Result<Option<PathBuf>> {
         return given.read(Name::LogFile, places::absolute);
     }
     places::absolute(bundle::LOG).map(Some).map_err(Error::config)
+}
+
+/// A directory that may share another one with what is not ours.
+fn directory(
+    given: &Given,
+    name: Name,
+    standard: &Standard,
+    environment: &[(OsString, OsString)],
+) -> Result<Directory> {
+    let path = given.read(name, |text| unless(places::absolute(text)?, places::refused_cache))?;
+    let is_given = path.is_some();
+    Ok(Directory { path: path.or_else(|| standard.find(environment)), is_given })
 }
 
 fn layout(given: &Given) -> Result<Layout> {
@@ -226,32 +240,21 @@ fn trust(given: &Given, remote: &Remote) -> Result<Trust> {
     Ok(trust)
 }
 
-/// The live tree, the store, the cache and a source on this host do not lie in one another.
-fn keep_apart(given: &Given, settings: &Settings) -> Result<()> {
-    let source = places::of_remote(&settings.remote);
-    let others = [(Some(&*settings.cache), "cache"), (settings.store.as_deref(), "store"), (source, "remote")];
-    for (other, what) in others {
-        if let Some(why) = other.and_then(|other| places::overlap(&settings.local, other, what)) {
-            return Err(complaint(given, Name::Local, why)?);
-        }
+/// What is replaced, cleared or written does not hold what the deployment lives by.
+fn keep_apart(given: &Given, settings: &Settings, file: Option<&Configuration>) -> Result<()> {
+    let file = file.and_then(|file| std::path::absolute(&file.name).ok());
+    match apart::clash(&[settings], 1, file.as_deref()) {
+        Some(clash) => Err(complaint(given, clash.key, clash.why)?),
+        None => Ok(()),
     }
-    for (place, name) in [(Some(&*settings.cache), Name::Cache), (settings.store.as_deref(), Name::Store)] {
-        if let (Some(place), Some(source)) = (place, source)
-            && places::is_inside(place, source)
-        {
-            return Err(complaint(given, name, format!("it is inside the remote {}", source.display()))?);
-        }
-    }
-    Ok(())
 }
 
-/// Several deployments in one process do not share what is one's own.
-pub fn keep_each_other_apart(all: &[Settings]) -> Result<()> {
-    for (n, one) in all.iter().enumerate() {
+/// Several deployments do not share what is one's own. The first `running` of them run together; what others of the file have
+/// on this host must not be lost either.
+pub fn keep_each_other_apart(all: &[&Settings], running: usize) -> Result<()> {
+    let same = |what: &str| Error::config(format!("two of the sections that run together have {what}: give each its own"));
+    for (n, one) in all.iter().take(running).enumerate() {
         for other in &all[..n] {
-            let same = |what: &str| {
-                Error::config(format!("two of the sections that run together have {what}: give each its own"))
-            };
             if one.id == other.id {
                 return Err(same(&format!("id = {}", one.id)));
             }
@@ -264,7 +267,13 @@ pub fn keep_each_other_apart(all: &[Settings]) -> Result<()> {
             }
         }
     }
-    Ok(())
+    match apart::clash(all, running, None) {
+        Some(apart::Clash { section, key, why }) => {
+            let (id, key) = (&all[section].id, key.key().text);
+            Err(Error::config(format!("cannot use {key} of [{id}]: {why}")))
+        }
+        None => Ok(()),
+    }
 }
 
 /// One way to say who we are, not two.

@@ -2,6 +2,7 @@
 //! file, then environment, then default. No value is guessed: what cannot be used is an error that says where it stands and what would
 //! be right.
 
+mod apart;
 mod build;
 pub mod bundle;
 mod file;
@@ -12,6 +13,7 @@ pub mod nearest;
 pub mod owner;
 mod places;
 pub mod remember;
+mod standard_dirs;
 mod syntax;
 mod timing;
 mod trust;
@@ -24,6 +26,7 @@ use std::time::Duration;
 
 use self::given::Given;
 pub use self::list::list;
+pub use self::standard_dirs::Directory;
 pub use self::timing::Timing;
 pub use self::trust::{KeyId, PublicKey, Trust};
 use crate::error::Result;
@@ -61,9 +64,11 @@ pub struct Settings {
     pub remote: Remote,
     /// `local`, absolute.
     pub local: PathBuf,
-    /// `cache`, absolute.
-    pub cache: PathBuf,
-    /// `store`, absolute; `None`: beside `local` (symlink) or in the cache (in-place).
+    /// `cache`: what lies there may be lost.
+    pub cache: Directory,
+    /// `state-dir`: stores of live directories and of installations.
+    pub state_dir: Directory,
+    /// `store`, absolute; `None`: beside `local` (symlink), in it (a mount point), or in `state_dir`.
     pub store: Option<PathBuf>,
     /// `pre-hooks`.
     pub pre_hooks: PathBuf,
@@ -198,7 +203,7 @@ pub fn load(
     warnings: &mut Vec<String>,
 ) -> Result<Vec<Settings>> {
     let mut all = Vec::new();
-    each(request, environment, warnings, &mut |given, section, file| {
+    let file = each(request, environment, warnings, &mut |given, section, file| {
         let mut settings = build::settings(given, section, file, environment)?; // its error names the sections by itself
         if bundle::remote(given)?.is_some() {
             settings.bundle = Some(bundle::notes(given, request, file, section)?);
@@ -206,9 +211,22 @@ pub fn load(
         all.push(settings);
         Ok(())
     })?;
-    build::keep_each_other_apart(&all)?;
+    let others = file.map_or_else(Vec::new, |file| others(&file, environment, &all));
+    build::keep_each_other_apart(&all.iter().chain(&others).collect::<Vec<_>>(), all.len())?;
     bundle::refuse_overrides(request, &all)?;
     Ok(all)
+}
+
+/// The deployments of the file that do not run now, as far as they can be read.
+fn others(file: &file::Configuration, environment: &[(OsString, OsString)], running: &[Settings]) -> Vec<Settings> {
+    let read = |section: &String| {
+        let (mut given, mut unsaid) = (Given::default(), Vec::new());
+        given.add_file(&file.name, &file.doc, Some(section), &mut unsaid);
+        given.add_environment(environment, &mut unsaid).ok()?;
+        build::settings(&given, Some(section), Some(file), environment).ok()
+    };
+    let all = file.doc.sections().iter().filter_map(read);
+    all.filter(|one| running.iter().all(|running| running.id != one.id)).collect()
 }
 
 /// When each of the deployments checks, and nothing else: for who asks for that alone, a remote need not be there.
@@ -228,13 +246,13 @@ pub fn timings(
 /// What is made of a section.
 type Make<'a> = &'a mut dyn FnMut(&Given, Option<&str>, Option<&file::Configuration>) -> Result<()>;
 
-/// Gives `make` what was given for each section that counts.
+/// Gives `make` what was given for each section that counts. The file that they stand in, when there is one.
 fn each(
     request: &Request,
     environment: &[(OsString, OsString)],
     warnings: &mut Vec<String>,
     make: Make<'_>,
-) -> Result<()> {
+) -> Result<Option<file::Configuration>> {
     let file = match file::read(request.file.as_deref()) {
         Err(_) if bundle::is_whole(request) && request.file.as_deref().is_some_and(file::is_missing) => None,
         read => read?,
@@ -260,7 +278,7 @@ fn each(
         warnings.extend(said);
         made?;
     }
-    Ok(())
+    Ok(file)
 }
 
 /// Reads the URL of an S3 endpoint, as `s3-endpoint` takes it; the error is what would be right.

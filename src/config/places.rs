@@ -35,7 +35,7 @@ pub fn below(text: &str) -> Result<Vec<PathBuf>, String> {
 }
 
 /// Where a path leads: links and `..` are followed as far as things exist.
-fn resolve(path: &Path) -> PathBuf {
+pub(super) fn resolve(path: &Path) -> PathBuf {
     let mut at = PathBuf::from("/");
     for component in path.components() {
         match component {
@@ -157,26 +157,6 @@ pub fn refused_cache(path: &Path) -> Option<String> {
     (path == Path::new("/") || kernels).then(|| "it takes a directory that can hold files of ours".to_owned())
 }
 
-/// Why the live tree cannot be where another thing of ours is: one in the other, in either order.
-pub fn overlap(local: &Path, other: &Path, what: &str) -> Option<String> {
-    let (local, other_at) = (stands(local), resolve(other));
-    let how = if local == other_at {
-        "it is"
-    } else if local.starts_with(&other_at) {
-        "it is inside"
-    } else if other_at.starts_with(&local) {
-        "it contains"
-    } else {
-        return None;
-    };
-    Some(format!("{how} the {what} {}: keep the two apart", other.display()))
-}
-
-/// Whether `path` leads to `dir` or below it.
-pub fn is_inside(path: &Path, dir: &Path) -> bool {
-    resolve(path).starts_with(resolve(dir))
-}
-
 /// The path of a remote on this host.
 pub fn of_remote(remote: &Remote) -> Option<&Path> {
     match remote {
@@ -295,27 +275,6 @@ mod tests {
             assert_eq!(absolute(text), Ok(path), "{text}");
         }
         assert!(absolute("~/app").is_err());
-    }
-
-    #[test]
-    fn one_in_the_other_is_an_overlap_and_side_by_side_is_none() {
-        let scratch = Scratch::new();
-        let at = |name: &str| scratch.0.join(name);
-        std::fs::create_dir_all(at("cache/default")).unwrap();
-        symlink("cache", at("alias")).unwrap();
-        for (local, other, overlaps) in [
-            ("cache", "cache", true),
-            ("cache/default/x", "cache", true),
-            ("alias/x", "cache", true),
-            ("x", "x/cache", true),
-            ("cache", "alias", true),
-            ("cache/new/../x", "cache", true),
-            ("cachet", "cache", false),
-            ("x", "cache", false),
-            ("alias", "cache", false), // the link stands beside it, and it is the link that is replaced
-        ] {
-            assert_eq!(overlap(&at(local), &at(other), "cache").is_some(), overlaps, "{local} {other}");
-        }
     }
 
     #[test]

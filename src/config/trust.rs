@@ -67,6 +67,14 @@ impl Trust {
         self.sha256.is_some() || self.sums.is_some() || !self.keys.is_empty()
     }
 
+    /// The files that hold keys.
+    pub(super) fn key_files(&self) -> impl Iterator<Item = &Path> {
+        self.keys.iter().filter_map(|key| match key {
+            Key::Here(_) => None,
+            Key::File(path) => Some(path.as_path()),
+        })
+    }
+
     /// The keys that may have signed, with those in files as they are now.
     pub fn keys(&self) -> Result<Vec<PublicKey>> {
         let of = |key: &Key| match key {

@@ -81,7 +81,7 @@ fn look(request: &Request, environment: &[(OsString, OsString)], found: &mut Vec
         }
     }
     // They may never run together: then it is no mistake.
-    if let Err(e) = build::keep_each_other_apart(&usable) {
+    if let Err(e) = build::keep_each_other_apart(&usable.iter().collect::<Vec<_>>(), usable.len()) {
         note(true, e.to_string());
     }
     Ok(())

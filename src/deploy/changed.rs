@@ -16,7 +16,6 @@ use crate::model::{ActivationMode, Reason};
 use crate::store::Release;
 use crate::store::manifest::{self, Change, Manifest};
 use crate::store::state::Record;
-use crate::sys::fs::Dir;
 
 /// Its file in the store, which hooks of any user may read.
 const FILE: &str = "changed-files";
@@ -113,7 +112,7 @@ impl Deployment<'_> {
         }
         log::debug!("release {} has no manifest: making one of what is there", release.id);
         let cannot = || format!("cannot read release {}", release.id);
-        let made = Dir::open(&release.path).context(cannot).and_then(|top| tree::manifest(&top).context(cannot))?;
+        let made = release.open().context(cannot).and_then(|top| tree::manifest(&top).context(cannot))?;
         // What lies there now may be what a damaged one should be held against.
         if !manifest::is_damaged(self.store.root(), &release.id) {
             self.store.keep_manifest(&release.id, &made)?;

@@ -53,7 +53,7 @@ impl Deployment<'_> {
         let result = Ok(outcome);
         let ended = Ended::of(&result, Some(&self.state), self.why.as_deref());
         let entry = self.entry(&result, &ended).map(|entry| Entry { took_ms, ..entry });
-        let mut status = Status::read(self.store.root()); // for a look: that of the check comes at its end
+        let mut status = Status::read(&self.store); // for a look: that of the check comes at its end
         if let Err(e) = self.note_deployment(entry, &mut status) {
             log::warn!("{e}: a deployment is not told of as it should be");
         }
@@ -81,7 +81,7 @@ impl Deployment<'_> {
             log::debug!("unchanged: {}{is_live}", ended.text);
         }
         let took = started.elapsed();
-        let mut status = Status::read(self.store.root());
+        let mut status = Status::read(&self.store);
         let news = status.news(&ended, &self.state);
         ended.is_repeated = news.is_none();
         let reason =
@@ -134,7 +134,7 @@ impl Deployment<'_> {
         if entry.is_none() && (live.is_none() || live.as_deref() == status.text(NOTED)) {
             return Ok(());
         }
-        let mut history = History::read(self.store.root())?;
+        let mut history = History::read(&self.store)?;
         let mut has_news = entry.is_some();
         let ours = entry.as_ref().and_then(|entry| entry.record.clone());
         for record in [&self.state.previous, &self.state.current].into_iter().flatten() {

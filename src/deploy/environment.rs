@@ -23,6 +23,10 @@ impl Deployment<'_> {
     }
 
     fn run_hooks(&self, dir: &Path, phase: &str, reason: Reason, new: Option<&Release>) -> Result<Verdict> {
+        if self.hook_dirs.iter().any(|there| there == dir) && hooks::is_missing(dir)? {
+            let why = "was there when the check began, and is gone: hooks that cannot be asked have not agreed";
+            return Ok(Verdict::Failed(format!("the hook directory {} {why}", dir.display())));
+        }
         let mut hooks = match hooks::find(dir)? {
             Found::Hooks(hooks) => hooks,
             Found::Refused(why) => return Ok(Verdict::Failed(why)),

@@ -92,6 +92,12 @@ impl Deployment<'_> {
     }
 
     fn keep_found(&mut self) -> Result<()> {
+        let id = self.keep_copy()?;
+        self.adopt(id)
+    }
+
+    /// Keeps a copy of what stands at `<local>` as a release, so that nothing is lost of it.
+    pub(super) fn keep_copy(&mut self) -> Result<ReleaseId> {
         let mut id = None;
         for name in ReleaseId::adopted() {
             // An older copy may be all that is left of what somebody had: it stays.
@@ -107,7 +113,7 @@ impl Deployment<'_> {
             self.activation.keep_found(staging.dir()).context(|| format!("cannot keep a copy of {local}"))?;
         staging.publish(&self.store, &id, &manifest)?;
         log::info!("kept a copy of what was found at {local} as release {id}");
-        self.adopt(id)
+        Ok(id)
     }
 
     fn repair(&mut self) -> Result<()> {
@@ -116,6 +122,11 @@ impl Deployment<'_> {
         if let Some(drift) = self.activation.repair(&release)? {
             let level = if report::is_new_drift(&self.store, &drift) { log::Level::Warn } else { log::Level::Debug };
             log::log!(level, "drift: {drift}; release {} is back", current.release);
+        }
+        let live_dir = self.activation.live_dir()?;
+        if live_dir != self.state.live_dir {
+            self.state.live_dir = live_dir;
+            self.note()?;
         }
         Ok(())
     }

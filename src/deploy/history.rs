@@ -8,6 +8,7 @@ use crate::console::json::Json;
 use crate::console::progress::size;
 use crate::console::screen::{Screen, Shade};
 use crate::error::{Context, Result};
+use crate::store::Store;
 use crate::store::history::{self, Entry};
 use crate::sys::clock::rfc3339;
 
@@ -21,8 +22,8 @@ pub struct Told<'a> {
 impl<'a> Told<'a> {
     /// Reads those in its store.
     pub fn read(settings: &'a Settings) -> Result<Self> {
-        let root = places::locate(settings)?.store;
-        let entries = history::read(&root).context(|| "cannot tell the history")?;
+        let store = Store::look(&places::locate(settings)?.store);
+        let entries = store.and_then(|store| history::read(&store)).context(|| "cannot tell the history")?;
         Ok(Self { settings, entries })
     }
 }

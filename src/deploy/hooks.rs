@@ -13,7 +13,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::error::Result;
+use crate::error::{Context, Result};
 use crate::sys::clock::Deadline;
 use crate::sys::process::{self, Ended, Identity, Program};
 use crate::sys::signal;
@@ -35,6 +35,15 @@ pub enum Verdict {
 /// default ones.
 pub(super) fn find(dir: &Path) -> Result<Found> {
     discover::discover(dir, true)
+}
+
+/// Whether there is no directory at `dir`, and so no hooks.
+pub(super) fn is_missing(dir: &Path) -> Result<bool> {
+    match std::fs::symlink_metadata(dir) {
+        Ok(_) => Ok(false),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(true),
+        Err(e) => Err(e).context(|| format!("cannot read the hook directory {}", dir.display())),
+    }
 }
 
 /// Why nothing in `dir` may run, when nothing may: before anything depends on it.

@@ -28,10 +28,10 @@ pub mod status;
 pub mod validate;
 pub mod verify;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::activate::Activation;
+use crate::activate::{Activation, Setup};
 use crate::appspec::Behaviour;
 use crate::config::Settings;
 use crate::error::{Error, Kind, Result};
@@ -48,6 +48,7 @@ use report::Ended;
 /// One deployment at work: the store is locked while this lives.
 struct Deployment<'a> {
     settings: &'a Settings,
+    places: places::Places,
     store: Store,
     activation: Activation,
     source: Source,
@@ -69,6 +70,8 @@ struct Deployment<'a> {
     tried: Option<ending::Tried>,
     /// What hooks find about the changes.
     written: changed::Written,
+    /// The hook directories that were there when the check began.
+    hook_dirs: Vec<PathBuf>,
 }
 
 /// The state on disk says that the live tree may be changing. Consumed by the commit or the way back: never both.
@@ -90,6 +93,11 @@ impl<'a> Deployment<'a> {
     fn open(settings: &'a Settings, most: Option<Duration>) -> Result<Self> {
         let places = places::locate(settings)?;
         let store = Store::open(&places.store, most)?;
+        if let Some((volume, is_new)) = store.volume() {
+            // Of a store that is there already it was told.
+            let level = if is_new { log::Level::Info } else { log::Level::Debug };
+            log::log!(level, "others may write the volume {}: in it only what is ours is used", volume.display());
+        }
         let mut deployment = Self::with(settings, places, store)?;
         deployment.notes = notes::Notes::open(settings, most.is_some());
         Ok(deployment)
@@ -98,7 +106,7 @@ impl<'a> Deployment<'a> {
     /// The deployment as its store has it; what it costs to be sure of that is the caller's.
     fn with(settings: &'a Settings, places: places::Places, store: Store) -> Result<Self> {
         let demands = Demands::new(&settings.trust)?;
-        let places::Places { mode, store: root } = places;
+        let (mode, root) = (places.mode, store.root().to_owned());
         let (state, doubt) = match store.recorded()? {
             Recorded::State(state) => (*state, None),
             Recorded::Nothing => (State::fresh(settings.local.clone(), mode, Found::Absent), None),
@@ -126,13 +134,24 @@ impl<'a> Deployment<'a> {
         heal::forget_lost(&mut state, &store, &mut doubt)?;
         // deployer.py copied over whatever was there, its own last installation before all.
         let behaviour = if settings.bundle.is_some() { Behaviour::Overwrite } else { Behaviour::Disallow };
-        let activation = Activation::new(mode, &settings.local, &root, &settings.preserve, behaviour);
+        let activation = Activation::new(Setup {
+            mode,
+            local: &settings.local,
+            store: &store,
+            preserve: places.preserve(settings),
+            behaviour,
+            live_dir: state.live_dir.clone(),
+            is_store_in_local: places.is_store_in_local,
+        });
         let deadline = Deadline::after(settings.timeout);
-        let source = Source::new(settings)?;
+        let source = Source::new(settings, &places.cache)?;
         let notes = notes::Notes::default();
+        let mut hook_dirs = vec![settings.pre_hooks.clone(), settings.post_hooks.clone()];
+        hook_dirs.retain(|dir| dir.symlink_metadata().is_ok());
         let (stop, why, fetched, tried) = (None, None, 0, None);
         Ok(Self {
             settings,
+            places,
             store,
             activation,
             source,
@@ -146,6 +165,7 @@ impl<'a> Deployment<'a> {
             fetched,
             tried,
             written: changed::Written::default(),
+            hook_dirs,
         })
     }
 
@@ -202,6 +222,7 @@ impl<'a> Deployment<'a> {
     /// Says durably what is about to happen.
     fn begin(&mut self) -> Result<Begun> {
         self.state.phase = Phase::Activating;
+        self.state.live_dir = self.activation.live_dir()?;
         self.store.record(&self.state)?;
         self.notes.begin();
         Ok(Begun(()))
@@ -247,6 +268,7 @@ impl<'a> Deployment<'a> {
             self.state.previous = replaced;
         }
         (self.state.phase, self.state.attempt) = (Phase::Idle, 0);
+        self.state.live_dir = self.activation.live_dir().map_err(in_doubt)?;
         // The new release is live, and the state on disk says that it is being activated: the next check finishes that.
         self.store.record(&self.state).map_err(in_doubt)?;
         self.doubt = None;
@@ -299,6 +321,7 @@ impl<'a> Deployment<'a> {
             self.put_aside_back();
         }
         (self.state.phase, self.state.attempt) = (Phase::Idle, 0);
+        self.state.live_dir = self.activation.live_dir().map_err(in_doubt)?;
         self.store.record(&self.state).map_err(in_doubt)?;
         self.tidy();
         self.prune();

@@ -1,10 +1,9 @@
 //! From poll to publish: the new release, complete in the store. Nothing live changes in here. What the source has is
 //! fetched once: a release that was blocked or sent back stays, and an archive that was refused is remembered.
 
-use std::path::Path;
-
 use super::rest::{self, Rest};
-use super::{Deployment, notes, places, report};
+use super::{Deployment, notes, report};
+use crate::artifact::CacheFile;
 use crate::error::{Error, Kind, Result};
 use crate::model::{Outcome, Reason, ReleaseId, Revision, Validators};
 use crate::package::{self, Verified};
@@ -55,13 +54,13 @@ impl Deployment<'_> {
             Next::Ready(record) => return Ok(Some(record)),
             Next::Fetch(offer) => offer,
         };
-        let download = places::download(self.settings, self.store.root())?;
+        let download = self.places.download();
         report::write_working(&self.store);
         let Some((verified, record)) = self.fetch(offer, &download)? else { return Ok(None) };
         if self.store.release(&record.release)?.is_none() {
             self.publish(&verified, &record)?;
         }
-        places::discard(&download);
+        download.discard();
         Ok(Some(self.obtained(record)))
     }
 
@@ -114,7 +113,7 @@ impl Deployment<'_> {
     }
 
     /// What was offered, proven, and the record of what it becomes. `None`: what is live has this content, or it is left alone.
-    pub(super) fn fetch(&mut self, offer: Offer, download: &Path) -> Result<Option<(Verified, Record)>> {
+    pub(super) fn fetch(&mut self, offer: Offer, download: &CacheFile) -> Result<Option<(Verified, Record)>> {
         self.tries(Reason::Update, offer.revision.as_ref().map(|revision| self.unfetched(revision)));
         let artifact = self.source.fetch(offer, download, self.deadline)?;
         self.fetched = self.fetched.saturating_add(artifact.bytes());
@@ -123,20 +122,20 @@ impl Deployment<'_> {
         let mut record = Record { release, revision, validators, since: now(), proof: None };
         self.tries(Reason::Update, Some(record.clone()));
         if self.is_live(&record.revision) {
-            places::discard(download);
+            download.discard();
             self.note_same(record)?;
             return Ok(None);
         }
         let target = self.state.target.clone().filter(|t| self.is_of(t, &record.revision));
         if self.leaves(target.as_ref().unwrap_or(&record), &record.revision, &record.validators)? {
-            places::discard(download);
+            download.discard();
             return Ok(None);
         }
         let verified = self.prove(artifact, &record)?;
         record.proof = verified.proof().map(str::to_owned);
         record.release = self.id_of(&record.revision, verified.proof());
         if self.has_live(&record.release) || self.leaves(&record, &record.revision, &record.validators)? {
-            places::discard(download);
+            download.discard();
             if self.has_live(&record.release) {
                 self.note_same(record)?;
             }
@@ -162,7 +161,7 @@ impl Deployment<'_> {
     fn publish(&mut self, verified: &Verified, record: &Record) -> Result<Release> {
         match self.lay_out(verified, record, &self.source, &record.validators) {
             Err(e) if e.kind() == Kind::Refused => {
-                places::discard(&places::download(self.settings, self.store.root())?);
+                self.places.download().discard();
                 self.note_failure(record, FailureKind::Refused, &e.to_string())?;
                 Err(e)
             }

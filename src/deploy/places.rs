@@ -1,63 +1,113 @@
 //! Where the parts of a deployment lie, and which way of activation `auto` means.
 
-use std::fs;
-use std::io::ErrorKind;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
+use std::os::unix::ffi::OsStrExt;
 
+use crate::activate::local::Local;
+use crate::artifact::CacheFile;
 use crate::config::Settings;
-use crate::error::{Error, Result, plain};
-use crate::model::{ActivationMode, hex};
+use crate::error::{Error, Result};
+use crate::model::{ActivationMode, OUR_DIR, hex};
 use crate::store::state::{Phase, State};
-use crate::store::{Recorded, make_dirs, read_state};
+use crate::store::{Location, Recorded, Store};
+use crate::sys::fs::can_be_made;
+use crate::sys::resolve::Way;
 
-/// The store of a deployment, and how it makes releases live.
-#[derive(Debug)]
+/// Where the parts of a deployment lie, and how it makes releases live.
+#[derive(Clone, Debug)]
 pub struct Places {
     /// How releases become live.
     pub mode: ActivationMode,
-    /// The store's directory.
-    pub store: PathBuf,
+    /// The store.
+    pub store: Location,
+    /// The store lies in the live directory, which is the top of a mount: a container that restarts finds it there.
+    pub is_store_in_local: bool,
+    /// What may be lost: this deployment's directory of the cache.
+    pub cache: PathBuf,
+}
+
+impl Places {
+    /// Where a download lies. Two deployments with the same id have different stores, so they do not meet here.
+    pub fn download(&self) -> CacheFile {
+        let hash = hex(&Sha256::digest(self.store.path.as_os_str().as_bytes())[..4]);
+        CacheFile::new(self.cache.clone(), format!("download-{hash}"))
+    }
+
+    /// What an in-place deployment keeps away from: what the operator says, and what is ours.
+    pub fn preserve(&self, settings: &Settings) -> Vec<PathBuf> {
+        let mut preserve = settings.preserve.clone();
+        if self.is_store_in_local {
+            // ext4 makes the other one at the top of each file system.
+            preserve.extend([OUR_DIR, "lost+found"].map(PathBuf::from));
+        }
+        preserve
+    }
 }
 
 /// Finds the store. `auto` stays what it was: an existing store decides, then what stands at `<local>`.
 pub fn locate(settings: &Settings) -> Result<Places> {
-    let place = |mode| Ok(Places { mode, store: store(settings, mode)? });
     if let Some(mode) = settings.activation {
-        return place(mode);
+        return place(settings, mode);
     }
     for mode in [ActivationMode::InPlace, ActivationMode::Symlink] {
-        if let Recorded::State(state) = read_state(&store(settings, mode)?)?
+        let places = place(settings, mode);
+        let Ok(places) = places else { continue }; // where it cannot be, it is not
+        if let Recorded::State(state) = Store::look(&places.store)?.recorded()?
             && state.mode == mode
             && state.local == settings.local
             && state.current.is_some()
         {
-            return place(mode);
+            return Ok(places);
         }
     }
-    match fs::symlink_metadata(&settings.local) {
-        Ok(meta) if meta.is_dir() => place(ActivationMode::InPlace),
-        _ => place(ActivationMode::Symlink),
-    }
+    let is_dir = Local::new(&settings.local).is_dir()?;
+    place(settings, if is_dir { ActivationMode::InPlace } else { ActivationMode::Symlink })
 }
 
-/// The store's directory: beside `<local>` for a link, so that one shared volume holds both; in the cache otherwise.
-fn store(settings: &Settings, mode: ActivationMode) -> Result<PathBuf> {
+fn place(settings: &Settings, mode: ActivationMode) -> Result<Places> {
+    let (store, is_store_in_local) = store(settings, mode)?;
+    // As what is in it: nothing there is run.
+    let inside = || store.path.join("cache");
+    let cache = match &settings.cache.path {
+        Some(cache) if settings.cache.is_given || can_be_made(&cache.join(&settings.id)) => cache.join(&settings.id),
+        Some(_) | None => inside(),
+    };
+    Ok(Places { mode, store, is_store_in_local, cache })
+}
+
+/// The store's directory: beside `<local>` for a link, so that one shared volume holds both; in a directory that is the top
+/// of a mount; else where state belongs.
+fn store(settings: &Settings, mode: ActivationMode) -> Result<(Location, bool)> {
+    // Scripts of an installation run from there.
+    let way = if mode == ActivationMode::Install { Way::Trusted } else { Way::Shared };
+    let at = |path: PathBuf, key| Location { path, way, key };
     if let Some(store) = &settings.store {
-        return Ok(store.clone());
+        return Ok((at(store.clone(), "store"), false));
     }
     match mode {
-        ActivationMode::InPlace | ActivationMode::Install => Ok(settings.cache.join(&settings.id).join("store")),
         ActivationMode::Symlink => {
             let name = settings.local.file_name().ok_or_else(|| Error::config("local has no name: it ends in .."))?;
             let mut hidden = std::ffi::OsString::from(".");
             hidden.push(name);
             hidden.push(".deploy");
-            Ok(settings.local.with_file_name(hidden))
+            Ok((at(settings.local.with_file_name(hidden), "store"), false))
+        }
+        ActivationMode::InPlace if Local::new(&settings.local).is_mount_top()? => {
+            Ok((at(settings.local.join(OUR_DIR), "store"), true))
+        }
+        ActivationMode::InPlace | ActivationMode::Install => {
+            let dir = settings.state_dir.path.as_ref().ok_or_else(no_state_dir)?;
+            Ok((at(dir.join(&settings.id), "state-dir"), false))
         }
     }
+}
+
+fn no_state_dir() -> Error {
+    Error::config(
+        "cannot find a place for releases and state: there is no STATE_DIRECTORY, XDG_STATE_HOME or HOME: state-dir names one",
+    )
 }
 
 /// What an appspec has installed is known to its own store only: another way would leave it all behind.
@@ -72,37 +122,4 @@ pub fn refuse_to_change_ways(state: &State, mode: ActivationMode, root: &Path) -
         )));
     }
     Ok(())
-}
-
-/// Where a download lies until its release is published, and is found again after a crash. Two deployments with the same
-/// id have different stores, so they do not meet here.
-pub fn download(settings: &Settings, store: &Path) -> Result<PathBuf> {
-    let dir = settings.cache.join(&settings.id);
-    make_dirs(&dir)?;
-    match crate::sys::resolve::distrust(&dir) {
-        Ok(None) => {}
-        Ok(Some(reason)) => {
-            return Err(Error::config(format!("the cache {} cannot be trusted: {reason}", dir.display())));
-        }
-        Err(e) => return Err(Error::failed(format!("cannot examine {}: {}", dir.display(), plain(&e)))),
-    }
-    download_at(settings, store)
-}
-
-/// The same, where nothing is written yet.
-pub fn download_at(settings: &Settings, store: &Path) -> Result<PathBuf> {
-    let hash = hex(&Sha256::digest(store.as_os_str().as_bytes())[..4]);
-    Ok(settings.cache.join(&settings.id).join(format!("download-{hash}")))
-}
-
-/// Removes a download and what is beside it under the same name.
-pub fn discard(download: &Path) {
-    let mut beside = download.as_os_str().to_owned();
-    beside.push(".meta");
-    for path in [download, Path::new(&beside)] {
-        match fs::remove_file(path) {
-            Err(e) if e.kind() != ErrorKind::NotFound => log::warn!("cannot remove {}: {}", path.display(), plain(&e)),
-            _ => {}
-        }
-    }
 }

@@ -10,7 +10,7 @@ mod release;
 mod shown;
 
 pub use self::shown::json;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::obtain::Next;
 use super::recover::{self, Heal};
@@ -21,7 +21,7 @@ use crate::error::{Error, Kind, Result};
 use crate::model::{ActivationMode, ReleaseId};
 use crate::store::manifest::{Change, Manifest};
 use crate::store::state::{Phase, Record};
-use crate::store::{self, Recorded, Release, Store};
+use crate::store::{Recorded, Release, Store};
 
 /// There is something to do.
 const SOMETHING: u8 = 10;
@@ -57,8 +57,8 @@ enum Fact {
 /// Asks the source, and says what a check would do now.
 pub fn plan(settings: &Settings) -> Result<Plan> {
     let places = places::locate(settings)?;
-    keep_clear(&places.store)?;
     let store = Store::look(&places.store)?;
+    keep_clear(&store)?;
     let mut deployment = Deployment::with(settings, places, store)?;
     deployment.source.look_ahead();
     let mut plan = Plan::default();
@@ -70,9 +70,9 @@ pub fn plan(settings: &Settings) -> Result<Plan> {
 }
 
 /// What a deployment at work will come to, nobody can tell.
-fn keep_clear(root: &Path) -> Result<()> {
-    match store::read_state(root)? {
-        Recorded::State(state) if state.phase != Phase::Idle && store::is_locked(root)? => {
+fn keep_clear(store: &Store) -> Result<()> {
+    match store.recorded()? {
+        Recorded::State(state) if state.phase != Phase::Idle && store.is_locked()? => {
             let text = format!("a deployment is at work ({}): plan when it is over", state.phase);
             Err(Error::new(Kind::Locked, text))
         }

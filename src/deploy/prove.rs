@@ -2,7 +2,7 @@
 //! What does not fit is one of three things: the archive was replaced meanwhile, and is polled again; its signature is not
 //! there yet, and is looked for at every check without fetching the archive; or it is bad, and is left alone.
 
-use super::{Deployment, places};
+use super::Deployment;
 use crate::artifact::Artifact;
 use crate::error::{Error, Kind, Result};
 use crate::package::{self, Verified};
@@ -41,7 +41,7 @@ impl Deployment<'_> {
 
     /// Remembers an archive that could not be proven by `seal`, and fails.
     fn leave_unproven(&mut self, record: &Record, e: Error, seal: &str) -> Result<Verified> {
-        places::discard(&places::download(self.settings, self.store.root())?);
+        self.places.download().discard();
         self.state.target = Some(record.clone());
         self.count_failure(record, FailureKind::Refused, &e.to_string());
         let trust = &self.settings.trust;

@@ -14,9 +14,9 @@ use crate::package;
 use crate::source::Poll;
 use crate::store::manifest::{self, Manifest};
 use crate::store::state::Record;
-use crate::store::{self, Recorded, Release, Staging};
+use crate::store::{Recorded, Release, Staging, Store};
 use crate::sys::clock::Deadline;
-use crate::sys::fs::{Dir, set_owner_and_mode};
+use crate::sys::fs::set_owner_and_mode;
 use crate::sys::signal;
 
 /// Puts back what differs, and tells what that was. The exit code: 0 when all is as it should be now.
@@ -47,6 +47,7 @@ pub fn repair(settings: &Settings, prefix: &str) -> Result<u8> {
         console::print(&format!("{prefix}{name}: {}\n", no_differences(before.names)))?;
         return Ok(0);
     }
+    deployment.take_over_live_directory()?;
     let mended = deployment.mend(&current, &release, &manifest);
     if let Err(e) = &mended
         && matches!(e.kind(), Kind::Stopped(_))
@@ -74,15 +75,15 @@ pub fn repair(settings: &Settings, prefix: &str) -> Result<u8> {
 
 /// Nothing can be put back from a release that is gone.
 fn is_there(settings: &Settings) -> Result<()> {
-    let root = places::locate(settings)?.store;
-    let state = match store::read_state(&root)? {
+    let store = Store::look(&places::locate(settings)?.store)?;
+    let state = match store.recorded()? {
         Recorded::State(state) => state,
         Recorded::Nothing => return Err(nothing_live()), // and no store is made
         Recorded::Foreign(_) | Recorded::Unreadable(_) => return Ok(()), // it is told under the lock
     };
-    match state.current.map(|current| Release::at(&root, &current.release)) {
+    match state.current.map(|current| store.release_at(&current.release)) {
         Some(release) if !release.is_there()? => {
-            let (id, root) = (release.id, root.display());
+            let (id, root) = (release.id, store.root().display());
             Err(Error::failed(format!(
                 "cannot repair: release {id} is gone from {root}: repo-deploy -f fetches it again"
             )))
@@ -92,10 +93,20 @@ fn is_there(settings: &Settings) -> Result<()> {
 }
 
 impl Deployment<'_> {
+    /// Another directory than the one that was kept in sync becomes the live one. What is in it is kept as a release.
+    fn take_over_live_directory(&mut self) -> Result<()> {
+        let Some(why) = self.activation.stranger()? else { return Ok(()) };
+        log::warn!("{} is {why}: taking it, as --repair says", self.settings.local.display());
+        self.activation.accept();
+        self.keep_copy()?;
+        self.state.live_dir = self.activation.live_dir()?;
+        self.store.record(&self.state)
+    }
+
     /// First the release, as far as it can be without its source; then what it lacks; then the live tree.
     fn mend(&mut self, current: &Record, release: &Release, manifest: &Manifest) -> Result<()> {
         let cannot = || format!("cannot repair release {}", release.id);
-        let top = Dir::open(&release.path).context(cannot)?;
+        let top = release.open().context(cannot)?;
         let mut lacking = None;
         uncut(&mut || {
             if let Some(mode) = release.mode() {
@@ -134,7 +145,7 @@ impl Deployment<'_> {
         if let Some(revision) = offer.revision.clone() {
             self.is_the_same(current, &revision, current.proof.as_deref())?;
         }
-        let download = places::download(self.settings, self.store.root())?;
+        let download = self.places.download();
         let artifact = self.source.fetch(offer, &download, self.deadline)?;
         let (revision, validators) = (artifact.revision.clone(), artifact.validators.clone());
         let seal = self.source.seal(&self.settings.remote, &self.settings.trust, self.deadline)?;
@@ -146,7 +157,7 @@ impl Deployment<'_> {
             let text = format!("{} changed while it was read: try again", self.settings.remote);
             return Err(Error::new(Kind::Superseded, text));
         }
-        places::discard(&download);
+        download.discard();
         let manifest = self.activation.finish_staging(&staging, unpacked.manifest)?;
         if expected.is_some_and(|expected| *expected != manifest) {
             let text = format!("{} has another content now under the same revision {revision}", self.settings.remote);

@@ -3,7 +3,6 @@
 //!
 //! Left to others: how it is shown ([`super::status`], [`super::metrics`]).
 
-use std::path::Path;
 use std::time::Duration;
 
 use crate::error::{Error, Kind, Result};
@@ -108,7 +107,7 @@ pub(super) fn write_working(store: &Store) {
     if store.is_only_read() {
         return;
     }
-    let mut status = Status::read(store.root());
+    let mut status = Status::read(store);
     if status.number(WORKING).is_none() {
         status.set(WORKING, now());
         status.replace(store);
@@ -118,7 +117,7 @@ pub(super) fn write_working(store: &Store) {
 /// Whether this drift is another one than the last that was told of, since the last deployment. What something on the host
 /// undoes every minute fills no log.
 pub(super) fn is_new_drift(store: &Store, drift: &str) -> bool {
-    let mut status = Status::read(store.root());
+    let mut status = Status::read(store);
     let is_new = status.text("drift") != Some(drift);
     if is_new {
         status.set("drift", drift);
@@ -129,7 +128,7 @@ pub(super) fn is_new_drift(store: &Store, drift: &str) -> bool {
 
 /// Keeps away from the source `remote` when it asked for that, up to an hour.
 pub fn hold_off(store: &Store, remote: &str) -> Result<()> {
-    let status = Status::read(store.root());
+    let status = Status::read(store);
     let Some(until) = status.number("not-before") else { return Ok(()) };
     if status.text("not-before-of") != Some(remote) {
         return Ok(());
@@ -148,7 +147,7 @@ pub fn hold_off(store: &Store, remote: &str) -> Result<()> {
 
 /// Forgets that the source asked to be left alone.
 pub(super) fn forget_hold(store: &Store) {
-    let mut status = Status::read(store.root());
+    let mut status = Status::read(store);
     if status.number("not-before").is_some() {
         status.0.retain(|(key, _)| !["not-before", "not-before-of"].contains(&key.as_str()));
         status.replace(store);
@@ -168,9 +167,10 @@ pub(super) fn named(r: &Record) -> String {
 pub struct Status(Vec<(String, String)>);
 
 impl Status {
-    /// That of the store at `root`.
-    pub fn read(root: &Path) -> Self {
-        let text = std::fs::read_to_string(root.join("status")).unwrap_or_default();
+    /// That of a store.
+    pub fn read(store: &Store) -> Self {
+        let text = store.read("status").ok().flatten().unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
         let split = |line: &str| {
             let (key, value) = line.split_once(" = ")?;
             let value = String::from_utf8(unescape(value.as_bytes())?).ok()?;

@@ -10,7 +10,7 @@ use crate::config::Settings;
 use crate::error::{Context, Error, Kind, Result};
 use crate::model::{Outcome, Reason, ReleaseId, Revision, Validators};
 use crate::store::state::{Phase, Record};
-use crate::store::{Recorded, history, read_state};
+use crate::store::{Recorded, Store, history};
 use crate::sys::clock::now;
 
 /// The shortest beginning of an id that names a release.
@@ -59,7 +59,8 @@ pub fn rollback(settings: &Settings, wanted: Option<&str>) -> Ended {
 
 /// What is live before anybody is waited for.
 fn live(settings: &Settings) -> Result<Option<ReleaseId>> {
-    Ok(match read_state(&super::places::locate(settings)?.store) {
+    let store = Store::look(&super::places::locate(settings)?.store);
+    Ok(match store.and_then(|store| store.recorded()) {
         // What is being activated may have been what somebody saw.
         Ok(Recorded::State(state)) if state.phase == Phase::Idle => state.current.map(|current| current.release),
         _ => None, // what is wrong with it is told under the lock
@@ -76,7 +77,7 @@ struct Settled {
 impl<'a> Deployment<'a> {
     /// Opens a store that is there: a typing error makes none.
     fn open_made(settings: &'a Settings) -> Result<Self> {
-        let root = super::places::locate(settings)?.store;
+        let root = super::places::locate(settings)?.store.path;
         if !root.try_exists().context(|| format!("cannot look at {}", root.display()))? {
             return Err(Error::failed(format!(
                 "cannot roll back: nothing was deployed yet, {} is not there",
@@ -160,7 +161,7 @@ impl<'a> Deployment<'a> {
     fn record_of(&self, id: &ReleaseId) -> Record {
         let Self { state, store, .. } = self;
         let known = [&state.current, &state.previous, &state.target].into_iter().flatten().find(|r| r.release == *id);
-        let told = || match history::read(store.root()) {
+        let told = || match history::read(store) {
             Ok(all) => all.into_iter().filter_map(|entry| entry.record).find(|record| record.release == *id),
             Err(e) => {
                 log::warn!("{e}: of release {id} no more is known than that it is there");

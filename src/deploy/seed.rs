@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use super::report::{Ended, named};
 use super::{Deployment, in_doubt, places, turn};
-use crate::artifact::Seal;
+use crate::artifact::{CacheFile, Seal};
 use crate::config::Settings;
 use crate::error::{Context, Error, Kind, Result};
 use crate::model::{Outcome, Reason, Validators};
@@ -68,7 +68,7 @@ impl<'a> Seed<'a> {
             ));
         }
         let (Some(archive), Some(text)) = (self.archive, self.revision) else { return Ok(None) };
-        Source::new(settings)?.recall(text, archive).map(Some)
+        Source::new(settings, &places::locate(settings)?.cache)?.recall(text, archive).map(Some)
     }
 }
 
@@ -115,13 +115,18 @@ impl Deployment<'_> {
 
     /// The release of what lies at `archive`; `None`: it is live.
     fn take_in(&mut self, archive: &Path, recalled: Option<Recalled>) -> Result<Option<Record>> {
-        let download = places::download(self.settings, self.store.root())?;
+        let download = self.places.download();
         let taken = self.lay_out_given(archive, recalled, &download);
-        places::discard(&download);
+        download.discard();
         taken
     }
 
-    fn lay_out_given(&mut self, archive: &Path, recalled: Option<Recalled>, download: &Path) -> Result<Option<Record>> {
+    fn lay_out_given(
+        &mut self,
+        archive: &Path,
+        recalled: Option<Recalled>,
+        download: &CacheFile,
+    ) -> Result<Option<Record>> {
         let mut given = Source::File(FileSource::new(archive, self.settings));
         let Poll::Changed(offer) = given.poll(None, self.deadline)? else { return Ok(None) };
         let artifact = given.fetch(offer, download, self.deadline)?;

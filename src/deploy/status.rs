@@ -1,10 +1,6 @@
 //! How a deployment is, for people ([`text`]) and programs ([`json`]): what the state and the `status` file of its store say.
 //! Needs no lock: both files are always whole.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
-
 use super::places::{self, Places};
 use super::report::{BY_HAND, Kept, REASON, Status, WORKING, named};
 use super::rest::Rest;
@@ -17,7 +13,7 @@ use crate::model::{ActivationMode, ReleaseId};
 use crate::package::Demands;
 use crate::schedule::Schedule;
 use crate::store::state::{Failure, Phase, Record, State};
-use crate::store::{Recorded, Release, is_locked, read_state};
+use crate::store::{Recorded, Store};
 use crate::sys::clock::{now, rfc3339};
 
 /// How many periods a check may be old before it counts for nothing.
@@ -44,8 +40,9 @@ impl<'a> Snapshot<'a> {
     /// Looks at the store of a deployment. `missed`: what checks came to that could not write it there.
     pub fn take(settings: &'a Settings, schedule: Option<&Schedule>, missed: &Status) -> Result<Self> {
         let places = places::locate(settings)?;
-        let recorded = read_state(&places.store).context(|| "cannot tell the status")?;
-        let (mut last, cut_off) = look(&places.store)?;
+        let store = Store::look(&places.store).context(|| "cannot tell the status")?;
+        let recorded = store.recorded().context(|| "cannot tell the status")?;
+        let (mut last, cut_off) = look(&store)?;
         last.add_missed(missed);
         let now = now();
         let next = schedule.and_then(|schedule| settings.next_check(schedule, now));
@@ -55,7 +52,7 @@ impl<'a> Snapshot<'a> {
             && let Some(candidate) = &state.target
             && releases.iter().all(|kept| kept.release != candidate.release.as_str())
         {
-            let there = unmeasured(&places.store, &candidate.release)?;
+            let there = unmeasured(&store, &candidate.release)?;
             there.into_iter().for_each(|candidate| releases.insert(0, candidate));
         }
         Ok(Self { settings, places, recorded, last, cut_off, releases, next, is_healthy })
@@ -104,27 +101,25 @@ impl<'a> Snapshot<'a> {
     }
 }
 
-/// The `status` file of the store at `root`; and since when there is something to finish, when nobody is at work on that.
-fn look(root: &Path) -> Result<(Status, Option<u64>)> {
+/// The `status` file of a store; and since when there is something to finish, when nobody is at work on that.
+fn look(store: &Store) -> Result<(Status, Option<u64>)> {
     let works = |status: &Status| status.number(WORKING);
-    let last = Status::read(root);
-    if works(&last).is_none() || is_locked(root).context(|| "cannot tell the status")? {
+    let last = Status::read(store);
+    if works(&last).is_none() || store.is_locked().context(|| "cannot tell the status")? {
         return Ok((last, None));
     }
-    let mut last = Status::read(root); // it may have ended in between
+    let mut last = Status::read(store); // it may have ended in between
     let cut_off = works(&last);
     last.forget(WORKING);
     Ok((last, cut_off))
 }
 
 /// A release that is there, and whose size nobody knows yet.
-fn unmeasured(root: &Path, id: &ReleaseId) -> Result<Option<Kept>> {
-    let release = Release::at(root, id);
-    if !release.is_there()? {
-        return Ok(None);
-    }
-    let meta = fs::symlink_metadata(&release.path).context(|| format!("cannot examine {}", release.path.display()))?;
-    let since = u64::try_from(meta.mtime()).unwrap_or(0);
+fn unmeasured(store: &Store, id: &ReleaseId) -> Result<Option<Kept>> {
+    let Some(release) = store.release(id)? else { return Ok(None) };
+    let meta = release.open().and_then(|top| top.meta());
+    let meta = meta.context(|| format!("cannot examine {}", release.path.display()))?;
+    let since = u64::try_from(meta.mtime.0).unwrap_or(0);
     Ok(Some(Kept { release: id.to_string(), bytes: None, since }))
 }
 
@@ -162,7 +157,7 @@ fn rows(snapshot: &Snapshot<'_>) -> Rows {
     rows.add("id", settings.id.clone());
     rows.add("remote", settings.remote.to_string());
     rows.add("local", local);
-    rows.add("store", places.store.display().to_string());
+    rows.add("store", places.store.path.display().to_string());
     match (&snapshot.recorded, snapshot.problem()) {
         (Recorded::State(state), _) => rows.state(state, snapshot.rest()),
         (_, Some(problem)) => rows.add("state", problem),
@@ -307,7 +302,7 @@ fn deployment(json: &mut Json, snapshot: &Snapshot<'_>) {
     json.text("remote", Some(&settings.remote.to_string()));
     json.text("local", Some(&settings.local.to_string_lossy()));
     json.text("activation", Some(&places.mode.to_string()));
-    json.text("store", Some(&places.store.to_string_lossy()));
+    json.text("store", Some(&places.store.path.to_string_lossy()));
     record(json, "live", state.and_then(|s| s.current.as_ref()));
     record(json, "previous", state.and_then(|s| s.previous.as_ref()));
     json.raw("withdrawn", "[");

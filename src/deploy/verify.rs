@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::{in_the_way, places, report};
 use crate::activate::compare::{Difference, Except, other_mode};
-use crate::activate::{Activation, compare_at, tree};
+use crate::activate::{Activation, Setup, compare_at, tree};
 use crate::appspec::Behaviour;
 use crate::config::Settings;
 use crate::console;
@@ -15,18 +15,26 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::model::ActivationMode;
 use crate::store::manifest::{self, Manifest};
 use crate::store::state::{Phase, Record, State};
-use crate::store::{self, Recorded, Release};
-use crate::sys::fs::Dir;
+use crate::store::{Recorded, Release, Store};
 
 /// Tells on standard output what differs, and then what that comes to. The exit code.
 pub fn verify(settings: &Settings, prefix: &str) -> Result<u8> {
-    let places::Places { mode, store: root } = places::locate(settings)?;
-    let state = settled(&root)?;
+    let places = places::locate(settings)?;
+    let (mode, store) = (places.mode, Store::look(&places.store)?);
+    let state = settled(&store)?;
     let current = live(&state)?;
-    let activation = Activation::new(mode, &settings.local, &root, &settings.preserve, Behaviour::Disallow);
-    let release = Release::at(&root, &current.release);
-    let known = manifest::read(&root, &release.id);
-    if manifest::is_damaged(&root, &release.id) {
+    let activation = Activation::new(Setup {
+        mode,
+        local: &settings.local,
+        store: &store,
+        preserve: places.preserve(settings),
+        behaviour: Behaviour::Disallow,
+        live_dir: state.live_dir.clone(),
+        is_store_in_local: places.is_store_in_local,
+    });
+    let release = store.release_at(&current.release);
+    let known = manifest::read(store.root(), &release.id);
+    if manifest::is_damaged(store.root(), &release.id) {
         let text = "its manifest is damaged; --repair makes it anew, when the source still has this revision";
         return Err(Error::failed(format!("cannot verify release {}: {text}", release.id)));
     }
@@ -37,7 +45,7 @@ pub fn verify(settings: &Settings, prefix: &str) -> Result<u8> {
         )));
     }
     let seen = Seen::look(&activation, mode, &release, known.as_ref());
-    if settled(&root)? != state {
+    if settled(&store)? != state {
         return Err(Error::new(Kind::Locked, "a deployment came in between: verify again"));
     }
     let seen = seen?;
@@ -50,9 +58,10 @@ pub fn verify(settings: &Settings, prefix: &str) -> Result<u8> {
     Ok(u8::from(seen.count > 0))
 }
 
-/// The state of the store at `root` while nothing is going on.
-fn settled(root: &Path) -> Result<State> {
-    let state = match store::read_state(root)? {
+/// The state of a store while nothing is going on.
+fn settled(store: &Store) -> Result<State> {
+    let root = store.root();
+    let state = match store.recorded()? {
         Recorded::State(state) => *state,
         Recorded::Nothing => return Err(nothing_live()),
         Recorded::Foreign(format) => return Err(super::foreign(root, &format)),
@@ -61,7 +70,7 @@ fn settled(root: &Path) -> Result<State> {
             return Err(Error::new(Kind::InDoubt, text));
         }
     };
-    if state.phase != Phase::Idle && store::is_locked(root)? {
+    if state.phase != Phase::Idle && store.is_locked()? {
         let text = format!("a deployment is at work, {}: verify when it is over", state.phase);
         return Err(Error::new(Kind::Locked, text));
     }
@@ -109,7 +118,7 @@ impl Seen {
             return Ok(seen);
         }
         let cannot = || format!("cannot read release {}", release.id);
-        let mode_of_top = Dir::open(&release.path).and_then(|top| top.meta()).context(cannot)?.mode;
+        let mode_of_top = release.open().and_then(|top| top.meta()).context(cannot)?.mode;
         if let Some(should) = release.mode().filter(|should| *should != mode_of_top) {
             tell(&release.path, Difference::Changed(other_mode(mode_of_top, should)));
         }
@@ -120,12 +129,12 @@ impl Seen {
                     "release {} has no manifest, an older repo-deploy unpacked it: it is taken as it is",
                     release.id
                 );
-                Dir::open(&release.path).context(cannot).and_then(|top| tree::manifest(&top))?
+                release.open().context(cannot).and_then(|top| tree::manifest(&top))?
             }
         };
         *names = activation.differences(release, known.unwrap_or(&made), &mut tell)?;
         if let Some(known) = known.filter(|_| mode != ActivationMode::Symlink) {
-            compare_at(&release.path, &release.path, known, Except::default(), &mut tell)?;
+            compare_at(&release.path, release.open(), known, Except::default(), &mut tell)?;
         }
         Ok(seen)
     }

@@ -4,6 +4,7 @@
 use std::cmp::Ordering;
 
 use crate::artifact::MAX_NAME;
+use crate::model::OUR_DIR;
 
 /// Longest component of a name, in bytes: what every file system takes.
 const MAX_COMPONENT: usize = 255;
@@ -38,7 +39,9 @@ pub(super) fn refusal(name: &[u8]) -> Option<String> {
         b"" => Some("its name has an empty component".into()),
         b"." | b".." => Some("its name has . or .. as a component".into()),
         long if long.len() > MAX_COMPONENT => Some(format!("a component of its name has over {MAX_COMPONENT} bytes")),
-        ours if ours.starts_with(OUR_PREFIX) => Some("names with .repo-deploy- in front are ours".into()),
+        ours if ours.starts_with(OUR_PREFIX) || ours == OUR_DIR.as_bytes() => {
+            Some("the name .repo-deploy, and those with .repo-deploy- in front, are ours".into())
+        }
         _ => None,
     })
 }

@@ -5,13 +5,12 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
 use super::{Known, Offer, OfferKind, Poll};
-use crate::artifact::{Artifact, Content};
+use crate::artifact::{Artifact, CacheFile, Content};
 use crate::config::Settings;
 use crate::console::Progress;
 use crate::error::{Context, Error, Kind, Result};
@@ -59,7 +58,7 @@ impl FileSource {
 
     /// Hands over what the poll opened with the hash of its content; an archive that has to be proven as a copy at
     /// `download`.
-    pub fn fetch(&mut self, offer: FileOffer, download: &Path, deadline: Deadline) -> Result<Artifact> {
+    pub fn fetch(&mut self, offer: FileOffer, download: &CacheFile, deadline: Deadline) -> Result<Artifact> {
         let mut content = offer.content;
         let revision = match &content {
             Content::Archive(file) => {
@@ -171,18 +170,18 @@ impl FileSource {
 
 /// A copy of ours alone.
 struct Copy<'a> {
-    path: &'a Path,
+    to: &'a CacheFile,
+    dir: Dir,
     file: File,
     length: u64,
 }
 
 impl<'a> Copy<'a> {
-    fn new(path: &'a Path) -> Result<Self> {
-        let file = match std::fs::remove_file(path) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
-            _ => std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path),
-        };
-        Ok(Self { path, file: file.context(|| format!("cannot write {}", path.display()))?, length: 0 })
+    fn new(to: &'a CacheFile) -> Result<Self> {
+        to.discard();
+        let dir = to.open_dir()?;
+        let file = dir.create(to.name()).context(|| format!("cannot write {}", to.path().display()))?;
+        Ok(Self { to, dir, file, length: 0 })
     }
 
     fn append(&mut self, bytes: &[u8], limit: u64) -> Result<()> {
@@ -190,11 +189,11 @@ impl<'a> Copy<'a> {
         if self.length > limit {
             return Err(Error::refused(format!("it has more than {limit} bytes, and max-download allows no more")));
         }
-        self.file.write_all(bytes).context(|| format!("cannot write {}", self.path.display()))
+        self.file.write_all(bytes).context(|| format!("cannot write {}", self.to.path().display()))
     }
 
     fn open(self) -> Result<File> {
-        sysfs::open_file(self.path).context(|| format!("cannot open {}", self.path.display()))
+        self.dir.open_file(self.to.name()).context(|| format!("cannot open {}", self.to.path().display()))
     }
 }
 
@@ -276,9 +275,9 @@ mod tests {
     fn what_has_to_be_proven_is_a_copy_that_nobody_else_writes() {
         let dir = std::env::temp_dir().join(format!("repo-deploy-copy-{}", std::process::id()));
         std::fs::create_dir(&dir).unwrap();
-        let (path, download) = (dir.join("app.zip"), dir.join("download"));
+        let (path, download) = (dir.join("app.zip"), CacheFile::new(dir.clone(), "download"));
         std::fs::write(&path, "good").unwrap();
-        std::fs::write(&download, "left over").unwrap();
+        std::fs::write(download.path(), "left over").unwrap();
         for (is_proven, expected) in [(true, "good"), (false, "evil")] {
             std::fs::write(&path, "good").unwrap();
             let mut source = FileSource { path: path.clone(), max_download: 4, max_unpacked: 4, is_proven };

@@ -13,7 +13,7 @@ pub use self::recall::Recalled;
 use std::path::Path;
 
 pub use self::http::glimpse::Glimpse;
-use crate::artifact::Artifact;
+use crate::artifact::{Artifact, CacheFile};
 use crate::config::Settings;
 use crate::error::Result;
 use crate::model::{Revision, Validators};
@@ -101,13 +101,14 @@ impl Source {
         }
     }
 
-    /// The source of a deployment. Files it names (passwords, roots) are read at every poll, not here.
-    pub fn new(settings: &Settings) -> Result<Self> {
+    /// The source of a deployment, whose directory in the cache is `cache`. Files it names (passwords, roots) are read at every
+    /// poll, not here.
+    pub fn new(settings: &Settings, cache: &Path) -> Result<Self> {
         Ok(match &settings.remote {
             Remote::File(path) => Self::File(file::FileSource::new(path, settings)),
             Remote::Http(url) => Self::Http(Box::new(http::HttpSource::new(url, settings)?)),
             Remote::S3(object) => Self::S3(Box::new(s3::S3Source::new(object, settings)?)),
-            Remote::Git(remote) => Self::Git(Box::new(git::GitSource::new(remote, settings)?)),
+            Remote::Git(remote) => Self::Git(Box::new(git::GitSource::new(remote, settings, cache)?)),
         })
     }
 
@@ -121,9 +122,8 @@ impl Source {
         }
     }
 
-    /// Fetches what was offered. `download` is the path a download may use and find again after a crash: its directory
-    /// exists, it is ours alone, and whoever calls removes it once the release is published.
-    pub fn fetch(&mut self, offer: Offer, download: &Path, deadline: Deadline) -> Result<Artifact> {
+    /// Fetches what was offered, to `download` where it has to lie somewhere.
+    pub fn fetch(&mut self, offer: Offer, download: &CacheFile, deadline: Deadline) -> Result<Artifact> {
         match (self, offer.kind) {
             (Self::File(source), OfferKind::File(offer)) => source.fetch(offer, download, deadline),
             (Self::Http(source), OfferKind::Http(offer)) => source.fetch(*offer, download, deadline),

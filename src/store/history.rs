@@ -3,14 +3,10 @@
 //!
 //! Nothing here decides about the live tree; when an entry is due is left to the deployment.
 
-use std::fs;
-use std::io::ErrorKind;
-use std::path::Path;
-
 use super::Store;
 use super::lines::{Lines, Text};
 use super::state::Record;
-use crate::error::{Context, Result};
+use crate::error::Result;
 use crate::model::ReleaseId;
 
 /// Its file in the store.
@@ -57,20 +53,15 @@ struct Block {
 #[derive(Debug)]
 pub struct History(Vec<Block>);
 
-/// The entries in the store at `root`, the newest first.
-pub fn read(root: &Path) -> Result<Vec<Entry>> {
-    Ok(History::read(root)?.0.into_iter().filter_map(|block| block.entry).collect())
+/// The entries in a store, the newest first.
+pub fn read(store: &Store) -> Result<Vec<Entry>> {
+    Ok(History::read(store)?.0.into_iter().filter_map(|block| block.entry).collect())
 }
 
 impl History {
-    /// Reads that of the store at `root`.
-    pub fn read(root: &Path) -> Result<Self> {
-        let path = root.join(FILE);
-        match fs::read(&path) {
-            Ok(text) => Ok(Self::parse(&text)),
-            Err(e) if e.kind() == ErrorKind::NotFound => Ok(Self(Vec::new())),
-            Err(e) => Err(e).context(|| format!("cannot read {}", path.display())),
-        }
+    /// Reads that of a store.
+    pub fn read(store: &Store) -> Result<Self> {
+        Ok(store.read(FILE)?.map_or_else(|| Self(Vec::new()), |text| Self::parse(&text)))
     }
 
     /// Whether it tells how `record` came to live.

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use super::state::{escape, unescape};
 use crate::error::{Context, Error, Result};
 use crate::model::{ReleaseId, hex};
-use crate::sys::fs::Kind;
+use crate::sys::fs::{Dir, Kind};
 use crate::sys::xattr::Attribute;
 
 /// Its file in the store.
@@ -154,7 +154,8 @@ impl Ledger {
 
     /// Replaces the one of the store at `root`, durably.
     pub fn record(&self, root: &Path) -> Result<()> {
-        super::replace(root, FILE, self.print().as_bytes(), true)
+        let write = || super::put(&Dir::open(root)?, FILE, self.print().as_bytes(), 0o600, true);
+        write().context(|| format!("cannot replace {}", root.join(FILE).display()))
     }
 
     /// Every image in it.

@@ -1,26 +1,27 @@
 //! The lock of a store: one at a time, at once or in turn.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::ErrorKind;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
 use std::time::Duration;
 
-use super::{Recorded, read_state};
+use super::{Location, Recorded, Store};
 use crate::error::{Context, Error, Kind, Result, plain};
 use crate::sys;
 use crate::sys::fs as sysfs;
 
-/// Takes the lock of the store at `root`, at once, or in its turn within `most`.
-pub(super) fn lock(root: &Path, most: Option<Duration>) -> Result<File> {
-    let path = &root.join("lock");
-    let file =
-        OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path).map_err(|e| {
-            // EACCES and EPERM: a store of root's, and somebody else asks.
-            let is_denied = e.kind() == ErrorKind::PermissionDenied;
-            let hint = if is_denied { ": run as root, or give --local and --cache places of your own" } else { "" };
-            Error::failed(format!("cannot open {}: {}{hint}", path.display(), plain(&e)))
-        })?;
+/// Its file.
+const LOCK: &str = "lock";
+
+/// Takes the lock of a store, at once, or in its turn within `most`.
+pub(super) fn lock(store: &Store, location: &Location, most: Option<Duration>) -> Result<File> {
+    let path = &store.root().join(LOCK);
+    let file = store.dir().and_then(|dir| dir.open_or_create(LOCK.as_ref())).map_err(|e| {
+        // EACCES and EPERM: a store of root's, and somebody else asks.
+        let is_denied = e.kind() == ErrorKind::PermissionDenied;
+        let hint =
+            if is_denied { format!(": run as root, or {} names another place", location.key) } else { String::new() };
+        Error::failed(format!("cannot open {}: {}{hint}", path.display(), plain(&e)))
+    })?;
     let cannot = || format!("cannot lock {}", path.display());
     if sysfs::try_lock(&file).context(cannot)? {
         return Ok(file);
@@ -29,7 +30,7 @@ pub(super) fn lock(root: &Path, most: Option<Duration>) -> Result<File> {
     let then = match most {
         None => "the next check comes by itself".to_owned(),
         Some(most) => {
-            wait_is_sane(root, &file)?;
+            wait_is_sane(store, &file)?;
             let holder = sys::lock::holder(&file).map_or_else(String::new, |pid| format!(", process {pid},"));
             let most = most.as_secs();
             log::info!(
@@ -44,9 +45,9 @@ pub(super) fn lock(root: &Path, most: Option<Duration>) -> Result<File> {
     Err(Error::new(Kind::Locked, format!("another repo-deploy is at work: it holds {path}; {then}")))
 }
 
-/// Whether it helps to wait for whoever holds the lock of the store at `root`.
-fn wait_is_sane(root: &Path, lock: &File) -> Result<()> {
-    let why = match read_state(root)? {
+/// Whether it helps to wait for whoever holds the lock of a store.
+fn wait_is_sane(store: &Store, lock: &File) -> Result<()> {
+    let why = match store.recorded()? {
         Recorded::Foreign(format) => {
             format!("it is of another version, whose state has the format {format}; run that version's program")
         }
@@ -55,13 +56,27 @@ fn wait_is_sane(root: &Path, lock: &File) -> Result<()> {
         }
         _ => return Ok(()),
     };
-    Err(Error::new(Kind::Locked, format!("another repo-deploy is at work in {}: {why}", root.display())))
+    Err(Error::new(Kind::Locked, format!("another repo-deploy is at work in {}: {why}", store.root().display())))
 }
 
-/// Whether somebody is at work on the store at `root`.
-pub fn is_locked(root: &Path) -> Result<bool> {
-    let path = root.join("lock");
-    let cannot = || format!("cannot look at {}", path.display());
-    let file = File::open(&path).context(cannot)?;
-    Ok(!sysfs::try_lock(&file).context(cannot)?) // for this moment only
+impl Store {
+    /// Whether somebody is at work on it.
+    pub fn is_locked(&self) -> Result<bool> {
+        let cannot = || format!("cannot look at {}", self.root().join(LOCK).display());
+        let file = match self.dir().and_then(|dir| dir.open_file(LOCK.as_ref())) {
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(false),
+            file => file.context(cannot)?,
+        };
+        Ok(!sysfs::try_lock(&file).context(cannot)?) // for this moment only
+    }
+
+    /// Keeps others out of it, where there is one, until what is returned is dropped.
+    pub fn keep_out(&self, location: &Location) -> Result<Option<File>> {
+        match self.dir().and_then(|dir| dir.look(LOCK.as_ref())) {
+            Ok(Some(_)) => lock(self, location, None).map(Some),
+            Ok(None) => Ok(None),
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e).context(|| format!("cannot look at {}", self.root().display())),
+        }
+    }
 }

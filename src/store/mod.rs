@@ -9,26 +9,47 @@ pub mod manifest;
 mod releases;
 pub mod state;
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::Duration;
 
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Result, plain};
 use crate::model::ReleaseId;
-use crate::sys::fs::{self as sysfs, Dir};
-pub use lock::is_locked;
+use crate::sys::fs::{self as sysfs, Dir, Kind};
+use crate::sys::resolve::{self, Fault, Way};
 use lock::lock;
 use manifest::Manifest;
 pub use releases::{Release, Staging};
 use state::State;
 
 /// An open store; its lock is held while this lives. [`Store::look`] opens one that can only be read.
+///
+/// Everything in it is reached from the open directory, through no link: what a co-tenant of a shared volume puts in its
+/// place meanwhile is not what was judged.
 #[derive(Debug)]
 pub struct Store {
     root: PathBuf,
+    /// `None`: there is none yet.
+    dir: Option<Rc<Dir>>,
+    /// The shared volume that it lies in.
+    volume: Option<PathBuf>,
+    /// It was made just now.
+    is_new: bool,
     lock: Option<File>,
+}
+
+/// Where a store is to be, and how the way to it is judged.
+#[derive(Clone, Debug)]
+pub struct Location {
+    /// Its directory.
+    pub path: PathBuf,
+    /// Scripts are run from the store of an installation: nobody else may be able to change the way to them.
+    pub way: Way,
+    /// The key of the configuration that moves it.
+    pub key: &'static str,
 }
 
 /// What the state file says.
@@ -45,25 +66,30 @@ pub enum Recorded {
 }
 
 impl Store {
-    /// Opens the store at `root`, making what is missing, and takes its lock: at once, or in its turn within `most`.
-    pub fn open(root: &Path, most: Option<Duration>) -> Result<Self> {
-        make_dirs(root)?;
-        check_trust(root)?;
-        let lock = lock(root, most)?;
-        let store = Self { root: root.to_owned(), lock: Some(lock) };
+    /// Opens the store at `location`, making what is missing, and takes its lock: at once, or in its turn within `most`.
+    pub fn open(location: &Location, most: Option<Duration>) -> Result<Self> {
+        let root = location.path.clone();
+        let is_new = !root.exists();
+        let place = resolve::make_dirs(&root, location.way).map_err(|fault| location.refusal(fault))?;
+        let dir = place.open_dir().map_err(|fault| location.refusal(fault))?;
+        let mut store = Self { root, dir: Some(Rc::new(dir)), volume: place.volume, is_new, lock: None };
+        store.lock = Some(lock(&store, location, most)?);
         store.make("releases", 0o755)?;
         store.make(manifest::DIR, 0o700)?;
-        store.make("partial", 0o700)?;
+        store.make(PARTIAL, 0o700)?;
         store.empty_partial()?;
         Ok(store)
     }
 
-    /// The store at `root` to look at: there need be none, nobody is kept out, and nothing of it is written.
-    pub fn look(root: &Path) -> Result<Self> {
-        if root.exists() {
-            check_trust(root)?;
-        }
-        Ok(Self { root: root.to_owned(), lock: None })
+    /// The store at `location` to look at: there need be none, nobody is kept out, and nothing of it is written.
+    pub fn look(location: &Location) -> Result<Self> {
+        let found = resolve::find(&location.path, location.way, resolve::Last::Follow);
+        let (dir, volume) = match found.and_then(|place| Ok((place.open_dir()?, place.volume))) {
+            Ok((dir, volume)) => (Some(Rc::new(dir)), volume),
+            Err(fault) if fault.is_missing() => (None, None),
+            Err(fault) => return Err(location.refusal(fault)),
+        };
+        Ok(Self { root: location.path.clone(), dir, volume, is_new: false, lock: None })
     }
 
     /// Whether it is open only to be looked at.
@@ -71,30 +97,33 @@ impl Store {
         self.lock.is_none()
     }
 
-    /// Keeps others out of the store at `root`, where there is one, until what is returned is dropped.
-    pub fn keep_out(root: &Path) -> Result<Option<File>> {
-        if root.join("lock").exists() { lock(root, None).map(Some) } else { Ok(None) }
-    }
-
     /// Where it lies.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
+    /// The shared volume that it lies in, and whether nothing was there before.
+    pub fn volume(&self) -> Option<(&Path, bool)> {
+        self.volume.as_deref().map(|volume| (volume, self.is_new))
+    }
+
+    /// Its directory, open.
+    pub fn dir(&self) -> io::Result<&Rc<Dir>> {
+        self.dir.as_ref().ok_or_else(|| ErrorKind::NotFound.into())
+    }
+
     /// A directory in it, made when missing.
     fn make(&self, name: &str, mode: u32) -> Result<PathBuf> {
         let path = self.root.join(name);
-        match fs::symlink_metadata(&path) {
-            Ok(meta) if meta.is_dir() => {}
-            Ok(_) => return Err(Error::failed(format!("{} is no directory: move it away", path.display()))),
-            Err(e) if e.kind() != ErrorKind::NotFound => {
-                return Err(e).context(|| format!("cannot examine {}", path.display()));
+        let make = || -> io::Result<()> {
+            let (dir, name) = (self.dir()?, OsStr::new(name));
+            match dir.look(name)? {
+                Some(meta) if meta.kind == Kind::Dir => Ok(()),
+                Some(_) => Err(io::Error::other("something else is there: move it away")),
+                None => dir.make_dir(name, mode),
             }
-            Err(_) => {
-                fs::DirBuilder::new().mode(mode).create(&path).context(|| cannot_make(&path))?;
-                fs::set_permissions(&path, fs::Permissions::from_mode(mode)).context(|| cannot_make(&path))?;
-            }
-        }
+        };
+        make().context(|| cannot_make(&path))?;
         Ok(path)
     }
 
@@ -103,27 +132,28 @@ impl Store {
         self.make("empty", 0o755)
     }
 
-    fn partial(&self) -> PathBuf {
-        self.root.join("partial")
-    }
-
-    fn releases_dir(&self) -> PathBuf {
-        self.root.join("releases")
+    /// A directory in it, open.
+    fn sub(&self, name: &str) -> io::Result<Dir> {
+        self.dir()?.child(name.as_ref())
     }
 
     /// Removes what a killed run left. Only under the lock, when nobody makes anything.
     fn empty_partial(&self) -> Result<()> {
-        let partial = self.partial();
-        for entry in fs::read_dir(&partial).context(|| format!("cannot read {}", partial.display()))? {
-            let path = entry.context(|| format!("cannot read {}", partial.display()))?.path();
-            remove(&path).context(|| format!("cannot remove the left-over {}", path.display()))?;
-        }
-        Ok(())
+        let empty = || -> io::Result<()> {
+            let partial = self.sub(PARTIAL)?;
+            partial.names()?.iter().try_for_each(|name| partial.remove_all(name))
+        };
+        empty().context(|| format!("cannot remove what is left in {}", self.root.join(PARTIAL).display()))
     }
 
-    /// What the state file says.
+    /// What the state file says; needs no lock, because the file is always one whole version.
     pub fn recorded(&self) -> Result<Recorded> {
-        read_state(&self.root)
+        let Some(text) = self.read("state")? else { return Ok(Recorded::Nothing) };
+        Ok(match (State::parse(&text), state::foreign_format(&text)) {
+            (Ok(state), _) => Recorded::State(Box::new(state)),
+            (Err(_), Some(format)) => Recorded::Foreign(format),
+            (Err(reason), None) => Recorded::Unreadable(reason),
+        })
     }
 
     /// Replaces the state, durably: when this returns, it survives a power cut.
@@ -131,18 +161,37 @@ impl Store {
         self.replace("state", state.print().as_bytes(), true).context(|| "cannot write the state")
     }
 
+    /// What stands in one of its files; `None`: there is none.
+    pub fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        let read = || -> io::Result<Vec<u8>> {
+            let mut content = Vec::new();
+            self.dir()?.open_file(name.as_ref())?.read_to_end(&mut content)?;
+            Ok(content)
+        };
+        match read() {
+            Ok(content) => Ok(Some(content)),
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e).context(|| format!("cannot read {}", self.root.join(name).display())),
+        }
+    }
+
     /// Replaces a file in the store by `content`, atomically.
     pub fn replace(&self, name: &str, content: &[u8], durably: bool) -> Result<()> {
-        if self.is_only_read() {
-            return Err(Error::failed(format!("cannot replace {name} in {}: it is only read", self.root.display())));
-        }
-        replace(&self.root, name, content, durably)
+        self.put(name, content, 0o600, durably)
     }
 
     /// Replaces a file in the store that everybody may read, atomically; not durably.
     pub fn replace_public(&self, name: &str, content: &[u8]) -> Result<PathBuf> {
-        put(&self.root, name, content, 0o644, false)?;
+        self.put(name, content, 0o644, false)?;
         Ok(self.root.join(name))
+    }
+
+    fn put(&self, name: &str, content: &[u8], mode: u32, durably: bool) -> Result<()> {
+        let cannot = || format!("cannot replace {}", self.root.join(name).display());
+        if self.is_only_read() {
+            return Err(Error::failed("it is only read")).context(cannot);
+        }
+        self.dir().and_then(|dir| put(dir, name, content, mode, durably)).context(cannot)
     }
 
     /// Writes down what the release `id` is made of, durably.
@@ -151,16 +200,35 @@ impl Store {
     }
 }
 
-/// Replaces a file of the store at `root` by `content`, atomically; for whoever has its lock.
-fn replace(root: &Path, name: &str, content: &[u8], durably: bool) -> Result<()> {
-    put(root, name, content, 0o600, durably)
+impl Location {
+    /// Why it cannot be used. It is a matter of the configuration where somebody else can change it.
+    fn refusal(&self, fault: Fault) -> Error {
+        let (path, key) = (self.path.display(), self.key);
+        match fault {
+            Fault::Untrusted(why) => {
+                Error::config(format!("the store {path} cannot be trusted: {why}; or {key} names another place"))
+            }
+            Fault::Io(e) => {
+                Error::failed(format!("cannot open the store {path}: {}; {key} names another place", plain(&e)))
+            }
+        }
+    }
 }
 
-fn put(root: &Path, name: &str, content: &[u8], mode: u32, durably: bool) -> Result<()> {
-    let to = root.join(name);
-    let from = root.join("partial").join(unique("")?);
-    let write = || -> std::io::Result<()> {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&from)?;
+/// Half-made things.
+pub const PARTIAL: &str = "partial";
+
+/// Replaces a file of the store in `dir` by `content`, atomically, when its lock is held.
+fn put(dir: &Dir, name: &str, content: &[u8], mode: u32, durably: bool) -> io::Result<()> {
+    use std::io::Write as _;
+    let (to, name) = match name.split_once('/') {
+        Some((sub, name)) => (Some(dir.child(sub.as_ref())?), name),
+        None => (None, name),
+    };
+    let to = to.as_ref().unwrap_or(dir);
+    let (partial, new) = (dir.child(PARTIAL.as_ref())?, sysfs::unique_name("")?);
+    let write = || -> io::Result<()> {
+        let mut file = partial.create(&new)?;
         file.write_all(content)?;
         if mode != 0o600 {
             sysfs::set_owner_and_mode(&file, None, mode)?; // whatever the umask
@@ -168,46 +236,12 @@ fn put(root: &Path, name: &str, content: &[u8], mode: u32, durably: bool) -> Res
         if durably {
             file.sync_all()?;
         }
-        fs::rename(&from, &to)?;
-        if durably {
-            Dir::open(to.parent().unwrap_or(root))?.sync()?;
-        }
-        Ok(())
+        partial.rename(&new, to, name.as_ref())?;
+        if durably { to.sync() } else { Ok(()) }
     };
-    let result = write().context(|| format!("cannot replace {}", to.display()));
-    if result.is_err() {
-        let _ = fs::remove_file(&from); // it may not be there; if it stays, the next start removes it
-    }
-    result
-}
-
-/// What the state file of the store at `root` says; needs no lock, because the file is always one whole version.
-pub fn read_state(root: &Path) -> Result<Recorded> {
-    let path = root.join("state");
-    match fs::read(&path) {
-        Ok(text) => Ok(match (State::parse(&text), state::foreign_format(&text)) {
-            (Ok(state), _) => Recorded::State(Box::new(state)),
-            (Err(_), Some(format)) => Recorded::Foreign(format),
-            (Err(reason), None) => Recorded::Unreadable(reason),
-        }),
-        Err(e) if e.kind() == ErrorKind::NotFound => Ok(Recorded::Nothing),
-        Err(e) => Err(e).context(|| format!("cannot read {}", path.display())),
-    }
-}
-
-/// Makes `path` and what is missing above it, 0755 whatever the umask.
-pub fn make_dirs(path: &Path) -> Result<()> {
-    if path.is_dir() {
-        return Ok(());
-    }
-    if let Some(parent) = path.parent() {
-        make_dirs(parent)?;
-    }
-    match fs::create_dir(path) {
-        Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(()), // another process was faster
-        made => made.and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(0o755))),
-    }
-    .context(|| cannot_make(path))
+    write().inspect_err(|_| {
+        let _ = partial.unlink(&new); // it may not be there; if it stays, the next start removes it
+    })
 }
 
 fn cannot_make(path: &Path) -> String {
@@ -216,30 +250,4 @@ fn cannot_make(path: &Path) -> String {
 
 fn unique(prefix: &str) -> Result<std::ffi::OsString> {
     sysfs::unique_name(prefix).context(|| "cannot get random bytes")
-}
-
-fn check_trust(root: &Path) -> Result<()> {
-    match crate::sys::resolve::distrust(root).context(|| format!("cannot examine {}", root.display()))? {
-        Some(reason) => Err(Error::config(format!("the store {} cannot be trusted: {reason}", root.display()))),
-        None => Ok(()),
-    }
-}
-
-/// Whether something stands at `path`; not to know is no answer.
-fn is_there(path: &Path) -> Result<bool> {
-    match fs::symlink_metadata(path) {
-        Ok(_) => Ok(true),
-        Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
-        Err(e) => Err(e).context(|| format!("cannot examine {}", path.display())),
-    }
-}
-
-/// Removes a file, a link or a whole tree.
-fn remove(path: &Path) -> std::io::Result<()> {
-    match fs::symlink_metadata(path) {
-        Ok(meta) if meta.is_dir() => fs::remove_dir_all(path),
-        Ok(_) => fs::remove_file(path),
-        Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
-        Err(e) => Err(e),
-    }
 }

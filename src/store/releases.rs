@@ -1,75 +1,100 @@
 //! The releases of a store: in the making, whole, and on their way out. A name in `releases/` is complete and durable.
 
 use std::collections::BTreeSet;
-use std::ffi::OsStr;
-use std::fs;
-use std::io::ErrorKind;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::ffi::{OsStr, OsString};
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use super::manifest::{self, Manifest};
-use super::{Store, cannot_make, is_there, remove, unique};
+use super::{PARTIAL, Store, cannot_make, unique};
 use crate::error::{Context, Error, Result, plain};
 use crate::model::ReleaseId;
-use crate::sys::fs::{self as sysfs, Dir};
+use crate::sys::fs::{self as sysfs, Dir, Kind, Meta};
 
 /// The mode of a release that is being removed where it stands, and is none any more: no release has it otherwise.
 const DOOMED: u32 = 0o1700;
+/// Where they lie.
+const RELEASES: &str = "releases";
 
 /// A release in the making. Removed when dropped, unless [`Staging::publish`] made it a release.
 #[derive(Debug)]
 pub struct Staging {
     path: PathBuf,
+    name: OsString,
     dir: Dir,
+    partial: Dir,
 }
 
 /// A complete, durable, immutable tree.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Release {
     /// Its name.
     pub id: ReleaseId,
-    /// Its directory.
+    /// Its directory, for hooks and messages; [`Release::open`] opens it.
     pub path: PathBuf,
+    store: Option<Rc<Dir>>,
 }
 
 impl Store {
     /// A fresh, empty directory for a release in the making.
     pub fn staging(&self) -> Result<Staging> {
-        let path = self.partial().join(unique("release-")?);
-        fs::DirBuilder::new().mode(0o700).create(&path).context(|| cannot_make(&path))?;
-        let dir = Dir::open(&path).context(|| format!("cannot open {}", path.display()))?;
-        Ok(Staging { path, dir })
+        let name = unique("release-")?;
+        let path = self.root().join(PARTIAL).join(&name);
+        let make = || -> io::Result<(Dir, Dir)> {
+            let partial = self.sub(PARTIAL)?;
+            Ok((partial.make_child(&name, None, 0o700)?, partial))
+        };
+        let (dir, partial) = make().context(|| cannot_make(&path))?;
+        Ok(Staging { path, name, dir, partial })
     }
 
     /// The release `id`, when the store has it.
     pub fn release(&self, id: &ReleaseId) -> Result<Option<Release>> {
-        let path = self.releases_dir().join(id);
-        match fs::symlink_metadata(&path) {
-            Ok(meta) if meta.is_dir() => Ok((!is_doomed(&meta, id)).then(|| Release { id: id.clone(), path })),
-            Ok(_) => Err(Error::failed(format!("{} is no directory: move it away", path.display()))),
+        let release = self.release_at(id);
+        let found = self.releases_dir().and_then(|releases| releases.look(name(id)));
+        match found {
+            Ok(Some(meta)) if meta.kind == Kind::Dir => Ok((!is_doomed(&meta, id)).then_some(release)),
+            Ok(Some(_)) => Err(Error::failed(format!("{} is no directory: move it away", release.path.display()))),
+            Ok(None) => Ok(None),
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(e).context(|| format!("cannot examine {}", path.display())),
+            Err(e) => Err(e).context(|| format!("cannot examine {}", release.path.display())),
         }
+    }
+
+    /// Where the release `id` is, if it is there.
+    pub fn release_at(&self, id: &ReleaseId) -> Release {
+        let path = self.root().join(RELEASES).join(id);
+        Release { id: id.clone(), path, store: self.dir().ok().cloned() }
+    }
+
+    /// The directory that releases lie in, open.
+    pub fn releases_dir(&self) -> io::Result<Dir> {
+        self.sub(RELEASES)
     }
 
     /// Removes the release `id`, when it is there.
     pub fn discard(&self, id: &ReleaseId) -> Result<()> {
         let Some(release) = self.release(id)? else { return Ok(()) };
-        // Out of releases/ by one rename first: a name in there is always complete.
-        let away = self.partial().join(unique("pruned-")?);
-        let cannot = || format!("cannot remove {}", release.path.display());
-        match fs::rename(&release.path, &away) {
-            // A directory of an image's lower layer is not renamed.
-            Err(e) if e.kind() == ErrorKind::CrossesDevices => doom(&release.path).context(cannot)?,
-            renamed => renamed.context(cannot)?,
-        }
-        remove(&manifest::path(&self.root, id)).context(|| format!("cannot remove the manifest of release {id}"))?;
-        remove(&away).context(|| format!("cannot remove {}", away.display()))
+        let away = unique("pruned-")?;
+        let discard = || -> io::Result<()> {
+            let (releases, partial) = (self.releases_dir()?, self.sub(PARTIAL)?);
+            // Out of releases/ by one rename first: a name in there is always complete.
+            match releases.rename(name(id), &partial, &away) {
+                // A directory of an image's lower layer is not renamed.
+                Err(e) if e.kind() == ErrorKind::CrossesDevices => doom(&releases, name(id))?,
+                renamed => renamed?,
+            }
+            self.sub(manifest::DIR)?.remove_all(name(id))?;
+            partial.remove_all(&away)
+        };
+        discard().context(|| format!("cannot remove {}", release.path.display()))
     }
 
     /// All releases, the newest first.
     pub fn releases(&self) -> Result<Vec<Release>> {
-        releases(&self.root)
+        let whole = |(release, is_doomed): (Release, bool)| (!is_doomed).then_some(release);
+        Ok(self.entries()?.into_iter().filter_map(whole).collect())
     }
 
     /// Removes releases until `keep` are left, the oldest first; `needed` are never removed and count. A copy of what was
@@ -77,8 +102,9 @@ impl Store {
     pub fn prune(&self, keep: usize, needed: &[&ReleaseId]) -> Result<()> {
         let distinct: BTreeSet<_> = needed.iter().collect(); // a candidate may be the previous release
         let (mut kept, mut removed) = (distinct.len(), 0_usize);
-        for (release, _) in entries(&self.root)?.iter().filter(|(_, is_doomed)| *is_doomed) {
-            remove(&release.path).context(|| format!("cannot remove {}", release.path.display()))?;
+        for (release, _) in self.entries()?.iter().filter(|(_, is_doomed)| *is_doomed) {
+            let removed = self.releases_dir().and_then(|releases| releases.remove_all(name(&release.id)));
+            removed.context(|| format!("cannot remove {}", release.path.display()))?;
         }
         for release in self.releases()? {
             if needed.contains(&&release.id) || release.id.is_adopted() {
@@ -92,36 +118,68 @@ impl Store {
             removed += 1;
             log::debug!("pruned release {}", release.id);
         }
+        let releases = self.releases_dir().context(|| self.cannot_list())?;
         if removed > 0 {
-            let releases = self.releases_dir();
-            Dir::open(&releases).and_then(|d| d.sync()).context(|| format!("cannot sync {}", releases.display()))?;
+            releases.sync().context(|| format!("cannot sync {}", self.root().join(RELEASES).display()))?;
         }
-        self.forget_manifests()
+        self.forget_manifests(&releases).context(|| "cannot remove the manifests of releases that are gone")
     }
 
     /// Removes manifests whose release is gone: a run was killed between the two.
-    fn forget_manifests(&self) -> Result<()> {
-        let dir = self.root.join(manifest::DIR);
-        for entry in fs::read_dir(&dir).context(|| format!("cannot read {}", dir.display()))? {
-            let entry = entry.context(|| format!("cannot read {}", dir.display()))?;
-            let path = entry.path();
-            if !is_there(&self.releases_dir().join(entry.file_name()))? {
-                remove(&path).context(|| format!("cannot remove {}", path.display()))?;
+    fn forget_manifests(&self, releases: &Dir) -> io::Result<()> {
+        let manifests = self.sub(manifest::DIR)?;
+        for name in manifests.names()? {
+            if releases.look(&name)?.is_none() {
+                manifests.remove_all(&name)?;
             }
         }
         Ok(())
     }
+
+    /// What has the name of a release, the newest first, and whether it is being removed.
+    fn entries(&self) -> Result<Vec<(Release, bool)>> {
+        let list = || -> io::Result<Vec<(ReleaseId, Meta)>> {
+            let releases = self.releases_dir()?;
+            let mut found = Vec::new();
+            for name in releases.names()? {
+                let Some(id) = name.to_str().and_then(ReleaseId::parse) else { continue };
+                if let Some(meta) = releases.look(&name)?.filter(|meta| meta.kind == Kind::Dir) {
+                    found.push((id, meta));
+                }
+            }
+            Ok(found)
+        };
+        let mut found = match list() {
+            Err(e) if e.kind() == ErrorKind::NotFound => Vec::new(),
+            found => found.context(|| self.cannot_list())?,
+        };
+        // Unpacking set it, and nothing writes to the top directory afterwards. A copy of the store keeps it.
+        found.sort_unstable_by(|a, b| b.1.mtime.cmp(&a.1.mtime).then_with(|| a.0.cmp(&b.0)));
+        Ok(found.into_iter().map(|(id, meta)| (self.release_at(&id), is_doomed(&meta, &id))).collect())
+    }
+
+    fn cannot_list(&self) -> String {
+        format!("cannot read {}", self.root().join(RELEASES).display())
+    }
+}
+
+fn name(id: &ReleaseId) -> &OsStr {
+    OsStr::new(id.as_str())
 }
 
 impl Release {
-    /// Where the release `id` of the store at `root` is, if it is there.
-    pub fn at(root: &Path, id: &ReleaseId) -> Self {
-        Self { id: id.clone(), path: root.join("releases").join(id) }
+    /// Opens its directory.
+    pub fn open(&self) -> io::Result<Dir> {
+        self.store.as_ref().ok_or(ErrorKind::NotFound)?.child(RELEASES.as_ref())?.child(name(&self.id))
     }
 
-    /// Whether it is.
+    /// Whether it is there.
     pub fn is_there(&self) -> Result<bool> {
-        is_there(&self.path)
+        match self.open() {
+            Ok(_) => Ok(true),
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
+            Err(e) => Err(e).context(|| format!("cannot examine {}", self.path.display())),
+        }
     }
 
     /// The mode that its directory should have; what was adopted has the one that it was found with.
@@ -143,69 +201,41 @@ impl Staging {
 
     /// Makes it the release `id`: everything in it on disk first, then what it is made of, then the name.
     pub fn publish(self, store: &Store, id: &ReleaseId, manifest: &Manifest) -> Result<Release> {
-        let path = store.releases_dir().join(id);
+        let release = store.release_at(id);
         store.keep_manifest(id, manifest)?;
-        let publish = || -> std::io::Result<()> {
+        let publish = || -> io::Result<()> {
             sync_tree(&self.dir)?;
-            match fs::symlink_metadata(&path) {
-                Ok(meta) if is_doomed(&meta, id) => remove(&path)?,
+            let releases = store.releases_dir()?;
+            match releases.look(name(id))? {
+                Some(meta) if is_doomed(&meta, id) => releases.remove_all(name(id))?,
                 _ => {} // what else may be there is not removed: the rename says so
             }
-            fs::rename(&self.path, &path)?;
-            Dir::open(&store.releases_dir())?.sync()
+            self.partial.rename(&self.name, &releases, name(id))?;
+            releases.sync()
         };
-        publish().context(|| format!("cannot publish {}", path.display()))?;
+        publish().context(|| format!("cannot publish {}", release.path.display()))?;
         std::mem::forget(self); // it is a release now
-        Ok(Release { id: id.clone(), path })
+        Ok(release)
     }
 }
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        if let Err(e) = remove(&self.path) {
+        if let Err(e) = self.partial.remove_all(&self.name) {
             log::warn!("cannot remove {}: {}; the next start will", self.path.display(), plain(&e));
         }
     }
 }
 
-/// The releases in the store at `root`, the newest first.
-pub fn releases(root: &Path) -> Result<Vec<Release>> {
-    let whole = |(release, is_doomed): (Release, bool)| (!is_doomed).then_some(release);
-    Ok(entries(root)?.into_iter().filter_map(whole).collect())
-}
-
-/// What has the name of a release, the newest first, and whether it is being removed.
-fn entries(root: &Path) -> Result<Vec<(Release, bool)>> {
-    let dir = root.join("releases");
-    let mut found = Vec::new();
-    let entries = match fs::read_dir(&dir) {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => return Err(e).context(|| format!("cannot read {}", dir.display())),
-    };
-    for entry in entries {
-        let entry = entry.context(|| format!("cannot read {}", dir.display()))?;
-        let meta = entry.metadata().context(|| format!("cannot examine {}", entry.path().display()))?;
-        let id = entry.file_name().to_str().and_then(ReleaseId::parse);
-        if let (Some(id), true) = (id, meta.is_dir()) {
-            // Unpacking set it, and nothing writes to the top directory afterwards. A copy of the store keeps it.
-            let is_doomed = is_doomed(&meta, &id);
-            found.push(((meta.mtime(), meta.mtime_nsec()), Release { id, path: entry.path() }, is_doomed));
-        }
-    }
-    found.sort_unstable_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.id.cmp(&b.1.id)));
-    Ok(found.into_iter().map(|(_, release, is_doomed)| (release, is_doomed)).collect())
-}
-
-fn is_doomed(meta: &fs::Metadata, id: &ReleaseId) -> bool {
-    meta.mode() & 0o7777 == DOOMED && !id.is_adopted() // that has the mode it was found with
+fn is_doomed(meta: &Meta, id: &ReleaseId) -> bool {
+    meta.mode == DOOMED && !id.is_adopted() // that has the mode it was found with
 }
 
 /// Removes a release where it stands. From the first step on it is none, also after a power cut.
-fn doom(path: &Path) -> std::io::Result<()> {
-    fs::set_permissions(path, fs::Permissions::from_mode(DOOMED))?;
-    Dir::open(path)?.sync()?;
-    fs::remove_dir_all(path)
+fn doom(releases: &Dir, name: &OsStr) -> io::Result<()> {
+    releases.set_dir_mode(name, DOOMED)?;
+    releases.child(name)?.sync()?;
+    releases.remove_all(name)
 }
 
 /// Waits until a tree is on disk: each file, then each directory after what is in it.

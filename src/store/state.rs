@@ -8,6 +8,8 @@ use std::path::PathBuf;
 use super::lines::{Lines, Text};
 pub use super::lines::{escape, unescape};
 use crate::model::{ActivationMode, ReleaseId, Revision, Validators};
+use crate::sys::fs::Identity;
+use crate::sys::host::boot_id;
 
 /// Where a deployment stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,6 +113,48 @@ pub struct State {
     pub is_unsure: bool,
     /// The highest version that a signature named: the next one may not be lower.
     pub version: Option<String>,
+    /// The directory that was kept in sync: another one at the same path is somebody else's doing.
+    pub live_dir: Option<LiveDirectory>,
+}
+
+/// A directory, and the boot in which it was looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LiveDirectory {
+    /// What tells it from others.
+    pub identity: Identity,
+    /// Devices have other numbers in another boot.
+    pub boot: String,
+}
+
+impl LiveDirectory {
+    /// A directory as it is now.
+    pub fn now(identity: Identity) -> Self {
+        Self { identity, boot: boot_id().unwrap_or_default() }
+    }
+
+    /// Whether it is the one that `before` was.
+    pub fn is(&self, before: &Self) -> bool {
+        self.identity.is(&before.identity, self.boot == before.boot)
+    }
+
+    fn print(&self) -> String {
+        let Identity { device, inode, born } = self.identity;
+        let born = born.map_or_else(|| "-".to_owned(), |(seconds, nanos)| format!("{seconds}.{nanos}"));
+        format!("{device} {inode} {born} {}", self.boot)
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let mut words = text.split(' ');
+        let (device, inode) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+        let born = match words.next()? {
+            "-" => None,
+            time => {
+                let (seconds, nanos) = time.split_once('.')?;
+                Some((seconds.parse().ok()?, nanos.parse().ok()?))
+            }
+        };
+        Some(Self { identity: Identity { device, inode, born }, boot: words.next()?.to_owned() })
+    }
 }
 
 impl State {
@@ -131,6 +175,7 @@ impl State {
             withdrawn: Vec::new(),
             is_unsure: false,
             version: None,
+            live_dir: None,
         }
     }
 
@@ -204,6 +249,9 @@ impl State {
         if let Some(version) = &self.version {
             text.line("version", version.as_bytes());
         }
+        if let Some(live_dir) = &self.live_dir {
+            text.line("live-directory", live_dir.print().as_bytes());
+        }
         text.line("end", b"yes"); // a copy that was cut off is not mistaken for a whole one
         text.0
     }
@@ -240,6 +288,7 @@ impl State {
             withdrawn: lines.withdrawn()?,
             is_unsure: lines.find("unsure").is_some(),
             version: lines.may_have("version")?,
+            live_dir: lines.may_have("live-directory")?.and_then(|text| LiveDirectory::parse(&text)),
         };
         if state.phase != Phase::Idle && state.target.is_none() {
             return Err(format!("it is {} and names no target", state.phase));

@@ -7,7 +7,7 @@ use std::io;
 use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{
     AtFlags, FileType, Gid, Mode, OFlags, RawDir, StatxAttributes, StatxFlags, Timespec, Timestamps, Uid,
@@ -88,12 +88,6 @@ impl Dir {
         Ok(Self(rustix::fs::open(path, DIRECTORY, Mode::empty())?))
     }
 
-    /// Opens a directory by path; links on the way are followed, but what stands at the path itself must be no link
-    /// (ENOTDIR or ELOOP).
-    pub fn open_itself(path: &Path) -> io::Result<Self> {
-        Ok(Self(rustix::fs::open(path, DIRECTORY | OFlags::NOFOLLOW, Mode::empty())?))
-    }
-
     /// Opens the directory `name` in this one; a link is an error (ENOTDIR or ELOOP).
     pub fn child(&self, name: &OsStr) -> io::Result<Self> {
         Ok(Self(rustix::fs::openat(&self.0, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty())?))
@@ -152,6 +146,12 @@ impl Dir {
     /// Creates the file `name`, which must not exist, for writing, mode 0600.
     pub fn create(&self, name: &OsStr) -> io::Result<File> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(File::from(rustix::fs::openat(&self.0, name, flags, Mode::RUSR | Mode::WUSR)?))
+    }
+
+    /// Opens the file `name` to read and write, and makes it where there is none: 0600.
+    pub fn open_or_create(&self, name: &OsStr) -> io::Result<File> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         Ok(File::from(rustix::fs::openat(&self.0, name, flags, Mode::RUSR | Mode::WUSR)?))
     }
 
@@ -234,6 +234,19 @@ impl Dir {
         Ok(rustix::fs::unlinkat(&self.0, name, AtFlags::empty())?)
     }
 
+    /// Removes `name`, whatever it is, with all that is in it; nothing there is fine.
+    pub fn remove_all(&self, name: &OsStr) -> io::Result<()> {
+        match self.unlink(name) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(e) if e.kind() != io::ErrorKind::IsADirectory => return Err(e),
+            Ok(()) => return Ok(()),
+            Err(_) => {}
+        }
+        let child = self.child(name)?;
+        child.names()?.iter().try_for_each(|name| child.remove_all(name))?;
+        self.remove_dir(name)
+    }
+
     /// Removes the empty directory `name`.
     pub fn remove_dir(&self, name: &OsStr) -> io::Result<()> {
         Ok(rustix::fs::unlinkat(&self.0, name, AtFlags::REMOVEDIR)?)
@@ -262,6 +275,11 @@ impl Dir {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(e) => Err(e),
         }
+    }
+
+    /// A path to it for programs and for code that goes by paths: as long as it is open, and where there is a /proc.
+    pub fn by_descriptor(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), self.0.as_raw_fd()))
     }
 
     /// What this directory itself is.
@@ -345,6 +363,48 @@ fn mount_id(fd: BorrowedFd<'_>) -> io::Result<Option<String>> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(e),
     }
+}
+
+/// What tells a directory from another one at the same path, over restarts too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Given out anew at each boot for some kinds of devices.
+    pub device: u64,
+    /// Of the directory.
+    pub inode: u64,
+    /// When it was made, in seconds and nanoseconds; `None`: the file system does not tell. Nobody can set it.
+    pub born: Option<(i64, u32)>,
+}
+
+impl Identity {
+    /// That of an open directory.
+    pub fn of(dir: impl AsFd) -> io::Result<Self> {
+        let meta: Meta = rustix::fs::fstat(&dir)?.into();
+        let born = match rustix::fs::statx(&dir, c"", AtFlags::EMPTY_PATH, StatxFlags::BTIME) {
+            Ok(s) if StatxFlags::from_bits_retain(s.stx_mask).contains(StatxFlags::BTIME) => {
+                Some((s.stx_btime.tv_sec, s.stx_btime.tv_nsec))
+            }
+            Ok(_) | Err(rustix::io::Errno::NOSYS) => None,
+            Err(e) => return Err(e.into()),
+        };
+        Ok(Self { device: meta.dev, inode: meta.ino, born })
+    }
+
+    /// Whether this is what `before` was, which was looked at in the same boot or not.
+    pub fn is(&self, before: &Self, is_same_boot: bool) -> bool {
+        let is_born_then = match (self.born, before.born) {
+            (Some(now), Some(then)) => now == then,
+            _ => self.device == before.device || !is_same_boot,
+        };
+        self.inode == before.inode && is_born_then
+    }
+}
+
+/// Whether a directory is at `path` and can be written, or could be made there by us. Nothing is made.
+pub fn can_be_made(path: &Path) -> bool {
+    let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
+    let there = path.ancestors().find(|path| path.symlink_metadata().is_ok());
+    there.is_some_and(|there| there.is_dir() && rustix::fs::access(there, access).is_ok())
 }
 
 /// Opens the file at `path` for reading; links are followed, and a FIFO does not block.

@@ -1,4 +1,4 @@
-//! What this machine is called.
+//! What this machine is called, and since when it runs.
 
 use std::ffi::CStr;
 
@@ -11,6 +11,12 @@ pub fn name() -> String {
         Ok(name) if done == 0 => name.to_string_lossy().into_owned(),
         _ => String::new(),
     }
+}
+
+/// What tells this boot from others; `None` without /proc.
+pub fn boot_id() -> Option<String> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?; // proc_sys_kernel(5)
+    Some(text.trim().to_owned())
 }
 
 #[cfg(test)]

@@ -99,11 +99,6 @@ pub fn open_dir(path: &Path, way: Way) -> Result<Dir, Fault> {
     find(path, way, Last::Follow)?.open_dir()
 }
 
-/// Opens the file at `path` for reading; a link at its end is followed as those before it. A FIFO does not block.
-pub fn open_file(path: &Path, way: Way) -> Result<(File, Meta), Fault> {
-    find(path, way, Last::Follow)?.open_file()
-}
-
 /// What stands in the regular file at `path`, when that is at most `largest` bytes.
 pub fn read_file(path: &Path, way: Way, us: Us, largest: u64) -> Result<(Vec<u8>, Meta), Fault> {
     let (file, meta) = find_for(path, way, Last::Follow, us)?.open_file()?;
@@ -317,7 +312,7 @@ impl Place {
         let meta = fs::meta(&file)?;
         match meta.kind {
             Kind::File => {}
-            Kind::Dir => return Err(Errno::ISDIR.into()),
+            Kind::Dir => return Err(io::Error::other("it is a directory").into()),
             Kind::Link | Kind::Other => return Err(no_file().into()),
         }
         self.check(&file)?;

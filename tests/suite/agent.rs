@@ -569,7 +569,7 @@ fn ten_thousand_checks_with_a_thousand_deployments_then_nothing_has_grown() {
             let find = Command::new("find").arg(sandbox.path(dir)).output().unwrap();
             String::from_utf8_lossy(&find.stdout).lines().count()
         };
-        (resident, open, count("deploy") + count("cache"))
+        (resident, open, count("deploy") + count("cache") + count("state"))
     };
     let mut before = (0, 0, 0);
     for n in 1..10_000 {

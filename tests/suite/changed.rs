@@ -78,7 +78,7 @@ fn hooks_run_then_the_same_file_lists_what_differs_and_after_a_revert_the_other_
         sandbox.deploy(zip, &[]).expect(0);
         assert_eq!(told(&sandbox), reverted[..2], "{mode}");
         // A manifest that is not there is made from the tree, once.
-        let store = if mode == "symlink" { sandbox.store() } else { sandbox.path("cache/default/store") };
+        let store = if mode == "symlink" { sandbox.store() } else { sandbox.path("state/default") };
         for manifest in fs::read_dir(store.join("manifests")).unwrap() {
             fs::remove_file(manifest.unwrap().path()).unwrap();
         }

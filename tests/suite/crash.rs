@@ -260,7 +260,7 @@ impl Case {
 
     /// What a check changes.
     fn places(&self) -> &[&'static str] {
-        if self.way == Install { &["deploy", "cache", "dest"] } else { &["deploy", "cache"] }
+        if self.way == Install { &["deploy", "cache", "state", "dest"] } else { &["deploy", "cache", "state"] }
     }
 
     fn copy(&self, from: &str, to: &str) {
@@ -314,7 +314,7 @@ impl Case {
     }
 
     fn store(&self) -> PathBuf {
-        if self.way == Symlink { self.sandbox.store() } else { self.sandbox.path("cache/crash/store") }
+        if self.way == Symlink { self.sandbox.store() } else { self.sandbox.path("state/crash") }
     }
 
     fn live(&self) -> Option<Tree> {

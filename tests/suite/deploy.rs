@@ -223,7 +223,7 @@ fn state_is_unreadable_then_the_live_tree_stays_and_a_clean_deployment_settles_i
         w.config(&format!("activation = {activation}\nid = x"));
         w.put("1");
         w.run(&[]).expect(0);
-        let store = if activation == "symlink" { w.sandbox.store() } else { w.sandbox.path("cache/x/store") };
+        let store = if activation == "symlink" { w.sandbox.store() } else { w.sandbox.path("state/x") };
         fs::write(store.join("state"), "garbage").unwrap();
         fs::rename(&w.remote, w.sandbox.path("away")).unwrap();
         for _ in 0..2 {
@@ -277,7 +277,7 @@ fn directory_with_content_and_symlink_said_outright_then_78_and_the_ways_out() {
     w.run(&[]).expect(0).says("kept a copy of what was found");
     assert_eq!(w.live(), "1");
     assert!(!w.sandbox.path("deploy/current/mine").exists());
-    assert_eq!(w.sandbox.read("cache/default/store/releases/adopted/mine"), "x");
+    assert_eq!(w.sandbox.read("state/default/releases/adopted/mine"), "x");
 }
 
 #[test]
@@ -289,7 +289,7 @@ fn many_updates_after_an_adoption_then_what_was_found_is_still_kept() {
         w.put(version);
         w.run(&[]).expect(0);
     }
-    let store = w.sandbox.path("cache/default/store");
+    let store = w.sandbox.path("state/default");
     assert_eq!(w.sandbox.read(store.join("releases/adopted/mine")), "precious");
     assert_eq!(releases(&store), 3);
     // A state that is lost is no reason to lose that copy.

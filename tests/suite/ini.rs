@@ -357,7 +357,9 @@ fn a_bundle_is_rolled_back_from_then_its_time_stays_and_keeps_it_away_even_witho
     run("-f").expect(0);
     assert_eq!((machine.app(1).as_deref(), machine.ini()), (Some("p1"), before.clone()));
     assert!(machine.sandbox.read("codeploy.log").contains(" is left alone: rolled back to release "));
-    fs::remove_dir_all(machine.sandbox.path("cache")).unwrap();
+    for lost in ["cache", "state"] {
+        fs::remove_dir_all(machine.sandbox.path(lost)).unwrap();
+    }
     run("-f").expect(0);
     assert_eq!((machine.app(1).as_deref(), machine.told().as_str(), machine.ini()), (Some("p1"), "", before));
 }

@@ -50,7 +50,7 @@ impl Host {
     }
 
     pub fn store(&self) -> PathBuf {
-        self.sandbox.path("cache/test/store")
+        self.sandbox.path("state/test")
     }
 
     pub fn deploy(&self) -> Run {

@@ -287,7 +287,7 @@ fn script_that_leaves_a_daemon_behind_then_it_lives_on() {
 fn went_back(host: &Host, run: Run, before: &BTreeMap<String, String>, at: &str) -> Run {
     let run = run.expect(1);
     assert_eq!(&host.tree(), before, "{at}:\n{}", run.log);
-    let ledger = host.sandbox.read("cache/test/store/ledger");
+    let ledger = host.sandbox.read("state/test/ledger");
     assert!(ledger.lines().nth(1).unwrap().contains(" idle - 1"), "{at}: closed, with one copy: {ledger}");
     run
 }
@@ -499,13 +499,13 @@ fn every_call_that_changes_a_file_fails_then_everything_is_as_before_or_the_next
         assert!(Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap().success());
     };
     fs::create_dir(&saved).unwrap();
-    for name in ["cache", "dest"] {
+    for name in ["cache", "state", "dest"] {
         copy(&host.sandbox.path(name), &saved);
     }
     let mut points = 0;
     for call in CHANGING {
         for n in 1.. {
-            for name in ["cache", "dest"] {
+            for name in ["cache", "state", "dest"] {
                 fs::remove_dir_all(host.sandbox.path(name)).unwrap();
                 copy(&saved.join(name), &host.sandbox.path(""));
             }

@@ -73,7 +73,7 @@ impl World {
 
     fn store(&self) -> PathBuf {
         let beside = self.sandbox.store();
-        if beside.exists() { beside } else { self.sandbox.path("cache/test/store") }
+        if beside.exists() { beside } else { self.sandbox.path("state/test") }
     }
 
     fn state(&self) -> String {

@@ -82,7 +82,7 @@ impl Sandbox {
         let root = root.to_owned();
         fs::create_dir_all(&root).unwrap();
         fs::set_permissions(&root, fs::Permissions::from_mode(0o755)).unwrap();
-        for dir in ["pre.d", "post.d", "cache", "deploy", "home"] {
+        for dir in ["pre.d", "post.d", "cache", "state", "deploy", "home"] {
             fs::create_dir(root.join(dir)).unwrap();
         }
         Self { root }
@@ -106,6 +106,7 @@ impl Sandbox {
     pub fn bare(&self) -> Command {
         let mut command = Command::new(binary());
         command.env_clear().env("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin").env("HOME", self.path("home"));
+        command.env("REPO_DEPLOY_STATE_DIR", self.path("state"));
         command.current_dir(&self.root);
         command
     }

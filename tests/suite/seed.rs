@@ -47,7 +47,7 @@ fn ran(sandbox: &Sandbox) -> String {
 /// The machine that starts from the image: live tree, store and cache at another place.
 fn machine(image: &Sandbox) -> Sandbox {
     let machine = Sandbox::new();
-    for part in ["deploy", "cache"] {
+    for part in ["deploy", "cache", "state"] {
         copy(&image.path(part).join("."), &machine.path(part));
     }
     if image.path("repo-deploy.cfg").exists() {
@@ -452,7 +452,7 @@ fn live_directory_then_it_is_seeded_in_place_and_what_was_there_is_kept() {
     let remote = server.url("/app.zip");
     seed(&sandbox, &remote, &[arg(&zip), "--revision", "\"1\""]).expect(0).says("as release adopted");
     assert_eq!(tree(&sandbox.local()).into_keys().collect::<Vec<_>>(), ["file"]);
-    for part in ["deploy", "cache"] {
+    for part in ["deploy", "cache", "state"] {
         copy(&sandbox.path(part), &sandbox.path("copy"));
         fs::remove_dir_all(sandbox.path(part)).unwrap();
         fs::rename(sandbox.path("copy"), sandbox.path(part)).unwrap();

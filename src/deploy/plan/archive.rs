@@ -7,14 +7,13 @@ use super::{Fact, Plan};
 use crate::activate::install::bundle;
 use crate::config::Settings;
 use crate::console::progress::size;
+use crate::deploy::Deployment;
 use crate::deploy::scratch::Scratch;
-use crate::deploy::{Deployment, places};
 use crate::error::{Context, Error, Kind, Result};
 use crate::model::ActivationMode;
 use crate::package::{self, Unpacked, Verified};
 use crate::remote::Remote;
 use crate::source::Offer;
-use crate::store::Store;
 use crate::store::manifest::Manifest;
 use crate::store::state::Record;
 use crate::sys::fs::{self, Dir};
@@ -49,14 +48,13 @@ impl Deployment<'_> {
         let settings = self.settings;
         let writes = !matches!(settings.remote, Remote::File(_)) || self.demands.is_some();
         // The cache is one check's at a time.
-        let alone = if writes { Store::keep_out(self.store.root())? } else { None };
+        let alone = if writes { self.store.keep_out(&self.places.store)? } else { None };
         let is_download = writes && !matches!(settings.remote, Remote::Git(_));
-        let place = if is_download { places::download } else { places::download_at };
-        let download = place(settings, self.store.root())?;
+        let download = self.places.download();
         let fetched = self.fetch(offer, &download)?;
         // What git has is in its cache; a note beside a download says of what it is.
         let is_git = matches!(settings.remote, Remote::Git(_));
-        let is_kept = is_git || download.with_extension("meta").exists();
+        let is_kept = is_git || download.is_begun();
         let told = match fetched {
             Some((verified, record)) => self.foretell_fetched(plan, live, (&verified, &record), is_kept),
             None => {
@@ -66,7 +64,7 @@ impl Deployment<'_> {
         };
         // What is refused is not to be found again, and what nothing names cannot be gone on with.
         if is_download && (!is_kept || told.as_ref().is_err_and(|e| e.kind() == Kind::Refused)) {
-            places::discard(&download);
+            download.discard();
         }
         drop(alone);
         told
@@ -120,8 +118,8 @@ impl Deployment<'_> {
 
     /// Whether there is room for the archive and what is in it.
     fn foretell_room(&self, plan: &mut Plan, unpacked: &Unpacked, fetch: u64) -> Result<()> {
-        let Settings { cache, remote, .. } = self.settings;
-        let (store, cache) = (nearest(self.store.root())?, nearest(cache)?);
+        let Settings { remote, .. } = self.settings;
+        let (store, cache) = (nearest(self.store.root())?, nearest(&self.places.cache)?);
         let device = |dir: &Dir| dir.meta().map(|meta| meta.dev).context(|| "cannot examine a directory");
         let room = |dir: &Dir| fs::room(dir).map(|(bytes, _)| bytes).context(|| "cannot ask for free space");
         let needs = unpacked.space + if device(&store)? == device(&cache)? { fetch } else { 0 };

@@ -108,7 +108,9 @@ impl Deployment<'_> {
         if let Some(manifest) = manifest::read(self.store.root(), id) {
             return Ok(manifest);
         }
-        made_of(&self.release(id)?.path)
+        let release = self.release(id)?;
+        let cannot = || format!("cannot read {}", release.path.display());
+        release.open().context(cannot).and_then(|top| tree::manifest(&top).context(cannot))
     }
 }
 

@@ -267,7 +267,7 @@ fn files_that_others_may_write_are_refused_and_what_others_may_read_is_used() {
     refused(&mut chain, "not UTF-8");
     std::fs::remove_file(&path).unwrap();
     std::fs::create_dir(&path).unwrap();
-    refused(&mut chain, "no regular file");
+    refused(&mut chain, "it is a directory");
 }
 
 #[test]

@@ -14,9 +14,10 @@ mod objects;
 mod refs;
 mod repository;
 
+use std::cell::OnceCell;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -27,15 +28,15 @@ use self::objects::GitTree;
 use self::repository::{Purpose, Repository};
 use super::http::retry::Patience;
 use super::{Known, Offer, OfferKind, Poll};
-use crate::artifact::{Artifact, Content};
+use crate::artifact::{Artifact, Content, cache_dir};
 use crate::config::Settings;
 use crate::error::{Context, Error, Kind, Result, plain};
 use crate::model::{Revision, Validators, hex};
 use crate::remote::git::GitRemote;
 use crate::remote::place::Place;
 use crate::remote::reference::Reference;
-use crate::store::make_dirs;
 use crate::sys::clock::Deadline;
+use crate::sys::fs::Dir;
 use crate::sys::resolve::distrust;
 use crate::sys::trust::{Untrusted, Writer};
 
@@ -51,6 +52,15 @@ pub struct GitSource {
     git: Git,
     settings: Settings,
     home: PathBuf,
+    /// The same, once it is open.
+    open: OnceCell<Home>,
+}
+
+/// An open directory, and the path by which others reach it while it is.
+#[derive(Debug)]
+struct Home {
+    path: PathBuf,
+    _dir: Dir,
 }
 
 /// A commit that the remote has.
@@ -61,7 +71,7 @@ pub struct GitOffer {
 
 impl GitSource {
     /// A source of `remote`. Asks nobody yet, but there must be a git.
-    pub fn new(remote: &GitRemote, settings: &Settings) -> Result<Self> {
+    pub fn new(remote: &GitRemote, settings: &Settings, cache: &Path) -> Result<Self> {
         let name = remote.to_string();
         let git = Git::find(&name, settings.http.stall_timeout)?;
         // Two deployments with one id have different places, so they do not meet here.
@@ -69,8 +79,8 @@ impl GitSource {
         hash.update(settings.local.as_os_str().as_bytes());
         hash.update([0]);
         hash.update(settings.store.as_deref().unwrap_or(Path::new("")).as_os_str().as_bytes());
-        let home = settings.cache.join(&settings.id).join(format!("git-{}", hex(&hash.finalize()[..4])));
-        Ok(Self { remote: remote.clone(), name, git, settings: settings.clone(), home })
+        let home = cache.join(format!("git-{}", hex(&hash.finalize()[..4])));
+        Ok(Self { remote: remote.clone(), name, git, settings: settings.clone(), home, open: OnceCell::new() })
     }
 
     /// Asks for another revision than `known`.
@@ -162,18 +172,25 @@ impl GitSource {
 
     /// The directory of the cache that is this source's, closed to others.
     fn home(&self) -> Result<&Path> {
-        let above = self.home.parent().unwrap_or(&self.home);
-        make_dirs(above)?;
-        let what = || format!("cannot use the cache {}", above.display());
-        if let Some(why) = distrust(above).context(what)? {
-            return Err(Error::config(format!("the cache {} cannot be trusted: {why}", above.display())));
+        if let Some(home) = self.open.get() {
+            return Ok(&home.path);
         }
-        match fs::DirBuilder::new().mode(0o700).create(&self.home) {
-            Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
-                Err(Error::failed(format!("cannot make {}: {}", self.home.display(), plain(&e))))
-            }
-            _ => Ok(&self.home),
+        let (above, is_shared) = cache_dir(self.home.parent().unwrap_or(&self.home))?;
+        let name = self.home.file_name().unwrap_or_default();
+        let open = || match above.make_dir(name, 0o700) {
+            Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => Err(e),
+            _ => above.child(name),
+        };
+        let dir = open().context(|| format!("cannot make {}", self.home.display()))?;
+        // Where others may rename what is on the way, git and we go by the descriptor.
+        let path = if is_shared { dir.by_descriptor() } else { self.home.clone() };
+        if !path.is_dir() {
+            return Err(Error::config(format!(
+                "cannot use the cache {}: others may write the volume, and git needs /proc there: mount it, or cache names another place",
+                self.home.display()
+            )));
         }
+        Ok(&self.open.get_or_init(|| Home { path, _dir: dir }).path)
     }
 
     fn validators(&self, commit: &str) -> Validators {

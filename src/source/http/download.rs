@@ -4,7 +4,6 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
 
 use sha2::{Digest, Sha256};
 use ureq::http::StatusCode;
@@ -19,6 +18,7 @@ use super::range::ContentRange;
 use super::retry::{Fault, Patience, check_stop};
 use super::status::check_plain;
 use super::wire::BUFFER;
+use crate::artifact::CacheFile;
 use crate::console::Progress;
 use crate::error::{Error, Kind, Result};
 use crate::model::{Revision, hex};
@@ -55,13 +55,13 @@ pub(in crate::source) fn fetch(
     identity: Identity,
     proof: Option<Box<dyn Proof>>,
     body: Option<Incoming>,
-    path: &Path,
+    to: &CacheFile,
     limit: u64,
     deadline: Deadline,
 ) -> Result<Fetched> {
     check_limit(identity.length, limit)?;
     let source = source_of(client.url().as_str());
-    let part = Part::open(path, &source, &identity)?;
+    let part = Part::open(to, &source, &identity)?;
     let progress = Progress::start("fetching", identity.length);
     let hash = identity.revision().is_none().then(Sha256::new);
     let patience = Patience::new(deadline);

@@ -27,7 +27,6 @@ pub(super) mod status;
 mod tls;
 mod wire;
 
-use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use ureq::http::StatusCode;
@@ -39,7 +38,7 @@ use self::glimpse::Offered;
 use self::identity::{Identity, source_of};
 use self::retry::Patience;
 use super::{Known, Offer, OfferKind, Poll};
-use crate::artifact::{Artifact, Content};
+use crate::artifact::{Artifact, CacheFile, Content};
 use crate::config::{Http, Settings};
 use crate::error::{Context, Error, Result};
 use crate::remote::redacted;
@@ -102,7 +101,7 @@ impl HttpSource {
     }
 
     /// Fetches what was offered to `download`, going on with what an earlier run left there of the same bytes.
-    pub fn fetch(&mut self, offer: HttpOffer, download: &Path, deadline: Deadline) -> Result<Artifact> {
+    pub fn fetch(&mut self, offer: HttpOffer, download: &CacheFile, deadline: Deadline) -> Result<Artifact> {
         let HttpOffer { client, identity, body } = offer;
         let fetched = download::fetch(&client, identity, None, body.whole(), download, self.max_download, deadline)
             .context(|| format!("cannot fetch {}", client.name()))?;

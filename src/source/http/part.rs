@@ -10,9 +10,11 @@ use std::path::{Path, PathBuf};
 
 use super::identity::Identity;
 use super::wire::BUFFER;
+use crate::artifact::CacheFile;
 use crate::console::progress::size;
 use crate::error::{Context, Error, Result};
 use crate::sys::fs::{self, Dir, Kind};
+use crate::sys::host::boot_id;
 
 /// Larger notes are not ours.
 const LARGEST_NOTE: u64 = 4096;
@@ -29,14 +31,10 @@ pub(super) struct Part {
 }
 
 impl Part {
-    /// Opens the download at `path`: what is there of `identity` already, or a fresh file.
-    pub(super) fn open(path: &Path, source: &str, identity: &Identity) -> Result<Self> {
-        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
-            return Err(Error::failed(format!("cannot write {}: it is no path of a file", path.display())));
-        };
-        let dir = Dir::open(parent).context(|| format!("cannot open {}", parent.display()))?;
+    /// Opens a download: what is there of `identity` already, or a fresh file.
+    pub(super) fn open(download: &CacheFile, source: &str, identity: &Identity) -> Result<Self> {
+        let (dir, name, path) = (download.open_dir()?, download.name().clone(), &download.path());
         let note = note(source, identity);
-        let name = name.to_owned();
         if let (Some(note), Some(total)) = (&note, identity.length)
             && let Some((file, length)) = leftover(&dir, &name, note, total)
         {
@@ -107,8 +105,8 @@ impl Part {
 /// The text of the note; `None` when bytes cannot be gone on from.
 fn note(source: &str, identity: &Identity) -> Option<String> {
     let (etag, length) = (identity.strong()?, identity.length?);
-    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-    Some(format!("source = {source}\netag = {etag}\nlength = {length}\nboot = {}\n", boot.trim()))
+    let boot = boot_id()?;
+    Some(format!("source = {source}\netag = {etag}\nlength = {length}\nboot = {boot}\n"))
 }
 
 fn note_name(name: &OsStr) -> OsString {
@@ -168,6 +166,9 @@ mod tests {
         fn file(&self) -> PathBuf {
             self.0.join("download")
         }
+        fn download(&self) -> CacheFile {
+            CacheFile::new(self.0.clone(), "download")
+        }
     }
 
     impl Drop for Place {
@@ -182,7 +183,7 @@ mod tests {
     }
 
     fn begin(place: &Place) {
-        let mut part = Part::open(&place.file(), "s", &identity("\"a\"", "10")).unwrap();
+        let mut part = Part::open(&place.download(), "s", &identity("\"a\"", "10")).unwrap();
         assert_eq!(part.length(), 0);
         part.append(b"12345").unwrap();
     }
@@ -211,7 +212,7 @@ mod tests {
             let place = Place::new(name);
             begin(&place);
             change(&place.file());
-            let part = Part::open(&place.file(), source, &identity(etag, length)).unwrap();
+            let part = Part::open(&place.download(), source, &identity(etag, length)).unwrap();
             assert_eq!(part.length(), if name == "fits" { 5 } else { 0 }, "{name}");
             let meta = std::fs::symlink_metadata(place.file()).unwrap();
             assert!(meta.is_file() && meta.permissions().mode() & 0o7777 == 0o600, "{name}");
@@ -223,26 +224,26 @@ mod tests {
     fn a_complete_download_has_no_note_and_is_never_gone_on_with() {
         let place = Place::new("complete");
         begin(&place);
-        let mut part = Part::open(&place.file(), "s", &identity("\"a\"", "10")).unwrap();
+        let mut part = Part::open(&place.download(), "s", &identity("\"a\"", "10")).unwrap();
         part.append(b"67890").unwrap();
         let mut text = String::new();
         part.complete(false).unwrap().read_to_string(&mut text).unwrap();
         assert_eq!(text, "1234567890");
-        assert_eq!(Part::open(&place.file(), "s", &identity("\"a\"", "10")).unwrap().length(), 0);
+        assert_eq!(Part::open(&place.download(), "s", &identity("\"a\"", "10")).unwrap().length(), 0);
     }
 
     #[test]
     fn a_discarded_part_leaves_nothing() {
         let place = Place::new("discard");
         begin(&place);
-        Part::open(&place.file(), "s", &identity("\"a\"", "10")).unwrap().discard().unwrap();
+        Part::open(&place.download(), "s", &identity("\"a\"", "10")).unwrap().discard().unwrap();
         assert_eq!(std::fs::read_dir(&place.0).unwrap().count(), 0);
     }
 
     #[test]
     fn without_room_it_is_said_before_the_first_byte() {
         let place = Place::new("room");
-        let part = Part::open(&place.file(), "s", &identity("\"a\"", "10")).unwrap();
+        let part = Part::open(&place.download(), "s", &identity("\"a\"", "10")).unwrap();
         part.check_room(1).unwrap();
         let error = part.check_room(u64::MAX).unwrap_err().to_string();
         assert!(error.contains("it needs 16.0 EiB, and "), "{error}");

@@ -10,7 +10,6 @@ mod refusal;
 mod sign;
 
 use std::cell::RefCell;
-use std::path::Path;
 use std::rc::Rc;
 
 use ureq::http::header::{HeaderName, HeaderValue};
@@ -30,7 +29,7 @@ use super::http::glimpse::{self, Offered};
 use super::http::identity::{Identity, source_of};
 use super::http::retry::Patience;
 use super::{Known, Offer, OfferKind, Poll};
-use crate::artifact::{Artifact, Content};
+use crate::artifact::{Artifact, CacheFile, Content};
 use crate::config::{Aws, Http, Settings};
 use crate::error::{Context, Error, Result};
 use crate::model::Validators;
@@ -101,7 +100,7 @@ impl S3Source {
     }
 
     /// Fetches what was offered to `download`, going on with what an earlier run left there of the same bytes.
-    pub fn fetch(&mut self, offer: S3Offer, download: &Path, deadline: Deadline) -> Result<Artifact> {
+    pub fn fetch(&mut self, offer: S3Offer, download: &CacheFile, deadline: Deadline) -> Result<Artifact> {
         let S3Offer { client, identity, proof, body, region } = offer;
         let fetched = download::fetch(&client, identity, proof, body.whole(), download, self.max_download, deadline)
             .context(|| format!("cannot fetch {}", self.object))?;

@@ -1,0 +1,111 @@
+//! `<local>`: found anew at each step, through no link of others, and never by a path that somebody else could turn between
+//! the look and the change.
+
+use std::ffi::OsStr;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Context, Error, Result};
+use crate::sys::fs::{Dir, Identity, Kind, Meta};
+use crate::sys::resolve::{self, Fault, Last, Place, Way};
+
+/// The live path.
+#[derive(Clone, Debug)]
+pub struct Local {
+    path: PathBuf,
+}
+
+impl Local {
+    /// That of the configuration.
+    pub fn new(path: &Path) -> Self {
+        Self { path: path.to_owned() }
+    }
+
+    /// As the configuration has it.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where it is, with the directory that it lies in, open. `None`: that one is not there.
+    pub fn place(&self) -> Result<Option<Place>> {
+        match resolve::find(&self.path, Way::Any, Last::Stay) {
+            Ok(place) => Ok(Some(place)),
+            Err(fault) if fault.is_missing() => Ok(None),
+            Err(fault) => Err(self.refusal(fault)),
+        }
+    }
+
+    /// The same, and the directories above it are made where they are missing.
+    pub fn make_place(&self) -> Result<Place> {
+        let (Some(above), Some(_)) = (self.path.parent(), self.path.file_name()) else {
+            return Err(Error::config("local is /"));
+        };
+        let made = resolve::make_dirs(above, Way::Any).and_then(|_| resolve::find(&self.path, Way::Any, Last::Stay));
+        made.map_err(|fault| self.refusal(fault))
+    }
+
+    /// What stands there.
+    pub fn meta(&self) -> Result<Option<Meta>> {
+        Ok(self.place()?.and_then(|place| place.meta))
+    }
+
+    /// Whether it is a directory.
+    pub fn is_dir(&self) -> Result<bool> {
+        Ok(self.meta()?.is_some_and(|meta| meta.kind == Kind::Dir))
+    }
+
+    /// Whether it is a directory that something is mounted on.
+    pub fn is_mount_top(&self) -> Result<bool> {
+        let Some(place) = self.place()?.filter(|place| place.meta.is_some_and(|meta| meta.kind == Kind::Dir)) else {
+            return Ok(false);
+        };
+        place.dir.is_mount(&place.name).context(|| format!("cannot examine {}", self.path.display()))
+    }
+
+    /// Opens the directory that it is, and nothing that somebody put in its place since a check looked at it.
+    pub fn open(&self) -> Result<Dir> {
+        let cannot = || format!("cannot open {}", self.path.display());
+        let place = self.place()?.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound)).context(cannot)?;
+        if place.meta.is_some_and(|meta| meta.kind == Kind::Link) {
+            return Err(Error::failed(format!(
+                "{} has become a link, and a link is not followed: move it away",
+                self.path.display()
+            )));
+        }
+        place.dir.child(&place.name).context(cannot)
+    }
+
+    /// Makes it a directory where nothing stands.
+    pub fn make_dir(&self) -> Result<()> {
+        let place = self.make_place()?;
+        let made = match place.meta {
+            Some(_) => Ok(()),
+            None => place.dir.make_dir(&place.name, 0o755),
+        };
+        made.context(|| format!("cannot make the directory {}", self.path.display()))
+    }
+
+    /// What tells the directory from another one that somebody puts in its place.
+    pub fn identity(&self) -> Result<Option<Identity>> {
+        match self.is_dir()? {
+            true => Identity::of(self.open()?).map(Some).context(|| format!("cannot examine {}", self.path.display())),
+            false => Ok(None),
+        }
+    }
+
+    /// Whether there is nothing in it but `except`.
+    pub fn is_empty(&self, except: &[PathBuf]) -> Result<bool> {
+        let names = self.open()?.names().context(|| format!("cannot read {}", self.path.display()))?;
+        Ok(names.iter().all(|name| except.iter().any(|path| path.as_os_str() == OsStr::new(name))))
+    }
+
+    fn refusal(&self, fault: Fault) -> Error {
+        let path = self.path.display();
+        match fault {
+            Fault::Untrusted(why) => {
+                Error::config(format!("cannot use local = {path}: {why}; or local names the place without that link"))
+            }
+            Fault::Io(e) => Error::failed(format!("cannot examine {path}: {}", crate::error::plain(&e))),
+        }
+    }
+}

@@ -1,0 +1,340 @@
+//! Whether the paths of a configuration leave each other alone: what a deployment replaces, clears or writes must not hold
+//! what it, or another section, lives by. One table says which two kinds may lie in one another.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::Settings;
+use super::keys::Name;
+use super::places;
+use crate::model::ActivationMode;
+
+/// What is done with a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Use {
+    /// The live tree: a link that is replaced.
+    Link,
+    /// The live tree: a directory that is cleared of what the release does not have.
+    Directory,
+    /// Filled and cleared: releases and state of one deployment.
+    Store,
+    /// The same for several deployments, which have places of their own in it.
+    Shared,
+    /// Where releases come from.
+    Source,
+    /// Read: hooks, keys, the configuration.
+    Read,
+    /// Written by appending or replacing.
+    Written,
+}
+
+/// A path of the configuration.
+#[derive(Clone, Debug)]
+struct Item {
+    section: usize,
+    /// What names it; `None`: the configuration file itself.
+    key: Option<Name>,
+    path: PathBuf,
+    /// The same without links.
+    real: PathBuf,
+    is: Use,
+}
+
+/// Two paths that do not leave each other alone.
+#[derive(Debug)]
+pub(super) struct Clash {
+    /// The section that has to change, by its place in the list.
+    pub(super) section: usize,
+    /// The key of its path, and what it has to keep away from.
+    pub(super) key: Name,
+    pub(super) why: String,
+}
+
+/// The first two paths of these sections that do not leave each other alone. `file` is the configuration. Sections from
+/// `running` on do not run now: they count where something of theirs is there already.
+pub(super) fn clash(sections: &[&Settings], running: usize, file: Option<&Path>) -> Option<Clash> {
+    let mut known = Resolved::default();
+    let mut items = Vec::new();
+    for (section, settings) in sections.iter().enumerate() {
+        let add = |key, path: &Path, is| {
+            items.push(Item { section, key, path: path.to_owned(), real: known.at(path, is), is });
+        };
+        paths_of(settings, if section == 0 { file } else { None }, add);
+    }
+    let is_at_work = |item: &Item| item.section < running || item.path.symlink_metadata().is_ok();
+    for (n, one) in items.iter().enumerate() {
+        for other in &items[..n] {
+            if one.section >= running && other.section >= running || !is_at_work(one) || !is_at_work(other) {
+                continue;
+            }
+            let found = of_two(one, other, sections, running).or_else(|| of_two(other, one, sections, running));
+            if found.is_some() {
+                return found;
+            }
+        }
+    }
+    None
+}
+
+/// Passes on every path of a section.
+fn paths_of(settings: &Settings, file: Option<&Path>, mut add: impl FnMut(Option<Name>, &Path, Use)) {
+    let mut some = |name: Name, path: Option<&Path>, is: Use| {
+        if let Some(path) = path {
+            add(Some(name), path, is);
+        }
+    };
+    let live = live(settings);
+    some(Name::Local, live.map(|_| settings.local.as_path()), live.unwrap_or(Use::Link));
+    let beside = settings.local.file_name().map(|name| {
+        settings.local.with_file_name(format!(".{}.deploy", name.to_string_lossy()))
+    });
+    match (&settings.store, live) {
+        (Some(store), _) => some(Name::Store, Some(store), Use::Store),
+        (None, Some(Use::Link)) => some(Name::Local, beside.as_deref(), Use::Store),
+        (None, _) => some(Name::StateDir, settings.state_dir.path.as_deref(), Use::Shared),
+    }
+    some(Name::Cache, settings.cache.path.as_deref(), Use::Shared);
+    some(Name::Remote, places::of_remote(&settings.remote), Use::Source);
+    some(Name::PreHooks, Some(&settings.pre_hooks), Use::Read);
+    some(Name::PostHooks, Some(&settings.post_hooks), Use::Read);
+    let Settings { http, git, trust, .. } = settings;
+    for (name, path) in [
+        (Name::HttpPasswordFile, &http.password_file),
+        (Name::Netrc, &http.netrc),
+        (Name::CaFile, &http.ca_file),
+        (Name::SshKey, &git.key),
+        (Name::SshKnownHosts, &git.known_hosts),
+        (Name::VerifyCommit, &git.signers),
+    ] {
+        some(name, path.as_deref(), Use::Read);
+    }
+    trust.key_files().for_each(|path| some(Name::VerifyKey, Some(path), Use::Read));
+    for (name, path) in [
+        (Name::LogFile, &settings.log_file),
+        (Name::StatusFile, &settings.status_file),
+        (Name::MetricsFile, &settings.metrics_file),
+    ] {
+        some(name, path.as_deref().filter(|path| !path.starts_with("/dev")), Use::Written);
+    }
+    if let Some(file) = file {
+        add(None, file, Use::Read);
+    }
+}
+
+/// What the live tree is, as far as it is known before the store is; `None`: there is none.
+fn live(settings: &Settings) -> Option<Use> {
+    match settings.activation {
+        Some(ActivationMode::Install) => None,
+        Some(ActivationMode::InPlace) => Some(Use::Directory),
+        Some(ActivationMode::Symlink) => Some(Use::Link),
+        None if settings.local.symlink_metadata().is_ok_and(|meta| meta.is_dir()) => Some(Use::Directory),
+        None => Some(Use::Link),
+    }
+}
+
+/// What is wrong with `one`, which has to change, beside `other`.
+fn of_two(one: &Item, other: &Item, sections: &[&Settings], running: usize) -> Option<Clash> {
+    let key = one.key?;
+    let how = how(&one.real, &other.real)?;
+    let is_same_section = one.section == other.section;
+    let settings = sections[one.section];
+    let is_kept = |path: &Path| {
+        let below = path.strip_prefix(&one.real).ok();
+        below.is_some_and(|below| settings.preserve.iter().any(|kept| below.starts_with(kept)))
+    };
+    let is_bad = match (one.is, other.is) {
+        // One of them for each host is no mistake, as long as they do not run together.
+        (Use::Link | Use::Directory, Use::Link | Use::Directory) => {
+            !is_same_section && (how != How::Same || one.section < running && other.section < running)
+        }
+        (Use::Link | Use::Directory, Use::Store | Use::Shared | Use::Source) => true,
+        (Use::Directory, Use::Read | Use::Written) => how == How::Inside || !is_kept(&other.real),
+        // What a release brings along may be read from there.
+        (Use::Link, Use::Read) => how == How::Inside,
+        (Use::Link, Use::Written) => true,
+        (Use::Store, Use::Store) => !is_same_section,
+        (Use::Store, Use::Read | Use::Written) => how != How::Inside,
+        (Use::Store | Use::Shared, Use::Source) => how != How::Contains,
+        // A line in the log of each check would be news of the source.
+        (Use::Written, Use::Source) => how != How::Contains,
+        (Use::Written, Use::Read) => how != How::Contains,
+        // Several sections may share a file for the same thing.
+        (Use::Written, Use::Written) => how == How::Same && one.key != other.key,
+        (Use::Store, Use::Link | Use::Directory | Use::Shared)
+        | (Use::Shared, _)
+        | (Use::Source | Use::Read, _)
+        | (Use::Written, Use::Link | Use::Directory | Use::Store | Use::Shared) => false, // the other way round says it
+    };
+    is_bad.then(|| {
+        let what = other.key.map_or("configuration", |key| key.key().text);
+        let whose = if is_same_section { String::new() } else { format!(" of [{}]", sections[other.section].id) };
+        let path = other.path.display();
+        let advice = match (one.is, other.is, how) {
+            (Use::Directory, Use::Read | Use::Written, How::Contains) => {
+                "what no release has is removed there: move it, or name it in preserve"
+            }
+            _ => "keep the two apart",
+        };
+        Clash { section: one.section, key, why: format!("{} the {what}{whose} {path}: {advice}", how.words()) }
+    })
+}
+
+/// How one path lies to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum How {
+    Same,
+    Inside,
+    Contains,
+}
+
+impl How {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Same => "it is",
+            Self::Inside => "it is inside",
+            Self::Contains => "it contains",
+        }
+    }
+}
+
+fn how(one: &Path, other: &Path) -> Option<How> {
+    match (one.starts_with(other), other.starts_with(one)) {
+        (true, true) => Some(How::Same),
+        (true, false) => Some(How::Inside),
+        (false, true) => Some(How::Contains),
+        (false, false) => None,
+    }
+}
+
+/// Directories without links, each found out once.
+#[derive(Debug, Default)]
+struct Resolved(HashMap<PathBuf, PathBuf>);
+
+impl Resolved {
+    /// Where `path` is. A live tree is where its link is; everything else where it leads.
+    fn at(&mut self, path: &Path, is: Use) -> PathBuf {
+        let (Some(above), Some(name)) = (path.parent(), path.file_name()) else { return path.to_owned() };
+        let above = match self.0.get(above) {
+            Some(known) => known.clone(),
+            None => {
+                let found = places::resolve(above);
+                self.0.insert(above.to_owned(), found.clone());
+                found
+            }
+        };
+        let at = above.join(name);
+        match is {
+            Use::Link | Use::Directory => at,
+            Use::Store | Use::Shared | Use::Source | Use::Read | Use::Written => {
+                if fs::read_link(&at).is_ok() { places::resolve(&at) } else { at }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::build;
+    use crate::config::given::Given;
+    use crate::config::keys::Name::*;
+
+    fn section(id: &str, values: &[(Name, &str)]) -> Settings {
+        let mut given = Given::default();
+        let all = values.iter().copied().chain([(Id, id), (PreHooks, "/none/pre"), (PostHooks, "/none/post")]);
+        let arguments: Vec<_> = all.map(|(n, v)| (format!("--{}", n.key().text), n, v.into())).collect();
+        given.add_arguments(&arguments).unwrap();
+        build::settings(&given, None, None, &[]).unwrap()
+    }
+
+    fn why(sections: &[&Settings], running: usize, file: &str) -> Option<String> {
+        let clash = clash(sections, running, Some(Path::new(file)))?;
+        Some(format!("{} {}: {}", sections[clash.section].id, clash.key.key().text, clash.why))
+    }
+
+    const SOURCE: (Name, &str) = (Remote, "https://h/a.zip");
+    const IN_PLACE: (Name, &str) = (Activation, "in-place");
+    const SYMLINK: (Name, &str) = (Activation, "symlink");
+
+    #[test]
+    fn what_a_live_directory_clears_is_nobodys_hooks_keys_configuration_or_log() {
+        let live = (Local, "/l");
+        for (key, path, what) in [
+            (PreHooks, "/l/hooks", "it contains the pre-hooks /l/hooks: what no release has is removed there"),
+            (PostHooks, "/l", "it is the post-hooks"),
+            (LogFile, "/l/log", "it contains the log-file"),
+            (StatusFile, "/l/x/status", "it contains the status-file"),
+            (CaFile, "/l/ca.pem", "it contains the ca-file"),
+            (SshKey, "/l/key", "it contains the ssh-key"),
+            (VerifyKey, "/l/key.pub", "it contains the verify-key"),
+            (Netrc, "/l/netrc", "it contains the netrc"),
+            (Cache, "/l/cache", "it contains the cache"),
+            (StateDir, "/l/state", "it contains the state-dir"),
+        ] {
+            let error = build_error(&[SOURCE, IN_PLACE, live, (key, path)]);
+            assert!(error.contains(what), "{error}");
+        }
+        assert!(why(&[&section("a", &[SOURCE, IN_PLACE, live])], 1, "/l/conf/cfg").unwrap().contains("the configuration /l/conf/cfg"));
+        // What is preserved stays, and what a release brings along may be read through the link.
+        section("a", &[SOURCE, IN_PLACE, live, (LogFile, "/l/var/log"), (Preserve, "var")]);
+        assert_eq!(why(&[&section("a", &[SOURCE, SYMLINK, live])], 1, "/l/conf/cfg"), None);
+        assert!(build_error(&[SOURCE, SYMLINK, live, (LogFile, "/l/log")]).contains("it contains the log-file"));
+    }
+
+    fn build_error(values: &[(Name, &str)]) -> String {
+        let mut given = Given::default();
+        let arguments: Vec<_> = values.iter().map(|(n, v)| (format!("--{}", n.key().text), *n, (*v).into())).collect();
+        given.add_arguments(&arguments).unwrap();
+        build::settings(&given, None, None, &[]).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn sections_keep_away_from_each_other() {
+        let outer = section("outer", &[SOURCE, IN_PLACE, (Local, "/w")]);
+        for (inner, clashes) in [
+            (section("inner", &[SOURCE, SYMLINK, (Local, "/w/batch/current")]), true),
+            (section("inner", &[SOURCE, IN_PLACE, (Local, "/w/batch")]), true),
+            (section("inner", &[SOURCE, SYMLINK, (Local, "/x"), (Store, "/w/store")]), true),
+            (section("inner", &[SOURCE, SYMLINK, (Local, "/x"), (PostHooks, "/w/hooks")]), true),
+            (section("inner", &[SOURCE, SYMLINK, (Local, "/x"), (LogFile, "/w/log")]), true),
+            (section("inner", &[(Remote, "/w/app.zip"), SYMLINK, (Local, "/x")]), true),
+            (section("inner", &[SOURCE, SYMLINK, (Local, "/ww")]), false),
+            (section("inner", &[SOURCE, (Activation, "install"), (Local, "/w")]), false),
+        ] {
+            for order in [[&outer, &inner], [&inner, &outer]] {
+                assert_eq!(why(&order, 2, "/cfg").is_some(), clashes, "{inner:?}");
+                // Nothing of the other one is on this host.
+                assert_eq!(why(&order, 1, "/cfg"), None, "{inner:?}");
+            }
+        }
+        // One of several for each host.
+        let twin = section("twin", &[SOURCE, IN_PLACE, (Local, "/w")]);
+        assert_eq!(why(&[&outer, &twin], 1, "/cfg"), None);
+    }
+
+    #[test]
+    fn what_is_written_is_one_thing_and_no_news_of_the_source() {
+        for (values, what) in [
+            ([(LogFile, "/v/f"), (StatusFile, "/v/f")], "status-file: it is the log-file /v/f"),
+            ([(MetricsFile, "/v/f"), (StatusFile, "/v/f")], "it is the"),
+            ([(StatusFile, "/v/hooks/status"), (PostHooks, "/v/hooks")], "it is inside the post-hooks"),
+            ([(LogFile, "/src/log"), (Remote, "/src/")], "it is inside the remote"),
+            ([(Store, "/v/s"), (PreHooks, "/v/s/hooks")], "it contains the pre-hooks"),
+        ] {
+            let mut all = vec![SYMLINK, (Local, "/l")];
+            if values.iter().all(|(name, _)| *name != Remote) {
+                all.push(SOURCE);
+            }
+            all.extend(values);
+            let error = build_error(&all);
+            assert!(error.contains(what), "{error}");
+        }
+        let one = section("a", &[SOURCE, SYMLINK, (Local, "/a"), (LogFile, "/v/log"), (StatusFile, "/v/status")]);
+        let other = section("b", &[SOURCE, SYMLINK, (Local, "/b"), (LogFile, "/v/log"), (StatusFile, "/v/status")]);
+        assert_eq!(why(&[&one, &other], 2, "/cfg"), None, "a file for all");
+        let mixed = section("b", &[SOURCE, SYMLINK, (Local, "/b"), (LogFile, "/v/status")]);
+        assert!(why(&[&one, &mixed], 2, "/cfg").is_some());
+        assert!(build_error(&[SOURCE, SYMLINK, (Local, "/l"), (LogFile, "/cfg/x"), (PreHooks, "/cfg")]).contains("inside the pre-hooks"));
+    }
+}
