@@ -68,7 +68,7 @@ impl Local {
         let place = self.place()?.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound)).context(cannot)?;
         if place.meta.is_some_and(|meta| meta.kind == Kind::Link) {
             return Err(Error::failed(format!(
-                "{} has become a link, and a link is not followed: move it away",
+                "{} has become a link: it is a link that is not followed, move it away",
                 self.path.display()
             )));
         }

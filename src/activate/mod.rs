@@ -226,12 +226,16 @@ impl Activation {
             }
             Self::InPlace(in_place) => match in_place.standing()? {
                 Standing::Empty | Standing::Directory => {
-                    if let Some(why) = in_place.stranger()? {
+                    let except = Except { names: &in_place.options.preserve, strangers: true };
+                    let (top, mut is_like) = (in_place.local.open()?, true);
+                    let count = compare_at(in_place.path(), Ok(top), manifest, except, &mut |path, difference| {
+                        is_like = false;
+                        tell(path, difference);
+                    })?;
+                    if let Some(why) = in_place.stranger()?.filter(|_| !is_like) {
                         tell(in_place.path(), Difference::Changed(why));
                     }
-                    let except = Except { names: &in_place.options.preserve, strangers: true };
-                    let top = in_place.local.open()?;
-                    compare_at(in_place.path(), Ok(top), manifest, except, tell)
+                    Ok(count)
                 }
                 standing => {
                     tell(in_place.path(), astray(standing, "a directory"));
@@ -261,8 +265,7 @@ impl Activation {
             },
             Self::InPlace(in_place) if in_place.local.meta()?.is_none() => "it is gone".to_owned(),
             Self::InPlace(in_place) => {
-                let from = open(release)?;
-                match sync::lacks(&from, &in_place.open()?, &in_place.options)? {
+                match sync::lacks(&open(release)?, &in_place.open_for(release)?, &in_place.options)? {
                     Some(path) => format!("it lacks {}", path.display()),
                     None => return Ok(None),
                 }
@@ -356,6 +359,15 @@ impl InPlace {
         Ok(dir)
     }
 
+    /// The same while `release` is live: a directory that has just what that has is a copy of the one that was, in another image
+    /// or out of a backup.
+    fn open_for(&self, release: &Release) -> Result<Dir> {
+        if self.stranger()?.is_some() && sync::is_like(&open(release)?, &self.local.open()?, &self.options)? {
+            *self.known.borrow_mut() = None;
+        }
+        self.open()
+    }
+
     fn stranger(&self) -> Result<Option<String>> {
         let known = self.known.borrow();
         let (Some(known), Some(now)) = (&*known, self.local.identity()?.map(LiveDirectory::now)) else {
@@ -399,7 +411,7 @@ impl InPlace {
     fn repair(&self, release: &Release) -> Result<Option<String>> {
         let missing = self.local.meta()?.is_none();
         self.local.make_dir()?;
-        let restored = sync::restore(&open(release)?, &self.open()?, &self.options)?;
+        let restored = sync::restore(&open(release)?, &self.open_for(release)?, &self.options)?;
         Ok(match restored {
             _ if missing => Some(format!("{} was gone", self.path().display())),
             apply::Changes { first: Some(first), written, .. } => {

@@ -90,6 +90,13 @@ pub fn lacks(from: &Dir, to: &Dir, options: &Options) -> Result<Option<PathBuf>>
     Ok(missing.0.into_iter().next().map(|entry| entry.path))
 }
 
+/// Whether `to` has just what `from` has; modes and owners may differ.
+pub fn is_like(from: &Dir, to: &Dir, options: &Options) -> Result<bool> {
+    let (want, have) = (wanted(from, options)?, Tree::read(to, &options.preserve)?);
+    let plan = diff(&want, &have, &options.preserve, |w, p| is_same_file(from, to, w, p))?;
+    Ok([&plan.clear, &plan.make, &plan.put, &plan.aside, &plan.remove].iter().all(|todo| todo.is_empty()))
+}
+
 /// What lies below something that is no directory any more is not missing: somebody put that there.
 fn missing(want: Tree, have: &Tree) -> Tree {
     let is_below_other = |path: &Path| {

@@ -109,7 +109,9 @@ mod tests {
         ] {
             assert!(flat.contains(words), "{words}");
         }
-        assert!(flat.contains(" cache = DIR downloads, which may be lost; else CACHE_DIRECTORY, /var/cache/repo-deploy "));
+        assert!(
+            flat.contains(" cache = DIR downloads, which may be lost; else CACHE_DIRECTORY, /var/cache/repo-deploy ")
+        );
         assert!(flat.contains(
             " remote = URL a ZIP or tar.gz: https://, http://, s3://, file:// or a path; a directory; or git: "
         ));

@@ -56,6 +56,7 @@ pub(super) const OPTIONS: &[Opt] = &[
     sets(Some('i'), "id", Name::Id),
     sets(None, "schedule", Name::Schedule),
     sets(None, "cache", Name::Cache),
+    sets(None, "state-dir", Name::StateDir),
     sets(None, "pre-hooks", Name::PreHooks),
     sets(None, "post-hooks", Name::PostHooks),
     sets(None, "log-file", Name::LogFile),

@@ -86,9 +86,10 @@ fn paths_of(settings: &Settings, file: Option<&Path>, mut add: impl FnMut(Option
     };
     let live = live(settings);
     some(Name::Local, live.map(|_| settings.local.as_path()), live.unwrap_or(Use::Link));
-    let beside = settings.local.file_name().map(|name| {
-        settings.local.with_file_name(format!(".{}.deploy", name.to_string_lossy()))
-    });
+    let beside = settings
+        .local
+        .file_name()
+        .map(|name| settings.local.with_file_name(format!(".{}.deploy", name.to_string_lossy())));
     match (&settings.store, live) {
         (Some(store), _) => some(Name::Store, Some(store), Use::Store),
         (None, Some(Use::Link)) => some(Name::Local, beside.as_deref(), Use::Store),
@@ -227,7 +228,11 @@ impl Resolved {
         match is {
             Use::Link | Use::Directory => at,
             Use::Store | Use::Shared | Use::Source | Use::Read | Use::Written => {
-                if fs::read_link(&at).is_ok() { places::resolve(&at) } else { at }
+                if fs::read_link(&at).is_ok() {
+                    places::resolve(&at)
+                } else {
+                    at
+                }
             }
         }
     }
@@ -275,7 +280,11 @@ mod tests {
             let error = build_error(&[SOURCE, IN_PLACE, live, (key, path)]);
             assert!(error.contains(what), "{error}");
         }
-        assert!(why(&[&section("a", &[SOURCE, IN_PLACE, live])], 1, "/l/conf/cfg").unwrap().contains("the configuration /l/conf/cfg"));
+        assert!(
+            why(&[&section("a", &[SOURCE, IN_PLACE, live])], 1, "/l/conf/cfg")
+                .unwrap()
+                .contains("the configuration /l/conf/cfg")
+        );
         // What is preserved stays, and what a release brings along may be read through the link.
         section("a", &[SOURCE, IN_PLACE, live, (LogFile, "/l/var/log"), (Preserve, "var")]);
         assert_eq!(why(&[&section("a", &[SOURCE, SYMLINK, live])], 1, "/l/conf/cfg"), None);
@@ -335,6 +344,9 @@ mod tests {
         assert_eq!(why(&[&one, &other], 2, "/cfg"), None, "a file for all");
         let mixed = section("b", &[SOURCE, SYMLINK, (Local, "/b"), (LogFile, "/v/status")]);
         assert!(why(&[&one, &mixed], 2, "/cfg").is_some());
-        assert!(build_error(&[SOURCE, SYMLINK, (Local, "/l"), (LogFile, "/cfg/x"), (PreHooks, "/cfg")]).contains("inside the pre-hooks"));
+        assert!(
+            build_error(&[SOURCE, SYMLINK, (Local, "/l"), (LogFile, "/cfg/x"), (PreHooks, "/cfg")])
+                .contains("inside the pre-hooks")
+        );
     }
 }

@@ -252,7 +252,8 @@ fn keep_apart(given: &Given, settings: &Settings, file: Option<&Configuration>) 
 /// Several deployments do not share what is one's own. The first `running` of them run together; what others of the file have
 /// on this host must not be lost either.
 pub fn keep_each_other_apart(all: &[&Settings], running: usize) -> Result<()> {
-    let same = |what: &str| Error::config(format!("two of the sections that run together have {what}: give each its own"));
+    let same =
+        |what: &str| Error::config(format!("two of the sections that run together have {what}: give each its own"));
     for (n, one) in all.iter().take(running).enumerate() {
         for other in &all[..n] {
             if one.id == other.id {

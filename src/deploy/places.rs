@@ -52,9 +52,10 @@ pub fn locate(settings: &Settings) -> Result<Places> {
         return place(settings, mode);
     }
     for mode in [ActivationMode::InPlace, ActivationMode::Symlink] {
-        let places = place(settings, mode);
-        let Ok(places) = places else { continue }; // where it cannot be, it is not
-        if let Recorded::State(state) = Store::look(&places.store)?.recorded()?
+        // Where it cannot be, it is not; a store that is used is judged again when it is opened.
+        let Ok(places) = place(settings, mode) else { continue };
+        let Ok(store) = Store::look(&places.store) else { continue };
+        if let Recorded::State(state) = store.recorded()?
             && state.mode == mode
             && state.local == settings.local
             && state.current.is_some()

@@ -158,7 +158,7 @@ fn a_configuration_cannot_be_read_then_it_is_refused() {
     config("cache").says("cache: it is a directory");
     config("missing.cfg/x").says("cannot read the configuration");
     let large = sandbox.write("large.cfg", "# x\n".repeat(300_000));
-    config(large.to_str().unwrap()).says("more than 1 MiB");
+    config(large.to_str().unwrap()).says("more than 1048576 bytes");
     rustix::fs::mknodat(
         rustix::fs::CWD,
         sandbox.path("fifo"),

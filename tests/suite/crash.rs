@@ -10,7 +10,7 @@ use std::process::Command;
 
 use crate::git_servers::Repo;
 use crate::sandbox::{Run, Sandbox, needs, tree};
-use crate::tree::{everything, manifest, without_times};
+use crate::tree::{everything, manifest, put_back, without_times};
 
 pub type Tree = BTreeMap<String, String>;
 
@@ -281,13 +281,7 @@ impl Case {
 
     pub fn restore(&self) {
         for name in self.places() {
-            fs::remove_dir_all(self.sandbox.path(name)).unwrap();
-            let copied = Command::new("cp")
-                .arg("-a")
-                .arg(self.sandbox.path("saved").join(name))
-                .arg(self.sandbox.path(""))
-                .status();
-            assert!(copied.unwrap().success());
+            put_back(&self.sandbox.path("saved").join(name), &self.sandbox.path(name));
         }
     }
 

@@ -34,6 +34,7 @@ mod imds;
 mod ini;
 mod install;
 mod lifecycle;
+mod local_users;
 mod moto;
 mod notices;
 mod notify;

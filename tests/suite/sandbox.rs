@@ -162,7 +162,8 @@ impl Sandbox {
             self.write("repo-deploy.cfg", "");
         }
         command.arg("--config").arg(config);
-        command.arg("--cache").arg(self.path("cache")).arg("--local").arg(self.local());
+        command.arg("--cache").arg(self.path("cache")).arg("--state-dir").arg(self.path("state"));
+        command.arg("--local").arg(self.local());
         command.arg("--pre-hooks").arg(self.path("pre.d")).arg("--post-hooks").arg(self.path("post.d"));
         command.args(args);
     }

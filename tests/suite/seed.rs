@@ -322,7 +322,11 @@ fn git_archive_is_seeded_then_the_first_check_is_one_ls_remote() {
         "{asked:?}"
     );
     assert!(
-        fs::read_dir(machine.path("cache/default")).unwrap().all(|e| !e.unwrap().path().join("repository").exists())
+        fs::read_dir(machine.path("cache/default")).into_iter().flatten().all(|e| !e
+            .unwrap()
+            .path()
+            .join("repository")
+            .exists())
     );
     // The directory that `git archive` would make is as good.
     let other = Sandbox::new();

@@ -667,11 +667,10 @@ fn kill_everywhere(mode: &str) {
     let whole = tree(&top);
     let places = ["deploy", "cache", "state", "dest"];
     let copy = |from: PathBuf, to: PathBuf| {
-        for name in places.iter().filter(|name| from.join(name).exists()) {
-            let _ = fs::remove_dir_all(to.join(name)); // the first time there is none
-            let copied = Command::new("cp").arg("-a").arg(from.join(name)).arg(&to).status();
-            assert!(copied.unwrap().success());
-        }
+        places
+            .iter()
+            .filter(|name| from.join(name).exists())
+            .for_each(|name| crate::tree::put_back(&from.join(name), &to.join(name)));
     };
     fs::write(top.join("VERSION"), "v2\n").unwrap();
     fs::write(release(&sandbox).join(if mode == "install" { "tree/VERSION" } else { "VERSION" }), "v3\n").unwrap();
