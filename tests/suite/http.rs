@@ -270,6 +270,10 @@ fn bad_redirects_are_refused_by_name() {
         ("Location: http://169.254.169.254/latest/meta-data?token=hunter2", "metadata address (169.254.169.254)"),
         ("Location: http://169.254.1.2/", "link-local address"),
         ("Location: http://[fe80::1]/", "link-local address"),
+        ("Location: http://[64:ff9b:1::169.254.169.254]/", "metadata address (64:ff9b:1::a9fe:a9fe)"),
+        ("Location: http://[::ffff:0:169.254.169.254]/", "metadata address (::ffff:0:a9fe:a9fe)"),
+        ("Location: http://[2001:db8::5efe:169.254.1.2]/", "link-local address"),
+        ("Location: http://[fd00:c1::a9fe:a9fe]/", "metadata address"),
     ] {
         let line = check_refused(&Raw::always(status("302 Found", location)), "", &["cannot poll http://", words]);
         assert!(!line.contains("hunter2"), "{line}");
