@@ -147,7 +147,7 @@ impl Download<'_> {
         check_limit(now.length, self.limit)?;
         self.part.restart(&self.source, &now)?;
         self.hash = now.revision().is_none().then(Sha256::new);
-        self.proof = dialect.proof(&answer.headers);
+        self.proof = dialect.proof(&answer.headers)?;
         self.identity = now;
         Ok(answer.body)
     }
