@@ -33,6 +33,8 @@ pub struct FileSource {
     max_unpacked: u64,
     /// Whether the bytes have to be proven: then they are copied first, out of reach of whoever may write the file.
     is_proven: bool,
+    /// See [`super::Source::look_ahead`]: then no copy is made that need not be.
+    pub(super) is_ahead: bool,
 }
 
 /// What a poll saw, open: a file that is renamed over meanwhile does not matter.
@@ -48,7 +50,8 @@ impl FileSource {
     pub fn new(path: &Path, settings: &Settings) -> Self {
         let Settings { max_download, layout, trust, .. } = settings;
         let (max_download, max_unpacked) = (*max_download, layout.max_unpacked);
-        Self { path: path.to_owned(), max_download, max_unpacked, is_proven: trust.is_demanding() }
+        let is_proven = trust.is_demanding();
+        Self { path: path.to_owned(), max_download, max_unpacked, is_proven, is_ahead: false }
     }
 
     /// Looks whether the file or directory is still what it was. Where sizes and times are the same and do not prove it, the
@@ -72,15 +75,14 @@ impl FileSource {
     /// unseen while it is unpacked, as a copy at `download`.
     pub fn fetch(&mut self, offer: FileOffer, download: &Path, deadline: Deadline) -> Result<Artifact> {
         let FileOffer { mut content, stamps, validators } = offer;
-        let is_copied = self.is_proven || !stamps::are_proof(&validators);
+        let is_hidden = !stamps::are_proof(&validators);
         let mut copy = match content {
-            Content::Archive(_) if is_copied => Some(Copy::new(download)?),
+            Content::Archive(_) if self.is_proven || is_hidden && !self.is_ahead => Some(Copy::new(download)?),
             Content::Archive(_) | Content::Directory(_) | Content::Tree(_) => None,
         };
         let revision = self.read(&mut content, &stamps, copy.as_mut(), deadline)?;
         if let (Some(copy), Content::Archive(file)) = (copy, &mut content) {
             // A writer that leaves no trace in the stamps: what was copied is what is there, or it is half of something.
-            let is_hidden = !stamps::are_proof(&validators);
             if is_hidden && self.hash(file, None, deadline)? != revision.as_str() {
                 return Err(self.superseded());
             }
@@ -256,7 +258,8 @@ mod tests {
             [(true, true, "good"), (true, false, "good"), (false, false, "good"), (false, true, "evil")]
         {
             std::fs::write(&path, "good").unwrap();
-            let mut source = FileSource { path: path.clone(), max_download: 4, max_unpacked: 4, is_proven };
+            let mut source =
+                FileSource { path: path.clone(), max_download: 4, max_unpacked: 4, is_proven, is_ahead: false };
             let deadline = Deadline::after(Duration::from_secs(60));
             let Poll::Changed(Offer { kind: OfferKind::File(mut offer), .. }) = source.poll(None, deadline).unwrap()
             else {

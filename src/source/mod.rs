@@ -97,7 +97,8 @@ impl Source {
         match self {
             Self::Http(source) => source.is_ahead = true,
             Self::S3(source) => source.is_ahead = true,
-            Self::File(_) | Self::Git(_) => {}
+            Self::File(source) => source.is_ahead = true,
+            Self::Git(_) => {}
         }
     }
 

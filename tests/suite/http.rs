@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::sandbox::{Run, Sandbox, needs, tree};
+use super::sandbox::{Run, Sandbox, age, needs, tree};
 use super::servers::{Authority, Nginx, Raw, Seen, Step, closed_port, cut, object, ok, raw, status, wait_for};
 
 /// A ZIP with one file that says `text`.
@@ -123,8 +123,8 @@ fn source_goes_back_to_a_release_that_is_kept_then_it_is_not_unpacked_again() {
     let sandbox = Sandbox::new();
     let nginx = Nginx::start(&sandbox, "", "");
     let put = |version: &str| std::fs::rename(sandbox.path(version), sandbox.path("www/app.zip")).unwrap();
-    sandbox.zip("one.zip", &[("file", "one")]);
-    sandbox.zip("two.zip", &[("file", "number two")]);
+    age(&sandbox.zip("one.zip", &[("file", "one")]));
+    age(&sandbox.zip("two.zip", &[("file", "number two")]));
     std::fs::hard_link(sandbox.path("one.zip"), sandbox.path("again.zip")).unwrap();
     for version in ["one.zip", "two.zip"] {
         put(version);

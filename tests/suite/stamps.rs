@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::disk::Disk;
 use crate::sandbox::{Sandbox, needs, traced_calls, tree};
-use crate::servers::wait_for;
+use crate::servers::{Nginx, Raw, ok, raw, wait_for};
 
 /// Writes over what is there: the same inode, and as many bytes.
 fn overwrite(path: &Path, content: &[u8]) {
@@ -182,4 +182,56 @@ fn written_all_the_time_then_what_is_deployed_is_whole_and_in_the_end_what_lies_
         }
     }
     drop(disk);
+}
+
+#[test]
+fn rewritten_within_a_second_behind_nginx_then_the_next_check_deploys_it() {
+    if !needs(&["nginx"]) {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    let nginx = Nginx::start(&sandbox, "", "");
+    let path = sandbox.write("www/app.zip", archive(&sandbox, 0));
+    let put = |n: usize, time: std::time::SystemTime| {
+        overwrite(&path, &archive(&sandbox, n));
+        File::options().append(true).open(&path).unwrap().set_modified(time).unwrap();
+    };
+    let version = || sandbox.read("deploy/current/version");
+    for n in [0, 2] {
+        let now = std::time::SystemTime::now();
+        put(n, now);
+        sandbox.deploy(&nginx.url("/app.zip"), &[]).expect(0).says("deployed revision sha256:");
+        put(n + 1, now);
+        sandbox.deploy(&nginx.url("/app.zip"), &[]).expect(0).says("deployed revision sha256:");
+        assert_eq!(version(), format!("{:04}", n + 1));
+    }
+    // Once it is old, a check is one request without a body.
+    wait_for("a check without a body", || {
+        let before = nginx.log(1).len();
+        sandbox.deploy(&nginx.url("/app.zip"), &[]).expect(0).never_says("deployed");
+        (nginx.log(before + 1)[before] == "GET /app.zip HTTP/1.1|304|0").then_some(())
+    });
+    sandbox.deploy(&nginx.url("/app.zip"), &[]).expect(0).never_says("deployed");
+    assert_eq!(nginx.log(1).last().unwrap(), "GET /app.zip HTTP/1.1|304|0");
+}
+
+#[test]
+fn young_by_the_date_of_a_server_then_the_content_is_read_once_more_and_then_relied_upon() {
+    const MODIFIED: &str = "Last-Modified: Mon, 02 Nov 2026 10:00:00 GMT";
+    let sandbox = Sandbox::new();
+    let archives: Vec<Vec<u8>> = (0..2).map(|n| archive(&sandbox, n)).collect();
+    // The first answer a second after the change, which is followed by another one.
+    let server = Raw::start(move |seen, n| {
+        let headers = format!("{MODIFIED}\nDate: Mon, 02 Nov 2026 10:00:0{} GMT", if n == 0 { 1 } else { 9 });
+        match seen.header("If-Modified-Since") {
+            Some(_) => vec![raw(&format!("304 Not Modified\n{headers}"), b"")],
+            None => vec![ok(&headers, &archives[n.min(1)])],
+        }
+    });
+    let conditions = || server.seen().iter().map(|seen| seen.header("If-Modified-Since").is_some()).collect::<Vec<_>>();
+    for (words, sent) in [("deployed", false), ("deployed", false), ("unchanged", true), ("unchanged", true)] {
+        sandbox.deploy(&server.url("/app.zip"), &["-v"]).expect(0).says(words);
+        assert_eq!(conditions().last(), Some(&sent), "{:?}", conditions());
+    }
+    assert_eq!(sandbox.read("deploy/current/version"), "0001");
 }

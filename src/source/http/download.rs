@@ -140,7 +140,7 @@ impl Download<'_> {
     fn all_of_it(&mut self, answer: Answer) -> Result<Incoming> {
         check_plain(&answer)?;
         let dialect = self.client.dialect();
-        let now = dialect.identity(&answer.headers);
+        let now = dialect.identity(&answer.headers).after(Some(&self.identity));
         if now.revision() != self.identity.revision() {
             return Err(superseded());
         }

@@ -272,6 +272,7 @@ fn offered(
     if known.is_some_and(|known| known.is_still(&identity)) {
         return Ok(None);
     }
+    let identity = identity.after(known);
     let proof = match &body {
         Offered::Whole(_) => client.dialect().proof(&headers)?,
         Offered::End(_) | Offered::Taken => None,
