@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
+use flate2::Crc;
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result, plain};
@@ -122,9 +123,89 @@ pub enum Content {
     /// A complete archive, positioned anywhere.
     Archive(File),
     /// A directory on this host.
-    Directory(Dir),
+    Directory(Folder),
     /// A tree that its source reads out.
     Tree(Box<dyn Tree>),
+}
+
+/// A directory on this host, which others may be writing while it is read.
+#[derive(Debug)]
+pub struct Folder {
+    /// The directory itself, open.
+    pub dir: Dir,
+    /// The [`EntrySum`] of each file and link below it, in the order of a walk that takes the names of each directory by
+    /// their bytes: what the revision was made of, and what a copy has to be made of too. `None`: nobody has read it yet.
+    pub sums: Option<Vec<u32>>,
+}
+
+/// Tells what one file or link of a [`Folder`] was from what it is when it is read again. It finds changes, not forgeries.
+#[derive(Debug)]
+pub struct EntrySum(Crc);
+
+impl EntrySum {
+    /// The sum of the entry at `path` below the top, before its content or its text.
+    pub fn new(path: &[u8], is_program: bool, access: Access) -> Self {
+        let mut sum = Crc::new();
+        sum.update(path);
+        sum.update(&[0, u8::from(is_program), access as u8]);
+        Self(sum)
+    }
+
+    /// Adds the next bytes of its content.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// That was all.
+    pub fn finish(&self) -> u32 {
+        self.0.sum()
+    }
+}
+
+/// Who may read an entry of a [`Folder`], fewest first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Access {
+    /// The owner alone.
+    Owner,
+    /// The owner and the group.
+    Group,
+    /// Everybody.
+    #[default]
+    All,
+}
+
+impl Access {
+    /// Who may read a file with these permission bits.
+    pub fn of_file(mode: u32) -> Self {
+        Self::with(mode, 0o4)
+    }
+
+    /// Who may list and enter a directory with these permission bits.
+    pub fn of_dir(mode: u32) -> Self {
+        Self::with(mode, 0o5)
+    }
+
+    /// Who may reach what lies in a directory with these permission bits.
+    pub fn through_dir(mode: u32) -> Self {
+        Self::with(mode, 0o1)
+    }
+
+    fn with(mode: u32, bits: u32) -> Self {
+        match (mode & bits == bits, mode >> 3 & bits == bits) {
+            (true, _) => Self::All,
+            (false, true) => Self::Group,
+            (false, false) => Self::Owner,
+        }
+    }
+
+    /// What is left of the permission bits `mode`, which are for all.
+    pub fn limit(self, mode: u32) -> u32 {
+        match self {
+            Self::All => mode,
+            Self::Group => mode & 0o750,
+            Self::Owner => mode & 0o700,
+        }
+    }
 }
 
 /// What a member of a [`Tree`] is.
@@ -201,5 +282,35 @@ impl Seal {
             hash.update(content.map_or(&[][..], |c| c));
         }
         hex(&hash.finalize()[..8])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn access_is_what_the_bits_for_all_and_for_the_group_say() {
+        use Access::{All, Group, Owner};
+        for (mode, file, dir, through) in [
+            (0o755, All, All, All),
+            (0o004, All, Owner, Owner), // the group alone may not: the copy is for all
+            (0o777, All, All, All),
+            (0o711, Owner, Owner, All),
+            (0o751, Group, Group, All),
+            (0o744, All, Owner, Owner),
+            (0o754, All, Group, Group),
+            (0o2750, Group, Group, Group),
+            (0o710, Owner, Owner, Group),
+            (0o640, Group, Owner, Owner),
+            (0o600, Owner, Owner, Owner),
+            (0, Owner, Owner, Owner),
+        ] {
+            let got = (Access::of_file(mode), Access::of_dir(mode), Access::through_dir(mode));
+            assert_eq!(got, (file, dir, through), "{mode:o}");
+        }
+        assert_eq!([All, Group, Owner].map(|access| access.limit(0o755)), [0o755, 0o750, 0o700]);
+        assert_eq!([All, Group, Owner].map(|access| access.limit(0o644)), [0o644, 0o640, 0o600]);
+        assert!(Owner < Group && Group < All);
     }
 }

@@ -91,8 +91,11 @@ impl Deployment<'_> {
             return Ok(Next::Nothing);
         }
         if let Some(target) = self.state.target.clone().filter(|t| self.is_of(t, revision)) {
-            let is_left = self.leaves(&target, revision, &offer.validators)?;
-            return if is_left { Ok(Next::Nothing) } else { self.candidate(target) };
+            if self.leaves(&target, revision, &offer.validators)? {
+                return Ok(Next::Nothing);
+            }
+            let target = Record { revision: revision.clone(), validators: offer.validators, ..target };
+            return self.seen_again(target);
         }
         let id = self.id_of(revision, None);
         if let Some(record) = self.state.withdrawal(&id, revision).cloned() {
@@ -188,6 +191,15 @@ impl Deployment<'_> {
         let manifest = self.activation.finish_staging(&staging, unpacked.manifest)?;
         log::info!("unpacked release {} ({counted}) of revision {}", record.release, record.revision);
         staging.publish(&self.store, &record.release, &manifest)
+    }
+
+    /// The candidate under what the source says of it now: remembered, so that the next poll is as cheap as it can be.
+    fn seen_again(&mut self, target: Record) -> Result<Next> {
+        if self.state.target.as_ref().is_some_and(|known| known.validators != target.validators) {
+            self.state.target = Some(target.clone());
+            self.note()?;
+        }
+        self.candidate(target)
     }
 
     /// What the source had when we last looked, and still has: live already, staged, refused or given up.

@@ -90,8 +90,8 @@ fn lay_out(verified: &Verified, staging: Option<&Dir>, layout: &Layout, deadline
     let name = &artifact.name;
     match &artifact.content {
         Content::Archive(file) => unpack_archive(file, name, staging, layout, deadline),
-        Content::Directory(dir) => {
-            directory::unpack(dir, staging, layout, deadline).context(|| format!("cannot copy {name}"))
+        Content::Directory(folder) => {
+            directory::unpack(folder, staging, layout, deadline).context(|| format!("cannot copy {name}"))
         }
         Content::Tree(tree) => {
             tree::unpack(&**tree, staging, layout, deadline).context(|| format!("cannot unpack {name}"))

@@ -4,6 +4,7 @@
 //! it stands or refused. Memory per member: its name and 20 bytes.
 
 use super::names::{by_component, refusal, shared_components, shown, stripped, up};
+use crate::artifact::Access;
 use crate::console::progress;
 use crate::error::{Error, Result};
 use crate::model::{Layout, Links};
@@ -32,7 +33,7 @@ impl Kind {
         if mode & 0o111 == 0 { Self::File } else { Self::Program }
     }
 
-    /// The mode it gets, whatever it had.
+    /// The mode it gets, whatever it had, where everybody may read it.
     pub(super) fn mode(self) -> u32 {
         if self == Self::File { 0o644 } else { 0o755 }
     }
@@ -45,6 +46,7 @@ struct Entry {
     skip: u16,
     len: u16,
     kind: Kind,
+    access: Access,
 }
 
 /// Members as they come, each good in itself.
@@ -101,8 +103,13 @@ impl<'a> Listing<'a> {
         // Both fit: a name has at most 1024 bytes.
         let (skip, len) = (u16::try_from(skip).unwrap_or(u16::MAX), u16::try_from(name.len()).unwrap_or(u16::MAX));
         self.names.extend_from_slice(name);
-        self.entries.push(Entry { start, skip, len, kind });
+        self.entries.push(Entry { start, skip, len, kind, access: Access::All });
         Ok(Some(index))
+    }
+
+    /// Lets no more than `access` read the member `index`, which was added before.
+    pub(super) fn restrict(&mut self, index: u32, access: Access) {
+        self.entries[index as usize].access = access;
     }
 
     fn count(&mut self, name: &[u8], size: u64) -> Result<()> {
@@ -161,6 +168,12 @@ impl Plan {
     /// What a member becomes.
     pub(super) fn kind(&self, index: u32) -> Kind {
         self.entries[index as usize].kind
+    }
+
+    /// The mode it gets.
+    pub(super) fn mode(&self, index: u32) -> u32 {
+        let Entry { kind, access, .. } = self.entries[index as usize];
+        access.limit(kind.mode())
     }
 
     /// Its full name.
@@ -392,6 +405,20 @@ mod tests {
             assert_eq!(Kind::file(mode).mode(), 0o755, "{mode:o}");
         }
         assert_eq!(Kind::Dir.mode(), 0o755);
+    }
+
+    #[test]
+    fn a_member_may_be_restricted() {
+        let layout = layout();
+        let mut listing = Listing::new(&layout, 0);
+        for (kind, access) in [(Kind::File, Access::Group), (Kind::Program, Access::Owner), (Kind::Dir, Access::Group)]
+        {
+            let name = format!("{kind:?}");
+            let index = listing.add(name.as_bytes(), kind, 0).unwrap().unwrap();
+            listing.restrict(index, access);
+        }
+        let plan = listing.check().unwrap();
+        assert_eq!([0, 1, 2].map(|index| plan.mode(index)), [0o640, 0o700, 0o750]);
     }
 
     #[test]

@@ -56,7 +56,7 @@ impl<'a> Writer<'a> {
     pub(super) fn dir(&mut self, index: u32) -> Result<()> {
         in_time(self.deadline)?;
         let (plan, Some(top)) = (self.plan, self.top) else { return Ok(()) };
-        self.enter(top, plan.path(index)).map(|_| ()).context(|| cannot("make", plan.name(index)))
+        self.enter(top, plan.path(index), plan.mode(index)).map(|_| ()).context(|| cannot("make", plan.name(index)))
     }
 
     /// Makes the file `index`. What `fill` passes on becomes its content.
@@ -70,7 +70,7 @@ impl<'a> Writer<'a> {
         let (parent, name) = split(plan.path(index));
         let file: Option<File> = match self.top {
             Some(top) => {
-                let dir = self.enter(top, parent).context(|| cannot("make", plan.name(index)))?;
+                let dir = self.enter(top, parent, Kind::Dir.mode()).context(|| cannot("make", plan.name(index)))?;
                 Some(dir.create(name).context(|| cannot("create", plan.name(index)))?)
             }
             None => None,
@@ -88,7 +88,7 @@ impl<'a> Writer<'a> {
         self.written += size;
         self.sums[index as usize] = (size, crc.sum());
         let Some(file) = file else { return Ok(()) };
-        fs::set_owner_and_mode(&file, owner, plan.kind(index).mode()).context(|| owning(owner, plan.name(index)))?;
+        fs::set_owner_and_mode(&file, owner, plan.mode(index)).context(|| owning(owner, plan.name(index)))?;
         if size > 0 {
             fs::start_writeback(&file);
         }
@@ -103,7 +103,7 @@ impl<'a> Writer<'a> {
         self.texts.push((index, text.to_vec()));
         let Some(top) = self.top else { return Ok(()) };
         let (parent, name) = split(plan.path(index));
-        let dir = self.enter(top, parent).context(|| cannot("make", plan.name(index)))?;
+        let dir = self.enter(top, parent, Kind::Dir.mode()).context(|| cannot("make", plan.name(index)))?;
         dir.symlink(OsStr::from_bytes(text), name).context(|| cannot("make", plan.name(index)))?;
         if let Some((uid, gid)) = owner {
             dir.set_owner(name, uid, gid).context(|| owning(owner, plan.name(index)))?;
@@ -121,10 +121,10 @@ impl<'a> Writer<'a> {
         Ok(Unpacked { entries: self.plan.count, bytes: self.written, space: self.plan.space, manifest })
     }
 
-    /// The open directory at `path`, made with all above it where it is not there yet.
-    fn enter<'t>(&'t mut self, top: &'t Dir, path: &[u8]) -> std::io::Result<&'t Dir> {
+    /// The open directory at `path`, made with `mode`, and all above it, where it is not there yet.
+    fn enter<'t>(&'t mut self, top: &'t Dir, path: &[u8], mode: u32) -> std::io::Result<&'t Dir> {
         let owner = self.owner;
-        self.trail.enter(top, path, |dir, name| match dir.make_child(name, owner, Kind::Dir.mode()) {
+        self.trail.enter(top, path, |dir, name| match dir.make_child(name, owner, mode) {
             Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => dir.child(name),
             made => made,
         })
@@ -145,9 +145,9 @@ pub(super) fn manifest(plan: &Plan, sums: &[(u64, u32)], texts: &[(u32, Vec<u8>)
         }
         let (size, crc) = sums[index as usize];
         match plan.kind(index) {
-            Kind::Dir => manifest.push(path, &directory),
-            kind @ (Kind::File | Kind::Program) => {
-                manifest.push(path, &What::File { mode: kind.mode(), size, crc });
+            Kind::Dir => manifest.push(path, &What::Dir { mode: plan.mode(index) }),
+            Kind::File | Kind::Program => {
+                manifest.push(path, &What::File { mode: plan.mode(index), size, crc });
             }
             Kind::Link => {
                 let text = texts.binary_search_by_key(&index, |(link, _)| *link);

@@ -97,7 +97,8 @@ impl Source {
         match self {
             Self::Http(source) => source.is_ahead = true,
             Self::S3(source) => source.is_ahead = true,
-            Self::File(_) | Self::Git(_) => {}
+            Self::File(source) => source.is_ahead = true,
+            Self::Git(_) => {}
         }
     }
 
@@ -115,7 +116,7 @@ impl Source {
     /// Asks for another revision than `known`.
     pub fn poll(&mut self, known: Option<Known<'_>>, deadline: Deadline) -> Result<Poll> {
         match self {
-            Self::File(source) => source.poll(known),
+            Self::File(source) => source.poll(known, deadline),
             Self::Http(source) => source.poll(known, deadline),
             Self::S3(source) => source.poll(known, deadline),
             Self::Git(source) => source.poll(known, deadline),

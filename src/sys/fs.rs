@@ -447,6 +447,37 @@ pub fn room(dir: &Dir) -> io::Result<(u64, Option<u64>)> {
     Ok((s.f_bavail.saturating_mul(s.f_frsize), (s.f_files > 0).then_some(s.f_favail)))
 }
 
+/// Whether this machine's clock makes the time stamps of the file system that an open file is on. Of one over a network, of
+/// one in user space and of one that is not known here it may be another's.
+pub fn keeps_our_time(file: impl AsFd) -> io::Result<bool> {
+    /// What statfs(2) calls them: ext2 to ext4, XFS, Btrfs, F2FS, ZFS, bcachefs, JFS, NILFS, ReiserFS, NTFS, FAT, exFAT,
+    /// tmpfs, ramfs, overlayfs, squashfs, EROFS, ISO 9660.
+    const OURS: [u64; 18] = [
+        0xef53,
+        0x5846_5342,
+        0x9123_683e,
+        0xf2f5_2010,
+        0x2fc1_2fc1,
+        0xca45_1a4e,
+        0x3153_464a,
+        0x3434,
+        0x5265_4973,
+        0x7366_746e,
+        0x4d44,
+        0x2011_bab0,
+        0x0102_1994,
+        0x8584_58f6,
+        0x794c_7630,
+        0x7371_7368,
+        0xe0f5_e1e2,
+        0x9660,
+    ];
+    #[allow(clippy::unnecessary_cast, reason = "the field differs in width and sign between the targets")]
+    #[allow(clippy::cast_sign_loss, reason = "a magic number of 32 bits")]
+    let kind = rustix::fs::fstatfs(file)?.f_type as u64 & 0xffff_ffff;
+    Ok(OURS.contains(&kind))
+}
+
 /// Takes the exclusive lock of an open file without waiting. False: somebody else holds it.
 pub fn try_lock(file: &File) -> io::Result<bool> {
     match rustix::fs::flock(file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {

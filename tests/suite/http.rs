@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::sandbox::{Run, Sandbox, needs, tree};
+use super::sandbox::{Run, Sandbox, age, needs, tree};
 use super::servers::{Authority, Nginx, Raw, Seen, Step, closed_port, cut, object, ok, raw, status, wait_for};
 
 /// A ZIP with one file that says `text`.
@@ -123,8 +123,8 @@ fn source_goes_back_to_a_release_that_is_kept_then_it_is_not_unpacked_again() {
     let sandbox = Sandbox::new();
     let nginx = Nginx::start(&sandbox, "", "");
     let put = |version: &str| std::fs::rename(sandbox.path(version), sandbox.path("www/app.zip")).unwrap();
-    sandbox.zip("one.zip", &[("file", "one")]);
-    sandbox.zip("two.zip", &[("file", "number two")]);
+    age(&sandbox.zip("one.zip", &[("file", "one")]));
+    age(&sandbox.zip("two.zip", &[("file", "number two")]));
     std::fs::hard_link(sandbox.path("one.zip"), sandbox.path("again.zip")).unwrap();
     for version in ["one.zip", "two.zip"] {
         put(version);
@@ -270,6 +270,10 @@ fn bad_redirects_are_refused_by_name() {
         ("Location: http://169.254.169.254/latest/meta-data?token=hunter2", "metadata address (169.254.169.254)"),
         ("Location: http://169.254.1.2/", "link-local address"),
         ("Location: http://[fe80::1]/", "link-local address"),
+        ("Location: http://[64:ff9b:1::169.254.169.254]/", "metadata address (64:ff9b:1::a9fe:a9fe)"),
+        ("Location: http://[::ffff:0:169.254.169.254]/", "metadata address (::ffff:0:a9fe:a9fe)"),
+        ("Location: http://[2001:db8::5efe:169.254.1.2]/", "link-local address"),
+        ("Location: http://[fd00:c1::a9fe:a9fe]/", "metadata address"),
     ] {
         let line = check_refused(&Raw::always(status("302 Found", location)), "", &["cannot poll http://", words]);
         assert!(!line.contains("hunter2"), "{line}");

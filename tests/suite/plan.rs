@@ -15,7 +15,7 @@ use crate::install::Host;
 use crate::moto::Moto;
 use crate::running::Running;
 use crate::s3::{configure, keys};
-use crate::sandbox::{Run, Sandbox, needs, tree};
+use crate::sandbox::{Run, Sandbox, age, needs, tree};
 use crate::servers::{Nginx, Raw, Seen, Step, ok, raw, status, wait_for};
 use crate::tree::everything;
 
@@ -166,8 +166,9 @@ fn zip64_with_a_directory_of_megabytes_is_read_by_its_ranges() {
              with zipfile.ZipFile(sys.argv[1], 'w') as z:\n\
              \x20   for n in range(int(sys.argv[2]), 66000): z.writestr('%05d' % n, 'x')\n";
         let path = sandbox.path("www/app.zip");
-        let made = Command::new("python3").args(["-c", script]).arg(path).arg(first.to_string()).status().unwrap();
+        let made = Command::new("python3").args(["-c", script]).arg(&path).arg(first.to_string()).status().unwrap();
         assert!(made.success());
+        age(&path);
     };
     make(0);
     let plan = told(&sandbox, &nginx.url("/app.zip"), &[], 10);
@@ -361,6 +362,7 @@ fn tar_over_http_is_fetched_once() {
     let made =
         Command::new("tar").args(["-czf", "www/app.tar.gz", "src"]).current_dir(sandbox.path("")).status().unwrap();
     assert!(made.success());
+    age(&sandbox.path("www/app.tar.gz"));
     let plan = told(&sandbox, &nginx.url("/app.tar.gz"), &[], 10);
     assert_eq!((plan["fetch"].as_u64(), &*changes(&plan)), (Some(0), &["A src".to_owned(), "A src/f".to_owned()][..]));
     sandbox.deploy(&nginx.url("/app.tar.gz"), &[]).expect(0).says("going on with");

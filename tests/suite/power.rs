@@ -2,91 +2,12 @@
 //! What was not fsynced is gone then, or worse, only half of it. The same check with its fsyncs made to do nothing must
 //! fail the same harness: otherwise the harness proves nothing.
 
-use std::fs::{self, File};
-use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::crash::{Case, Doing, Way, stride, traced};
+use crate::disk::{Cut, Disk};
 use crate::sandbox::{Sandbox, needs};
-
-/// `_IOR('X', 125, __u32)` of the kernel's uapi.
-const FS_IOC_SHUTDOWN: libc::Ioctl = 0x8004_587d_u32 as libc::Ioctl;
-
-/// What survives the cut.
-#[derive(Clone, Copy, Debug)]
-enum Cut {
-    /// The journal is written out first: names without content.
-    JournalFlushed = 1,
-    /// Nothing that was not synced.
-    NothingFlushed = 2,
-}
-
-/// A file system of its own, mounted at `at` while this lives.
-struct Disk {
-    image: PathBuf,
-    at: PathBuf,
-    mounted: bool,
-}
-
-fn run(program: &str, arguments: &[&Path]) -> bool {
-    let status = Command::new(program).args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).status();
-    status.is_ok_and(|s| s.success())
-}
-
-impl Disk {
-    /// Makes one; `None` where this machine cannot mount.
-    fn new(aside: &Sandbox, kind: &str) -> Option<Self> {
-        let (image, at) = (aside.path("disk.img"), aside.path("disk"));
-        fs::create_dir(&at).unwrap();
-        let size = if kind == "xfs" { 310 << 20 } else { 24 << 20 };
-        File::create(&image).unwrap().set_len(size).unwrap();
-        let mkfs = format!("mkfs.{kind}");
-        let made = Command::new(&mkfs).args(["-q", if kind == "xfs" { "-f" } else { "-F" }]).arg(&image).status();
-        assert!(made.unwrap().success(), "{mkfs}");
-        let mut disk = Self { image, at, mounted: false };
-        disk.mount().then_some(disk)
-    }
-
-    fn mount(&mut self) -> bool {
-        self.mounted = run("mount", &["-o".as_ref(), "loop".as_ref(), &self.image, &self.at]);
-        self.mounted
-    }
-
-    fn unmount(&mut self) {
-        // Another test's fork may hold a descriptor of ours for the moment until its exec.
-        let unmounted = (0..1000).any(|_| run("umount", &[&self.at]));
-        assert!(unmounted, "cannot unmount {}", self.at.display());
-        self.mounted = false;
-    }
-
-    /// Cuts the power, and comes back.
-    fn cut(&mut self, how: Cut) {
-        let root = File::open(&self.at).unwrap();
-        let flag = how as u32;
-        // SAFETY: the ioctl reads one u32, which `flag` is, for the length of the call.
-        let result = unsafe { libc::ioctl(root.as_raw_fd(), FS_IOC_SHUTDOWN, &raw const flag) };
-        assert_eq!(result, 0, "cannot shut down: {}", std::io::Error::last_os_error());
-        drop(root);
-        // Another test may be in a mount namespace of its own, a copy of ours: the file system lives on in there, shut down.
-        let is_fresh = |at: &Path| File::open(at).and_then(|root| root.sync_all()).is_ok();
-        let came_back = (0..1000).any(|_| {
-            self.unmount();
-            assert!(self.mount(), "cannot mount again");
-            is_fresh(&self.at)
-        });
-        assert!(came_back, "it stays shut down");
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        if self.mounted && !run("umount", &["-l".as_ref(), &self.at]) {
-            eprintln!("still mounted: {}", self.at.display());
-        }
-    }
-}
 
 /// A case on a disk of its own; the case goes first, then the disk.
 struct OnDisk {
@@ -97,15 +18,11 @@ struct OnDisk {
 
 impl OnDisk {
     fn new(kind: &str, way: Way, doing: Doing) -> Option<Self> {
-        if !needs(&["strace", "mount", &format!("mkfs.{kind}")]) {
+        if !needs(&["strace"]) {
             return None;
         }
         let aside = Sandbox::new();
-        let Some(disk) = Disk::new(&aside, kind) else {
-            assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "cannot mount a loop device");
-            eprintln!("left out: this machine cannot mount a loop device");
-            return None;
-        };
+        let disk = Disk::new(&aside, kind, &[])?;
         let case = Case::at(Sandbox::at(&disk.at.join("sandbox")), way, doing);
         Some(Self { case, disk, _aside: aside })
     }

@@ -173,11 +173,14 @@ impl Sandbox {
         self.command(&["--remote", remote]).args(args).output().unwrap().into()
     }
 
-    /// Writes a file below the sandbox.
+    /// Writes a file below the sandbox; one that is served (in `www`) is an old one.
     pub fn write(&self, name: impl AsRef<Path>, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, content).unwrap();
+        if path.iter().any(|part| part == "www") {
+            age(&path);
+        }
         path
     }
 
@@ -211,6 +214,15 @@ impl Sandbox {
         }
         self.write(name, out.finish().unwrap().into_inner())
     }
+}
+
+/// Makes a file an old one, each time of another second: a server that makes its ETags of time and size has one for it that
+/// is to be relied upon.
+pub fn age(path: &Path) {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let seconds = 1_750_000_000 + u64::from(NEXT.fetch_add(1, Ordering::Relaxed));
+    let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+    fs::File::options().append(true).open(path).unwrap().set_modified(time).unwrap();
 }
 
 impl Drop for Sandbox {

@@ -4,10 +4,11 @@ use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
 
 use super::*;
+use crate::artifact::{Access, EntrySum, Folder};
 
 fn copy(scratch: &Scratch, layout: &Layout) -> Result<Tree> {
-    let source = Dir::open(&scratch.path("source")).unwrap();
-    scratch.unpack(Content::Directory(source), layout).map(|_| tree(&scratch.path("staging")))
+    let dir = Dir::open(&scratch.path("source")).unwrap();
+    scratch.unpack(Content::Directory(Folder { dir, sums: None }), layout).map(|_| tree(&scratch.path("staging")))
 }
 
 /// A scratch with a `source`, made by `fill`.
@@ -28,7 +29,7 @@ fn a_directory_is_copied_as_a_zip_would_be() {
     let scratch = source(|top| {
         fs::create_dir_all(top.join("d/e")).unwrap();
         write(top.join("d/run"), "x", 0o4755);
-        write(top.join("d/e/secret"), "y", 0o600);
+        write(top.join("d/e/file"), "y", 0o4606);
         write(top.join("wide"), "z", 0o666);
         fs::set_permissions(top.join("d/e"), fs::Permissions::from_mode(0o1777)).unwrap();
         fs::hard_link(top.join("wide"), top.join("twin")).unwrap();
@@ -38,7 +39,7 @@ fn a_directory_is_copied_as_a_zip_would_be() {
     let expected = [
         "d 755 d",
         "d 755 d/e",
-        "f 644 d/e/secret y",
+        "f 644 d/e/file y",
         "f 755 d/run x",
         "l d/up -> ../wide",
         "l link -> d/run",
@@ -113,4 +114,97 @@ fn a_large_file_is_copied_whole() {
     let content = "0123456789abcdef".repeat(40_000);
     let scratch = source(|top| write(top.join("large"), &content, 0o755));
     assert!(copy(&scratch, &layout()).unwrap()[&b"large"[..]].content == content.as_bytes());
+}
+
+#[test]
+fn what_others_may_not_read_they_may_not_read_in_the_copy() {
+    let modes = |top: &Path, list: &[(&str, u32)]| {
+        for (name, mode) in list {
+            fs::set_permissions(top.join(name), fs::Permissions::from_mode(*mode)).unwrap();
+        }
+    };
+    let scratch = source(|top| {
+        for (name, mode) in [("all", 0o664), ("group", 0o4640), ("own", 0o600), ("run", 0o750), ("tool", 0o711)] {
+            write(top.join(name), "", mode);
+        }
+        for dir in ["listed", "members", "mine", "passed"] {
+            fs::create_dir(top.join(dir)).unwrap();
+            write(top.join(dir).join("all"), "", 0o644);
+            write(top.join(dir).join("own"), "", 0o600);
+        }
+        modes(top, &[("listed", 0o744), ("members", 0o2770), ("mine", 0o700), ("passed", 0o711)]);
+    });
+    let expected = [
+        "f 644 all ",
+        "f 640 group ",
+        "d 700 listed",
+        "f 600 listed/all ",
+        "f 600 listed/own ",
+        "d 750 members",
+        "f 640 members/all ",
+        "f 600 members/own ",
+        "d 700 mine",
+        "f 600 mine/all ",
+        "f 600 mine/own ",
+        "f 600 own ",
+        "d 700 passed", // its names are not for all, and what lies in it may be reached
+        "f 644 passed/all ",
+        "f 600 passed/own ",
+        "f 750 run ",
+        "f 700 tool ",
+    ];
+    assert_eq!(lines(&copy(&scratch, &layout()).unwrap()), expected);
+    // What is not published itself lets nobody through to what is: the top, and what strip-components takes away.
+    let stripped = source(|top| {
+        for dir in ["mine", "passed"] {
+            fs::create_dir(top.join(dir)).unwrap();
+            write(top.join(dir).join(dir), "", 0o644);
+        }
+        modes(top, &[("mine", 0o700), ("passed", 0o711)]);
+    });
+    let strip = Layout { strip_components: 1, ..layout() };
+    assert_eq!(lines(&copy(&stripped, &strip).unwrap()), ["f 600 mine ", "f 644 passed "]);
+    let private = source(|top| {
+        write(top.join("all"), "", 0o644);
+        fs::create_dir(top.join("d")).unwrap();
+        modes(top, &[("", 0o750)]);
+    });
+    assert_eq!(lines(&copy(&private, &layout()).unwrap()), ["f 640 all ", "d 750 d"]);
+}
+
+/// What was read of an entry.
+fn sum(path: &str, content: &str) -> u32 {
+    let mut sum = EntrySum::new(path.as_bytes(), false, Access::All);
+    sum.update(content.as_bytes());
+    sum.finish()
+}
+
+#[test]
+fn what_is_copied_is_what_was_read_before() {
+    let fill = |top: &Path| {
+        write(top.join("a"), "one", 0o644);
+        fs::create_dir(top.join("d")).unwrap();
+        symlink("../a", top.join("d/link")).unwrap();
+    };
+    let copied = |sums: &[u32], strip_components| {
+        let scratch = source(fill);
+        let folder = Folder { dir: Dir::open(&scratch.path("source")).unwrap(), sums: Some(sums.to_vec()) };
+        scratch.unpack(Content::Directory(folder), &Layout { strip_components, ..layout() }).map(|_| ())
+    };
+    let (a, link) = (sum("a", "one"), sum("d/link", "../a"));
+    copied(&[a, link], 0).unwrap();
+    for other in [
+        &[sum("a", "two"), link][..], // another content of this size
+        &[a, sum("d/link", "../b")],  // another target
+        &[sum("b", "one"), link],     // another name
+        &[a],                         // one more
+        &[a, link, link],             // one less
+        &[],
+    ] {
+        let error = copied(other, 0).unwrap_err();
+        assert_eq!(error.kind(), Kind::Superseded, "{error}");
+        assert!(error.to_string().ends_with("it changed while it was copied"), "{error}");
+    }
+    // What is not copied counts for the order.
+    assert_eq!(copied(&[link, a], 1).unwrap_err().kind(), Kind::Superseded);
 }

@@ -20,9 +20,9 @@ pub(in crate::source) trait Dialect {
         Identity::of(headers)
     }
 
-    /// What the bytes have to come to, when the headers of a 200 tell.
-    fn proof(&self, _headers: &HeaderMap) -> Option<Box<dyn Proof>> {
-        None
+    /// What the bytes have to come to, when the headers of a 200 tell. An error: what they tell cannot be.
+    fn proof(&self, _headers: &HeaderMap) -> Result<Option<Box<dyn Proof>>> {
+        Ok(None)
     }
 
     /// Why an answer that nobody waits for is an error.

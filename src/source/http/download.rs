@@ -140,14 +140,14 @@ impl Download<'_> {
     fn all_of_it(&mut self, answer: Answer) -> Result<Incoming> {
         check_plain(&answer)?;
         let dialect = self.client.dialect();
-        let now = dialect.identity(&answer.headers);
+        let now = dialect.identity(&answer.headers).after(Some(&self.identity));
         if now.revision() != self.identity.revision() {
             return Err(superseded());
         }
         check_limit(now.length, self.limit)?;
         self.part.restart(&self.source, &now)?;
         self.hash = now.revision().is_none().then(Sha256::new);
-        self.proof = dialect.proof(&answer.headers);
+        self.proof = dialect.proof(&answer.headers)?;
         self.identity = now;
         Ok(answer.body)
     }

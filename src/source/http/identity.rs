@@ -1,5 +1,9 @@
 //! What a response says it is: ETag, Last-Modified, length. A strong ETag names bytes and pins what follows it; a weak
 //! one only tells whether there is news. Remembered ones count for the URL they came from and for no other.
+//!
+//! What is made of times of whole seconds (Last-Modified, and the ETags that nginx makes of time and length) names nothing
+//! while it is young (RFC 9110, section 8.8.2.2): a file that is rewritten within the same second keeps it. Then the revision
+//! is a hash of the content, and the next poll asks without conditions, once.
 
 use sha2::{Digest, Sha256};
 use ureq::http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -11,6 +15,10 @@ use crate::sys::clock::of_http_date;
 
 /// Longer ones are not kept.
 const LONGEST: usize = 1024;
+/// The longest step of a file system's clock, in seconds.
+const STEP: u64 = 2;
+/// Remembered with validators that were young.
+const YOUNG: &str = "young";
 
 /// How a representation is told from another one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,6 +27,10 @@ pub(in crate::source) struct Identity {
     modified: Option<String>,
     /// What the server calls this version of the thing.
     version: Option<String>,
+    /// Whether it was sent so soon after the change that another one may get the same.
+    is_young: bool,
+    /// Whether only the content tells what it is: it is young, or what is known of it was.
+    by_content: bool,
     /// The whole thing's length in bytes, when the server said so.
     pub(in crate::source) length: Option<u64>,
 }
@@ -33,22 +45,35 @@ impl Identity {
     pub(in crate::source) fn of(headers: &HeaderMap) -> Self {
         // A body in chunks has the length it turns out to have.
         let sized = !headers.contains_key(header::TRANSFER_ENCODING);
+        let (etag, modified) = (text(headers, &header::ETAG), text(headers, &header::LAST_MODIFIED));
+        let is_young = is_young(etag.as_deref(), modified.as_deref(), text(headers, &header::DATE).as_deref());
         Self {
-            etag: text(headers, &header::ETAG),
-            modified: text(headers, &header::LAST_MODIFIED),
+            etag,
+            modified,
             version: None,
+            is_young,
+            by_content: is_young,
             length: text(headers, &header::CONTENT_LENGTH).filter(|_| sized).and_then(|t| t.parse().ok()),
         }
     }
 
     /// The same with the name of its version, from the header `name`; `null` is none.
     pub(in crate::source) fn with_version(self, headers: &HeaderMap, name: &HeaderName) -> Self {
-        Self { version: text(headers, name).filter(|version| version != "null"), ..self }
+        let version = text(headers, name).filter(|version| version != "null");
+        let is_young = self.is_young && version.is_none();
+        Self { version, is_young, by_content: is_young, ..self }
     }
 
     /// The same with the length of the whole thing, where the headers were those of a part.
     pub(in crate::source) fn with_length(self, length: u64) -> Self {
         Self { length: Some(length), ..self }
+    }
+
+    /// The same where `known` is what is known of it: where that was young, and has the same name, only the content tells
+    /// whether it is the same.
+    pub(in crate::source) fn after(self, known: Option<&Self>) -> Self {
+        let is_unsure = known.is_some_and(|known| known.by_content && known.is_called(&self));
+        Self { by_content: self.by_content || is_unsure, ..self }
     }
 
     /// What we know already of `source`; `None` when that is of no use to a server.
@@ -68,11 +93,16 @@ impl Identity {
         let etag = etag.filter(sendable).map(str::to_owned);
         let modified = modified.filter(sendable).map(str::to_owned);
         let length = validators.get("length").and_then(|l| l.parse().ok());
-        (etag.is_some() || modified.is_some()).then_some(Self { etag, modified, version: None, length })
+        let is_young = validators.get(YOUNG).is_some();
+        let known = Self { etag, modified, version: None, is_young, by_content: is_young, length };
+        (known.etag.is_some() || known.modified.is_some()).then_some(known)
     }
 
     /// What a poll says to hear only of something else.
     pub(in crate::source) fn conditions(&self) -> Headers {
+        if self.by_content {
+            return Headers::new();
+        }
         let condition = |name: HeaderName, value: &Option<String>| {
             value.as_ref().and_then(|v| HeaderValue::from_str(v).ok()).map(|v| (name, v))
         };
@@ -84,11 +114,15 @@ impl Identity {
 
     /// The ETag that names exactly these bytes.
     pub(in crate::source) fn strong(&self) -> Option<&str> {
-        self.etag.as_deref().filter(|tag| tag.len() >= 2 && tag.starts_with('"') && tag.ends_with('"'))
+        self.etag.as_deref().filter(|tag| !self.by_content && is_strong(tag))
     }
 
     /// Whether `self`, which we know, is what `now` is: for servers that answer a condition with the whole thing.
     pub(in crate::source) fn is_still(&self, now: &Self) -> bool {
+        !self.by_content && self.is_called(now)
+    }
+
+    fn is_called(&self, now: &Self) -> bool {
         match (&self.etag, &now.etag, &self.modified, &now.modified) {
             (Some(a), Some(b), _, _) => opaque(a) == opaque(b),
             // The operator's word: what is not newer is known.
@@ -106,6 +140,7 @@ impl Identity {
             return Some(Revision::new(format!("version:{version}")));
         }
         match (&self.etag, &self.modified, self.length) {
+            _ if self.by_content => None,
             (Some(etag), _, _) => Some(Revision::new(format!("etag:{etag}"))),
             (None, Some(modified), Some(length)) => Some(Revision::new(format!("modified:{modified}+{length}"))),
             (None, Some(modified), None) => Some(Revision::new(format!("modified:{modified}"))),
@@ -125,8 +160,23 @@ impl Identity {
         if let Some(length) = self.length {
             validators = validators.with("length", length.to_string());
         }
-        validators
+        if self.is_young { validators.with(YOUNG, "yes") } else { validators }
     }
+}
+
+fn is_strong(etag: &str) -> bool {
+    etag.len() >= 2 && etag.starts_with('"') && etag.ends_with('"')
+}
+
+/// Whether what was `modified` then may, at the time of the answer's `date`, be changed once more without another name. A
+/// strong ETag is the server's word that it may not, but for one that is nginx's: time and length. A date far ahead of the
+/// server's clock was set by somebody, and no change gets it again.
+fn is_young(etag: Option<&str>, modified: Option<&str>, date: Option<&str>) -> bool {
+    let (Some(modified), Some(date)) = (modified.and_then(of_http_date), date.and_then(of_http_date)) else {
+        return false;
+    };
+    let names_bytes = |etag: &str| is_strong(etag) && !etag.starts_with(&format!("\"{modified:x}-"));
+    !etag.is_some_and(names_bytes) && date.abs_diff(modified) < STEP
 }
 
 /// An ETag without what makes it weak: how RFC 9110 compares for If-None-Match.
@@ -178,6 +228,52 @@ mod tests {
         for (etag, strong) in [("\"a\"", true), ("W/\"a\"", false), ("a", false), ("\"", false), ("\"\"", true)] {
             assert_eq!(identity(&[("etag", etag)]).strong().is_some(), strong, "{etag}");
         }
+    }
+
+    #[test]
+    fn what_is_made_of_times_names_nothing_while_it_is_young() {
+        let seconds = of_http_date(MON).unwrap();
+        let nginx = format!("\"{seconds:x}-7\"");
+        for (etag, after, expected) in [
+            ("", 0, true),
+            ("", 1, true),
+            ("", 2, false),
+            ("", -1, true),
+            ("", -2, false),
+            ("W/\"x\"", 1, true),
+            ("W/\"x\"", 2, false),
+            (&nginx, 1, true),
+            (&nginx, 2, false),
+            ("\"d41d8cd98f00b204e9800998ecf8427e\"", 0, false), // a strong one, perhaps of the content
+        ] {
+            let date = crate::sys::clock::http_date(seconds.saturating_add_signed(after));
+            let mut headers = vec![("last-modified", MON), ("date", &date), ("content-length", "7")];
+            headers.extend((!etag.is_empty()).then_some(("etag", etag)));
+            let seen = identity(&headers);
+            let got = (seen.revision().is_none(), seen.strong().is_none() || etag.is_empty());
+            assert_eq!(got, (expected, expected || !is_strong(etag)), "{etag} {after}");
+            // It is asked for without conditions, and what has the same name then is told by its content, and is certain.
+            let (revision, validators) = (Revision::new("sha256:00"), seen.validators("here"));
+            let known = Identity::remembered(Known { revision: &revision, validators: &validators }, "here").unwrap();
+            assert_eq!(known.conditions().is_empty(), expected, "{etag} {after}");
+            let old = identity(&headers[..1].iter().chain(&headers[2..]).copied().collect::<Vec<_>>());
+            assert_eq!((known.is_still(&old), old.revision().is_some()), (!expected, true), "{etag} {after}");
+            let now = old.after(Some(&known));
+            assert_eq!(now.revision().is_none(), expected, "{etag} {after}");
+            assert_eq!(now.validators("here").get(YOUNG), None);
+            let other = identity(&[("etag", "\"other\"")]).after(Some(&known));
+            assert_eq!(other.revision(), Some(Revision::new("etag:\"other\"")));
+        }
+        assert!(!identity(&[("last-modified", MON)]).is_young, "a server without a clock");
+        let version = HeaderName::from_static("x-amz-version-id");
+        let headers: HeaderMap = [("last-modified", MON), ("date", MON), ("x-amz-version-id", "v1")]
+            .iter()
+            .map(|(k, v)| (HeaderName::from_static(k), HeaderValue::from_static(v)))
+            .collect();
+        assert_eq!(
+            Identity::of(&headers).with_version(&headers, &version).revision(),
+            Some(Revision::new("version:v1"))
+        );
     }
 
     #[test]

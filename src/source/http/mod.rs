@@ -167,9 +167,10 @@ fn poll(client: Client, known: Option<Known<'_>>, deadline: Deadline) -> Result<
     }
     let identity = Identity::of(&answer.headers);
     let (identity, body) = glimpse::offered(answer, identity)?;
-    if known.is_some_and(|known| known.is_still(&identity)) {
+    if known.as_ref().is_some_and(|known| known.is_still(&identity)) {
         return Ok(None);
     }
+    let identity = identity.after(known.as_ref());
     Ok(Some(HttpOffer { client, identity, body }))
 }
 

@@ -11,7 +11,7 @@ use base64::prelude::BASE64_STANDARD;
 use url::{Host, Url};
 
 use super::percent_decoded;
-use super::reach::place_as_written;
+use super::reach::places_as_written;
 use crate::config::Secret;
 use crate::error::{Error, Result};
 
@@ -65,7 +65,7 @@ impl Proxies {
         let configured = if url.scheme() == "https" { &self.https } else { &self.http };
         let (Some(proxy), Some(host)) = (configured, url.host()) else { return Ok(Route::Direct) };
         let port = url.port_or_known_default().unwrap_or_default();
-        if place_as_written(&host).is_some() || self.bypass.iter().any(|b| b.covers(&host, port)) {
+        if !places_as_written(&host).is_empty() || self.bypass.iter().any(|b| b.covers(&host, port)) {
             return Ok(Route::Direct);
         }
         let proxy = Proxy::parse(proxy, url.scheme())?;

@@ -41,16 +41,16 @@ impl Reach {
     pub(super) fn addresses(&self, url: &Url, at_origin: bool) -> Result<Vec<SocketAddr>, Fault> {
         let mut addresses = resolve(url)?;
         if at_origin {
-            self.0.borrow_mut().extend(addresses.iter().filter_map(|a| place(a.ip())));
+            self.0.borrow_mut().extend(addresses.iter().flat_map(|a| places(a.ip())));
             return Ok(addresses);
         }
         let mut refused = None;
-        addresses.retain(|address| match place(address.ip()) {
-            Some(place) if !self.is_home(place) => {
+        addresses.retain(|address| match self.strange(places(address.ip())) {
+            Some(place) => {
                 refused = Some((place, address.ip()));
                 false
             }
-            _ => true,
+            None => true,
         });
         match refused {
             Some((place, ip)) if addresses.is_empty() => Err(out_of_reach(place, &format!(" ({ip})")).into()),
@@ -60,14 +60,15 @@ impl Reach {
 
     /// The same as far as it can be judged where a proxy resolves.
     pub(super) fn check_as_written(&self, url: &Url, at_origin: bool) -> Result<()> {
-        match url.host().and_then(|host| place_as_written(&host)) {
-            Some(place) if !at_origin && !self.is_home(place) => Err(out_of_reach(place, "")),
+        match url.host().and_then(|host| self.strange(places_as_written(&host))) {
+            Some(place) if !at_origin => Err(out_of_reach(place, "")),
             _ => Ok(()),
         }
     }
 
-    fn is_home(&self, place: Place) -> bool {
-        self.0.borrow().contains(&place)
+    /// The first of `places` where the configured remote is not.
+    fn strange(&self, places: Vec<Place>) -> Option<Place> {
+        places.into_iter().find(|place| !self.0.borrow().contains(place))
     }
 }
 
@@ -103,34 +104,48 @@ fn reason(error: &std::io::Error) -> String {
     }
 }
 
-/// The kind of place an address is; `None`: an ordinary one.
-fn place(address: IpAddr) -> Option<Place> {
+/// The kinds of place an address is: its own, and those of each address of IPv4 that it may stand for. None: an ordinary one.
+fn places(address: IpAddr) -> Vec<Place> {
     match address {
-        IpAddr::V4(v4) => place_v4(v4),
-        IpAddr::V6(v6) => place_v6(v6),
+        IpAddr::V4(v4) => place_v4(v4).into_iter().collect(),
+        IpAddr::V6(v6) => place_v6(v6).into_iter().chain(embedded_v4(v6).into_iter().filter_map(place_v4)).collect(),
     }
 }
 
-/// The kind of place that can be told from the host as it is written.
-pub(super) fn place_as_written(host: &Host<&str>) -> Option<Place> {
+/// Names of metadata services: Google's, AWS's, Tencent's, IBM's.
+const METADATA_NAMES: [&str; 7] = [
+    "metadata.google.internal",
+    "metadata.goog",
+    "metadata",
+    "instance-data.ec2.internal",
+    "instance-data",
+    "metadata.tencentyun.com",
+    "api.metadata.cloud.ibm.com",
+];
+
+/// The kinds of place that can be told from the host as it is written.
+pub(super) fn places_as_written(host: &Host<&str>) -> Vec<Place> {
     match host {
-        Host::Ipv4(v4) => place_v4(*v4),
-        Host::Ipv6(v6) => place_v6(*v6),
+        Host::Ipv4(v4) => places((*v4).into()),
+        Host::Ipv6(v6) => places((*v6).into()),
         Host::Domain(name) => {
             let name = name.trim_end_matches('.').to_ascii_lowercase();
-            if name == "localhost" || name.ends_with(".localhost") {
-                return Some(Place::Loopback);
-            }
-            (name == "metadata.google.internal").then_some(Place::Metadata)
+            let is_here = name == "localhost" || name.ends_with(".localhost");
+            let place = if is_here { Some(Place::Loopback) } else { None };
+            let is_metadata = METADATA_NAMES.contains(&name.as_str());
+            place.or(is_metadata.then_some(Place::Metadata)).into_iter().collect()
         }
     }
 }
 
 fn place_v4(address: Ipv4Addr) -> Option<Place> {
     match address.octets() {
-        // AWS, Azure and Google; AWS's containers; Alibaba; Oracle; Azure's wire server.
+        // Nearly every cloud; AWS's containers; Tencent; Scaleway; Alibaba; Oracle; Azure's wire server.
         [169, 254, 169, 254]
         | [169, 254, 170, 2 | 23]
+        | [169, 254, 0, 23]
+        | [169, 254, 10, 10]
+        | [169, 254, 42, 42]
         | [100, 100, 100, 200]
         | [192, 0, 0, 192]
         | [168, 63, 129, 16] => Some(Place::Metadata),
@@ -142,30 +157,43 @@ fn place_v4(address: Ipv4Addr) -> Option<Place> {
 }
 
 fn place_v6(address: Ipv6Addr) -> Option<Place> {
-    if let Some(v4) = embedded_v4(address) {
-        return place_v4(v4);
-    }
     match address.segments() {
-        [0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254 | 0x23] => Some(Place::Metadata),
-        [0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254] => Some(Place::Metadata),
+        // AWS and its containers; Google; Oracle; Scaleway; Akamai; Alibaba; OpenStack.
+        [0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254 | 0x23]
+        | [0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254]
+        | [0xfd00, 0xc1, 0, 0, 0, 0, 0xa9fe, 0xa9fe]
+        | [0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42]
+        | [0xfd00, 0xa9fe, 0xa9fe, 0, 0, 0, 0, 1]
+        | [0xfd00, 0x100, 0, 0, 0, 0, 0x100, 0x200]
+        | [0xfe80, 0, 0, 0, 0, 0, 0xa9fe, 0xa9fe] => Some(Place::Metadata),
         [0xfe80..=0xfebf, ..] => Some(Place::LinkLocal),
-        [0, 0, 0, 0, 0, 0, 0, 0 | 1] => Some(Place::Loopback),
-        _ => None,
+        _ => None, // :: and ::1 are 0.0.0.0 and 0.0.0.1, which are this host
     }
 }
 
-/// The IPv4 address that a mapped, NAT64 or 6to4 address ends up at.
-fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
-    let v4 = |high: u16, low: u16| {
-        let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
-        Some(Ipv4Addr::new(a, b, c, d))
-    };
+/// The addresses of IPv4 that an address may end up at. Where the length of a prefix is not known it is each of them.
+fn embedded_v4(address: Ipv6Addr) -> Vec<Ipv4Addr> {
+    let octets = address.octets();
+    let at = |places: [usize; 4]| Ipv4Addr::from(places.map(|place| octets[place]));
+    let last = at([12, 13, 14, 15]);
     match address.segments() {
-        [0, 0, 0, 0, 0, 0xffff, high, low]
-        | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
-        | [0x2002, high, low, _, _, _, _, _] => v4(high, low),
-        [0, 0, 0, 0, 0, 0, high, low] if high != 0 => v4(high, low),
-        _ => None,
+        // Compatible and mapped (RFC 4291, section 2.5.5), translated (RFC 2765, section 2.1).
+        [0, 0, 0, 0, 0, 0 | 0xffff, ..] | [0, 0, 0, 0, 0xffff, 0, ..] => vec![last],
+        // NAT64 by its own prefix (RFC 6052, section 2.1).
+        [0x64, 0xff9b, 0, 0, 0, 0, ..] => vec![last],
+        // NAT64 by a prefix of the operator's (RFC 8215), of 48, 56, 64 or 96 bits (RFC 6052, section 2.2). Read by another
+        // length an ordinary one begins with a zero.
+        [0x64, 0xff9b, 1, ..] => {
+            let read = [at([6, 7, 9, 10]), at([7, 9, 10, 11]), at([9, 10, 11, 12]), last];
+            read.into_iter().filter(|v4| v4.octets()[0] != 0).collect()
+        }
+        // 6to4 (RFC 3056, section 2).
+        [0x2002, ..] => vec![at([2, 3, 4, 5])],
+        // Teredo: the server, and the client with every bit turned (RFC 4380, section 4).
+        [0x2001, 0, ..] => vec![at([4, 5, 6, 7]), Ipv4Addr::from(!u32::from(last))],
+        // ISATAP, below any prefix (RFC 5214, section 6.1).
+        [_, _, _, _, local, 0x5efe, ..] if local & !0x300 == 0 => vec![last],
+        _ => Vec::new(),
     }
 }
 
@@ -175,35 +203,95 @@ mod tests {
 
     #[test]
     fn place_table() {
+        use Place::{LinkLocal, Loopback, Metadata};
         for (address, expected) in [
-            ("127.0.0.1", Some(Place::Loopback)),
-            ("127.8.9.10", Some(Place::Loopback)),
-            ("0.0.0.0", Some(Place::Loopback)),
-            ("169.254.1.1", Some(Place::LinkLocal)),
-            ("169.254.169.254", Some(Place::Metadata)),
-            ("169.254.170.2", Some(Place::Metadata)),
-            ("100.100.100.200", Some(Place::Metadata)),
-            ("168.63.129.16", Some(Place::Metadata)),
+            ("127.0.0.1", Some(Loopback)),
+            ("127.8.9.10", Some(Loopback)),
+            ("0.0.0.0", Some(Loopback)),
+            ("169.254.1.1", Some(LinkLocal)),
+            ("169.254.169.254", Some(Metadata)),
+            ("169.254.170.2", Some(Metadata)),
+            ("169.254.170.23", Some(Metadata)),
+            ("169.254.0.23", Some(Metadata)),
+            ("169.254.10.10", Some(Metadata)),
+            ("169.254.42.42", Some(Metadata)),
+            ("100.100.100.200", Some(Metadata)),
+            ("192.0.0.192", Some(Metadata)),
+            ("168.63.129.16", Some(Metadata)),
             ("10.0.0.1", None),
             ("192.168.1.1", None),
             ("100.100.100.201", None),
             ("93.184.216.34", None),
-            ("::1", Some(Place::Loopback)),
-            ("::", Some(Place::Loopback)),
-            ("::ffff:127.0.0.1", Some(Place::Loopback)),
-            ("::127.0.0.1", Some(Place::Loopback)),
-            ("64:ff9b::a9fe:a9fe", Some(Place::Metadata)),
-            ("2002:7f00:1::", Some(Place::Loopback)),
-            ("fe80::1", Some(Place::LinkLocal)),
-            ("febf::1", Some(Place::LinkLocal)),
+            ("::1", Some(Loopback)),
+            ("::", Some(Loopback)),
+            ("fe80::1", Some(LinkLocal)),
+            ("febf::1", Some(LinkLocal)),
             ("fec0::1", None),
-            ("fd00:ec2::254", Some(Place::Metadata)),
+            ("fe80::a9fe:a9fe", Some(Metadata)),
+            ("fd00:ec2::254", Some(Metadata)),
+            ("fd00:ec2::23", Some(Metadata)),
             ("fd00:ec2::253", None),
+            ("fd20:ce::254", Some(Metadata)),
+            ("fd00:c1::a9fe:a9fe", Some(Metadata)),
+            ("fd00:42::42", Some(Metadata)),
+            ("fd00:a9fe:a9fe::1", Some(Metadata)),
+            ("fd00:100::100:200", Some(Metadata)),
             ("fd00::2", None),
             ("2001:db8::1", None),
         ] {
-            assert_eq!(place(address.parse().unwrap()), expected, "{address}");
+            assert_eq!(places(address.parse().unwrap()).first().copied(), expected, "{address}");
         }
+    }
+
+    #[test]
+    fn an_address_that_carries_one_of_ipv4_is_judged_by_that_one() {
+        for (address, carried) in [
+            // RFC 4291, section 2.5.5.1 and 2.5.5.2; RFC 2765, section 2.1.
+            ("::127.0.0.1", "127.0.0.1"),
+            ("::ffff:169.254.169.254", "169.254.169.254"),
+            ("::ffff:93.184.216.34", "93.184.216.34"),
+            ("::ffff:0:127.0.0.1", "127.0.0.1"),
+            ("::ffff:0:93.184.216.34", "93.184.216.34"),
+            // RFC 6052, section 2.1.
+            ("64:ff9b::127.0.0.1", "127.0.0.1"),
+            ("64:ff9b::93.184.216.34", "93.184.216.34"),
+            // RFC 8215, with the places of RFC 6052, section 2.2, for prefixes of 96, 64, 56 and 48 bits.
+            ("64:ff9b:1::169.254.169.254", "169.254.169.254"),
+            ("64:ff9b:1::93.184.216.34", "93.184.216.34"),
+            ("64:ff9b:1:7::127.0.0.1", "127.0.0.1"),
+            ("64:ff9b:1:ab:a9:fea9:fe00:0", "169.254.169.254"),
+            ("64:ff9b:1:ab:5d:b8d8:2200:0", "93.184.216.34"),
+            ("64:ff9b:1:aba9:fe:a9fe::", "169.254.169.254"),
+            ("64:ff9b:1:a9fe:a9:fe00::", "169.254.169.254"),
+            ("64:ff9b:1:5db8:d8:2200::", "93.184.216.34"),
+            ("64:ff9b:1:7f00:0:100:1:1", "127.0.0.1"), // whatever the suffix says
+            // RFC 3056, section 2; RFC 4380, section 4; RFC 5214, section 6.1.
+            ("2002:7f00:1::", "127.0.0.1"),
+            ("2002:5db8:d822::1", "93.184.216.34"),
+            ("2001:0:5db8:d822:0:0:80ff:fffe", "127.0.0.1"), // the client
+            ("2001:0:a9fe:a9fe::a247:27dd", "169.254.169.254"), // the server
+            ("2001:0:5db8:d822::a247:27dd", "93.184.216.34"),
+            ("2001:db8::5efe:127.0.0.1", "127.0.0.1"),
+            ("2001:db8::200:5efe:169.254.169.254", "169.254.169.254"),
+            ("2001:db8::200:5efe:93.184.216.34", "93.184.216.34"),
+        ] {
+            let expected = place_v4(carried.parse().unwrap());
+            assert_eq!(places(address.parse().unwrap()).first().copied(), expected, "{address}");
+        }
+        for address in ["64:ff9b:2::127.0.0.1", "2001:1::80ff:fffe", "2001:db8::5eff:127.0.0.1", "2001:db8::127.0.0.1"]
+        {
+            assert_eq!(places(address.parse().unwrap()), [], "{address}");
+        }
+    }
+
+    #[test]
+    fn the_remote_at_one_place_opens_no_other_of_the_same_address() {
+        let reach = Reach::default();
+        let at = |host: &str| Url::parse(&format!("http://[{host}]/")).unwrap();
+        assert!(reach.addresses(&at("fe80::1"), true).is_ok());
+        assert!(reach.addresses(&at("fe80::2"), false).is_ok());
+        assert!(reach.addresses(&at("fe80::5efe:127.0.0.1"), false).is_err());
+        assert!(reach.check_as_written(&at("fe80::5efe:127.0.0.1"), false).is_err());
     }
 
     #[test]
@@ -237,12 +325,15 @@ mod tests {
             ("LOCALHOST.", Some(Place::Loopback)),
             ("a.localhost", Some(Place::Loopback)),
             ("metadata.google.internal", Some(Place::Metadata)),
+            ("Metadata.goog.", Some(Place::Metadata)),
+            ("instance-data", Some(Place::Metadata)),
+            ("metadata.example.org", None),
             ("notlocalhost", None),
             ("example.org", None),
         ] {
-            assert_eq!(place_as_written(&Host::Domain(host)), expected, "{host}");
+            assert_eq!(places_as_written(&Host::Domain(host)).first().copied(), expected, "{host}");
         }
-        assert_eq!(place_as_written(&Host::Ipv4(Ipv4Addr::LOCALHOST)), Some(Place::Loopback));
-        assert_eq!(place_as_written(&Host::Ipv6(Ipv6Addr::LOCALHOST)), Some(Place::Loopback));
+        assert_eq!(places_as_written(&Host::Ipv4(Ipv4Addr::LOCALHOST)), [Place::Loopback]);
+        assert_eq!(places_as_written(&Host::Ipv6(Ipv6Addr::LOCALHOST)), [Place::Loopback]);
     }
 }

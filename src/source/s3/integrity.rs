@@ -1,4 +1,4 @@
-//! Whether the bytes that came are those that were stored: a checksum of the whole object that S3 sends along, else the
+//! Whether the bytes that came are those that were stored: the checksums of the whole object that S3 sends along, else the
 //! MD5 that an ETag is when the object was uploaded in one piece and not encrypted with a key that S3 does not hold. A
 //! checksum of checksums (of an upload in parts) says nothing about the bytes without knowing the parts.
 
@@ -6,46 +6,88 @@ use std::fmt;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use sha2::{Digest, Sha256};
+use sha2::{Digest, Sha256, Sha512};
 use ureq::http::{HeaderMap, header};
 
 use crate::error::{Error, Result};
 use crate::model::hex;
 use crate::source::http::dialect::Proof;
 
-/// A sum in the making, and what it has to be.
-pub(super) struct Check {
+/// Sums in the making, and what they have to be.
+#[derive(Debug)]
+pub(super) struct Checks(Vec<Check>);
+
+struct Check {
     name: &'static str,
     sum: Sum,
     expected: Vec<u8>,
 }
 
 enum Sum {
+    Sha512(Box<Sha512>),
     Sha256(Sha256),
     Md5(md5::Context),
     Crc(Box<Crc>),
 }
 
-/// The best check that the headers of a 200 allow.
-pub(super) fn check(headers: &HeaderMap) -> Option<Check> {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
-    if text("x-amz-checksum-type").is_none_or(|kind| kind == "FULL_OBJECT") {
-        for (name, header, bytes, sum) in [
-            ("SHA-256", "x-amz-checksum-sha256", 32, (|| Sum::Sha256(Sha256::new())) as fn() -> Sum),
-            ("CRC-64/NVME", "x-amz-checksum-crc64nvme", 8, || Sum::crc(CRC64NVME)),
-            ("CRC-32C", "x-amz-checksum-crc32c", 4, || Sum::crc(CRC32C)),
-            ("CRC-32", "x-amz-checksum-crc32", 4, || Sum::crc(CRC32)),
-        ] {
-            // One of parts has `-N` behind it, and so is no base64.
-            let expected = text(header).and_then(|value| BASE64_STANDARD.decode(value).ok());
-            if let Some(expected) = expected.filter(|expected| expected.len() == bytes) {
-                return Some(Check { name, sum: sum(), expected });
+/// Makes a sum; `None`: the algorithm is not one of ours, and only the form of its checksums is known.
+type Make = Option<fn() -> Sum>;
+
+/// The checksums that S3 stores (its API's `ChecksumAlgorithm`): name, header, bytes.
+const ALGORITHMS: [(&str, &str, usize, Make); 10] = [
+    ("SHA-512", "x-amz-checksum-sha512", 64, Some(|| Sum::Sha512(Box::default()))),
+    ("SHA-256", "x-amz-checksum-sha256", 32, Some(|| Sum::Sha256(Sha256::new()))),
+    ("SHA-1", "x-amz-checksum-sha1", 20, None),
+    ("MD5", "x-amz-checksum-md5", 16, Some(|| Sum::Md5(md5::Context::new()))),
+    ("XXH128", "x-amz-checksum-xxhash128", 16, None),
+    ("XXH3", "x-amz-checksum-xxhash3", 8, None),
+    ("XXH64", "x-amz-checksum-xxhash64", 8, None),
+    ("CRC-64/NVME", "x-amz-checksum-crc64nvme", 8, Some(|| Sum::crc(CRC64NVME))),
+    ("CRC-32C", "x-amz-checksum-crc32c", 4, Some(|| Sum::crc(CRC32C))),
+    ("CRC-32", "x-amz-checksum-crc32", 4, Some(|| Sum::crc(CRC32))),
+];
+
+/// All checks that the headers of a 200 allow; `None`: they allow none. A checksum of the whole object that cannot be one is an
+/// error: what sent it, or something on the way, is broken.
+pub(super) fn checks(headers: &HeaderMap) -> Result<Option<Checks>> {
+    let mut checks = Vec::new();
+    // Without the header it is the form of the checksum that tells.
+    let kind = text(headers, "x-amz-checksum-type");
+    if kind.is_none_or(|kind| kind == "FULL_OBJECT") {
+        for (name, header, bytes, make) in ALGORITHMS {
+            for value in headers.get_all(header) {
+                let value = value.to_str().unwrap_or_default().trim();
+                if is_of_parts(value) {
+                    continue;
+                }
+                let decoded = BASE64_STANDARD.decode(value).ok();
+                let expected = decoded.filter(|expected| expected.len() == bytes).ok_or_else(|| {
+                    Error::failed(format!("its answer is broken: {header} is not the base64 of {bytes} bytes"))
+                })?;
+                checks.extend(make.map(|make| Check { name, sum: make(), expected }));
             }
         }
     }
-    let etag = text(header::ETAG.as_str())?.strip_prefix('"')?.strip_suffix('"')?;
-    let is_plain = text("x-amz-server-side-encryption").is_none_or(|how| how == "AES256")
-        && text("x-amz-server-side-encryption-customer-algorithm").is_none();
+    if checks.is_empty() {
+        checks.extend(md5_of_etag(headers));
+    }
+    Ok((!checks.is_empty()).then_some(Checks(checks)))
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim)
+}
+
+/// Whether a checksum is one of the checksums of parts: it has their number behind it.
+fn is_of_parts(value: &str) -> bool {
+    let count = value.rsplit_once('-').map_or("", |(_, count)| count);
+    !count.is_empty() && count.bytes().all(|b| b.is_ascii_digit())
+}
+
+fn md5_of_etag(headers: &HeaderMap) -> Option<Check> {
+    let etag = text(headers, header::ETAG.as_str())?.strip_prefix('"')?.strip_suffix('"')?;
+    let is_plain = text(headers, "x-amz-server-side-encryption").is_none_or(|how| how == "AES256")
+        && text(headers, "x-amz-server-side-encryption-customer-algorithm").is_none();
     let expected = from_hex(etag).filter(|expected| is_plain && expected.len() == 16)?;
     Some(Check { name: "MD5", sum: Sum::Md5(md5::Context::new()), expected })
 }
@@ -55,26 +97,37 @@ fn from_hex(text: &str) -> Option<Vec<u8>> {
     text.as_bytes().chunks(2).map(|pair| Some(digit(*pair.first()?)? << 4 | digit(*pair.get(1)?)?)).collect()
 }
 
-impl Proof for Check {
+impl Proof for Checks {
     fn take(&mut self, bytes: &[u8]) {
-        match &mut self.sum {
-            Sum::Sha256(sum) => sum.update(bytes),
-            Sum::Md5(sum) => sum.consume(bytes),
-            Sum::Crc(sum) => sum.update(bytes),
+        for check in &mut self.0 {
+            match &mut check.sum {
+                Sum::Sha512(sum) => sum.update(bytes),
+                Sum::Sha256(sum) => sum.update(bytes),
+                Sum::Md5(sum) => sum.consume(bytes),
+                Sum::Crc(sum) => sum.update(bytes),
+            }
         }
     }
 
     fn check(self: Box<Self>) -> Result<()> {
+        self.0.into_iter().try_for_each(Check::hold)
+    }
+}
+
+impl Check {
+    /// Whether the sum is what it has to be.
+    fn hold(self) -> Result<()> {
         let got = match self.sum {
+            Sum::Sha512(sum) => sum.finalize().to_vec(),
             Sum::Sha256(sum) => sum.finalize().to_vec(),
             Sum::Md5(sum) => sum.finalize().0.to_vec(),
             Sum::Crc(sum) => sum.finish(),
         };
-        if got == self.expected {
-            log::debug!("its {} is {}, as it should be", self.name, hex(&got));
+        let (name, got, expected) = (self.name, hex(&got), hex(&self.expected));
+        if got == expected {
+            log::debug!("its {name} is {got}, as it should be");
             return Ok(());
         }
-        let (name, got, expected) = (self.name, hex(&got), hex(&self.expected));
         let text = format!("what came is not what was stored: its {name} is {got}, and S3 says {expected}");
         Err(Error::failed(text))
     }
@@ -136,11 +189,11 @@ mod tests {
     }
 
     fn verdict(list: &[(&'static str, &str)], pieces: &[&[u8]]) -> Option<Result<()>> {
-        let mut check = Box::new(check(&headers(list))?);
+        let mut checks = Box::new(checks(&headers(list)).unwrap()?);
         for piece in pieces {
-            check.take(piece);
+            checks.take(piece);
         }
-        Some(check.check())
+        Some(checks.check())
     }
 
     const MD5: (&str, &str) = ("etag", "\"25f9e794323b453885f5181f1b624d0b\"");
@@ -152,6 +205,11 @@ mod tests {
             ("x-amz-checksum-crc32c", "4waSgw=="),        // e3069283
             ("x-amz-checksum-crc64nvme", "rosUhgp5mIg="), // ae8b14860a799888
             ("x-amz-checksum-sha256", "FeKw08M4keuw8e9gnsQZQgwg4yDOlMZfvIwzEkSOsiU="),
+            ("x-amz-checksum-md5", "JfnnlDI7RTiF9RgfG2JNCw=="),
+            (
+                "x-amz-checksum-sha512",
+                "2eZ2LdHI6vbWGzxhkvxAjU1tXxF20MKRabwk5xw/J0rSf81YEbMT1oH35V7ALXPUmclUVba1u1A6z1dPuo/+hQ==",
+            ),
             MD5,
         ] {
             verdict(&[(header, value)], &[b"1234", b"", b"56789"]).unwrap().unwrap();
@@ -160,27 +218,71 @@ mod tests {
         }
     }
 
+    fn names(list: &[(&'static str, &str)]) -> Vec<&'static str> {
+        checks(&headers(list))
+            .unwrap()
+            .map_or_else(Vec::new, |checks| checks.0.iter().map(|check| check.name).collect())
+    }
+
     #[test]
     fn only_what_is_of_the_whole_object_is_checked() {
         let crc = ("x-amz-checksum-crc32", "y/Q5Jg==");
-        let name = |list: &[(&'static str, &str)]| check(&headers(list)).map(|check| check.name);
         for (list, expected) in [
-            (&[crc, MD5][..], Some("CRC-32")),
-            (&[crc, ("x-amz-checksum-crc64nvme", "rosUhgp5mIg=")], Some("CRC-64/NVME")),
-            (&[crc, ("x-amz-checksum-type", "FULL_OBJECT")], Some("CRC-32")),
-            (&[crc, ("x-amz-checksum-type", "COMPOSITE")], None),
-            (&[("x-amz-checksum-crc32", "y/Q5Jg==-2")], None),
-            (&[("x-amz-checksum-crc32", "rosUhgp5mIg=")], None),
-            (&[("etag", "\"25f9e794323b453885f5181f1b624d0b-2\"")], None),
-            (&[("etag", "W/\"25f9e794323b453885f5181f1b624d0b\"")], None),
-            (&[("etag", "\"25f9e794323b453885f5181f1b624d0\"")], None),
-            (&[("etag", "\"0x8D9\"")], None),
-            (&[MD5, ("x-amz-server-side-encryption", "AES256")], Some("MD5")),
-            (&[MD5, ("x-amz-server-side-encryption", "aws:kms")], None),
-            (&[MD5, ("x-amz-server-side-encryption-customer-algorithm", "AES256")], None),
-            (&[], None),
+            (&[crc, MD5][..], &["CRC-32"][..]),
+            (&[crc, ("x-amz-checksum-crc64nvme", "rosUhgp5mIg=")], &["CRC-64/NVME", "CRC-32"]),
+            (&[crc, ("x-amz-checksum-type", "FULL_OBJECT")], &["CRC-32"]),
+            (&[crc, ("x-amz-checksum-type", "COMPOSITE")], &[]),
+            (&[("x-amz-checksum-crc32", "?"), ("x-amz-checksum-type", "COMPOSITE")], &[]),
+            (&[("x-amz-checksum-crc32", "y/Q5Jg==-2"), MD5], &["MD5"]),
+            (&[("x-amz-checksum-sha256", "anything-10000")], &[]),
+            (&[("x-amz-checksum-sha1", "98O8HSQc3ldPdYyPWhx3nMOk5iQ=")], &[]),
+            (&[("x-amz-checksum-xxhash3", "rosUhgp5mIg="), MD5], &["MD5"]),
+            (&[("etag", "\"25f9e794323b453885f5181f1b624d0b-2\"")], &[]),
+            (&[("etag", "W/\"25f9e794323b453885f5181f1b624d0b\"")], &[]),
+            (&[("etag", "\"25f9e794323b453885f5181f1b624d0\"")], &[]),
+            (&[("etag", "\"0x8D9\"")], &[]),
+            (&[MD5, ("x-amz-server-side-encryption", "AES256")], &["MD5"]),
+            (&[MD5, ("x-amz-server-side-encryption", "aws:kms")], &[]),
+            (&[MD5, ("x-amz-server-side-encryption-customer-algorithm", "AES256")], &[]),
+            (&[], &[]),
         ] {
-            assert_eq!(name(list), expected, "{list:?}");
+            assert_eq!(names(list), expected, "{list:?}");
         }
+    }
+
+    #[test]
+    fn a_checksum_that_cannot_be_one_is_an_error() {
+        for (_, header, bytes, _) in ALGORITHMS {
+            for length in [0, bytes - 1, bytes + 1, 100] {
+                let error = checks(&headers(&[(header, &BASE64_STANDARD.encode(vec![7; length])), MD5])).unwrap_err();
+                let expected = format!("its answer is broken: {header} is not the base64 of {bytes} bytes");
+                assert_eq!(error.to_string(), expected);
+            }
+            assert!(checks(&headers(&[(header, &BASE64_STANDARD.encode(vec![7; bytes]))])).is_ok());
+            for value in ["", "?", "-", "-x", "y/Q5Jg==-", "y/Q5Jg"] {
+                assert!(
+                    checks(&headers(&[(header, value), ("x-amz-checksum-type", "FULL_OBJECT")])).is_err(),
+                    "{value}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn of_several_checksums_each_has_to_hold() {
+        let (right, wrong) = (
+            ("x-amz-checksum-crc32", "y/Q5Jg=="),
+            ("x-amz-checksum-sha256", "FeKw08M4keuw8e9gnsQZQgwg4yDOlMZfvIwzEkSOsiU="),
+        );
+        verdict(&[right, wrong], &[b"123456789"]).unwrap().unwrap();
+        for list in [
+            [right, ("x-amz-checksum-crc32c", "AAAAAA==")],
+            [wrong, ("x-amz-checksum-md5", "AAAAAAAAAAAAAAAAAAAAAA==")],
+        ] {
+            assert!(verdict(&list, &[b"123456789"]).unwrap().is_err(), "{list:?}");
+        }
+        let mut twice = headers(&[right]);
+        twice.append("x-amz-checksum-crc32", HeaderValue::from_static("AAAAAA=="));
+        assert_eq!(checks(&twice).unwrap().unwrap().0.len(), 2);
     }
 }

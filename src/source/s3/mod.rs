@@ -243,8 +243,8 @@ impl Dialect for Speech {
         Identity::of(headers).with_version(headers, &VERSION)
     }
 
-    fn proof(&self, headers: &HeaderMap) -> Option<Box<dyn Proof>> {
-        integrity::check(headers).map(|check| Box::new(check) as Box<dyn Proof>)
+    fn proof(&self, headers: &HeaderMap) -> Result<Option<Box<dyn Proof>>> {
+        Ok(integrity::checks(headers)?.map(|checks| Box::new(checks) as Box<dyn Proof>))
     }
 
     fn refusal(&self, answer: Answer, client: &Client) -> Error {
@@ -265,13 +265,16 @@ fn offered(
     known: Option<&Identity>,
     region: Option<String>,
 ) -> Result<Option<S3Offer>> {
-    let dialect = client.dialect();
-    let (identity, proof) = (dialect.identity(&answer.headers), dialect.proof(&answer.headers));
+    let (headers, identity) = (answer.headers.clone(), client.dialect().identity(&answer.headers));
     let (identity, body) = glimpse::offered(answer, identity)?;
     // A server that does not know If-None-Match.
     if known.is_some_and(|known| known.is_still(&identity)) {
         return Ok(None);
     }
-    let proof = proof.filter(|_| matches!(body, Offered::Whole(_)));
+    let identity = identity.after(known);
+    let proof = match &body {
+        Offered::Whole(_) => client.dialect().proof(&headers)?,
+        Offered::End(_) | Offered::Taken => None,
+    };
     Ok(Some(S3Offer { client, identity, proof, body, region }))
 }

@@ -1,0 +1,134 @@
+//! What a look at a file or a directory saw without reading it: names, inodes, sizes and times, as a text that is
+//! remembered.
+//!
+//! File systems count time in steps: a tick of the kernel at best, a second (ext4 with inodes of 128 bytes, NFS), two
+//! (FAT). A file that is rewritten within the step of its stamp keeps the stamp. So stamps prove that nothing changed since
+//! the look only when all of them were clearly older than the look; git calls an entry that is not "racily clean", and reads
+//! it again. Where another machine's clock makes the stamps, their age says nothing: there they are proof when they were
+//! seen before, and more than a step has passed since.
+
+use sha2::{Digest, Sha256};
+
+use crate::model::{Validators, hex};
+use crate::sys::fs::Meta;
+
+/// The longest step of a file system, in seconds.
+const STEP: u64 = 2;
+/// The stamps.
+const SEEN: &str = "seen";
+/// When they were seen first, in seconds since 1970, as long as they are no proof.
+const SEEN_AT: &str = "seen-at";
+
+/// What one look saw.
+#[derive(Debug)]
+pub(super) struct Stamps {
+    /// Of a directory a hash.
+    text: String,
+    /// When the look began.
+    at: u64,
+    /// The second of the youngest change.
+    youngest: i64,
+}
+
+/// Whether what is remembered proves that what has the same stamps has the same content.
+pub(super) fn are_proof(remembered: &Validators) -> bool {
+    remembered.get(SEEN).is_some() && remembered.get(SEEN_AT).is_none()
+}
+
+impl Stamps {
+    /// A look that begins `at` a second.
+    pub(super) fn new(at: u64) -> Self {
+        Self { text: String::new(), at, youngest: i64::MIN }
+    }
+
+    /// Takes in the stamps of an archive.
+    pub(super) fn add_archive(&mut self, meta: &Meta) {
+        let (m, c) = (meta.mtime, meta.ctime);
+        self.text = format!("{}:{}:{}:{}.{:09}:{}.{:09}", meta.dev, meta.ino, meta.size, m.0, m.1, c.0, c.1);
+        self.add_time(meta);
+    }
+
+    /// Takes in what `hash` is of.
+    pub(super) fn add_tree(&mut self, hash: Sha256) {
+        self.text = hex(&hash.finalize()[..16]);
+    }
+
+    /// Takes in the time of an entry.
+    pub(super) fn add_time(&mut self, meta: &Meta) {
+        // Nobody can set this one; the time of modification can be set to anything.
+        self.youngest = self.youngest.max(meta.ctime.0);
+    }
+
+    /// As text.
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether another look saw something else.
+    pub(super) fn are_other(&self, other: &Self) -> bool {
+        self.text != other.text
+    }
+
+    /// Whether they are those that are remembered.
+    pub(super) fn are_in(&self, remembered: &Validators) -> bool {
+        remembered.get(SEEN) == Some(self.text.as_str())
+    }
+
+    /// How they are remembered; `before`: as they were remembered already, if they were; `is_our_time`: whether this machine's
+    /// clock makes them. The content has to be read after the look that this one was.
+    pub(super) fn remembered(&self, before: Option<&Validators>, is_our_time: bool) -> Validators {
+        let first = before.and_then(|before| before.get(SEEN_AT)?.parse().ok()).unwrap_or(self.at).min(self.at);
+        let is_old =
+            |second: i64| i64::try_from(self.at).is_ok_and(|at| at.saturating_sub(second) > STEP.cast_signed());
+        let is_proof = if is_our_time { is_old(self.youngest) } else { self.at - first > STEP };
+        let seen = Validators::default().with(SEEN, self.text.as_str());
+        if is_proof { seen } else { seen.with(SEEN_AT, first.to_string()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(at: u64, youngest: i64) -> Stamps {
+        Stamps { text: "x".to_owned(), at, youngest }
+    }
+
+    #[test]
+    fn only_what_is_clearly_older_than_the_look_is_proof() {
+        for (changed, looked, expected) in [
+            (1000, 1000, false),
+            (1000, 1001, false),
+            (1000, 1002, false), // FAT: 1000.0 to 1001.9, and the look may be at 1002.0
+            (1000, 1003, true),
+            (1000, 999, false),
+            (i64::MAX, 1000, false), // in the future
+            (-5, 1000, true),        // before 1970
+            (i64::MIN, 0, true),     // an empty directory
+            (5, 0, false),           // the clock stands before 1970
+        ] {
+            let remembered = seen(looked, changed).remembered(None, true);
+            assert_eq!(are_proof(&remembered), expected, "{changed} {looked}");
+            assert!(seen(0, 0).are_in(&remembered));
+        }
+    }
+
+    #[test]
+    fn stamps_of_another_clock_are_proof_when_they_are_seen_again() {
+        let first = seen(1000, 10).remembered(None, false);
+        assert!(!are_proof(&first));
+        let soon = seen(1002, 10).remembered(Some(&first), false);
+        assert_eq!((are_proof(&soon), &soon), (false, &first), "nothing new to write down");
+        assert!(are_proof(&seen(1003, i64::MAX).remembered(Some(&soon), false)));
+        // The clock was set back: it begins anew.
+        let back = seen(500, 10).remembered(Some(&first), false);
+        assert!(!are_proof(&seen(502, 10).remembered(Some(&back), false)));
+        assert!(are_proof(&seen(503, 10).remembered(Some(&back), false)));
+    }
+
+    #[test]
+    fn what_is_not_remembered_is_no_proof() {
+        assert!(!are_proof(&Validators::default()));
+        assert!(!seen(0, 0).are_in(&Validators::default()));
+    }
+}

@@ -1,0 +1,92 @@
+//! What others may not read in a directory that is the remote, they cannot read where it is deployed.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+
+use crate::sandbox::{Sandbox, tree};
+
+fn chmod(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// A directory with something for all, for the group and for its owner.
+fn site(sandbox: &Sandbox) -> String {
+    sandbox.write("site/index", "all");
+    chmod(&sandbox.write("site/group", "members"), 0o640);
+    chmod(&sandbox.write("site/key", "secret"), 0o4600);
+    chmod(&sandbox.write("site/lib/part", "inner"), 0o644);
+    chmod(&sandbox.path("site/lib"), 0o2750);
+    sandbox.path("site").to_str().unwrap().to_owned()
+}
+
+/// As it is deployed.
+const DEPLOYED: [(&str, &str); 5] = [
+    ("group", "f 640 members"),
+    ("index", "f 644 all"),
+    ("key", "f 600 secret"),
+    ("lib", "d 750"),
+    ("lib/part", "f 640 inner"),
+];
+
+fn is_deployed(sandbox: &Sandbox, way: &str) {
+    let live: Vec<_> = tree(&sandbox.local()).into_iter().filter(|(name, _)| !name.starts_with(".repo")).collect();
+    assert_eq!(live, DEPLOYED.map(|(name, what)| (name.to_owned(), what.to_owned())), "{way}");
+}
+
+#[test]
+fn private_files_stay_private_in_each_way_and_are_verified_and_repaired_as_that() {
+    for way in ["symlink", "in-place"] {
+        let sandbox = Sandbox::new();
+        let remote = site(&sandbox);
+        if way == "in-place" {
+            fs::create_dir(sandbox.local()).unwrap();
+        }
+        let arguments = ["--remote", remote.as_str()];
+        let says = |words: &[&str], code: i32| {
+            let run: crate::sandbox::Run = sandbox.saying(words, &arguments).output().unwrap().into();
+            run.expect(code)
+        };
+        let run: crate::sandbox::Run = sandbox.command(&arguments).output().unwrap().into();
+        run.expect(0).says("others may not read 4 of its entries there");
+        is_deployed(&sandbox, way);
+        says(&["verify"], 0);
+        chmod(&sandbox.local().join("key"), 0o644);
+        assert!(says(&["verify"], 1).out.contains("key"), "{way}");
+        says(&["verify", "--repair"], 0);
+        is_deployed(&sandbox, way);
+        // Nobody else reads it, wherever it lies.
+        let found = Command::new("find").arg(sandbox.path("deploy")).args(["-name", "key", "-perm", "/077"]).output();
+        assert_eq!(String::from_utf8_lossy(&found.unwrap().stdout), "", "{way}");
+    }
+}
+
+#[test]
+fn a_file_becomes_private_or_public_then_that_is_news() {
+    let sandbox = Sandbox::new();
+    let remote = site(&sandbox);
+    sandbox.deploy(&remote, &[]).expect(0).says("deployed revision tree:");
+    for (mode, live) in [(0o600, "f 600 all"), (0o640, "f 640 all"), (0o644, "f 644 all")] {
+        chmod(&sandbox.path("site/index"), mode);
+        sandbox.deploy(&remote, &[]).expect(0).says("deployed revision tree:");
+        assert_eq!(tree(&sandbox.local())["index"], live);
+    }
+    // Bits that are not published are none.
+    chmod(&sandbox.path("site/index"), 0o4666);
+    sandbox.deploy(&remote, &[]).expect(0).never_says("deployed revision");
+    // Whoever may not enter the directory may not read what is in it.
+    chmod(&sandbox.path("site"), 0o700);
+    sandbox.deploy(&remote, &[]).expect(0).says("deployed revision tree:");
+    assert_eq!(tree(&sandbox.local())["index"], "f 600 all");
+}
+
+#[test]
+fn an_archive_has_the_modes_it_always_had() {
+    let sandbox = Sandbox::new();
+    let zip = sandbox.zip("app.zip", &[("file", "one"), ("run", "#!/bin/sh")]);
+    chmod(&zip, 0o600);
+    sandbox.deploy(zip.to_str().unwrap(), &[]).expect(0);
+    let live = tree(&sandbox.local());
+    assert_eq!([live["file"].as_str(), live["run"].as_str()], ["f 644 one", "f 755 #!/bin/sh"]);
+}
