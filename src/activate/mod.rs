@@ -3,8 +3,10 @@
 
 mod apply;
 pub mod compare;
+mod copy;
 mod diff;
 pub mod install;
+pub mod limit;
 pub mod symlink;
 pub mod sync;
 pub mod tree;
@@ -12,6 +14,7 @@ pub mod tree;
 use std::path::{Path, PathBuf};
 
 use self::compare::{Difference, Except, Tell};
+use self::limit::Limit;
 use crate::appspec::Behaviour;
 use crate::error::{Context, Error, Result};
 use crate::model::{ActivationMode, ReleaseId};
@@ -78,54 +81,58 @@ impl Activation {
     }
 
     /// Makes `release` live, whatever an earlier attempt left.
-    pub fn activate(&self, release: &Release) -> Result<()> {
+    pub fn activate(&self, release: &Release, limit: Limit) -> Result<()> {
         match self {
             Self::Symlink(link) => link.activate(&release.id),
-            Self::InPlace(in_place) => {
-                in_place.activate(&release.path).context(|| format!("at {}", in_place.local.display()))
-            }
-            Self::Install(install) => install.activate(release),
+            Self::InPlace(in_place) => in_place.make_like(&release.path, limit, sync::mirror),
+            Self::Install(install) => install.activate(release, limit),
         }
         .context(|| format!("cannot activate release {}", release.id))
     }
 
     /// Whether `release` can be made live, before anything is touched. Everything that is in the way is the error.
-    pub fn examine(&self, release: &Release) -> Result<()> {
+    pub fn examine(&self, release: &Release, limit: Limit) -> Result<()> {
         match self {
-            Self::Symlink(_) | Self::InPlace(_) => Ok(()),
+            Self::Symlink(_) => Ok(()),
+            Self::InPlace(in_place) => {
+                let cannot = || format!("cannot activate release {}", release.id);
+                in_place.examine(&release.path, limit).context(cannot)
+            }
             Self::Install(install) => {
-                install.examine(release).context(|| format!("cannot install release {}", release.id))
+                install.examine(release, limit).context(|| format!("cannot install release {}", release.id))
             }
         }
     }
 
     /// Readies what was unpacked into `staging` for becoming a release. Gives what that is made of, `unpacked` before.
-    pub fn finish_staging(&self, staging: &Staging, unpacked: Manifest) -> Result<Manifest> {
+    pub fn finish_staging(&self, staging: &Staging, unpacked: Manifest, limit: Limit) -> Result<Manifest> {
         match self {
             Self::Symlink(_) | Self::InPlace(_) => Ok(unpacked),
             Self::Install(_) => {
                 install::bundle::make_scripts_executable(staging.path())?;
-                tree::manifest(staging.dir())
+                tree::manifest(staging.dir(), limit)
             }
         }
     }
 
     /// Remembers what the way back needs, once the state says that `release` is being activated.
-    pub fn prepare(&self, release: &Release) -> Result<()> {
+    pub fn prepare(&self, release: &Release, limit: Limit) -> Result<()> {
         match self {
             Self::Symlink(_) | Self::InPlace(_) => Ok(()),
             Self::Install(install) => {
-                install.prepare(release).context(|| format!("cannot prepare for release {}", release.id))
+                install.prepare(release, limit).context(|| format!("cannot prepare for release {}", release.id))
             }
         }
     }
 
-    /// Makes `release` live again, which was before the deployment.
-    pub fn reactivate(&self, release: &Release) -> Result<()> {
+    /// Makes `release` live again, which was before the deployment. What is in its way by now stays.
+    pub fn reactivate(&self, release: &Release, limit: Limit) -> Result<()> {
         match self {
-            Self::Symlink(_) | Self::InPlace(_) => self.activate(release),
-            Self::Install(install) => install.revert().context(|| format!("cannot go back to release {}", release.id)),
+            Self::Symlink(link) => link.activate(&release.id),
+            Self::InPlace(in_place) => in_place.make_like(&release.path, limit, sync::put_back),
+            Self::Install(install) => install.revert(limit),
         }
+        .context(|| format!("cannot go back to release {}", release.id))
     }
 
     /// Forgets what only a deployment that is over needed; `current` is live.
@@ -137,20 +144,20 @@ impl Activation {
     }
 
     /// Puts back what stood at `<local>` before the first deployment.
-    pub fn withdraw(&self, found: &Found) -> Result<()> {
+    pub fn withdraw(&self, found: &Found, limit: Limit) -> Result<()> {
         match self {
             Self::Symlink(link) => link.withdraw(found),
-            Self::InPlace(in_place) => in_place.withdraw(found),
-            Self::Install(install) => install.revert(),
+            Self::InPlace(in_place) => in_place.withdraw(found, limit),
+            Self::Install(install) => install.revert(limit),
         }
         .context(|| "cannot withdraw the first release")
     }
 
     /// Puts back what is missing of the live `release`: the link, or entries of the directory. Tells what it was.
-    pub fn repair(&self, release: &Release) -> Result<Option<String>> {
+    pub fn repair(&self, release: &Release, limit: Limit) -> Result<Option<String>> {
         match self {
             Self::Symlink(link) => link.repair(&release.id),
-            Self::InPlace(in_place) => in_place.repair(&release.path),
+            Self::InPlace(in_place) => in_place.repair(&release.path, limit),
             Self::Install(_) => Ok(None), // destinations belong to the application too
         }
         .context(|| "cannot repair the live tree")
@@ -185,11 +192,11 @@ impl Activation {
     }
 
     /// Makes the live tree what `release` has, which is whole and was live all the time.
-    pub fn put_back(&self, release: &Release) -> Result<()> {
+    pub fn put_back(&self, release: &Release, limit: Limit) -> Result<()> {
         match self {
             Self::Symlink(link) => link.repair(&release.id).map(drop),
-            Self::InPlace(_) => self.activate(release),
-            Self::Install(install) => install.put_back(),
+            Self::InPlace(_) => self.activate(release, limit),
+            Self::Install(install) => install.put_back(limit),
         }
         .context(|| "cannot repair the live tree")
     }
@@ -204,7 +211,7 @@ impl Activation {
             Self::InPlace(in_place) if !in_place.local.exists() => "it is gone".to_owned(),
             Self::InPlace(in_place) => {
                 let from = Dir::open(&release.path).context(|| format!("cannot open {}", release.path.display()))?;
-                match sync::lacks(&from, &in_place.open()?, &in_place.options)? {
+                match sync::lacks(&from, &in_place.open()?, &in_place.options, Limit::SIGNALS)? {
                     Some(path) => format!("it lacks {}", path.display()),
                     None => return Ok(None),
                 }
@@ -218,18 +225,20 @@ impl Activation {
     pub fn found(&self) -> Result<Manifest> {
         match self {
             Self::Symlink(_) | Self::Install(_) => Ok(Manifest::default()),
-            Self::InPlace(in_place) => tree::manifest_without(&in_place.open()?, &in_place.options.preserve),
+            Self::InPlace(in_place) => {
+                tree::manifest_without(&in_place.open()?, &in_place.options.preserve, Limit::SIGNALS)
+            }
         }
     }
 
     /// Copies what stands at `<local>` into `staging`, with modes, owners and times.
-    pub fn keep_found(&self, staging: &Dir) -> Result<Manifest> {
+    pub fn keep_found(&self, staging: &Dir, limit: Limit) -> Result<Manifest> {
         match self {
             Self::Symlink(_) | Self::Install(_) => Err(Error::failed("only in-place keeps what it found")),
             Self::InPlace(in_place) => {
                 let live = in_place.open()?;
-                sync::mirror(&live, staging, &in_place.options)?;
-                tree::manifest(staging)
+                sync::copy_tree(&live, staging, &in_place.options, limit)?;
+                tree::manifest(staging, limit)
             }
         }
     }
@@ -248,6 +257,9 @@ pub fn compare_at(
     compare::compare(&top, manifest, except, &mut |path, what| tell(&shown.join(path), what)).context(cannot)
 }
 
+/// [`sync::mirror`], or [`sync::put_back`].
+type Sync = fn(&Dir, &Dir, &sync::Options, Limit) -> Result<apply::Changes>;
+
 /// What stands at `<local>` instead of what should.
 fn astray(standing: Standing, not: &str) -> Difference {
     Difference::Changed(match standing {
@@ -257,6 +269,16 @@ fn astray(standing: Standing, not: &str) -> Difference {
         Standing::Empty | Standing::Directory => format!("a directory, not {not}"),
         Standing::Other => format!("neither a link nor a directory, not {not}"),
     })
+}
+
+/// One error out of many problems: with more than one, each has a line of its own before it.
+fn refusal(problems: &[String]) -> Error {
+    let [first, more @ ..] = problems else { return Error::refused("nothing is wrong") };
+    if more.is_empty() {
+        return Error::refused(first.as_str());
+    }
+    problems.iter().for_each(|problem| log::error!("{problem}"));
+    Error::refused(format!("{first} (and {} more, above)", more.len()))
 }
 
 impl InPlace {
@@ -271,21 +293,32 @@ impl InPlace {
         Dir::open_itself(&self.local).context(|| format!("cannot open {local}"))
     }
 
-    fn activate(&self, release: &Path) -> Result<()> {
+    /// Does what makes the live directory like `release`.
+    fn make_like(&self, release: &Path, limit: Limit, what: Sync) -> Result<()> {
         if !self.local.exists() {
             crate::store::make_dirs(&self.local)?;
         }
         let from = Dir::open(release).context(|| format!("cannot open {}", release.display()))?;
-        let done = sync::mirror(&from, &self.open()?, &self.options)?;
+        let done =
+            what(&from, &self.open()?, &self.options, limit).context(|| format!("at {}", self.local.display()))?;
         log::debug!("in-place: {done}");
         Ok(())
     }
 
-    fn withdraw(&self, found: &Found) -> Result<()> {
+    fn examine(&self, release: &Path, limit: Limit) -> Result<()> {
         if !self.local.exists() {
             return Ok(());
         }
-        sync::clear(&self.open()?, &self.options)?;
+        let from = Dir::open(release).context(|| format!("cannot open {}", release.display()))?;
+        let live = self.open()?;
+        sync::examine(&from, &live, &self.options, limit).context(|| format!("at {}", self.local.display()))
+    }
+
+    fn withdraw(&self, found: &Found, limit: Limit) -> Result<()> {
+        if !self.local.exists() {
+            return Ok(());
+        }
+        sync::clear(&self.open()?, &self.options, limit)?;
         if *found == Found::Absent {
             // Something preserved may be in it: then it stays.
             match std::fs::remove_dir(&self.local) {
@@ -298,13 +331,13 @@ impl InPlace {
         Ok(())
     }
 
-    fn repair(&self, release: &Path) -> Result<Option<String>> {
+    fn repair(&self, release: &Path, limit: Limit) -> Result<Option<String>> {
         let missing = !self.local.exists();
         if missing {
             crate::store::make_dirs(&self.local)?;
         }
         let from = Dir::open(release).context(|| format!("cannot open {}", release.display()))?;
-        let restored = sync::restore(&from, &self.open()?, &self.options)?;
+        let restored = sync::restore(&from, &self.open()?, &self.options, limit)?;
         Ok(match restored {
             _ if missing => Some(format!("{} was gone", self.local.display())),
             apply::Changes { first: Some(first), written, .. } => {

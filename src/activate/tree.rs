@@ -2,12 +2,14 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read};
+use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use flate2::Crc;
 
 use super::apply::name;
+use super::limit::Limit;
 use crate::console::Progress;
 use crate::error::{Context, Error, Result};
 use crate::store::manifest::{Manifest, What};
@@ -35,9 +37,9 @@ pub struct Tree(pub Vec<Entry>);
 
 impl Tree {
     /// Lists what is below `top`, leaving out `skip` and what is below them.
-    pub fn read(top: &Dir, skip: &[PathBuf]) -> Result<Self> {
+    pub fn read(top: &Dir, skip: &[PathBuf], limit: Limit) -> Result<Self> {
         let mut tree = Self::default();
-        walk(top, skip, &mut |_, entry| {
+        walk(top, skip, limit, &mut |_, entry| {
             tree.0.push(entry);
             Ok(())
         })?;
@@ -46,33 +48,47 @@ impl Tree {
 
     /// The entry at `path`.
     pub fn find(&self, path: &Path) -> Option<&Entry> {
+        self.position(path).map(|at| &self.0[at])
+    }
+
+    /// Where it is in the list.
+    pub(super) fn position(&self, path: &Path) -> Option<usize> {
         // Sorted by components, as Path's order is.
-        self.0.binary_search_by(|entry| entry.path.as_path().cmp(path)).ok().map(|at| &self.0[at])
+        self.0.binary_search_by(|entry| entry.path.as_path().cmp(path)).ok()
+    }
+
+    /// Where what lies below the entry `at` is in the list: all of it comes right after.
+    pub(super) fn below(&self, at: usize) -> Range<usize> {
+        let (top, first) = (&self.0[at].path, at.saturating_add(1));
+        let rest = self.0.get(first..).unwrap_or_default();
+        first..first.saturating_add(rest.partition_point(|entry| entry.path.starts_with(top)))
     }
 }
 
 /// Passes on what is below `top` and the open directory that each lies in, parents before their children, siblings in byte
 /// order; leaves out `skip` and what is below them.
-pub fn walk(top: &Dir, skip: &[PathBuf], found: &mut Found<'_>) -> Result<()> {
+pub fn walk(top: &Dir, skip: &[PathBuf], limit: Limit, found: &mut Found<'_>) -> Result<()> {
     let device = top.meta().context(|| "cannot examine a tree")?.dev;
     let names = top.names().context(|| "cannot read the top of a tree")?;
-    walk_dir(top, names, Path::new(""), device, skip, found)
+    walk_dir(top, names, Path::new(""), Walk { device, skip, limit }, found)
+}
+
+/// What holds for all of a walk.
+#[derive(Clone, Copy)]
+struct Walk<'a> {
+    device: u64,
+    skip: &'a [PathBuf],
+    limit: Limit,
 }
 
 /// Takes an entry and the open directory that it lies in.
 pub type Found<'a> = dyn FnMut(&Dir, Entry) -> Result<()> + 'a;
 
-fn walk_dir(
-    dir: &Dir,
-    names: Vec<OsString>,
-    at: &Path,
-    device: u64,
-    skip: &[PathBuf],
-    found: &mut Found<'_>,
-) -> Result<()> {
+fn walk_dir(dir: &Dir, names: Vec<OsString>, at: &Path, walk: Walk<'_>, found: &mut Found<'_>) -> Result<()> {
     for name in names {
+        walk.limit.ask()?;
         let path = at.join(&name);
-        if skip.contains(&path) {
+        if walk.skip.contains(&path) {
             continue;
         }
         // A name may be gone by now: an application works in there.
@@ -81,7 +97,7 @@ fn walk_dir(
         };
         let examine = || format!("cannot examine {}", path.display());
         // An overlay's files may show the device of their layer; its directories never do.
-        let is_elsewhere = meta.kind == Kind::Dir && meta.dev != device;
+        let is_elsewhere = meta.kind == Kind::Dir && meta.dev != walk.device;
         let mount = is_elsewhere || dir.is_mount(&name).context(examine)?;
         let (mut target, mut child) = (None, None);
         let opened = match meta.kind {
@@ -98,21 +114,21 @@ fn walk_dir(
             if path.components().count() > MAX_DEPTH {
                 return Err(too_deep(&path));
             }
-            walk_dir(&child, names, &path, device, skip, found)?;
+            walk_dir(&child, names, &path, walk, found)?;
         }
     }
     Ok(())
 }
 
 /// What the tree below `top` is made of: reads every file in it. What is no file, directory or link is left out.
-pub fn manifest(top: &Dir) -> Result<Manifest> {
-    manifest_without(top, &[])
+pub fn manifest(top: &Dir, limit: Limit) -> Result<Manifest> {
+    manifest_without(top, &[], limit)
 }
 
 /// The same without `skip` and what is below them.
-pub fn manifest_without(top: &Dir, skip: &[PathBuf]) -> Result<Manifest> {
-    let (mut manifest, mut sums) = (Manifest::default(), Sums::new("reading", None));
-    walk(top, skip, &mut |dir, Entry { path, meta: Meta { kind, mode, size, .. }, target, .. }| {
+pub fn manifest_without(top: &Dir, skip: &[PathBuf], limit: Limit) -> Result<Manifest> {
+    let (mut manifest, mut sums) = (Manifest::default(), Sums::new("reading", None, limit));
+    walk(top, skip, limit, &mut |dir, Entry { path, meta: Meta { kind, mode, size, .. }, target, .. }| {
         let what = match kind {
             Kind::Dir => What::Dir { mode },
             Kind::Link => What::Link { target: target.unwrap_or_default() },
@@ -132,12 +148,13 @@ pub fn manifest_without(top: &Dir, skip: &[PathBuf]) -> Result<Manifest> {
 pub(super) struct Sums {
     buffer: Vec<u8>,
     progress: Progress,
+    limit: Limit,
 }
 
 impl Sums {
     /// `verb` as in "reading", and the bytes of all files when they are known.
-    pub(super) fn new(verb: &'static str, total: Option<u64>) -> Self {
-        Self { buffer: vec![0; 64 * 1024], progress: Progress::start(verb, total) }
+    pub(super) fn new(verb: &'static str, total: Option<u64>, limit: Limit) -> Self {
+        Self { buffer: vec![0; 64 * 1024], progress: Progress::start(verb, total), limit }
     }
 
     /// The CRC-32 of the file `name` in `dir`, which has `size` bytes; of no sense when it has more by now.
@@ -146,6 +163,7 @@ impl Sums {
         let mut file = dir.open_file(name)?.take(size.saturating_add(1));
         let mut crc = Crc::new();
         loop {
+            self.limit.ask()?;
             match file.read(&mut self.buffer)? {
                 0 => return Ok(crc.sum()),
                 got => {

@@ -9,9 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path};
 
-use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, RawDir, StatxAttributes, StatxFlags, Timespec, Timestamps, Uid,
-};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, RawDir, StatxAttributes, StatxFlags, Uid};
 
 /// What a name stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +37,8 @@ pub struct Meta {
     pub gid: u32,
     /// Bytes.
     pub size: u64,
+    /// Bytes that it takes on disk: fewer than its size where it has holes.
+    pub allocated: u64,
     /// Modification: seconds and nanoseconds.
     pub mtime: (i64, i64),
     /// Status change: seconds and nanoseconds. Nobody can set it.
@@ -52,7 +52,7 @@ pub struct Meta {
 }
 
 #[allow(clippy::unnecessary_cast, reason = "the fields differ in width between x86_64 and aarch64")]
-#[allow(clippy::cast_sign_loss, reason = "st_size is never negative")]
+#[allow(clippy::cast_sign_loss, reason = "st_size and st_blocks are never negative")]
 impl From<rustix::fs::Stat> for Meta {
     fn from(s: rustix::fs::Stat) -> Self {
         let kind = match FileType::from_raw_mode(s.st_mode) {
@@ -67,12 +67,20 @@ impl From<rustix::fs::Stat> for Meta {
             uid: s.st_uid,
             gid: s.st_gid,
             size: s.st_size as u64,
+            allocated: (s.st_blocks as u64).saturating_mul(512), // stat(2): whatever the block size
             mtime: (s.st_mtime as i64, s.st_mtime_nsec as i64),
             ctime: (s.st_ctime as i64, s.st_ctime_nsec as i64),
             dev: s.st_dev as u64,
             ino: s.st_ino as u64,
             links: s.st_nlink as u64,
         }
+    }
+}
+
+impl Meta {
+    /// Device and inode: what a name may stand for by now is the same only when both are.
+    pub fn inode(&self) -> (u64, u64) {
+        (self.dev, self.ino)
     }
 }
 
@@ -235,15 +243,6 @@ impl Dir {
             Some(Gid::from_raw(gid)),
             AtFlags::SYMLINK_NOFOLLOW,
         )?)
-    }
-
-    /// Sets the modification time of `name` (not of what a link points to); the access time stays.
-    pub fn set_mtime(&self, name: &OsStr, (tv_sec, tv_nsec): (i64, i64)) -> io::Result<()> {
-        let times = Timestamps {
-            last_access: Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_OMIT },
-            last_modification: Timespec { tv_sec, tv_nsec },
-        };
-        Ok(rustix::fs::utimensat(&self.0, name, &times, AtFlags::SYMLINK_NOFOLLOW)?)
     }
 
     /// Waits until the names in it are on disk.
