@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::ops::Range;
 
 use rustix::fs::{SeekFrom as Find, seek};
 use rustix::io::Errno;
@@ -26,24 +27,35 @@ pub(super) fn copy(from: &File, meta: &Meta, to: &File, limit: Limit) -> io::Res
 /// Copies what is no hole of the first `size` bytes, and leaves both files at that place.
 fn copy_data(mut from: &File, size: u64, mut to: &File, limit: Limit) -> io::Result<()> {
     let mut at = 0;
-    while at < size {
-        let data = match seek(from, Find::Data(at)) {
-            Ok(data) => data,
-            Err(Errno::NXIO) => break, // a hole up to its end
+    loop {
+        limit.ask()?;
+        let Range { start, end } = match next_data(from, at, size) {
+            Ok(Some(data)) => data,
+            Ok(None) => break,
             Err(Errno::INVAL) => return copy_but_zeros(from, size, to, limit), // this file system knows no holes
             Err(e) => return Err(e.into()),
         };
-        let hole = seek(from, Find::Hole(data))?.min(size);
-        from.seek(SeekFrom::Start(data))?;
-        to.seek(SeekFrom::Start(data))?;
-        copy_until(from, Some(hole.saturating_sub(data)), to, limit)?;
-        at = hole.max(data);
+        from.seek(SeekFrom::Start(start))?;
+        to.seek(SeekFrom::Start(start))?;
+        copy_until(from, Some(end.saturating_sub(start)), to, limit)?;
+        at = end;
     }
     // The last hole is written by no byte.
     to.set_len(size)?;
     from.seek(SeekFrom::Start(size))?;
     to.seek(SeekFrom::Start(size))?;
     Ok(())
+}
+
+/// What comes next that is no hole, from `at` on in the first `size` bytes. Moves the file's offset.
+pub(super) fn next_data(from: &File, at: u64, size: u64) -> Result<Option<Range<u64>>, Errno> {
+    let start = match seek(from, Find::Data(at)) {
+        Ok(start) if at < size && start < size => start,
+        Ok(_) | Err(Errno::NXIO) => return Ok(None), // a hole up to its end
+        Err(e) => return Err(e),
+    };
+    let end = seek(from, Find::Hole(start))?.clamp(start, size);
+    Ok((end > start).then_some(start..end))
 }
 
 /// Copies `most` bytes, or all that are left.

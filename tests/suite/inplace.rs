@@ -133,7 +133,10 @@ fn many(w: &World, n: usize, content: &str) {
 fn stopped_in_the_middle(w: &World, inject: &str, is_begun: &dyn Fn() -> bool) -> Run {
     let plain = w.command();
     let mut slow = Command::new("strace");
-    slow.args(["-f", "-o", "/dev/null", "-e"]).arg(inject).arg(plain.get_program()).args(plain.get_args());
+    slow.args(["-f", "-o", "/dev/null", "-e", "trace=utimensat", "-e"])
+        .arg(inject)
+        .arg(plain.get_program())
+        .args(plain.get_args());
     slow.env_clear().envs(plain.get_envs().filter_map(|(key, value)| Some((key, value?))));
     slow.current_dir(plain.get_current_dir().unwrap()).stdout(Stdio::null()).stderr(Stdio::piped());
     let child = slow.spawn().unwrap();
@@ -161,14 +164,14 @@ fn term_comes_while_the_live_tree_is_written_then_143_and_the_next_check_finishe
     }
     let w = World::new("");
     w.put(&[]);
-    many(&w, 3000, "1");
+    many(&w, 600, "1");
     w.run(&[]).expect(0);
-    many(&w, 3000, "2");
+    many(&w, 600, "2");
     let (live, remote) = (w.live("d1"), w.remote.clone());
     // To its end it would take minutes.
-    let inject = "inject=sync_file_range:delay_enter=100000";
+    let inject = "inject=utimensat:delay_enter=200000";
     let run = stopped_in_the_middle(&w, inject, &|| has_temporary(&live)).expect(143);
-    run.says("stopped by").says("the next start goes on with it").never_says("going back");
+    run.says("stopped by").never_says("going back");
     w.run(&[]).expect(0).says("was cut off: attempt 2");
     assert_eq!(tree(&w.sandbox.local()).len(), tree(&remote).len());
     assert_eq!(w.sandbox.read("deploy/current/d1/f1"), "2");
@@ -182,15 +185,19 @@ fn term_comes_on_the_way_back_then_143_and_the_next_check_finishes_that() {
     }
     let w = World::new("");
     w.put(&[]);
-    many(&w, 3000, "1");
+    many(&w, 600, "1");
     w.run(&[]).expect(0);
-    w.sandbox.hook("post.d", "10-no", &format!("[ \"$REPO_DEPLOY_REASON\" = revert ] || {{ touch {}; exit 1; }}", w.sandbox.path("back").display()));
-    many(&w, 3000, "2");
+    w.sandbox.hook(
+        "post.d",
+        "10-no",
+        &format!("[ \"$REPO_DEPLOY_REASON\" = revert ] || {{ touch {}; exit 1; }}", w.sandbox.path("back").display()),
+    );
+    many(&w, 600, "2");
     let (live, back) = (w.live("d1"), w.sandbox.path("back"));
-    // The way there has 3,000 of these, the way back is slow.
-    let inject = "inject=sync_file_range:delay_enter=100000:when=3100+";
+    // The way there has 600 of these, the way back is slow.
+    let inject = "inject=utimensat:delay_enter=200000:when=601+";
     let run = stopped_in_the_middle(&w, inject, &|| back.exists() && has_temporary(&live)).expect(143);
-    run.says("going back").says("the next start goes on with it").never_says("is live again");
+    run.says("going back").says("stopped by").never_says("is live again");
     w.run(&[]).expect(1).says("is live again");
     assert_eq!(w.sandbox.read("deploy/current/d1/f1"), "1");
     assert!(!has_temporary(&live));
@@ -201,14 +208,14 @@ fn deadline_passes_while_the_live_tree_is_written_then_it_is_reverted() {
     if !needs(&["strace"]) {
         return;
     }
-    let w = World::new("timeout = 20\n");
+    let w = World::new("timeout = 8\n");
     w.put(&[]);
-    many(&w, 1000, "1");
+    many(&w, 300, "1");
     w.run(&[]).expect(0);
-    many(&w, 1000, "2");
+    many(&w, 300, "2");
     let plain = w.command();
     let mut slow = Command::new("strace");
-    slow.args(["-f", "-o", "/dev/null", "-e", "inject=sync_file_range:delay_enter=100000"]);
+    slow.args(["-f", "-o", "/dev/null", "-e", "trace=utimensat", "-e", "inject=utimensat:delay_enter=200000"]);
     slow.arg(plain.get_program()).args(plain.get_args()).env_clear();
     slow.envs(plain.get_envs().filter_map(|(key, value)| Some((key, value?)))).current_dir(w.sandbox.path("."));
     let run = Run::from(slow.output().unwrap()).expect(1);
@@ -222,23 +229,20 @@ fn a_sparse_file_of_a_tebibyte_is_adopted_then_it_takes_what_it_took() {
     let sparse = w.sandbox.write(w.live("disk.img"), "its beginning");
     fs::File::options().write(true).open(&sparse).unwrap().set_len(1 << 40).unwrap();
     w.put(&[("VERSION", "1")]);
-    // Reading a hole of that size for its sum takes minutes: the deadline ends that, and nothing has changed.
-    w.run(&[]).expect(1).says("the whole check took longer than timeout").says("cannot keep a copy of");
-    assert_eq!(fs::metadata(&sparse).unwrap().size(), 1 << 40);
-    fs::File::options().write(true).open(&sparse).unwrap().set_len(1 << 30).unwrap();
     w.run(&[]).expect(0);
-    let kept = w.sandbox.path("cache").join("current/releases/adopted/disk.img");
-    let kept = if kept.exists() { kept } else { find(&w.sandbox.path("."), "disk.img").unwrap() };
+    let kept = find(&w.sandbox.path("."), "disk.img").unwrap();
     let meta = fs::metadata(kept).unwrap();
-    assert_eq!(meta.size(), 1 << 30);
+    assert_eq!(meta.size(), 1 << 40);
     assert!(meta.blocks() * 512 < 1 << 20, "{} bytes", meta.blocks() * 512);
 }
 
 /// The first file of this name below `top`.
 fn find(top: &Path, name: &str) -> Option<PathBuf> {
-    fs::read_dir(top).unwrap().map(|entry| entry.unwrap().path()).find_map(|path| match path.is_dir() && !path.is_symlink() {
-        true => find(&path, name),
-        false => (path.file_name() == Some(name.as_ref())).then_some(path),
+    fs::read_dir(top).unwrap().map(|entry| entry.unwrap().path()).find_map(|path| {
+        match path.is_dir() && !path.is_symlink() {
+            true => find(&path, name),
+            false => (path.file_name() == Some(name.as_ref())).then_some(path),
+        }
     })
 }
 
@@ -248,12 +252,13 @@ fn what_is_adopted_does_not_fit_then_it_is_refused_before_the_first_byte() {
         return;
     }
     let w = World::new("");
+    let store = w.sandbox.path("small");
+    w.sandbox.write("repo-deploy.cfg", format!("activation = in-place\nstore = {}\n", store.display()));
     w.sandbox.write(w.live("large"), vec![7; 3 << 20]);
     w.put(&[("VERSION", "1")]);
-    let store = w.sandbox.path("small");
     fs::create_dir(&store).unwrap();
     let plain = w.command();
-    let script = format!("mount -t tmpfs -o size=2m none {0} && exec \"$@\" --store {0}", store.display());
+    let script = format!("mount -t tmpfs -o size=2m,mode=0755 none {0} && exec \"$@\"", store.display());
     let mut run = Command::new("unshare");
     run.args(["--mount", "sh", "-c", &script, "sh"]).arg(plain.get_program()).args(plain.get_args());
     let run = Run::from(run.output().unwrap());
