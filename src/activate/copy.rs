@@ -119,8 +119,12 @@ mod tests {
     use crate::sys::clock::Deadline;
     use crate::sys::fs::{meta, unnamed};
 
+    /// Bytes and where they stand.
+    type Pieces<'a> = &'a [(u64, &'a [u8])];
+    type Way = fn(&File, &Meta, &File) -> io::Result<()>;
+
     /// A file with this at these places, and this size.
-    fn file(pieces: &[(u64, &[u8])], size: u64) -> File {
+    fn file(pieces: Pieces<'_>, size: u64) -> File {
         let mut file = unnamed().unwrap();
         file.set_len(size).unwrap();
         for (at, bytes) in pieces {
@@ -139,7 +143,7 @@ mod tests {
     #[test]
     fn every_way_gives_the_same_bytes_and_holes_stay_holes() {
         let large = vec![7; 200_000];
-        let cases: [(&[(u64, &[u8])], u64); 6] = [
+        let cases: [(Pieces<'_>, u64); 6] = [
             (&[], 0),
             (&[], 50 << 20),
             (&[(0, b"a")], 1),
@@ -150,7 +154,7 @@ mod tests {
         for (pieces, size) in cases {
             let from = file(pieces, size);
             let of = meta(&from).unwrap();
-            let ways: [fn(&File, &Meta, &File) -> io::Result<()>; 3] = [
+            let ways: [Way; 3] = [
                 |from, of, to| copy(from, of, to, Limit::SIGNALS),
                 |from, of, to| copy_data(from, of.size, to, Limit::SIGNALS),
                 |from, of, to| copy_but_zeros(from, of.size, to, Limit::SIGNALS),

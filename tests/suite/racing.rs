@@ -93,7 +93,7 @@ fn put(remote: &Path, release: usize, n: usize) {
     fs::write(remote.join("release"), format!("{release}")).unwrap();
     for i in 0..n {
         fs::create_dir_all(remote.join(format!("d{i}"))).unwrap();
-        let mode = fs::Permissions::from_mode(if release % 2 == 0 { 0o644 } else { 0o755 });
+        let mode = fs::Permissions::from_mode(if release.is_multiple_of(2) { 0o644 } else { 0o755 });
         for (name, content) in [("mode", "same".to_owned()), ("new", release.to_string())] {
             let path = remote.join(format!("d{i}/{name}"));
             fs::write(&path, content).unwrap();
@@ -124,7 +124,7 @@ fn race(config: &str, program: &str) {
     let sandbox = Sandbox::new();
     fs::set_permissions(sandbox.path("."), fs::Permissions::from_mode(0o755)).unwrap();
     let (remote, live) = (sandbox.path("remote"), sandbox.path("deploy/current"));
-    sandbox.write("repo-deploy.cfg", &format!("activation = in-place\n{config}"));
+    sandbox.write("repo-deploy.cfg", format!("activation = in-place\n{config}"));
     fs::create_dir(&live).unwrap();
     chown(&live, Some(HIM), Some(HIM)).unwrap();
     let deploy = |release: usize| -> Run {
