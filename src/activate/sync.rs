@@ -178,7 +178,7 @@ fn is_same_file(
         return Ok(false);
     }
     let mut compare = || -> io::Result<bool> {
-        let (wanted, _) = open_judged(wanted_in.of(&want.path)?, name(&want.path), &want.meta)?;
+        let wanted = wanted_in.of(&want.path)?.open_file(name(&want.path))?;
         // An application has just removed or replaced it, or nobody can read it: then it is written anew.
         let present = present_in.of(&have.path).and_then(|dir| open_judged(dir, name(&have.path), &have.meta));
         let Ok((present, _)) = present else { return Ok(false) };
@@ -276,6 +276,21 @@ mod tests {
             let again = mirror(&want.dir(), &have.dir(), &options).unwrap();
             assert_eq!(again, Changes::default(), "seed {seed}");
         }
+    }
+
+    #[test]
+    fn both_ways_to_look_say_the_same() {
+        let temp = Temp::new();
+        fs::write(temp.0.join("f"), "x").unwrap();
+        fs::create_dir(temp.0.join("d")).unwrap();
+        symlink("f", temp.0.join("l")).unwrap();
+        rustix::fs::mkfifoat(temp.dir(), "p", rustix::fs::Mode::RWXU).unwrap();
+        for name in ["f", "d", "l", "p", "none"] {
+            let looked = temp.dir().look(name.as_ref()).unwrap();
+            assert_eq!(temp.dir().look_for_mount(name.as_ref()).unwrap(), looked.map(|meta| (meta, false)), "{name}");
+        }
+        let root = Dir::open(Path::new("/")).unwrap();
+        assert_eq!(root.look_for_mount("proc".as_ref()).unwrap().map(|(_, is_mount)| is_mount), Some(true));
     }
 
     #[test]

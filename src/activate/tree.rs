@@ -93,13 +93,11 @@ fn walk_dir(dir: &Dir, names: Vec<OsString>, at: &Path, walk: Walk<'_>, found: &
             continue;
         }
         // A name may be gone by now: an application works in there.
-        let Some(meta) = dir.look(&name).context(|| format!("cannot examine {}", path.display()))? else {
-            continue;
-        };
         let examine = || format!("cannot examine {}", path.display());
+        let Some((meta, is_mount)) = dir.look_for_mount(&name).context(examine)? else { continue };
         // An overlay's files may show the device of their layer; its directories never do.
         let is_elsewhere = meta.kind == Kind::Dir && meta.dev != walk.device;
-        let mount = is_elsewhere || dir.is_mount(&name).context(examine)?;
+        let mount = is_elsewhere || is_mount;
         let (mut target, mut child) = (None, None);
         let opened = match meta.kind {
             Kind::Link => dir.read_link(&name).map(|text| target = Some(text)),

@@ -55,14 +55,8 @@ pub struct Meta {
 #[allow(clippy::cast_sign_loss, reason = "st_size and st_blocks are never negative")]
 impl From<rustix::fs::Stat> for Meta {
     fn from(s: rustix::fs::Stat) -> Self {
-        let kind = match FileType::from_raw_mode(s.st_mode) {
-            FileType::RegularFile => Kind::File,
-            FileType::Directory => Kind::Dir,
-            FileType::Symlink => Kind::Link,
-            _ => Kind::Other,
-        };
         Self {
-            kind,
+            kind: kind(s.st_mode as u32),
             mode: s.st_mode as u32 & 0o7777,
             uid: s.st_uid,
             gid: s.st_gid,
@@ -74,6 +68,34 @@ impl From<rustix::fs::Stat> for Meta {
             ino: s.st_ino as u64,
             links: s.st_nlink as u64,
         }
+    }
+}
+
+impl From<rustix::fs::Statx> for Meta {
+    fn from(s: rustix::fs::Statx) -> Self {
+        let mode = u32::from(s.stx_mode);
+        Self {
+            kind: kind(mode),
+            mode: mode & 0o7777,
+            uid: s.stx_uid,
+            gid: s.stx_gid,
+            size: s.stx_size,
+            allocated: s.stx_blocks.saturating_mul(512),
+            mtime: (s.stx_mtime.tv_sec, i64::from(s.stx_mtime.tv_nsec)),
+            ctime: (s.stx_ctime.tv_sec, i64::from(s.stx_ctime.tv_nsec)),
+            dev: rustix::fs::makedev(s.stx_dev_major, s.stx_dev_minor),
+            ino: s.stx_ino,
+            links: u64::from(s.stx_nlink),
+        }
+    }
+}
+
+fn kind(mode: u32) -> Kind {
+    match FileType::from_raw_mode(mode) {
+        FileType::RegularFile => Kind::File,
+        FileType::Directory => Kind::Dir,
+        FileType::Symlink => Kind::Link,
+        _ => Kind::Other,
     }
 }
 
@@ -209,6 +231,20 @@ impl Dir {
             Err(rustix::io::Errno::NOENT) => Ok(false),
             Err(e) => Err(e.into()),
         }
+    }
+
+    /// [`Self::look`] and [`Self::is_mount`] in one call, where the kernel can do that.
+    pub fn look_for_mount(&self, name: &OsStr) -> io::Result<Option<(Meta, bool)>> {
+        match rustix::fs::statx(&self.0, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS) {
+            Ok(s) if s.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT) => {
+                return Ok(Some((Meta::from(s), s.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))));
+            }
+            Ok(_) | Err(rustix::io::Errno::NOSYS) => {} // a kernel before 5.8
+            Err(rustix::io::Errno::NOENT) => return Ok(None),
+            Err(e) => return Err(e.into()),
+        }
+        let Some(meta) = self.look(name)? else { return Ok(None) };
+        Ok(Some((meta, self.is_mount(name)?)))
     }
 
     /// What this directory itself is.
