@@ -105,7 +105,8 @@ impl std::error::Error for Error {}
 
 /// Adds one sentence a layer: `cannot read /x: permission denied`.
 pub trait Context<T> {
-    /// Puts `what` in front of the message; the kind stays, and a foreign error becomes [`Kind::Failed`].
+    /// Puts `what` in front of the message; the kind stays, also that of one that came as an I/O error, and a foreign error
+    /// becomes [`Kind::Failed`].
     fn context<D: fmt::Display>(self, what: impl FnOnce() -> D) -> Result<T>;
 }
 
@@ -117,7 +118,17 @@ impl<T> Context<T> for Result<T> {
 
 impl<T> Context<T> for std::io::Result<T> {
     fn context<D: fmt::Display>(self, what: impl FnOnce() -> D) -> Result<T> {
-        self.map_err(|e| Error::failed(format!("{}: {}", what(), plain(&e))))
+        self.map_err(|e| {
+            let ours = e.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
+            Error::new(ours.map_or(Kind::Failed, Error::kind), format!("{}: {}", what(), plain(&e)))
+        })
+    }
+}
+
+/// For what copies and compares, and is told to stop: [`Context`] finds the kind again.
+impl From<Error> for std::io::Error {
+    fn from(e: Error) -> Self {
+        Self::other(e)
     }
 }
 
@@ -141,8 +152,15 @@ pub fn plain(e: &std::io::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::plain;
+    use super::{Context, Error, Kind, plain};
     use rustix::io::Errno;
+
+    #[test]
+    fn an_error_of_ours_comes_through_io_with_its_kind() {
+        let stopped = Error::new(Kind::Stopped(15), "stopped by SIGTERM");
+        let error = Err::<(), _>(std::io::Error::from(stopped)).context(|| "cannot copy").unwrap_err();
+        assert_eq!((error.kind(), error.to_string().as_str()), (Kind::Stopped(15), "cannot copy: stopped by SIGTERM"));
+    }
 
     #[test]
     fn causes_read_as_parts_of_a_sentence() {

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use super::apply::name;
+use super::limit::Limit;
 use super::tree::{Entry, Sums, walk};
 use crate::error::{Result, plain};
 use crate::store::manifest::{Item, Manifest, What};
@@ -49,6 +50,7 @@ pub struct Except<'a> {
 }
 
 /// Tells how what lies below `top` differs from `want`, in order. Gives the number of names that were held against each other.
+/// It is asked for by hand: only a signal ends it before it is over.
 pub fn compare(top: &Dir, want: &Manifest, except: Except<'_>, tell: &mut Tell<'_>) -> Result<u64> {
     let Except { names: skip, strangers } = except;
     let is_meant = |item: &Item| !skip.iter().any(|path| item.path.starts_with(path));
@@ -57,9 +59,9 @@ pub fn compare(top: &Dir, want: &Manifest, except: Except<'_>, tell: &mut Tell<'
         count += 1;
         bytes += if let What::File { size, .. } = item.what { size } else { 0 };
     }
-    let mut sums = Sums::new("verifying", Some(bytes));
+    let mut sums = Sums::new("verifying", Some(bytes), Limit::SIGNALS);
     let mut items = want.items().filter(is_meant).peekable();
-    walk(top, skip, &mut |dir, entry| {
+    walk(top, skip, Limit::SIGNALS, &mut |dir, entry| {
         while let Some(item) = items.next_if(|item| item.path < entry.path) {
             tell(&item.path, Difference::Missing);
         }

@@ -3,8 +3,10 @@
 
 mod apply;
 pub mod compare;
+mod copy;
 mod diff;
 pub mod install;
+pub mod limit;
 pub mod local;
 pub mod symlink;
 pub mod sync;
@@ -14,6 +16,7 @@ use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
 use self::compare::{Difference, Except, Tell};
+use self::limit::Limit;
 use self::local::Local;
 use crate::appspec::Behaviour;
 use crate::error::{Context, Error, Result};
@@ -132,54 +135,58 @@ impl Activation {
     }
 
     /// Makes `release` live, whatever an earlier attempt left.
-    pub fn activate(&self, release: &Release) -> Result<()> {
+    pub fn activate(&self, release: &Release, limit: Limit) -> Result<()> {
         match self {
             Self::Symlink(link) => link.activate(&release.id),
-            Self::InPlace(in_place) => {
-                in_place.activate(release).context(|| format!("at {}", in_place.path().display()))
-            }
-            Self::Install(install) => install.activate(release),
+            Self::InPlace(in_place) => in_place.make_like(release, limit, sync::mirror),
+            Self::Install(install) => install.activate(release, limit),
         }
         .context(|| format!("cannot activate release {}", release.id))
     }
 
     /// Whether `release` can be made live, before anything is touched. Everything that is in the way is the error.
-    pub fn examine(&self, release: &Release) -> Result<()> {
+    pub fn examine(&self, release: &Release, limit: Limit) -> Result<()> {
         match self {
-            Self::Symlink(_) | Self::InPlace(_) => Ok(()),
+            Self::Symlink(_) => Ok(()),
+            Self::InPlace(in_place) => {
+                let cannot = || format!("cannot activate release {}", release.id);
+                in_place.examine(release, limit).context(cannot)
+            }
             Self::Install(install) => {
-                install.examine(release).context(|| format!("cannot install release {}", release.id))
+                install.examine(release, limit).context(|| format!("cannot install release {}", release.id))
             }
         }
     }
 
     /// Readies what was unpacked into `staging` for becoming a release. Gives what that is made of, `unpacked` before.
-    pub fn finish_staging(&self, staging: &Staging, unpacked: Manifest) -> Result<Manifest> {
+    pub fn finish_staging(&self, staging: &Staging, unpacked: Manifest, limit: Limit) -> Result<Manifest> {
         match self {
             Self::Symlink(_) | Self::InPlace(_) => Ok(unpacked),
             Self::Install(_) => {
                 install::bundle::make_scripts_executable(staging.path())?;
-                tree::manifest(staging.dir())
+                tree::manifest(staging.dir(), limit)
             }
         }
     }
 
     /// Remembers what the way back needs, once the state says that `release` is being activated.
-    pub fn prepare(&self, release: &Release) -> Result<()> {
+    pub fn prepare(&self, release: &Release, limit: Limit) -> Result<()> {
         match self {
             Self::Symlink(_) | Self::InPlace(_) => Ok(()),
             Self::Install(install) => {
-                install.prepare(release).context(|| format!("cannot prepare for release {}", release.id))
+                install.prepare(release, limit).context(|| format!("cannot prepare for release {}", release.id))
             }
         }
     }
 
-    /// Makes `release` live again, which was before the deployment.
-    pub fn reactivate(&self, release: &Release) -> Result<()> {
+    /// Makes `release` live again, which was before the deployment. What is in its way by now stays.
+    pub fn reactivate(&self, release: &Release, limit: Limit) -> Result<()> {
         match self {
-            Self::Symlink(_) | Self::InPlace(_) => self.activate(release),
-            Self::Install(install) => install.revert().context(|| format!("cannot go back to release {}", release.id)),
+            Self::Symlink(link) => link.activate(&release.id),
+            Self::InPlace(in_place) => in_place.make_like(release, limit, sync::put_back),
+            Self::Install(install) => install.revert(limit),
         }
+        .context(|| format!("cannot go back to release {}", release.id))
     }
 
     /// Forgets what only a deployment that is over needed; `current` is live.
@@ -191,20 +198,20 @@ impl Activation {
     }
 
     /// Puts back what stood at `<local>` before the first deployment.
-    pub fn withdraw(&self, found: &Found) -> Result<()> {
+    pub fn withdraw(&self, found: &Found, limit: Limit) -> Result<()> {
         match self {
             Self::Symlink(link) => link.withdraw(found),
-            Self::InPlace(in_place) => in_place.withdraw(found),
-            Self::Install(install) => install.revert(),
+            Self::InPlace(in_place) => in_place.withdraw(found, limit),
+            Self::Install(install) => install.revert(limit),
         }
         .context(|| "cannot withdraw the first release")
     }
 
     /// Puts back what is missing of the live `release`: the link, or entries of the directory. Tells what it was.
-    pub fn repair(&self, release: &Release) -> Result<Option<String>> {
+    pub fn repair(&self, release: &Release, limit: Limit) -> Result<Option<String>> {
         match self {
             Self::Symlink(link) => link.repair(&release.id),
-            Self::InPlace(in_place) => in_place.repair(release),
+            Self::InPlace(in_place) => in_place.repair(release, limit),
             Self::Install(_) => Ok(None), // destinations belong to the application too
         }
         .context(|| "cannot repair the live tree")
@@ -247,11 +254,11 @@ impl Activation {
     }
 
     /// Makes the live tree what `release` has, which is whole and was live all the time.
-    pub fn put_back(&self, release: &Release) -> Result<()> {
+    pub fn put_back(&self, release: &Release, limit: Limit) -> Result<()> {
         match self {
             Self::Symlink(link) => link.repair(&release.id).map(drop),
-            Self::InPlace(_) => self.activate(release),
-            Self::Install(install) => install.put_back(),
+            Self::InPlace(_) => self.activate(release, limit),
+            Self::Install(install) => install.put_back(limit),
         }
         .context(|| "cannot repair the live tree")
     }
@@ -265,7 +272,8 @@ impl Activation {
             },
             Self::InPlace(in_place) if in_place.local.meta()?.is_none() => "it is gone".to_owned(),
             Self::InPlace(in_place) => {
-                match sync::lacks(&open(release)?, &in_place.open_for(release)?, &in_place.options)? {
+                let limit = Limit::SIGNALS;
+                match sync::lacks(&open(release)?, &in_place.open_for(release, limit)?, &in_place.options, limit)? {
                     Some(path) => format!("it lacks {}", path.display()),
                     None => return Ok(None),
                 }
@@ -279,18 +287,20 @@ impl Activation {
     pub fn found(&self) -> Result<Manifest> {
         match self {
             Self::Symlink(_) | Self::Install(_) => Ok(Manifest::default()),
-            Self::InPlace(in_place) => tree::manifest_without(&in_place.open()?, &in_place.options.preserve),
+            Self::InPlace(in_place) => {
+                tree::manifest_without(&in_place.open()?, &in_place.options.preserve, Limit::SIGNALS)
+            }
         }
     }
 
     /// Copies what stands at `<local>` into `staging`, with modes, owners and times.
-    pub fn keep_found(&self, staging: &Dir) -> Result<Manifest> {
+    pub fn keep_found(&self, staging: &Dir, limit: Limit) -> Result<Manifest> {
         match self {
             Self::Symlink(_) | Self::Install(_) => Err(Error::failed("only in-place keeps what it found")),
             Self::InPlace(in_place) => {
                 let live = in_place.open()?;
-                sync::mirror(&live, staging, &in_place.options)?;
-                tree::manifest(staging)
+                sync::copy_tree(&live, staging, &in_place.options, limit)?;
+                tree::manifest(staging, limit)
             }
         }
     }
@@ -309,6 +319,9 @@ pub fn compare_at(
     compare::compare(&top, manifest, except, &mut |path, what| tell(&shown.join(path), what)).context(cannot)
 }
 
+/// [`sync::mirror`], or [`sync::put_back`].
+type Sync = fn(&Dir, &Dir, &sync::Options, Limit) -> Result<apply::Changes>;
+
 /// What stands at `<local>` instead of what should.
 fn astray(standing: Standing, not: &str) -> Difference {
     Difference::Changed(match standing {
@@ -322,6 +335,16 @@ fn astray(standing: Standing, not: &str) -> Difference {
 
 fn open(release: &Release) -> Result<Dir> {
     release.open().context(|| format!("cannot open {}", release.path.display()))
+}
+
+/// One error out of many problems: with more than one, each has a line of its own before it.
+fn refusal(problems: &[String]) -> Error {
+    let [first, more @ ..] = problems else { return Error::refused("nothing is wrong") };
+    if more.is_empty() {
+        return Error::refused(first.as_str());
+    }
+    problems.iter().for_each(|problem| log::error!("{problem}"));
+    Error::refused(format!("{first} (and {} more, above)", more.len()))
 }
 
 impl InPlace {
@@ -361,8 +384,8 @@ impl InPlace {
 
     /// The same while `release` is live: a directory that has just what that has is a copy of the one that was, in another image
     /// or out of a backup.
-    fn open_for(&self, release: &Release) -> Result<Dir> {
-        if self.stranger()?.is_some() && sync::is_like(&open(release)?, &self.local.open()?, &self.options)? {
+    fn open_for(&self, release: &Release, limit: Limit) -> Result<Dir> {
+        if self.stranger()?.is_some() && sync::is_like(&open(release)?, &self.local.open()?, &self.options, limit)? {
             *self.known.borrow_mut() = None;
         }
         self.open()
@@ -383,18 +406,28 @@ impl InPlace {
         )))
     }
 
-    fn activate(&self, release: &Release) -> Result<()> {
+    /// Does what makes the live directory like `release`.
+    fn make_like(&self, release: &Release, limit: Limit, what: Sync) -> Result<()> {
         self.local.make_dir()?;
-        let done = sync::mirror(&open(release)?, &self.open()?, &self.options)?;
+        let done = what(&open(release)?, &self.open()?, &self.options, limit)
+            .context(|| format!("at {}", self.path().display()))?;
         log::debug!("in-place: {done}");
         Ok(())
     }
 
-    fn withdraw(&self, found: &Found) -> Result<()> {
+    fn examine(&self, release: &Release, limit: Limit) -> Result<()> {
         if self.local.meta()?.is_none() {
             return Ok(());
         }
-        sync::clear(&self.open()?, &self.options)?;
+        let (from, live) = (open(release)?, self.open()?);
+        sync::examine(&from, &live, &self.options, limit).context(|| format!("at {}", self.path().display()))
+    }
+
+    fn withdraw(&self, found: &Found, limit: Limit) -> Result<()> {
+        if self.local.meta()?.is_none() {
+            return Ok(());
+        }
+        sync::clear(&self.open()?, &self.options, limit)?;
         if *found == Found::Absent {
             let place = self.local.make_place()?;
             // Something preserved may be in it: then it stays.
@@ -408,10 +441,10 @@ impl InPlace {
         Ok(())
     }
 
-    fn repair(&self, release: &Release) -> Result<Option<String>> {
+    fn repair(&self, release: &Release, limit: Limit) -> Result<Option<String>> {
         let missing = self.local.meta()?.is_none();
         self.local.make_dir()?;
-        let restored = sync::restore(&open(release)?, &self.open_for(release)?, &self.options)?;
+        let restored = sync::restore(&open(release)?, &self.open_for(release, limit)?, &self.options, limit)?;
         Ok(match restored {
             _ if missing => Some(format!("{} was gone", self.path().display())),
             apply::Changes { first: Some(first), written, .. } => {

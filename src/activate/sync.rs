@@ -1,16 +1,18 @@
 //! Makes one directory tree like another, in place: `diff` is pure and says what to do, `apply` is the only effect.
 //! What is the same keeps its inode. The tree as a whole is not atomic: a crash in between is healed by doing it again.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
-use super::apply::{Changes, Mirror, Parents, TEMPORARY, name};
-use super::diff::diff;
+use super::apply::{Changes, Mirror, Parents, TEMPORARY, name, open_judged};
+use super::copy::same_bytes;
+use super::diff::{Conflict, Plan, diff};
+use super::limit::Limit;
+use super::refusal;
 use super::tree::{Entry, Sums, Tree};
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Result};
 use crate::store::manifest::{Item, Manifest, What};
-use crate::sys::fs::{Dir, Kind, Meta};
+use crate::sys::fs::{self as sysfs, Dir, Kind, Meta};
 
 /// What to keep away from.
 #[derive(Clone, Debug, Default)]
@@ -19,29 +21,83 @@ pub struct Options {
     pub preserve: Vec<PathBuf>,
 }
 
-/// Makes `to` like `from`. Twice is once.
-pub fn mirror(from: &Dir, to: &Dir, options: &Options) -> Result<Changes> {
-    let want = wanted(from, options)?;
-    let have = Tree::read(to, &options.preserve)?;
-    let plan = diff(&want, &have, &options.preserve, |w, p| is_same_file(from, to, w, p))?;
-    Mirror::new(from, to).apply(&plan)
+/// Makes `to` like `from`. Twice is once. What is in the way is an error before anything is touched.
+pub fn mirror(from: &Dir, to: &Dir, options: &Options, limit: Limit) -> Result<Changes> {
+    make_like(from, to, options, limit, &mut refuse)
+}
+
+/// Makes `to` like `from` again, which it was before: what has come in the way since stays, and is told.
+pub fn put_back(from: &Dir, to: &Dir, options: &Options, limit: Limit) -> Result<Changes> {
+    make_like(from, to, options, limit, &mut |conflicts| {
+        conflicts.iter().for_each(|Conflict { text, .. }| log::warn!("{text}: it stays as it is"));
+        Ok(())
+    })
+}
+
+/// Whether `to` could be made like `from`; no content is read for that. Everything that is in the way is the error.
+pub fn examine(from: &Dir, to: &Dir, options: &Options, limit: Limit) -> Result<()> {
+    let (want, have) = (wanted(from, options, limit)?, Tree::read(to, &options.preserve, limit)?);
+    refuse(&diff(&want, &have, &options.preserve, |_, _| Ok(true))?.conflicts)
+}
+
+/// Decides about what is in the way: an error, or the rest is done.
+type Judge<'a> = dyn FnMut(&[Conflict]) -> Result<()> + 'a;
+
+fn refuse(conflicts: &[Conflict]) -> Result<()> {
+    let lines: Vec<String> = conflicts.iter().map(|c| format!("{}: {}", c.text, c.way_out)).collect();
+    if lines.is_empty() { Ok(()) } else { Err(refusal(&lines)) }
+}
+
+fn make_like(from: &Dir, to: &Dir, options: &Options, limit: Limit, judge: &mut Judge<'_>) -> Result<Changes> {
+    let (want, have) = (wanted(from, options, limit)?, Tree::read(to, &options.preserve, limit)?);
+    let (mut wanted_in, mut present_in) = (Parents::new(from, limit), Parents::new(to, limit));
+    let same = |want: &Entry, have: &Entry| is_same_file(&mut wanted_in, &mut present_in, want, have, limit);
+    let plan = diff(&want, &have, &options.preserve, same)?;
+    judge(&plan.conflicts)?;
+    Mirror::new(from, to, &have, limit).apply(&plan)
+}
+
+/// Copies `from` into the empty directory `to`, with modes, owners and times, when there is room for it.
+pub fn copy_tree(from: &Dir, to: &Dir, options: &Options, limit: Limit) -> Result<Changes> {
+    let (want, have) = (wanted(from, options, limit)?, Tree::default());
+    let plan = diff(&want, &have, &options.preserve, |_, _| Ok(true))?;
+    check_room(&plan, to)?;
+    Mirror::new(from, to, &have, limit).apply(&plan)
+}
+
+/// Refuses before the first byte what does not fit. Holes are copied as holes, and need nothing.
+fn check_room(plan: &Plan<'_>, to: &Dir) -> Result<()> {
+    let (free, free_inodes) = sysfs::room(to).context(|| "cannot ask for free space")?;
+    let needs = plan.put.iter().fold(0_u64, |sum, put| sum.saturating_add(put.entry.meta.allocated));
+    if needs > free {
+        return Err(Error::failed(format!(
+            "it takes {needs} bytes, and only {free} are free: see state-dir, or make room"
+        )));
+    }
+    let names = (plan.put.len() + plan.make.len()) as u64;
+    match free_inodes {
+        Some(free) if names > free => Err(Error::failed(format!(
+            "it takes {names} inodes, and only {free} are free: see state-dir, or make room"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// Puts back what `from` has and `to` lacks, and leaves everything that is there alone but what a killed run left.
-pub fn restore(from: &Dir, to: &Dir, options: &Options) -> Result<Changes> {
-    let want = wanted(from, options)?;
-    let have = Tree::read(to, &options.preserve)?;
+pub fn restore(from: &Dir, to: &Dir, options: &Options, limit: Limit) -> Result<Changes> {
+    let want = wanted(from, options, limit)?;
+    let have = Tree::read(to, &options.preserve, limit)?;
     let missing = missing(want, &have);
     let nothing = Tree::default();
     let mut plan = diff(&missing, &nothing, &options.preserve, |_, _| Ok(true))?;
     let is_removable = |e: &&Entry| is_left_over(&e.path) && e.meta.kind != Kind::Other && !e.mount;
     plan.remove = have.0.iter().rev().filter(is_removable).collect();
-    Mirror::new(from, to).apply(&plan)
+    Mirror::new(from, to, &have, limit).apply(&plan)
 }
 
 /// What `from` has, but what a killed run left in it: a release that was being repaired may hold such a thing.
-fn wanted(from: &Dir, options: &Options) -> Result<Tree> {
-    let mut want = Tree::read(from, &options.preserve)?;
+fn wanted(from: &Dir, options: &Options, limit: Limit) -> Result<Tree> {
+    let mut want = Tree::read(from, &options.preserve, limit)?;
     want.0.retain(|entry| !is_left_over(&entry.path));
     Ok(want)
 }
@@ -52,8 +108,8 @@ fn is_left_over(path: &Path) -> bool {
 
 /// Makes the tree below `top` what `manifest` says, as far as that can be done without the content of files. Gives the first
 /// file that lacks the right one.
-pub fn mend(top: &Dir, manifest: &Manifest) -> Result<Option<PathBuf>> {
-    let have = Tree::read(top, &[])?;
+pub fn mend(top: &Dir, manifest: &Manifest, limit: Limit) -> Result<Option<PathBuf>> {
+    let have = Tree::read(top, &[], limit)?;
     let ours = top.meta().context(|| "cannot examine a release")?;
     let (mut want, mut sums) = (Tree::default(), Vec::new());
     for Item { path, what } in manifest.items() {
@@ -67,10 +123,11 @@ pub fn mend(top: &Dir, manifest: &Manifest) -> Result<Option<PathBuf>> {
         want.0.push(Entry { path, meta: Meta { kind, mode, uid, gid, size, ..ours }, target, mount: false });
         sums.push(sum);
     }
-    let mut reader = Sums::new("verifying", None);
-    let mut parents = Parents::new(top);
+    let mut reader = Sums::new("verifying", None, limit);
+    let mut parents = Parents::new(top, limit);
     let mut plan = diff(&want, &have, &[], |wanted, present| {
-        let at = want.0.binary_search_by(|entry| entry.path.cmp(&wanted.path)).ok().map(|at| sums[at]);
+        limit.ask()?;
+        let at = want.position(&wanted.path).map(|at| sums[at]);
         let size = wanted.meta.size;
         if present.meta.size != size {
             return Ok(false);
@@ -78,23 +135,27 @@ pub fn mend(top: &Dir, manifest: &Manifest) -> Result<Option<PathBuf>> {
         // What cannot be read is no content of anything.
         Ok(parents.of(&wanted.path).and_then(|dir| reader.of(dir, name(&wanted.path), size)).ok() == at)
     })?;
-    let lacking = plan.put.iter().find(|entry| entry.meta.kind == Kind::File).map(|entry| entry.path.clone());
-    plan.put.retain(|entry| entry.meta.kind != Kind::File);
-    Mirror::new(top, top).apply(&plan)?;
+    limit.ask()?; // what was cut off is not damaged
+    refuse(&plan.conflicts)?;
+    let lacking = plan.put.iter().find(|put| put.entry.meta.kind == Kind::File).map(|put| put.entry.path.clone());
+    plan.put.retain(|put| put.entry.meta.kind != Kind::File);
+    Mirror::new(top, top, &have, limit).apply(&plan)?;
     Ok(lacking)
 }
 
 /// The first that `from` has and `to` lacks, if there is any: what [`restore`] would put back.
-pub fn lacks(from: &Dir, to: &Dir, options: &Options) -> Result<Option<PathBuf>> {
-    let missing = missing(wanted(from, options)?, &Tree::read(to, &options.preserve)?);
+pub fn lacks(from: &Dir, to: &Dir, options: &Options, limit: Limit) -> Result<Option<PathBuf>> {
+    let missing = missing(wanted(from, options, limit)?, &Tree::read(to, &options.preserve, limit)?);
     Ok(missing.0.into_iter().next().map(|entry| entry.path))
 }
 
 /// Whether `to` has just what `from` has; modes and owners may differ.
-pub fn is_like(from: &Dir, to: &Dir, options: &Options) -> Result<bool> {
-    let (want, have) = (wanted(from, options)?, Tree::read(to, &options.preserve)?);
-    let plan = diff(&want, &have, &options.preserve, |w, p| is_same_file(from, to, w, p))?;
-    Ok([&plan.clear, &plan.make, &plan.put, &plan.aside, &plan.remove].iter().all(|todo| todo.is_empty()))
+pub fn is_like(from: &Dir, to: &Dir, options: &Options, limit: Limit) -> Result<bool> {
+    let (want, have) = (wanted(from, options, limit)?, Tree::read(to, &options.preserve, limit)?);
+    let (mut source, mut live) = (Parents::new(from, limit), Parents::new(to, limit));
+    let plan = diff(&want, &have, &options.preserve, |w, p| is_same_file(&mut source, &mut live, w, p, limit))?;
+    let Plan { clear, make, put, adjust: _, remove, conflicts } = &plan;
+    Ok(clear.is_empty() && make.is_empty() && put.is_empty() && remove.is_empty() && conflicts.is_empty())
 }
 
 /// What lies below something that is no directory any more is not missing: somebody put that there.
@@ -106,40 +167,33 @@ fn missing(want: Tree, have: &Tree) -> Tree {
 }
 
 /// Removes everything below `to` but what is preserved, mounted or no file, directory or link.
-pub fn clear(to: &Dir, options: &Options) -> Result<Changes> {
-    let have = Tree::read(to, &options.preserve)?;
+pub fn clear(to: &Dir, options: &Options, limit: Limit) -> Result<Changes> {
+    let have = Tree::read(to, &options.preserve, limit)?;
     let nothing = Tree::default();
     let plan = diff(&nothing, &have, &options.preserve, |_, _| Ok(true))?;
-    Mirror::new(to, to).apply(&plan)
+    Mirror::new(to, to, &have, limit).apply(&plan)
 }
 
 /// Whether two files have the same content. Times decide nothing: they are coarse, and anybody can set them.
-fn is_same_file(from: &Dir, to: &Dir, want: &Entry, have: &Entry) -> Result<bool> {
+fn is_same_file(
+    wanted_in: &mut Parents<'_>,
+    present_in: &mut Parents<'_>,
+    want: &Entry,
+    have: &Entry,
+    limit: Limit,
+) -> Result<bool> {
+    limit.ask()?;
     if want.meta.size != have.meta.size {
         return Ok(false);
     }
-    let open = |top: &Dir, path: &Path| -> io::Result<File> { Parents::new(top).of(path)?.open_file(name(path)) };
-    let compare = || -> io::Result<bool> {
-        let wanted = open(from, &want.path)?;
-        // An application has just removed it, or nobody can read it: then it is written anew.
-        let Ok(present) = open(to, &have.path) else { return Ok(false) };
-        same_bytes(wanted, present)
+    let mut compare = || -> io::Result<bool> {
+        let wanted = wanted_in.of(&want.path)?.open_file(name(&want.path))?;
+        // An application has just removed or replaced it, or nobody can read it: then it is written anew.
+        let present = present_in.of(&have.path).and_then(|dir| open_judged(dir, name(&have.path), &have.meta));
+        let Ok((present, _)) = present else { return Ok(false) };
+        same_bytes(&wanted, &present, limit)
     };
     compare().context(|| format!("cannot compare {}", want.path.display()))
-}
-
-/// Whether `other` has all bytes of `one`. What of `other` cannot be read is not the same.
-pub(super) fn same_bytes(mut one: File, mut other: File) -> io::Result<bool> {
-    let (mut a, mut b) = (vec![0; 64 * 1024], vec![0; 64 * 1024]);
-    loop {
-        let got = one.read(&mut a)?;
-        if got == 0 {
-            return Ok(other.read(&mut b).is_ok_and(|more| more == 0));
-        }
-        if other.read_exact(&mut b[..got]).is_err() || a[..got] != b[..got] {
-            return Ok(false);
-        }
-    }
 }
 
 #[cfg(test)]
@@ -149,6 +203,14 @@ mod tests {
 
     use super::*;
     use crate::sys::fs::unique_name;
+
+    fn mirror(from: &Dir, to: &Dir, options: &Options) -> Result<Changes> {
+        super::mirror(from, to, options, Limit::SIGNALS)
+    }
+
+    fn restore(from: &Dir, to: &Dir, options: &Options) -> Result<Changes> {
+        super::restore(from, to, options, Limit::SIGNALS)
+    }
 
     /// A directory that goes away.
     struct Temp(PathBuf);
@@ -172,7 +234,7 @@ mod tests {
                 };
                 format!("{:?} {} {:o} {:?} {content}", e.meta.kind, e.path.display(), e.meta.mode, e.target)
             };
-            Tree::read(&self.dir(), &[]).unwrap().0.into_iter().map(describe).collect()
+            Tree::read(&self.dir(), &[], Limit::SIGNALS).unwrap().0.into_iter().map(describe).collect()
         }
     }
 
@@ -226,6 +288,21 @@ mod tests {
     }
 
     #[test]
+    fn both_ways_to_look_say_the_same() {
+        let temp = Temp::new();
+        fs::write(temp.0.join("f"), "x").unwrap();
+        fs::create_dir(temp.0.join("d")).unwrap();
+        symlink("f", temp.0.join("l")).unwrap();
+        rustix::fs::mkfifoat(temp.dir(), "p", rustix::fs::Mode::RWXU).unwrap();
+        for name in ["f", "d", "l", "p", "none"] {
+            let looked = temp.dir().look(name.as_ref()).unwrap();
+            assert_eq!(temp.dir().look_for_mount(name.as_ref()).unwrap(), looked.map(|meta| (meta, false)), "{name}");
+        }
+        let root = Dir::open(Path::new("/")).unwrap();
+        assert_eq!(root.look_for_mount("proc".as_ref()).unwrap().map(|(_, is_mount)| is_mount), Some(true));
+    }
+
+    #[test]
     fn mirror_leaves_what_is_the_same_its_inode_and_its_time() {
         let (want, have) = (Temp::new(), Temp::new());
         for (name, content) in [("same", "1"), ("other", "2")] {
@@ -248,8 +325,8 @@ mod tests {
         fs::write(want.0.join("f"), "new").unwrap();
         mirror(&want.dir(), &have.dir(), &Options::default()).unwrap();
         fs::write(have.0.join("f"), "bad").unwrap();
-        let time = Tree::read(&want.dir(), &[]).unwrap().0[0].meta.mtime;
-        have.dir().set_mtime("f".as_ref(), time).unwrap();
+        let time = Tree::read(&want.dir(), &[], Limit::SIGNALS).unwrap().0[0].meta.mtime;
+        crate::sys::created::set_mtime(&have.dir().open_file("f".as_ref()).unwrap(), time).unwrap();
         assert_eq!(mirror(&want.dir(), &have.dir(), &Options::default()).unwrap().written, 1);
     }
 

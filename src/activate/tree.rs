@@ -1,17 +1,20 @@
 //! What a directory holds, as a list: read by descriptors, through no link, across no mount.
 
 use std::ffi::{OsStr, OsString};
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use flate2::Crc;
 
 use super::apply::name;
+use super::copy::next_data;
+use super::limit::Limit;
 use crate::console::Progress;
 use crate::error::{Context, Error, Result};
 use crate::store::manifest::{Manifest, What};
-use crate::sys::fs::{Dir, Kind, Meta};
+use crate::sys::fs::{self as sysfs, Dir, Kind, Meta};
 
 /// How many directories may lie in each other.
 const MAX_DEPTH: usize = 200;
@@ -35,9 +38,9 @@ pub struct Tree(pub Vec<Entry>);
 
 impl Tree {
     /// Lists what is below `top`, leaving out `skip` and what is below them.
-    pub fn read(top: &Dir, skip: &[PathBuf]) -> Result<Self> {
+    pub fn read(top: &Dir, skip: &[PathBuf], limit: Limit) -> Result<Self> {
         let mut tree = Self::default();
-        walk(top, skip, &mut |_, entry| {
+        walk(top, skip, limit, &mut |_, entry| {
             tree.0.push(entry);
             Ok(())
         })?;
@@ -46,43 +49,55 @@ impl Tree {
 
     /// The entry at `path`.
     pub fn find(&self, path: &Path) -> Option<&Entry> {
+        self.position(path).map(|at| &self.0[at])
+    }
+
+    /// Where it is in the list.
+    pub(super) fn position(&self, path: &Path) -> Option<usize> {
         // Sorted by components, as Path's order is.
-        self.0.binary_search_by(|entry| entry.path.as_path().cmp(path)).ok().map(|at| &self.0[at])
+        self.0.binary_search_by(|entry| entry.path.as_path().cmp(path)).ok()
+    }
+
+    /// Where what lies below the entry `at` is in the list: all of it comes right after.
+    pub(super) fn below(&self, at: usize) -> Range<usize> {
+        let (top, first) = (&self.0[at].path, at.saturating_add(1));
+        let rest = self.0.get(first..).unwrap_or_default();
+        first..first.saturating_add(rest.partition_point(|entry| entry.path.starts_with(top)))
     }
 }
 
 /// Passes on what is below `top` and the open directory that each lies in, parents before their children, siblings in byte
 /// order; leaves out `skip` and what is below them.
-pub fn walk(top: &Dir, skip: &[PathBuf], found: &mut Found<'_>) -> Result<()> {
+pub fn walk(top: &Dir, skip: &[PathBuf], limit: Limit, found: &mut Found<'_>) -> Result<()> {
     let device = top.meta().context(|| "cannot examine a tree")?.dev;
     let names = top.names().context(|| "cannot read the top of a tree")?;
-    walk_dir(top, names, Path::new(""), device, skip, found)
+    walk_dir(top, names, Path::new(""), Walk { device, skip, limit }, found)
+}
+
+/// What holds for all of a walk.
+#[derive(Clone, Copy)]
+struct Walk<'a> {
+    device: u64,
+    skip: &'a [PathBuf],
+    limit: Limit,
 }
 
 /// Takes an entry and the open directory that it lies in.
 pub type Found<'a> = dyn FnMut(&Dir, Entry) -> Result<()> + 'a;
 
-fn walk_dir(
-    dir: &Dir,
-    names: Vec<OsString>,
-    at: &Path,
-    device: u64,
-    skip: &[PathBuf],
-    found: &mut Found<'_>,
-) -> Result<()> {
+fn walk_dir(dir: &Dir, names: Vec<OsString>, at: &Path, walk: Walk<'_>, found: &mut Found<'_>) -> Result<()> {
     for name in names {
+        walk.limit.ask()?;
         let path = at.join(&name);
-        if skip.contains(&path) {
+        if walk.skip.contains(&path) {
             continue;
         }
         // A name may be gone by now: an application works in there.
-        let Some(meta) = dir.look(&name).context(|| format!("cannot examine {}", path.display()))? else {
-            continue;
-        };
         let examine = || format!("cannot examine {}", path.display());
+        let Some((meta, is_mount)) = dir.look_for_mount(&name).context(examine)? else { continue };
         // An overlay's files may show the device of their layer; its directories never do.
-        let is_elsewhere = meta.kind == Kind::Dir && meta.dev != device;
-        let mount = is_elsewhere || dir.is_mount(&name).context(examine)?;
+        let is_elsewhere = meta.kind == Kind::Dir && meta.dev != walk.device;
+        let mount = is_elsewhere || is_mount;
         let (mut target, mut child) = (None, None);
         let opened = match meta.kind {
             Kind::Link => dir.read_link(&name).map(|text| target = Some(text)),
@@ -98,21 +113,21 @@ fn walk_dir(
             if path.components().count() > MAX_DEPTH {
                 return Err(too_deep(&path));
             }
-            walk_dir(&child, names, &path, device, skip, found)?;
+            walk_dir(&child, names, &path, walk, found)?;
         }
     }
     Ok(())
 }
 
 /// What the tree below `top` is made of: reads every file in it. What is no file, directory or link is left out.
-pub fn manifest(top: &Dir) -> Result<Manifest> {
-    manifest_without(top, &[])
+pub fn manifest(top: &Dir, limit: Limit) -> Result<Manifest> {
+    manifest_without(top, &[], limit)
 }
 
 /// The same without `skip` and what is below them.
-pub fn manifest_without(top: &Dir, skip: &[PathBuf]) -> Result<Manifest> {
-    let (mut manifest, mut sums) = (Manifest::default(), Sums::new("reading", None));
-    walk(top, skip, &mut |dir, Entry { path, meta: Meta { kind, mode, size, .. }, target, .. }| {
+pub fn manifest_without(top: &Dir, skip: &[PathBuf], limit: Limit) -> Result<Manifest> {
+    let (mut manifest, mut sums) = (Manifest::default(), Sums::new("reading", None, limit));
+    walk(top, skip, limit, &mut |dir, Entry { path, meta: Meta { kind, mode, size, .. }, target, .. }| {
         let what = match kind {
             Kind::Dir => What::Dir { mode },
             Kind::Link => What::Link { target: target.unwrap_or_default() },
@@ -132,22 +147,43 @@ pub fn manifest_without(top: &Dir, skip: &[PathBuf]) -> Result<Manifest> {
 pub(super) struct Sums {
     buffer: Vec<u8>,
     progress: Progress,
+    limit: Limit,
 }
 
 impl Sums {
     /// `verb` as in "reading", and the bytes of all files when they are known.
-    pub(super) fn new(verb: &'static str, total: Option<u64>) -> Self {
-        Self { buffer: vec![0; 64 * 1024], progress: Progress::start(verb, total) }
+    pub(super) fn new(verb: &'static str, total: Option<u64>, limit: Limit) -> Self {
+        Self { buffer: vec![0; 64 * 1024], progress: Progress::start(verb, total), limit }
     }
 
     /// The CRC-32 of the file `name` in `dir`, which has `size` bytes; of no sense when it has more by now.
     pub(super) fn of(&mut self, dir: &Dir, name: &OsStr, size: u64) -> io::Result<u32> {
+        let mut file = dir.open_file(name)?;
+        let (mut crc, mut at) = (Crc::new(), 0);
+        // A few gigabytes of data may have a tebibyte of holes between them.
+        if size >= LARGE && sysfs::meta(&file).is_ok_and(|meta| meta.size == size && meta.allocated < size) {
+            while let Some(data) = next_data(&file, at, size).unwrap_or_default() {
+                add_zeros(&mut crc, data.start.saturating_sub(at));
+                file.seek(SeekFrom::Start(data.start))?;
+                self.add((&file).take(data.end.saturating_sub(data.start)), &mut crc)?;
+                at = data.end;
+            }
+            file.seek(SeekFrom::Start(at))?;
+            if next_data(&file, at, size).is_ok() {
+                add_zeros(&mut crc, size.saturating_sub(at));
+                at = file.seek(SeekFrom::Start(size))?;
+            }
+        }
         // Somebody may write it as fast as it is read.
-        let mut file = dir.open_file(name)?.take(size.saturating_add(1));
-        let mut crc = Crc::new();
+        self.add(file.take(size.saturating_sub(at).saturating_add(1)), &mut crc)?;
+        Ok(crc.sum())
+    }
+
+    fn add(&mut self, mut from: impl Read, crc: &mut Crc) -> io::Result<()> {
         loop {
-            match file.read(&mut self.buffer)? {
-                0 => return Ok(crc.sum()),
+            self.limit.ask()?;
+            match from.read(&mut self.buffer)? {
+                0 => return Ok(()),
                 got => {
                     crc.update(&self.buffer[..got]);
                     self.progress.advance(got as u64);
@@ -157,8 +193,61 @@ impl Sums {
     }
 }
 
+/// Files of fewer bytes are not asked for their holes.
+const LARGE: u64 = 1 << 20;
+
+/// Adds as many zeros, without looking at one of them: a run of twice the length is the same run twice.
+fn add_zeros(crc: &mut Crc, mut count: u64) {
+    let mut run = Crc::new();
+    run.update(&[0]);
+    while count > 0 {
+        if count & 1 == 1 {
+            crc.combine(&run);
+        }
+        let mut twice = Crc::new();
+        twice.combine(&run);
+        twice.combine(&run);
+        (run, count) = (twice, count >> 1);
+    }
+}
+
 /// A refusal of what would use up descriptors and stack; whoever may write into a tree can make it as deep as he likes.
 fn too_deep(path: &Path) -> Error {
     let top: PathBuf = path.components().take(3).collect();
     Error::failed(format!("what is in {} is more than {MAX_DEPTH} directories deep", top.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sum_of_a_file_with_holes_is_that_of_its_bytes() {
+        for count in [0, 1, 2, 3, 1000, 65_537] {
+            let (mut known, mut crc) = (Crc::new(), Crc::new());
+            known.update(b"before");
+            known.update(&vec![0; count]);
+            crc.update(b"before");
+            add_zeros(&mut crc, count as u64);
+            assert_eq!(crc.sum(), known.sum(), "{count}");
+        }
+        let path = std::env::temp_dir().join(sysfs::unique_name("repo-deploy-sums-").unwrap());
+        std::fs::create_dir(&path).unwrap();
+        let dir = Dir::open(&path).unwrap();
+        for pieces in [vec![], vec![0], vec![2 << 20], vec![5, 3 << 20, (9 << 20) - 3]] {
+            let size = 9 << 20;
+            let (mut bytes, mut file) = (vec![0; size], std::fs::File::create(path.join("f")).unwrap());
+            file.set_len(size as u64).unwrap();
+            for at in pieces {
+                bytes[at..at + 3].copy_from_slice(b"abc");
+                file.seek(SeekFrom::Start(at as u64)).unwrap();
+                std::io::Write::write_all(&mut file, b"abc").unwrap();
+            }
+            let mut known = Crc::new();
+            known.update(&bytes);
+            let mut sums = Sums::new("reading", None, Limit::SIGNALS);
+            assert_eq!(sums.of(&dir, "f".as_ref(), size as u64).unwrap(), known.sum());
+        }
+        std::fs::remove_dir_all(path).unwrap();
+    }
 }

@@ -112,7 +112,7 @@ impl Deployment<'_> {
         }
         log::debug!("release {} has no manifest: making one of what is there", release.id);
         let cannot = || format!("cannot read release {}", release.id);
-        let made = release.open().context(cannot).and_then(|top| tree::manifest(&top).context(cannot))?;
+        let made = release.open().context(cannot).and_then(|top| tree::manifest(&top, self.limit()).context(cannot))?;
         // What lies there now may be what a damaged one should be held against.
         if !manifest::is_damaged(self.store.root(), &release.id) {
             self.store.keep_manifest(&release.id, &made)?;

@@ -1,8 +1,6 @@
 //! How a check ends: what it came to is written where everybody finds it, and the deployment that it made, or tried to make,
 //! into the history of the store. Both are reports: what cannot be written is a warning.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Instant;
 
@@ -14,6 +12,7 @@ use crate::model::{Outcome, Reason, ReleaseId};
 use crate::store::history::{DEPLOYED, Entry, History};
 use crate::store::state::{Phase, Record};
 use crate::sys::clock::now;
+use crate::sys::fs::{self, Dir};
 
 /// The key of the status that says which live release the history tells of: so that a check without news need not read it.
 const NOTED: &str = "in-history";
@@ -169,17 +168,20 @@ impl Deployment<'_> {
 
 /// What a release takes on disk, in bytes, and since when it is there.
 fn size(path: &Path) -> std::io::Result<String> {
-    Ok(format!("{} {}", taken(path)?, fs::symlink_metadata(path)?.mtime()))
+    let dir = Dir::open(path)?;
+    Ok(format!("{} {}", taken(&dir)?, dir.meta()?.mtime.0))
 }
 
-/// What a tree takes on disk, in bytes.
-fn taken(path: &Path) -> std::io::Result<u64> {
-    let meta = fs::symlink_metadata(path)?;
-    let mut bytes = meta.blocks().saturating_mul(512); // stat(2): whatever the block size
-    if meta.is_dir() {
-        for entry in fs::read_dir(path)? {
-            bytes = bytes.saturating_add(taken(&entry?.path())?);
-        }
+/// What a tree takes on disk, in bytes. What was adopted may be so deep that its paths are too long for any call.
+fn taken(dir: &Dir) -> std::io::Result<u64> {
+    let mut bytes = dir.meta()?.allocated;
+    for name in dir.names()? {
+        let more = match dir.look(&name)? {
+            Some(meta) if meta.kind == fs::Kind::Dir => taken(&dir.child(&name)?)?,
+            Some(meta) => meta.allocated,
+            None => 0,
+        };
+        bytes = bytes.saturating_add(more);
     }
     Ok(bytes)
 }

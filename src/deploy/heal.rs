@@ -109,8 +109,10 @@ impl Deployment<'_> {
         let Some(id) = id else { return Err(Error::failed("there are too many copies of what was found")) };
         let staging = self.store.staging()?;
         let local = self.settings.local.display();
-        let manifest =
-            self.activation.keep_found(staging.dir()).context(|| format!("cannot keep a copy of {local}"))?;
+        let manifest = self
+            .activation
+            .keep_found(staging.dir(), self.limit())
+            .context(|| format!("cannot keep a copy of {local}"))?;
         staging.publish(&self.store, &id, &manifest)?;
         log::info!("kept a copy of what was found at {local} as release {id}");
         Ok(id)
@@ -119,7 +121,7 @@ impl Deployment<'_> {
     fn repair(&mut self) -> Result<()> {
         let Some(current) = self.state.current.clone() else { return Ok(()) };
         let release = self.release(&current.release)?;
-        if let Some(drift) = self.activation.repair(&release)? {
+        if let Some(drift) = self.activation.repair(&release, self.limit())? {
             let level = if report::is_new_drift(&self.store, &drift) { log::Level::Warn } else { log::Level::Debug };
             log::log!(level, "drift: {drift}; release {} is back", current.release);
         }

@@ -13,7 +13,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Kind, Result};
 use crate::sys::clock::Deadline;
 use crate::sys::process::{self, Ended, Identity, Program};
 use crate::sys::signal;
@@ -82,6 +82,11 @@ pub(super) fn title(path: &Path) -> String {
 }
 
 impl Verdict {
+    /// What an error comes to: what cannot even be tried has not passed, and what a signal has ended is not over.
+    pub fn of(e: &Error) -> Self {
+        if let Kind::Stopped(signal) = e.kind() { Self::Stopped(signal) } else { Self::Failed(e.to_string()) }
+    }
+
     /// Goes on with `next`, unless something has failed.
     pub fn then(self, next: impl FnOnce() -> Result<Self>) -> Result<Self> {
         if self == Self::Passed { next() } else { Ok(self) }

@@ -31,6 +31,7 @@ pub mod verify;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use crate::activate::limit::Limit;
 use crate::activate::{Activation, Setup};
 use crate::appspec::Behaviour;
 use crate::config::Settings;
@@ -198,8 +199,10 @@ impl<'a> Deployment<'a> {
         let release = self.release(&target.release)?;
         self.state.target = Some(target.clone());
         self.state.attempt = 1;
-        if let Err(e) = self.activation.examine(&release) {
-            return self.refuse(&target, e);
+        match self.activation.examine(&release, self.limit()) {
+            Err(e) if matches!(e.kind(), Kind::Stopped(_)) => return Err(e),
+            Err(e) => return self.refuse(&target, e),
+            Ok(()) => {}
         }
         // Hooks that may not run would only be found out when the release is live.
         let judged = match hooks::refusal(&self.settings.post_hooks)? {
@@ -231,7 +234,7 @@ impl<'a> Deployment<'a> {
     /// Makes the target live and lets its scripts and post hooks judge it.
     fn go_live(&mut self, begun: Begun, release: &Release, reason: Reason) -> Result<Outcome> {
         // What cannot even be tried has not passed.
-        match self.switch(release, reason).unwrap_or_else(|e| Verdict::Failed(e.to_string())) {
+        match self.switch(release, reason).unwrap_or_else(|e| Verdict::of(&e)) {
             Verdict::Passed => self.commit(begun),
             Verdict::Stopped(signal) => Err(cut_off(signal)),
             Verdict::Failed(why) => self.revert(begun, &why),
@@ -240,10 +243,10 @@ impl<'a> Deployment<'a> {
 
     /// From the live release to the target, step by step; the first that fails ends it.
     fn switch(&self, release: &Release, reason: Reason) -> Result<Verdict> {
-        self.activation.prepare(release)?;
+        self.activation.prepare(release, self.limit())?;
         self.stop(reason)?
             .then(|| self.before_install(reason))?
-            .then(|| self.activation.activate(release).map(|()| Verdict::Passed))?
+            .then(|| self.activation.activate(release, self.limit()).map(|()| Verdict::Passed))?
             .then(|| self.start(reason))?
             .then(|| self.post_hooks(reason))
     }
@@ -293,13 +296,13 @@ impl<'a> Deployment<'a> {
         let verdict = match self.state.current.clone() {
             Some(current) => {
                 let release = self.release(&current.release).map_err(in_doubt)?;
-                self.activation.reactivate(&release).map_err(in_doubt)?;
+                self.activation.reactivate(&release, self.limit()).map_err(way_back_failed)?;
                 log::warn!("reverted: release {} is live again", current.release);
                 let judged = self.start_again().and_then(|verdict| verdict.then(|| self.post_hooks(Reason::Revert)));
-                judged.unwrap_or_else(|e| Verdict::Failed(e.to_string()))
+                judged.unwrap_or_else(|e| Verdict::of(&e))
             }
             None => {
-                self.activation.withdraw(&self.state.found).map_err(in_doubt)?;
+                self.activation.withdraw(&self.state.found, self.limit()).map_err(way_back_failed)?;
                 log::warn!("reverted: there was no release before, everything{} is as it was found", self.at());
                 Verdict::Passed
             }
@@ -349,6 +352,11 @@ impl<'a> Deployment<'a> {
         }
     }
 
+    /// How long an activation may go on.
+    fn limit(&self) -> Limit {
+        Limit::at(self.deadline)
+    }
+
     fn release(&self, id: &ReleaseId) -> Result<Release> {
         self.store.release(id)?.ok_or_else(|| {
             Error::new(Kind::InDoubt, format!("release {id} is gone from {}", self.store.root().display()))
@@ -392,6 +400,11 @@ fn in_the_way(state: &State) -> Result<()> {
 fn cut_off(signal: i32) -> Error {
     let text = format!("stopped by signal {signal} in the middle of a deployment; the next start goes on with it");
     Error::new(Kind::Stopped(signal), text)
+}
+
+/// A signal ends the way back too: the next start goes on with it.
+fn way_back_failed(e: Error) -> Error {
+    if let Kind::Stopped(signal) = e.kind() { cut_off(signal) } else { in_doubt(e) }
 }
 
 fn stopped(signal: i32) -> Error {

@@ -188,7 +188,7 @@ impl Deployment<'_> {
         }
         let unpacked = unpacked?;
         let counted = unpacked.to_string();
-        let manifest = self.activation.finish_staging(&staging, unpacked.manifest)?;
+        let manifest = self.activation.finish_staging(&staging, unpacked.manifest, self.limit())?;
         log::info!("unpacked release {} ({counted}) of revision {}", record.release, record.revision);
         staging.publish(&self.store, &record.release, &manifest)
     }

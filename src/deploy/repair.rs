@@ -5,6 +5,7 @@
 use super::rest::Rest;
 use super::verify::{Seen, differences, live, no_differences, nothing_live};
 use super::{Deployment, in_the_way, places, report, stopped, turn};
+use crate::activate::limit::Limit;
 use crate::activate::sync::{self, Options};
 use crate::config::Settings;
 use crate::console;
@@ -112,7 +113,7 @@ impl Deployment<'_> {
             if let Some(mode) = release.mode() {
                 set_owner_and_mode(&top, None, mode).and_then(|()| top.sync()).context(cannot)?;
             }
-            lacking = sync::mend(&top, manifest).context(cannot)?;
+            lacking = sync::mend(&top, manifest, Limit::SIGNALS).context(cannot)?;
             Ok(())
         })?;
         let whole = match &lacking {
@@ -124,9 +125,9 @@ impl Deployment<'_> {
         };
         uncut(&mut || {
             if let Some(whole) = &whole {
-                sync::mirror(whole.dir(), &top, &Options::default()).context(cannot)?;
+                sync::mirror(whole.dir(), &top, &Options::default(), Limit::SIGNALS).context(cannot)?;
             }
-            self.activation.put_back(release)
+            self.activation.put_back(release, Limit::SIGNALS)
         })
     }
 
@@ -158,7 +159,7 @@ impl Deployment<'_> {
             return Err(Error::new(Kind::Superseded, text));
         }
         download.discard();
-        let manifest = self.activation.finish_staging(&staging, unpacked.manifest)?;
+        let manifest = self.activation.finish_staging(&staging, unpacked.manifest, self.limit())?;
         if expected.is_some_and(|expected| *expected != manifest) {
             let text = format!("{} has another content now under the same revision {revision}", self.settings.remote);
             return Err(Error::refused(text));

@@ -178,7 +178,7 @@ impl<'a> Deployment<'a> {
     fn go_back(&mut self, target: Record) -> Result<Outcome> {
         self.tries(Reason::Rollback, Some(target.clone()));
         let release = self.release(&target.release)?;
-        self.activation.examine(&release)?;
+        self.activation.examine(&release, self.limit())?;
         if let Some(why) = hooks::refusal(&self.settings.post_hooks)? {
             return Err(Error::failed(format!("cannot roll back: {why}")));
         }

@@ -18,7 +18,7 @@ use crate::remote::Remote;
 use crate::source::file::FileSource;
 use crate::source::{Poll, Recalled, Source};
 use crate::store::state::{Phase, Record};
-use crate::sys::clock::now;
+use crate::sys::clock::{Deadline, now};
 
 /// What is to be made live.
 #[derive(Debug)]
@@ -171,7 +171,7 @@ impl Deployment<'_> {
         let release = self.release(&target.release)?;
         (self.state.target, self.state.attempt) = (Some(target), 1);
         let begun = self.begin()?;
-        match self.activation.activate(&release) {
+        match self.activation.activate(&release, self.limit()) {
             Ok(()) => self.commit(begun),
             Err(e) => self.take_back().and(Err(e)),
         }
@@ -179,9 +179,10 @@ impl Deployment<'_> {
 
     /// Undoes what a seed has begun.
     fn take_back(&mut self) -> Result<()> {
+        self.deadline = Deadline::after(self.settings.timeout); // as on every way back
         match &self.state.current {
-            Some(before) => self.activation.reactivate(&self.release(&before.release)?),
-            None => self.activation.withdraw(&self.state.found),
+            Some(before) => self.activation.reactivate(&self.release(&before.release)?, self.limit()),
+            None => self.activation.withdraw(&self.state.found, self.limit()),
         }
         .map_err(in_doubt)?;
         (self.state.phase, self.state.attempt, self.state.target) = (Phase::Idle, 0, None);

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use super::{in_the_way, places, report};
 use crate::activate::compare::{Difference, Except, other_mode};
+use crate::activate::limit::Limit;
 use crate::activate::{Activation, Setup, compare_at, tree};
 use crate::appspec::Behaviour;
 use crate::config::Settings;
@@ -129,7 +130,7 @@ impl Seen {
                     "release {} has no manifest, an older repo-deploy unpacked it: it is taken as it is",
                     release.id
                 );
-                release.open().context(cannot).and_then(|top| tree::manifest(&top))?
+                release.open().context(cannot).and_then(|top| tree::manifest(&top, Limit::SIGNALS))?
             }
         };
         *names = activation.differences(release, known.unwrap_or(&made), &mut tell)?;

@@ -9,9 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, RawDir, StatxAttributes, StatxFlags, Timespec, Timestamps, Uid,
-};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, RawDir, StatxAttributes, StatxFlags, Uid};
 
 /// What a name stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +37,8 @@ pub struct Meta {
     pub gid: u32,
     /// Bytes.
     pub size: u64,
+    /// Bytes that it takes on disk: fewer than its size where it has holes.
+    pub allocated: u64,
     /// Modification: seconds and nanoseconds.
     pub mtime: (i64, i64),
     /// Status change: seconds and nanoseconds. Nobody can set it.
@@ -52,27 +52,57 @@ pub struct Meta {
 }
 
 #[allow(clippy::unnecessary_cast, reason = "the fields differ in width between x86_64 and aarch64")]
-#[allow(clippy::cast_sign_loss, reason = "st_size is never negative")]
+#[allow(clippy::cast_sign_loss, reason = "st_size and st_blocks are never negative")]
 impl From<rustix::fs::Stat> for Meta {
     fn from(s: rustix::fs::Stat) -> Self {
-        let kind = match FileType::from_raw_mode(s.st_mode) {
-            FileType::RegularFile => Kind::File,
-            FileType::Directory => Kind::Dir,
-            FileType::Symlink => Kind::Link,
-            _ => Kind::Other,
-        };
         Self {
-            kind,
+            kind: kind(s.st_mode as u32),
             mode: s.st_mode as u32 & 0o7777,
             uid: s.st_uid,
             gid: s.st_gid,
             size: s.st_size as u64,
+            allocated: (s.st_blocks as u64).saturating_mul(512), // stat(2): whatever the block size
             mtime: (s.st_mtime as i64, s.st_mtime_nsec as i64),
             ctime: (s.st_ctime as i64, s.st_ctime_nsec as i64),
             dev: s.st_dev as u64,
             ino: s.st_ino as u64,
             links: s.st_nlink as u64,
         }
+    }
+}
+
+impl From<rustix::fs::Statx> for Meta {
+    fn from(s: rustix::fs::Statx) -> Self {
+        let mode = u32::from(s.stx_mode);
+        Self {
+            kind: kind(mode),
+            mode: mode & 0o7777,
+            uid: s.stx_uid,
+            gid: s.stx_gid,
+            size: s.stx_size,
+            allocated: s.stx_blocks.saturating_mul(512),
+            mtime: (s.stx_mtime.tv_sec, i64::from(s.stx_mtime.tv_nsec)),
+            ctime: (s.stx_ctime.tv_sec, i64::from(s.stx_ctime.tv_nsec)),
+            dev: rustix::fs::makedev(s.stx_dev_major, s.stx_dev_minor),
+            ino: s.stx_ino,
+            links: u64::from(s.stx_nlink),
+        }
+    }
+}
+
+fn kind(mode: u32) -> Kind {
+    match FileType::from_raw_mode(mode) {
+        FileType::RegularFile => Kind::File,
+        FileType::Directory => Kind::Dir,
+        FileType::Symlink => Kind::Link,
+        _ => Kind::Other,
+    }
+}
+
+impl Meta {
+    /// Device and inode: what a name may stand for by now is the same only when both are.
+    pub fn inode(&self) -> (u64, u64) {
+        (self.dev, self.ino)
     }
 }
 
@@ -282,6 +312,20 @@ impl Dir {
         PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), self.0.as_raw_fd()))
     }
 
+    /// [`Self::look`] and [`Self::is_mount`] in one call, where the kernel can do that.
+    pub fn look_for_mount(&self, name: &OsStr) -> io::Result<Option<(Meta, bool)>> {
+        match rustix::fs::statx(&self.0, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS) {
+            Ok(s) if s.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT) => {
+                return Ok(Some((Meta::from(s), s.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))));
+            }
+            Ok(_) | Err(rustix::io::Errno::NOSYS) => {} // a kernel before 5.8
+            Err(rustix::io::Errno::NOENT) => return Ok(None),
+            Err(e) => return Err(e.into()),
+        }
+        let Some(meta) = self.look(name)? else { return Ok(None) };
+        Ok(Some((meta, self.is_mount(name)?)))
+    }
+
     /// What this directory itself is.
     pub fn meta(&self) -> io::Result<Meta> {
         Ok(rustix::fs::fstat(&self.0)?.into())
@@ -314,15 +358,6 @@ impl Dir {
             Some(Gid::from_raw(gid)),
             AtFlags::SYMLINK_NOFOLLOW,
         )?)
-    }
-
-    /// Sets the modification time of `name` (not of what a link points to); the access time stays.
-    pub fn set_mtime(&self, name: &OsStr, (tv_sec, tv_nsec): (i64, i64)) -> io::Result<()> {
-        let times = Timestamps {
-            last_access: Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_OMIT },
-            last_modification: Timespec { tv_sec, tv_nsec },
-        };
-        Ok(rustix::fs::utimensat(&self.0, name, &times, AtFlags::SYMLINK_NOFOLLOW)?)
     }
 
     /// Waits until the names in it are on disk.

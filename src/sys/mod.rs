@@ -2,6 +2,7 @@
 //! an error is the caller's.
 
 pub mod clock;
+pub mod created;
 pub mod fs;
 pub mod host;
 pub mod lock;

@@ -432,6 +432,25 @@ fn fifo_stands_at_a_path_of_ours_then_it_is_never_touched() {
 }
 
 #[test]
+fn something_is_mounted_on_a_file_of_ours_then_it_is_told_before_anything_runs() {
+    if !needs(&["unshare", "mount"]) {
+        return;
+    }
+    let host = lived_in();
+    let before = host.tree();
+    bundle(&host, "v2", "");
+    let (remote, other) = (host.sandbox.path("app.zip"), host.sandbox.write("other", "theirs"));
+    let check = host.sandbox.command(&["--remote", remote.to_str().unwrap()]);
+    let mut alone = Command::new("unshare");
+    let mount = "mount --bind \"$0\" \"$1\" && shift && exec \"$@\"";
+    alone.args(["--mount", "sh", "-c", mount]).arg(other).arg(host.dest("app/version"));
+    alone.arg(check.get_program()).args(check.get_args());
+    let run = Run::from(alone.output().unwrap()).expect(1);
+    run.says("something is mounted at /").says("/dest/app/version, and a file is to be there").never_says("going back");
+    assert_eq!((host.tree(), trace(&host)), (before, vec![]));
+}
+
+#[test]
 fn read_only_destination_then_nothing_is_in_doubt() {
     if !needs(&["unshare", "mount"]) {
         return;

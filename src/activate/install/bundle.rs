@@ -6,6 +6,7 @@ use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use super::super::refusal;
 use crate::appspec::acl::Whom;
 use crate::appspec::{self, Appspec, At, Event, Place, Problem};
 use crate::config::owner::Accounts;
@@ -230,14 +231,4 @@ pub fn make_scripts_executable(staging: &Path) -> Result<()> {
 
 fn by_name(event: Event) -> PathBuf {
     Path::new("hooks").join(format!("{}.sh", event.name()))
-}
-
-/// One error out of many problems: with more than one, each has a line of its own before it.
-pub(super) fn refusal(problems: &[String]) -> Error {
-    let [first, more @ ..] = problems else { return Error::refused("nothing is wrong") };
-    if more.is_empty() {
-        return Error::refused(first.as_str());
-    }
-    problems.iter().for_each(|problem| log::error!("{problem}"));
-    Error::refused(format!("{first} (and {} more, above)", more.len()))
 }

@@ -1,5 +1,6 @@
 //! Looks at the host and at the store, path by path: what stands there, whether it is as it should be, and a copy of it.
-//! Paths have no first slash and are resolved from `/` one component at a time, through no link.
+//! Paths have no first slash and are resolved from `/` one component at a time, through no link. What is read is what was
+//! looked at before, by its inode; each look asks the limit.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -8,13 +9,16 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
-use super::super::apply::{Parents, name};
+use super::super::apply::{Parents, is_judged, name, open_judged};
 use super::super::compare::{CONTENT, Difference, other_kind, other_mode, other_size, other_text};
-use super::super::sync::same_bytes;
+use super::super::copy::{copy, same_bytes};
+use super::super::limit::Limit;
 use super::shown;
 use crate::console::Progress;
 use crate::error::{Context, Error, Result};
 use crate::store::ledger::{Image, KEPT};
+use crate::sys::clock;
+use crate::sys::created::{is_replaced, replaced};
 use crate::sys::fs::{self as sysfs, Dir, Kind, Meta, unique_name};
 use crate::sys::xattr::{self, Attribute};
 
@@ -23,12 +27,35 @@ pub(super) struct Live<'a> {
     host: Parents<'a>,
     store: Parents<'a>,
     kept: &'a Dir,
+    limit: Limit,
 }
+
+/// How often a file is copied that is being written.
+const COPIES: u32 = 3;
+/// Seconds. What was written later than this before a look may be written again under the same time stamps: those are as
+/// coarse as this on some file systems.
+const COARSE: u64 = 2;
 
 impl<'a> Live<'a> {
     /// `host` is `/`; `kept` is where copies lie.
-    pub(super) fn new(host: &'a Dir, store: &'a Dir, kept: &'a Dir) -> Self {
-        Self { host: Parents::new(host), store: Parents::new(store), kept }
+    pub(super) fn new(host: &'a Dir, store: &'a Dir, kept: &'a Dir, limit: Limit) -> Self {
+        Self { host: Parents::new(host, limit), store: Parents::new(store, limit), kept, limit }
+    }
+
+    /// From now on the directory at `path` is this one and no other.
+    pub(super) fn judge(&mut self, path: &Path, meta: &Meta) {
+        self.host.judge(path, meta);
+    }
+
+    /// For what has to be done when the limit is over.
+    pub(super) fn without_limit(&mut self) {
+        self.host.without_limit();
+        self.limit = Limit::NONE;
+    }
+
+    /// The limit that it asks.
+    pub(super) fn limit(&self) -> Limit {
+        self.limit
     }
 
     /// The directory that `path` lies in.
@@ -45,14 +72,20 @@ impl<'a> Live<'a> {
         }
     }
 
+    /// Whether something is mounted at `path`.
+    pub(super) fn is_mount(&mut self, path: &Path) -> Result<bool> {
+        let mount = self.host.of(path).and_then(|dir| dir.is_mount(name(path)));
+        mount.context(|| format!("cannot examine {}", shown(path)))
+    }
+
     /// What stands at `path`, without a file's content.
     pub(super) fn image(&mut self, path: &Path, meta: &Meta) -> Result<Image> {
         let Meta { kind, mode, uid, gid, mtime, .. } = *meta;
         let source = match kind {
-            Kind::Link => self.host.of(path).and_then(|dir| dir.read_link(name(path))).map(PathBuf::from),
+            Kind::Link => self.host.of(path).and_then(|dir| read_judged_link(dir, name(path), meta)),
             _ => Ok(PathBuf::new()),
         };
-        let attributes = self.attributes(path, kind);
+        let attributes = self.attributes(path, meta);
         let cannot = || format!("cannot read {}", shown(path));
         Ok(Image {
             kind,
@@ -65,13 +98,18 @@ impl<'a> Live<'a> {
         })
     }
 
-    fn attributes(&mut self, path: &Path, kind: Kind) -> io::Result<Vec<Attribute>> {
-        let dir = self.host.of(path)?;
-        match kind {
-            Kind::File => xattr::list(dir.open_file(name(path))?),
-            Kind::Dir => xattr::list(dir.child(name(path))?),
+    fn attributes(&mut self, path: &Path, meta: &Meta) -> io::Result<Vec<Attribute>> {
+        match meta.kind {
+            Kind::File => xattr::list(open_judged(self.host.of(path)?, name(path), meta)?.0),
+            Kind::Dir => xattr::list(self.judged_dir(path, meta)?),
             Kind::Link | Kind::Other => Ok(Vec::new()),
         }
+    }
+
+    /// The directory at `path`, when it is the one that was looked at.
+    pub(super) fn judged_dir(&mut self, path: &Path, meta: &Meta) -> io::Result<Dir> {
+        let dir = self.host.of(path)?.child(name(path))?;
+        if dir.meta()?.inode() == meta.inode() { Ok(dir) } else { Err(replaced()) }
     }
 
     /// What stands at `path` with all that belongs to it: a file's content is copied into the store, unless `known` has the
@@ -80,26 +118,39 @@ impl<'a> Live<'a> {
         let mut image = self.image(path, meta)?;
         if image.kind == Kind::File {
             image.source = match known {
-                Some(known) if known.kind == Kind::File && self.has_content_of(path, known)? => known.source.clone(),
-                _ => self.keep(path).context(|| format!("cannot keep a copy of {}", shown(path)))?,
+                Some(known) if known.kind == Kind::File && self.has_content_of(path, meta, known)? => {
+                    known.source.clone()
+                }
+                _ => self.keep(path, meta).context(|| format!("cannot keep a copy of {}", shown(path)))?,
             };
         }
         Ok(image)
     }
 
     /// Copies a file into the store, on disk when this returns; its name is for the caller to make durable.
-    fn keep(&mut self, path: &Path) -> io::Result<PathBuf> {
-        let mut from = self.host.of(path)?.open_file(name(path))?;
-        let before = sysfs::meta(&from)?;
-        let kept = unique_name("")?;
-        let mut to = self.kept.create(&kept)?;
-        io::copy(&mut from, &mut to)?;
-        let after = sysfs::meta(&from)?;
-        if (before.size, before.mtime, before.ctime) != (after.size, after.mtime, after.ctime) {
-            return Err(io::Error::other("somebody is writing it"));
+    fn keep(&mut self, path: &Path, meta: &Meta) -> io::Result<PathBuf> {
+        for _ in 0..COPIES {
+            let kept = unique_name("")?;
+            let to = self.kept.create(&kept)?;
+            let (from, before) = open_judged(self.host.of(path)?, name(path), meta)?;
+            let is_settled = is_settled(&before);
+            copy(&from, &before, &to, self.limit)?;
+            let after = sysfs::meta(&from)?;
+            let is_still = (before.size, before.mtime, before.ctime) == (after.size, after.mtime, after.ctime);
+            if is_still && (is_settled || self.is_copy(path, meta, &kept)?) {
+                to.sync_all()?;
+                return Ok(Path::new(KEPT).join(kept));
+            }
+            self.kept.unlink(&kept)?;
         }
-        to.sync_all()?;
-        Ok(Path::new(KEPT).join(kept))
+        Err(io::Error::other("somebody is writing it"))
+    }
+
+    /// Whether the copy `kept` has what is at `path` now: time stamps cannot tell.
+    fn is_copy(&mut self, path: &Path, meta: &Meta, kept: &OsStr) -> io::Result<bool> {
+        let copy = self.kept.open_file(kept)?;
+        let (from, _) = open_judged(self.host.of(path)?, name(path), meta)?;
+        same_bytes(&copy, &from, self.limit)
     }
 
     /// A file's content, from the store.
@@ -139,7 +190,7 @@ impl<'a> Live<'a> {
         match meta.kind {
             Kind::File => {
                 let size = self.content(image).and_then(|file| sysfs::meta(&file)).map(|wanted| wanted.size);
-                match (size, self.has_content_of(path, image)) {
+                match (size, self.has_content_of(path, &meta, image)) {
                     (_, Ok(true)) => {}
                     (Ok(size), Ok(false)) if size != meta.size => words.push(other_size(meta.size, size)),
                     (_, Ok(false)) => words.push(CONTENT.to_owned()),
@@ -194,33 +245,62 @@ impl<'a> Live<'a> {
         if (meta.kind, bits, meta.uid, meta.gid) != (image.kind, image.mode, image.uid, image.gid) {
             return Ok(false);
         }
-        let live = self.image(path, meta)?;
-        if !is_same(&live.attributes) {
+        let source = match meta.kind {
+            Kind::Link => self.host.of(path).and_then(|dir| read_judged_link(dir, name(path), meta)),
+            Kind::File | Kind::Dir | Kind::Other => Ok(PathBuf::new()),
+        };
+        let live = source.and_then(|source| Ok((source, self.attributes(path, meta)?)));
+        let (source, attributes) = match live {
+            Err(e) if is_replaced(&e) => return Ok(false),
+            live => live.context(|| format!("cannot read {}", shown(path)))?,
+        };
+        if !is_same(&attributes) {
             return Ok(false);
         }
         match meta.kind {
-            Kind::File => self.has_content_of(path, image),
-            _ => Ok(live.source == image.source),
+            Kind::File => self.has_content_of(path, meta, image),
+            _ => Ok(source == image.source),
         }
     }
 
-    /// Whether a file has the content of `image`. Content that is gone from the store is no content of anything.
-    fn has_content_of(&mut self, path: &Path, image: &Image) -> Result<bool> {
+    /// Whether a file has the content of `image`. Content that is gone from the store is no content of anything, and what has been put in
+    /// the file's place is not it.
+    fn has_content_of(&mut self, path: &Path, meta: &Meta, image: &Image) -> Result<bool> {
         let wanted = match self.content(image) {
             Err(e) if is_no_way(&e) => return Ok(false),
             opened => opened.context(|| format!("cannot open {} of the store", image.source.display()))?,
         };
+        let limit = self.limit;
         let compare = |dir: &Dir| -> io::Result<bool> {
-            let file = dir.open_file(name(path))?;
-            Ok(sysfs::meta(&file)?.size == sysfs::meta(&wanted)?.size && same_bytes(wanted, file)?)
+            let (file, live) = match open_judged(dir, name(path), meta) {
+                Err(e) if is_replaced(&e) => return Ok(false),
+                opened => opened?,
+            };
+            Ok(live.size == sysfs::meta(&wanted)?.size && same_bytes(&wanted, &file, limit)?)
         };
         self.host.of(path).and_then(compare).context(|| format!("cannot compare {}", shown(path)))
     }
 }
 
+/// The text of a link, when it is the one that was looked at.
+fn read_judged_link(dir: &Dir, name: &OsStr, meta: &Meta) -> io::Result<PathBuf> {
+    let text = dir.read_link(name)?;
+    if is_judged(dir, name, meta)? { Ok(text.into()) } else { Err(replaced()) }
+}
+
+/// Whether a write from now on would show in the time stamps of a file that was looked at just now.
+fn is_settled(meta: &Meta) -> bool {
+    u64::try_from(meta.ctime.0).is_ok_and(|changed| changed.saturating_add(COARSE) < clock::now())
+}
+
 /// Whether an error says that there is nothing: a directory on the way is gone, is a link, or is no directory.
 pub(super) fn is_no_way(e: &io::Error) -> bool {
     e.kind() == ErrorKind::NotFound || matches!(Errno::from_io_error(e), Some(Errno::NOTDIR | Errno::LOOP))
+}
+
+/// Why no file or link can be put at `path`.
+pub(super) fn mounted(path: &Path) -> String {
+    format!("something is mounted at {}, and a file is to be there: unmount it, or leave the file out", shown(path))
 }
 
 /// What is no file, directory or link is never touched.

@@ -18,10 +18,12 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use self::apply::{Apply, Way};
-use self::bundle::{Installable, refusal};
+use self::bundle::Installable;
 use self::live::Live;
 use self::plan::Plan;
 use super::compare::Tell;
+use super::limit::Limit;
+use super::refusal;
 use crate::appspec::{Behaviour, Problem};
 use crate::config::owner::Accounts;
 use crate::console::Progress;
@@ -48,37 +50,37 @@ impl Install {
 
     /// Resolves everything that installing `release` would do, and does nothing. What is in the way is the error: every
     /// problem at once.
-    pub fn examine(&self, release: &Release) -> Result<()> {
+    pub fn examine(&self, release: &Release, limit: Limit) -> Result<()> {
         let ledger = Ledger::read(&self.root)?;
         let host = Host::open(&self.root)?;
-        let (_, idle) = self.resolve(release, &ledger, &mut host.live())?;
+        let (_, idle) = self.resolve(release, &ledger, &mut host.live(limit))?;
         self.read(release)?.oddities(&idle).iter().for_each(|line| log::warn!("{line}"));
         Ok(())
     }
 
     /// Remembers what stands where `release` will be installed, before its scripts run.
-    pub fn prepare(&self, release: &Release) -> Result<()> {
+    pub fn prepare(&self, release: &Release, limit: Limit) -> Result<()> {
         let ledger = Ledger::read(&self.root)?;
         match &ledger.target {
             // A run that was cut off did it, and scripts may have changed things since.
             Some((_, target)) if *target == release.id => Ok(()),
-            _ => self.settle(release, ledger, Stage::Preparing).map(drop),
+            _ => self.settle(release, ledger, Stage::Preparing, limit).map(drop),
         }
     }
 
     /// Installs `release`, whatever an earlier attempt left.
-    pub fn activate(&self, release: &Release) -> Result<()> {
+    pub fn activate(&self, release: &Release, limit: Limit) -> Result<()> {
         let ledger = Ledger::read(&self.root)?;
         let again = ledger.target == Some((Stage::Installing, release.id.clone()));
-        let ledger = if again { ledger } else { self.settle(release, ledger, Stage::Installing)? };
-        self.apply(&ledger, Way::Forward, again)
+        let ledger = if again { ledger } else { self.settle(release, ledger, Stage::Installing, limit)? };
+        self.apply(&ledger, Way::Forward, again, limit)
     }
 
     /// Puts back what was there when the deployment began.
-    pub fn revert(&self) -> Result<()> {
+    pub fn revert(&self, limit: Limit) -> Result<()> {
         let ledger = Ledger::read(&self.root)?;
         match ledger.target {
-            Some(_) => self.apply(&ledger, Way::Back, true),
+            Some(_) => self.apply(&ledger, Way::Back, true, limit),
             None => Ok(()), // cut off before anything was remembered, and so before anything was changed
         }
     }
@@ -87,7 +89,7 @@ impl Install {
     pub fn differences(&self, tell: &mut Tell<'_>) -> Result<u64> {
         let ledger = self.closed()?;
         let host = Host::open(&self.root)?;
-        let (mut live, mut count) = (host.live(), 0);
+        let (mut live, mut count) = (host.live(Limit::SIGNALS), 0);
         let mut progress = Progress::start("verifying", None);
         for (path, row) in &ledger.rows {
             let Some(image) = &row.have else { continue };
@@ -99,9 +101,9 @@ impl Install {
     }
 
     /// Brings every path back to what was installed there.
-    pub fn put_back(&self) -> Result<()> {
+    pub fn put_back(&self, limit: Limit) -> Result<()> {
         let ledger = self.closed()?;
-        self.apply(&ledger, Way::Back, true)
+        self.apply(&ledger, Way::Back, true, limit)
     }
 
     /// The ledger, when no deployment is open.
@@ -170,9 +172,9 @@ impl Install {
         Ok((plan, idle))
     }
 
-    fn settle(&self, release: &Release, ledger: Ledger, stage: Stage) -> Result<Ledger> {
+    fn settle(&self, release: &Release, ledger: Ledger, stage: Stage, limit: Limit) -> Result<Ledger> {
         let host = Host::open(&self.root)?;
-        let mut live = host.live();
+        let mut live = host.live(limit);
         let (plan, _) = self.resolve(release, &ledger, &mut live)?; // what is idle was told of beforehand
         let ledger = settle::settle(ledger, plan, &mut live, (stage, release.id.clone()))?;
         host.kept.sync().context(|| format!("cannot sync {}", self.root.join(KEPT).display()))?;
@@ -180,9 +182,9 @@ impl Install {
         Ok(ledger)
     }
 
-    fn apply(&self, ledger: &Ledger, way: Way, again: bool) -> Result<()> {
+    fn apply(&self, ledger: &Ledger, way: Way, again: bool, limit: Limit) -> Result<()> {
         let host = Host::open(&self.root)?;
-        let done = Apply::new(host.live(), &self.root).run(ledger, way, again)?;
+        let done = Apply::new(host.live(limit), &self.root).run(ledger, way, again)?;
         log::debug!("install: {done}");
         Ok(())
     }
@@ -221,8 +223,8 @@ impl Host {
         open().context(|| format!("cannot open {}", root.display()))
     }
 
-    fn live(&self) -> Live<'_> {
-        Live::new(&self.top, &self.store, &self.kept)
+    fn live(&self, limit: Limit) -> Live<'_> {
+        Live::new(&self.top, &self.store, &self.kept, limit)
     }
 }
 

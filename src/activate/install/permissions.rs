@@ -1,6 +1,7 @@
 //! `permissions` of an appspec, laid on what a deployment copies or makes: owner, group, mode, ACLs and labels become part
 //! of each image, so that a file has them before it has its name.
 
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use super::bundle::Installable;
@@ -41,15 +42,18 @@ pub(super) fn apply(
     let permissions = &bundle.appspec.permissions;
     let grants: Vec<Grant<'_>> =
         permissions.iter().map(|permission| Grant::look_up(permission, accounts, has_selinux)).collect();
+    let by_object = by_object(&grants);
     let mut is_used = vec![false; grants.len()];
     for (path, image) in plan {
         let host = Path::new("/").join(path);
         let is_directory = image.kind == Kind::Dir;
-        let is_meant = |grant: &&Grant<'_>| grant.objects.iter().any(|p| p.is_for(&host, is_directory));
-        let mut hits =
-            grants.iter().enumerate().filter(|(_, grant)| is_meant(grant)).inspect(|(n, _)| is_used[*n] = true);
-        let Some((_, grant)) = hits.next() else { continue };
-        if let Some((_, other)) = hits.next() {
+        let is_meant = |n: &usize| grants[*n].objects.iter().any(|p| p.is_for(&host, is_directory));
+        // An entry is for its object and what is below that.
+        let near: BTreeSet<usize> =
+            host.ancestors().filter_map(|above| by_object.get(above)).flatten().copied().collect();
+        let mut hits = near.into_iter().filter(is_meant).inspect(|n| is_used[*n] = true).map(|n| &grants[n]);
+        let Some(grant) = hits.next() else { continue };
+        if let Some(other) = hits.next() {
             let line = grant.permission.object.at.line;
             let text = format!("{} is meant by this entry and by the one of line {line}", shown(path));
             problems.push(bundle.line(&Problem { at: other.permission.object.at, is_warning: false, text }));
@@ -58,6 +62,17 @@ pub(super) fn apply(
         grant.give(image);
     }
     permissions.iter().zip(is_used).filter(|(_, is_used)| !is_used).map(|(permission, _)| permission.idle()).collect()
+}
+
+/// The numbers of the entries by where their object stands and where it leads: there may be as many as files.
+fn by_object<'g>(grants: &'g [Grant<'_>]) -> HashMap<&'g Path, Vec<usize>> {
+    let mut by_object: HashMap<&Path, Vec<usize>> = HashMap::new();
+    for (n, grant) in grants.iter().enumerate() {
+        for object in &grant.objects {
+            by_object.entry(&object.object.it).or_default().push(n);
+        }
+    }
+    by_object
 }
 
 /// Whether labels mean anything to this kernel.

@@ -1,14 +1,14 @@
 //! What a bundle puts where: every file, link and directory at its place on the host, as it is to be there. The bundle is
 //! read, the host only for where destinations lead.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::bundle::Installable;
 use super::copies::{Copy, copies};
 use super::shown;
-use crate::appspec::{Appspec, Problem};
+use crate::appspec::{Appspec, Place, Problem};
 use crate::error::{Context, Result};
 use crate::store::ledger::Image;
 use crate::sys::fs::{Dir, Kind, Meta};
@@ -27,11 +27,12 @@ pub(super) fn gather(
     missing: &[Problem],
     problems: &mut Vec<String>,
 ) -> Result<Plan> {
+    let missing: BTreeSet<Place> = missing.iter().map(|problem| problem.at).collect();
     let mut appspec = Appspec { hooks: Vec::new(), permissions: Vec::new(), ..bundle.appspec.clone() };
     appspec.files.retain_mut(|files| match destination(&files.destination.it) {
         Ok(to) => {
             files.destination.it = to;
-            missing.iter().all(|problem| problem.at != files.source.at)
+            !missing.contains(&files.source.at)
         }
         Err(text) => {
             problems.push(bundle.line(&Problem { at: files.destination.at, is_warning: false, text }));

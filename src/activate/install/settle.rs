@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::live::{Live, refuse_other};
+use super::live::{Live, mounted, refuse_other};
 use super::plan::Plan;
 use super::shown;
 use crate::appspec::Behaviour;
@@ -27,6 +27,10 @@ pub(super) fn judge(
         let Some(meta) = live.look(path)? else { continue };
         if let Err(e) = refuse_other(path, &meta) {
             problems.push(e.to_string());
+            continue;
+        }
+        if image.kind != Kind::Dir && live.is_mount(path)? {
+            problems.push(mounted(path));
             continue;
         }
         let place = shown(path);

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::super::limit::Limit;
 use super::bundle::Installable;
 use super::live::Live;
 use super::{Install, settle};
@@ -29,7 +30,7 @@ impl Install {
         let open = |path: &Path| Dir::open(path).context(|| format!("cannot open {}", path.display()));
         // The bundle is what contents are found in.
         let (host, inside) = (open(Path::new("/"))?, open(&bundle.root)?);
-        let mut live = Live::new(&host, &inside, &inside);
+        let mut live = Live::new(&host, &inside, &inside, Limit::SIGNALS);
         let mut conflicts = Vec::new();
         let (plan, idle) = self.judge(&bundle, &ledger, &mut live, &mut conflicts)?;
         let mut changes = Vec::new();
@@ -48,9 +49,9 @@ impl Install {
                 None if meta.kind == Kind::Dir && settle::stranger(&ledger, &mut live, path)?.is_some() => continue,
                 None => Change::Removed,
             };
-            let path = Path::new("/").join(path);
-            changes.insert(changes.partition_point(|(_, before)| *before < path), (change, path));
+            changes.push((change, Path::new("/").join(path)));
         }
+        changes.sort_by(|(_, one), (_, other)| one.cmp(other));
         Ok(Survey { conflicts, oddities: bundle.oddities(&idle), changes })
     }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::{Plan, SOMETHING};
 use crate::activate::install::bundle::{self, Installable};
+use crate::activate::limit::Limit;
 use crate::activate::{Activation, tree};
 use crate::appspec::Event;
 use crate::config::Settings;
@@ -110,12 +111,12 @@ impl Deployment<'_> {
         }
         let release = self.release(id)?;
         let cannot = || format!("cannot read {}", release.path.display());
-        release.open().context(cannot).and_then(|top| tree::manifest(&top).context(cannot))
+        release.open().context(cannot).and_then(|top| tree::manifest(&top, Limit::SIGNALS).context(cannot))
     }
 }
 
 /// What the tree at `path` is made of.
 fn made_of(path: &Path) -> Result<Manifest> {
     let cannot = || format!("cannot read {}", path.display());
-    Dir::open(path).context(cannot).and_then(|dir| tree::manifest(&dir).context(cannot))
+    Dir::open(path).context(cannot).and_then(|dir| tree::manifest(&dir, Limit::SIGNALS).context(cannot))
 }

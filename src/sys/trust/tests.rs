@@ -7,7 +7,7 @@ const US: Us = Us { uid: 7, gid: 8, friend: Some((9, 10)) };
 
 fn meta(kind: Kind, uid: u32, gid: u32, mode: u32) -> Meta {
     let zero = (0, 0);
-    Meta { kind, mode, uid, gid, size: 0, mtime: zero, ctime: zero, dev: 1, ino: 1, links: 1 }
+    Meta { kind, mode, uid, gid, size: 0, mtime: zero, ctime: zero, dev: 1, ino: 1, links: 1, allocated: 0 }
 }
 
 /// An ACL as its extended attribute has it: tag, permissions, id.

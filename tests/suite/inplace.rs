@@ -1,0 +1,292 @@
+//! A directory that is kept in sync: what is in the way is found before the first change and stays on the way back; a signal and the deadline
+//! end an activation in the middle; and what is adopted costs neither more room nor more time than it takes on disk.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use rustix::fs::{Mode, mkfifoat};
+
+use crate::sandbox::{Run, Sandbox, needs, tree};
+
+/// A live directory and a directory as its remote.
+struct World {
+    sandbox: Sandbox,
+    remote: PathBuf,
+}
+
+impl World {
+    fn new(config: &str) -> Self {
+        let sandbox = Sandbox::new();
+        let remote = sandbox.path("remote");
+        fs::create_dir(&remote).unwrap();
+        sandbox.write("repo-deploy.cfg", format!("activation = in-place\n{config}"));
+        Self { sandbox, remote }
+    }
+
+    fn put(&self, files: &[(&str, &str)]) {
+        fs::remove_dir_all(&self.remote).unwrap();
+        fs::create_dir(&self.remote).unwrap();
+        for (name, content) in files {
+            self.sandbox.write(self.remote.join(name), content);
+        }
+    }
+
+    fn run(&self, args: &[&str]) -> Run {
+        self.sandbox.deploy(self.remote.to_str().unwrap(), args)
+    }
+
+    fn live(&self, name: &str) -> PathBuf {
+        self.sandbox.local().join(name)
+    }
+
+    fn fifo(&self, name: &str) {
+        mkfifoat(rustix::fs::CWD, self.live(name), Mode::RWXU).unwrap();
+    }
+
+    fn command(&self) -> Command {
+        self.sandbox.command(&["--remote", self.remote.to_str().unwrap()])
+    }
+}
+
+fn is_fifo(path: &Path) -> bool {
+    fs::symlink_metadata(path).unwrap().file_type().is_fifo()
+}
+
+#[test]
+fn fifos_stand_where_the_release_has_something_then_all_are_told_and_nothing_has_changed() {
+    let w = World::new("");
+    w.put(&[("VERSION", "1"), ("old/file", "1")]);
+    w.run(&[]).expect(0);
+    w.sandbox.hook("pre.d", "10-never", "echo a hook ran");
+    fs::create_dir(w.live("dir")).unwrap();
+    for name in ["pipe", "dir/pipe", "tree"] {
+        w.fifo(name);
+    }
+    let before = tree(&w.sandbox.local());
+    w.put(&[("VERSION", "2"), ("pipe", "a file"), ("dir", "a file"), ("tree/deep/file", "a file")]);
+    for _ in 0..2 {
+        w.run(&[])
+            .expect(1)
+            .says("a FIFO, socket or device is at pipe, where the release has something: move it away, or name it in preserve")
+            .says("the release has a file where the directory dir is, and dir/pipe in it must stay: move dir/pipe away, or name dir")
+            .says("a FIFO, socket or device is at tree, ")
+            .never_says("going back")
+            .never_says("a hook ran");
+        assert_eq!(tree(&w.sandbox.local()), before);
+    }
+    for name in ["pipe", "dir/pipe", "tree"] {
+        fs::remove_file(w.live(name)).unwrap();
+    }
+    w.run(&[]).expect(0).says("a hook ran");
+    assert_eq!(w.sandbox.read("deploy/current/VERSION"), "2");
+    assert!(!w.live("old").exists());
+}
+
+#[test]
+fn fifo_comes_up_while_hooks_run_then_the_way_back_leaves_it_and_ends() {
+    let w = World::new("");
+    w.put(&[("VERSION", "1"), ("pipe", "a file"), ("gone/file", "1"), ("stays", "1")]);
+    w.run(&[]).expect(0);
+    // The application puts it there once everything has been examined, where both releases have something.
+    let local = w.sandbox.local();
+    let hook = format!("[ -p {0}/pipe ] || {{ rm -r {0}/pipe {0}/gone; mkfifo {0}/pipe {0}/gone; }}", local.display());
+    w.sandbox.hook("pre.d", "10-pipe", &hook);
+    w.put(&[("VERSION", "2"), ("pipe", "another file"), ("gone/file", "2"), ("more", "2"), ("stays", "1")]);
+    let run = w.run(&[]).expect(1).says("a FIFO, socket or device is at pipe").says("going back");
+    let run = run.says("a FIFO, socket or device is at gone, where the release has something: it stays as it is");
+    run.says("is live again").never_says("in doubt");
+    assert!(is_fifo(&w.live("pipe")) && is_fifo(&w.live("gone")));
+    assert_eq!(w.sandbox.read("deploy/current/VERSION"), "1");
+    assert!(!w.live("more").exists());
+    // Once, and no check is in doubt about it.
+    w.run(&[]).expect(1).says("move it away").never_says("it stays as it is");
+    fs::remove_file(w.live("pipe")).unwrap();
+    fs::remove_file(w.live("gone")).unwrap();
+    fs::remove_file(w.sandbox.path("pre.d/10-pipe")).unwrap();
+    w.run(&[]).expect(0);
+    assert_eq!(w.sandbox.read("deploy/current/pipe"), "another file");
+}
+
+#[test]
+fn first_deployment_meets_a_socket_in_what_it_adopts_then_nothing_has_changed() {
+    let w = World::new("");
+    w.sandbox.write(w.live("VERSION"), "found");
+    let socket = std::os::unix::net::UnixListener::bind(w.live("app.sock")).unwrap();
+    w.put(&[("VERSION", "1"), ("app.sock", "a file")]);
+    let before = tree(&w.sandbox.local());
+    w.run(&[]).expect(1).says("a FIFO, socket or device is at app.sock").never_says("in doubt");
+    assert_eq!(tree(&w.sandbox.local()), before);
+    drop(socket);
+}
+
+/// Many small files of this content.
+fn many(w: &World, n: usize, content: &str) {
+    for i in 0..n {
+        w.sandbox.write(w.remote.join(format!("d{}/f{i}", i % 50)), content);
+    }
+}
+
+/// Starts a check under strace that is slow at `call`, waits until the live tree is being written, and tells it to stop.
+fn stopped_in_the_middle(w: &World, inject: &str, is_begun: &dyn Fn() -> bool) -> Run {
+    let plain = w.command();
+    let mut slow = Command::new("strace");
+    slow.args(["-f", "-o", "/dev/null", "-e", "trace=utimensat", "-e"])
+        .arg(inject)
+        .arg(plain.get_program())
+        .args(plain.get_args());
+    slow.env_clear().envs(plain.get_envs().filter_map(|(key, value)| Some((key, value?))));
+    slow.current_dir(plain.get_current_dir().unwrap()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let child = slow.spawn().unwrap();
+    while !is_begun() {
+        std::thread::yield_now();
+    }
+    let pid = fs::read_to_string(format!("/proc/{0}/task/{0}/children", child.id())).unwrap();
+    let stop = Command::new("kill").args(["-TERM", pid.trim()]).status().unwrap();
+    assert!(stop.success());
+    let begun = std::time::Instant::now();
+    let run = Run::from(child.wait_with_output().unwrap());
+    assert!(begun.elapsed() < std::time::Duration::from_secs(60), "it went on to its end");
+    run
+}
+
+fn has_temporary(dir: &Path) -> bool {
+    let names = || fs::read_dir(dir).into_iter().flatten().flatten();
+    names().any(|entry| entry.file_name().to_string_lossy().starts_with(".repo-deploy-"))
+}
+
+#[test]
+fn term_comes_while_the_live_tree_is_written_then_143_and_the_next_check_finishes() {
+    if !needs(&["strace"]) {
+        return;
+    }
+    let w = World::new("");
+    w.put(&[]);
+    many(&w, 600, "1");
+    w.run(&[]).expect(0);
+    many(&w, 600, "2");
+    let (live, remote) = (w.live("d1"), w.remote.clone());
+    // To its end it would take minutes.
+    let inject = "inject=utimensat:delay_enter=200000";
+    let run = stopped_in_the_middle(&w, inject, &|| has_temporary(&live)).expect(143);
+    run.says("stopped by").never_says("going back");
+    w.run(&[]).expect(0).says("was cut off: attempt 2");
+    assert_eq!(tree(&w.sandbox.local()).len(), tree(&remote).len());
+    assert_eq!(w.sandbox.read("deploy/current/d1/f1"), "2");
+    assert!(!has_temporary(&live));
+}
+
+#[test]
+fn term_comes_on_the_way_back_then_143_and_the_next_check_finishes_that() {
+    if !needs(&["strace"]) {
+        return;
+    }
+    let w = World::new("");
+    w.put(&[]);
+    many(&w, 600, "1");
+    w.run(&[]).expect(0);
+    w.sandbox.hook(
+        "post.d",
+        "10-no",
+        &format!("[ \"$REPO_DEPLOY_REASON\" = revert ] || {{ touch {}; exit 1; }}", w.sandbox.path("back").display()),
+    );
+    many(&w, 600, "2");
+    let (live, back) = (w.live("d1"), w.sandbox.path("back"));
+    // The way there has 600 of these, the way back is slow.
+    let inject = "inject=utimensat:delay_enter=200000:when=601+";
+    let run = stopped_in_the_middle(&w, inject, &|| back.exists() && has_temporary(&live)).expect(143);
+    run.says("going back").says("stopped by").never_says("is live again");
+    w.run(&[]).expect(1).says("is live again");
+    assert_eq!(w.sandbox.read("deploy/current/d1/f1"), "1");
+    assert!(!has_temporary(&live));
+}
+
+#[test]
+fn deadline_passes_while_the_live_tree_is_written_then_it_is_reverted() {
+    if !needs(&["strace"]) {
+        return;
+    }
+    let w = World::new("timeout = 8\n");
+    w.put(&[]);
+    many(&w, 300, "1");
+    w.run(&[]).expect(0);
+    many(&w, 300, "2");
+    let plain = w.command();
+    let mut slow = Command::new("strace");
+    slow.args(["-f", "-o", "/dev/null", "-e", "trace=utimensat", "-e", "inject=utimensat:delay_enter=200000"]);
+    slow.arg(plain.get_program()).args(plain.get_args()).env_clear();
+    slow.envs(plain.get_envs().filter_map(|(key, value)| Some((key, value?)))).current_dir(w.sandbox.path("."));
+    let run = Run::from(slow.output().unwrap()).expect(1);
+    run.says("the whole check took longer than timeout").says("is live again").never_says("in doubt");
+    assert_eq!(w.sandbox.read("deploy/current/d1/f1"), "1");
+}
+
+#[test]
+fn a_sparse_file_of_a_tebibyte_is_adopted_then_it_takes_what_it_took() {
+    let w = World::new("timeout = 60\n");
+    let sparse = w.sandbox.write(w.live("disk.img"), "its beginning");
+    fs::File::options().write(true).open(&sparse).unwrap().set_len(1 << 40).unwrap();
+    w.put(&[("VERSION", "1")]);
+    w.run(&[]).expect(0);
+    let kept = find(&w.sandbox.path("."), "disk.img").unwrap();
+    let meta = fs::metadata(kept).unwrap();
+    assert_eq!(meta.size(), 1 << 40);
+    assert!(meta.blocks() * 512 < 1 << 20, "{} bytes", meta.blocks() * 512);
+}
+
+/// The first file of this name below `top`.
+fn find(top: &Path, name: &str) -> Option<PathBuf> {
+    fs::read_dir(top).unwrap().map(|entry| entry.unwrap().path()).find_map(|path| {
+        match path.is_dir() && !path.is_symlink() {
+            true => find(&path, name),
+            false => (path.file_name() == Some(name.as_ref())).then_some(path),
+        }
+    })
+}
+
+#[test]
+fn what_is_adopted_does_not_fit_then_it_is_refused_before_the_first_byte() {
+    if !needs(&["unshare", "mount"]) {
+        return;
+    }
+    let w = World::new("");
+    let store = w.sandbox.path("small");
+    w.sandbox.write("repo-deploy.cfg", format!("activation = in-place\nstore = {}\n", store.display()));
+    w.sandbox.write(w.live("large"), vec![7; 3 << 20]);
+    w.put(&[("VERSION", "1")]);
+    fs::create_dir(&store).unwrap();
+    let plain = w.command();
+    let script = format!("mount -t tmpfs -o size=2m,mode=0755 none {0} && exec \"$@\"", store.display());
+    let mut run = Command::new("unshare");
+    run.args(["--mount", "sh", "-c", &script, "sh"]).arg(plain.get_program()).args(plain.get_args());
+    let run = Run::from(run.output().unwrap());
+    run.expect(1).says("cannot keep a copy of").says("are free");
+    assert_eq!(fs::metadata(w.live("large")).unwrap().size(), 3 << 20);
+}
+
+#[test]
+fn a_deep_tree_is_adopted_then_the_history_has_it() {
+    let w = World::new("");
+    w.sandbox.write(w.live("VERSION"), "found");
+    // Its paths are longer than any call takes.
+    let name = "n".repeat(200);
+    let mut dir = fs::File::open(w.sandbox.local()).unwrap();
+    for _ in 0..60 {
+        rustix::fs::mkdirat(&dir, name.as_str(), Mode::RWXU).unwrap();
+        let flags = rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
+        dir = rustix::fs::openat(&dir, name.as_str(), flags, Mode::empty()).unwrap().into();
+    }
+    w.put(&[("VERSION", "1")]);
+    let mut first = w.command().stderr(Stdio::piped()).spawn().unwrap();
+    let lines: Vec<String> = BufReader::new(first.stderr.take().unwrap()).lines().map(Result::unwrap).collect();
+    assert!(first.wait().unwrap().success(), "{lines:#?}");
+    assert!(!lines.iter().any(|line| line.contains("WARN")), "{lines:#?}");
+    let mut history = w.sandbox.bare();
+    history.args(["history", "--remote"]).arg(&w.remote).arg("--config").arg(w.sandbox.path("repo-deploy.cfg"));
+    history.arg("--local").arg(w.sandbox.local()).arg("--cache").arg(w.sandbox.path("cache"));
+    let run = Run::from(history.output().unwrap()).expect(0);
+    assert!(run.out.contains("adopted"), "{}", run.out);
+    assert!(w.live("VERSION").exists() && fs::read_dir(w.sandbox.local()).unwrap().count() == 1);
+}
