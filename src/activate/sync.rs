@@ -56,7 +56,8 @@ pub fn mend(top: &Dir, manifest: &Manifest) -> Result<Option<PathBuf>> {
     let have = Tree::read(top, &[])?;
     let ours = top.meta().context(|| "cannot examine a release")?;
     let (mut want, mut sums) = (Tree::default(), Vec::new());
-    for Item { path, what } in manifest.items() {
+    for item in manifest.items() {
+        let Item { path, what } = item?;
         let (kind, mode, size, sum, target) = match what {
             What::File { mode, size, crc } => (Kind::File, mode, size, crc, None),
             What::Dir { mode } => (Kind::Dir, mode, 0, 0, None),

@@ -10,7 +10,7 @@ use flate2::Crc;
 use super::apply::name;
 use crate::console::Progress;
 use crate::error::{Context, Error, Result};
-use crate::store::manifest::{Manifest, What};
+use crate::store::manifest::{Manifest, Rows, What};
 use crate::sys::fs::{Dir, Kind, Meta};
 
 /// How many directories may lie in each other.
@@ -111,7 +111,7 @@ pub fn manifest(top: &Dir) -> Result<Manifest> {
 
 /// The same without `skip` and what is below them.
 pub fn manifest_without(top: &Dir, skip: &[PathBuf]) -> Result<Manifest> {
-    let (mut manifest, mut sums) = (Manifest::default(), Sums::new("reading", None));
+    let (mut rows, mut sums) = (Rows::default(), Sums::new("reading", None));
     walk(top, skip, &mut |dir, Entry { path, meta: Meta { kind, mode, size, .. }, target, .. }| {
         let what = match kind {
             Kind::Dir => What::Dir { mode },
@@ -122,10 +122,9 @@ pub fn manifest_without(top: &Dir, skip: &[PathBuf]) -> Result<Manifest> {
                 What::File { mode, size, crc }
             }
         };
-        manifest.push(path.as_os_str().as_bytes(), &what);
-        Ok(())
+        rows.push(path.as_os_str().as_bytes(), &what)
     })?;
-    Ok(manifest)
+    Ok(rows.into())
 }
 
 /// Adds files up, and shows how far it is.

@@ -4,6 +4,7 @@
 //! It follows from the state, so it is the same before and after the switch, and after a crash.
 
 use std::cell::Cell;
+use std::io::{BufWriter, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -33,27 +34,25 @@ impl Deployment<'_> {
         if self.written.0.get() == Some(is_back) {
             return Ok(self.store.root().join(FILE));
         }
-        let mut text = Vec::new();
-        self.each_change(reason, &mut |letter, path| {
-            text.extend([letter, b' ']);
-            text.extend(path);
-            text.push(0);
+        let path = self.store.replace_public(FILE, &mut |file| {
+            let cannot = || "cannot write it";
+            let mut file = BufWriter::new(file);
+            self.each_change(reason, &mut |letter, path| {
+                [&[letter, b' '], path, &[0]].into_iter().try_for_each(|part| file.write_all(part)).context(cannot)
+            })?;
+            file.flush().context(cannot)
         })?;
-        let path = self.store.replace_public(FILE, &text)?;
         self.written.0.set(Some(is_back));
         Ok(path)
     }
 
     /// Takes out the hooks that are there for other changes than these.
     pub(super) fn pass_over(&self, hooks: &mut Vec<Listed>, reason: Reason) -> Result<()> {
-        if hooks.iter().all(|hook| hook.paths.is_none()) {
-            return Ok(());
-        }
-        let mut is_meant: Vec<bool> = hooks.iter().map(|hook| hook.paths.is_none()).collect();
-        self.each_change(reason, &mut |_, path| {
-            for (hook, is_meant) in hooks.iter().zip(&mut is_meant) {
-                *is_meant = *is_meant || hook.paths.as_ref().is_some_and(|paths| paths.is_for(path));
-            }
+        let is_meant = hooks::meant(hooks, &mut |tell| {
+            self.each_change(reason, &mut |_, path| {
+                tell(path);
+                Ok(())
+            })
         })?;
         // Of one deployment it is told once.
         let level = if reason == Reason::Revert { log::Level::Debug } else { log::Level::Info };
@@ -67,7 +66,7 @@ impl Deployment<'_> {
 
     /// Passes on `A`, `M` or `D` and the path of each entry in which what is live differs from what is to be live; after a
     /// revert the other way round.
-    pub(super) fn each_change(&self, reason: Reason, tell: &mut dyn FnMut(u8, &[u8])) -> Result<()> {
+    pub(super) fn each_change(&self, reason: Reason, tell: &mut dyn FnMut(u8, &[u8]) -> Result<()>) -> Result<()> {
         let state = &self.state;
         // The live release anew, a doubt, a way back that hooks did not take: nobody knows what they have seen.
         let is_anew = state.current.as_ref().map(|r| &r.release) == state.target.as_ref().map(|r| &r.release);
@@ -79,16 +78,16 @@ impl Deployment<'_> {
         let is_in_place = state.mode == ActivationMode::InPlace;
         from.changes(&to, &mut |change, item| {
             let is_kept = |name: &PathBuf| is_in_place && item.path.starts_with(name);
-            if !self.settings.preserve.iter().any(is_kept) {
-                let letter = match change {
-                    Change::Added => b'A',
-                    Change::Changed => b'M',
-                    Change::Removed => b'D',
-                };
-                tell(letter, item.path.as_os_str().as_bytes());
+            if self.settings.preserve.iter().any(is_kept) {
+                return Ok(());
             }
-        });
-        Ok(())
+            let letter = match change {
+                Change::Added => b'A',
+                Change::Changed => b'M',
+                Change::Removed => b'D',
+            };
+            tell(letter, item.path.as_os_str().as_bytes())
+        })
     }
 
     /// What hooks find of a release: all of it, or its bundle.

@@ -57,12 +57,15 @@ pub fn repair(settings: &Settings, prefix: &str) -> Result<u8> {
     let mut left: Vec<&str> = after.text.lines().collect();
     left.sort_unstable();
     let mut text = String::new();
-    for line in before.text.lines().filter(|line| left.binary_search(line).is_err()) {
+    // What has no line may be any of these.
+    let told = before.text.lines().filter(|_| after.untold == 0);
+    for line in told.filter(|line| left.binary_search(line).is_err()) {
         text.push_str("repaired: ");
         text.push_str(line);
         text.push('\n');
     }
     text.push_str(&after.text);
+    text.push_str(&after.rest());
     let what = match after.count {
         0 => format!("{}, all repaired", differences(before.count)),
         count => format!("{} left of {}", differences(count), before.count),
@@ -148,7 +151,7 @@ impl Deployment<'_> {
         }
         places::discard(&download);
         let manifest = self.activation.finish_staging(&staging, unpacked.manifest)?;
-        if expected.is_some_and(|expected| *expected != manifest) {
+        if !expected.map_or(Ok(true), |expected| expected.is_same(&manifest))? {
             let text = format!("{} has another content now under the same revision {revision}", self.settings.remote);
             return Err(Error::refused(text));
         }

@@ -42,6 +42,7 @@ pub fn verify(settings: &Settings, prefix: &str) -> Result<u8> {
     }
     let seen = seen?;
     console::print(&seen.text)?;
+    console::print(&seen.rest())?;
     let what = match seen.count {
         0 => no_differences(seen.names),
         count => differences(count),
@@ -78,13 +79,18 @@ pub(super) fn nothing_live() -> Error {
     Error::failed("nothing to verify: nothing has been deployed")
 }
 
+/// Bytes of lines that are told at most; the count tells of the rest.
+const MOST: usize = 16 << 20;
+
 /// What differs.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
-    /// A line for each.
+    /// A line for each, as far as there is room.
     pub(super) text: String,
     /// How many.
     pub(super) count: u64,
+    /// How many have no line.
+    pub(super) untold: u64,
     /// How many names were held against what they should be.
     pub(super) names: u64,
 }
@@ -99,10 +105,15 @@ impl Seen {
         known: Option<&Manifest>,
     ) -> Result<Self> {
         let mut seen = Self::default();
-        let Self { text, count, names } = &mut seen;
+        let Self { text, count, untold, names } = &mut seen;
         let mut tell = |path: &Path, difference: Difference| {
-            text.push_str(&difference.line(path));
             *count += 1;
+            // The live tree may be anybody's, and then so are the number and the length of its names.
+            if *untold == 0 && text.len() < MOST {
+                text.push_str(&difference.line(path));
+            } else {
+                *untold += 1;
+            }
         };
         if !release.is_there()? {
             tell(&release.path, Difference::Missing);
@@ -128,6 +139,11 @@ impl Seen {
             compare_at(&release.path, &release.path, known, Except::default(), &mut tell)?;
         }
         Ok(seen)
+    }
+
+    /// The line about those that have none.
+    pub(super) fn rest(&self) -> String {
+        if self.untold == 0 { String::new() } else { format!("and {}\n", differences(self.untold)) }
     }
 }
 

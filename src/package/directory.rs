@@ -3,15 +3,18 @@
 //! file that changes between the two passes is noticed by its size; whether the directory as a whole held still is the
 //! source's business.
 
+use std::ffi::{OsStr, OsString};
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use super::names::shown;
-use super::policy::{Kind, Listing, Plan};
+use super::policy::{Kind, Listing, Plan, too_many};
 use super::writer::{Trail, Writer, split};
 use super::{Unpacked, in_time, is_something};
 use crate::error::{Context, Error, Kind as Cause, Result};
 use crate::model::Layout;
+use crate::store::manifest::Budget;
 use crate::sys::clock::Deadline;
 use crate::sys::fs::{self, Dir};
 
@@ -22,7 +25,8 @@ const BUFFER: usize = 128 * 1024;
 pub(super) fn unpack(source: &Dir, staging: Option<&Dir>, layout: &Layout, deadline: Deadline) -> Result<Unpacked> {
     let mut listing = Listing::new(layout, 0);
     let mut sizes = Vec::new();
-    list(source, &mut Vec::new(), deadline, &mut |name, kind, size| {
+    let mut room = Room { names: 0, budget: Budget::new(layout.max_names), layout };
+    list(source, &mut Vec::new(), &mut room, deadline, &mut |name, kind, size| {
         if listing.add(name, kind, size)?.is_some() {
             sizes.push(size);
         }
@@ -37,10 +41,42 @@ pub(super) fn unpack(source: &Dir, staging: Option<&Dir>, layout: &Layout, deadl
 /// Takes a full name, what it names and how many bytes it has.
 type Found<'a> = dyn FnMut(&[u8], Kind, u64) -> Result<()> + 'a;
 
+/// What may be read ahead of directories, in all that are open at once: no more names than the policy would take.
+struct Room<'a> {
+    names: u64,
+    budget: Budget,
+    layout: &'a Layout,
+}
+
+impl Room<'_> {
+    /// The names in `dir`, which stands at `path`.
+    fn names(&mut self, dir: &Dir, path: &[u8]) -> Result<Vec<OsString>> {
+        let mut refused = None;
+        let names = dir.names_while(&mut |name| {
+            self.names += 1;
+            let taken = self.budget.take(name.len() as u64);
+            let taken = taken.context(|| {
+                format!("member {}", shown(Path::new(OsStr::from_bytes(path)).join(name).as_os_str().as_bytes()))
+            });
+            refused = if self.names > self.layout.max_files { Some(too_many(self.layout)) } else { taken.err() };
+            refused.is_none()
+        });
+        let names = names.context(|| format!("cannot list {}", place(path)))?;
+        refused.map_or(Ok(names), Err)
+    }
+
+    /// A name that is looked at is none that was read ahead.
+    fn give_back(&mut self, name: &OsStr) {
+        self.names = self.names.saturating_sub(1);
+        self.budget.give_back(name.len() as u64);
+    }
+}
+
 /// Tells `found` of everything below `dir`, which stands at `path`, a directory before what is in it.
-fn list(dir: &Dir, path: &mut Vec<u8>, deadline: Deadline, found: &mut Found<'_>) -> Result<()> {
+fn list(dir: &Dir, path: &mut Vec<u8>, room: &mut Room<'_>, deadline: Deadline, found: &mut Found<'_>) -> Result<()> {
     let above = path.len();
-    for name in dir.names().context(|| format!("cannot list {}", place(path)))? {
+    for name in room.names(dir, path)? {
+        room.give_back(&name);
         in_time(deadline)?;
         if above > 0 {
             path.push(b'/');
@@ -49,12 +85,12 @@ fn list(dir: &Dir, path: &mut Vec<u8>, deadline: Deadline, found: &mut Found<'_>
         let meta = dir.look(&name).context(|| format!("cannot look at {}", shown(path)))?.ok_or_else(|| gone(path))?;
         match meta.kind {
             fs::Kind::File => found(path, Kind::file(meta.mode), meta.size)?,
-            fs::Kind::Link => found(path, Kind::Link, 0)?,
+            fs::Kind::Link => found(path, Kind::Link, meta.size)?,
             fs::Kind::Dir => {
                 // The policy limits the depth, and with it this recursion.
                 found(path, Kind::Dir, 0)?;
                 let child = dir.child(&name).context(|| format!("cannot open {}", shown(path)))?;
-                list(&child, path, deadline, found)?;
+                list(&child, path, room, deadline, found)?;
             }
             fs::Kind::Other => {
                 let name = shown(path);
@@ -69,11 +105,16 @@ fn list(dir: &Dir, path: &mut Vec<u8>, deadline: Deadline, found: &mut Found<'_>
 fn copy(source: &Dir, plan: &Plan, sizes: &[u64], mut writer: Writer<'_>) -> Result<Unpacked> {
     let mut trail = Trail::default();
     let mut buffer = vec![0; BUFFER];
-    let mut links = Vec::new();
     for (index, size) in (0..).zip(sizes) {
         match plan.kind(index) {
             Kind::Dir => writer.dir(index)?,
-            Kind::Link => links.push(index),
+            Kind::Link => {
+                let (parent, name) = split(plan.name(index));
+                let cannot = || format!("cannot read the link {}", shown(plan.name(index)));
+                let dir = trail.enter(source, parent, |dir, name| dir.child(name)).context(cannot)?;
+                let text = dir.read_link(name).context(cannot)?;
+                writer.link(index, |keep| keep(text.as_bytes()))?;
+            }
             Kind::File | Kind::Program => {
                 let (parent, name) = split(plan.name(index));
                 let cannot = || format!("cannot open {}", shown(plan.name(index)));
@@ -86,13 +127,6 @@ fn copy(source: &Dir, plan: &Plan, sizes: &[u64], mut writer: Writer<'_>) -> Res
                 writer.file(index, |write| transfer(&mut file, *size, &mut buffer, write))?;
             }
         }
-    }
-    for index in links {
-        let (parent, name) = split(plan.name(index));
-        let cannot = || format!("cannot read the link {}", shown(plan.name(index)));
-        let dir = trail.enter(source, parent, |dir, name| dir.child(name)).context(cannot)?;
-        let text = dir.read_link(name).context(cannot)?;
-        writer.link(index, text.as_bytes())?;
     }
     writer.finish()
 }

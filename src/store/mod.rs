@@ -133,37 +133,47 @@ impl Store {
 
     /// Replaces a file in the store by `content`, atomically.
     pub fn replace(&self, name: &str, content: &[u8], durably: bool) -> Result<()> {
-        if self.is_only_read() {
-            return Err(Error::failed(format!("cannot replace {name} in {}: it is only read", self.root.display())));
-        }
+        self.check_writable(name)?;
         replace(&self.root, name, content, durably)
     }
 
-    /// Replaces a file in the store that everybody may read, atomically; not durably.
-    pub fn replace_public(&self, name: &str, content: &[u8]) -> Result<PathBuf> {
-        put(&self.root, name, content, 0o644, false)?;
+    fn check_writable(&self, name: &str) -> Result<()> {
+        if self.is_only_read() {
+            return Err(Error::failed(format!("cannot replace {name} in {}: it is only read", self.root.display())));
+        }
+        Ok(())
+    }
+
+    /// Replaces a file in the store that everybody may read by what `fill` writes, atomically; not durably.
+    pub fn replace_public(&self, name: &str, fill: &mut Fill<'_>) -> Result<PathBuf> {
+        put(&self.root, name, fill, 0o644, false)?;
         Ok(self.root.join(name))
     }
 
     /// Writes down what the release `id` is made of, durably.
     pub fn keep_manifest(&self, id: &ReleaseId, manifest: &Manifest) -> Result<()> {
-        self.replace(&format!("{}/{id}", manifest::DIR), manifest.print().as_bytes(), true)
+        let name = format!("{}/{id}", manifest::DIR);
+        self.check_writable(&name)?;
+        put(&self.root, &name, &mut |file| manifest.write(file), 0o600, true)
     }
 }
 
 /// Replaces a file of the store at `root` by `content`, atomically; for whoever has its lock.
 fn replace(root: &Path, name: &str, content: &[u8], durably: bool) -> Result<()> {
-    put(root, name, content, 0o600, durably)
+    let fill = &mut |file: &mut File| file.write_all(content).context(|| "cannot write it");
+    put(root, name, fill, 0o600, durably)
 }
 
-fn put(root: &Path, name: &str, content: &[u8], mode: u32, durably: bool) -> Result<()> {
+/// Writes what a file is to hold.
+pub type Fill<'a> = dyn FnMut(&mut File) -> Result<()> + 'a;
+
+fn put(root: &Path, name: &str, fill: &mut Fill<'_>, mode: u32, durably: bool) -> Result<()> {
     let to = root.join(name);
     let from = root.join("partial").join(unique("")?);
-    let write = || -> std::io::Result<()> {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&from)?;
-        file.write_all(content)?;
+    let cannot = || format!("cannot replace {}", to.display());
+    let finish = |file: &File| -> std::io::Result<()> {
         if mode != 0o600 {
-            sysfs::set_owner_and_mode(&file, None, mode)?; // whatever the umask
+            sysfs::set_owner_and_mode(file, None, mode)?; // whatever the umask
         }
         if durably {
             file.sync_all()?;
@@ -174,7 +184,11 @@ fn put(root: &Path, name: &str, content: &[u8], mode: u32, durably: bool) -> Res
         }
         Ok(())
     };
-    let result = write().context(|| format!("cannot replace {}", to.display()));
+    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&from).context(cannot);
+    let result = made.and_then(|mut file| {
+        fill(&mut file).context(cannot)?;
+        finish(&file).context(cannot)
+    });
     if result.is_err() {
         let _ = fs::remove_file(&from); // it may not be there; if it stays, the next start removes it
     }
