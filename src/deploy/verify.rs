@@ -109,11 +109,13 @@ impl Seen {
         let mut tell = |path: &Path, difference: Difference| {
             *count += 1;
             // The live tree may be anybody's, and then so are the number and the length of its names.
-            if *untold == 0 && text.len() < MOST {
-                text.push_str(&difference.line(path));
-            } else {
+            let line = difference.line(path);
+            if *untold > 0 || text.len() + line.len() > MOST {
                 *untold += 1;
+                return;
             }
+            text.reserve(MOST - text.len()); // at once: a text that grows is there twice
+            text.push_str(&line);
         };
         if !release.is_there()? {
             tell(&release.path, Difference::Missing);

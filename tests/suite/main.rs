@@ -34,6 +34,7 @@ mod imds;
 mod ini;
 mod install;
 mod lifecycle;
+mod memory;
 mod moto;
 mod notices;
 mod notify;

@@ -33,9 +33,9 @@ impl Plan {
                 if text.len() < PIECE { Ok(()) } else { console::print(&std::mem::take(&mut text)) }
             };
             if is_whole {
-                self.changes.each(&mut tell)?
+                self.changes.each(&mut tell)?;
             } else {
-                self.changes.each_of_few(&mut tell)?
+                self.changes.each_of_few(&mut tell)?;
             }
             if let Some(more) = count.checked_sub(FEW).filter(|more| *more > 0 && !is_whole) {
                 line(&mut text, &format!("and {more} more: -v shows them"));

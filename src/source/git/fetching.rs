@@ -33,6 +33,9 @@ const FETCH: [&str; 7] = [
     "--no-show-forced-updates",
 ];
 
+/// Name and commit of a submodule.
+type Module = (Vec<u8>, String);
+
 /// One fetch.
 pub(super) struct Fetching<'a> {
     pub(super) source: &'a GitSource,
@@ -216,7 +219,7 @@ impl<'a> Fetching<'a> {
 
     /// Adds what is in `tree` to the members, `prefix` in front. Submodules are told of instead where they are wanted, and
     /// empty directories otherwise; the answer says whether there are any, too.
-    pub(super) fn list(&mut self, tree: &str, prefix: &[u8]) -> Result<(bool, Vec<(Vec<u8>, String)>), Trouble> {
+    pub(super) fn list(&mut self, tree: &str, prefix: &[u8]) -> Result<(bool, Vec<Module>), Trouble> {
         let (mut has_modules, mut found) = (false, Vec::new());
         let (settings, most) = (&self.source.settings, self.source.settings.layout.max_files);
         let mut members = std::mem::replace(&mut self.members, Members::new(0));
