@@ -148,7 +148,7 @@ fn verify(run: &Run) -> ExitCode {
 
 /// `repo-deploy plan`: 0 nothing to do, 10 something, else as a check would end.
 fn plan(run: &Run) -> error::Result<ExitCode> {
-    let (several, mut codes) = (run.sections.len() > 1, Vec::new());
+    let (several, mut codes, mut has_page) = (run.sections.len() > 1, Vec::new(), false);
     if run.is_json {
         deploy::plan::json_begins()?;
     }
@@ -158,8 +158,8 @@ fn plan(run: &Run) -> error::Result<ExitCode> {
         match &plan {
             Ok(_) if run.is_json => {}
             Ok(plan) => {
-                if !codes.is_empty() {
-                    console::print("\n")?;
+                if std::mem::replace(&mut has_page, true) {
+                    console::print("\n")?; // between two
                 }
                 plan.print(Screen::of_stdout(), run.level > 0)?;
             }

@@ -118,7 +118,6 @@ pub fn stays_within(sandbox: &Sandbox, command: &Command, code: i32, floor: u64)
     let (run, kib) = peak(sandbox, command);
     let most = floor + (BUDGET as u64 >> 10) * 5 / 2;
     let words: Vec<_> = command.get_args().take(2).map(|arg| arg.to_string_lossy()).collect();
-    println!("{}: {} KiB beside {floor} KiB", words.join(" "), kib.saturating_sub(floor));
     assert!(kib <= most, "{}: {kib} KiB, and {floor} KiB for a small archive", words.join(" "));
     run.expect(code)
 }
@@ -140,7 +139,6 @@ fn names_and_link_texts_fill_the_budget_then_every_command_stays_within_two_and_
         [("long", long_names(BUDGET)), ("foreign", foreign_names(BUDGET)), ("links", long_links(BUDGET))];
     for (what, members) in members {
         for kind in ["zip", "tgz", "dir"] {
-            println!("{what} in {kind}:");
             let sandbox = Sandbox::new();
             // Somebody wants to know what changes.
             sandbox.hook("post.d", "hook", "tr '\\0' '\\n' <\"$REPO_DEPLOY_CHANGED_FILES\" | wc -l");
