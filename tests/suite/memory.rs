@@ -135,9 +135,7 @@ fn names_and_link_texts_fill_the_budget_then_every_command_stays_within_two_and_
     if !needs(&["time"]) {
         return;
     }
-    let members: [(&str, Members); 3] =
-        [("long", long_names(BUDGET)), ("foreign", foreign_names(BUDGET)), ("links", long_links(BUDGET))];
-    for (what, members) in members {
+    for members in [long_names(BUDGET), foreign_names(BUDGET), long_links(BUDGET)] {
         for kind in ["zip", "tgz", "dir"] {
             let sandbox = Sandbox::new();
             // Somebody wants to know what changes.
