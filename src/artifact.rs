@@ -1,10 +1,13 @@
 //! What a source hands over: the bytes of an archive or an open directory, with the revision that came with them, and
 //! what lies beside it to prove it by.
 
+mod texts;
+
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use flate2::Crc;
 use sha2::{Digest, Sha256};
@@ -14,6 +17,8 @@ use crate::model::{Revision, Validators, hex};
 use crate::sys::clock::Deadline;
 use crate::sys::fs::Dir;
 use crate::sys::resolve::{self, Fault, Way};
+
+pub use self::texts::{Span, Texts};
 
 /// Longest name of a member, in bytes. A source that lists names keeps none that is longer.
 pub const MAX_NAME: usize = 1024;
@@ -199,7 +204,7 @@ impl Access {
     }
 
     /// What is left of the permission bits `mode`, which are for all.
-    pub fn limit(self, mode: u32) -> u32 {
+    pub fn limit(self, mode: u16) -> u16 {
         match self {
             Self::All => mode,
             Self::Group => mode & 0o750,
@@ -221,16 +226,19 @@ pub enum Node {
     Dir,
 }
 
-/// Takes a member's full name, what it is and how many bytes it has.
-pub type Found<'a> = dyn FnMut(&[u8], Node, u64) -> Result<()> + 'a;
+/// Takes where a member's full name stands among the names of its tree, what it is and how many bytes it has.
+pub type Found<'a> = dyn FnMut(Span, Node, u64) -> Result<()> + 'a;
 
 /// A tree in pieces, as the layer that has it hands it to the one that lays it out. Nobody has looked at its names.
 pub trait Tree: std::fmt::Debug {
+    /// The full names of all members, which whoever lays them out shares.
+    fn names(&self) -> Rc<Texts>;
+
     /// Tells `found` of every member, always in the same order.
     fn list(&self, found: &mut Found<'_>) -> Result<()>;
 
     /// The contents of the members `wanted`, files and links by their number in the list, in this order.
-    fn contents(&self, wanted: &[u32], deadline: Deadline) -> Result<Box<dyn Contents + '_>>;
+    fn contents(&self, wanted: Vec<u32>, deadline: Deadline) -> Result<Box<dyn Contents + '_>>;
 }
 
 /// Contents that come one after the other.

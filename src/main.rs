@@ -148,24 +148,36 @@ fn verify(run: &Run) -> ExitCode {
 
 /// `repo-deploy plan`: 0 nothing to do, 10 something, else as a check would end.
 fn plan(run: &Run) -> error::Result<ExitCode> {
-    let (several, mut plans, mut texts) = (run.sections.len() > 1, Vec::new(), Vec::new());
+    let (several, mut codes, mut has_page) = (run.sections.len() > 1, Vec::new(), false);
+    if run.is_json {
+        deploy::plan::json_begins()?;
+    }
     for settings in &run.sections {
         console::speak_for(several.then_some(&settings.id));
         let plan = deploy::plan::plan(settings);
         match &plan {
-            Ok(plan) => texts.push(plan.page(Screen::of_stdout(), run.level > 0)),
+            Ok(_) if run.is_json => {}
+            Ok(plan) => {
+                if std::mem::replace(&mut has_page, true) {
+                    console::print("\n")?; // between two
+                }
+                plan.print(Screen::of_stdout(), run.level > 0)?;
+            }
             Err(e) => log::error!("{e}"),
         }
-        let is_stopped = matches!(&plan, Err(e) if matches!(e.kind(), error::Kind::Stopped(_)));
-        plans.push((settings, plan));
-        if is_stopped {
+        if run.is_json {
+            deploy::plan::json(settings, &plan, codes.is_empty())?;
+        }
+        codes.push(plan.as_ref().map_or_else(error::Error::exit_code, |plan| plan.code));
+        if matches!(&plan, Err(e) if matches!(e.kind(), error::Kind::Stopped(_))) {
             break;
         }
     }
     console::speak_for(None);
-    console::print(&if run.is_json { deploy::plan::json(&plans) } else { texts.join("\n") })?;
-    let codes = plans.iter().map(|(_, plan)| plan.as_ref().map_or_else(error::Error::exit_code, |plan| plan.code));
-    Ok(ExitCode::from(agent::worst(&codes.collect::<Vec<_>>())))
+    if run.is_json {
+        deploy::plan::json_ends()?;
+    }
+    Ok(ExitCode::from(agent::worst(&codes)))
 }
 
 fn print(text: &str) -> error::Result<ExitCode> {

@@ -173,6 +173,8 @@ pub struct Layout {
     pub max_unpacked: u64,
     /// `max-files`: files, directories and links.
     pub max_files: u64,
+    /// `max-names`, bytes of names and link texts together.
+    pub max_names: u64,
 }
 
 impl Layout {

@@ -54,13 +54,18 @@ pub struct Except<'a> {
 pub fn compare(top: &Dir, want: &Manifest, except: Except<'_>, tell: &mut Tell<'_>) -> Result<u64> {
     let Except { names: skip, strangers } = except;
     let is_meant = |item: &Item| !skip.iter().any(|path| item.path.starts_with(path));
-    let (mut count, mut bytes) = (0, 0);
-    for item in want.items().filter(is_meant) {
-        count += 1;
-        bytes += if let What::File { size, .. } = item.what { size } else { 0 };
+    let (mut count, mut bytes, mut failed) = (0, 0, None);
+    for item in want.items() {
+        let item = item?;
+        if is_meant(&item) {
+            count += 1;
+            bytes += if let What::File { size, .. } = item.what { size } else { 0 };
+        }
     }
     let mut sums = Sums::new("verifying", Some(bytes), Limit::SIGNALS);
-    let mut items = want.items().filter(is_meant).peekable();
+    // Where it can no longer be read, what was told means nothing: the error is what counts.
+    let readable = want.items().map_while(|item| item.map_err(|e| failed = Some(e)).ok());
+    let mut items = readable.filter(is_meant).peekable();
     walk(top, skip, Limit::SIGNALS, &mut |dir, entry| {
         while let Some(item) = items.next_if(|item| item.path < entry.path) {
             tell(&item.path, Difference::Missing);
@@ -82,7 +87,7 @@ pub fn compare(top: &Dir, want: &Manifest, except: Except<'_>, tell: &mut Tell<'
         Ok(())
     })?;
     items.for_each(|item| tell(&item.path, Difference::Missing));
-    Ok(count)
+    failed.map_or(Ok(count), Err)
 }
 
 /// What is wrong with `entry`, which lies in `dir`.

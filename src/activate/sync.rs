@@ -112,7 +112,8 @@ pub fn mend(top: &Dir, manifest: &Manifest, limit: Limit) -> Result<Option<PathB
     let have = Tree::read(top, &[], limit)?;
     let ours = top.meta().context(|| "cannot examine a release")?;
     let (mut want, mut sums) = (Tree::default(), Vec::new());
-    for Item { path, what } in manifest.items() {
+    for item in manifest.items() {
+        let Item { path, what } = item?;
         let (kind, mode, size, sum, target) = match what {
             What::File { mode, size, crc } => (Kind::File, mode, size, crc, None),
             What::Dir { mode } => (Kind::Dir, mode, 0, 0, None),

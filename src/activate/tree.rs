@@ -13,7 +13,7 @@ use super::copy::next_data;
 use super::limit::Limit;
 use crate::console::Progress;
 use crate::error::{Context, Error, Result};
-use crate::store::manifest::{Manifest, What};
+use crate::store::manifest::{Manifest, Rows, What};
 use crate::sys::fs::{self as sysfs, Dir, Kind, Meta};
 
 /// How many directories may lie in each other.
@@ -126,7 +126,7 @@ pub fn manifest(top: &Dir, limit: Limit) -> Result<Manifest> {
 
 /// The same without `skip` and what is below them.
 pub fn manifest_without(top: &Dir, skip: &[PathBuf], limit: Limit) -> Result<Manifest> {
-    let (mut manifest, mut sums) = (Manifest::default(), Sums::new("reading", None, limit));
+    let (mut rows, mut sums) = (Rows::default(), Sums::new("reading", None, limit));
     walk(top, skip, limit, &mut |dir, Entry { path, meta: Meta { kind, mode, size, .. }, target, .. }| {
         let what = match kind {
             Kind::Dir => What::Dir { mode },
@@ -137,10 +137,9 @@ pub fn manifest_without(top: &Dir, skip: &[PathBuf], limit: Limit) -> Result<Man
                 What::File { mode, size, crc }
             }
         };
-        manifest.push(path.as_os_str().as_bytes(), &what);
-        Ok(())
+        rows.push(path.as_os_str().as_bytes(), &what)
     })?;
-    Ok(manifest)
+    Ok(rows.into())
 }
 
 /// Adds files up, and shows how far it is.

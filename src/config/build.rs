@@ -147,6 +147,7 @@ fn layout(given: &Given) -> Result<Layout> {
         strip_components: given.need(Name::StripComponents, |text| small(text, 0, 64))?,
         max_unpacked: given.need(Name::MaxUnpacked, value::size)?,
         max_files: given.need(Name::MaxFiles, |text| value::number(text, 1, 100_000_000))?,
+        max_names: given.need(Name::MaxNames, value::size)?,
     })
 }
 

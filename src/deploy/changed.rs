@@ -4,6 +4,7 @@
 //! It follows from the state, so it is the same before and after the switch, and after a crash.
 
 use std::cell::Cell;
+use std::io::{BufWriter, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -32,27 +33,25 @@ impl Deployment<'_> {
         if self.written.0.get() == Some(is_back) {
             return Ok(self.store.root().join(FILE));
         }
-        let mut text = Vec::new();
-        self.each_change(reason, &mut |letter, path| {
-            text.extend([letter, b' ']);
-            text.extend(path);
-            text.push(0);
+        let path = self.store.replace_public(FILE, &mut |file| {
+            let cannot = || "cannot write it";
+            let mut file = BufWriter::new(file);
+            self.each_change(reason, &mut |letter, path| {
+                [&[letter, b' '], path, &[0]].into_iter().try_for_each(|part| file.write_all(part)).context(cannot)
+            })?;
+            file.flush().context(cannot)
         })?;
-        let path = self.store.replace_public(FILE, &text)?;
         self.written.0.set(Some(is_back));
         Ok(path)
     }
 
     /// Takes out the hooks that are there for other changes than these.
     pub(super) fn pass_over(&self, hooks: &mut Vec<Listed>, reason: Reason) -> Result<()> {
-        if hooks.iter().all(|hook| hook.paths.is_none()) {
-            return Ok(());
-        }
-        let mut is_meant: Vec<bool> = hooks.iter().map(|hook| hook.paths.is_none()).collect();
-        self.each_change(reason, &mut |_, path| {
-            for (hook, is_meant) in hooks.iter().zip(&mut is_meant) {
-                *is_meant = *is_meant || hook.paths.as_ref().is_some_and(|paths| paths.is_for(path));
-            }
+        let is_meant = hooks::meant(hooks, &mut |tell| {
+            self.each_change(reason, &mut |_, path| {
+                tell(path);
+                Ok(())
+            })
         })?;
         // Of one deployment it is told once.
         let level = if reason == Reason::Revert { log::Level::Debug } else { log::Level::Info };
@@ -66,7 +65,7 @@ impl Deployment<'_> {
 
     /// Passes on `A`, `M` or `D` and the path of each entry in which what is live differs from what is to be live; after a
     /// revert the other way round.
-    pub(super) fn each_change(&self, reason: Reason, tell: &mut dyn FnMut(u8, &[u8])) -> Result<()> {
+    pub(super) fn each_change(&self, reason: Reason, tell: &mut dyn FnMut(u8, &[u8]) -> Result<()>) -> Result<()> {
         let state = &self.state;
         // The live release anew, a doubt, a way back that hooks did not take: nobody knows what they have seen.
         let is_anew = state.current.as_ref().map(|r| &r.release) == state.target.as_ref().map(|r| &r.release);
@@ -78,23 +77,23 @@ impl Deployment<'_> {
         let is_in_place = state.mode == ActivationMode::InPlace;
         from.changes(&to, &mut |change, item| {
             let is_kept = |name: &PathBuf| is_in_place && item.path.starts_with(name);
-            if !self.settings.preserve.iter().any(is_kept) {
-                let letter = match change {
-                    Change::Added => b'A',
-                    Change::Changed => b'M',
-                    Change::Removed => b'D',
-                };
-                tell(letter, item.path.as_os_str().as_bytes());
+            if self.settings.preserve.iter().any(is_kept) {
+                return Ok(());
             }
-        });
-        Ok(())
+            let letter = match change {
+                Change::Added => b'A',
+                Change::Changed => b'M',
+                Change::Removed => b'D',
+            };
+            tell(letter, item.path.as_os_str().as_bytes())
+        })
     }
 
     /// What hooks find of a release: all of it, or its bundle.
     fn contents(&self, record: &Record) -> Result<Manifest> {
         let Some(release) = self.store.release(&record.release)? else {
             // Removed by somebody; what it was made of may still be known.
-            return Ok(manifest::read(self.store.root(), &record.release).unwrap_or_default());
+            return Ok(manifest::read(&self.store, &record.release).unwrap_or_default());
         };
         let all = self.manifest(&release)?;
         let root =
@@ -107,14 +106,14 @@ impl Deployment<'_> {
 
     /// What a release is made of. One that an older version unpacked gets its manifest now.
     pub(super) fn manifest(&self, release: &Release) -> Result<Manifest> {
-        if let Some(known) = manifest::read(self.store.root(), &release.id) {
+        if let Some(known) = manifest::read(&self.store, &release.id) {
             return Ok(known);
         }
         log::debug!("release {} has no manifest: making one of what is there", release.id);
         let cannot = || format!("cannot read release {}", release.id);
         let made = release.open().context(cannot).and_then(|top| tree::manifest(&top, self.limit()).context(cannot))?;
         // What lies there now may be what a damaged one should be held against.
-        if !manifest::is_damaged(self.store.root(), &release.id) {
+        if !manifest::is_damaged(&self.store, &release.id) {
             self.store.keep_manifest(&release.id, &made)?;
         }
         Ok(made)

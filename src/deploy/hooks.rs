@@ -18,7 +18,6 @@ use crate::sys::clock::Deadline;
 use crate::sys::process::{self, Ended, Identity, Program};
 use crate::sys::signal;
 pub(in crate::deploy) use discover::{Found, Listed};
-pub(in crate::deploy) use paths::Paths;
 
 /// What a list of hooks came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +51,22 @@ pub(super) fn refusal(dir: &Path) -> Result<Option<String>> {
         Found::Hooks(_) => None,
         Found::Refused(why) => Some(why),
     })
+}
+
+/// Passes every path that changes on to what it is given.
+pub(super) type EachPath<'a> = dyn FnMut(&mut dyn FnMut(&[u8])) -> Result<()> + 'a;
+
+/// Which of `hooks` are there for what changes; nobody is asked for that when all of them are there for everything.
+pub(super) fn meant(hooks: &[Listed], each_path: &mut EachPath<'_>) -> Result<Vec<bool>> {
+    let mut is_meant: Vec<bool> = hooks.iter().map(|hook| hook.paths.is_none()).collect();
+    if is_meant.contains(&false) {
+        each_path(&mut |path| {
+            for (hook, is_meant) in hooks.iter().zip(&mut is_meant) {
+                *is_meant = *is_meant || hook.paths.as_ref().is_some_and(|paths| paths.is_for(path));
+            }
+        })?;
+    }
+    Ok(is_meant)
 }
 
 /// Runs `hooks` in order with `env` added to our environment.

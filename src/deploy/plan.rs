@@ -6,12 +6,12 @@
 //! `shown` shows it.
 
 mod archive;
+mod changes;
 mod release;
 mod shown;
 
-pub use self::shown::json;
-use std::path::PathBuf;
-
+use self::changes::Changes;
+pub use self::shown::{json, json_begins, json_ends};
 use super::obtain::Next;
 use super::recover::{self, Heal};
 use super::report::{self, named};
@@ -19,7 +19,7 @@ use super::{Deployment, places, status};
 use crate::config::Settings;
 use crate::error::{Error, Kind, Result};
 use crate::model::{ActivationMode, ReleaseId};
-use crate::store::manifest::{Change, Manifest};
+use crate::store::manifest::Manifest;
 use crate::store::state::{Phase, Record};
 use crate::store::{Recorded, Release, Store};
 
@@ -37,9 +37,9 @@ pub struct Plan {
     notes: Vec<String>,
     /// What would end it before, or after, the release is live.
     obstacles: Vec<String>,
-    changes: Vec<(Change, PathBuf)>,
+    changes: Changes,
     /// Where the changes are those of the machine, what changes in the bundle: hooks are told that.
-    inside: Vec<(Change, PathBuf)>,
+    inside: Option<Changes>,
     /// Programs in the order in which they run, and when.
     hooks: Vec<(&'static str, String)>,
     /// The process exit code: 0 nothing to do, 10 something, else as the check would end.
@@ -191,14 +191,13 @@ impl Deployment<'_> {
             release.as_ref().map_or(Ok(Manifest::default()), |release| self.made_of(&release.id))
         };
         let (to, from) = (release(to)?, release(from)?);
-        self.compare(plan, &of(&from)?, &of(&to)?);
-        plan.inside.clone_from(&plan.changes);
+        self.compare(plan, &of(&from)?, &of(&to)?)?;
         if !is_back {
             self.foretell_scripts(plan, to.as_ref().map(|to| &*to.path))?;
         }
         self.foretell_hooks(plan, "post")?;
         if is_there {
-            plan.changes.clear(); // hooks were chosen by what came back
+            plan.changes = Changes::default(); // hooks were chosen by what came back
         }
         Ok(())
     }

@@ -31,13 +31,13 @@ pub fn repair(settings: &Settings, prefix: &str) -> Result<u8> {
     let current = live(&deployment.state)?.clone();
     deployment.tidy();
     let release = deployment.release(&current.release)?;
-    if manifest::is_damaged(deployment.store.root(), &release.id) {
+    if manifest::is_damaged(&deployment.store, &release.id) {
         let (_, manifest) = deployment
             .fetch_again(&current, None)
             .context(|| format!("the manifest of release {} is damaged", release.id))?;
         deployment.store.keep_manifest(&release.id, &manifest)?;
         log::info!("made the manifest of release {} anew, which was damaged", release.id);
-    } else if manifest::read(deployment.store.root(), &release.id).is_none() {
+    } else if manifest::read(&deployment.store, &release.id).is_none() {
         log::warn!("release {} has no manifest: it is taken as it is, and gets one", release.id);
     }
     let manifest = deployment.manifest(&release)?;
@@ -59,12 +59,15 @@ pub fn repair(settings: &Settings, prefix: &str) -> Result<u8> {
     let mut left: Vec<&str> = after.text.lines().collect();
     left.sort_unstable();
     let mut text = String::new();
-    for line in before.text.lines().filter(|line| left.binary_search(line).is_err()) {
+    // What has no line may be any of these.
+    let told = before.text.lines().filter(|_| after.untold == 0);
+    for line in told.filter(|line| left.binary_search(line).is_err()) {
         text.push_str("repaired: ");
         text.push_str(line);
         text.push('\n');
     }
     text.push_str(&after.text);
+    text.push_str(&after.rest());
     let what = match after.count {
         0 => format!("{}, all repaired", differences(before.count)),
         count => format!("{} left of {}", differences(count), before.count),
@@ -160,7 +163,7 @@ impl Deployment<'_> {
         }
         download.discard();
         let manifest = self.activation.finish_staging(&staging, unpacked.manifest, self.limit())?;
-        if expected.is_some_and(|expected| *expected != manifest) {
+        if !expected.map_or(Ok(true), |expected| expected.is_same(&manifest))? {
             let text = format!("{} has another content now under the same revision {revision}", self.settings.remote);
             return Err(Error::refused(text));
         }

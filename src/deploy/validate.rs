@@ -156,6 +156,7 @@ fn unpacked(file: File, name: &str, place: &Dir) -> Result<()> {
         strip_components: 0,
         max_unpacked: 16 << 30,
         max_files: 200_000,
+        max_names: 64 << 20,
     };
     package::unpack(&artifact, place, &layout, deadline).map(|_| ())
 }

@@ -34,8 +34,8 @@ pub fn verify(settings: &Settings, prefix: &str) -> Result<u8> {
         is_store_in_local: places.is_store_in_local,
     });
     let release = store.release_at(&current.release);
-    let known = manifest::read(store.root(), &release.id);
-    if manifest::is_damaged(store.root(), &release.id) {
+    let known = manifest::read(&store, &release.id);
+    if manifest::is_damaged(&store, &release.id) {
         let text = "its manifest is damaged; --repair makes it anew, when the source still has this revision";
         return Err(Error::failed(format!("cannot verify release {}: {text}", release.id)));
     }
@@ -51,6 +51,7 @@ pub fn verify(settings: &Settings, prefix: &str) -> Result<u8> {
     }
     let seen = seen?;
     console::print(&seen.text)?;
+    console::print(&seen.rest())?;
     let what = match seen.count {
         0 => no_differences(seen.names),
         count => differences(count),
@@ -88,13 +89,18 @@ pub(super) fn nothing_live() -> Error {
     Error::failed("nothing to verify: nothing has been deployed")
 }
 
+/// Bytes of lines that are told at most; the count tells of the rest.
+const MOST: usize = 16 << 20;
+
 /// What differs.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
-    /// A line for each.
+    /// A line for each, as far as there is room.
     pub(super) text: String,
     /// How many.
     pub(super) count: u64,
+    /// How many have no line.
+    pub(super) untold: u64,
     /// How many names were held against what they should be.
     pub(super) names: u64,
 }
@@ -109,10 +115,17 @@ impl Seen {
         known: Option<&Manifest>,
     ) -> Result<Self> {
         let mut seen = Self::default();
-        let Self { text, count, names } = &mut seen;
+        let Self { text, count, untold, names } = &mut seen;
         let mut tell = |path: &Path, difference: Difference| {
-            text.push_str(&difference.line(path));
             *count += 1;
+            // The live tree may be anybody's, and then so are the number and the length of its names.
+            let line = difference.line(path);
+            if *untold > 0 || text.len() + line.len() > MOST {
+                *untold += 1;
+                return;
+            }
+            text.reserve(MOST - text.len()); // at once: a text that grows is there twice
+            text.push_str(&line);
         };
         if !release.is_there()? {
             tell(&release.path, Difference::Missing);
@@ -138,6 +151,11 @@ impl Seen {
             compare_at(&release.path, release.open(), known, Except::default(), &mut tell)?;
         }
         Ok(seen)
+    }
+
+    /// The line about those that have none.
+    pub(super) fn rest(&self) -> String {
+        if self.untold == 0 { String::new() } else { format!("and {}\n", differences(self.untold)) }
     }
 }
 

@@ -3,16 +3,19 @@
 //! others may not read or reach there, they may not read in the copy. The copy is made of what the revision was made of,
 //! to the byte: anything else is an error, and the source is polled again.
 
+use std::ffi::{OsStr, OsString};
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use super::names::shown;
-use super::policy::{Kind, Listing, Plan};
+use super::policy::{Kind, Listing, Plan, too_many};
 use super::writer::{Trail, Writer, split};
 use super::{Unpacked, in_time, is_something};
 use crate::artifact::{Access, EntrySum, Folder};
 use crate::error::{Context, Error, Kind as Cause, Result};
 use crate::model::Layout;
+use crate::store::manifest::Budget;
 use crate::sys::clock::Deadline;
 use crate::sys::fs::{self, Dir};
 
@@ -42,7 +45,8 @@ pub(super) fn unpack(source: &Folder, staging: Option<&Dir>, layout: &Layout, de
     let (mut expected, mut private) = (Vec::new(), 0);
     let mut sums = source.sums.as_ref().map(|sums| sums.iter().copied());
     let access = Access::through_dir(source.dir.meta().context(|| "cannot examine it")?.mode);
-    list(&source.dir, &mut Vec::new(), access, deadline, &mut |name, found| {
+    let mut room = Room { names: 0, budget: Budget::new(layout.max_names), layout, deadline };
+    list(&source.dir, &mut Vec::new(), access, &mut room, &mut |name, found| {
         let Found { kind, access, size } = found;
         let sum = match (kind, &mut sums) {
             (Kind::File | Kind::Program | Kind::Link, Some(sums)) => Some(sums.next().ok_or_else(|| gone(name))?),
@@ -70,11 +74,44 @@ pub(super) fn unpack(source: &Folder, staging: Option<&Dir>, layout: &Layout, de
 /// Takes a full name and what it names.
 type Take<'a> = dyn FnMut(&[u8], Found) -> Result<()> + 'a;
 
+/// What may be read ahead of directories, in all that are open at once: no more names than the policy would take.
+struct Room<'a> {
+    names: u64,
+    budget: Budget,
+    layout: &'a Layout,
+    deadline: Deadline,
+}
+
+impl Room<'_> {
+    /// The names in `dir`, which stands at `path`.
+    fn names(&mut self, dir: &Dir, path: &[u8]) -> Result<Vec<OsString>> {
+        let mut refused = None;
+        let names = dir.names_while(&mut |name| {
+            self.names += 1;
+            let taken = self.budget.take(name.len() as u64);
+            let taken = taken.context(|| {
+                format!("member {}", shown(Path::new(OsStr::from_bytes(path)).join(name).as_os_str().as_bytes()))
+            });
+            refused = if self.names > self.layout.max_files { Some(too_many(self.layout)) } else { taken.err() };
+            refused.is_none()
+        });
+        let names = names.context(|| format!("cannot list {}", place(path)))?;
+        refused.map_or(Ok(names), Err)
+    }
+
+    /// A name that is looked at is none that was read ahead.
+    fn give_back(&mut self, name: &OsStr) {
+        self.names = self.names.saturating_sub(1);
+        self.budget.give_back(name.len() as u64);
+    }
+}
+
 /// Passes everything below `dir`, which stands at `path` and which `reach` may enter, on to `take`.
-fn list(dir: &Dir, path: &mut Vec<u8>, reach: Access, deadline: Deadline, take: &mut Take<'_>) -> Result<()> {
+fn list(dir: &Dir, path: &mut Vec<u8>, reach: Access, room: &mut Room<'_>, take: &mut Take<'_>) -> Result<()> {
     let above = path.len();
-    for name in dir.names().context(|| format!("cannot list {}", place(path)))? {
-        in_time(deadline)?;
+    for name in room.names(dir, path)? {
+        room.give_back(&name);
+        in_time(room.deadline)?;
         if above > 0 {
             path.push(b'/');
         }
@@ -85,13 +122,13 @@ fn list(dir: &Dir, path: &mut Vec<u8>, reach: Access, deadline: Deadline, take: 
                 let (kind, access) = (Kind::file(meta.mode), reach.min(Access::of_file(meta.mode)));
                 take(path, Found { kind, access, size: meta.size })?;
             }
-            fs::Kind::Link => take(path, Found { kind: Kind::Link, access: Access::All, size: 0 })?,
+            fs::Kind::Link => take(path, Found { kind: Kind::Link, access: Access::All, size: meta.size })?,
             fs::Kind::Dir => {
                 // The policy limits the depth, and with it this recursion.
                 let access = reach.min(Access::of_dir(meta.mode));
                 take(path, Found { kind: Kind::Dir, access, size: 0 })?;
                 let child = dir.child(&name).context(|| format!("cannot open {}", shown(path)))?;
-                list(&child, path, reach.min(Access::through_dir(meta.mode)), deadline, take)?;
+                list(&child, path, reach.min(Access::through_dir(meta.mode)), room, take)?;
             }
             fs::Kind::Other => {
                 let name = shown(path);
@@ -106,11 +143,19 @@ fn list(dir: &Dir, path: &mut Vec<u8>, reach: Access, deadline: Deadline, take: 
 fn copy(source: &Dir, plan: &Plan, expected: &[Expected], mut writer: Writer<'_>) -> Result<Unpacked> {
     let mut trail = Trail::default();
     let mut buffer = vec![0; BUFFER];
-    let mut links = Vec::new();
     for (index, expected) in (0..).zip(expected) {
         match plan.kind(index) {
             Kind::Dir => writer.dir(index)?,
-            Kind::Link => links.push((index, expected)),
+            Kind::Link => {
+                let (parent, name) = split(plan.name(index));
+                let cannot = || format!("cannot read the link {}", shown(plan.name(index)));
+                let dir = trail.enter(source, parent, |dir, name| dir.child(name)).context(cannot)?;
+                let text = dir.read_link(name).context(cannot)?;
+                let mut sum = EntrySum::new(plan.name(index), false, expected.access);
+                sum.update(text.as_bytes());
+                expected.check(&sum, plan.name(index))?;
+                writer.link(index, |keep| keep(text.as_bytes()))?;
+            }
             kind @ (Kind::File | Kind::Program) => {
                 let (parent, name) = split(plan.name(index));
                 let cannot = || format!("cannot open {}", shown(plan.name(index)));
@@ -131,16 +176,6 @@ fn copy(source: &Dir, plan: &Plan, expected: &[Expected], mut writer: Writer<'_>
                 expected.check(&sum, plan.name(index))?;
             }
         }
-    }
-    for (index, expected) in links {
-        let (parent, name) = split(plan.name(index));
-        let cannot = || format!("cannot read the link {}", shown(plan.name(index)));
-        let dir = trail.enter(source, parent, |dir, name| dir.child(name)).context(cannot)?;
-        let text = dir.read_link(name).context(cannot)?;
-        let mut sum = EntrySum::new(plan.name(index), false, expected.access);
-        sum.update(text.as_bytes());
-        expected.check(&sum, plan.name(index))?;
-        writer.link(index, text.as_bytes())?;
     }
     writer.finish()
 }

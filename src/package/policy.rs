@@ -1,16 +1,19 @@
 //! What may be unpacked, and as what: names, kinds, links, counts and sizes, one policy for every kind of artifact. Pure:
 //! it sees names and numbers, never a disk. A [`Listing`] takes one member after the other; only a listing that holds
 //! together as a whole becomes a [`Plan`], and only a plan can be written. Nothing is ever repaired: a name is taken as
-//! it stands or refused. Memory per member: its name and 20 bytes.
+//! it stands or refused. Memory per member: its name, once, and 16 bytes; names and link texts together have one budget.
+
+use std::rc::Rc;
 
 use super::names::{by_component, refusal, shared_components, shown, stripped, up};
-use crate::artifact::Access;
+use crate::artifact::{Access, Span, Texts};
 use crate::console::progress;
-use crate::error::{Error, Result};
+use crate::error::{Context, Error, Result};
 use crate::model::{Layout, Links};
+use crate::store::manifest::{self, Budget, Manifest, Rows};
 
 /// Longest link text, in bytes: what Linux takes.
-pub(super) const MAX_LINK: usize = 4095;
+const MAX_LINK: usize = 4095;
 /// What a file system gives out in one piece, nearly everywhere.
 const BLOCK: u64 = 4096;
 
@@ -34,17 +37,16 @@ impl Kind {
     }
 
     /// The mode it gets, whatever it had, where everybody may read it.
-    pub(super) fn mode(self) -> u32 {
+    pub(super) fn mode(self) -> u16 {
         if self == Self::File { 0o644 } else { 0o755 }
     }
 }
 
-/// A name of the arena, as it came and without what `strip-components` cuts.
+/// A name as it came, and how much of it `strip-components` cuts.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
-    start: u32,
+    name: Span,
     skip: u16,
-    len: u16,
     kind: Kind,
     access: Access,
 }
@@ -53,8 +55,11 @@ struct Entry {
 #[derive(Debug)]
 pub(super) struct Listing<'a> {
     layout: &'a Layout,
-    names: Vec<u8>,
+    names: Rc<Texts>,
     entries: Vec<Entry>,
+    budget: Budget,
+    /// Bytes of link texts that were announced.
+    texts: u64,
     bytes: u64,
     space: u64,
 }
@@ -62,10 +67,12 @@ pub(super) struct Listing<'a> {
 /// Members that fit together: no name twice, nothing below a file or a link, within every limit.
 #[derive(Debug)]
 pub(super) struct Plan {
-    names: Vec<u8>,
+    names: Rc<Texts>,
     entries: Vec<Entry>,
     /// Entries by path, a directory right before what is in it.
     order: Vec<u32>,
+    /// What is left for link texts.
+    pub(super) budget: Budget,
     /// Bytes of content.
     pub(super) bytes: u64,
     /// Bytes on disk, about.
@@ -77,33 +84,63 @@ pub(super) struct Plan {
 impl<'a> Listing<'a> {
     /// An empty listing. `expected` members are about to come, if whoever says so is right.
     pub(super) fn new(layout: &'a Layout, expected: usize) -> Self {
-        Self { layout, names: Vec::new(), entries: Vec::with_capacity(expected), bytes: 0, space: 0 }
+        let (names, budget) = (Rc::default(), Budget::new(layout.max_names));
+        Self { layout, names, entries: Vec::with_capacity(expected), budget, texts: 0, bytes: 0, space: 0 }
     }
 
-    /// Adds a member by its full name, without a trailing slash. `None`: `strip-components` leaves nothing of it.
+    /// A listing of members of which the full names stand in `names`.
+    pub(super) fn of(layout: &'a Layout, names: Rc<Texts>) -> Self {
+        Self { names, ..Self::new(layout, 0) }
+    }
+
+    /// Adds a member by its full name, without a trailing slash; `size` counts the bytes of its content, or of its text
+    /// when it is a link. `None`: `strip-components` leaves nothing of it.
     pub(super) fn add(&mut self, name: &[u8], kind: Kind, size: u64) -> Result<Option<u32>> {
-        if let Some(reason) = refusal(name) {
-            return Err(Error::refused(format!("member {}: {reason}", shown(name))));
+        let Some(skip) = self.admit(name, kind, size)? else { return Ok(None) };
+        let name = Rc::make_mut(&mut self.names).push(name);
+        self.push(name, skip, kind)
+    }
+
+    /// The same for a member whose name stands in the names that the listing began with.
+    pub(super) fn add_at(&mut self, name: Span, kind: Kind, size: u64) -> Result<Option<u32>> {
+        let names = Rc::clone(&self.names);
+        match self.admit(names.get(name), kind, size)? {
+            Some(skip) => self.push(Some(name), skip, kind),
+            None => Ok(None),
         }
-        if kind == Kind::Link && self.layout.symlinks == Links::Refuse {
-            return Err(Error::refused(format!(
-                "member {}: it is a symbolic link (symlinks = inside would allow those that stay inside)",
-                shown(name)
-            )));
+    }
+
+    /// Whether such a member is taken, and what is cut from its name.
+    fn admit(&mut self, name: &[u8], kind: Kind, size: u64) -> Result<Option<usize>> {
+        let member = || format!("member {}", shown(name));
+        if let Some(reason) = refusal(name) {
+            return Err(Error::refused(reason)).context(member);
+        }
+        if kind == Kind::Link {
+            check_link_kind(self.layout, size).context(member)?;
         }
         let Some(skip) = stripped(name, self.layout.strip_components) else { return Ok(None) };
-        self.count(name, size)?;
-        if kind != Kind::Link {
-            self.space = self.space.saturating_add(size.div_ceil(BLOCK).saturating_mul(BLOCK));
+        self.budget.take(name.len() as u64).context(member)?;
+        if kind == Kind::Link {
+            self.texts += size;
+            self.budget.take(size).context(member)?;
+        } else {
+            self.count(size).context(member)?;
         }
+        if self.entries.len() as u64 >= self.layout.max_files {
+            return Err(too_many(self.layout));
+        }
+        Ok(Some(skip))
+    }
+
+    fn push(&mut self, name: Option<Span>, skip: usize, kind: Kind) -> Result<Option<u32>> {
         let index = u32::try_from(self.entries.len());
-        let (Ok(index), Ok(start)) = (index, u32::try_from(self.names.len())) else {
+        let (Ok(index), Some(name)) = (index, name) else {
             return Err(Error::refused("its names are longer than 4 GiB together"));
         };
-        // Both fit: a name has at most 1024 bytes.
-        let (skip, len) = (u16::try_from(skip).unwrap_or(u16::MAX), u16::try_from(name.len()).unwrap_or(u16::MAX));
-        self.names.extend_from_slice(name);
-        self.entries.push(Entry { start, skip, len, kind, access: Access::All });
+        // It fits: a name has at most 1024 bytes.
+        let skip = u16::try_from(skip).unwrap_or(u16::MAX);
+        self.entries.push(Entry { name, skip, kind, access: Access::All });
         Ok(Some(index))
     }
 
@@ -112,21 +149,19 @@ impl<'a> Listing<'a> {
         self.entries[index as usize].access = access;
     }
 
-    fn count(&mut self, name: &[u8], size: u64) -> Result<()> {
+    fn count(&mut self, size: u64) -> Result<()> {
         let too_much = || {
             let limit = progress::size(self.layout.max_unpacked);
-            Error::refused(format!("member {}: with it the content is over max-unpacked = {limit}", shown(name)))
+            Error::refused(format!("with it the content is over max-unpacked = {limit}"))
         };
         self.bytes = self.bytes.checked_add(size).filter(|b| *b <= self.layout.max_unpacked).ok_or_else(too_much)?;
-        if self.entries.len() as u64 >= self.layout.max_files {
-            return Err(too_many(self.layout));
-        }
+        self.space = self.space.saturating_add(size.div_ceil(BLOCK).saturating_mul(BLOCK));
         Ok(())
     }
 
     /// Looks at the members as a whole.
     pub(super) fn check(self) -> Result<Plan> {
-        let Self { layout, names, entries, bytes, space } = self;
+        let Self { layout, names, entries, mut budget, texts, bytes, space } = self;
         let count = entries.len();
         // As many as u32 counts: `add` saw to it.
         let mut order: Vec<u32> = (0..u32::try_from(count).unwrap_or(u32::MAX)).collect();
@@ -142,15 +177,19 @@ impl<'a> Listing<'a> {
                 }
                 None => 0,
             };
-            let parents = path(here).split(|b| *b == b'/').count() - 1;
-            implied += parents.saturating_sub(shared) as u64;
+            for length in parents(path(here)).skip(shared) {
+                implied += 1;
+                // Nobody else names it, and the manifest does.
+                budget.take(length as u64).context(|| format!("member {}", shown(path(here))))?;
+            }
             before = Some(here);
         }
         let count = count as u64 + implied;
         if count > layout.max_files {
             return Err(too_many(layout));
         }
-        Ok(Plan { names, entries, order, bytes, space, count })
+        budget.give_back(texts); // whoever reads them takes what they really have
+        Ok(Plan { names, entries, order, budget, bytes, space, count })
     }
 }
 
@@ -165,21 +204,41 @@ impl Plan {
         self.order.iter().copied()
     }
 
+    /// What it comes to, the directories that no member names among it; `what` by member, `texts` those of links.
+    pub(super) fn manifest(&self, what: &[manifest::Entry], texts: Texts) -> Manifest {
+        let directory = manifest::Entry::Dir { mode: Kind::Dir.mode() };
+        let mut rows = Vec::with_capacity(usize::try_from(self.count).unwrap_or(0));
+        let mut before: &[u8] = b"";
+        for index in self.in_order() {
+            let (path, entry) = (self.path(index), &self.entries[index as usize]);
+            let span = entry.name.without(entry.skip);
+            let unnamed = parents(path).skip(shared_components(before, path));
+            rows.extend(unnamed.map(|length| (span.first(length), directory)));
+            rows.push((span, what[index as usize]));
+            before = path;
+        }
+        Rows::new(Rc::clone(&self.names), texts, rows).into()
+    }
+
+    /// The members as they came.
+    pub(super) fn members(&self) -> std::ops::Range<u32> {
+        0..u32::try_from(self.entries.len()).unwrap_or(u32::MAX) // `push` saw to it
+    }
+
     /// What a member becomes.
     pub(super) fn kind(&self, index: u32) -> Kind {
         self.entries[index as usize].kind
     }
 
     /// The mode it gets.
-    pub(super) fn mode(&self, index: u32) -> u32 {
+    pub(super) fn mode(&self, index: u32) -> u16 {
         let Entry { kind, access, .. } = self.entries[index as usize];
         access.limit(kind.mode())
     }
 
     /// Its full name.
     pub(super) fn name(&self, index: u32) -> &[u8] {
-        let entry = &self.entries[index as usize];
-        &self.names[entry.start as usize..][..entry.len as usize]
+        self.names.get(self.entries[index as usize].name)
     }
 
     /// Where it goes.
@@ -229,13 +288,31 @@ impl Plan {
 }
 
 impl Entry {
-    fn path<'a>(&self, names: &'a [u8]) -> &'a [u8] {
-        &names[self.start as usize..][self.skip as usize..self.len as usize]
+    fn path<'a>(&self, names: &'a Texts) -> &'a [u8] {
+        names.get(self.name.without(self.skip))
+    }
+}
+
+/// How many bytes of `path` each of its parents has, the top one first.
+fn parents(path: &[u8]) -> impl Iterator<Item = usize> {
+    path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at)
+}
+
+/// Whether there may be a link with a text of `size` bytes.
+fn check_link_kind(layout: &Layout, size: u64) -> Result<()> {
+    match layout.symlinks {
+        Links::Refuse => {
+            Err(Error::refused("it is a symbolic link (symlinks = inside would allow those that stay inside)"))
+        }
+        Links::Inside if size > MAX_LINK as u64 => {
+            Err(Error::refused(format!("it is a link with a text of more than {MAX_LINK} bytes")))
+        }
+        Links::Inside => Ok(()),
     }
 }
 
 /// Whether `here`, which follows `before` in order, cannot stand beside it.
-fn conflict(before: &Entry, here: &Entry, names: &[u8]) -> Result<()> {
+fn conflict(before: &Entry, here: &Entry, names: &Texts) -> Result<()> {
     let (above, below) = (before.path(names), here.path(names));
     if above == below {
         return Err(Error::refused(format!("member {}: it is there twice", shown(below))));
@@ -248,7 +325,8 @@ fn conflict(before: &Entry, here: &Entry, names: &[u8]) -> Result<()> {
     Ok(())
 }
 
-fn too_many(layout: &Layout) -> Error {
+/// A refusal of more members than there may be.
+pub(super) fn too_many(layout: &Layout) -> Error {
     let limit = layout.max_files;
     Error::refused(format!("it holds more files, directories and links than max-files = {limit}"))
 }
@@ -259,7 +337,14 @@ mod tests {
     use crate::error::Kind as Cause;
 
     fn layout() -> Layout {
-        Layout { symlinks: Links::Inside, owner: None, strip_components: 0, max_unpacked: u64::MAX, max_files: 1000 }
+        Layout {
+            symlinks: Links::Inside,
+            owner: None,
+            strip_components: 0,
+            max_unpacked: u64::MAX,
+            max_files: 1000,
+            max_names: 1 << 20,
+        }
     }
 
     /// `name`, `name/` or `name@`: a file, a directory or a link.

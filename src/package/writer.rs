@@ -1,6 +1,6 @@
 //! Lays a [`Plan`] out in an empty directory of ours. Every name is resolved one component at a time from an open
 //! directory, through no link; files are made exclusively; modes and owners do not depend on the umask. Whether there is
-//! room is asked before the first byte. What goes wrong here is our side's fault, not the input's. Nothing is made
+//! room is asked before the first byte. Links are made when all else stands. What goes wrong here is our side's fault, not the input's. Nothing is made
 //! durable: that is for whoever publishes; the kernel is only asked to start early. Without a directory it only tells what
 //! it would write.
 
@@ -14,13 +14,17 @@ use flate2::Crc;
 use super::names::shown;
 use super::policy::{Kind, Plan};
 use super::{Unpacked, in_time};
+use crate::artifact::{Span, Texts};
 use crate::console::Progress;
 use crate::console::progress::size;
 use crate::error::{Context, Error, Result};
 use crate::model::Layout;
-use crate::store::manifest::{Manifest, What};
+use crate::store::manifest::{Budget, Entry};
 use crate::sys::clock::Deadline;
 use crate::sys::fs::{self, Dir};
+
+/// What a member is until it has become something else.
+const DIRECTORY: Entry = Entry::Dir { mode: 0o755 };
 
 /// Writes one tree.
 #[derive(Debug)]
@@ -33,10 +37,12 @@ pub(super) struct Writer<'a> {
     deadline: Deadline,
     progress: Progress,
     written: u64,
-    /// Size and CRC-32 of each file.
-    sums: Vec<(u64, u32)>,
-    /// The text of each link.
-    texts: Vec<(u32, Vec<u8>)>,
+    /// What each member has become.
+    what: Vec<Entry>,
+    /// The texts of links.
+    texts: Texts,
+    /// What is left for them.
+    budget: Budget,
 }
 
 impl<'a> Writer<'a> {
@@ -48,15 +54,17 @@ impl<'a> Writer<'a> {
         let owner = layout.owner.map(|o| (o.uid, o.gid));
         let trail = Trail::default();
         let progress = Progress::start("unpacking", Some(plan.bytes));
-        let (sums, texts) = (vec![(0, 0); plan.len()], Vec::new());
-        Ok(Self { plan, top: staging, trail, owner, deadline, progress, written: 0, sums, texts })
+        let (what, texts, budget) = (vec![DIRECTORY; plan.len()], Texts::default(), plan.budget.clone());
+        Ok(Self { plan, top: staging, trail, owner, deadline, progress, written: 0, what, texts, budget })
     }
 
     /// Makes the directory `index`, unless something in it came first.
     pub(super) fn dir(&mut self, index: u32) -> Result<()> {
         in_time(self.deadline)?;
-        let (plan, Some(top)) = (self.plan, self.top) else { return Ok(()) };
-        self.enter(top, plan.path(index), plan.mode(index)).map(|_| ()).context(|| cannot("make", plan.name(index)))
+        let (plan, mode) = (self.plan, self.plan.mode(index));
+        self.what[index as usize] = Entry::Dir { mode };
+        let Some(top) = self.top else { return Ok(()) };
+        self.enter(top, plan.path(index), mode).map(|_| ()).context(|| cannot("make", plan.name(index)))
     }
 
     /// Makes the file `index`. What `fill` passes on becomes its content.
@@ -86,78 +94,74 @@ impl<'a> Writer<'a> {
         })
         .context(|| format!("member {}", shown(plan.name(index))))?;
         self.written += size;
-        self.sums[index as usize] = (size, crc.sum());
+        let mode = plan.mode(index);
+        self.what[index as usize] = Entry::File { size, crc: crc.sum(), mode };
         let Some(file) = file else { return Ok(()) };
-        fs::set_owner_and_mode(&file, owner, plan.mode(index)).context(|| owning(owner, plan.name(index)))?;
+        fs::set_owner_and_mode(&file, owner, mode.into()).context(|| owning(owner, plan.name(index)))?;
         if size > 0 {
             fs::start_writeback(&file);
         }
         Ok(())
     }
 
-    /// Makes the link `index`, if the policy lets it point where it wants to. Links come after all else.
-    pub(super) fn link(&mut self, index: u32, text: &[u8]) -> Result<()> {
+    /// Takes the link `index`. What `fill` passes on becomes its text.
+    pub(super) fn link(
+        &mut self,
+        index: u32,
+        fill: impl FnOnce(&mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()>,
+    ) -> Result<()> {
+        in_time(self.deadline)?;
+        let (budget, mut text) = (&mut self.budget, Vec::new());
+        fill(&mut |bytes| {
+            budget.take(bytes.len() as u64)?;
+            text.extend_from_slice(bytes);
+            Ok(())
+        })
+        .context(|| format!("member {}", shown(self.plan.name(index))))?;
+        let text = self.texts.push(&text);
+        let text = text.ok_or_else(|| Error::refused("the texts of its links are longer than 4 GiB together"))?;
+        self.what[index as usize] = Entry::Link { text };
+        Ok(())
+    }
+
+    /// The tree is complete: links are made, and others may look into it from now on.
+    pub(super) fn finish(mut self) -> Result<Unpacked> {
+        for index in self.plan.members() {
+            if let Entry::Link { text } = self.what[index as usize] {
+                self.make_link(index, text)?;
+            }
+        }
+        if let Some(top) = self.top {
+            fs::set_owner_and_mode(top, self.owner, Kind::Dir.mode().into()).context(|| owning(self.owner, b"/"))?;
+        }
+        let Self { plan, what, texts, written: bytes, .. } = self;
+        Ok(Unpacked { entries: plan.count, bytes, space: plan.space, manifest: plan.manifest(&what, texts) })
+    }
+
+    /// Makes a link, if the policy lets it point where it wants to.
+    fn make_link(&mut self, index: u32, text: Span) -> Result<()> {
         in_time(self.deadline)?;
         let (plan, owner) = (self.plan, self.owner);
-        plan.check_link(index, text)?;
-        self.texts.push((index, text.to_vec()));
+        plan.check_link(index, self.texts.get(text))?;
         let Some(top) = self.top else { return Ok(()) };
         let (parent, name) = split(plan.path(index));
-        let dir = self.enter(top, parent, Kind::Dir.mode()).context(|| cannot("make", plan.name(index)))?;
-        dir.symlink(OsStr::from_bytes(text), name).context(|| cannot("make", plan.name(index)))?;
+        self.enter(top, parent, Kind::Dir.mode()).context(|| cannot("make", plan.name(index)))?;
+        let dir = self.trail.last(top);
+        dir.symlink(OsStr::from_bytes(self.texts.get(text)), name).context(|| cannot("make", plan.name(index)))?;
         if let Some((uid, gid)) = owner {
             dir.set_owner(name, uid, gid).context(|| owning(owner, plan.name(index)))?;
         }
         Ok(())
     }
 
-    /// The tree is complete: others may look into it from now on.
-    pub(super) fn finish(mut self) -> Result<Unpacked> {
-        if let Some(top) = self.top {
-            fs::set_owner_and_mode(top, self.owner, Kind::Dir.mode()).context(|| owning(self.owner, b"/"))?;
-        }
-        self.texts.sort_unstable();
-        let manifest = manifest(self.plan, &self.sums, &self.texts);
-        Ok(Unpacked { entries: self.plan.count, bytes: self.written, space: self.plan.space, manifest })
-    }
-
     /// The open directory at `path`, made with `mode`, and all above it, where it is not there yet.
-    fn enter<'t>(&'t mut self, top: &'t Dir, path: &[u8], mode: u32) -> std::io::Result<&'t Dir> {
+    fn enter<'t>(&'t mut self, top: &'t Dir, path: &[u8], mode: u16) -> std::io::Result<&'t Dir> {
         let owner = self.owner;
-        self.trail.enter(top, path, |dir, name| match dir.make_child(name, owner, mode) {
+        self.trail.enter(top, path, |dir, name| match dir.make_child(name, owner, mode.into()) {
             Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => dir.child(name),
             made => made,
         })
     }
-}
-
-/// What a plan comes to, the directories that no member names among it; `sums` by member, `texts` of links in order.
-pub(super) fn manifest(plan: &Plan, sums: &[(u64, u32)], texts: &[(u32, Vec<u8>)]) -> Manifest {
-    let (mut manifest, mut before): (_, &[u8]) = (Manifest::default(), b"");
-    let directory = What::Dir { mode: Kind::Dir.mode() };
-    for index in plan.in_order() {
-        let path = plan.path(index);
-        for (at, _) in path.iter().enumerate().filter(|(_, byte)| **byte == b'/') {
-            let is_known = before.get(..at) == Some(&path[..at]) && matches!(before.get(at), None | Some(b'/'));
-            if !is_known {
-                manifest.push(&path[..at], &directory);
-            }
-        }
-        let (size, crc) = sums[index as usize];
-        match plan.kind(index) {
-            Kind::Dir => manifest.push(path, &What::Dir { mode: plan.mode(index) }),
-            Kind::File | Kind::Program => {
-                manifest.push(path, &What::File { mode: plan.mode(index), size, crc });
-            }
-            Kind::Link => {
-                let text = texts.binary_search_by_key(&index, |(link, _)| *link);
-                let target = text.map_or(OsStr::new(""), |at| OsStr::from_bytes(&texts[at].1));
-                manifest.push(path, &What::Link { target: target.to_owned() });
-            }
-        }
-        before = path;
-    }
-    manifest
 }
 
 /// The directories from the top down to the one that was used last, open: the next one is mostly near.
@@ -191,7 +195,12 @@ impl Trail {
             self.path.extend_from_slice(&path[done..end]);
             done = end;
         }
-        Ok(self.open.last().map_or(top, |(_, dir)| dir))
+        Ok(self.last(top))
+    }
+
+    /// The directory that was used last.
+    fn last<'t>(&'t self, top: &'t Dir) -> &'t Dir {
+        self.open.last().map_or(top, |(_, dir)| dir)
     }
 }
 

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{ErrorKind, Read};
+use std::io::{ErrorKind, Read, Write as _};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
@@ -154,8 +154,10 @@ impl Ledger {
 
     /// Replaces the one of the store at `root`, durably.
     pub fn record(&self, root: &Path) -> Result<()> {
-        let write = || super::put(&Dir::open(root)?, FILE, self.print().as_bytes(), 0o600, true);
-        write().context(|| format!("cannot replace {}", root.join(FILE).display()))
+        let cannot = || format!("cannot replace {}", root.join(FILE).display());
+        let (dir, text) = (Dir::open(root).context(cannot)?, self.print());
+        let fill = &mut |file: &mut fs::File| file.write_all(text.as_bytes()).context(|| "cannot write it");
+        super::put(&dir, FILE, fill, 0o600, true).context(cannot)
     }
 
     /// Every image in it.

@@ -4,27 +4,50 @@
 //!
 //! CRC-32, because archives of the kind ZIP carry it and it costs nothing while they are unpacked; it finds damage and edits, not an
 //! attacker, who could change this file as well.
+//!
+//! What is being laid out is in memory (`rows`), within the `budget`; what is published is a file (`text`), and is read
+//! anew each time it is looked at.
+
+mod budget;
+mod rows;
+mod text;
 
 use std::cmp::Ordering;
 use std::ffi::OsString;
-use std::fmt::Write as _;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::fs::File;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
-use super::state::{escape, unescape};
+use super::Store;
+use crate::error::{Context, Result};
 use crate::model::ReleaseId;
+
+pub use self::budget::Budget;
+pub use self::rows::{Entry, Rows};
 
 /// Where they lie in the store.
 pub const DIR: &str = "manifests";
-/// How its first line begins; what follows is the format.
-const FORMAT: &str = "manifest 1";
-/// Its last line: a copy that was cut off is not mistaken for a whole one.
-const END: &str = "end";
 
-/// The names of one tree, parents before their children, siblings in byte order.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// The names of one tree, parents before their children, siblings in byte order. A clone shares them.
+#[derive(Clone, Debug, Default)]
 pub struct Manifest {
-    lines: String,
+    held: Held,
+    /// Only what lies below this directory, as if that were all.
+    top: PathBuf,
+}
+
+#[derive(Clone, Debug)]
+enum Held {
+    Memory(Rc<Rows>),
+    /// One that was whole when it was opened.
+    Stored(Rc<File>),
+}
+
+impl Default for Held {
+    fn default() -> Self {
+        Self::Memory(Rc::default())
+    }
 }
 
 /// One name.
@@ -71,123 +94,174 @@ pub enum Change {
     Removed,
 }
 
+impl From<Rows> for Manifest {
+    fn from(rows: Rows) -> Self {
+        Self { held: Held::Memory(Rc::new(rows)), top: PathBuf::new() }
+    }
+}
+
 impl Manifest {
-    /// Adds what comes next in order.
-    pub fn push(&mut self, path: &[u8], what: &What) {
-        let line = &mut self.lines;
-        // Writing to a String cannot fail. A tab is nothing that `escape` leaves as it is.
-        match what {
-            What::File { mode, size, crc } => write!(line, "f\t{mode:o}\t{size}\t{crc:08x}\t").unwrap_or(()),
-            What::Dir { mode } => write!(line, "d\t{mode:o}\t").unwrap_or(()),
-            What::Link { target } => {
-                line.push_str("l\t");
-                escape(target.as_bytes(), line);
-                line.push('\t');
-            }
-        }
-        escape(path, line);
-        line.push('\n');
+    /// A file that holds one; `None` when it is not whole, or another version's.
+    fn stored(file: File) -> Option<Self> {
+        let manifest = Self { held: Held::Stored(Rc::new(file)), top: PathBuf::new() };
+        manifest.items().all(|item| item.is_ok()).then_some(manifest)
     }
 
-    /// All of it, in order.
-    pub fn items(&self) -> impl Iterator<Item = Item> {
-        self.lines.lines().filter_map(item) // there is no other line: `parse` has seen to it
+    /// All of it, in order. Fails where a stored one can no longer be read, and ends there.
+    pub fn items(&self) -> Items<'_> {
+        let from = match &self.held {
+            Held::Memory(rows) => Reading::Memory(rows, 0),
+            Held::Stored(file) => Reading::Stored(text::Lines::new(file)),
+        };
+        Items { from: Some(from), top: &self.top }
     }
 
     /// What lies below the directory `top`, as if that were all.
+    #[must_use]
     pub fn below(&self, top: &Path) -> Self {
-        let mut below = Self::default();
-        for Item { path, what } in self.items() {
-            match path.strip_prefix(top) {
-                Ok(path) if path != Path::new("") => below.push(path.as_os_str().as_bytes(), &what),
-                _ => {}
+        Self { held: self.held.clone(), top: self.top.join(top) }
+    }
+
+    /// Writes it as text, line by line.
+    pub fn write(&self, to: &mut dyn Write) -> Result<()> {
+        let cannot = || "cannot write a manifest";
+        let mut lines = text::FORMAT.to_owned();
+        for item in self.items() {
+            text::write(&item?, &mut lines);
+            if lines.len() >= BUFFER {
+                to.write_all(lines.as_bytes()).context(cannot)?;
+                lines.clear();
             }
         }
-        below
-    }
-
-    /// As text.
-    pub fn print(&self) -> String {
-        format!("{FORMAT}\n{}{END}\n", self.lines)
-    }
-
-    /// Reads it back; `None` when it is not whole, or another version's.
-    pub fn parse(mut text: String) -> Option<Self> {
-        let length = text.strip_suffix('\n')?.strip_suffix(END)?.len();
-        let head = text.strip_prefix(FORMAT)?.strip_prefix('\n').map(|rest| text.len() - rest.len())?;
-        text.truncate(length); // in place: there are two hundred thousand lines
-        (head <= length).then(|| text.drain(..head))?;
-        text.lines().all(|line| item(line).is_some()).then_some(Self { lines: text })
+        lines.push_str(text::END);
+        to.write_all(lines.as_bytes()).context(cannot)
     }
 
     /// Passes on what differs between this tree and `to`, in order.
-    pub fn changes(&self, to: &Self, tell: &mut dyn FnMut(Change, &Item)) {
-        let (mut olds, mut news) = (self.items().peekable(), to.items().peekable());
+    pub fn changes(&self, to: &Self, tell: &mut dyn FnMut(Change, &Item) -> Result<()>) -> Result<()> {
+        let (mut olds, mut news) = (self.items(), to.items());
+        let (mut old, mut new) = (olds.next().transpose()?, news.next().transpose()?);
         loop {
-            let order = match (olds.peek(), news.peek()) {
-                (None, None) => return,
+            let order = match (&old, &new) {
+                (None, None) => return Ok(()),
                 (Some(_), None) => Ordering::Less,
                 (None, Some(_)) => Ordering::Greater,
                 (Some(old), Some(new)) => old.path.cmp(&new.path),
             };
-            let old = if order == Ordering::Greater { None } else { olds.next() };
-            let new = if order == Ordering::Less { None } else { news.next() };
-            match (old, new) {
-                (Some(old), Some(new)) if old.what != new.what => tell(Change::Changed, &new),
-                (None, Some(new)) => tell(Change::Added, &new),
-                (Some(old), None) => tell(Change::Removed, &old),
+            match (order, &old, &new) {
+                (Ordering::Equal, Some(old), Some(new)) if old.what != new.what => tell(Change::Changed, new)?,
+                (Ordering::Greater, _, Some(new)) => tell(Change::Added, new)?,
+                (Ordering::Less, Some(old), _) => tell(Change::Removed, old)?,
                 _ => {}
             }
+            if order != Ordering::Greater {
+                old = olds.next().transpose()?;
+            }
+            if order != Ordering::Less {
+                new = news.next().transpose()?;
+            }
+        }
+    }
+
+    /// Whether there is no difference to `other`.
+    pub fn is_same(&self, other: &Self) -> Result<bool> {
+        let mut is_same = true;
+        self.changes(other, &mut |_, _| {
+            is_same = false;
+            Ok(())
+        })?;
+        Ok(is_same)
+    }
+}
+
+/// Bytes that are written at once.
+const BUFFER: usize = 32 * 1024;
+
+/// The items of a manifest, one after the other.
+#[derive(Debug)]
+pub struct Items<'a> {
+    /// `None`: it is over.
+    from: Option<Reading<'a>>,
+    top: &'a Path,
+}
+
+#[derive(Debug)]
+enum Reading<'a> {
+    Memory(&'a Rows, usize),
+    Stored(text::Lines<'a>),
+}
+
+impl Iterator for Items<'_> {
+    type Item = Result<Item>;
+
+    fn next(&mut self) -> Option<Result<Item>> {
+        loop {
+            let next = match self.from.as_mut()? {
+                Reading::Memory(rows, at) => {
+                    *at += 1;
+                    Ok(rows.get(*at - 1))
+                }
+                Reading::Stored(lines) => lines.next(),
+            };
+            let Ok(Some(mut item)) = next else {
+                self.from = None;
+                return next.transpose();
+            };
+            if self.top == Path::new("") {
+                return Some(Ok(item));
+            }
+            match item.path.strip_prefix(self.top) {
+                Ok(below) if below != Path::new("") => item.path = below.to_owned(),
+                _ => continue,
+            }
+            return Some(Ok(item));
         }
     }
 }
 
-fn item(line: &str) -> Option<Item> {
-    let bytes = |text: &str| unescape(text.as_bytes()).map(OsString::from_vec);
-    let mut fields = line.split('\t');
-    let kind = fields.next()?;
-    let what = match kind {
-        "f" => What::File {
-            mode: u32::from_str_radix(fields.next()?, 8).ok()?,
-            size: fields.next()?.parse().ok()?,
-            crc: u32::from_str_radix(fields.next()?, 16).ok()?,
-        },
-        "d" => What::Dir { mode: u32::from_str_radix(fields.next()?, 8).ok()? },
-        "l" => What::Link { target: bytes(fields.next()?)? },
-        _ => return None,
-    };
-    let path = PathBuf::from(bytes(fields.next()?)?);
-    fields.next().is_none().then_some(Item { path, what })
-}
-
-/// Where the manifest of `release` lies in the store at `root`.
-pub fn path(root: &Path, release: &ReleaseId) -> PathBuf {
-    root.join(DIR).join(release)
+/// Opens the manifest of `release`.
+fn open(store: &Store, release: &ReleaseId) -> io::Result<File> {
+    store.dir()?.child(DIR.as_ref())?.open_file(release.as_str().as_ref())
 }
 
 /// Whether there is one for `release` that is not whole: something has damaged it.
-pub fn is_damaged(root: &Path, release: &ReleaseId) -> bool {
-    std::fs::symlink_metadata(path(root, release)).is_ok() && read(root, release).is_none()
+pub fn is_damaged(store: &Store, release: &ReleaseId) -> bool {
+    open(store, release).is_ok() && read(store, release).is_none()
 }
 
-/// The manifest of `release` in the store at `root`, when there is one that is whole; needs no lock.
-pub fn read(root: &Path, release: &ReleaseId) -> Option<Manifest> {
-    let text = std::fs::read_to_string(path(root, release)).ok()?; // as good as none: the tree can be read instead
-    Manifest::parse(text)
+/// The manifest of `release` in a store, when there is one that is whole; needs no lock.
+pub fn read(store: &Store, release: &ReleaseId) -> Option<Manifest> {
+    let file = open(store, release).ok()?; // as good as none: the tree can be read instead
+    Manifest::stored(file)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStringExt;
+
     use super::*;
+    use crate::artifact::{Span, Texts};
 
     fn file(size: u64) -> What {
         What::File { mode: 0o644, size, crc: 7 }
     }
 
     fn of(items: &[(&[u8], What)]) -> Manifest {
-        let mut manifest = Manifest::default();
-        items.iter().for_each(|(path, what)| manifest.push(path, what));
-        manifest
+        let mut rows = Rows::default();
+        items.iter().for_each(|(path, what)| rows.push(path, what).unwrap());
+        rows.into()
+    }
+
+    fn print(manifest: &Manifest) -> Vec<u8> {
+        let mut text = Vec::new();
+        manifest.write(&mut text).unwrap();
+        text
+    }
+
+    fn stored(text: &[u8]) -> Option<Manifest> {
+        let mut file = crate::sys::fs::unnamed().unwrap();
+        file.write_all(text).unwrap();
+        Manifest::stored(file)
     }
 
     #[test]
@@ -200,18 +274,41 @@ mod tests {
             (b"l2", What::Link { target: OsString::new() }),
         ];
         let manifest = of(&items);
-        let text = manifest.print();
-        assert_eq!(Manifest::parse(text.clone()), Some(manifest.clone()));
-        let read: Vec<_> = manifest.items().map(|i| (i.path.into_os_string().into_vec(), i.what)).collect();
+        let text = print(&manifest);
+        let kept = stored(&text).unwrap();
+        assert!(kept.is_same(&manifest).unwrap());
+        assert_eq!(print(&kept), text);
+        let read: Vec<_> =
+            kept.items().map(Result::unwrap).map(|i| (i.path.into_os_string().into_vec(), i.what)).collect();
         let written: Vec<_> = items.into_iter().map(|(path, what)| (path.to_vec(), what)).collect();
         assert_eq!(read, written);
-        assert_eq!(Manifest::parse(Manifest::default().print()), Some(Manifest::default()));
+        assert_eq!(stored(&print(&Manifest::default())).unwrap().items().count(), 0);
         for cut in 0..text.len() {
-            assert_eq!(Manifest::parse(text[..cut].to_owned()), None, "{:?}", &text[..cut]);
+            assert!(stored(&text[..cut]).is_none(), "{:?}", String::from_utf8_lossy(&text[..cut]));
         }
-        for broken in [text.replace("manifest 1", "manifest 2"), text.replace("f\t", "x\t"), text.replace("644", "9")] {
-            assert_eq!(Manifest::parse(broken.clone()), None, "{broken}");
+        let text = String::from_utf8(text).unwrap();
+        for broken in [
+            text.replace("manifest 1", "manifest 2"),
+            text.replace("f\t", "x\t"),
+            text.replace("644", "9"),
+            format!("{text}x"),
+            format!("{text}end\n"),
+            text.replace("a.b", &"b".repeat(2 << 20)),
+        ] {
+            assert!(stored(broken.as_bytes()).is_none(), "{:.200}", broken);
         }
+    }
+
+    #[test]
+    fn directories_in_the_names_of_others_cost_no_text() {
+        let (mut names, mut texts) = (Texts::default(), Texts::default());
+        let span = names.push(b"top/a/b").unwrap();
+        let directory = Entry::Dir { mode: 0o755 };
+        let link = Entry::Link { text: texts.push(b"yz").unwrap() };
+        let rows = vec![(span.without(4).first(1), directory), (span.without(4), link)];
+        let manifest = Manifest::from(Rows::new(Rc::new(names), texts, rows));
+        assert_eq!(print(&manifest), b"manifest 1\nd\t755\ta\nl\tyz\ta/b\nend\n");
+        assert!(size_of::<(Span, Entry)>() <= 24);
     }
 
     #[test]
@@ -234,7 +331,12 @@ mod tests {
         ];
         let told = |from: &Manifest, to: &Manifest| {
             let mut told = Vec::new();
-            from.changes(to, &mut |change, item| told.push((change, item.path.display().to_string())));
+            let tell = &mut |change, item: &Item| {
+                told.push((change, item.path.display().to_string()));
+                Ok(())
+            };
+            from.changes(&stored(&print(to)).unwrap(), tell).unwrap();
+            assert_eq!(from.is_same(to).unwrap(), told.is_empty());
             told
         };
         use Change::{Added, Changed, Removed};
@@ -249,7 +351,8 @@ mod tests {
         assert_eq!(told(&of(&new), &of(&old)), back);
         assert_eq!(told(&of(&new), &of(&new)), []);
         assert_eq!(told(&Manifest::default(), &of(&new)).len(), new.len());
-        assert_eq!(of(&new).below(Path::new("a")), of(&[(b"same", file(2)), (b"z", file(1))]));
-        assert_eq!(of(&new).below(Path::new("a/z")), Manifest::default());
+        let below = of(&new).below(Path::new("a"));
+        assert!(below.is_same(&of(&[(b"same", file(2)), (b"z", file(1))])).unwrap());
+        assert_eq!(of(&new).below(Path::new("a/z")).items().count(), 0);
     }
 }

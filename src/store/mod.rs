@@ -11,7 +11,7 @@ pub mod state;
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
@@ -177,26 +177,26 @@ impl Store {
 
     /// Replaces a file in the store by `content`, atomically.
     pub fn replace(&self, name: &str, content: &[u8], durably: bool) -> Result<()> {
-        self.put(name, content, 0o600, durably)
+        self.put(name, &mut |file| file.write_all(content).context(|| "cannot write it"), 0o600, durably)
     }
 
-    /// Replaces a file in the store that everybody may read, atomically; not durably.
-    pub fn replace_public(&self, name: &str, content: &[u8]) -> Result<PathBuf> {
-        self.put(name, content, 0o644, false)?;
+    /// Replaces a file in the store that everybody may read by what `fill` writes, atomically; not durably.
+    pub fn replace_public(&self, name: &str, fill: &mut Fill<'_>) -> Result<PathBuf> {
+        self.put(name, fill, 0o644, false)?;
         Ok(self.root.join(name))
     }
 
-    fn put(&self, name: &str, content: &[u8], mode: u32, durably: bool) -> Result<()> {
+    fn put(&self, name: &str, fill: &mut Fill<'_>, mode: u32, durably: bool) -> Result<()> {
         let cannot = || format!("cannot replace {}", self.root.join(name).display());
         if self.is_only_read() {
             return Err(Error::failed("it is only read")).context(cannot);
         }
-        self.dir().and_then(|dir| put(dir, name, content, mode, durably)).context(cannot)
+        put(self.dir().context(cannot)?, name, fill, mode, durably).context(cannot)
     }
 
     /// Writes down what the release `id` is made of, durably.
     pub fn keep_manifest(&self, id: &ReleaseId, manifest: &Manifest) -> Result<()> {
-        self.replace(&format!("{}/{id}", manifest::DIR), manifest.print().as_bytes(), true)
+        self.put(&format!("{}/{id}", manifest::DIR), &mut |file| manifest.write(file), 0o600, true)
     }
 }
 
@@ -218,20 +218,24 @@ impl Location {
 /// Half-made things.
 pub const PARTIAL: &str = "partial";
 
-/// Replaces a file of the store in `dir` by `content`, atomically, when its lock is held.
-fn put(dir: &Dir, name: &str, content: &[u8], mode: u32, durably: bool) -> io::Result<()> {
-    use std::io::Write as _;
-    let (to, name) = match name.split_once('/') {
-        Some((sub, name)) => (Some(dir.child(sub.as_ref())?), name),
-        None => (None, name),
+/// Writes what a file is to hold.
+pub type Fill<'a> = dyn FnMut(&mut File) -> Result<()> + 'a;
+
+/// Replaces a file of the store in `dir` by what `fill` writes, atomically, when its lock is held.
+fn put(dir: &Dir, name: &str, fill: &mut Fill<'_>, mode: u32, durably: bool) -> Result<()> {
+    let open = || -> io::Result<_> {
+        let (to, name) = match name.split_once('/') {
+            Some((sub, name)) => (Some(dir.child(sub.as_ref())?), name),
+            None => (None, name),
+        };
+        let (partial, new) = (dir.child(PARTIAL.as_ref())?, sysfs::unique_name("")?);
+        Ok((to, name, partial.create(&new)?, partial, new))
     };
+    let (to, name, mut file, partial, new) = open().context(|| "cannot make a new one")?;
     let to = to.as_ref().unwrap_or(dir);
-    let (partial, new) = (dir.child(PARTIAL.as_ref())?, sysfs::unique_name("")?);
-    let write = || -> io::Result<()> {
-        let mut file = partial.create(&new)?;
-        file.write_all(content)?;
+    let finish = |file: &File| -> io::Result<()> {
         if mode != 0o600 {
-            sysfs::set_owner_and_mode(&file, None, mode)?; // whatever the umask
+            sysfs::set_owner_and_mode(file, None, mode)?; // whatever the umask
         }
         if durably {
             file.sync_all()?;
@@ -239,7 +243,7 @@ fn put(dir: &Dir, name: &str, content: &[u8], mode: u32, durably: bool) -> io::R
         partial.rename(&new, to, name.as_ref())?;
         if durably { to.sync() } else { Ok(()) }
     };
-    write().inspect_err(|_| {
+    fill(&mut file).and_then(|()| finish(&file).context(|| "cannot write it")).inspect_err(|_| {
         let _ = partial.unlink(&new); // it may not be there; if it stays, the next start removes it
     })
 }

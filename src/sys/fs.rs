@@ -333,6 +333,11 @@ impl Dir {
 
     /// The names in it, in byte order, without `.` and `..`.
     pub fn names(&self) -> io::Result<Vec<OsString>> {
+        self.names_while(&mut |_| true)
+    }
+
+    /// The same, but no more are read once `is_wanted` says no to one, which is left out.
+    pub fn names_while(&self, is_wanted: &mut dyn FnMut(&OsStr) -> bool) -> io::Result<Vec<OsString>> {
         // A descriptor of its own: reading moves the offset, which a clone would share.
         let fd = rustix::fs::openat(&self.0, c".", DIRECTORY, Mode::empty())?;
         let mut buffer = Vec::with_capacity(16 * 1024);
@@ -342,7 +347,11 @@ impl Dir {
             let entry = entry?;
             let name = entry.file_name().to_bytes();
             if name != b"." && name != b".." {
-                names.push(OsStr::from_bytes(name).to_owned());
+                let name = OsStr::from_bytes(name);
+                if !is_wanted(name) {
+                    break;
+                }
+                names.push(name.to_owned());
             }
         }
         names.sort_unstable();

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use crate::git_servers::{Repo, Server, deploy, git, says};
+use crate::memory::{BUDGET, peak, stays_within};
 use crate::sandbox::{Run, Sandbox, needs, tree};
 use crate::servers::Raw;
 use crate::servers::Step;
@@ -284,6 +285,20 @@ fn trees_within_trees_without_number_or_end_are_refused_in_time() {
     }
     raw_commit(&repo, &tree);
     target.refused("long names", &repo.remote("#main"), "a name in it is longer than 1024 bytes");
+    // Names that are just short enough, and 64 MiB of them and more.
+    let mut tree = raw_tree(&repo, &entries);
+    let names: Vec<String> = (0..9).map(|n| format!("{n}{}", "d".repeat(240))).collect();
+    for _ in 0..3 {
+        let entries: Vec<(&str, &[u8], &str)> =
+            names.iter().map(|name| ("40000", name.as_bytes(), tree.as_str())).collect();
+        tree = raw_tree(&repo, &entries);
+    }
+    raw_commit(&repo, &tree);
+    target.refused(
+        "many long names",
+        &repo.remote("#main"),
+        "with it names and link texts are over max-names = 64.0 MiB",
+    );
     // One blob, many names: the limit counts what is written.
     let large = raw(&repo, "blob", &vec![b'0'; 1 << 20]);
     let names: Vec<String> = (0..200).map(|n| format!("f{n:03}")).collect();
@@ -294,6 +309,43 @@ fn trees_within_trees_without_number_or_end_are_refused_in_time() {
     let run =
         deploy(&target.sandbox, &repo.remote("#main"), &[("max-unpacked", "100M")]).expect(1).says("over max-unpacked");
     target.unharmed("a bomb of contents", &run);
+}
+
+#[test]
+fn a_tree_that_is_in_it_many_times_then_memory_stays_within_the_budget() {
+    if !needs(&["time"]) {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    let repo = Repo::new(&sandbox, "app");
+    repo.commit(&[("a", "1")]);
+    let (empty, link) = (raw(&repo, "blob", b""), raw(&repo, "blob", &[b'l'; 255]));
+    let mut tree = raw_tree(&repo, &[("100644", b"f", &empty), ("120000", b"l", &link)]);
+    // Two members three deep, with directories that no member names: 8 * 8 * 8 * (2 * 736 + 255 + 734) bytes and a little.
+    let names: Vec<String> = (0..8).map(|n| format!("{n}{}", "d".repeat(243))).collect();
+    for _ in 0..3 {
+        let entries: Vec<(&str, &[u8], &str)> =
+            names.iter().map(|name| ("40000", name.as_bytes(), tree.as_str())).collect();
+        tree = raw_tree(&repo, &entries);
+    }
+    raw_commit(&repo, &tree);
+    sandbox.write("repo-deploy.cfg", format!("max-names = {BUDGET}\n"));
+    let floor = {
+        let small = Repo::new(&sandbox, "small");
+        small.commit(&[("a", "1")]);
+        let (run, kib) = peak(&sandbox, &sandbox.command(&["--remote", &small.remote("#main")]));
+        run.expect(0);
+        kib
+    };
+    let remote = repo.remote("#main");
+    let args = ["--remote", remote.as_str()];
+    stays_within(&sandbox, &sandbox.saying(&["plan", "-v"], &args), 10, floor);
+    stays_within(&sandbox, &sandbox.command(&args), 0, floor);
+    stays_within(&sandbox, &sandbox.saying(&["verify"], &args), 0, floor);
+    let other = Sandbox::new();
+    other.write("repo-deploy.cfg", format!("max-names = {}\n", BUDGET / 8));
+    let run = stays_within(&other, &other.command(&args), 1, floor);
+    run.says("member ").says("with it names and link texts are over max-names = 256.0 KiB");
 }
 
 #[test]

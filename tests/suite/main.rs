@@ -37,6 +37,7 @@ mod inplace;
 mod install;
 mod lifecycle;
 mod local_users;
+mod memory;
 mod moto;
 mod notices;
 mod notify;

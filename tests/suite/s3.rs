@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use super::clock::Clock;
 use super::http::{downloads, large, live, refused};
+use super::memory::peak;
 use super::moto::{Keys, Moto};
 use super::sandbox::{Run, Sandbox, needs};
 use super::servers::{Authority, Nginx, Raw, Seen, Step, closed_port, cut, object, ok, raw, status, wait_for};
@@ -258,16 +259,6 @@ fn versioned_bucket_gives_version_ids_and_a_pinned_one_stays() {
     assert!(line.contains("s3://versioned/app.zip?versionId=no.such_one"), "{line}");
 }
 
-/// Runs a command that must end well, and tells the most memory that it had at once, in KiB: what the kernel says to GNU
-/// time, which waits for this one child (ru_maxrss of wait4).
-fn peak(sandbox: &Sandbox, command: &Command) -> (Run, u64) {
-    let mut timed = Command::new("time");
-    timed.args(["-q", "-f", "%M", "-o"]).arg(sandbox.path("peak")).arg(command.get_program());
-    timed.args(command.get_args()).env_clear().env("PATH", "/usr/bin:/bin");
-    let run = Run::from(timed.output().unwrap()).expect(0);
-    (run, sandbox.read("peak").trim().parse().unwrap())
-}
-
 /// Writes a ZIP of one stored member of `size` bytes of zero, whose CRC-32 is `crc`: a file of holes.
 fn zip_of_zeros(path: &Path, size: u32, crc: u32) {
     let common = |signature: &[u8], made_by: &[u8]| {
@@ -298,7 +289,8 @@ fn a_gibibyte_is_deployed_at_16_mib_of_memory() {
     let Some(strict) = Strict::start(&sandbox) else { return };
     zip_of_zeros(&sandbox.path("s3s/private/large.zip"), 1 << 30, 0x5b64_c2b0);
     configure(&sandbox, &strict.url(), Some(&keys()), "");
-    let (_, kib) = peak(&sandbox, &sandbox.command(&["--remote", "s3://private/large.zip"]));
+    let (run, kib) = peak(&sandbox, &sandbox.command(&["--remote", "s3://private/large.zip"]));
+    run.expect(0);
     assert_eq!(std::fs::metadata(sandbox.local().join("file")).unwrap().len(), 1 << 30);
     assert!(kib <= 16 * 1024, "{kib} KiB");
     assert!(kib > 500, "{kib} KiB: that was another program");
@@ -319,7 +311,7 @@ fn large_object_in_parts_is_deployed_at_flat_memory() {
     configure(&sandbox, &moto.url(), Some(&moto.keys), "");
     let deploy = sandbox.command(&["--remote", "s3://private/large.zip"]);
     let (run, kib) = peak(&sandbox, &deploy);
-    run.says("-9\" as release"); // an ETag of parts of 8 MiB
+    run.expect(0).says("-9\" as release"); // an ETag of parts of 8 MiB
     assert!(kib <= 16 * 1024, "{kib} KiB");
     assert_eq!(std::fs::metadata(sandbox.local().join("file")).unwrap().len(), 64 << 20);
 }

@@ -3,13 +3,14 @@
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use super::changes::Changes;
 use super::{Plan, SOMETHING};
 use crate::activate::install::bundle::{self, Installable};
 use crate::activate::limit::Limit;
 use crate::activate::{Activation, tree};
 use crate::appspec::Event;
 use crate::config::Settings;
-use crate::deploy::hooks::{self, Found, Listed, Paths};
+use crate::deploy::hooks::{self, Found};
 use crate::deploy::{Deployment, events};
 use crate::error::{Context, Result};
 use crate::model::{ActivationMode, ReleaseId};
@@ -19,7 +20,7 @@ use crate::sys::fs::Dir;
 impl Deployment<'_> {
     /// A release takes the place of another.
     pub(super) fn foretell_switch(&self, plan: &mut Plan, live: &Manifest, new: &Manifest) -> Result<()> {
-        self.compare(plan, live, new);
+        self.compare(plan, live, new)?;
         self.foretell_programs(plan, None)
     }
 
@@ -27,11 +28,11 @@ impl Deployment<'_> {
     pub(super) fn foretell_install(&self, plan: &mut Plan, top: &Path, id: &ReleaseId) -> Result<()> {
         let Activation::Install(install) = &self.activation else { return Ok(()) };
         let survey = install.survey(top).context(|| format!("cannot install release {id}"))?;
-        plan.changes = survey.changes;
+        plan.changes = Changes::listed(survey.changes);
         let of = |top: &Path| made_of(&bundle::root(top));
         let live = self.state.current.as_ref().map(|current| self.release(&current.release)).transpose()?;
         let before = live.map_or(Ok(Manifest::default()), |live| of(&live.path))?;
-        before.changes(&of(top)?, &mut |change, item| plan.inside.push((change, item.path.clone())));
+        plan.inside = Some(Changes::between(&before, &of(top)?, &[])?);
         plan.notes.extend(survey.oddities);
         survey.conflicts.into_iter().for_each(|conflict| plan.ends(1, conflict));
         self.foretell_programs(plan, Some(top))
@@ -60,13 +61,15 @@ impl Deployment<'_> {
                 return Ok(());
             }
         };
-        let changes = if self.state.mode == ActivationMode::Install { &plan.inside } else { &plan.changes };
-        for Listed { path, paths } in hooks {
-            let is_match = |paths: Paths| changes.iter().any(|(_, path)| paths.is_for(path.as_os_str().as_bytes()));
-            if paths.is_none_or(is_match) {
-                plan.hooks.push((when, path.display().to_string()));
-            }
-        }
+        let changes = plan.inside.as_ref().unwrap_or(&plan.changes);
+        let meant = hooks::meant(&hooks, &mut |tell| {
+            changes.each(&mut |_, path| {
+                tell(path.as_os_str().as_bytes());
+                Ok(())
+            })
+        })?;
+        let run = hooks.iter().zip(meant).filter(|(_, is_meant)| *is_meant);
+        plan.hooks.extend(run.map(|(hook, _)| (when, hook.path.display().to_string())));
         Ok(())
     }
 
@@ -89,24 +92,21 @@ impl Deployment<'_> {
     }
 
     /// Notes what differs between two trees. In place, what is preserved never does.
-    pub(super) fn compare(&self, plan: &mut Plan, from: &Manifest, to: &Manifest) {
+    pub(super) fn compare(&self, plan: &mut Plan, from: &Manifest, to: &Manifest) -> Result<()> {
         let is_in_place = self.state.mode == ActivationMode::InPlace;
-        let is_kept = |path: &Path| is_in_place && self.settings.preserve.iter().any(|kept| path.starts_with(kept));
-        from.changes(to, &mut |change, item| {
-            if !is_kept(&item.path) {
-                plan.changes.push((change, item.path.clone()));
-            }
-        });
-        if is_in_place && !plan.changes.is_empty() {
+        let preserve = if is_in_place { &self.settings.preserve[..] } else { &[] };
+        plan.changes = Changes::between(from, to, preserve)?;
+        if is_in_place && plan.changes.count() > 0 {
             plan.notes.push(
                 "what differs between the releases is listed; what was changed in place is made theirs too".to_owned(),
             );
         }
+        Ok(())
     }
 
     /// What a release is made of.
     pub(super) fn made_of(&self, id: &ReleaseId) -> Result<Manifest> {
-        if let Some(manifest) = manifest::read(self.store.root(), id) {
+        if let Some(manifest) = manifest::read(&self.store, id) {
             return Ok(manifest);
         }
         let release = self.release(id)?;

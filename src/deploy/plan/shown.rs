@@ -1,7 +1,11 @@
-//! A plan for people ([`Plan::page`]) and for programs ([`json`]).
+//! A plan for people ([`Plan::print`]) and for programs ([`json`]), printed piece by piece: it may be long.
 
+use std::path::Path;
+
+use super::changes::FEW;
 use super::{Fact, Plan, SOMETHING};
 use crate::config::Settings;
+use crate::console;
 use crate::console::json::{Json, quoted};
 use crate::console::progress::size;
 use crate::console::screen::Screen;
@@ -10,12 +14,44 @@ use crate::deploy::status::record;
 use crate::error::{Error, Result};
 use crate::store::manifest::Change;
 
-/// So many changes are shown where nobody asked for all of them.
-const FEW: usize = 40;
+/// Bytes that are printed at once.
+const PIECE: usize = 32 * 1024;
 
 impl Plan {
-    /// On one screen, unless `is_whole`.
-    pub fn page(&self, screen: Screen, is_whole: bool) -> String {
+    /// Prints it on one screen, unless `is_whole`.
+    pub fn print(&self, screen: Screen, is_whole: bool) -> Result<()> {
+        let mut text = self.head(screen);
+        let line = |text: &mut String, line: &str| {
+            text.push_str(&screen.printable(line));
+            text.push('\n');
+        };
+        let count = self.changes.count();
+        if count > 0 || self.outcome == "deploy" {
+            line(&mut text, "");
+            let mut tell = |change: Change, path: &Path| {
+                line(&mut text, &format!("{} {}", letter(change), path.display()));
+                if text.len() < PIECE { Ok(()) } else { console::print(&std::mem::take(&mut text)) }
+            };
+            if is_whole {
+                self.changes.each(&mut tell)?;
+            } else {
+                self.changes.each_of_few(&mut tell)?;
+            }
+            if let Some(more) = count.checked_sub(FEW).filter(|more| *more > 0 && !is_whole) {
+                line(&mut text, &format!("and {more} more: -v shows them"));
+            }
+            line(&mut text, &self.changes.summary());
+        }
+        if !self.hooks.is_empty() {
+            line(&mut text, "");
+            let width = self.hooks.iter().map(|(when, _)| when.len()).max().unwrap_or(0);
+            self.hooks.iter().for_each(|(when, what)| line(&mut text, &format!("{when:width$}  {what}")));
+        }
+        console::print(&text)
+    }
+
+    /// What stands above the changes.
+    fn head(&self, screen: Screen) -> String {
         let mut text = String::new();
         let mut line = |line: &str| {
             text.push_str(&screen.printable(line));
@@ -41,28 +77,10 @@ impl Plan {
         for (key, list) in [("note", &self.notes), ("error", &self.obstacles)] {
             list.iter().for_each(|text| line(&format!("{key:8}  {text}")));
         }
-        if !self.changes.is_empty() || self.outcome == "deploy" {
-            line("");
-            let shown = if is_whole { self.changes.len() } else { FEW };
-            for (change, path) in self.changes.iter().take(shown) {
-                line(&format!("{} {}", letter(*change), path.display()));
-            }
-            if let Some(more) = self.changes.len().checked_sub(shown).filter(|more| *more > 0) {
-                line(&format!("and {more} more: -v shows them"));
-            }
-            let count = |which| self.changes.iter().filter(|(change, _)| *change == which).count();
-            let [added, changed, removed] = [Change::Added, Change::Changed, Change::Removed].map(count);
-            line(&format!("{added} added, {changed} changed, {removed} removed"));
-        }
-        if !self.hooks.is_empty() {
-            line("");
-            let width = self.hooks.iter().map(|(when, _)| when.len()).max().unwrap_or(0);
-            self.hooks.iter().for_each(|(when, what)| line(&format!("{when:width$}  {what}")));
-        }
         text
     }
 
-    fn json(&self, json: &mut Json) {
+    fn json(&self, json: &mut Json) -> Result<()> {
         json.text("outcome", Some(self.outcome));
         json.number("exit_code", self.code.into());
         for (key, fact) in &self.facts {
@@ -78,12 +96,18 @@ impl Plan {
             json.close("]");
         }
         json.raw("changes", "[");
-        for (change, path) in &self.changes {
+        self.changes.each(&mut |change, path| {
             json.open("{");
-            json.text("change", Some(letter(*change)));
+            json.text("change", Some(letter(change)));
             json.text("path", Some(&path.to_string_lossy()));
             json.close("}");
-        }
+            if json.0.len() < PIECE {
+                return Ok(());
+            }
+            // The last byte tells whether a comma comes next.
+            let last = json.0.split_off(json.0.len() - 1);
+            console::print(&std::mem::replace(&mut json.0, last))
+        })?;
         json.close("]");
         json.raw("hooks", "[");
         for (when, what) in &self.hooks {
@@ -93,21 +117,29 @@ impl Plan {
             json.close("}");
         }
         json.close("]");
+        Ok(())
     }
 }
 
-/// All plans as JSON: one object, one deployment a line.
-pub fn json(plans: &[(&Settings, Result<Plan>)]) -> String {
-    let mut json = Json("{\"plans\":[".to_owned());
-    for (settings, plan) in plans {
-        json.open("\n{");
-        match plan {
-            Ok(plan) => plan.json(&mut json),
-            Err(e) => failed(&mut json, settings, e),
-        }
-        json.close("}");
+/// Prints the plans of all deployments as JSON: one object, one deployment a line. This begins it.
+pub fn json_begins() -> Result<()> {
+    console::print("{\"plans\":[")
+}
+
+/// What comes for one deployment.
+pub fn json(settings: &Settings, plan: &Result<Plan>, is_first: bool) -> Result<()> {
+    let mut json = Json(if is_first { "\n{" } else { ",\n{" }.to_owned());
+    match plan {
+        Ok(plan) => plan.json(&mut json)?,
+        Err(e) => failed(&mut json, settings, e),
     }
-    json.0 + "\n]}\n"
+    json.close("}");
+    console::print(&json.0)
+}
+
+/// And this ends it.
+pub fn json_ends() -> Result<()> {
+    console::print("\n]}\n")
 }
 
 fn failed(json: &mut Json, settings: &Settings, e: &Error) {

@@ -11,7 +11,7 @@ use std::fs::File;
 use self::header::{BLOCK, Block, Header, Instead};
 use self::stream::{Stream, ends_early};
 use super::names::{shown, stripped};
-use super::policy::{Kind, Listing, MAX_LINK, Plan};
+use super::policy::{Kind, Listing, Plan};
 use super::writer::Writer;
 use super::{Unpacked, is_something};
 use crate::error::{Context, Error, Kind as Cause, Result};
@@ -21,8 +21,6 @@ use crate::sys::fs::Dir;
 
 /// Longest pax header or long name. Extended attributes make them long.
 const MAX_EXTENDED: u64 = 1 << 20;
-/// All texts of links together: they are kept until everything else is written.
-const MAX_LINKS: usize = 64 << 20;
 /// Most zeros behind the end: tapes were written in blocks.
 const MAX_PADDING: u64 = 1 << 20;
 
@@ -42,20 +40,16 @@ pub(super) fn unpack(
 
 fn list(mut walk: Walk<'_>, layout: &Layout) -> Result<Plan> {
     let mut listing = Listing::new(layout, 0);
-    let mut links = 0;
     while let Some(member) = walk.next()? {
-        listing.add(&member.name, member.kind, member.size)?;
-        links += member.target.len();
-        if links > MAX_LINKS {
-            return Err(Error::refused(format!("the texts of its links have more than {MAX_LINKS} bytes together")));
-        }
+        let size = if member.kind == Kind::Link { member.target.len() as u64 } else { member.size };
+        listing.add(&member.name, member.kind, size)?;
         walk.stream.skip(member.size).and_then(|()| walk.pad(member.size)).context(|| member.named())?;
     }
     listing.check()
 }
 
 fn write(mut walk: Walk<'_>, plan: &Plan, layout: &Layout, mut writer: Writer<'_>) -> Result<Unpacked> {
-    let (mut index, mut left, mut links) = (0, plan.bytes, Vec::new());
+    let (mut index, mut left) = (0, plan.bytes);
     while let Some(member) = walk.next()? {
         if stripped(&member.name, layout.strip_components).is_none() {
             walk.stream.skip(member.size).and_then(|()| walk.pad(member.size))?;
@@ -66,16 +60,13 @@ fn write(mut walk: Walk<'_>, plan: &Plan, layout: &Layout, mut writer: Writer<'_
         left = left.checked_sub(member.size).filter(|_| is_same).ok_or_else(changed)?;
         match member.kind {
             Kind::Dir => writer.dir(index)?,
-            Kind::Link => links.push((index, member.target)),
+            Kind::Link => writer.link(index, |keep| keep(&member.target))?,
             Kind::File | Kind::Program => writer.file(index, |write| walk.body(member.size, write))?,
         }
         index += 1;
     }
     if index as usize != plan.len() {
         return Err(changed());
-    }
-    for (index, text) in links {
-        writer.link(index, &text)?;
     }
     writer.finish()
 }
@@ -234,9 +225,6 @@ fn member(header: Header) -> Result<Option<Member>> {
         b'5' if size > 0 => return wrong("it is a directory with content"),
         b'5' => Kind::Dir,
         b'2' if size > 0 => return wrong("it is a link with content"),
-        b'2' if target.len() > MAX_LINK => {
-            return wrong(&format!("it is a link with a text of more than {MAX_LINK} bytes"));
-        }
         b'2' => Kind::Link,
         b'1' => {
             return wrong(&format!("it is a hard link to {}: pack it with --hard-dereference", shown(&target)));

@@ -17,7 +17,7 @@ use crate::error::{Context, Error, Result};
 use crate::model::Layout;
 use crate::package::in_time;
 use crate::package::names::shown;
-use crate::package::policy::{Kind, Listing, MAX_LINK, Plan};
+use crate::package::policy::{Kind, Listing, Plan};
 use crate::sys::clock::Deadline;
 
 /// Reads and checks all there is but contents: the plan, and the members in the order in which they lie in the file. Where
@@ -99,9 +99,6 @@ fn kind_of(central: &Central, member: &Member) -> Result<Kind> {
         (0 | 0o100_000, false) => Ok(Kind::file(central.mode)),
         (0o120_000, false) if !central.is_from_unix() => {
             Err(Error::refused("it is a link, but not made on Unix: readers do not agree what it is"))
-        }
-        (0o120_000, false) if member.size > MAX_LINK as u64 => {
-            Err(Error::refused(format!("it is a link with a text of more than {MAX_LINK} bytes")))
         }
         (0o120_000, false) => Ok(Kind::Link),
         (0o040_000, false) => Err(Error::refused("it is a directory by its mode, but its name does not end in /")),

@@ -10,7 +10,8 @@ mod seams;
 pub(super) mod window;
 
 use std::fs::File;
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use flate2::Crc;
 
@@ -18,11 +19,12 @@ use self::content::Contents;
 use self::end::End;
 use super::names::{by_component, shown};
 use super::policy::Kind;
-use super::writer::{self, Writer};
+use super::writer::Writer;
 use super::{Unpacked, is_something};
-use crate::error::{Context, Result};
+use crate::artifact::Texts;
+use crate::error::{Context, Error, Result};
 use crate::model::Layout;
-use crate::store::manifest::{Manifest, What};
+use crate::store::manifest::{Entry, Item, Manifest, What};
 use crate::sys::clock::Deadline;
 use crate::sys::fs::Dir;
 
@@ -55,27 +57,16 @@ pub(super) fn unpack(
     let mut writer = Writer::new(&plan, staging, layout, deadline)?;
     let mut contents = Contents::new(file);
     let named = |index: u32| format!("member {}", shown(plan.name(index)));
-    let mut links = Vec::new();
     for member in &members {
         let Some(index) = member.index else { continue };
         match plan.kind(index) {
-            Kind::Link => links.push(member),
             Kind::Dir => {
                 contents.read(member, &mut |_| Ok(())).context(|| named(index))?;
                 writer.dir(index)?;
             }
+            Kind::Link => writer.link(index, |keep| contents.read(member, keep))?,
             Kind::File | Kind::Program => writer.file(index, |write| contents.read(member, write))?,
         }
-    }
-    for member in links {
-        let Some(index) = member.index else { continue };
-        let mut text = Vec::new();
-        let mut keep = |bytes: &[u8]| {
-            text.extend_from_slice(bytes);
-            Ok(())
-        };
-        contents.read(member, &mut keep).context(|| named(index))?;
-        writer.link(index, &text)?;
     }
     writer.finish()
 }
@@ -85,30 +76,44 @@ pub(super) fn unpack(
 pub(super) fn survey(file: &File, end: &End, layout: &Layout, live: &Manifest, deadline: Deadline) -> Result<Unpacked> {
     let (plan, members) = central::list(file, end, layout, false, deadline)?;
     is_something(&plan, layout)?;
-    let (mut bytes, mut sums, mut texts) = (0, vec![(0, 0); plan.len()], Vec::new());
+    let mut what = vec![Entry::Dir { mode: Kind::Dir.mode() }; plan.len()];
+    let mut sums = vec![(0, 0); plan.len()];
     for member in &members {
         let Some(index) = member.index else { continue };
-        sums[index as usize] = (member.size, member.crc);
-        bytes += if plan.kind(index) == Kind::Link { 0 } else { member.size };
+        let (Member { size, crc, .. }, kind) = (*member, plan.kind(index));
+        match kind {
+            Kind::Dir => {}
+            Kind::Link => sums[index as usize] = (size, crc),
+            Kind::File | Kind::Program => what[index as usize] = Entry::File { size, crc, mode: kind.mode() },
+        }
     }
-    let mut links = live.items().filter_map(|item| match item.what {
-        What::Link { target } => Some((item.path.into_os_string().into_vec(), target.into_vec())),
-        _ => None,
-    });
-    let mut known = links.next();
+    let mut texts = Texts::default();
+    let mut known = live.items();
+    let mut next = known.next().transpose()?;
     for index in plan.in_order().filter(|index| plan.kind(*index) == Kind::Link) {
         // Both are in the same order.
-        while known.as_ref().is_some_and(|(path, _)| by_component(path, plan.path(index)).is_lt()) {
-            known = links.next();
+        while next.as_ref().is_some_and(|item| by_component(bytes(&item.path), plan.path(index)).is_lt()) {
+            next = known.next().transpose()?;
         }
-        let Some((_, text)) = known.as_ref().filter(|(path, _)| path == plan.path(index)) else { continue };
-        let mut crc = Crc::new();
-        crc.update(text);
-        if sums[index as usize] == (text.len() as u64, crc.sum()) {
-            texts.push((index, text.clone()));
-        }
+        let is_here = |item: &&Item| bytes(&item.path) == plan.path(index);
+        let text = match next.as_ref().filter(is_here).map(|item| &item.what) {
+            Some(What::Link { target }) if sums[index as usize] == sum(target.as_bytes()) => target.as_bytes(),
+            _ => &[],
+        };
+        let text = texts.push(text).ok_or_else(|| Error::failed("the texts of its links are too long"))?;
+        what[index as usize] = Entry::Link { text };
     }
-    texts.sort_unstable();
-    let manifest = writer::manifest(&plan, &sums, &texts);
-    Ok(Unpacked { entries: plan.count, bytes, space: plan.space, manifest })
+    let manifest = plan.manifest(&what, texts);
+    Ok(Unpacked { entries: plan.count, bytes: plan.bytes, space: plan.space, manifest })
+}
+
+fn bytes(path: &Path) -> &[u8] {
+    path.as_os_str().as_bytes()
+}
+
+/// How long a text is, and its CRC-32.
+fn sum(text: &[u8]) -> (u64, u32) {
+    let mut crc = Crc::new();
+    crc.update(text);
+    (text.len() as u64, crc.sum())
 }

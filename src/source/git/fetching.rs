@@ -8,7 +8,7 @@ use super::modules::{self, Level};
 use super::objects::{Line, MODULE, Members};
 use super::repository::{Repository, reference};
 use super::{GitSource, access};
-use crate::artifact::MAX_NAME;
+use crate::artifact::{MAX_NAME, Node};
 use crate::error::{Context, Error, Kind, Result};
 use crate::remote::place::Place;
 use crate::remote::reference::{Reference, is_object};
@@ -33,6 +33,9 @@ const FETCH: [&str; 7] = [
     "--no-show-forced-updates",
 ];
 
+/// Name and commit of a submodule.
+type Module = (Vec<u8>, String);
+
 /// One fetch.
 pub(super) struct Fetching<'a> {
     pub(super) source: &'a GitSource,
@@ -53,7 +56,8 @@ pub(super) struct Fetched {
 impl<'a> Fetching<'a> {
     pub(super) fn new(source: &'a GitSource, repository: Repository, deadline: Deadline) -> Result<Self> {
         let packed = repository.bytes()?;
-        Ok(Self { source, repository, deadline, members: Members::default(), packed })
+        let members = Members::new(source.settings.layout.max_names);
+        Ok(Self { source, repository, deadline, members, packed })
     }
 
     /// Everything of `commit` that is deployed.
@@ -213,11 +217,12 @@ impl<'a> Fetching<'a> {
         })
     }
 
-    /// Adds what is in `tree` to the members, `prefix` in front; tells of submodules instead.
-    pub(super) fn list(&mut self, tree: &str, prefix: &[u8]) -> Result<Vec<(Vec<u8>, String)>, Trouble> {
-        let mut found = Vec::new();
-        let mut members = std::mem::take(&mut self.members);
-        let most = self.source.settings.layout.max_files;
+    /// Adds what is in `tree` to the members, `prefix` in front. Submodules are told of instead where they are wanted, and
+    /// empty directories otherwise; the answer says whether there are any, too.
+    pub(super) fn list(&mut self, tree: &str, prefix: &[u8]) -> Result<(bool, Vec<Module>), Trouble> {
+        let (mut has_modules, mut found) = (false, Vec::new());
+        let (settings, most) = (&self.source.settings, self.source.settings.layout.max_files);
+        let mut members = std::mem::replace(&mut self.members, Members::new(0));
         let listed = self.lines(&["ls-tree", "-r", "-z", "-l", tree], 0, |line| {
             let line = Line::parse(line)?;
             // Now and not when they are unpacked: a few directories with long names make gigabytes out of nothing.
@@ -226,7 +231,15 @@ impl<'a> Fetching<'a> {
             }
             let name = joined(prefix, line.name);
             match (line.node()?, line.size) {
-                (None, _) => found.push((line.name.to_owned(), line.object.to_owned())),
+                (None, _) => {
+                    has_modules = true;
+                    if settings.git.submodules {
+                        members.make_room(&name)?;
+                        found.push((line.name.to_owned(), line.object.to_owned()));
+                    } else {
+                        members.push(&name, "", Node::Dir, 0)?;
+                    }
+                }
                 (Some(node), Some(size)) => members.push(&name, line.object, node, size)?,
                 (Some(_), None) => return Err(Error::failed("git ls-tree tells no size")),
             }
@@ -238,7 +251,7 @@ impl<'a> Fetching<'a> {
             }
         });
         self.members = members;
-        listed.map(|()| found)
+        listed.map(|()| (has_modules, found))
     }
 
     /// Passes on each piece of what a call prints.

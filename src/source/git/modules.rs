@@ -2,9 +2,11 @@
 //! members follow those of its parent. A URL of a stranger goes through the grammar of remotes; it may use https, ssh or
 //! its parent's transport, and lie at most three deep.
 
+use std::collections::BTreeMap;
+
 use super::command::Trouble;
 use super::fetching::{Fetching, joined};
-use crate::artifact::Node;
+use super::objects::shown;
 use crate::error::{Context, Error};
 use crate::remote::place::Place;
 
@@ -14,6 +16,9 @@ const DEEPEST: u32 = 3;
 const LARGEST: u64 = 1 << 20;
 /// Modes of a file.
 const FILES: [u32; 2] = [0o100_644, 0o100_755];
+
+/// The URLs of submodules by their paths in the commit.
+type Urls = BTreeMap<Vec<u8>, String>;
 
 /// A tree whose members are wanted.
 #[derive(Clone, Copy)]
@@ -32,19 +37,13 @@ pub(super) struct Level<'a> {
 
 /// Lists a tree and the submodules in it. Whether there were any.
 pub(super) fn collect(fetching: &mut Fetching<'_>, level: Level<'_>) -> Result<bool, Trouble> {
-    let modules = fetching.list(level.tree, level.prefix)?;
+    let (has_modules, modules) = fetching.list(level.tree, level.prefix)?;
     if modules.is_empty() {
-        return Ok(false);
-    }
-    if !fetching.source.settings.git.submodules {
-        for (name, _) in &modules {
-            fetching.members.push(&joined(level.prefix, name), "", Node::Dir, 0)?;
-        }
-        return Ok(true);
+        return Ok(has_modules);
     }
     let urls = urls(fetching, level)?;
     for (name, commit) in &modules {
-        let shown = String::from_utf8_lossy(&joined(level.prefix, name)).escape_debug().take(200).collect::<String>();
+        let shown = shown(&joined(level.prefix, name));
         let what = || format!("submodule {shown}");
         let place = place(&urls, level, name).context(what)?;
         log::debug!("submodule {shown} is commit {commit} of {place}");
@@ -67,13 +66,12 @@ fn in_module(trouble: Trouble, what: &str) -> Trouble {
 }
 
 /// Where the submodule `name` is.
-fn place(urls: &[(String, String)], level: Level<'_>, name: &[u8]) -> Result<Place, Error> {
+fn place(urls: &Urls, level: Level<'_>, name: &[u8]) -> Result<Place, Error> {
     const WAY_OUT: &str = "submodules = no leaves submodules out";
     if level.depth >= DEEPEST {
         return Err(Error::refused(format!("submodules may lie {DEEPEST} deep in each other; {WAY_OUT}")));
     }
-    let path = joined(level.path.as_bytes(), name);
-    let url = urls.iter().find(|(at, _)| at.as_bytes() == path).map(|(_, url)| url.as_str());
+    let url = urls.get(&joined(level.path.as_bytes(), name));
     let url = url.ok_or_else(|| Error::refused(format!(".gitmodules has no URL for it; {WAY_OUT}")))?;
     let place = level.place.submodule(url).map_err(|why| {
         let shown: String = url.rsplit('@').next().unwrap_or_default().escape_debug().take(100).collect();
@@ -89,12 +87,12 @@ fn place(urls: &[(String, String)], level: Level<'_>, name: &[u8]) -> Result<Pla
     Ok(place)
 }
 
-/// Path and URL of each submodule that `.gitmodules` of the commit names.
-fn urls(fetching: &Fetching<'_>, level: Level<'_>) -> Result<Vec<(String, String)>, Trouble> {
+/// The URL by the path of each submodule that `.gitmodules` of the commit names.
+fn urls(fetching: &Fetching<'_>, level: Level<'_>) -> Result<Urls, Trouble> {
     let object = match fetching.entry(level.commit, ".gitmodules")? {
         Some((mode, object)) if FILES.contains(&mode) => object,
         Some(_) => return Err(Error::refused(".gitmodules is no file").into()),
-        None => return Ok(Vec::new()),
+        None => return Ok(Urls::new()),
     };
     // It may lie outside of what a partial repository has.
     if fetching.repository.is_partial && level.depth == 0 && fetching.answer(&["cat-file", "-e", &object]).is_err() {
@@ -114,27 +112,29 @@ fn urls(fetching: &Fetching<'_>, level: Level<'_>) -> Result<Vec<(String, String
     Ok(pairs(&String::from_utf8_lossy(&listing)))
 }
 
-/// Path and URL by submodule, out of `key\nvalue\0`; the last of each counts.
-fn pairs(listing: &str) -> Vec<(String, String)> {
-    let mut rows: Vec<(&str, Option<&str>, Option<&str>)> = Vec::new();
+/// The URL by the path, out of `key\nvalue\0`; the last of each counts, and of two submodules with one path the first.
+fn pairs(listing: &str) -> Urls {
+    let (mut rows, mut known) = (Vec::<(Option<&str>, Option<&str>)>::new(), BTreeMap::new());
     for entry in listing.split('\0') {
         let Some((key, value)) = entry.split_once('\n') else { continue };
         let Some((name, variable)) = key.strip_prefix("submodule.").and_then(|rest| rest.rsplit_once('.')) else {
             continue;
         };
-        let at = rows.iter().position(|(known, ..)| *known == name).unwrap_or_else(|| {
-            rows.push((name, None, None));
+        let at: usize = *known.entry(name).or_insert_with(|| {
+            rows.push((None, None));
             rows.len() - 1
         });
         match variable {
-            "path" => rows[at].1 = Some(value),
-            "url" => rows[at].2 = Some(value),
+            "path" => rows[at].0 = Some(value),
+            "url" => rows[at].1 = Some(value),
             _ => {}
         }
     }
-    rows.into_iter()
-        .filter_map(|(_, path, url)| Some((path?.trim_end_matches('/').to_owned(), url?.to_owned())))
-        .collect()
+    let mut urls = Urls::new();
+    for (path, url) in rows.into_iter().filter_map(|(path, url)| path.zip(url)) {
+        urls.entry(path.trim_end_matches('/').as_bytes().to_owned()).or_insert_with(|| url.to_owned());
+    }
+    urls
 }
 
 #[cfg(test)]
@@ -145,14 +145,15 @@ mod tests {
     fn paths_and_urls_are_found_by_submodule() {
         let listing = "submodule.a.b.path\nlib/x/\0submodule.a.b.url\nold\0submodule.a.b.url\n../x.git\0core.sshcommand\nid\0\
                        submodule.c.url\nonly\0submodule.d.path\nonly\0submodule.e.path\nl\ni\0submodule.e.url\nu\0novalue\0";
-        assert_eq!(pairs(listing), [("lib/x".to_owned(), "../x.git".to_owned()), ("l\ni".to_owned(), "u".to_owned())]);
+        let expected = [("lib/x", "../x.git"), ("l\ni", "u")];
+        assert_eq!(pairs(listing), expected.map(|(path, url)| (path.as_bytes().to_owned(), url.to_owned())).into());
     }
 
     #[test]
     fn urls_of_strangers_are_bounded() {
         let parent = Place::parse("https://h/org/app.git").unwrap();
         let level = |depth| Level { place: &parent, commit: "", tree: "", path: "web", prefix: &[], depth };
-        let at = |url: &str| [("web/lib".to_owned(), url.to_owned())];
+        let at = |url: &str| Urls::from([(b"web/lib".to_vec(), url.to_owned())]);
         assert_eq!(place(&at("../lib.git"), level(0), b"lib").unwrap().for_git(), "https://h/org/lib.git");
         assert_eq!(place(&at("git@h:x.git"), level(2), b"lib").unwrap().for_git(), "git@h:x.git");
         for (url, depth, words) in [

@@ -2,12 +2,14 @@
 //! Names are not looked at here; the policy does that. A content that is a pointer of Git LFS is noticed.
 
 use std::io::{self, BufRead, BufReader, Read};
+use std::rc::Rc;
 
 use super::command::{Git, Reading, Trouble};
 use super::repository::Repository;
-use crate::artifact::{Contents, Found, Node, Tree};
+use crate::artifact::{Contents, Found, Node, Span, Texts, Tree};
 use crate::error::{Context, Error, Kind, Result, plain};
 use crate::remote::reference::is_object;
+use crate::store::manifest::Budget;
 use crate::sys::clock::Deadline;
 
 /// How a pointer of Git LFS begins, and the most bytes one has.
@@ -16,44 +18,60 @@ const LARGEST_POINTER: u64 = 1024;
 /// Bytes that are passed on at once.
 const BUFFER: usize = 128 * 1024;
 
-/// Members of a tree: names and objects in one arena.
-#[derive(Debug, Default)]
+/// Members of a tree. Their names are there once, for whoever lays them out too.
+#[derive(Debug)]
 pub(super) struct Members {
-    text: Vec<u8>,
+    names: Rc<Texts>,
+    objects: Texts,
     rows: Vec<Row>,
+    budget: Budget,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Row {
-    start: usize,
-    name: u16,
-    object: u8,
+    name: Span,
+    object: Span,
     node: Node,
     size: u64,
 }
 
 impl Members {
+    /// No members yet, of which the names may have `max_names` bytes.
+    pub(super) fn new(max_names: u64) -> Self {
+        Self { names: Rc::default(), objects: Texts::default(), rows: Vec::new(), budget: Budget::new(max_names) }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.rows.len()
     }
 
     pub(super) fn push(&mut self, name: &[u8], object: &str, node: Node, size: u64) -> Result<()> {
-        let long = || Error::refused("a name in it is longer than 64 KiB");
-        let (name_len, object_len) =
-            (u16::try_from(name.len()).map_err(|_| long())?, u8::try_from(object.len()).unwrap_or(0));
-        self.rows.push(Row { start: self.text.len(), name: name_len, object: object_len, node, size });
-        self.text.extend_from_slice(name);
-        self.text.extend_from_slice(object.as_bytes());
+        self.make_room(name)?;
+        let (name, object) = (Rc::make_mut(&mut self.names).push(name), self.objects.push(object.as_bytes()));
+        let (Some(name), Some(object)) = (name, object) else {
+            return Err(Error::refused("its names are longer than 4 GiB together"));
+        };
+        self.rows.push(Row { name, object, node, size });
         Ok(())
     }
 
+    /// Takes what a name costs from the budget that the policy has for them: now, and not when all of them are here.
+    pub(super) fn make_room(&mut self, name: &[u8]) -> Result<()> {
+        self.budget.take(name.len() as u64).context(|| format!("member {}", shown(name)))
+    }
+
     fn name(&self, row: &Row) -> &[u8] {
-        &self.text[row.start..][..row.name as usize]
+        self.names.get(row.name)
     }
 
     fn object(&self, row: &Row) -> &[u8] {
-        &self.text[row.start + row.name as usize..][..row.object as usize]
+        self.objects.get(row.object)
     }
+}
+
+/// A stranger's name for a message: on one line, never long.
+pub(super) fn shown(name: &[u8]) -> String {
+    String::from_utf8_lossy(name).escape_debug().take(200).collect()
 }
 
 /// One line of `ls-tree`.
@@ -105,15 +123,17 @@ pub(super) struct GitTree {
 }
 
 impl Tree for GitTree {
-    fn list(&self, found: &mut Found<'_>) -> Result<()> {
-        self.members.rows.iter().try_for_each(|row| found(self.members.name(row), row.node, row.size))
+    fn names(&self) -> Rc<Texts> {
+        Rc::clone(&self.members.names)
     }
 
-    fn contents(&self, wanted: &[u32], deadline: Deadline) -> Result<Box<dyn Contents + '_>> {
-        let rows: Vec<Row> =
-            wanted.iter().filter_map(|number| self.members.rows.get(*number as usize)).copied().collect();
+    fn list(&self, found: &mut Found<'_>) -> Result<()> {
+        self.members.rows.iter().try_for_each(|row| found(row.name, row.node, row.size))
+    }
+
+    fn contents(&self, wanted: Vec<u32>, deadline: Deadline) -> Result<Box<dyn Contents + '_>> {
         let mut objects = Vec::new();
-        for row in &rows {
+        for row in wanted.iter().filter_map(|number| self.members.rows.get(*number as usize)) {
             objects.extend_from_slice(self.members.object(row));
             objects.push(b'\n');
         }
@@ -122,7 +142,7 @@ impl Tree for GitTree {
         let reading = BufReader::with_capacity(BUFFER, call.stream(deadline)?);
         Ok(Box::new(Blobs {
             tree: self,
-            rows: rows.into_iter(),
+            wanted: wanted.into_iter(),
             reading: Some(reading),
             pointers: 0,
             first: String::new(),
@@ -133,7 +153,7 @@ impl Tree for GitTree {
 /// Contents as `cat-file --batch` streams them.
 struct Blobs<'a> {
     tree: &'a GitTree,
-    rows: std::vec::IntoIter<Row>,
+    wanted: std::vec::IntoIter<u32>,
     /// `None`: it has failed.
     reading: Option<BufReader<Reading>>,
     pointers: u64,
@@ -192,8 +212,7 @@ impl Blobs<'_> {
             if is_pointer {
                 self.pointers += 1;
                 if self.pointers == 1 {
-                    let name = String::from_utf8_lossy(self.tree.members.name(row));
-                    self.first = name.escape_debug().take(200).collect();
+                    self.first = shown(self.tree.members.name(row));
                 }
             }
         }
@@ -203,7 +222,8 @@ impl Blobs<'_> {
 
 impl Contents for Blobs<'_> {
     fn next(&mut self, write: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
-        let row = self.rows.next().ok_or_else(|| Error::failed("there is no next content"))?;
+        let row = self.wanted.next().and_then(|number| self.tree.members.rows.get(number as usize)).copied();
+        let row = row.ok_or_else(|| Error::failed("there is no next content"))?;
         self.header(&row).map_err(|e| self.broken(&e))?;
         self.copy(&row, write)?;
         let mut end = [0];

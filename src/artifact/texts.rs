@@ -1,0 +1,89 @@
+//! Many short texts in memory, each once and none of them ever moved: a vector that grows would be there twice for a moment.
+
+/// Bytes of a block. Most of the last one are never touched, and so cost nothing.
+const BLOCK: usize = 1 << 18;
+
+/// Texts that strangers chose: names of members, texts of links.
+#[derive(Clone, Debug, Default)]
+pub struct Texts {
+    blocks: Vec<Vec<u8>>,
+}
+
+/// Where one of them stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Span {
+    start: u32,
+    len: u32,
+}
+
+impl Texts {
+    /// Keeps a text. `None`: it is longer than a block, or all of them are longer than 4 GiB.
+    pub fn push(&mut self, text: &[u8]) -> Option<Span> {
+        let has_room = |block: &Vec<u8>| BLOCK - block.len() >= text.len();
+        if !self.blocks.last().is_some_and(has_room) {
+            self.blocks.push(Vec::with_capacity(BLOCK));
+        }
+        let before = (self.blocks.len() - 1).checked_mul(BLOCK)?;
+        let block = self.blocks.last_mut().filter(|block| has_room(block))?;
+        let span = Span { start: u32::try_from(before + block.len()).ok()?, len: u32::try_from(text.len()).ok()? };
+        block.extend_from_slice(text);
+        Some(span)
+    }
+
+    /// The text that stands there.
+    pub fn get(&self, Span { start, len }: Span) -> &[u8] {
+        let (block, start) = (start as usize / BLOCK, start as usize % BLOCK);
+        self.blocks.get(block).and_then(|block| block.get(start..start + len as usize)).unwrap_or_default()
+    }
+}
+
+impl Span {
+    /// The first `len` bytes of it.
+    #[must_use]
+    pub fn first(self, len: usize) -> Self {
+        Self { len: u32::try_from(len).map_or(self.len, |len| len.min(self.len)), ..self }
+    }
+
+    /// It without its first `skip` bytes.
+    #[must_use]
+    pub fn without(self, skip: u16) -> Self {
+        let skip = u32::from(skip).min(self.len);
+        Self { start: self.start + skip, len: self.len - skip }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_come_back_from_every_block() {
+        let mut texts = Texts::default();
+        let text = |number: usize| vec![b'a' + u8::try_from(number % 26).unwrap(); number * 97 % 5000];
+        let spans: Vec<Span> = (0..500).map(|number| texts.push(&text(number)).unwrap()).collect();
+        assert!(texts.blocks.len() > 3);
+        for (number, span) in spans.into_iter().enumerate() {
+            assert_eq!(texts.get(span), text(number), "{number}");
+        }
+        assert_eq!(texts.push(&[b'x'; BLOCK + 1]), None);
+        let whole = texts.push(&[b'y'; BLOCK]).unwrap();
+        assert_eq!(texts.get(whole).len(), BLOCK);
+        assert_eq!(texts.get(texts.clone().push(b"").unwrap()), b"");
+    }
+
+    #[test]
+    fn parts_of_a_span_stay_within_it() {
+        let mut texts = Texts::default();
+        texts.push(b"before").unwrap();
+        let span = texts.push(b"top/a/b").unwrap();
+        for (part, text) in [
+            (span.without(4), "a/b"),
+            (span.without(4).first(1), "a"),
+            (span.first(3), "top"),
+            (span.first(99), "top/a/b"),
+            (span.without(99), ""),
+        ] {
+            assert_eq!(texts.get(part), text.as_bytes());
+        }
+    }
+}
