@@ -9,6 +9,7 @@ pub mod memory;
 pub mod notify;
 pub mod process;
 pub mod signal;
+pub mod stderr;
 pub mod trust;
 pub mod twin;
 #[cfg(all(target_env = "musl", panic = "abort"))]

@@ -1,5 +1,5 @@
 //! What a child gets and what it does not: one pipe for its output, nothing on its input, no other descriptor, no signal
-//! blocked or ignored, umask 022, a process group of its own.
+//! blocked or ignored, umask 022, a session of its own: no terminal is its own, and its group is what we end.
 
 use std::fs::File;
 use std::io;
@@ -62,11 +62,14 @@ fn pipe() -> io::Result<(File, OwnedFd)> {
 fn command(program: &Program, umask: libc::mode_t) -> Command {
     keep_descriptors_from_children();
     let mut command = Command::new(&program.path);
-    command.args(&program.args).current_dir(&program.dir).process_group(0);
+    command.args(&program.args).current_dir(&program.dir);
     command.envs(program.env.iter().map(|(key, value)| (key, value)));
     // SAFETY: the closure makes system calls that are async-signal-safe, and allocates nothing.
     unsafe {
         command.pre_exec(move || {
+            if libc::setsid() < 0 {
+                return Err(io::Error::last_os_error());
+            }
             libc::umask(umask);
             signal::reset()
         });
