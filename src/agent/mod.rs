@@ -23,7 +23,7 @@ use crate::{console, sys};
 /// How long everybody else has to end, when we are the first process and end.
 const FAREWELL: Duration = Duration::from_millis(1500);
 
-/// How long one turn of the loop waits for whoever reads the log: checks and the watchdog do not wait for that.
+/// How long one turn of the loop waits for whoever reads the log, at most: checks and the watchdog do not.
 const TURN: Duration = Duration::from_millis(500);
 
 /// Exit codes, the worst first: of several deployments, the one that stands first here counts.
@@ -107,7 +107,8 @@ struct Watch<'a> {
 impl Watch<'_> {
     fn run(&mut self) -> std::io::Result<()> {
         loop {
-            let turn = console::limit(Deadline::after(TURN));
+            let most = self.notify.pace().map_or(TURN, |pace| TURN.min(pace / 2));
+            let turn = console::limit(Deadline::after(most));
             let came = self.vigil.came()?;
             self.obey(came);
             self.reap();

@@ -253,6 +253,35 @@ pub fn print(text: &str) -> Result<()> {
 mod tests {
     use super::*;
 
+    /// Plays its part in a process of its own: this test program again.
+    #[test]
+    fn what_anybody_prints_and_a_panic_are_lines_of_the_log() {
+        const PART: &str = "REPO_DEPLOY_CONSOLE_TEST";
+        if let Some(log) = std::env::var_os(PART) {
+            init(0, Some(Path::new(&log)));
+            speak_for(Some("web"));
+            #[allow(clippy::print_stderr, reason = "somebody's dependency")]
+            {
+                eprintln!("stray \x1b[31m\nand another");
+            }
+            log::info!("of ours");
+            panic!("a panic\nof two lines");
+        }
+        let log = std::env::temp_dir().join(format!("repo-deploy-console-{}", std::process::id()));
+        let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+        let name = "console::tests::what_anybody_prints_and_a_panic_are_lines_of_the_log";
+        again.args(["--exact", name, "--nocapture", "--test-threads=1"]).env(PART, &log);
+        let output = again.output().unwrap();
+        let text = std::fs::read_to_string(&log).unwrap();
+        std::fs::remove_file(log).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[..2], ["stray \\x1b[31m", "and another"]);
+        assert!(lines[2].ends_with("Z INFO  [web] of ours"), "{text}");
+        assert!(lines[3].contains("Z ERROR [web] panicked at src/console/mod.rs:"), "{text}");
+        assert!(lines[3].ends_with(": a panic\\nof two lines") && lines.len() == 4, "{text}");
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "", "nothing goes around the log");
+    }
+
     #[test]
     fn a_record_stands_above_the_progress_line() {
         assert_eq!(above("", "record\n"), "record\n");

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicI32, Ordering::SeqCst};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{FileType, MemfdFlags, OFlags, fstat, ftruncate, memfd_create};
+use rustix::fs::{FallocateFlags, FileType, MemfdFlags, SeekFrom, fallocate, fstat, memfd_create, seek, tell};
 use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
 use rustix::process::{Resource, getrlimit};
@@ -27,8 +27,8 @@ static REAL: OnceLock<OwnedFd> = OnceLock::new();
 /// went straight to standard error.
 static SOURCE: AtomicI32 = AtomicI32::new(-1);
 
-/// A limit on file sizes holds for memory that is a file, too: one that is lower than this leaves it out.
-const ROOM: u64 = 1 << 20;
+/// How much memory there is from the start: more than the longest record. A limit on file sizes that is lower holds for it too.
+const MEMORY: u64 = 64 * 1024;
 
 /// What a pipe that says it has room takes in one piece without waiting (POSIX promises 512, Linux 4096).
 const PIECE: usize = 4096;
@@ -59,13 +59,13 @@ pub(super) fn renew() -> io::Result<()> {
 }
 
 fn memory() -> io::Result<(OwnedFd, i32)> {
-    if getrlimit(Resource::Fsize).current.is_some_and(|most| most < ROOM) {
+    if getrlimit(Resource::Fsize).current.is_some_and(|most| most < MEMORY) {
         return Err(Errno::FBIG.into());
     }
     let make = |flags| memfd_create("standard-error", flags);
     // A kernel before 6.3 does not know that it holds no program; a hardened one insists on it.
     let memory = make(MemfdFlags::CLOEXEC | MemfdFlags::NOEXEC_SEAL).or_else(|_| make(MemfdFlags::CLOEXEC))?;
-    rustix::fs::fcntl_setfl(&memory, OFlags::APPEND)?;
+    fallocate(&memory, FallocateFlags::empty(), 0, MEMORY)?;
     Ok((memory, libc::STDERR_FILENO))
 }
 
@@ -85,7 +85,7 @@ pub fn take() -> Vec<u8> {
         }
     }
     if !taken.is_empty() && SOURCE.load(SeqCst) == libc::STDERR_FILENO {
-        let _ = ftruncate(stderr(), 0); // memory can be emptied; if it could not, a line would come twice
+        let _ = seek(stderr(), SeekFrom::Start(0)); // memory has no other answer; a line could only come twice
     }
     taken
 }
@@ -94,7 +94,12 @@ pub fn take() -> Vec<u8> {
 fn read(piece: &mut [u8], at: usize) -> usize {
     match SOURCE.load(SeqCst) {
         ..0 => 0,
-        libc::STDERR_FILENO => rustix::io::pread(stderr(), piece, at as u64).unwrap_or(0),
+        // The memory stays, so that nothing need be had to print: what comes after the position is old.
+        libc::STDERR_FILENO => {
+            let end = usize::try_from(tell(stderr()).unwrap_or(0)).unwrap_or_default();
+            let most = piece.len().min(end.saturating_sub(at));
+            rustix::io::pread(stderr(), &mut piece[..most], at as u64).unwrap_or(0)
+        }
         // SAFETY: the pipe's end was made by us, and is never closed.
         pipe => rustix::io::read(unsafe { BorrowedFd::borrow_raw(pipe) }, piece).unwrap_or(0),
     }

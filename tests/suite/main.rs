@@ -52,5 +52,6 @@ mod servers;
 mod signals;
 mod tree;
 mod trust;
+mod unread;
 mod validate;
 mod verify;
