@@ -71,7 +71,7 @@ pub enum Ended {
     Stopped(i32),
 }
 
-/// How much of a program's output is handed on as it comes, where somebody keeps it.
+/// How much of a program's output is handed on as it comes, where somebody keeps it: bytes, with a little for each line.
 const KEPT: u64 = 1 << 20;
 
 /// How long a group has between TERM and KILL.
@@ -107,7 +107,7 @@ pub fn is_us(identity: &Identity) -> bool {
 }
 
 /// The same, as another user: the child changes its identity before it becomes the program. `None`: as ourselves. Its output
-/// is kept by somebody: after [`KEPT`] bytes only its end is handed on.
+/// is kept by somebody: when it is more than [`KEPT`], only its end follows.
 pub fn run_as(
     program: &Program,
     identity: Option<&Identity>,
@@ -219,15 +219,21 @@ impl<'a> Running<'a> {
         }
     }
 
-    /// Reads what is still in the pipe, and what comes until everybody has closed it, the limit, or a stop signal.
+    /// Reads what is still in the pipe, however long whoever gets it takes, and what comes until everybody has closed it, the
+    /// limit, or a stop signal.
     fn drain(&mut self, limit: Deadline) -> io::Result<()> {
+        let mut owed = self.output.as_ref().and_then(|output| rustix::io::ioctl_fionread(output).ok()).unwrap_or(0);
         loop {
             let wake = signal::wake()?;
-            let has_read = self.read();
-            if self.output.is_none() || limit.has_passed() || (!has_read && signal::pending().is_some()) {
+            let length = self.read();
+            owed = owed.saturating_sub(length as u64);
+            let is_over = owed == 0 && limit.has_passed();
+            if self.output.is_none() || is_over || (length == 0 && signal::pending().is_some()) {
                 return Ok(());
             }
-            self.wait(wake, limit.remaining())?;
+            if owed == 0 {
+                self.wait(wake, limit.remaining())?;
+            }
         }
     }
 
@@ -244,20 +250,20 @@ impl<'a> Running<'a> {
         Ok(())
     }
 
-    /// Reads one piece of output; false: there is none now.
-    fn read(&mut self) -> bool {
-        let Some(output) = &self.output else { return false };
+    /// Reads one piece of output; 0: there is none now.
+    fn read(&mut self) -> usize {
+        let Some(output) = &self.output else { return 0 };
         let mut buffer = [0; 16 * 1024];
         match rustix::io::read(output, &mut buffer) {
             Ok(0) => self.output = None,
             Ok(n) => {
                 self.lines.push(&buffer[..n]);
-                return true;
+                return n;
             }
             Err(Errno::INTR | Errno::WOULDBLOCK) => {}
             Err(_) => self.output = None, // a pipe gives no other error; without it the program still has an end
         }
-        false
+        0
     }
 
     fn signal_group(&self, signal: Signal) {

@@ -285,9 +285,9 @@ fn hook_prints_without_end_then_the_log_has_its_beginning_and_its_end() {
     sandbox.hook("pre.d", "10-x", "yes 'one more line' | head -c 300000000; echo; echo 'the reason'; exit 1");
     let remote = zip_of(&sandbox, "v1");
     let log = sandbox.deploy(&remote, &[]).expect(2).log;
-    assert!(log.len() < 8 << 20, "{} bytes of log", log.len());
-    let (before, after) = log.split_once(" WARN pre.d/10-x printed 285.1 MiB more that are not in the log").unwrap();
-    assert!(before.lines().count() > 70_000, "the first MiB is all there");
+    assert!(log.len() < 2 << 20, "{} bytes of log", log.len());
+    let (before, after) = log.split_once(" WARN pre.d/10-x printed 285.9 MiB more that are not in the log").unwrap();
+    assert!(before.lines().count() > 13_000, "the beginning is all there");
     assert!(after.lines().count() < 300 && after.contains(" INFO 10-x: the reason\n"), "{after}");
     assert!(after.contains("blocked: "), "{after}");
 }
