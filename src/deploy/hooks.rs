@@ -135,7 +135,7 @@ impl Hook {
         let ended = process::run_as(&program, identity, deadline, &mut |output| match output {
             Output::Line(line) => log::info!("{name}: {}", String::from_utf8_lossy(line)),
             Output::LeftOut(bytes) => {
-                log::warn!("{self} printed {} more that are not in the log; it ended with:", size(bytes))
+                log::warn!("{self} printed {} more that are not in the log; it ended with:", size(bytes));
             }
         });
         drop(limit);

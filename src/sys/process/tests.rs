@@ -84,7 +84,7 @@ fn a_program_prints_without_end_then_its_beginning_and_its_end_are_told() {
     assert!(bytes < KEPT / 4, "a line costs more than its bytes: {bytes}");
     assert_eq!(lines.last().unwrap(), "why");
     let left_out: Vec<_> = lines.iter().filter(|line| line.starts_with('(')).collect();
-    assert!(left_out.len() == 1 && *left_out[0] > "(498".to_owned(), "{left_out:?}");
+    assert!(left_out.len() == 1 && left_out[0].starts_with("(49"), "{left_out:?}");
 }
 
 #[test]
