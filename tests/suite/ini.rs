@@ -131,7 +131,7 @@ fn the_old_page_is_followed_then_each_section_is_installed_and_only_its_time_cha
     let ran = machine.run(&["-c", "config.ini", "--config-section", "Production", "-f"]).expect(0);
     assert_eq!((ran.log.as_str(), ran.out.as_str()), ("", ""), "the log goes to codeploy.log");
     let log = machine.sandbox.read_log("codeploy.log");
-    assert!(log.contains(" INFO deployed revision etag:"), "{log}");
+    assert!(log.contains(" INFO Production: deployed revision etag:"), "{log}");
     assert_eq!(machine.app(1).as_deref(), Some("p1"));
     assert_eq!(machine.told(), "BeforeInstall p1\nAfterInstall p1\nApplicationStart p1\n");
     let (time, rest) = fetched(&machine.ini(), "Production", NEVER);
