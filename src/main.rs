@@ -33,10 +33,12 @@ static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 
 fn main() -> ExitCode {
     console::init(0, None);
-    run().unwrap_or_else(|e| {
+    let code = run().unwrap_or_else(|e| {
         log::error!("{e}");
         ExitCode::from(e.exit_code())
-    })
+    });
+    console::flush();
+    code
 }
 
 /// What the command line asks for; the exit code it comes to.
@@ -136,7 +138,7 @@ fn verify(run: &Run) -> ExitCode {
     for settings in &run.sections {
         let prefix = if several { format!("{}: ", settings.id) } else { String::new() };
         console::turn_to(settings.log_file.as_deref());
-        console::speak_for(several.then_some(&settings.id));
+        console::speak_for(Some(&settings.id));
         let work = if run.is_repair { deploy::repair::repair } else { deploy::verify::verify };
         codes.push(work(settings, &prefix).unwrap_or_else(|e| {
             log::error!("{e}");
@@ -148,12 +150,12 @@ fn verify(run: &Run) -> ExitCode {
 
 /// `repo-deploy plan`: 0 nothing to do, 10 something, else as a check would end.
 fn plan(run: &Run) -> error::Result<ExitCode> {
-    let (several, mut codes, mut has_page) = (run.sections.len() > 1, Vec::new(), false);
+    let (mut codes, mut has_page) = (Vec::new(), false);
     if run.is_json {
         deploy::plan::json_begins()?;
     }
     for settings in &run.sections {
-        console::speak_for(several.then_some(&settings.id));
+        console::speak_for(Some(&settings.id));
         let plan = deploy::plan::plan(settings);
         match &plan {
             Ok(_) if run.is_json => {}

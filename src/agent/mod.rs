@@ -14,7 +14,7 @@ use self::section::Section;
 use crate::config::Settings;
 use crate::deploy::report::Ended;
 use crate::error::{Context, Result};
-use crate::sys::clock::now;
+use crate::sys::clock::{Deadline, now};
 use crate::sys::notify::Notify;
 use crate::sys::vigil::{Came, Vigil};
 use crate::sys::{signal, twin};
@@ -22,6 +22,9 @@ use crate::{console, sys};
 
 /// How long everybody else has to end, when we are the first process and end.
 const FAREWELL: Duration = Duration::from_millis(1500);
+
+/// How long one turn of the loop waits for whoever reads the log, at most: checks and the watchdog do not.
+const TURN: Duration = Duration::from_millis(500);
 
 /// Exit codes, the worst first: of several deployments, the one that stands first here counts.
 const WORST: [u8; 5] = [3, 78, 1, 2, 75];
@@ -31,13 +34,13 @@ pub type Read<'a> = &'a dyn Fn() -> Result<Vec<Settings>>;
 
 /// Does something with each deployment, one after the other: the worst exit code.
 pub fn once(all: Vec<Settings>, work: &dyn Fn(&Settings) -> Ended) -> u8 {
-    let (several, mut codes, mut sections) = (all.len() > 1, Vec::new(), Vec::new());
+    let (mut codes, mut sections) = (Vec::new(), Vec::new());
     for settings in all {
         sections.push(Section::new(settings, None));
     }
     for section in &mut sections {
         console::turn_to(section.settings.log_file.as_deref());
-        console::speak_for(several.then_some(&section.settings.id));
+        console::speak_for(Some(&section.settings.id));
         let ended = work(&section.settings);
         section.note(&ended);
         if ended.kind == "stopped" {
@@ -104,6 +107,8 @@ struct Watch<'a> {
 impl Watch<'_> {
     fn run(&mut self) -> std::io::Result<()> {
         loop {
+            let most = self.notify.pace().map_or(TURN, |pace| TURN.min(pace / 2));
+            let turn = console::limit(Deadline::after(most));
             let came = self.vigil.came()?;
             self.obey(came);
             self.reap();
@@ -116,6 +121,8 @@ impl Watch<'_> {
             if std::mem::take(&mut self.has_worked) && self.sections.iter().all(Section::is_idle) {
                 sys::memory::release_code();
             }
+            console::flush();
+            drop(turn);
             let until = self.sections.iter().filter_map(Section::waits_until).min();
             self.vigil.wait(until.filter(|_| self.stop.is_none()), pause)?;
         }
@@ -172,7 +179,7 @@ impl Watch<'_> {
             let Some(at) = self.sections.iter().position(|section| section.is_checked_by(pid)) else { continue };
             let several = self.sections.len() > 1;
             let section = &mut self.sections[at];
-            console::speak_for(several.then_some(&section.settings.id));
+            console::speak_for(Some(&section.settings.id));
             section.end(signal, self.stop);
             self.has_worked = true;
             console::speak_for(None);
@@ -193,11 +200,11 @@ impl Watch<'_> {
     }
 
     fn start_what_is_due(&mut self) {
-        let (now, several) = (now(), self.sections.len() > 1);
+        let now = now();
         for section in &mut self.sections {
             section.look_at_the_clock(now);
             if section.is_due(now) {
-                section.start(now, several);
+                section.start(now);
             }
         }
     }
@@ -229,7 +236,7 @@ impl Watch<'_> {
             return Ok(());
         }
         twin::dismiss_all();
-        let limit = sys::clock::Deadline::after(FAREWELL);
+        let limit = Deadline::after(FAREWELL);
         while twin::has_children() && !limit.has_passed() {
             self.vigil.wait(None, Some(limit.remaining()))?;
             self.vigil.came()?;

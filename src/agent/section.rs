@@ -84,13 +84,16 @@ impl Section {
     }
 
     /// Starts a check. Times that pass while it is at work become one.
-    pub fn start(&mut self, now: u64, several: bool) {
+    pub fn start(&mut self, now: u64) {
         self.due = self.after(now);
         let settings = &self.settings;
         let twin = twin::fork(&mut || {
+            console::begin_copy();
             console::turn_to(settings.log_file.as_deref());
-            console::speak_for(several.then_some(&settings.id));
-            deploy::check(settings).print()
+            console::speak_for(Some(&settings.id));
+            let ended = deploy::check(settings).print();
+            console::flush();
+            ended
         });
         match twin {
             Ok(twin) => self.check = Some(twin),

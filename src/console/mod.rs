@@ -1,86 +1,117 @@
-//! Standard error: the log and the progress line share it. Neither can end the program: a closed pipe, a full disk and a
-//! missing terminal are all survived; a log file that takes no more is told of once. Standard output is for commands that answer.
+//! Standard error: the log and the progress line share it. Neither can end the program or hold it up: a closed pipe, a full
+//! disk, a missing terminal and a reader that has stopped are all survived; a log file that takes no more is told of once.
+//! Standard output is for commands that answer.
 
 pub mod json;
+mod line;
+mod outlet;
 pub mod progress;
 pub mod screen;
 
 use std::fs::File;
 use std::io::{self, IsTerminal as _, Write as _};
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
-use rustix::fs::{Mode, OFlags};
 
+use self::outlet::Outlet;
+pub use self::outlet::{Limit, limit};
 pub use self::progress::Progress;
 use crate::error::{Error, Result, plain};
-use crate::sys::clock;
+use crate::sys::resolve::{self, Last, Way};
+use crate::sys::stderr::{self, Sink};
 
 /// To the beginning of the line, and erase it.
 const CLEAR: &str = "\r\x1b[K";
 
 /// The log: one record is one line.
 struct Console {
-    file: Mutex<Option<LogFile>>,
-    /// Where they were asked to go; opening it may have failed.
+    outlets: Mutex<Outlets>,
+    /// Where records were asked to go; opening it may have failed.
     asked: Mutex<Option<PathBuf>>,
-    /// What goes to the log file is shown on standard error too.
-    is_shown: AtomicBool,
-    /// Whose records these are, where there are several deployments; empty: there is one.
-    name: Mutex<String>,
+    /// Whose records these are.
+    speaker: Mutex<Option<String>>,
     /// What stands on the terminal's last line and is not of the log; empty: nothing.
     progress: Mutex<String>,
 }
 
+struct Outlets {
+    /// `None`: not before [`init`].
+    stderr: Option<Outlet>,
+    file: Option<LogFile>,
+    /// What goes to the log file is shown on standard error too.
+    is_shown: bool,
+}
+
 /// Where records go when they do not go to standard error.
 struct LogFile {
-    file: File,
+    outlet: Outlet,
     path: PathBuf,
-    /// Its last line lacks its end: the disk was full.
-    torn: AtomicBool,
     /// That it takes no more was said.
-    told: AtomicBool,
+    told: bool,
 }
 
 static CONSOLE: Console = Console {
-    file: Mutex::new(None),
+    outlets: Mutex::new(Outlets { stderr: None, file: None, is_shown: false }),
     asked: Mutex::new(None),
-    is_shown: AtomicBool::new(false),
-    name: Mutex::new(String::new()),
+    speaker: Mutex::new(None),
     progress: Mutex::new(String::new()),
 };
 
 /// Installs the log, or changes what is installed, and opens the log file anew. `level` counts from -1 (`--quiet`) over 0 to 2 (`-v -v`). A log file
 /// that cannot be opened costs a warning, and the log stays on standard error: a deployment does not wait for a disk.
 pub fn init(level: i8, log_file: Option<&Path>) {
-    let _ = log::set_logger(&CONSOLE); // it fails when it is installed already, which is what we want
+    if log::set_logger(&CONSOLE).is_ok() {
+        begin();
+    }
     log::set_max_level(match level {
         ..0 => LevelFilter::Warn,
         0 => LevelFilter::Info,
         1 => LevelFilter::Debug,
         2.. => LevelFilter::Trace,
     });
-    let (torn, told) = (AtomicBool::new(false), AtomicBool::new(false));
-    let opened = log_file.map(|path| Ok(LogFile { file: open(path)?, path: path.to_owned(), torn, told })).transpose();
+    let open =
+        |path: &Path| Ok(LogFile { outlet: Outlet::new(Sink::of(open(path)?)), path: path.to_owned(), told: false });
+    let opened = log_file.map(open).transpose();
     let failed = opened.as_ref().err().map(plain);
-    if let (Ok(mut file), Ok(mut asked)) = (CONSOLE.file.lock(), CONSOLE.asked.lock()) {
-        (*file, *asked) = (opened.unwrap_or(None), log_file.map(Path::to_owned));
+    if let (Ok(mut outlets), Ok(mut asked)) = (CONSOLE.outlets.lock(), CONSOLE.asked.lock()) {
+        (outlets.file, *asked) = (opened.unwrap_or(None), log_file.map(Path::to_owned));
     }
     if let (Some(path), Some(why)) = (log_file, failed) {
         log::warn!("cannot open the log file {}: {why}: logging to standard error", path.display());
     }
 }
 
+/// Puts standard error aside, and has a panic told as a record.
+fn begin() {
+    let captured = stderr::capture();
+    if let Ok(mut outlets) = CONSOLE.outlets.lock() {
+        outlets.stderr = Some(Outlet::new(Sink::stderr()));
+    }
+    std::panic::set_hook(Box::new(|panic| log::error!("{}", panic.to_string().replacen(":\n", ": ", 1))));
+    if let Err(e) = captured {
+        log::warn!("cannot put standard error aside: {}: the log is written straight to it", plain(&e));
+    }
+}
+
+/// What a forked copy does first: what its parent has not delivered, and how long that waits, is its parent's.
+pub fn begin_copy() {
+    outlet::set_limit(None);
+    each_outlet(Outlet::forget);
+}
+
 /// Whether records that go to a log file are shown on standard error too.
 pub fn show_too(is_shown: bool) {
-    CONSOLE.is_shown.store(is_shown, Ordering::Relaxed);
+    if let Ok(mut outlets) = CONSOLE.outlets.lock() {
+        outlets.is_shown = is_shown;
+    }
 }
 
 /// Whether somebody looks at standard error.
 pub fn is_watched() -> bool {
-    io::stderr().is_terminal()
+    Sink::stderr().as_fd().is_terminal()
 }
 
 /// From here on records go to `log_file`, when they do not already.
@@ -101,11 +132,16 @@ fn asked() -> Option<PathBuf> {
     CONSOLE.asked.lock().ok().and_then(|asked| asked.clone())
 }
 
-/// From here on records begin with `name`: those of one deployment among several.
-pub fn speak_for(name: Option<&str>) {
-    if let Ok(mut speaker) = CONSOLE.name.lock() {
-        *speaker = name.map(|name| format!("{name}: ")).unwrap_or_default();
+/// From here on records are those of the deployment `id`, or of none.
+pub fn speak_for(id: Option<&str>) {
+    if let Ok(mut speaker) = CONSOLE.speaker.lock() {
+        *speaker = id.map(str::to_owned);
     }
+}
+
+/// Delivers what others have printed to descriptor 2, and says what was dropped: before a wait, and at the end.
+pub fn flush() {
+    CONSOLE.flush();
 }
 
 /// The level as [`init`] takes it.
@@ -120,10 +156,7 @@ fn level() -> i8 {
 
 /// Opens a file to append to. A FIFO that nobody reads is an error, not a wait.
 fn open(path: &Path) -> io::Result<File> {
-    let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOCTTY;
-    let file = rustix::fs::open(path, flags | OFlags::NONBLOCK, Mode::RUSR | Mode::WUSR | Mode::RGRP)?;
-    rustix::fs::fcntl_setfl(&file, OFlags::APPEND)?; // from here on a slow reader is waited for
-    Ok(File::from(file))
+    resolve::find(path, Way::Any, Last::Follow)?.append(0o640)
 }
 
 impl Log for Console {
@@ -134,60 +167,55 @@ impl Log for Console {
     }
 
     fn log(&self, record: &Record<'_>) {
-        if !self.enabled(record.metadata()) {
-            return;
-        }
-        let name = self.name.lock().map(|name| name.clone()).unwrap_or_default();
-        let line = line(record.level(), &format!("{name}{}", record.args()));
-        let Ok(file) = self.file.lock() else { return self.print(&line) };
-        let Some(file) = file.as_ref() else { return self.print(&line) };
-        if let Err(e) = file.append(line.as_bytes()) {
-            if !file.told.swap(true, Ordering::Relaxed) {
-                let (path, why) = (file.path.display(), plain(&e));
-                let why = format!("cannot write to the log file {path}: {why}: logging to standard error");
-                self.print(&self::line(Level::Warn, &why));
-            }
-            self.print(&line);
-        } else if self.is_shown.load(Ordering::Relaxed) {
-            self.print(&line);
+        if self.enabled(record.metadata()) {
+            let speaker = self.speaker.lock().ok().and_then(|speaker| speaker.clone());
+            let target = speaker.as_deref().unwrap_or(line::OURSELVES);
+            self.deliver(&line::with_record(record.level(), target, &record.args().to_string()));
         }
     }
 
-    fn flush(&self) {}
-}
-
-impl LogFile {
-    /// Appends a line, all of it or an error.
-    fn append(&self, line: &[u8]) -> io::Result<()> {
-        let mut whole = Vec::with_capacity(line.len() + 1);
-        if self.torn.load(Ordering::Relaxed) {
-            whole.push(b'\n'); // a record begins its own line
-        }
-        whole.extend_from_slice(line);
-        // One write a record: others may append to the same file.
-        let written = (&self.file).write(&whole)?;
-        if written > 0 {
-            self.torn.store(written < whole.len(), Ordering::Relaxed);
-        }
-        if written < whole.len() { Err(io::Error::other("it took a part of a line only")) } else { Ok(()) }
+    fn flush(&self) {
+        self.deliver(&line::printed());
+        each_outlet(Outlet::own_up);
     }
 }
 
 impl Console {
+    /// Hands lines to the log file, else to standard error, or to both. This is the only way out.
+    fn deliver(&self, lines: &[String]) {
+        // `try_lock`: a panic while lines are delivered is told all the same.
+        let Ok(mut outlets) = self.outlets.try_lock() else {
+            let _ = Sink::stderr().write_now(lines.concat().as_bytes()); // there is nowhere left to say it
+            return;
+        };
+        let Outlets { stderr: Some(stderr), file, is_shown } = &mut *outlets else { return };
+        for line in lines {
+            let taken = file.as_mut().map(|file| file.outlet.deliver(line).map_err(|e| file.complaint(&e)));
+            if let Some(Err(Some(complaint))) = &taken {
+                self.print(stderr, &line::with_record(Level::Warn, line::OURSELVES, complaint).concat());
+            }
+            if *is_shown || !matches!(taken, Some(Ok(()))) {
+                self.print(stderr, line);
+            }
+        }
+    }
+
     /// Prints to standard error, above the progress line.
-    fn print(&self, line: &str) {
+    fn print(&self, stderr: &mut Outlet, line: &str) {
         // `try_lock`: a record that is made while the line is drawn is worth more than its place.
         let shown = self.progress.try_lock().map(|p| p.clone()).unwrap_or_default();
-        write_stderr(&above(&shown, line));
+        let _ = stderr.deliver(&above(&shown, line)); // it counts what it drops
     }
 }
 
-/// A record as it is written.
-fn line(level: Level, text: &str) -> String {
-    let mut line = format!("{} {level} ", clock::rfc3339(clock::now()));
-    escape(&mut line, text);
-    line.push('\n');
-    line
+impl LogFile {
+    /// Why it takes no more, the first time.
+    fn complaint(&mut self, why: &io::Error) -> Option<String> {
+        let is_unread = matches!(why.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted);
+        let why = if is_unread { "nobody reads it".to_owned() } else { plain(why) };
+        let text = format!("cannot write to the log file {}: {why}: logging to standard error", self.path.display());
+        (!std::mem::replace(&mut self.told, true)).then_some(text)
+    }
 }
 
 /// `line`, written where the progress line `shown` stands, and that one again after it.
@@ -195,22 +223,17 @@ fn above(shown: &str, line: &str) -> String {
     if shown.is_empty() { line.to_owned() } else { format!("{CLEAR}{line}{shown}") }
 }
 
-/// Writes what can be written: a log that nobody reads or no disk takes must not stop a deployment.
-fn write_stderr(text: &str) {
-    let _ = io::stderr().write_all(text.as_bytes()); // there is nowhere left to say it
+fn each_outlet(what: fn(&mut Outlet)) {
+    if let Ok(mut outlets) = CONSOLE.outlets.try_lock() {
+        let Outlets { stderr, file, .. } = &mut *outlets;
+        stderr.iter_mut().chain(file.iter_mut().map(|file| &mut file.outlet)).for_each(what);
+    }
 }
 
-/// Adds `text` as one line of printable characters: what comes from archives, servers and hooks must neither make
-/// records up nor speak to the terminal.
-fn escape(line: &mut String, text: &str) {
-    for c in text.trim_end_matches('\n').chars() {
-        match c {
-            '\n' => line.push_str("\\n"),
-            '\r' => line.push_str("\\r"),
-            '\t' => line.push_str("\\t"),
-            c if c.is_control() => line.push_str(&format!("\\x{:02x}", u32::from(c))),
-            c => line.push(c),
-        }
+/// Shows `text` on standard error, if it is taken at once: it belongs to no record.
+fn show(text: &str) {
+    if let Ok(mut outlets) = CONSOLE.outlets.try_lock() {
+        outlets.stderr.iter_mut().for_each(|stderr| stderr.show(text));
     }
 }
 
@@ -229,20 +252,33 @@ pub fn print(text: &str) -> Result<()> {
 mod tests {
     use super::*;
 
+    /// Plays its part in a process of its own: this test program again.
     #[test]
-    fn a_record_is_one_line_of_printable_characters() {
-        for (text, expected) in [
-            ("plain ünïcode 文", "plain ünïcode 文"),
-            ("two\nlines\r\n", "two\\nlines\\r"),
-            ("\ttab", "\\ttab"),
-            ("\x1b[31mred\x07", "\\x1b[31mred\\x07"),
-            ("nul\0 del\x7f c1\u{9b}31m", "nul\\x00 del\\x7f c1\\x9b31m"),
-            ("", ""),
-        ] {
-            let mut line = String::from("> ");
-            escape(&mut line, text);
-            assert_eq!(line, format!("> {expected}"));
+    fn what_anybody_prints_and_a_panic_are_lines_of_the_log() {
+        const PART: &str = "REPO_DEPLOY_CONSOLE_TEST";
+        if let Some(log) = std::env::var_os(PART) {
+            init(0, Some(Path::new(&log)));
+            speak_for(Some("web"));
+            #[allow(clippy::print_stderr, reason = "somebody's dependency")]
+            {
+                eprintln!("stray \x1b[31m\nand another");
+            }
+            log::info!("of ours");
+            panic!("a panic\nof two lines");
         }
+        let log = std::env::temp_dir().join(format!("repo-deploy-console-{}", std::process::id()));
+        let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+        let name = "console::tests::what_anybody_prints_and_a_panic_are_lines_of_the_log";
+        again.args(["--exact", name, "--nocapture", "--test-threads=1"]).env(PART, &log);
+        let output = again.output().unwrap();
+        let text = std::fs::read_to_string(&log).unwrap();
+        std::fs::remove_file(log).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[..2], ["stray \\x1b[31m", "and another"]);
+        assert!(lines[2].ends_with("Z INFO  [web] of ours"), "{text}");
+        assert!(lines[3].contains("Z ERROR [web] panicked at src/console/mod.rs:"), "{text}");
+        assert!(lines[3].ends_with(": a panic\\nof two lines") && lines.len() == 4, "{text}");
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "", "nothing goes around the log");
     }
 
     #[test]

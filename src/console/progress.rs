@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use log::LevelFilter;
 
 use super::screen::columns;
-use super::{CLEAR, CONSOLE, write_stderr};
+use super::{CLEAR, CONSOLE, is_watched, show};
 use crate::sys::signal;
+use crate::sys::stderr::Sink;
 
 /// When the line shows first, and how often it changes.
 const PATIENCE: Duration = Duration::from_millis(300);
@@ -56,7 +57,7 @@ impl Progress {
         let mut line = describe(self.verb, self.done, self.total, meter.rate);
         line.truncate(width().saturating_sub(1)); // it is ASCII; a full line would wrap
         signal::note_unfinished_line(true);
-        write_stderr(&format!("{CLEAR}{line}"));
+        show(&format!("{CLEAR}{line}"));
         if let Ok(mut shown) = CONSOLE.progress.try_lock() {
             *shown = line;
         }
@@ -81,7 +82,7 @@ impl Drop for Progress {
             && !shown.is_empty()
         {
             shown.clear();
-            write_stderr(CLEAR);
+            show(CLEAR);
             signal::note_unfinished_line(false);
         }
     }
@@ -90,11 +91,11 @@ impl Drop for Progress {
 /// Whether somebody looks: a terminal that can erase a line, and no `--quiet`.
 fn has_reader() -> bool {
     let able = std::env::var_os("TERM").is_some_and(|t| !t.is_empty() && t != "dumb");
-    able && log::max_level() >= LevelFilter::Info && rustix::termios::isatty(std::io::stderr())
+    able && log::max_level() >= LevelFilter::Info && is_watched()
 }
 
 fn width() -> usize {
-    columns(std::io::stderr().as_fd()).unwrap_or(80)
+    columns(Sink::stderr().as_fd()).unwrap_or(80)
 }
 
 /// `fetching 12.3 MiB of 54.0 MiB, 23%, 8.1 MiB/s, 5 s left`, as far as things are known.

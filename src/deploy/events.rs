@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use super::Deployment;
-use super::hooks::{Hook, Verdict};
+use super::hooks::{Hook, Verdict, secrets};
 use crate::activate::install::bundle::{Installable, Job};
 use crate::appspec::Event;
 use crate::config::owner::Accounts;
@@ -154,6 +154,7 @@ fn become_user(runas: &str, env: &mut Environment) -> Result<Option<Identity>> {
     env.push(("HOME", user.home.into()));
     env.push(("USER", user.name.clone().into()));
     env.push(("LOGNAME", user.name.into()));
-    let identity = Identity { uid: user.owner.uid, gid: user.owner.gid, groups: user.groups };
+    let unset = secrets::in_environment();
+    let identity = Identity { uid: user.owner.uid, gid: user.owner.gid, groups: user.groups, unset };
     Ok(Some(identity).filter(|identity| !process::is_us(identity)))
 }

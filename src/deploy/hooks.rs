@@ -6,6 +6,7 @@
 
 mod discover;
 mod paths;
+pub(super) mod secrets;
 mod start_failure;
 
 use std::ffi::OsString;
@@ -13,9 +14,11 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use crate::console;
+use crate::console::progress::size;
 use crate::error::{Context, Error, Kind, Result};
 use crate::sys::clock::Deadline;
-use crate::sys::process::{self, Ended, Identity, Program};
+use crate::sys::process::{self, Ended, Identity, Output, Program};
 use crate::sys::signal;
 pub(in crate::deploy) use discover::{Found, Listed};
 
@@ -156,9 +159,15 @@ impl Hook {
         log::debug!("{self} starts");
         let started = Instant::now();
         let identity = self.identity.as_ref();
-        let ended = process::run_as(&program, identity, deadline.at_most(timeout), &mut |line| {
-            log::info!("{name}: {}", String::from_utf8_lossy(line));
+        let deadline = deadline.at_most(timeout);
+        let limit = console::limit(deadline);
+        let ended = process::run_as(&program, identity, deadline, &mut |output| match output {
+            Output::Line(line) => log::info!("{name}: {}", String::from_utf8_lossy(line)),
+            Output::LeftOut(bytes) => {
+                log::warn!("{self} printed {} more that are not in the log; it ended with:", size(bytes));
+            }
         });
+        drop(limit);
         let took = started.elapsed().as_secs_f64();
         match ended {
             Ok(Ended::Exited(code)) => log::debug!("{self} ended with exit code {code} after {took:.3} s"),

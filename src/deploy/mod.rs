@@ -35,6 +35,7 @@ use crate::activate::limit::Limit;
 use crate::activate::{Activation, Setup};
 use crate::appspec::Behaviour;
 use crate::config::Settings;
+use crate::console;
 use crate::error::{Error, Kind, Result};
 use crate::model::{ActivationMode, Outcome, Reason, ReleaseId};
 use crate::package::Demands;
@@ -59,6 +60,8 @@ struct Deployment<'a> {
     /// Why the live tree is in doubt, when it is.
     doubt: Option<String>,
     deadline: Deadline,
+    /// The log waits for its reader no longer than that.
+    _limit: console::Limit,
     /// What is kept in the configuration file.
     notes: notes::Notes,
     /// A signal that came while the live tree was changing: what was begun is over, and now we end.
@@ -160,6 +163,7 @@ impl<'a> Deployment<'a> {
             state,
             doubt,
             deadline,
+            _limit: console::limit(deadline),
             notes,
             stop,
             why,
@@ -293,6 +297,7 @@ impl<'a> Deployment<'a> {
     fn finish_revert(&mut self) -> Result<Outcome> {
         // What is left of the check's time is not the way back's business: it gets its own.
         self.deadline = Deadline::after(self.settings.timeout);
+        let _limit = console::limit(self.deadline);
         let verdict = match self.state.current.clone() {
             Some(current) => {
                 let release = self.release(&current.release).map_err(in_doubt)?;

@@ -194,7 +194,7 @@ impl Dir {
     /// Opens the file `name` for writing at its end. A link is an error; a FIFO without a reader too.
     pub fn append(&self, name: &OsStr) -> io::Result<File> {
         let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        Ok(File::from(rustix::fs::openat(&self.0, name, flags, Mode::empty())?))
+        Ok(File::from(rustix::fs::openat(&self.0, name, flags | OFlags::NOCTTY, Mode::empty())?))
     }
 
     /// Creates the file `name`, which must not exist, for writing at its end.

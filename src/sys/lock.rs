@@ -16,17 +16,15 @@ use super::signal;
 /// `most`, to the second.
 pub fn lock_in_turn(file: &File, most: Duration) -> io::Result<bool> {
     let limit = Deadline::after(most);
-    signal::tick()?;
-    let taken = loop {
+    let _ticks = signal::tick()?;
+    loop {
         match flock(file, FlockOperation::LockExclusive) {
-            Ok(()) => break Ok(true),
-            Err(Errno::INTR) if limit.has_passed() => break Ok(false),
+            Ok(()) => return Ok(true),
+            Err(Errno::INTR) if limit.has_passed() => return Ok(false),
             Err(Errno::INTR) => {}
-            Err(e) => break Err(e.into()),
+            Err(e) => return Err(e.into()),
         }
-    };
-    signal::stop_ticking();
-    taken
+    }
 }
 
 /// The process that holds the lock of an open file, as far as the kernel tells us: one of another container is nobody.

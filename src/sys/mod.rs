@@ -11,6 +11,7 @@ pub mod notify;
 pub mod process;
 pub mod resolve;
 pub mod signal;
+pub mod stderr;
 pub mod trust;
 pub mod twin;
 #[cfg(all(target_env = "musl", panic = "abort"))]

@@ -1,4 +1,4 @@
-//! Children: started in a group of their own with nothing of ours but the environment, watched with a limit, ended with
+//! Children: started in a session of their own with nothing of ours but the environment, watched with a limit, ended with
 //! their group. No second thread: one poll(2) waits for output, for the end and for signals to us.
 //!
 //! A process that leaves the group (a daemon by setsid) is left alone, and so is the group of a program that ended by
@@ -27,6 +27,7 @@ use super::signal;
 use group::Group;
 use lines::Lines;
 
+pub use lines::Output;
 pub use stream::{Pipes, Stream};
 
 /// A program to run. Standard input is /dev/null (an empty pipe where there is none), output comes as lines.
@@ -53,6 +54,8 @@ pub struct Identity {
     pub gid: u32,
     /// All groups.
     pub groups: Vec<u32>,
+    /// Variables of ours that are none of his business.
+    pub unset: Vec<OsString>,
 }
 
 /// How it ended.
@@ -67,6 +70,9 @@ pub enum Ended {
     /// By us, because this signal asked us to stop.
     Stopped(i32),
 }
+
+/// How much of a program's output is handed on as it comes, where somebody keeps it: bytes, with a little for each line.
+const KEPT: u64 = 1 << 20;
 
 /// How long a group has between TERM and KILL.
 pub const GRACE: Duration = Duration::from_secs(10);
@@ -87,7 +93,11 @@ const LOOK: Duration = Duration::from_millis(50);
 /// just ended and no region is open around this one: the caller must then end the process. Inside of a region, a signal
 /// that came too late for the program is left to [`signal::pending`]. An error means that it could not be started.
 pub fn run(program: &Program, deadline: Deadline, line: &mut dyn FnMut(&[u8])) -> io::Result<Ended> {
-    run_with(program, None, deadline, GRACE, line)
+    let line = |output: Output<'_>| match output {
+        Output::Line(text) => line(text),
+        Output::LeftOut(_) => {} // there is room for all of it
+    };
+    run_with(program, None, deadline, GRACE, Lines::new(line))
 }
 
 /// Whether a program of ours would run as `identity` by itself.
@@ -96,14 +106,15 @@ pub fn is_us(identity: &Identity) -> bool {
         && identity.uid != 0
 }
 
-/// The same, as another user: the child changes its identity before it becomes the program. `None`: as ourselves.
+/// The same, as another user: the child changes its identity before it becomes the program. `None`: as ourselves. Its output
+/// is kept by somebody: when it is more than [`KEPT`], only its end follows.
 pub fn run_as(
     program: &Program,
     identity: Option<&Identity>,
     deadline: Deadline,
-    line: &mut dyn FnMut(&[u8]),
+    take: &mut dyn FnMut(Output<'_>),
 ) -> io::Result<Ended> {
-    run_with(program, identity, deadline, GRACE, line)
+    run_with(program, identity, deadline, GRACE, Lines::bounded(KEPT, take))
 }
 
 fn run_with(
@@ -111,14 +122,14 @@ fn run_with(
     identity: Option<&Identity>,
     deadline: Deadline,
     grace: Duration,
-    line: &mut dyn FnMut(&[u8]),
+    lines: Lines<'_>,
 ) -> io::Result<Ended> {
     #[cfg(test)]
     let _alone = tests::one_at_a_time(); // the threads of the test harness would take each other's wake-ups
     let region = signal::defer();
     let ended = match signal::pending() {
         Some(signal) => Ended::Stopped(signal),
-        None => Running::start(program, identity, line)?.attend(deadline, grace)?,
+        None => Running::start(program, identity, lines)?.attend(deadline, grace)?,
     };
     Ok(region.close().map_or(ended, Ended::Stopped))
 }
@@ -141,11 +152,11 @@ struct Running<'a> {
 }
 
 impl<'a> Running<'a> {
-    fn start(program: &Program, identity: Option<&Identity>, line: &'a mut dyn FnMut(&[u8])) -> io::Result<Self> {
+    fn start(program: &Program, identity: Option<&Identity>, lines: Lines<'a>) -> io::Result<Self> {
         signal::wake()?; // from here on the end of a child is noticed
         let (child, output) = start::start(program, identity)?;
         let group = Pid::from_child(&child);
-        Ok(Self { child, group, output: Some(output), lines: Lines::new(line), data: None })
+        Ok(Self { child, group, output: Some(output), lines, data: None })
     }
 
     /// Waits for the end, bringing it about when its time is over or when we are asked to stop.
@@ -208,15 +219,21 @@ impl<'a> Running<'a> {
         }
     }
 
-    /// Reads what is still in the pipe, and what comes until everybody has closed it, the limit, or a stop signal.
+    /// Reads what is still in the pipe, however long whoever gets it takes, and what comes until everybody has closed it, the
+    /// limit, or a stop signal.
     fn drain(&mut self, limit: Deadline) -> io::Result<()> {
+        let mut owed = self.output.as_ref().and_then(|output| rustix::io::ioctl_fionread(output).ok()).unwrap_or(0);
         loop {
             let wake = signal::wake()?;
-            let has_read = self.read();
-            if self.output.is_none() || limit.has_passed() || (!has_read && signal::pending().is_some()) {
+            let length = self.read();
+            owed = owed.saturating_sub(length as u64);
+            let is_over = owed == 0 && limit.has_passed();
+            if self.output.is_none() || is_over || (length == 0 && signal::pending().is_some()) {
                 return Ok(());
             }
-            self.wait(wake, limit.remaining())?;
+            if owed == 0 {
+                self.wait(wake, limit.remaining())?;
+            }
         }
     }
 
@@ -233,20 +250,20 @@ impl<'a> Running<'a> {
         Ok(())
     }
 
-    /// Reads one piece of output; false: there is none now.
-    fn read(&mut self) -> bool {
-        let Some(output) = &self.output else { return false };
+    /// Reads one piece of output; 0: there is none now.
+    fn read(&mut self) -> usize {
+        let Some(output) = &self.output else { return 0 };
         let mut buffer = [0; 16 * 1024];
         match rustix::io::read(output, &mut buffer) {
             Ok(0) => self.output = None,
             Ok(n) => {
                 self.lines.push(&buffer[..n]);
-                return true;
+                return n;
             }
             Err(Errno::INTR | Errno::WOULDBLOCK) => {}
             Err(_) => self.output = None, // a pipe gives no other error; without it the program still has an end
         }
-        false
+        0
     }
 
     fn signal_group(&self, signal: Signal) {

@@ -325,9 +325,12 @@ impl Place {
         if self.is_kernels {
             return self.dir.reopen(&self.name);
         }
-        let file = match self.meta {
-            Some(_) => self.dir.append(&self.name)?,
-            None => self.dir.create_to_append(&self.name, mode)?,
+        let made =
+            if self.meta.is_none() { self.dir.create_to_append(&self.name, mode) } else { Err(Errno::EXIST.into()) };
+        let file = match made {
+            // It was there, or another process was faster.
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => self.dir.append(&self.name)?,
+            made => made?,
         };
         let meta = fs::meta(&file)?;
         if meta.kind == Kind::File && meta.links != 1 && !self.is_ours_alone {

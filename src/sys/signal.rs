@@ -12,6 +12,8 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering::SeqCst};
 use libc::c_int;
 use rustix::pipe::PipeFlags;
 
+use super::stderr::Sink;
+
 /// What asks us to stop. HUP among them: a terminal that goes away must not leave a hook behind without us.
 const STOP: [c_int; 3] = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP];
 
@@ -79,7 +81,7 @@ pub fn install() -> io::Result<()> {
     for signal in STOP {
         if !is_ignored(signal)? {
             // No SA_RESTART: what waits inside a region comes back and can ask.
-            set_handler(signal, 0)?;
+            set_handler(signal, note, 0)?;
         }
         unblock(signal)?;
     }
@@ -132,29 +134,47 @@ fn ignore(signal: c_int) {
     unsafe { libc::signal(signal, libc::SIG_IGN) };
 }
 
-/// From here on a call that waits comes back with EINTR about once a second, so that it can look at the time.
-pub(super) fn tick() -> io::Result<()> {
-    // SAFETY: an all-zero sigaction is a valid value, its mask the empty set.
-    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-    action.sa_sigaction = wind as *const () as usize;
-    // SAFETY: `action` lives through the call, and its handler is async-signal-safe.
-    check(unsafe { libc::sigaction(libc::SIGALRM, &raw const action, std::ptr::null_mut()) })?;
-    unblock(libc::SIGALRM)?;
-    wind(libc::SIGALRM);
-    Ok(())
+/// How many want to be woken.
+static TICKS: AtomicU32 = AtomicU32::new(0);
+
+/// While one lives, a call that waits comes back with EINTR about once a second, so that it can look at the time. Nests.
+#[must_use = "it ends where this is dropped"]
+#[derive(Debug)]
+pub(super) struct Ticks(());
+
+/// Begins that. The handler stays.
+pub(super) fn tick() -> io::Result<Ticks> {
+    static IS_READY: AtomicBool = AtomicBool::new(false);
+    if !IS_READY.load(SeqCst) {
+        set_handler(libc::SIGALRM, wind, 0)?;
+        unblock(libc::SIGALRM)?;
+        IS_READY.store(true, SeqCst);
+    }
+    if TICKS.fetch_add(1, SeqCst) == 0 {
+        set_alarm(1);
+    }
+    Ok(Ticks(()))
 }
 
-/// Ends that: what ticks at this very moment is ignored.
-pub(super) fn stop_ticking() {
-    ignore(libc::SIGALRM);
-    // SAFETY: it takes a number.
-    unsafe { libc::alarm(0) };
+impl Drop for Ticks {
+    fn drop(&mut self) {
+        if TICKS.fetch_sub(1, SeqCst) == 1 {
+            set_alarm(0);
+        }
+    }
 }
 
 /// The handler of ticks: winds the clock again, so that one that comes just before the wait is not the last.
 extern "C" fn wind(_: c_int) {
+    if TICKS.load(SeqCst) > 0 {
+        set_alarm(1);
+    }
+}
+
+/// The next tick, in seconds; 0: none.
+fn set_alarm(seconds: u32) {
     // SAFETY: alarm(2) is async-signal-safe, takes a number, and sets no errno.
-    unsafe { libc::alarm(1) };
+    unsafe { libc::alarm(seconds) };
 }
 
 /// Opens a deferred region.
@@ -197,7 +217,7 @@ fn pipe() -> io::Result<&'static (OwnedFd, OwnedFd)> {
     let ends = PIPE.get_or_init(|| made);
     WAKE.store(ends.1.as_raw_fd(), SeqCst);
     // SA_RESTART: a child that ends somewhere must not interrupt an unrelated read; poll(2) comes back all the same.
-    set_handler(libc::SIGCHLD, libc::SA_RESTART | libc::SA_NOCLDSTOP)?;
+    set_handler(libc::SIGCHLD, note, libc::SA_RESTART | libc::SA_NOCLDSTOP)?;
     unblock(libc::SIGCHLD)?;
     Ok(ends)
 }
@@ -229,7 +249,7 @@ extern "C" fn note(signal: c_int) {
     }
 }
 
-/// Writes `repo-deploy: stopped by signal 15` to standard error, unless that would have us wait. Only for the handler,
+/// Writes `repo-deploy: stopped by signal 15` to standard error itself, unless that would have us wait. Only for the handler,
 /// right before the end: no allocation, no lock, no panic.
 fn say_stopped(signal: c_int) {
     let number = u8::try_from(signal).unwrap_or_default();
@@ -244,20 +264,14 @@ fn say_stopped(signal: c_int) {
         *to = *from;
         length += 1;
     }
-    let mut error = libc::pollfd { fd: libc::STDERR_FILENO, events: libc::POLLOUT, revents: 0 };
-    // SAFETY: both are async-signal-safe, `error` and `line` live through the calls, and `length` is within `line`. What
-    // cannot be written (a full pipe that nobody reads, a closed one) is not waited for: the exit code tells it too.
-    unsafe {
-        if libc::poll(&raw mut error, 1, 0) == 1 && error.revents & libc::POLLOUT != 0 {
-            libc::write(libc::STDERR_FILENO, line.as_ptr().cast(), length);
-        }
-    }
+    let _ = Sink::stderr().write_now(&line[..length]); // a pipe that nobody reads: the exit code tells it too
 }
 
-fn set_handler(signal: c_int, flags: c_int) -> io::Result<()> {
+/// Sets a handler, which must be async-signal-safe.
+pub(super) fn set_handler(signal: c_int, handler: extern "C" fn(c_int), flags: c_int) -> io::Result<()> {
     // SAFETY: an all-zero sigaction is a valid value, its mask the empty set.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-    action.sa_sigaction = note as *const () as usize;
+    action.sa_sigaction = handler as *const () as usize;
     action.sa_flags = flags;
     // SAFETY: `action` lives through the call, and its handler is async-signal-safe.
     check(unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) })

@@ -10,7 +10,7 @@ use std::io::Write;
 
 use rustix::process::{Pid, Signal, WaitOptions};
 
-use super::signal;
+use super::{signal, stderr};
 
 /// A copy at work.
 #[derive(Debug)]
@@ -53,6 +53,7 @@ pub fn fork(work: &mut dyn FnMut() -> Vec<u8>) -> io::Result<Twin> {
 
 /// What the copy does first.
 fn begin(parent: Pid) -> io::Result<()> {
+    let _ = stderr::renew(); // without memory of its own it prints straight to standard error
     rustix::process::set_parent_process_death_signal(Some(Signal::TERM))?;
     if rustix::process::getppid() != Some(parent) {
         return Err(io::Error::from(io::ErrorKind::BrokenPipe)); // it died before it could be noticed

@@ -589,6 +589,6 @@ fn ten_thousand_checks_with_a_thousand_deployments_then_nothing_has_grown() {
     assert_eq!(number(&sandbox, "deployments"), 1000);
     daemon.signal(Signal::TERM);
     daemon.end().expect(0);
-    let log = sandbox.read("log");
+    let log = sandbox.read_log("log");
     assert!(log.lines().count() < 2 * 1000 + 10, "what does not change does not fill the log: {}", log.lines().count());
 }

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::process::{Command, Stdio};
 
-use crate::sandbox::{Run, Sandbox, needs};
+use crate::sandbox::{Run, Sandbox, needs, plain};
 
 /// What a run comes to, apart from what it says.
 fn deploys(sandbox: &Sandbox, command: &mut Command) -> Run {
@@ -97,7 +97,7 @@ fn the_disk_of_the_log_fills_up_then_it_deploys_and_every_line_is_whole_somewher
     let run = deploys(&sandbox, &mut small).says(" INFO deployed ");
     assert_eq!(run.out.len(), 100, "the disk is full: {:?}", run.out);
     assert_eq!(run.complaints().len(), 1, "{}", run.log);
-    let run = run.says("/small/log: it took a part of a line only: logging to standard");
+    let run = run.says("/small/log: no space left on device: logging to standard");
     for line in run.log.lines() {
         assert!(line.len() > 21 && line[..21].ends_with("Z "), "a whole record: {line:?}");
     }
@@ -113,7 +113,7 @@ fn a_log_file_is_given_then_records_are_appended_a_line_each() {
         let run = sandbox.deploy(remote, &["--log-file", log.to_str().unwrap()]).expect(code);
         assert_eq!((run.log.as_str(), run.out.as_str()), ("", ""));
     }
-    let text = sandbox.read("log");
+    let text = sandbox.read_log("log");
     assert!(text.starts_with("kept\n20") && text.contains(" INFO deployed ") && text.contains("Z ERROR "), "{text}");
     assert!(text.contains("/no/\\x9b31m/such.zip") && !text.contains('\u{9b}'), "{text}");
     let mode = |name: &str| {
@@ -122,6 +122,26 @@ fn a_log_file_is_given_then_records_are_appended_a_line_each() {
     };
     sandbox.deploy("/no", &["--log-file", sandbox.path("new").to_str().unwrap()]).expect(1);
     assert_eq!(mode("new") & 0o137, 0, "others read no log: {:o}", mode("new"));
+}
+
+#[test]
+fn records_have_a_time_a_level_and_the_deployment() {
+    let sandbox = Sandbox::new();
+    let remote = sandbox.zip("a.zip", &[("index", "one")]);
+    let config = format!("local = {}\n[web]\nremote = {}\n", sandbox.local().display(), remote.display());
+    sandbox.write("c.cfg", format!("{config}pre-hooks = pre.d\npost-hooks = post.d\n"));
+    let mut command = sandbox.bare();
+    let output = command.args(["-f", "-c", "c.cfg", "--config-section", "web", "--cache", "cache"]).output().unwrap();
+    let log = String::from_utf8(output.stderr).unwrap();
+    for line in log.lines() {
+        let (time, rest) = line.split_at(24);
+        let shape: String = time.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+        assert_eq!(shape, "0000-00-00T00:00:00.000Z", "{line}");
+        assert!([" INFO  [web] ", " WARN  [web] "].iter().any(|frame| rest.starts_with(frame)), "{line}");
+    }
+    assert!(log.contains("Z INFO  [web] deployed revision "), "{log}");
+    let run = sandbox.bare().arg("--nonsense").output().unwrap();
+    assert!(String::from_utf8(run.stderr).unwrap().contains("Z ERROR [repo-deploy] "), "no deployment is meant");
 }
 
 #[test]
@@ -135,11 +155,11 @@ fn a_command_is_given_by_hand_and_there_is_a_log_file_then_whoever_gave_it_reads
         (&["seed"], 0, " INFO unpacked release "),
         (&["retry", "--remote", "/no"], 1, "/no"),
     ] {
-        let before = fs::read_to_string(sandbox.path("log")).unwrap_or_default();
+        let before = plain(&fs::read_to_string(sandbox.path("log")).unwrap_or_default());
         // Of two remotes the last one counts.
         let args = [&["--remote", &remote, "--log-file", "log"], &words[1..]].concat();
         let run = Run::from(sandbox.saying(&words[..1], &args).output().unwrap()).expect(code).says(says);
-        assert_eq!(before + &run.log, sandbox.read("log"), "{words:?}: the file has it as well");
+        assert_eq!(before + &run.log, sandbox.read_log("log"), "{words:?}: the file has it as well");
     }
     let run = sandbox.deploy(&remote, &["--log-file", "log"]).expect(0);
     assert_eq!(run.log, "", "cron has nothing to mail");

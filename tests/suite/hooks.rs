@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::running::{Running, has, is_alive, kill};
-use crate::sandbox::{Run, Sandbox, binary, tree};
+use crate::sandbox::{Run, Sandbox, binary, needs, tree};
 
 const VARIABLES: &str = "for v in CURRENT_CONFIG PREVIOUS_CONFIG REPO_DEPLOY_PHASE REPO_DEPLOY_REASON REPO_DEPLOY_ATTEMPT \
 REPO_DEPLOY_ID REPO_DEPLOY_REMOTE REPO_DEPLOY_RELEASE REPO_DEPLOY_REVISION REPO_DEPLOY_PREVIOUS_REVISION; do \
@@ -277,6 +277,55 @@ fn hook_leaves_a_daemon_then_the_lock_is_free_and_the_daemon_has_nothing_of_ours
     kill(&pid);
     next.expect(0);
     assert_eq!(open, ["0", "1", "2"]);
+}
+
+#[test]
+fn hook_prints_without_end_then_the_log_has_its_beginning_and_its_end() {
+    let sandbox = Sandbox::new();
+    sandbox.hook("pre.d", "10-x", "yes 'one more line' | head -c 300000000; echo; echo 'the reason'; exit 1");
+    let remote = zip_of(&sandbox, "v1");
+    let log = sandbox.deploy(&remote, &[]).expect(2).log;
+    assert!(log.len() < 2 << 20, "{} bytes of log", log.len());
+    let (before, after) = log.split_once(" WARN pre.d/10-x printed 285.9 MiB more that are not in the log").unwrap();
+    assert!(before.lines().count() > 13_000, "the beginning is all there");
+    assert!(after.lines().count() < 300 && after.contains(" INFO 10-x: the reason\n"), "{after}");
+    assert!(after.contains("blocked: "), "{after}");
+}
+
+/// What a program finds out about the terminal that we were started in.
+const TRY_TERMINAL: &str = r#"
+import fcntl, os, sys, termios
+try:
+    os.close(os.open("/dev/tty", os.O_RDWR)); print("it has a terminal")
+except OSError as e:
+    print("no terminal:", os.strerror(e.errno))
+for fd in range(3):
+    try:
+        fcntl.ioctl(fd, termios.TIOCSTI, b"x"); print("pushed")
+    except OSError:
+        pass
+print("session", os.getsid(0) == os.getpid() or os.getsid(0) == os.getppid())
+"#;
+
+#[test]
+fn we_have_a_terminal_then_no_child_has_it() {
+    if !needs(&["script", "python3"]) {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    let program = sandbox.write("try.py", TRY_TERMINAL);
+    sandbox.hook("post.d", "10-x", &format!("exec python3 {}", program.display()));
+    let remote = zip_of(&sandbox, "v1");
+    let check = sandbox.command(&["--remote", &remote]);
+    let words = std::iter::once(check.get_program()).chain(check.get_args()).map(|w| w.to_str().unwrap());
+    let mut script = Command::new("script");
+    script.args(["-qec", &words.collect::<Vec<_>>().join(" "), "/dev/null"]).stdin(std::process::Stdio::null());
+    let out = Run::from(script.current_dir(sandbox.path("")).output().unwrap()).expect(0).out;
+    assert!(
+        out.contains("10-x: no terminal: No such device or address") && out.contains("10-x: session True"),
+        "{out}"
+    );
+    assert!(!out.contains("pushed") && !out.contains("it has a terminal"), "{out}");
 }
 
 #[test]

@@ -130,8 +130,8 @@ fn the_old_page_is_followed_then_each_section_is_installed_and_only_its_time_cha
     machine.upload(1, "p1");
     let ran = machine.run(&["-c", "config.ini", "--config-section", "Production", "-f"]).expect(0);
     assert_eq!((ran.log.as_str(), ran.out.as_str()), ("", ""), "the log goes to codeploy.log");
-    let log = machine.sandbox.read("codeploy.log");
-    assert!(log.contains(" INFO deployed revision etag:"), "{log}");
+    let log = machine.sandbox.read_log("codeploy.log");
+    assert!(log.contains(" INFO Production: deployed revision etag:"), "{log}");
     assert_eq!(machine.app(1).as_deref(), Some("p1"));
     assert_eq!(machine.told(), "BeforeInstall p1\nAfterInstall p1\nApplicationStart p1\n");
     let (time, rest) = fetched(&machine.ini(), "Production", NEVER);
@@ -163,7 +163,7 @@ fn all_sections_run_together_then_one_that_fails_stops_no_other() {
     machine.upload(2, "g1");
     machine.run(&["--config-section", "all", "-f"]).expect(1);
     assert_eq!((machine.app(0).as_deref(), machine.app(1), machine.app(2).as_deref()), (Some("s1"), None, Some("g1")));
-    let log = machine.sandbox.read("codeploy.log");
+    let log = machine.sandbox.read_log("codeploy.log");
     assert!(log.contains("Production: ") && log.contains("business-services-prod.zip"), "{log}");
 }
 
@@ -175,7 +175,7 @@ fn last_fetch_time_is_not_older_than_the_bundle_then_nothing_is_installed_until_
     let before = machine.ini();
     machine.run(&["-f", "-v"]).expect(0);
     assert_eq!((machine.app(0), machine.ini(), machine.told().as_str()), (None, before, ""));
-    let log = machine.sandbox.read("codeploy.log");
+    let log = machine.sandbox.read_log("codeploy.log");
     assert!(log.contains("unchanged: nothing newer than last_fetch_time says"), "{log}");
     machine.write(OLD);
     machine.run(&["-f"]).expect(0);
@@ -194,7 +194,7 @@ fn installation_in_progress_is_true_while_one_runs_and_left_over_it_is_one_warni
     machine.write(&OLD.replace("installation_in_progress = false", "installation_in_progress = true"));
     machine.sandbox.hook("post.d", "look", &format!("cp {0} {0}.seen", machine.sandbox.path("config.ini").display()));
     machine.run(&["--config-section", "Production", "-f", "--log-file", "log"]).expect(0);
-    let log = machine.sandbox.read("log");
+    let log = machine.sandbox.read_log("log");
     assert_eq!(log.matches(" WARN ").count(), 1, "{log}");
     assert!(log.contains("installation_in_progress = true is left over"), "{log}");
     let (_, rest) = fetched(&machine.ini(), "Production", NEVER);
@@ -246,7 +246,7 @@ fn what_the_old_program_installed_is_there_then_it_is_replaced_and_comes_back_wh
     assert_eq!(machine.app(0).as_deref(), Some("by deployer.py"));
     fs::remove_file(fails).unwrap();
     let ran = machine.run(&["-f"]);
-    assert_eq!(ran.code, 0, "{}", machine.sandbox.read("codeploy.log"));
+    assert_eq!(ran.code, 0, "{}", machine.sandbox.read_log("codeploy.log"));
     assert_eq!(machine.app(0).as_deref(), Some("s1"));
 }
 
@@ -315,7 +315,7 @@ fn the_file_cannot_be_written_then_it_is_one_warning_and_the_bundle_is_installed
     }
     inside.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
     Run::from(inside.output().unwrap()).expect(0);
-    let log = machine.sandbox.read("log");
+    let log = machine.sandbox.read_log("log");
     assert_eq!(log.matches(" WARN ").count(), 1, "{log}");
     assert!(log.contains("config.ini: "), "{log}");
     assert_eq!((machine.app(1).as_deref(), machine.ini().as_str()), (Some("p1"), OLD));
@@ -356,7 +356,7 @@ fn a_bundle_is_rolled_back_from_then_its_time_stays_and_keeps_it_away_even_witho
     assert_eq!(machine.told(), "ApplicationStop p2\nBeforeInstall p1\nAfterInstall p1\nApplicationStart p1\n");
     run("-f").expect(0);
     assert_eq!((machine.app(1).as_deref(), machine.ini()), (Some("p1"), before.clone()));
-    assert!(machine.sandbox.read("codeploy.log").contains(" is left alone: rolled back to release "));
+    assert!(machine.sandbox.read_log("codeploy.log").contains(" is left alone: rolled back to release "));
     for lost in ["cache", "state"] {
         fs::remove_dir_all(machine.sandbox.path(lost)).unwrap();
     }

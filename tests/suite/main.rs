@@ -59,5 +59,6 @@ mod signals;
 mod stamps;
 mod tree;
 mod trust;
+mod unread;
 mod validate;
 mod verify;

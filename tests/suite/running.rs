@@ -6,7 +6,7 @@ use std::process::{Child, ChildStderr, Command, Stdio};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::sandbox::Run;
+use crate::sandbox::{Run, plain};
 
 pub struct Running {
     child: Child,
@@ -33,7 +33,7 @@ impl Running {
             }
             let is_over = self.log.read_until(b'\n', &mut line).unwrap() == 0;
             assert!(!is_over, "it ended before it said {words:?}:\n{}", self.seen);
-            let line = String::from_utf8_lossy(&line);
+            let line = plain(&String::from_utf8_lossy(&line));
             self.seen.push_str(&line);
             if line.contains(words) {
                 return self;
@@ -72,7 +72,7 @@ impl Running {
     pub fn end(mut self) -> Run {
         let mut rest = Vec::new();
         self.log.read_to_end(&mut rest).unwrap();
-        self.seen.push_str(&String::from_utf8_lossy(&rest));
+        self.seen.push_str(&plain(&String::from_utf8_lossy(&rest)));
         let status = self.child.wait().unwrap();
         Run {
             log: std::mem::take(&mut self.seen),

@@ -55,13 +55,28 @@ impl Run {
     }
 }
 
+/// A log as tests compare it: whole seconds, and of the frame of a record what tells something:
+/// `2026-11-30T11:54:34.738Z INFO  [web] text` becomes `2026-11-30T11:54:34Z INFO web: text`, without `web: ` where that is a deployment
+/// without a name, or none.
+pub fn plain(log: &str) -> String {
+    log.split_inclusive('\n').map(|line| plain_line(line).unwrap_or_else(|| line.to_owned())).collect()
+}
+
+fn plain_line(line: &str) -> Option<String> {
+    let (time, rest) = line.split_once("Z ").filter(|(time, _)| time.len() == 23 && time.as_bytes()[19] == b'.')?;
+    let (level, rest) = rest.split_once('[').filter(|(level, _)| level.len() == 6)?;
+    let (target, text) = rest.split_once("] ")?;
+    let name = if ["repo-deploy", "default"].contains(&target) { String::new() } else { format!("{target}: ") };
+    Some(format!("{}Z {} {name}{text}", &time[..19], level.trim_end()))
+}
+
 impl From<Output> for Run {
     fn from(o: Output) -> Self {
         use std::os::unix::process::ExitStatusExt;
         Self {
             code: o.status.code().unwrap_or_else(|| 128 + o.status.signal().unwrap_or(0)),
             out: String::from_utf8_lossy(&o.stdout).into_owned(),
-            log: String::from_utf8_lossy(&o.stderr).into_owned(),
+            log: plain(&String::from_utf8_lossy(&o.stderr)),
         }
     }
 }
@@ -187,6 +202,11 @@ impl Sandbox {
     pub fn read(&self, name: impl AsRef<Path>) -> String {
         let path = self.path(name);
         String::from_utf8_lossy(&fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))).into_owned()
+    }
+
+    /// A log file, [`plain`].
+    pub fn read_log(&self, name: impl AsRef<Path>) -> String {
+        plain(&self.read(name))
     }
 
     /// Writes a shell hook: `when` is `pre.d` or `post.d`.

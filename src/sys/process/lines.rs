@@ -1,48 +1,92 @@
-//! Bytes as they come from a pipe into lines. Pure: it knows nothing of where they come from.
+//! Bytes as they come from a pipe into lines. Pure: it knows nothing of where they come from. Where somebody keeps what comes,
+//! it is bounded: after so many bytes only the last ones are remembered, and handed on at the end.
 
 /// The longest line that is handed on in one piece.
 pub(super) const LONGEST: usize = 4096;
 
-/// Takes a line.
-type Take<'a> = dyn FnMut(&[u8]) + 'a;
+/// How many of the last bytes are remembered.
+const TAIL: usize = 4096;
+
+/// What a line costs whoever keeps it, besides its bytes: many short ones are not little.
+const FRAME: usize = 64;
+
+/// What is handed on.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Output<'a> {
+    /// A line without its newline, or a piece of one.
+    Line(&'a [u8]),
+    /// So many bytes of what came are left out here; what follows is the end.
+    LeftOut(u64),
+}
+
+/// Takes it.
+type Take<'a> = dyn FnMut(Output<'_>) + 'a;
 
 /// Collects bytes, hands on lines.
 pub(super) struct Lines<'a> {
     rest: Vec<u8>,
-    line: Box<Take<'a>>,
+    /// How much is still handed on as it comes.
+    room: u64,
+    /// How many came after that.
+    excess: u64,
+    take: Box<Take<'a>>,
 }
 
 impl<'a> Lines<'a> {
-    /// `line` gets each line without its newline.
-    pub(super) fn new(line: impl FnMut(&[u8]) + 'a) -> Self {
-        Self { rest: Vec::new(), line: Box::new(line) }
+    /// `take` gets each line.
+    pub(super) fn new(take: impl FnMut(Output<'_>) + 'a) -> Self {
+        Self::bounded(u64::MAX, take)
+    }
+
+    /// The same, for as many lines as fill `room`.
+    pub(super) fn bounded(room: u64, take: impl FnMut(Output<'_>) + 'a) -> Self {
+        Self { rest: Vec::new(), room, excess: 0, take: Box::new(take) }
     }
 
     /// More bytes.
     pub(super) fn push(&mut self, bytes: &[u8]) {
         self.rest.extend_from_slice(bytes);
+        self.hand_on();
+        if self.room == 0 {
+            let over = self.rest.len().saturating_sub(TAIL);
+            self.rest.drain(..over);
+            self.excess += over as u64;
+        }
+    }
+
+    /// Hands on the lines that are whole, or too long to wait for their end.
+    fn hand_on(&mut self) {
         let mut done = 0;
-        loop {
+        while self.room > 0 {
             let rest = &self.rest[done..];
             let within = &rest[..rest.len().min(LONGEST + 1)];
-            if let Some(end) = within.iter().position(|byte| *byte == b'\n') {
-                (self.line)(&rest[..end]);
-                done += end + 1;
-            } else if rest.len() > LONGEST {
-                let end = cut(&rest[..LONGEST]);
-                (self.line)(&rest[..end]);
-                done += end;
-            } else {
-                break;
-            }
+            let (end, next) = match within.iter().position(|byte| *byte == b'\n') {
+                Some(end) => (end, end + 1),
+                None if rest.len() > LONGEST => {
+                    let end = cut(&rest[..LONGEST]);
+                    (end, end)
+                }
+                None => break,
+            };
+            (self.take)(Output::Line(&rest[..end]));
+            done += next;
+            self.room = self.room.saturating_sub((next + FRAME) as u64);
         }
         self.rest.drain(..done);
     }
 
     /// No more bytes: a last line may lack its newline.
     pub(super) fn finish(&mut self) {
+        if self.excess > 0 {
+            // The end begins with a line of its own, when it has one.
+            let torn = self.rest.iter().position(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+            self.rest.drain(..torn);
+            (self.take)(Output::LeftOut(std::mem::take(&mut self.excess) + torn as u64));
+        }
+        self.room = u64::MAX;
+        self.hand_on();
         if !self.rest.is_empty() {
-            (self.line)(&std::mem::take(&mut self.rest));
+            (self.take)(Output::Line(&std::mem::take(&mut self.rest)));
         }
     }
 }
@@ -69,8 +113,10 @@ mod tests {
 
     fn lines(chunks: &[&[u8]]) -> Vec<Vec<u8>> {
         let mut found = Vec::new();
-        let mut line = |line: &[u8]| found.push(line.to_vec());
-        let mut lines = Lines::new(&mut line);
+        let mut lines = Lines::new(|output| match output {
+            Output::Line(line) => found.push(line.to_vec()),
+            Output::LeftOut(bytes) => panic!("{bytes} bytes are left out"),
+        });
         for chunk in chunks {
             lines.push(chunk);
         }
@@ -110,6 +156,37 @@ mod tests {
                 assert_eq!(pieces.len(), length.div_ceil(LONGEST), "{length} in chunks of {chunk}");
             }
         }
+    }
+
+    #[test]
+    fn more_than_there_is_room_for_then_the_beginning_and_the_end_come_and_all_bytes_are_counted() {
+        for chunk in [1, 100, 4096, 16 * 1024] {
+            let text: String = (0..20_000).map(|n| format!("line {n}\n")).collect();
+            let (mut first, mut left_out, mut last) = (String::new(), None, String::new());
+            let mut lines = Lines::bounded(1000, |output| match (output, left_out) {
+                (Output::Line(line), None) => first += &(String::from_utf8_lossy(line) + "\n"),
+                (Output::LeftOut(bytes), None) => left_out = Some(bytes),
+                (Output::Line(line), Some(_)) => last += &(String::from_utf8_lossy(line) + "\n"),
+                (Output::LeftOut(_), Some(_)) => panic!("twice"),
+            });
+            text.as_bytes().chunks(chunk).for_each(|bytes| lines.push(bytes));
+            assert!(lines.rest.len() <= TAIL && lines.rest.capacity() < 64 * 1024);
+            lines.finish();
+            drop(lines);
+            assert!(text.starts_with(&first) && first.lines().count() == 1000_usize.div_ceil(FRAME + 7), "{chunk}");
+            assert!(text.ends_with(&last) && last.starts_with("line ") && last.len() > TAIL - 20, "{chunk}: {last}");
+            assert_eq!(first.len() as u64 + left_out.unwrap() + last.len() as u64, text.len() as u64, "{chunk}");
+        }
+        // What the end can hold is no excess.
+        let (mut count, room) = (0, 10 * (FRAME as u64 + 1));
+        let mut lines = Lines::bounded(room, |output| match output {
+            Output::Line(_) => count += 1,
+            Output::LeftOut(bytes) => panic!("{bytes} bytes are left out"),
+        });
+        lines.push(&[b'\n'; 10 + TAIL]);
+        lines.finish();
+        drop(lines);
+        assert_eq!(count, 10 + TAIL);
     }
 
     #[test]

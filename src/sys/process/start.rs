@@ -1,6 +1,7 @@
 //! What a child gets and what it does not: one pipe for its output, nothing on its input, no other descriptor, no signal
-//! blocked or ignored, umask 022, a process group of its own.
+//! blocked or ignored, umask 022, a session of its own: no terminal is its own, and its group is what we end.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -27,6 +28,7 @@ pub(super) fn start(program: &Program, identity: Option<&Identity>) -> io::Resul
     let (output, input) = pipe()?;
     let mut command = command(program, 0o022);
     if let Some(identity) = identity.cloned() {
+        unset(&mut command, program, &identity.unset);
         // SAFETY: the closure makes system calls that are async-signal-safe, and allocates nothing.
         unsafe {
             command.pre_exec(move || become_somebody(&identity));
@@ -44,11 +46,16 @@ pub(super) fn start_piped(program: &Program, pipes: Pipes) -> io::Result<(Child,
     let _ = rustix::pipe::fcntl_setpipe_size(&output, PIPE);
     let mut command = command(program, 0o077);
     bind(&mut command, pipes.largest_file, pipes.memory);
-    for name in pipes.unset.iter().filter(|name| !program.env.iter().any(|(given, _)| given == *name)) {
-        command.env_remove(name);
-    }
+    unset(&mut command, program, &pipes.unset);
     command.stdin(pipes.input.map_or_else(nothing, |file| Ok(file.into()))?).stdout(input).stderr(complaints);
     Ok((spawn(&mut command)?, errors, output))
+}
+
+/// Takes variables of ours from it; what it is given itself stays.
+fn unset(command: &mut Command, program: &Program, names: &[OsString]) {
+    for name in names.iter().filter(|name| !program.env.iter().any(|(given, _)| given == *name)) {
+        command.env_remove(name);
+    }
 }
 
 /// A pipe: our end, which does not block, and the child's.
@@ -62,11 +69,14 @@ fn pipe() -> io::Result<(File, OwnedFd)> {
 fn command(program: &Program, umask: libc::mode_t) -> Command {
     keep_descriptors_from_children();
     let mut command = Command::new(&program.path);
-    command.args(&program.args).current_dir(&program.dir).process_group(0);
+    command.args(&program.args).current_dir(&program.dir);
     command.envs(program.env.iter().map(|(key, value)| (key, value)));
     // SAFETY: the closure makes system calls that are async-signal-safe, and allocates nothing.
     unsafe {
         command.pre_exec(move || {
+            if libc::setsid() < 0 {
+                return Err(io::Error::last_os_error());
+            }
             libc::umask(umask);
             signal::reset()
         });

@@ -9,7 +9,7 @@ use std::io::{self, Read};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal};
 
-use super::lines::Lines;
+use super::lines::{Lines, Output};
 use super::{DRAIN, Ended, GRACE, Program, Running, start};
 use crate::sys::clock::Deadline;
 use crate::sys::signal::{self, Deferred};
@@ -47,7 +47,7 @@ impl<'a> Stream<'a> {
         program: &Program,
         pipes: Pipes,
         deadline: Deadline,
-        line: impl FnMut(&[u8]) + 'a,
+        mut line: impl FnMut(&[u8]) + 'a,
     ) -> io::Result<Self> {
         #[cfg(test)]
         let alone = super::tests::one_at_a_time();
@@ -55,6 +55,10 @@ impl<'a> Stream<'a> {
         signal::wake()?; // from here on the end of a child is noticed
         let (child, errors, data) = start::start_piped(program, pipes)?;
         let group = Pid::from_child(&child);
+        let line = move |output: Output<'_>| match output {
+            Output::Line(text) => line(text),
+            Output::LeftOut(_) => {} // there is room for all of it
+        };
         let running = Running { child, group, output: Some(errors), lines: Lines::new(line), data: Some(data) };
         Ok(Self {
             running,

@@ -39,21 +39,59 @@ fn another_identity_then_the_program_has_no_other_and_no_way_back() {
         return; // nobody else can become somebody
     }
     let mut lines = Vec::new();
-    let mut line = |line: &[u8]| lines.push(String::from_utf8_lossy(line).into_owned());
-    let identity = Identity { uid: 1234, gid: 1235, groups: vec![1235, 1236] };
-    let program = shell("grep -E '^(Uid|Gid|Groups|CapEff):' /proc/self/status");
-    assert_eq!(run_as(&program, Some(&identity), Deadline::after(LONG), &mut line).unwrap(), Ended::Exited(0));
+    let identity =
+        Identity { uid: 1234, gid: 1235, groups: vec![1235, 1236], unset: vec!["HOME".into(), "GREETING".into()] };
+    let program =
+        shell("grep -E '^(Uid|Gid|Groups|CapEff):' /proc/self/status; echo ${HOME-none} ${PATH:+some} $GREETING");
+    let ended = run_as(&program, Some(&identity), Deadline::after(LONG), &mut |output| lines.push(text(&output)));
+    assert_eq!(ended.unwrap(), Ended::Exited(0));
     let told: Vec<String> = lines.iter().map(|l| l.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
-    let expected =
-        ["Uid: 1234 1234 1234 1234", "Gid: 1235 1235 1235 1235", "Groups: 1235 1236", "CapEff: 0000000000000000"];
+    let expected = [
+        "Uid: 1234 1234 1234 1234",
+        "Gid: 1235 1235 1235 1235",
+        "Groups: 1235 1236",
+        "CapEff: 0000000000000000",
+        "none some hello",
+    ];
     assert_eq!(told, expected);
 }
 
 fn run_for(script: &str, time: Duration, grace: Duration) -> (Ended, Vec<String>) {
     let mut lines = Vec::new();
-    let mut line = |line: &[u8]| lines.push(String::from_utf8_lossy(line).into_owned());
-    let ended = run_with(&shell(script), None, Deadline::after(time), grace, &mut line).unwrap();
+    let all = Lines::new(|output| lines.push(text(&output)));
+    let ended = run_with(&shell(script), None, Deadline::after(time), grace, all).unwrap();
     (ended, lines)
+}
+
+fn text(output: &Output<'_>) -> String {
+    match output {
+        Output::Line(line) => String::from_utf8_lossy(line).into_owned(),
+        Output::LeftOut(bytes) => format!("({bytes} bytes)"),
+    }
+}
+
+#[test]
+fn a_program_prints_without_end_then_its_beginning_and_its_end_are_told() {
+    let (mut lines, mut bytes) = (Vec::new(), 0);
+    let program = shell("yes 'a line' | head -c 50000000; echo; echo why");
+    let ended = run_as(&program, None, Deadline::after(LONG), &mut |output| {
+        if let Output::Line(line) = &output {
+            bytes += line.len() as u64;
+        }
+        lines.push(text(&output));
+    });
+    assert_eq!(ended.unwrap(), Ended::Exited(0));
+    assert!(bytes < KEPT / 4, "a line costs more than its bytes: {bytes}");
+    assert_eq!(lines.last().unwrap(), "why");
+    let left_out: Vec<_> = lines.iter().filter(|line| line.starts_with('(')).collect();
+    assert!(left_out.len() == 1 && left_out[0].starts_with("(49"), "{left_out:?}");
+}
+
+#[test]
+fn a_program_has_a_session_of_its_own() {
+    let (_, lines) = run_sh("cut -d' ' -f1,5,6 /proc/$$/stat; echo $$");
+    let pid = &lines[1];
+    assert_eq!(lines[0], format!("{pid} {pid} {pid}"), "its group and its session");
 }
 
 fn run_sh(script: &str) -> (Ended, Vec<String>) {

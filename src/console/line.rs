@@ -1,0 +1,67 @@
+//! A record as a line: `2026-11-30T11:54:34.738Z INFO  [web] deployed ...`. simple_logger makes it and prints it to descriptor 2,
+//! which is memory; from there come also the lines of whoever else prints.
+
+use std::sync::LazyLock;
+
+use log::{Level, Log as _, Record};
+use simple_logger::SimpleLogger;
+
+use crate::sys::stderr;
+
+/// The longest text of a record: a pipe that stands in for memory takes it whole.
+const LONGEST: usize = 32 * 1024;
+
+/// Who speaks where no deployment is meant.
+pub(super) const OURSELVES: &str = "repo-deploy";
+
+static FORMAT: LazyLock<SimpleLogger> = LazyLock::new(|| SimpleLogger::new().with_utc_timestamps());
+
+/// What was printed to descriptor 2 since the last time, and a record after it: lines with their newlines.
+pub(super) fn with_record(level: Level, target: &str, text: &str) -> Vec<String> {
+    let text = printable(text.trim_end_matches('\n'));
+    let end = (0..=text.len().min(LONGEST)).rev().find(|end| text.is_char_boundary(*end)).unwrap_or_default();
+    FORMAT.log(&Record::builder().level(level).target(target).args(format_args!("{}", &text[..end])).build());
+    printed()
+}
+
+/// What was printed to descriptor 2 since the last time.
+pub(super) fn printed() -> Vec<String> {
+    let bytes = stderr::take();
+    bytes.split_inclusive(|byte| *byte == b'\n').map(|line| printable(&String::from_utf8_lossy(line)) + "\n").collect()
+}
+
+/// `text` as one line of printable characters: what comes from archives, servers and hooks must neither make records up nor
+/// speak to the terminal. Doing it twice changes nothing.
+fn printable(text: &str) -> String {
+    let mut line = String::with_capacity(text.len() + 1);
+    for c in text.strip_suffix('\n').unwrap_or(text).chars() {
+        match c {
+            '\n' => line.push_str("\\n"),
+            '\r' => line.push_str("\\r"),
+            '\t' => line.push_str("\\t"),
+            c if c.is_control() => line.push_str(&format!("\\x{:02x}", u32::from(c))),
+            c => line.push(c),
+        }
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_one_line_of_printable_characters() {
+        for (text, expected) in [
+            ("plain ünïcode 文", "plain ünïcode 文"),
+            ("two\nlines\r\n", "two\\nlines\\r"),
+            ("\ttab", "\\ttab"),
+            ("\x1b[31mred\x07", "\\x1b[31mred\\x07"),
+            ("nul\0 del\x7f c1\u{9b}31m", "nul\\x00 del\\x7f c1\\x9b31m"),
+            ("", ""),
+        ] {
+            assert_eq!(printable(text), expected);
+            assert_eq!(printable(expected), expected, "twice");
+        }
+    }
+}
