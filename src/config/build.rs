@@ -11,7 +11,7 @@ use super::keys::Name;
 use super::owner::Accounts;
 use super::standard_dirs::{self, Directory, Standard};
 use super::value::{self, Why};
-use super::{Aws, Git, Http, Secret, Settings, Timing, Trust, apart, places, trust};
+use super::{Aws, DEFAULT_ID, Git, Http, Secret, Settings, Timing, Trust, apart, places, trust};
 use crate::error::{Error, Result};
 use crate::model::{ActivationMode, Layout, Links, Owner};
 use crate::remote::Remote;
@@ -68,7 +68,7 @@ pub fn settings(
 /// Which deployment it is, and when it checks.
 pub fn timing(given: &Given, section: Option<&str>, environment: &[(OsString, OsString)]) -> Result<Timing> {
     let id = given.read(Name::Id, value::id)?;
-    let id = id.unwrap_or_else(|| section.map_or_else(|| "default".to_owned(), value::id_of_section));
+    let id = id.unwrap_or_else(|| section.map_or_else(|| DEFAULT_ID.to_owned(), value::id_of_section));
     let missing = || Error::config("cannot find a value of schedule");
     Ok(Timing::new(id, given.get(Name::Schedule)?.ok_or_else(missing)?, environment))
 }

@@ -33,6 +33,9 @@ use crate::error::Result;
 use crate::model::{ActivationMode, Layout};
 use crate::remote::Remote;
 
+/// What a deployment is called when nobody gives it a name.
+pub const DEFAULT_ID: &str = "default";
+
 /// A text that must not be seen: its `Debug` and `Display` are dots.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use crate::activate::local::Local;
 use crate::artifact::CacheFile;
-use crate::config::Settings;
+use crate::config::{DEFAULT_ID, Settings};
 use crate::error::{Error, Result};
 use crate::model::{ActivationMode, OUR_DIR, hex};
 use crate::store::state::{Phase, State};
@@ -100,9 +100,27 @@ fn store(settings: &Settings, mode: ActivationMode) -> Result<(Location, bool)> 
         }
         ActivationMode::InPlace | ActivationMode::Install => {
             let dir = settings.state_dir.path.as_ref().ok_or_else(no_state_dir)?;
-            Ok((at(dir.join(&settings.id), "state-dir"), false))
+            let usual = at(dir.join(&settings.id), "state-dir");
+            let is_unnamed = mode == ActivationMode::InPlace && settings.id == DEFAULT_ID;
+            let other = is_unnamed.then(|| at(dir.join(of_local(settings)), "state-dir"));
+            Ok((other.filter(|other| is_taken(&usual, other, settings)).unwrap_or(usual), false))
         }
     }
+}
+
+/// The store of a live directory that nobody gave an id of its own, when another one was there first.
+fn of_local(settings: &Settings) -> String {
+    let hash = hex(&Sha256::digest(settings.local.as_os_str().as_bytes())[..4]);
+    format!("{}-{hash}", settings.id)
+}
+
+/// Whether the store `usual` is another live directory's; `other` is used once it is there.
+fn is_taken(usual: &Location, other: &Location, settings: &Settings) -> bool {
+    if other.path.symlink_metadata().is_ok() {
+        return true;
+    }
+    let recorded = Store::look(usual).and_then(|store| store.recorded());
+    matches!(recorded, Ok(Recorded::State(state)) if state.local != settings.local)
 }
 
 fn no_state_dir() -> Error {

@@ -45,6 +45,7 @@ pub fn repair(settings: &Settings, prefix: &str) -> Result<u8> {
     let before = look(&deployment)?;
     let name = report::named(&current);
     if before.count == 0 {
+        drop(deployment); // whoever reads the answer must not hold the lock
         console::print(&format!("{prefix}{name}: {}\n", no_differences(before.names)))?;
         return Ok(0);
     }
@@ -68,6 +69,7 @@ pub fn repair(settings: &Settings, prefix: &str) -> Result<u8> {
     }
     text.push_str(&after.text);
     text.push_str(&after.rest());
+    drop(deployment); // see above
     let what = match after.count {
         0 => format!("{}, all repaired", differences(before.count)),
         count => format!("{} left of {}", differences(count), before.count),

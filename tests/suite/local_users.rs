@@ -470,3 +470,60 @@ fn hook_directory_goes_while_the_check_is_at_work_then_nothing_is_approved() {
     assert_eq!(sandbox.read("deploy/current/file"), "v1");
     fs::rename(sandbox.path("post.d.away"), sandbox.path("post.d")).unwrap();
 }
+
+#[test]
+fn log_and_reports_lie_behind_his_links_then_they_are_not_written_and_one_warning_says_so() {
+    if !is_root() {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    let is_untouched = victim(&sandbox);
+    let remote = source(&sandbox, "v1");
+    fs::create_dir(sandbox.path("his")).unwrap();
+    give(&sandbox.path("his"));
+    let at = |name: &str| sandbox.path("his").join(name).display().to_string();
+    he(&format!("cd '{}'; ln -s ../victim/html dir; ln -s ../victim/html/file planted; echo mine >own", at("")));
+    for (key, name, is_refused) in [
+        ("LOG_FILE", "planted", true),
+        ("LOG_FILE", "dir/log", true),
+        ("LOG_FILE", "new", false),
+        ("LOG_FILE", "own", false),
+        ("STATUS_FILE", "dir/status", true),
+        ("METRICS_FILE", "dir/metrics", true),
+        ("STATUS_FILE", "planted", false), // replaced, not followed
+    ] {
+        let mut check = sandbox.command(&["--remote", &remote]);
+        let run = Run::from(check.env(format!("REPO_DEPLOY_{key}"), at(name)).output().unwrap()).expect(0);
+        assert_eq!(run.log.contains("is a link that belongs to user 65534"), is_refused, "{key} {name}: {}", run.log);
+        assert!(!is_refused || run.complaints().len() == 1, "{key} {name}: {}", run.log);
+        is_untouched(name);
+    }
+    // What root has under another name there is not appended to either.
+    sandbox.write("victim-log", "root's");
+    fs::hard_link(sandbox.path("victim-log"), sandbox.path("his/hard")).unwrap();
+    let mut check = sandbox.command(&["--remote", &remote, "-v", "--log-file", &at("hard")]);
+    Run::from(check.output().unwrap()).expect(0).says("it has another name");
+    assert_eq!(sandbox.read("victim-log"), "root's");
+}
+
+#[test]
+fn directory_that_is_the_remote_becomes_a_link_of_its_owner_then_nothing_is_published() {
+    if !is_root() {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    victim(&sandbox);
+    fs::create_dir(sandbox.path("his")).unwrap();
+    sandbox.write("his/src/file", "v1");
+    give(&sandbox.path("his"));
+    let remote = format!("{}/", sandbox.path("his/src").display());
+    sandbox.deploy(&remote, &[]).expect(0);
+    he(&format!("cd '{}'; mv src old; ln -s ../victim/html src", sandbox.path("his").display()));
+    sandbox.deploy(&remote, &[]).expect(1).says("is a link that belongs to user 65534").says("cannot use remote");
+    let archive = sandbox.zip("victim/app.zip", &[("file", "secret")]);
+    mode(&archive, 0o600);
+    he(&format!("cd '{}'; ln -s ../victim/app.zip app.zip", sandbox.path("his").display()));
+    let archive = sandbox.path("his/app.zip").display().to_string();
+    sandbox.deploy(&archive, &[]).expect(1).says("is a link that belongs to user 65534");
+    assert_eq!(sandbox.read("deploy/current/file"), "v1");
+}
