@@ -518,12 +518,12 @@ fn directory_that_is_the_remote_becomes_a_link_of_its_owner_then_nothing_is_publ
     give(&sandbox.path("his"));
     let remote = format!("{}/", sandbox.path("his/src").display());
     sandbox.deploy(&remote, &[]).expect(0);
-    he(&format!("cd '{}'; mv src old; ln -s ../victim/html src", sandbox.path("his").display()));
+    he(&format!("cd '{}'; mv src old; ln -s ../victim/html src; ln -s ../victim logs", sandbox.path("his").display()));
     sandbox.deploy(&remote, &[]).expect(1).says("is a link that belongs to user 65534").says("cannot use remote");
     let archive = sandbox.zip("victim/app.zip", &[("file", "secret")]);
     mode(&archive, 0o600);
     he(&format!("cd '{}'; ln -s ../victim/app.zip app.zip", sandbox.path("his").display()));
-    let text = format!("remote = {remote}\nlog-file = {}/src/file\n", sandbox.path("his").display());
+    let text = format!("remote = {remote}\nlog-file = {}/logs/log\n", sandbox.path("his").display());
     let config = sandbox.write("validate.cfg", text);
     let run = Run::from(sandbox.bare().arg("validate").arg(config).output().unwrap()).expect(78);
     assert!(run.out.contains(":1:10: error: cannot use remote: "), "{}", run.out);
