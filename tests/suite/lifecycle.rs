@@ -171,7 +171,7 @@ fn bundle_from_s3_then_scripts_are_told_which_object() {
             server.url("").trim_end_matches('/')
         );
         host.sandbox.write("repo-deploy.cfg", config);
-        host.sandbox.deploy("s3://b/path/to/app.zip", &[]).expect(0).says(&format!("INFO test: s: {told}"));
+        host.sandbox.deploy("s3://b/path/to/app.zip", &[]).expect(0).says(&format!("INFO s: {told}"));
     }
 }
 
@@ -190,7 +190,7 @@ fn bundle_from_git_then_scripts_are_told_which_commit() {
     let commit = repo.commit(&[("bundle/appspec.yml", &appspec), ("bundle/a", "A"), ("bundle/s", say)]);
     host.sandbox.write("repo-deploy.cfg", "activation = install\nid = test\n");
     let run = host.sandbox.deploy(&repo.remote("/bundle#main"), &[]).expect(0);
-    run.says(&format!("INFO test: s: of {commit}"));
+    run.says(&format!("INFO s: of {commit}"));
     assert_eq!(host.sandbox.read(host.dest("app/a")), "A");
 }
 
@@ -216,7 +216,7 @@ fn runas_then_the_script_is_that_user_with_his_groups_and_home() {
     host.bundle(appspec, &[("a", "A"), ("s", say), ("t", say)]);
     let run = host.deploy().expect(0);
     let told = "65534:65534:65534 /nonexistent nobody nobody";
-    run.says(&format!("INFO test: s: {told}")).says(&format!("INFO test: t: {told}"));
+    run.says(&format!("INFO s: {told}")).says(&format!("INFO t: {told}"));
 }
 
 #[test]

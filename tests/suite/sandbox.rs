@@ -56,8 +56,8 @@ impl Run {
 }
 
 /// A log as tests compare it: whole seconds, and of the frame of a record what tells something:
-/// `2026-11-30T11:54:34.738Z INFO  [web] text` becomes `2026-11-30T11:54:34Z INFO web: text`, without `web: ` where that is a deployment
-/// without a name, or none.
+/// `2026-11-30T11:54:34.738Z INFO  [web] text` becomes `2026-11-30T11:54:34Z INFO web: text`, without `web: ` where it is a deployment without a
+/// name, that of most tests (`test`), or none.
 pub fn plain(log: &str) -> String {
     log.split_inclusive('\n').map(|line| plain_line(line).unwrap_or_else(|| line.to_owned())).collect()
 }
@@ -66,7 +66,7 @@ fn plain_line(line: &str) -> Option<String> {
     let (time, rest) = line.split_once("Z ").filter(|(time, _)| time.len() == 23 && time.as_bytes()[19] == b'.')?;
     let (level, rest) = rest.split_once('[').filter(|(level, _)| level.len() == 6)?;
     let (target, text) = rest.split_once("] ")?;
-    let name = if ["repo-deploy", "default"].contains(&target) { String::new() } else { format!("{target}: ") };
+    let name = if ["repo-deploy", "default", "test"].contains(&target) { String::new() } else { format!("{target}: ") };
     Some(format!("{}Z {} {name}{text}", &time[..19], level.trim_end()))
 }
 
