@@ -13,6 +13,7 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::model::{Revision, Validators, hex};
 use crate::remote::reference;
 use crate::sys::clock::of_http_date;
+use crate::sys::fs as sysfs;
 use crate::sys::resolve::{self, Last, Way};
 
 /// A revision, and what makes the next poll conditional on it.
@@ -86,16 +87,19 @@ fn etag(text: &str) -> Option<Recalled> {
 }
 
 /// A version says nothing that a poll could ask for. What was uploaded in one piece has its MD5 as ETag, and any other ETag
-/// is learnt at the first poll.
+/// is learnt at the first poll: so is that of a directory.
 fn s3(text: &str, archive: &Path) -> Result<Option<Recalled>> {
     let Some(version) = text.strip_prefix("version:") else { return Ok(etag(text)) };
     if !is_plain(version) || version == "null" || version.contains(' ') {
         return Ok(None);
     }
     let what = || format!("cannot read {}", archive.display());
-    let opened = resolve::find(archive, Way::Any, Last::Follow).and_then(|place| place.open_file());
-    let (file, _) = opened.map_err(std::io::Error::from).context(what)?;
-    let validators = Validators::default().with("etag", format!("\"{}\"", md5(file).context(what)?));
+    let place = resolve::find(archive, Way::Any, Last::Follow).map_err(std::io::Error::from).context(what)?;
+    let mut validators = Validators::default();
+    if place.meta.is_none_or(|meta| meta.kind != sysfs::Kind::Dir) {
+        let (file, _) = place.open_file().map_err(std::io::Error::from).context(what)?;
+        validators = validators.with("etag", format!("\"{}\"", md5(file).context(what)?));
+    }
     Ok(Some((Revision::new(text), validators)))
 }
 

@@ -564,10 +564,11 @@ fn killed_while_it_prunes_what_was_seeded_in_layers_then_it_is_no_release_any_mo
         machine.deploy(arg(&zip), &[]).expect(0);
         image.zip("app.zip", &[("file", "number three")]);
         let check = machine.command(&["--remote", arg(&zip)]);
-        let mut strace = Command::new("strace");
-        strace.args(["-qq", "-o", "/dev/null", "-e", "trace=unlinkat", "-e", "inject=unlinkat:signal=KILL:when=2"]);
-        Run::from(strace.arg(check.get_program()).args(check.get_args()).output().unwrap()).expect(137);
         let there = machine.store().join("releases").join(seeded.file_name().unwrap());
+        let mut strace = Command::new("strace");
+        strace.args(["-qq", "-o", "/dev/null", "-P", arg(&there), "-e", "trace=unlinkat"]);
+        strace.args(["-e", "inject=unlinkat:signal=KILL:when=2"]);
+        Run::from(strace.arg(check.get_program()).args(check.get_args()).output().unwrap()).expect(137);
         let left = fs::symlink_metadata(&there).unwrap().permissions().mode() & 0o7777;
         assert_eq!(left, 0o1700, "it should have been in the middle of it");
         if goes_back {

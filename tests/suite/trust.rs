@@ -792,6 +792,7 @@ fn trust_is_misconfigured_then_one_line_says_so() {
     fs::set_permissions(&loose, fs::Permissions::from_mode(0o666)).unwrap();
     sandbox.write("two.pub", format!("{key}\n{key}\n"));
     sandbox.write("none.pub", "untrusted comment: nothing\n");
+    fs::create_dir(sandbox.path("keys")).unwrap();
     let secret_file = signer.secret();
     for (config, why) in [
         ("sha256 = abc".to_owned(), "it takes 64 hexadecimal digits, and this has 3 characters"),
@@ -800,7 +801,7 @@ fn trust_is_misconfigured_then_one_line_says_so() {
         (format!("verify-key = {key} {secret}"), "is a secret key: keep that away from this machine"),
         (format!("verify-key = {}", secret_file.display()), "is a secret key: keep that away from this machine"),
         ("verify-key = ./missing.pub".to_owned(), "missing.pub: no such file or directory"),
-        ("verify-key = .".to_owned(), "it is a directory"),
+        ("verify-key = ./keys".to_owned(), "it is a directory"),
         ("verify-key = ./none.pub".to_owned(), "there is no key in it"),
         ("verify-key = ./two.pub".to_owned(), "give each key a file of its own"),
         (format!("verify-key = {}", loose.display()), "others may write"),

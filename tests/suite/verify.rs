@@ -637,23 +637,24 @@ fn two_hundred_thousand_names_differ_then_at_most_64_mib_of_memory() {
 
 #[test]
 fn a_terminal_looks_on_then_verify_shows_how_far_it_is() {
-    if !needs(&["script", "stty"]) {
+    if !needs(&["script", "stty", "strace"]) {
         return;
     }
     let (sandbox, zip) = deployed("symlink");
-    // Two GiB that are nothing but a hole.
+    // So much that it takes a while from a slow disk.
     let (path, text) = manifest(&sandbox);
     let line = text.lines().find(|line| line.ends_with("\tVERSION")).unwrap();
-    fs::write(&path, text.replace(line, "f\t644\t2147483648\t00000000\tVERSION")).unwrap();
-    fs::File::options().write(true).open(sandbox.local().join("VERSION")).unwrap().set_len(2 << 30).unwrap();
+    fs::write(&path, text.replace(line, "f\t644\t33554432\t00000000\tVERSION")).unwrap();
+    fs::write(sandbox.local().join("VERSION"), vec![b'x'; 32 << 20]).unwrap();
     let command = verify_command(&sandbox, &zip, &[]);
     let words = std::iter::once(command.get_program()).chain(command.get_args()).map(|w| w.to_str().unwrap());
-    let line = format!("stty cols 60; exec {}", words.collect::<Vec<_>>().join(" "));
+    let slow = "strace -qq -o /dev/null -e trace=read -e inject=read:delay_enter=10000";
+    let line = format!("stty cols 60; exec {slow} {}", words.collect::<Vec<_>>().join(" "));
     let mut script = Command::new("script");
     script.args(["-qec", &line, "/dev/null"]).env_clear().env("PATH", "/usr/bin:/bin").env("TERM", "xterm");
     let out = Run::from(script.stdin(Stdio::null()).output().unwrap()).expect(1).out;
     let (before, last) = out.rsplit_once("\r\x1b[K").unwrap_or_else(|| panic!("no progress: {out:?}"));
-    assert!(before.contains("verifying ") && before.contains(" of 2.0 GiB, "), "{out:?}");
+    assert!(before.contains("verifying ") && before.contains(" of 32.0 MiB, "), "{out:?}");
     assert!(last.starts_with("changed "), "erased before the answer: {last:?}");
 }
 
