@@ -5,6 +5,7 @@ mod apply;
 pub mod compare;
 mod copy;
 mod diff;
+mod entries;
 pub mod install;
 pub mod limit;
 pub mod local;

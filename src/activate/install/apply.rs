@@ -226,7 +226,7 @@ impl<'a> Apply<'a> {
         }
         for (task, written) in files {
             let temporary = self.temporary(task.path);
-            let file = self.live.dir_of(task.path).and_then(|dir| open_judged(dir, &temporary, &written));
+            let file = self.live.dir_of(task.path).and_then(|dir| open_judged(dir, &temporary, written.inode()));
             file.and_then(|(file, _)| file.sync_all()).context(|| cannot(task))?;
         }
         Ok(())
@@ -309,7 +309,7 @@ fn remove_judged(dir: &Dir, path: &Path, judged: &Meta) -> io::Result<()> {
     let name = name(path);
     match dir.look(name)? {
         None => return Ok(()),
-        Some(_) if is_judged(dir, name, judged)? => {}
+        Some(_) if is_judged(dir, name, judged.kind, judged.inode())? => {}
         Some(_) => return Err(replaced()),
     }
     if judged.kind == Kind::Dir { dir.remove_dir(name) } else { unlink(dir, name) }
