@@ -5,10 +5,8 @@
 //! mode or time is open, and the inode that was judged or that we made; a directory that is another one by then is an error,
 //! a file gets a new one in its place, and what is to go stays.
 
-use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -16,6 +14,7 @@ use super::copy::copy;
 use super::diff::{Adjust, Plan, Put};
 use super::entries::{Member, Tree};
 use super::limit::Limit;
+use super::parents::{Parents, empty, is_judged, name, open_judged};
 use crate::error::{Context, Result};
 use crate::sys::created::{self, is_replaced, replaced};
 use crate::sys::fs::{self as sysfs, Dir, Kind, Meta, name_of, random, unique_name};
@@ -40,99 +39,6 @@ impl fmt::Display for Changes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} written, {} adjusted, {} removed", self.written, self.adjusted, self.removed)
     }
-}
-
-pub(super) fn name(path: &Path) -> &OsStr {
-    path.file_name().unwrap_or_default()
-}
-
-/// Opens the directory a path lies in, and keeps the last one open: neighbours come one after the other. Asks the limit each
-/// time.
-pub(super) struct Parents<'a> {
-    top: &'a Dir,
-    last: Option<(PathBuf, Dir)>,
-    limit: Limit,
-    /// What the directories were when they were judged: no other one is opened.
-    tree: Option<&'a Tree>,
-    /// The same of those that we made, in order.
-    made: Made<'a>,
-    /// The same of those that were looked at one by one.
-    judged: HashMap<PathBuf, (u64, u64)>,
-}
-
-/// Directories that were made, by their numbers in a tree.
-#[derive(Default)]
-struct Made<'a> {
-    tree: Option<&'a Tree>,
-    inodes: Vec<(u32, (u64, u64))>,
-}
-
-impl Made<'_> {
-    fn find(&self, path: &Path) -> Option<(u64, u64)> {
-        let number = self.tree.filter(|_| !self.inodes.is_empty())?.find(path)?.number();
-        let at = self.inodes.binary_search_by_key(&number, |(number, _)| *number).ok()?;
-        Some(self.inodes[at].1)
-    }
-}
-
-impl<'a> Parents<'a> {
-    pub(super) fn new(top: &'a Dir, limit: Limit) -> Self {
-        Self { top, last: None, limit, tree: None, made: Made::default(), judged: HashMap::new() }
-    }
-
-    /// Opens only directories of `tree`.
-    fn of_tree(top: &'a Dir, tree: &'a Tree, limit: Limit) -> Self {
-        Self { tree: Some(tree), ..Self::new(top, limit) }
-    }
-
-    /// From now on the directory at `path` is this one and no other.
-    pub(super) fn judge(&mut self, path: &Path, meta: &Meta) {
-        self.judged.insert(path.to_owned(), meta.inode());
-    }
-
-    /// For what has to be done when the limit is over.
-    pub(super) fn without_limit(&mut self) {
-        self.limit = Limit::NONE;
-    }
-
-    pub(super) fn of(&mut self, path: &Path) -> io::Result<&Dir> {
-        self.dir(path.parent().unwrap_or(Path::new("")))
-    }
-
-    /// The directory at `path` itself.
-    pub(super) fn dir(&mut self, path: &Path) -> io::Result<&Dir> {
-        self.limit.ask()?;
-        let (at, dir) = match self.last.take() {
-            Some((at, dir)) if at == path => (at, dir),
-            _ => {
-                let dir = self.top.descend(path)?;
-                self.check(path, &dir)?;
-                (path.to_owned(), dir)
-            }
-        };
-        Ok(&self.last.insert((at, dir)).1)
-    }
-
-    fn check(&self, path: &Path, dir: &Dir) -> io::Result<()> {
-        let in_tree = || self.tree.and_then(|tree| tree.find(path)).map(|entry| entry.inode());
-        match self.judged.get(path).copied().or_else(|| self.made.find(path)).or_else(in_tree) {
-            Some(judged) if dir.meta()?.inode() == judged => Ok(()),
-            None if self.tree.is_none() || path == Path::new("") => Ok(()),
-            Some(_) | None => Err(replaced()),
-        }
-    }
-}
-
-/// Opens the file `name` of `dir` for reading, when it is the one that was judged.
-pub(super) fn open_judged(dir: &Dir, name: &OsStr, judged: (u64, u64)) -> io::Result<(File, Meta)> {
-    let file = dir.open_file(name)?;
-    let meta = sysfs::meta(&file)?;
-    if meta.inode() == judged && meta.kind == Kind::File { Ok((file, meta)) } else { Err(replaced()) }
-}
-
-/// Whether what stands at `name` is what was judged.
-pub(super) fn is_judged(dir: &Dir, name: &OsStr, kind: Kind, inode: (u64, u64)) -> io::Result<bool> {
-    Ok(dir.look(name)?.is_some_and(|meta| (meta.kind, meta.inode()) == (kind, inode)))
 }
 
 /// Applies a plan.
@@ -172,8 +78,7 @@ impl Staged {
 impl<'a> Mirror<'a> {
     pub(super) fn new(from: &'a Dir, to: &'a Dir, plan: &Plan<'a>, limit: Limit) -> Self {
         let (want, have) = (plan.want, plan.have);
-        let (from, mut to) = (Parents::new(from, limit), Parents::of_tree(to, have, limit));
-        to.made.tree = Some(want);
+        let (from, to) = (Parents::new(from, limit), Parents::of_trees(to, have, want, limit));
         let touched = Touched { top: false, want: vec![false; want.len()], have: vec![false; have.len()] };
         Self { from, to, want, have, touched, limit }
     }
@@ -222,7 +127,7 @@ impl<'a> Mirror<'a> {
     fn make(&mut self, entry: Member<'_>) -> io::Result<()> {
         let dir = self.to.of(&entry.path())?;
         let (_, made) = created::make_dir(dir, entry.name(), (entry.uid, entry.gid), entry.mode())?;
-        self.to.made.inodes.push((entry.number(), made.inode()));
+        self.to.made(entry, &made);
         self.touch(entry);
         self.touched.want[entry.number() as usize] = true;
         Ok(())
@@ -351,15 +256,8 @@ impl<'a> Mirror<'a> {
     /// Removes a directory that was judged, with all that is in it.
     fn remove_tree(&mut self, path: &Path, judged: (u64, u64)) -> Result<()> {
         let cannot = || format!("cannot remove {}", path.display());
-        let dir = self.to.top.descend(path).context(cannot)?;
-        if dir.meta().context(cannot)?.inode() != judged {
-            return Err(replaced()).context(cannot);
-        }
-        let tree = Tree::read(&dir, &[], self.limit)?;
-        let mut inside = Parents::of_tree(&dir, &tree, self.limit);
-        for entry in tree.all().rev() {
-            inside.of(&entry.path()).and_then(|parent| remove(parent, entry)).context(cannot)?;
-        }
+        let emptied = self.to.judged_dir(path, judged).and_then(|dir| empty(&dir, dir.meta()?.dev, 0, self.limit));
+        emptied.context(cannot)?;
         self.to.of(path).and_then(|parent| parent.remove_dir(name(path))).context(cannot)
     }
 

@@ -235,7 +235,7 @@ pub struct List {
 impl List {
     /// Adds what comes next in order and has no place in a tree yet.
     pub fn push_named(&mut self, path: PathBuf, meta: &Meta) -> Result<()> {
-        let name = self.tree.names.push(super::apply::name(&path).as_bytes()).ok_or_else(too_long)?;
+        let name = self.tree.names.push(super::parents::name(&path).as_bytes()).ok_or_else(too_long)?;
         self.push(path, Node { name, ..Node::from(meta) })
     }
 

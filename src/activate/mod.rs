@@ -9,6 +9,7 @@ mod entries;
 pub mod install;
 pub mod limit;
 pub mod local;
+mod parents;
 pub mod symlink;
 pub mod sync;
 pub mod tree;

@@ -5,11 +5,12 @@ use std::ffi::OsStr;
 use std::io;
 use std::path::PathBuf;
 
-use super::apply::{Changes, Mirror, Parents, TEMPORARY, is_judged, open_judged};
+use super::apply::{Changes, Mirror, TEMPORARY};
 use super::copy::same_bytes;
 use super::diff::{Conflict, Plan, Put, diff};
 use super::entries::{List, Member, Pairs, Tree};
 use super::limit::Limit;
+use super::parents::{Parents, is_judged, open_judged};
 use super::refusal;
 use super::tree::Sums;
 use crate::error::{Context, Error, Result};

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 
 use flate2::Crc;
 
-use super::apply::name;
 use super::copy::next_data;
 use super::limit::Limit;
+use super::parents::name;
 use crate::artifact::{Span, Texts};
 use crate::console::Progress;
 use crate::error::{Context, Error, Result};
@@ -17,7 +17,7 @@ use crate::store::manifest::{Manifest, Rows, What};
 use crate::sys::fs::{self as sysfs, Dir, Kind, Meta};
 
 /// How many directories may lie in each other.
-const MAX_DEPTH: usize = 200;
+pub(super) const MAX_DEPTH: usize = 200;
 
 /// One name in a tree.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::super::apply::{Changes, TEMPORARY, is_judged, name, open_judged};
+use super::super::apply::{Changes, TEMPORARY};
 use super::super::copy::copy;
+use super::super::parents::{is_judged, name, open_judged};
 use super::live::{Live, is_no_way, mounted, refuse_other};
 use super::shown;
 use crate::error::{Context, Error, Result};

@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
-use super::super::apply::{Parents, is_judged, name, open_judged};
 use super::super::compare::{CONTENT, Difference, other_kind, other_mode, other_size, other_text};
 use super::super::copy::{copy, same_bytes};
 use super::super::limit::Limit;
+use super::super::parents::{Parents, is_judged, name, open_judged};
 use super::shown;
 use crate::console::Progress;
 use crate::error::{Context, Error, Result};
