@@ -303,7 +303,7 @@ fn credentials_agree(given: &Given, settings: &Settings) -> Result<()> {
 }
 
 /// The error about the value that counts for `name`.
-fn complaint(given: &Given, name: Name, why: impl std::fmt::Display) -> Result<Error> {
+pub(super) fn complaint(given: &Given, name: Name, why: impl std::fmt::Display) -> Result<Error> {
     Ok(match given.get(name)? {
         Some(value) => value.bad(why),
         None => Error::config(format!("cannot use {}: {why}", name.key().text)),

@@ -5,8 +5,10 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use super::given::Given;
-use super::{Request, build, file};
+use super::keys::Name;
+use super::{Request, Settings, build, file, places};
 use crate::error::{Error, Result};
+use crate::sys::resolve::{self, Fault, Last, Way};
 
 /// Something that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,7 +67,12 @@ fn look(request: &Request, environment: &[(OsString, OsString)], found: &mut Vec
         let mut is_good = true;
         loop {
             match check(&given) {
-                Ok(settings) if is_good => usable.push(settings),
+                Ok(settings) if is_good => {
+                    for (is_warning, text) in links_of_others(&given, &settings)? {
+                        note(is_warning, text);
+                    }
+                    usable.push(settings);
+                }
                 Ok(_) => {}
                 Err(e) => {
                     let text = e.to_string();
@@ -85,6 +92,24 @@ fn look(request: &Request, environment: &[(OsString, OsString)], found: &mut Vec
         note(true, e.to_string());
     }
     Ok(())
+}
+
+/// Paths that lead through a link of somebody else, so that they are not used; without a log or a report it works all the
+/// same.
+fn links_of_others(given: &Given, settings: &Settings) -> Result<Vec<(bool, String)>> {
+    let mut found = Vec::new();
+    for (name, path, last, is_warning) in [
+        (Name::Local, Some(settings.local.as_path()).filter(|_| !settings.is_installed()), Last::Stay, false),
+        (Name::Remote, places::of_remote(&settings.remote), Last::Follow, false),
+        (Name::LogFile, settings.log_file.as_deref(), Last::Follow, true),
+        (Name::StatusFile, settings.status_file.as_deref(), Last::Stay, true),
+        (Name::MetricsFile, settings.metrics_file.as_deref(), Last::Stay, true),
+    ] {
+        if let Some(Err(Fault::Untrusted(why))) = path.map(|path| resolve::find(path, Way::Any, last)) {
+            found.push((is_warning, build::complaint(given, name, why)?.to_string()));
+        }
+    }
+    Ok(found)
 }
 
 /// Divides `FILE:LINE: text`, and adds the column of the value.

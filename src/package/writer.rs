@@ -217,10 +217,14 @@ pub fn check_room(space: u64, count: u64, place: &Dir) -> Result<()> {
     let (bytes, inodes) = fs::room(place).context(|| "cannot ask for free space")?;
     if space > bytes {
         let (needed, free) = (size(space), size(bytes));
-        return Err(Error::failed(format!("it needs {needed}, and {free} are free on the store's file system")));
+        return Err(Error::failed(format!(
+            "it needs {needed}, and {free} are free on the store's file system: store or state-dir names another place"
+        )));
     }
     if let Some(free) = inodes.filter(|free| count > *free) {
-        return Err(Error::failed(format!("it needs {count} inodes, and {free} are free on the store's file system")));
+        return Err(Error::failed(format!(
+            "it needs {count} inodes, and {free} are free on the store's file system: store or state-dir names another place"
+        )));
     }
     Ok(())
 }

@@ -14,10 +14,11 @@ use super::http::retry::{Fault, Patience};
 use super::http::status::check_plain;
 use crate::artifact::{Paper, Seal};
 use crate::config::Trust;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Result, plain};
 use crate::remote::Remote;
 use crate::sys::clock::Deadline;
-use crate::sys::fs as sysfs;
+use crate::sys::resolve::{self, Way};
+use crate::sys::trust::Us;
 
 /// A signature of minisign has some three hundred bytes, and its two comments.
 const LARGEST_SIGNATURE: u64 = 16 << 10;
@@ -64,17 +65,11 @@ fn file_name(remote: &Remote) -> String {
 }
 
 fn read(path: &Path, largest: u64) -> Result<Option<Vec<u8>>> {
-    let what = || "it cannot be read";
-    let file = match sysfs::open_file(path) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        file => file.context(what)?,
-    };
-    if sysfs::meta(&file).context(what)?.kind != sysfs::Kind::File {
-        return Err(Error::refused("it is no file"));
+    match resolve::read_file(path, Way::Any, Us::with(None), largest) {
+        Ok((content, _)) => Ok(Some(content)),
+        Err(fault) if fault.is_missing() => Ok(None),
+        Err(fault) => Err(Error::refused(format!("it cannot be read: {}", plain(&fault.into())))),
     }
-    let mut content = Vec::new();
-    file.take(largest + 1).read_to_end(&mut content).context(what)?;
-    within(content, largest).map(Some)
 }
 
 fn get(client: &Client, largest: u64, deadline: Deadline) -> Result<Option<Vec<u8>>> {

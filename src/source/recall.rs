@@ -13,7 +13,7 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::model::{Revision, Validators, hex};
 use crate::remote::reference;
 use crate::sys::clock::of_http_date;
-use crate::sys::fs as sysfs;
+use crate::sys::resolve::{self, Last, Way};
 
 /// A revision, and what makes the next poll conditional on it.
 pub type Recalled = (Revision, Validators);
@@ -93,11 +93,9 @@ fn s3(text: &str, archive: &Path) -> Result<Option<Recalled>> {
         return Ok(None);
     }
     let what = || format!("cannot read {}", archive.display());
-    let file = sysfs::open_file(archive).context(what)?;
-    let validators = match sysfs::meta(&file).context(what)?.kind {
-        sysfs::Kind::File => Validators::default().with("etag", format!("\"{}\"", md5(file).context(what)?)),
-        _ => Validators::default(),
-    };
+    let opened = resolve::find(archive, Way::Any, Last::Follow).and_then(|place| place.open_file());
+    let (file, _) = opened.map_err(std::io::Error::from).context(what)?;
+    let validators = Validators::default().with("etag", format!("\"{}\"", md5(file).context(what)?));
     Ok(Some((Revision::new(text), validators)))
 }
 

@@ -156,9 +156,7 @@ fn it_cannot_be_read_then_one_line_says_which_and_why() {
         std::fs::write(path, b"accessKey=\xff\n").unwrap();
         mode(path, 0o600);
     };
-    for (make, words) in
-        [(&make_directory as &dyn Fn(&Path), "it is no regular file"), (&write_bytes, "it is not UTF-8")]
-    {
+    for (make, words) in [(&make_directory as &dyn Fn(&Path), "it is a directory"), (&write_bytes, "it is not UTF-8")] {
         let sandbox = Sandbox::new();
         let path = home_of_deploy(&sandbox).join(".amazon/account-key");
         make(&path);

@@ -280,7 +280,7 @@ fn patterns_that_cannot_be_trusted_or_mean_two_things_then_the_hook_is_refused()
     for (text, words) in [
         ("# nothing\n", format!("{} has no pattern: write ** for every change, or take the file away", path.display())),
         ("conf\n!conf/a\n", format!("{}:2: there is no ! for what is not wanted", path.display())),
-        (&"x".repeat(70_000), format!("{} is larger than 65536 bytes", path.display())),
+        (&"x".repeat(70_000), format!("cannot read {}: it has more than 65536 bytes", path.display())),
     ] {
         hook_for(&sandbox, "pre.d/10-x", text);
         refused(&words);
@@ -293,10 +293,10 @@ fn patterns_that_cannot_be_trusted_or_mean_two_things_then_the_hook_is_refused()
     refused(&format!("cannot read {}: no such file or directory", path.display()));
     fs::remove_file(&path).unwrap();
     assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
-    refused(&format!("{} is no file", path.display()));
+    refused(&format!("cannot read {}: it is ", path.display()));
     fs::remove_file(&path).unwrap();
     fs::create_dir(&path).unwrap();
-    refused(&format!("{} is no file", path.display()));
+    refused(&format!("cannot read {}: it is ", path.display()));
 }
 
 #[test]

@@ -89,7 +89,7 @@ fn every_option_is_given_then_each_is_obeyed() {
     assert_eq!((run.log.as_str(), run.out.as_str()), ("", ""));
     assert_eq!(tree(&sandbox.path("live/app"))["index"], "f 644 one");
     assert_eq!(sandbox.read("out"), "named before\nafter\n");
-    assert!(sandbox.read_log("log").contains(" INFO deployed "));
+    assert!(sandbox.read_log("log").contains("deployed revision "));
     assert!(!sandbox.path("never").exists());
 }
 

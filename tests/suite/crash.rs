@@ -280,9 +280,7 @@ impl Case {
     }
 
     pub fn restore(&self) {
-        for name in self.places() {
-            put_back(&self.sandbox.path("saved").join(name), &self.sandbox.path(name));
-        }
+        put_back(self.places(), &self.sandbox.path("saved"), &self.sandbox.path(""));
     }
 
     /// The check under strace with `options`.

@@ -416,11 +416,30 @@ fn two_deployments_share_an_id_then_the_second_is_told_to_take_its_own() {
     let w = World::new();
     w.config("activation = in-place");
     w.put("1");
-    w.run(&[]).expect(0);
+    w.run(&["-i", "x"]).expect(0);
     let other = w.sandbox.path("other");
-    w.run(&["--local", other.to_str().unwrap()]).expect(78).says("give this deployment an id of its own");
+    w.run(&["--local", other.to_str().unwrap(), "-i", "x"]).expect(78).says("give this deployment an id of its own");
     w.run(&["--local", other.to_str().unwrap(), "-i", "other"]).expect(0);
     assert_eq!(w.sandbox.read("other/VERSION"), "1");
+}
+
+#[test]
+fn two_live_directories_have_no_id_then_each_has_a_store_of_its_own() {
+    let w = World::new();
+    w.config("activation = in-place");
+    let (one, other) = (w.sandbox.path("one"), w.sandbox.path("other"));
+    for version in ["1", "2"] {
+        w.put(version);
+        for local in [&one, &other] {
+            w.run(&["--local", local.to_str().unwrap()]).expect(0).says("deployed");
+            w.run(&["--local", local.to_str().unwrap()]).expect(0).never_says("deployed");
+        }
+    }
+    assert_eq!((w.sandbox.read("one/VERSION"), w.sandbox.read("other/VERSION")), ("2".into(), "2".into()));
+    assert_eq!(fs::read_dir(w.sandbox.path("state")).unwrap().count(), 2);
+    // What the first one leaves is not taken by the second.
+    fs::remove_dir_all(w.sandbox.path("state/default")).unwrap();
+    w.run(&["--local", other.to_str().unwrap()]).expect(0).never_says("deployed");
 }
 
 #[test]

@@ -512,17 +512,22 @@ fn directory_that_is_the_remote_becomes_a_link_of_its_owner_then_nothing_is_publ
         return;
     }
     let sandbox = Sandbox::new();
-    victim(&sandbox);
+    drop(victim(&sandbox)); // only what it made is needed
     fs::create_dir(sandbox.path("his")).unwrap();
     sandbox.write("his/src/file", "v1");
     give(&sandbox.path("his"));
     let remote = format!("{}/", sandbox.path("his/src").display());
     sandbox.deploy(&remote, &[]).expect(0);
-    he(&format!("cd '{}'; mv src old; ln -s ../victim/html src", sandbox.path("his").display()));
+    he(&format!("cd '{}'; mv src old; ln -s ../victim/html src; ln -s ../victim logs", sandbox.path("his").display()));
     sandbox.deploy(&remote, &[]).expect(1).says("is a link that belongs to user 65534").says("cannot use remote");
     let archive = sandbox.zip("victim/app.zip", &[("file", "secret")]);
     mode(&archive, 0o600);
     he(&format!("cd '{}'; ln -s ../victim/app.zip app.zip", sandbox.path("his").display()));
+    let text = format!("remote = {remote}\nlog-file = {}/logs/log\n", sandbox.path("his").display());
+    let config = sandbox.write("validate.cfg", text);
+    let run = Run::from(sandbox.bare().arg("validate").arg(config).output().unwrap()).expect(78);
+    assert!(run.out.contains(":1:10: error: cannot use remote: "), "{}", run.out);
+    assert!(run.out.contains(":2:12: warning: cannot use log-file = "), "{}", run.out);
     let archive = sandbox.path("his/app.zip").display().to_string();
     sandbox.deploy(&archive, &[]).expect(1).says("is a link that belongs to user 65534");
     assert_eq!(sandbox.read("deploy/current/file"), "v1");

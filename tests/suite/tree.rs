@@ -85,18 +85,19 @@ pub fn manifest(root: &Path) -> String {
     format!("manifest 1\n{lines}end\n")
 }
 
-/// Makes the directory `to` what `from` is. `to` and the live tree in it stay the directories that they are: another one at the
-/// same place would be somebody else's.
-pub fn put_back(from: &Path, to: &Path) {
-    let script =
-        "mkdir -p \"$2\" && find \"$2\" -depth -mindepth 1 ! -path \"$2/current\" -delete; cp -a \"$1/.\" \"$2/\"";
-    // A live tree that is a link, or another kind now, goes too.
-    let current = to.join("current");
+/// Makes each of the directories `names` in `to` what it is in `from`. They, and a live tree in one, stay the directories that
+/// they are: another one at the same place would be somebody else's.
+pub fn put_back(names: &[&str], from: &Path, to: &Path) {
+    let script = "find \"$@\" -depth -mindepth 1 ! -path '*/deploy/current' -delete; cd \"$FROM\" && cp -a . \"$TO\"";
     let is_dir = |path: &Path| path.symlink_metadata().is_ok_and(|meta| meta.is_dir());
-    if !is_dir(&current) || !is_dir(&from.join("current")) {
+    let current = to.join("deploy/current");
+    // A live tree that is a link, or another kind now, goes too.
+    if !is_dir(&current) || !is_dir(&from.join("deploy/current")) {
         let _ = std::fs::remove_file(&current); // there may be none
         let _ = std::fs::remove_dir_all(&current); // see above
     }
-    let done = std::process::Command::new("sh").args(["-c", script, "sh"]).arg(from).arg(to).status();
-    assert!(done.unwrap().success());
+    let places = names.iter().map(|name| to.join(name)).filter(|place| place.exists());
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", script, "sh"]).args(places).env("FROM", from).env("TO", to);
+    assert!(shell.status().unwrap().success());
 }

@@ -667,10 +667,7 @@ fn kill_everywhere(mode: &str) {
     let whole = tree(&top);
     let places = ["deploy", "cache", "state", "dest"];
     let copy = |from: PathBuf, to: PathBuf| {
-        places
-            .iter()
-            .filter(|name| from.join(name).exists())
-            .for_each(|name| crate::tree::put_back(&from.join(name), &to.join(name)));
+        crate::tree::put_back(&places, &from, &to);
     };
     fs::write(top.join("VERSION"), "v2\n").unwrap();
     fs::write(release(&sandbox).join(if mode == "install" { "tree/VERSION" } else { "VERSION" }), "v3\n").unwrap();
@@ -681,7 +678,10 @@ fn kill_everywhere(mode: &str) {
     }
     let spoilt = tree(&top);
     fs::create_dir(sandbox.path("saved")).unwrap();
-    copy(sandbox.path(""), sandbox.path("saved"));
+    for name in places.iter().filter(|name| sandbox.path(name).exists()) {
+        let copied = Command::new("cp").arg("-a").args([sandbox.path(name), sandbox.path("saved")]).status();
+        assert!(copied.unwrap().success());
+    }
     let trace = sandbox.path("trace");
     let command = || verify_command(&sandbox, &zip, &["--repair"]);
     Run::from(traced(&command(), &["-o", trace.to_str().unwrap()]).output().unwrap()).expect(0);

@@ -129,7 +129,7 @@ impl Deployment<'_> {
         if fetch > room(&cache)? {
             let (needs, free) = (size(fetch), size(room(&cache)?));
             return Err(Error::failed(format!(
-                "cannot fetch {remote}: it needs {needs}, and {free} are free in the cache"
+                "cannot fetch {remote}: it needs {needs}, and {free} are free in the cache: cache names another place"
             )));
         }
         package::check_room(needs, unpacked.entries, &store).context(|| format!("cannot unpack {remote}"))

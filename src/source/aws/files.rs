@@ -1,11 +1,13 @@
 //! Files that need not be there, and tokens that somebody else keeps in one. Those with keys of ours are read by `keyfile`.
 
-use std::io::{ErrorKind, Read};
+use std::io::ErrorKind;
 use std::path::Path;
 
 use super::web::LARGEST;
 use crate::config::Secret;
 use crate::error::{Context, Error, Result};
+use crate::sys::resolve::{self, Way};
+use crate::sys::trust::Us;
 
 /// Whether a file that nobody need have is there. A directory on the way that is closed to us is somebody else's.
 pub(super) fn is_there(path: &Path) -> Result<bool> {
@@ -23,12 +25,10 @@ pub(super) fn is_there(path: &Path) -> Result<bool> {
 /// A token that somebody else keeps in a file.
 pub(super) fn read_token(what: &str, path: &Path) -> Result<Secret> {
     let place = || format!("cannot read {what} {}", path.display());
-    if !std::fs::metadata(path).context(place)?.is_file() {
-        return Err(Error::failed("it is no regular file")).context(place);
-    }
-    let mut text = String::new();
-    let file = crate::sys::fs::open_file(path).context(place)?;
-    file.take(LARGEST as u64).read_to_string(&mut text).context(place)?;
+    let (text, _) = resolve::read_file(path, Way::Any, Us::with(None), LARGEST as u64)
+        .map_err(std::io::Error::from)
+        .context(place)?;
+    let text = String::from_utf8(text).map_err(|_| Error::failed("it is not UTF-8")).context(place)?;
     let token = text.trim();
     if token.is_empty() {
         return Err(Error::failed("it is empty")).context(place);

@@ -62,7 +62,12 @@ impl Part {
         let what = || format!("cannot write {}", self.path.display());
         let (free, _) = fs::room(&self.dir).context(what)?;
         if bytes > free {
-            return Err(Error::failed(format!("it needs {}, and {} are free", size(bytes), size(free)))).context(what);
+            return Err(Error::failed(format!(
+                "it needs {}, and {} are free: cache names another place",
+                size(bytes),
+                size(free)
+            )))
+            .context(what);
         }
         Ok(())
     }
