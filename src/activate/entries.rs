@@ -3,7 +3,7 @@
 
 use std::cmp::Ordering;
 use std::ffi::OsStr;
-use std::ops::{Deref, Range};
+use std::ops::{Deref, Index, IndexMut, Range};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -71,11 +71,45 @@ impl Node {
     }
 }
 
+/// Entries in pieces: one list that grows would be there twice for a moment.
+#[derive(Debug, Default)]
+struct Nodes(Vec<Vec<Node>>);
+
+/// Entries of a piece.
+const PIECE: usize = 4096;
+
+impl Nodes {
+    fn push(&mut self, node: Node) {
+        if self.0.last().is_none_or(|piece| piece.len() == PIECE) {
+            self.0.push(Vec::with_capacity(PIECE));
+        }
+        self.0.last_mut().into_iter().for_each(|piece| piece.push(node));
+    }
+
+    fn len(&self) -> usize {
+        self.0.last().map_or(0, |last| (self.0.len() - 1) * PIECE + last.len())
+    }
+}
+
+impl Index<u32> for Nodes {
+    type Output = Node;
+
+    fn index(&self, number: u32) -> &Node {
+        &self.0[number as usize / PIECE][number as usize % PIECE]
+    }
+}
+
+impl IndexMut<u32> for Nodes {
+    fn index_mut(&mut self, number: u32) -> &mut Node {
+        &mut self.0[number as usize / PIECE][number as usize % PIECE]
+    }
+}
+
 /// All entries below a directory: parents before their children, siblings in byte order.
 #[derive(Debug, Default)]
 pub struct Tree {
     names: Texts,
-    nodes: Vec<Node>,
+    nodes: Nodes,
     texts: Texts,
     /// Which links have which of the texts, in order.
     targets: Vec<(u32, Span)>,
@@ -94,7 +128,7 @@ impl Deref for Member<'_> {
     type Target = Node;
 
     fn deref(&self) -> &Node {
-        &self.tree.nodes[self.number as usize]
+        &self.tree.nodes[self.number]
     }
 }
 
@@ -128,7 +162,7 @@ impl<'a> Member<'a> {
 
     /// Whether it lies in `other`, or is that.
     pub fn is_within(self, other: u32) -> bool {
-        (other..self.tree.nodes[other as usize].end).contains(&self.number)
+        (other..self.tree.nodes[other].end).contains(&self.number)
     }
 
     /// What lies in it.
@@ -186,7 +220,7 @@ impl Tree {
     }
 
     fn name(&self, number: u32) -> &OsStr {
-        OsStr::from_bytes(self.names.get(self.nodes[number as usize].name))
+        OsStr::from_bytes(self.names.get(self.nodes[number].name))
     }
 
     /// The entry at `path`.
@@ -194,7 +228,7 @@ impl Tree {
         let (mut at, mut inside) = (NONE, 0..self.count());
         for name in path {
             at = self.child(at, inside, name)?;
-            inside = at + 1..self.nodes[at as usize].end;
+            inside = at + 1..self.nodes[at].end;
         }
         (at != NONE).then(|| self.at(at))
     }
@@ -203,11 +237,11 @@ impl Tree {
     fn child(&self, parent: u32, mut inside: Range<u32>, name: &OsStr) -> Option<u32> {
         while !inside.is_empty() {
             let mut at = inside.start + (inside.end - inside.start) / 2;
-            while self.nodes[at as usize].parent != parent {
-                at = self.nodes[at as usize].parent;
+            while self.nodes[at].parent != parent {
+                at = self.nodes[at].parent;
             }
             match self.name(at).cmp(name) {
-                Ordering::Less => inside.start = self.nodes[at as usize].end,
+                Ordering::Less => inside.start = self.nodes[at].end,
                 Ordering::Greater => inside.end = at,
                 Ordering::Equal => return Some(at),
             }
@@ -218,7 +252,7 @@ impl Tree {
     /// Gives each entry the owner that the one at its path in `other` has, or this one.
     pub fn take_owners(&mut self, other: &Self, otherwise: (u32, u32)) {
         let pairs = Pairs::of(self, other);
-        for (number, node) in (0..).zip(&mut self.nodes) {
+        for (number, node) in (0..).zip(self.nodes.0.iter_mut().flatten()) {
             (node.uid, node.gid) = pairs.get(number).map_or(otherwise, |at| (other.at(at).uid, other.at(at).gid));
         }
     }
@@ -267,9 +301,10 @@ impl List {
 
     pub fn finish(self) -> Tree {
         let mut tree = self.tree;
-        for at in (0..tree.nodes.len()).rev() {
+        for at in (0..tree.count()).rev() {
             let Node { parent, end, .. } = tree.nodes[at];
-            if let Some(parent) = tree.nodes.get_mut(parent as usize) {
+            if parent != NONE {
+                let parent = &mut tree.nodes[parent];
                 parent.end = parent.end.max(end);
             }
         }

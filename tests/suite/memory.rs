@@ -223,7 +223,7 @@ fn short(members: Members) -> Members {
 }
 
 /// What everything that a directory in place is for takes at most, in KiB, from the one release to the other and back.
-fn in_place_peaks(budget: usize, first: &Members, second: &Members) -> Vec<(String, u64)> {
+fn in_place_peaks(first: &Members, second: &Members) -> Vec<(String, u64)> {
     let mut peaks = Vec::new();
     let mut run = |sandbox: &Sandbox, words: &[&str], code| {
         let remote = sandbox.path("source.dir");
@@ -235,7 +235,7 @@ fn in_place_peaks(budget: usize, first: &Members, second: &Members) -> Vec<(Stri
     };
     let world = || {
         let sandbox = Sandbox::new();
-        let config = format!("activation = in-place\nmax-names = {budget}\ntimeout = 1h\n");
+        let config = format!("activation = in-place\nmax-names = {BUDGET}\ntimeout = 1h\n");
         sandbox.write("repo-deploy.cfg", config);
         sandbox
     };
@@ -281,14 +281,13 @@ fn a_directory_in_place_then_a_full_budget_takes_two_and_a_half_times_of_it_besi
     if !needs(&["time"]) {
         return;
     }
-    let budget = 3 << 20;
-    let count = budget / (255 + 2) - 100;
+    let count = BUDGET / (255 + 2) - 100;
     for make in [flat_names, flat_links, nested_names] {
         let (first, second) = (make(count, "x"), make(count, "y"));
-        let floors = in_place_peaks(budget, &short(first.clone()), &short(second.clone()));
-        let full = in_place_peaks(budget, &first, &second);
+        let floors = in_place_peaks(&short(first.clone()), &short(second.clone()));
+        let full = in_place_peaks(&first, &second);
         for ((what, floor), (_, kib)) in floors.iter().zip(&full) {
-            let most = floor + (budget as u64 >> 10) * 5 / 2;
+            let most = floor + (BUDGET as u64 >> 10) * 5 / 2;
             assert!(*kib <= most, "{what}: {kib} KiB, and {floor} KiB for short names");
         }
     }
