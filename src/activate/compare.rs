@@ -3,8 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::apply::name;
 use super::limit::Limit;
+use super::parents::name;
 use super::tree::{Entry, Sums, walk};
 use crate::error::{Result, plain};
 use crate::store::manifest::{Item, Manifest, What};

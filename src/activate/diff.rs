@@ -1,45 +1,49 @@
 //! What to do so that one tree becomes like another: pure, and all of it known before the first change. Both trees are sorted,
 //! so what lies below a name is one piece of the list: it costs no more than looking each name up.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use super::tree::{Entry, Tree};
+use super::entries::{Member, Node, Pairs, Tree};
 use crate::error::Result;
-use crate::sys::fs::{Kind, Meta};
+use crate::sys::fs::Kind;
 
-/// What to do so that the one tree becomes like the other.
-#[derive(Debug, Default, PartialEq, Eq)]
+/// What to do so that the one tree becomes like the other, by the numbers that the entries have there.
+#[derive(Debug)]
 pub struct Plan<'a> {
-    /// Files and links that make way for a directory.
-    pub clear: Vec<&'a Entry>,
-    /// Directories to make, parents first.
-    pub make: Vec<&'a Entry>,
+    /// What is to be there.
+    pub want: &'a Tree,
+    /// What is there.
+    pub have: &'a Tree,
+    /// Files and links of `have` that make way for a directory.
+    pub clear: Vec<u32>,
+    /// Directories of `want` to make, parents first.
+    pub make: Vec<u32>,
     /// Files to write and links to make.
-    pub put: Vec<Put<'a>>,
+    pub put: Vec<Put>,
     /// Entries that only lack the mode, or directories the owner.
-    pub adjust: Vec<Adjust<'a>>,
-    /// Entries to remove, children first.
-    pub remove: Vec<&'a Entry>,
+    pub adjust: Vec<Adjust>,
+    /// Entries of `have` to remove, children first.
+    pub remove: Vec<u32>,
     /// What cannot be as it should: where it is, and what is in the way. Nothing else is planned for it.
     pub conflicts: Vec<Conflict>,
 }
 
 /// A file to write or a link to make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Put<'a> {
+pub struct Put {
     /// What is to be there.
-    pub entry: &'a Entry,
+    pub entry: u32,
     /// The directory that makes way.
-    pub aside: Option<&'a Entry>,
+    pub aside: Option<u32>,
 }
 
 /// An entry whose mode or owner changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Adjust<'a> {
+pub struct Adjust {
     /// What is to be there.
-    pub entry: &'a Entry,
+    pub entry: u32,
     /// What is there.
-    pub present: &'a Entry,
+    pub present: u32,
 }
 
 /// Something that is in the way.
@@ -51,114 +55,121 @@ pub struct Conflict {
     pub way_out: String,
 }
 
-/// Compares two trees. `same` tells whether two files have the same content.
+impl<'a> Plan<'a> {
+    /// Nothing is to be done.
+    pub fn nothing(want: &'a Tree, have: &'a Tree) -> Self {
+        let (clear, make, put, adjust, remove, conflicts) = (vec![], vec![], vec![], vec![], vec![], vec![]);
+        Self { want, have, clear, make, put, adjust, remove, conflicts }
+    }
+
+    /// Plans what is to be where nothing is.
+    pub fn add(&mut self, wanted: Member<'_>) {
+        let entry = wanted.number();
+        match wanted.kind {
+            Kind::Dir => self.make.push(entry),
+            Kind::File | Kind::Link | Kind::Other => self.put.push(Put { entry, aside: None }),
+        }
+    }
+}
+
+/// Compares two trees. `same` tells whether two files have the same content, or two links the same text.
 pub fn diff<'a>(
     want: &'a Tree,
     have: &'a Tree,
     preserve: &[PathBuf],
-    mut same: impl FnMut(&Entry, &Entry) -> Result<bool>,
+    mut same: impl FnMut(Member<'_>, Member<'_>) -> Result<bool>,
 ) -> Result<Plan<'a>> {
-    let mut plan = Plan::default();
-    // What lies in a directory that makes way goes with it.
-    let mut is_aside = vec![false; have.0.len()];
-    let mut blocked: Option<&Path> = None;
-    for wanted in want.0.iter().filter(|entry| is_copied(entry)) {
-        if blocked.is_some_and(|top| wanted.path.starts_with(top)) {
+    let (mut plan, pairs) = (Plan::nothing(want, have), Pairs::of(want, have));
+    // What lies in a directory that makes way goes with it, and what is wanted does not go.
+    let mut stays = vec![false; have.len()];
+    let mut blocked: Option<u32> = None;
+    for wanted in want.all().filter(|entry| entry.is_copied()) {
+        let pair = pairs.get(wanted.number()).map(|at| have.at(at));
+        pair.iter().for_each(|present| stays[present.number() as usize] = true);
+        if blocked.is_some_and(|top| wanted.is_within(top)) {
             continue;
         }
-        let Some(at) = have.position(&wanted.path) else {
-            match wanted.meta.kind {
-                Kind::Dir => plan.make.push(wanted),
-                _ => plan.put.push(Put { entry: wanted, aside: None }),
-            }
+        let Some(present) = pair else {
+            plan.add(wanted);
             continue;
         };
-        let present = &have.0[at];
-        if let Some(conflict) = in_the_way(wanted, at, have, preserve) {
+        let is_link = (wanted.kind, present.kind) == (Kind::Link, Kind::Link);
+        let is_same_link = is_link && same(wanted, present)?;
+        if let Some(conflict) = in_the_way(wanted, present, is_same_link, preserve) {
             plan.conflicts.push(conflict);
-            blocked = Some(&wanted.path);
+            blocked = Some(wanted.number());
             continue;
         }
-        let put = Put { entry: wanted, aside: None };
-        match (wanted.meta.kind, present.meta.kind) {
+        let put = Put { entry: wanted.number(), aside: None };
+        match (wanted.kind, present.kind) {
             (Kind::Dir, Kind::Dir) => {}
             (Kind::Dir, _) => {
-                plan.clear.push(present);
-                plan.make.push(wanted);
+                plan.clear.push(present.number());
+                plan.make.push(wanted.number());
                 continue;
             }
             (_, Kind::Dir) => {
-                is_aside[have.below(at)].fill(true);
-                plan.put.push(Put { aside: Some(present), ..put });
+                stays[present.range()].fill(true);
+                plan.put.push(Put { aside: Some(present.number()), ..put });
                 continue;
             }
             (Kind::File, Kind::File) if same(wanted, present)? => {}
-            (Kind::Link, Kind::Link) if wanted.target == present.target => continue,
+            (Kind::Link, Kind::Link) if is_same_link => continue,
             _ => {
                 plan.put.push(put);
                 continue;
             }
         }
-        let (w, p) = (&wanted.meta, &present.meta);
-        if (w.mode, w.uid, w.gid) != (p.mode, p.uid, p.gid) {
-            match is_another_files_too(w, p) {
+        if wanted.access() != present.access() {
+            match is_another_files_too(&wanted, &present) {
                 true => plan.put.push(put),
-                false => plan.adjust.push(Adjust { entry: wanted, present }),
+                false => plan.adjust.push(Adjust { entry: wanted.number(), present: present.number() }),
             }
         }
     }
-    let is_ours_to_remove = |entry: &Entry| {
-        entry.meta.kind != Kind::Other
-            && !entry.mount
-            && leads_to_preserved(entry, preserve).is_none()
-            && want.find(&entry.path).is_none_or(|w| !is_copied(w))
+    let goes = |entry: &Member<'_>| {
+        !stays[entry.number() as usize] && entry.is_copied() && leads_to_preserved(*entry, preserve).is_none()
     };
-    let removable = have.0.iter().zip(is_aside).filter(|(entry, is_aside)| !is_aside && is_ours_to_remove(entry));
-    plan.remove = removable.map(|(entry, _)| entry).collect();
-    plan.remove.reverse();
+    plan.remove = have.all().rev().filter(goes).map(Member::number).collect();
     Ok(plan)
-}
-
-fn is_copied(entry: &Entry) -> bool {
-    entry.meta.kind != Kind::Other && !entry.mount
 }
 
 /// Whether a file is not only this name's, so that a new one takes its place and it stays as it is. Another name of it may lie outside,
 /// where nothing may change. And whoever could write it may hold it open still: what he writes later must not be in a file
 /// that is another's, that he may not write any more, or that runs with another's rights.
-fn is_another_files_too(wanted: &Meta, present: &Meta) -> bool {
+fn is_another_files_too(wanted: &Node, present: &Node) -> bool {
     let changes_hands = (wanted.uid, wanted.gid) != (present.uid, present.gid);
-    let was_open_to_others = present.mode & !wanted.mode & 0o022 != 0;
-    let lends_rights = wanted.mode & 0o6000 != 0;
+    let was_open_to_others = present.mode() & !wanted.mode() & 0o022 != 0;
+    let lends_rights = wanted.mode() & 0o6000 != 0;
     present.kind == Kind::File && (present.links > 1 || changes_hands || was_open_to_others || lends_rights)
 }
 
-/// Why the entry `at` of `have` cannot become `wanted`.
-fn in_the_way(wanted: &Entry, at: usize, have: &Tree, preserve: &[PathBuf]) -> Option<Conflict> {
-    let present = &have.0[at];
-    let path = present.path.display();
-    if present.meta.kind == Kind::Other || present.mount {
+/// Why what is present cannot become `wanted`.
+fn in_the_way(wanted: Member<'_>, present: Member<'_>, is_same_link: bool, preserve: &[PathBuf]) -> Option<Conflict> {
+    if !present.is_copied() {
         let what = if present.mount { "another file system is mounted" } else { "a FIFO, socket or device is" };
         return Some(Conflict {
-            text: format!("{what} at {path}, where the release has something"),
+            text: format!("{what} at {}, where the release has something", present.path().display()),
             way_out: "move it away, or name it in preserve".to_owned(),
         });
     }
-    if let Some(kept) = leads_to_preserved(present, preserve).filter(|_| wanted.target != present.target) {
-        let kept = kept.display();
+    if let Some(kept) = leads_to_preserved(present, preserve).filter(|_| !is_same_link) {
+        let (path, kept) = (present.path(), kept.display());
+        let path = path.display();
         return Some(Conflict {
             text: format!("{path} is a link, {kept} behind it must stay, and the release has something else there"),
             way_out: format!("name {path} in preserve"),
         });
     }
-    if present.meta.kind != Kind::Dir || wanted.meta.kind == Kind::Dir {
+    if present.kind != Kind::Dir || wanted.kind == Kind::Dir {
         return None;
     }
     // A directory can make way for a file only when all that is in it may go.
-    let is_inside = |path: &&PathBuf| path.starts_with(&present.path);
-    let is_never_touched = |entry: &&Entry| entry.mount || entry.meta.kind == Kind::Other;
-    let inside = || have.0[have.below(at)].iter().find(is_never_touched).map(|entry| &entry.path);
-    let blocker = preserve.iter().find(is_inside).or_else(inside)?.display();
+    let path = present.path();
+    let is_inside = |kept: &&PathBuf| kept.starts_with(&path);
+    let inside = || present.below().find(|entry| !entry.is_copied()).map(Member::path);
+    let blocker = preserve.iter().find(is_inside).cloned().or_else(inside)?;
+    let (path, blocker) = (path.display(), blocker.display());
     Some(Conflict {
         text: format!("the release has a file where the directory {path} is, and {blocker} in it must stay"),
         way_out: format!("move {blocker} away, or name {path} in preserve"),
@@ -166,41 +177,50 @@ fn in_the_way(wanted: &Entry, at: usize, have: &Tree, preserve: &[PathBuf]) -> O
 }
 
 /// What is preserved behind `entry`, when that is a link: without the link nobody finds it any more.
-fn leads_to_preserved<'p>(entry: &Entry, preserve: &'p [PathBuf]) -> Option<&'p PathBuf> {
-    preserve.iter().find(|path| entry.meta.kind == Kind::Link && path.starts_with(&entry.path))
+fn leads_to_preserved<'p>(entry: Member<'_>, preserve: &'p [PathBuf]) -> Option<&'p PathBuf> {
+    if entry.kind != Kind::Link || preserve.is_empty() {
+        return None;
+    }
+    let at = entry.path();
+    preserve.iter().find(|path| path.starts_with(&at))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::entries::List;
     use super::*;
+    use crate::sys::fs::Meta;
 
-    fn entry(path: String, kind: Kind) -> Entry {
-        let meta = Meta {
-            kind,
-            mode: 0o755,
-            uid: 0,
-            gid: 0,
-            size: 1,
-            allocated: 512,
-            mtime: (0, 0),
-            ctime: (0, 0),
-            dev: 1,
-            ino: 1,
-            links: 1,
-        };
-        Entry { path: path.into(), meta, target: None, mount: false }
+    const META: Meta = Meta {
+        kind: Kind::File,
+        mode: 0o755,
+        uid: 0,
+        gid: 0,
+        size: 1,
+        allocated: 512,
+        mtime: (0, 0),
+        ctime: (0, 0),
+        dev: 1,
+        ino: 1,
+        links: 1,
+    };
+
+    fn tree(entries: impl IntoIterator<Item = (String, Kind)>) -> Tree {
+        let mut list = List::default();
+        entries.into_iter().for_each(|(path, kind)| list.push_named(path.into(), &Meta { kind, ..META }).unwrap());
+        list.finish()
     }
 
     /// `directories` of two files each, and as many files of the same names.
     fn trees(directories: usize) -> (Tree, Tree) {
         let name = |n: usize| format!("some/directory/d{n:07}");
-        let top = || ["some", "some/directory"].map(|path| entry(path.to_owned(), Kind::Dir)).into_iter();
-        let want = top().chain((0..directories).map(|n| entry(name(n), Kind::File))).collect();
+        let top = || ["some", "some/directory"].map(|path| (path.to_owned(), Kind::Dir)).into_iter();
         let with = |n: usize| {
-            let files = ["a", "b"].map(|file| entry(format!("{}/{file}", name(n)), Kind::File));
-            std::iter::once(entry(name(n), Kind::Dir)).chain(files)
+            let files = ["a", "b"].map(|file| (format!("{}/{file}", name(n)), Kind::File));
+            std::iter::once((name(n), Kind::Dir)).chain(files)
         };
-        (Tree(want), Tree(top().chain((0..directories).flat_map(with)).collect()))
+        let want = tree(top().chain((0..directories).map(|n| (name(n), Kind::File))));
+        (want, tree(top().chain((0..directories).flat_map(with))))
     }
 
     /// Nanoseconds of this thread at work.
@@ -229,19 +249,18 @@ mod tests {
     #[test]
     fn what_is_in_the_way_is_told_all_at_once_and_nothing_is_planned_for_it() {
         let want = ["dir", "dir/below", "fifo", "file", "z"]
-            .map(|path| entry(path.to_owned(), if path == "dir" { Kind::Dir } else { Kind::File }));
+            .map(|path| (path.to_owned(), if path == "dir" { Kind::Dir } else { Kind::File }));
         let have = [("dir", Kind::Other), ("fifo", Kind::Other), ("file", Kind::Dir), ("file/socket", Kind::Other)];
-        let have = Tree(have.map(|(path, kind)| entry(path.to_owned(), kind)).to_vec());
-        let want = Tree(want.to_vec());
+        let (want, have) = (tree(want), tree(have.map(|(path, kind)| (path.to_owned(), kind))));
         let plan = diff(&want, &have, &[], |_, _| Ok(true)).unwrap();
         assert_eq!(plan.conflicts.len(), 3, "{:?}", plan.conflicts);
-        assert_eq!(plan.put.iter().map(|put| put.entry.path.to_str().unwrap()).collect::<Vec<_>>(), ["z"]);
+        assert_eq!(plan.put.iter().map(|put| want.at(put.entry).name()).collect::<Vec<_>>(), ["z"]);
         assert_eq!((plan.make, plan.clear, plan.adjust, plan.remove), (vec![], vec![], vec![], vec![]));
     }
 
     #[test]
     fn a_file_that_others_may_hold_open_is_written_anew() {
-        let meta = entry(String::new(), Kind::File).meta;
+        let meta = META;
         for (wanted, present, expected) in [
             (Meta { mode: 0o644, ..meta }, Meta { mode: 0o600, ..meta }, false),
             (Meta { mode: 0o600, ..meta }, Meta { mode: 0o644, ..meta }, false),
@@ -252,7 +271,11 @@ mod tests {
             (Meta { mode: 0o600, ..meta }, Meta { links: 2, ..meta }, true),
             (Meta { uid: 0, kind: Kind::Dir, ..meta }, Meta { uid: 1000, kind: Kind::Dir, ..meta }, false),
         ] {
-            assert_eq!(is_another_files_too(&wanted, &present), expected, "{wanted:?} {present:?}");
+            assert_eq!(
+                is_another_files_too(&Node::from(&wanted), &Node::from(&present)),
+                expected,
+                "{wanted:?} {present:?}"
+            );
         }
     }
 }

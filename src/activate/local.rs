@@ -1,7 +1,6 @@
 //! `<local>`: found anew at each step, through no link of others, and never by a path that somebody else could turn between
 //! the look and the change.
 
-use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -95,8 +94,12 @@ impl Local {
 
     /// Whether there is nothing in it but `except`.
     pub fn is_empty(&self, except: &[PathBuf]) -> Result<bool> {
-        let names = self.open()?.names().context(|| format!("cannot read {}", self.path.display()))?;
-        Ok(names.iter().all(|name| except.iter().any(|path| path.as_os_str() == OsStr::new(name))))
+        let mut is_empty = true;
+        let read = self.open()?.each_name(&mut |name| {
+            is_empty = except.iter().any(|path| path.as_os_str() == name);
+            is_empty
+        });
+        read.context(|| format!("cannot read {}", self.path.display())).map(|()| is_empty)
     }
 
     fn refusal(&self, fault: Fault) -> Error {

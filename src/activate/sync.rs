@@ -1,15 +1,18 @@
 //! Makes one directory tree like another, in place: `diff` is pure and says what to do, `apply` is the only effect.
 //! What is the same keeps its inode. The tree as a whole is not atomic: a crash in between is healed by doing it again.
 
+use std::ffi::OsStr;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use super::apply::{Changes, Mirror, Parents, TEMPORARY, name, open_judged};
+use super::apply::{Changes, Mirror, TEMPORARY};
 use super::copy::same_bytes;
-use super::diff::{Conflict, Plan, diff};
+use super::diff::{Conflict, Plan, Put, diff};
+use super::entries::{List, Member, Pairs, Tree};
 use super::limit::Limit;
+use super::parents::{Parents, is_judged, open_judged};
 use super::refusal;
-use super::tree::{Entry, Sums, Tree};
+use super::tree::Sums;
 use crate::error::{Context, Error, Result};
 use crate::store::manifest::{Item, Manifest, What};
 use crate::sys::fs::{self as sysfs, Dir, Kind, Meta};
@@ -37,7 +40,12 @@ pub fn put_back(from: &Dir, to: &Dir, options: &Options, limit: Limit) -> Result
 /// Whether `to` could be made like `from`; no content is read for that. Everything that is in the way is the error.
 pub fn examine(from: &Dir, to: &Dir, options: &Options, limit: Limit) -> Result<()> {
     let (want, have) = (wanted(from, options, limit)?, Tree::read(to, &options.preserve, limit)?);
-    refuse(&diff(&want, &have, &options.preserve, |_, _| Ok(true))?.conflicts)
+    let mut live = Parents::new(to, limit);
+    let same = |want: Member<'_>, have: Member<'_>| match want.kind {
+        Kind::Link => is_same_link(&mut live, want, have, limit),
+        Kind::File | Kind::Dir | Kind::Other => Ok(true),
+    };
+    refuse(&diff(&want, &have, &options.preserve, same)?.conflicts)
 }
 
 /// Decides about what is in the way: an error, or the rest is done.
@@ -50,11 +58,25 @@ fn refuse(conflicts: &[Conflict]) -> Result<()> {
 
 fn make_like(from: &Dir, to: &Dir, options: &Options, limit: Limit, judge: &mut Judge<'_>) -> Result<Changes> {
     let (want, have) = (wanted(from, options, limit)?, Tree::read(to, &options.preserve, limit)?);
-    let (mut wanted_in, mut present_in) = (Parents::new(from, limit), Parents::new(to, limit));
-    let same = |want: &Entry, have: &Entry| is_same_file(&mut wanted_in, &mut present_in, want, have, limit);
-    let plan = diff(&want, &have, &options.preserve, same)?;
+    let plan = compare(from, to, &want, &have, options, limit)?;
     judge(&plan.conflicts)?;
-    Mirror::new(from, to, &have, limit).apply(&plan)
+    Mirror::new(from, to, &plan, limit).apply(&plan)
+}
+
+/// What differs between two trees, their content included.
+fn compare<'a>(
+    from: &Dir,
+    to: &Dir,
+    want: &'a Tree,
+    have: &'a Tree,
+    options: &Options,
+    limit: Limit,
+) -> Result<Plan<'a>> {
+    let (mut source, mut live) = (Parents::new(from, limit), Parents::new(to, limit));
+    diff(want, have, &options.preserve, |want, have| match want.kind {
+        Kind::Link => is_same_link(&mut live, want, have, limit),
+        Kind::File | Kind::Dir | Kind::Other => is_same_file(&mut source, &mut live, want, have, limit),
+    })
 }
 
 /// Copies `from` into the empty directory `to`, with modes, owners and times, when there is room for it.
@@ -62,13 +84,13 @@ pub fn copy_tree(from: &Dir, to: &Dir, options: &Options, limit: Limit) -> Resul
     let (want, have) = (wanted(from, options, limit)?, Tree::default());
     let plan = diff(&want, &have, &options.preserve, |_, _| Ok(true))?;
     check_room(&plan, to)?;
-    Mirror::new(from, to, &have, limit).apply(&plan)
+    Mirror::new(from, to, &plan, limit).apply(&plan)
 }
 
 /// Refuses before the first byte what does not fit. Holes are copied as holes, and need nothing.
 fn check_room(plan: &Plan<'_>, to: &Dir) -> Result<()> {
     let (free, free_inodes) = sysfs::room(to).context(|| "cannot ask for free space")?;
-    let needs = plan.put.iter().fold(0_u64, |sum, put| sum.saturating_add(put.entry.meta.allocated));
+    let needs = plan.want.allocated;
     if needs > free {
         return Err(Error::failed(format!(
             "it takes {needs} bytes, and only {free} are free: see state-dir, or make room"
@@ -87,23 +109,25 @@ fn check_room(plan: &Plan<'_>, to: &Dir) -> Result<()> {
 pub fn restore(from: &Dir, to: &Dir, options: &Options, limit: Limit) -> Result<Changes> {
     let want = wanted(from, options, limit)?;
     let have = Tree::read(to, &options.preserve, limit)?;
-    let missing = missing(want, &have);
-    let nothing = Tree::default();
-    let mut plan = diff(&missing, &nothing, &options.preserve, |_, _| Ok(true))?;
-    let is_removable = |e: &&Entry| is_left_over(&e.path) && e.meta.kind != Kind::Other && !e.mount;
-    plan.remove = have.0.iter().rev().filter(is_removable).collect();
-    Mirror::new(from, to, &have, limit).apply(&plan)
+    let mut plan = Plan::nothing(&want, &have);
+    missing(&want, &have).filter(|entry| entry.is_copied()).for_each(|entry| plan.add(entry));
+    let mut is_left = vec![false; have.len()];
+    for entry in have.all() {
+        let is_in_one = entry.parent().is_some_and(|parent| is_left[parent.number() as usize]);
+        is_left[entry.number() as usize] = is_in_one || is_left_over(entry.name());
+    }
+    let goes = |entry: &Member<'_>| is_left[entry.number() as usize] && entry.is_copied();
+    plan.remove = have.all().rev().filter(goes).map(Member::number).collect();
+    Mirror::new(from, to, &plan, limit).apply(&plan)
 }
 
 /// What `from` has, but what a killed run left in it: a release that was being repaired may hold such a thing.
 fn wanted(from: &Dir, options: &Options, limit: Limit) -> Result<Tree> {
-    let mut want = Tree::read(from, &options.preserve, limit)?;
-    want.0.retain(|entry| !is_left_over(&entry.path));
-    Ok(want)
+    Tree::of_release(from, &options.preserve, limit, is_left_over)
 }
 
-fn is_left_over(path: &Path) -> bool {
-    path.iter().any(|name| name.as_encoded_bytes().starts_with(TEMPORARY.as_bytes()))
+fn is_left_over(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(TEMPORARY.as_bytes())
 }
 
 /// Makes the tree below `top` what `manifest` says, as far as that can be done without the content of files. Gives the first
@@ -111,60 +135,79 @@ fn is_left_over(path: &Path) -> bool {
 pub fn mend(top: &Dir, manifest: &Manifest, limit: Limit) -> Result<Option<PathBuf>> {
     let have = Tree::read(top, &[], limit)?;
     let ours = top.meta().context(|| "cannot examine a release")?;
-    let (mut want, mut sums) = (Tree::default(), Vec::new());
-    for item in manifest.items() {
-        let Item { path, what } = item?;
-        let (kind, mode, size, sum, target) = match what {
-            What::File { mode, size, crc } => (Kind::File, mode, size, crc, None),
-            What::Dir { mode } => (Kind::Dir, mode, 0, 0, None),
-            What::Link { target } => (Kind::Link, 0o777, 0, 0, Some(target)),
-        };
-        // Owners are not in a manifest: that of the top is everybody's where nothing else is known.
-        let Meta { uid, gid, .. } = have.find(&path).map_or(ours, |entry| entry.meta);
-        want.0.push(Entry { path, meta: Meta { kind, mode, uid, gid, size, ..ours }, target, mount: false });
-        sums.push(sum);
-    }
+    let (mut want, sums) = listed(manifest, ours)?;
+    // Owners are not in a manifest: that of the top is everybody's where nothing else is known.
+    want.take_owners(&have, (ours.uid, ours.gid));
     let mut reader = Sums::new("verifying", None, limit);
-    let mut parents = Parents::new(top, limit);
+    let (mut parents, mut links) = (Parents::new(top, limit), Parents::new(top, limit));
     let mut plan = diff(&want, &have, &[], |wanted, present| {
         limit.ask()?;
-        let at = want.position(&wanted.path).map(|at| sums[at]);
-        let size = wanted.meta.size;
-        if present.meta.size != size {
+        if wanted.kind == Kind::Link {
+            return is_same_link(&mut links, wanted, present, limit);
+        }
+        if present.size != wanted.size {
             return Ok(false);
         }
         // What cannot be read is no content of anything.
-        Ok(parents.of(&wanted.path).and_then(|dir| reader.of(dir, name(&wanted.path), size)).ok() == at)
+        let sum = parents.of(&wanted.path()).and_then(|dir| reader.of(dir, wanted.name(), wanted.size));
+        Ok(sum.ok() == sums.get(wanted.number() as usize).copied())
     })?;
     limit.ask()?; // what was cut off is not damaged
     refuse(&plan.conflicts)?;
-    let lacking = plan.put.iter().find(|put| put.entry.meta.kind == Kind::File).map(|put| put.entry.path.clone());
-    plan.put.retain(|put| put.entry.meta.kind != Kind::File);
-    Mirror::new(top, top, &have, limit).apply(&plan)?;
+    let is_file = |put: &Put| want.at(put.entry).kind == Kind::File;
+    let lacking = plan.put.iter().find(|put| is_file(put)).map(|put| want.at(put.entry).path());
+    plan.put.retain(|put| !is_file(put));
+    Mirror::new(top, top, &plan, limit).apply(&plan)?;
     Ok(lacking)
+}
+
+/// A manifest as a tree, all of it with the owner of `ours`, and the sum of each entry's content.
+fn listed(manifest: &Manifest, ours: Meta) -> Result<(Tree, Vec<u32>)> {
+    let (mut list, mut sums) = (List::default(), Vec::new());
+    for item in manifest.items() {
+        let Item { path, what } = item?;
+        let (kind, mode, size, sum) = match what {
+            What::File { mode, size, crc } => (Kind::File, mode, size, crc),
+            What::Dir { mode } => (Kind::Dir, mode, 0, 0),
+            What::Link { .. } => (Kind::Link, 0o777, 0, 0),
+        };
+        list.push_named(path, &Meta { kind, mode, size, ..ours })?;
+        if let What::Link { target } = &what {
+            list.push_target(target.as_encoded_bytes())?;
+        }
+        sums.push(sum);
+    }
+    Ok((list.finish(), sums))
 }
 
 /// The first that `from` has and `to` lacks, if there is any: what [`restore`] would put back.
 pub fn lacks(from: &Dir, to: &Dir, options: &Options, limit: Limit) -> Result<Option<PathBuf>> {
-    let missing = missing(wanted(from, options, limit)?, &Tree::read(to, &options.preserve, limit)?);
-    Ok(missing.0.into_iter().next().map(|entry| entry.path))
+    let (want, have) = (wanted(from, options, limit)?, Tree::read(to, &options.preserve, limit)?);
+    Ok(missing(&want, &have).next().map(Member::path))
 }
 
 /// Whether `to` has just what `from` has; modes and owners may differ.
 pub fn is_like(from: &Dir, to: &Dir, options: &Options, limit: Limit) -> Result<bool> {
     let (want, have) = (wanted(from, options, limit)?, Tree::read(to, &options.preserve, limit)?);
-    let (mut source, mut live) = (Parents::new(from, limit), Parents::new(to, limit));
-    let plan = diff(&want, &have, &options.preserve, |w, p| is_same_file(&mut source, &mut live, w, p, limit))?;
-    let Plan { clear, make, put, adjust: _, remove, conflicts } = &plan;
+    let plan = compare(from, to, &want, &have, options, limit)?;
+    let Plan { want: _, have: _, clear, make, put, adjust: _, remove, conflicts } = &plan;
     Ok(clear.is_empty() && make.is_empty() && put.is_empty() && remove.is_empty() && conflicts.is_empty())
 }
 
-/// What lies below something that is no directory any more is not missing: somebody put that there.
-fn missing(want: Tree, have: &Tree) -> Tree {
-    let is_below_other = |path: &Path| {
-        path.ancestors().skip(1).any(|above| have.find(above).is_some_and(|e| e.meta.kind != Kind::Dir || e.mount))
-    };
-    Tree(want.0.into_iter().filter(|e| have.find(&e.path).is_none() && !is_below_other(&e.path)).collect())
+/// What `have` lacks. What lies below something that is no directory any more is not missing: somebody put that there.
+fn missing<'a>(want: &'a Tree, have: &Tree) -> impl Iterator<Item = Member<'a>> {
+    let pairs = Pairs::of(want, have);
+    let is_other = |number| have.at(number).kind != Kind::Dir || have.at(number).mount;
+    let mut is_below_other = vec![false; want.len()];
+    for entry in want.all() {
+        let Some(parent) = entry.parent() else { continue };
+        is_below_other[entry.number() as usize] =
+            is_below_other[parent.number() as usize] || pairs.get(parent.number()).is_some_and(is_other);
+    }
+    want.all().filter(move |entry| {
+        let number = entry.number();
+        pairs.get(number).is_none() && !is_below_other[number as usize]
+    })
 }
 
 /// Removes everything below `to` but what is preserved, mounted or no file, directory or link.
@@ -172,36 +215,49 @@ pub fn clear(to: &Dir, options: &Options, limit: Limit) -> Result<Changes> {
     let have = Tree::read(to, &options.preserve, limit)?;
     let nothing = Tree::default();
     let plan = diff(&nothing, &have, &options.preserve, |_, _| Ok(true))?;
-    Mirror::new(to, to, &have, limit).apply(&plan)
+    Mirror::new(to, to, &plan, limit).apply(&plan)
+}
+
+/// Whether the link that is there has the text that is wanted. One that has just gone, or cannot be read, is made anew.
+fn is_same_link(live: &mut Parents<'_>, want: Member<'_>, have: Member<'_>, limit: Limit) -> Result<bool> {
+    let mut is_same = || -> io::Result<bool> {
+        let dir = live.of(&have.path())?;
+        let text = dir.read_link(have.name())?;
+        Ok(want.target() == Some(&text) && is_judged(dir, have.name(), have.kind, have.inode())?)
+    };
+    is_same().or_else(|_| limit.ask().map(|()| false))
 }
 
 /// Whether two files have the same content. Times decide nothing: they are coarse, and anybody can set them.
 fn is_same_file(
     wanted_in: &mut Parents<'_>,
     present_in: &mut Parents<'_>,
-    want: &Entry,
-    have: &Entry,
+    want: Member<'_>,
+    have: Member<'_>,
     limit: Limit,
 ) -> Result<bool> {
     limit.ask()?;
-    if want.meta.size != have.meta.size {
+    if want.size != have.size {
         return Ok(false);
     }
+    let path = want.path();
     let mut compare = || -> io::Result<bool> {
-        let wanted = wanted_in.of(&want.path)?.open_file(name(&want.path))?;
+        let wanted = wanted_in.of(&path)?.open_file(want.name())?;
         // An application has just removed or replaced it, or nobody can read it: then it is written anew.
-        let present = present_in.of(&have.path).and_then(|dir| open_judged(dir, name(&have.path), &have.meta));
+        let present = present_in.of(&path).and_then(|dir| open_judged(dir, have.name(), have.inode()));
         let Ok((present, _)) = present else { return Ok(false) };
         same_bytes(&wanted, &present, limit)
     };
-    compare().context(|| format!("cannot compare {}", want.path.display()))
+    compare().context(|| format!("cannot compare {}", path.display()))
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs;
     use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+    use std::path::Path;
 
+    use super::super::tree::walk;
     use super::*;
     use crate::sys::fs::unique_name;
 
@@ -228,14 +284,23 @@ mod tests {
         }
 
         fn tree(&self) -> Vec<String> {
-            let describe = |e: Entry| {
+            let mut lines = Vec::new();
+            walk(&self.dir(), &[], Limit::SIGNALS, &mut |_, e| {
                 let content = match e.meta.kind {
                     Kind::File => fs::read_to_string(self.0.join(&e.path)).unwrap(),
                     _ => String::new(),
                 };
-                format!("{:?} {} {:o} {:?} {content}", e.meta.kind, e.path.display(), e.meta.mode, e.target)
-            };
-            Tree::read(&self.dir(), &[], Limit::SIGNALS).unwrap().0.into_iter().map(describe).collect()
+                lines.push(format!(
+                    "{:?} {} {:o} {:?} {content}",
+                    e.meta.kind,
+                    e.path.display(),
+                    e.meta.mode,
+                    e.target
+                ));
+                Ok(())
+            })
+            .unwrap();
+            lines
         }
     }
 
@@ -326,7 +391,7 @@ mod tests {
         fs::write(want.0.join("f"), "new").unwrap();
         mirror(&want.dir(), &have.dir(), &Options::default()).unwrap();
         fs::write(have.0.join("f"), "bad").unwrap();
-        let time = Tree::read(&want.dir(), &[], Limit::SIGNALS).unwrap().0[0].meta.mtime;
+        let time = want.dir().look("f".as_ref()).unwrap().unwrap().mtime;
         crate::sys::created::set_mtime(&have.dir().open_file("f".as_ref()).unwrap(), time).unwrap();
         assert_eq!(mirror(&want.dir(), &have.dir(), &Options::default()).unwrap().written, 1);
     }

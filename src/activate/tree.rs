@@ -1,23 +1,23 @@
-//! What a directory holds, as a list: read by descriptors, through no link, across no mount.
+//! What a directory holds, one after the other: read by descriptors, through no link, across no mount.
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read, Seek, SeekFrom};
-use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use flate2::Crc;
 
-use super::apply::name;
 use super::copy::next_data;
 use super::limit::Limit;
+use super::parents::name;
+use crate::artifact::{Span, Texts};
 use crate::console::Progress;
 use crate::error::{Context, Error, Result};
 use crate::store::manifest::{Manifest, Rows, What};
 use crate::sys::fs::{self as sysfs, Dir, Kind, Meta};
 
 /// How many directories may lie in each other.
-const MAX_DEPTH: usize = 200;
+pub(super) const MAX_DEPTH: usize = 200;
 
 /// One name in a tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,91 +32,104 @@ pub struct Entry {
     pub mount: bool,
 }
 
-/// All entries below a directory: parents before their children, siblings in byte order.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Tree(pub Vec<Entry>);
-
-impl Tree {
-    /// Lists what is below `top`, leaving out `skip` and what is below them.
-    pub fn read(top: &Dir, skip: &[PathBuf], limit: Limit) -> Result<Self> {
-        let mut tree = Self::default();
-        walk(top, skip, limit, &mut |_, entry| {
-            tree.0.push(entry);
-            Ok(())
-        })?;
-        Ok(tree)
-    }
-
-    /// The entry at `path`.
-    pub fn find(&self, path: &Path) -> Option<&Entry> {
-        self.position(path).map(|at| &self.0[at])
-    }
-
-    /// Where it is in the list.
-    pub(super) fn position(&self, path: &Path) -> Option<usize> {
-        // Sorted by components, as Path's order is.
-        self.0.binary_search_by(|entry| entry.path.as_path().cmp(path)).ok()
-    }
-
-    /// Where what lies below the entry `at` is in the list: all of it comes right after.
-    pub(super) fn below(&self, at: usize) -> Range<usize> {
-        let (top, first) = (&self.0[at].path, at.saturating_add(1));
-        let rest = self.0.get(first..).unwrap_or_default();
-        first..first.saturating_add(rest.partition_point(|entry| entry.path.starts_with(top)))
-    }
-}
-
-/// Passes on what is below `top` and the open directory that each lies in, parents before their children, siblings in byte
-/// order; leaves out `skip` and what is below them.
-pub fn walk(top: &Dir, skip: &[PathBuf], limit: Limit, found: &mut Found<'_>) -> Result<()> {
-    let device = top.meta().context(|| "cannot examine a tree")?.dev;
-    let names = top.names().context(|| "cannot read the top of a tree")?;
-    walk_dir(top, names, Path::new(""), Walk { device, skip, limit }, found)
-}
-
-/// What holds for all of a walk.
-#[derive(Clone, Copy)]
-struct Walk<'a> {
-    device: u64,
-    skip: &'a [PathBuf],
-    limit: Limit,
-}
-
 /// Takes an entry and the open directory that it lies in.
 pub type Found<'a> = dyn FnMut(&Dir, Entry) -> Result<()> + 'a;
 
-fn walk_dir(dir: &Dir, names: Vec<OsString>, at: &Path, walk: Walk<'_>, found: &mut Found<'_>) -> Result<()> {
-    for name in names {
-        walk.limit.ask()?;
-        let path = at.join(&name);
-        if walk.skip.contains(&path) {
-            continue;
-        }
-        // A name may be gone by now: an application works in there.
-        let examine = || format!("cannot examine {}", path.display());
-        let Some((meta, is_mount)) = dir.look_for_mount(&name).context(examine)? else { continue };
-        // An overlay's files may show the device of their layer; its directories never do.
-        let is_elsewhere = meta.kind == Kind::Dir && meta.dev != walk.device;
-        let mount = is_elsewhere || is_mount;
-        let (mut target, mut child) = (None, None);
-        let opened = match meta.kind {
-            Kind::Link => dir.read_link(&name).map(|text| target = Some(text)),
-            Kind::Dir if !mount => dir.child(&name).and_then(|dir| dir.names().map(|names| child = Some((dir, names)))),
-            _ => Ok(()),
-        };
-        match opened {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
-            opened => opened.context(|| format!("cannot read {}", path.display()))?,
-        }
-        found(dir, Entry { path: path.clone(), meta, target, mount })?;
-        if let Some((child, names)) = child {
-            if path.components().count() > MAX_DEPTH {
-                return Err(too_deep(&path));
-            }
-            walk_dir(&child, names, &path, walk, found)?;
-        }
+/// The same, and where its name stands among those that were read.
+type Named<'a> = dyn FnMut(&Dir, Entry, Span) -> Result<()> + 'a;
+
+/// Passes on what is below `top` and the open directory that each lies in, parents before their children, siblings in byte
+/// order; leaves out `skip` and what is below them. Only the names of directories that are open are in memory.
+pub fn walk(top: &Dir, skip: &[PathBuf], limit: Limit, found: &mut Found<'_>) -> Result<()> {
+    Walk { keeps_names: false, ..Walk::new(skip, limit) }
+        .over_all(top, &mut |dir, entry, _| found(dir, entry))
+        .map(drop)
+}
+
+/// A walk over a tree.
+pub(super) struct Walk<'a> {
+    skip: &'a [PathBuf],
+    limit: Limit,
+    /// Names that are passed over, with what is below them.
+    is_left_out: fn(&OsStr) -> bool,
+    keeps_names: bool,
+    device: u64,
+    names: Texts,
+}
+
+impl<'a> Walk<'a> {
+    /// One that keeps all names.
+    pub(super) fn new(skip: &'a [PathBuf], limit: Limit) -> Self {
+        Self { skip, limit, is_left_out: |_| false, keeps_names: true, device: 0, names: Texts::default() }
     }
-    Ok(())
+
+    /// The same without names that `is_left_out` says yes to, nor what is below them.
+    pub(super) fn without(self, is_left_out: fn(&OsStr) -> bool) -> Self {
+        Self { is_left_out, ..self }
+    }
+
+    /// Walks over all that is below `top`, and gives the names that are kept.
+    pub(super) fn over_all(mut self, top: &Dir, found: &mut Named<'_>) -> Result<Texts> {
+        self.device = top.meta().context(|| "cannot examine a tree")?.dev;
+        let names = self.list(top).context(|| "cannot read the top of a tree")?;
+        self.walk(top, &names, Path::new(""), found)?;
+        Ok(self.names)
+    }
+
+    /// The names in a directory, in byte order.
+    fn list(&mut self, dir: &Dir) -> io::Result<Vec<Span>> {
+        let (names, mut list) = (&mut self.names, Some(Vec::new()));
+        dir.each_name(&mut |name| {
+            match (names.push(name.as_bytes()), &mut list) {
+                (Some(name), Some(list)) => list.push(name),
+                _ => list = None,
+            }
+            list.is_some()
+        })?;
+        let mut list = list.ok_or_else(|| io::Error::other("names are longer than 4 GiB together"))?;
+        list.sort_unstable_by(|a, b| names.get(*a).cmp(names.get(*b)));
+        Ok(list)
+    }
+
+    fn walk(&mut self, dir: &Dir, names: &[Span], at: &Path, found: &mut Named<'_>) -> Result<()> {
+        for span in names {
+            self.limit.ask()?;
+            let name = OsStr::from_bytes(self.names.get(*span)).to_owned();
+            let path = at.join(&name);
+            if (self.is_left_out)(&name) || self.skip.contains(&path) {
+                continue;
+            }
+            // A name may be gone by now: an application works in there.
+            let examine = || format!("cannot examine {}", path.display());
+            let Some((meta, is_mount)) = dir.look_for_mount(&name).context(examine)? else { continue };
+            // An overlay's files may show the device of their layer; its directories never do.
+            let is_elsewhere = meta.kind == Kind::Dir && meta.dev != self.device;
+            let mount = is_elsewhere || is_mount;
+            let (mut target, mut child, before) = (None, None, self.names.mark());
+            let opened = match meta.kind {
+                Kind::Link => dir.read_link(&name).map(|text| target = Some(text)),
+                Kind::Dir if !mount => {
+                    dir.child(&name).and_then(|dir| self.list(&dir).map(|names| child = Some((dir, names))))
+                }
+                _ => Ok(()),
+            };
+            match opened {
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+                opened => opened.context(|| format!("cannot read {}", path.display()))?,
+            }
+            found(dir, Entry { path: path.clone(), meta, target, mount }, *span)?;
+            if let Some((child, names)) = child {
+                if path.components().count() > MAX_DEPTH {
+                    return Err(too_deep(&path));
+                }
+                self.walk(&child, &names, &path, found)?;
+            }
+            if !self.keeps_names {
+                self.names.truncate(before);
+            }
+        }
+        Ok(())
+    }
 }
 
 /// What the tree below `top` is made of: reads every file in it. What is no file, directory or link is left out.

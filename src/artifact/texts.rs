@@ -16,6 +16,13 @@ pub struct Span {
     len: u32,
 }
 
+/// A moment at which some texts were there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    blocks: usize,
+    last: usize,
+}
+
 impl Texts {
     /// Keeps a text. `None`: it is longer than a block, or all of them are longer than 4 GiB.
     pub fn push(&mut self, text: &[u8]) -> Option<Span> {
@@ -28,6 +35,17 @@ impl Texts {
         let span = Span { start: u32::try_from(before + block.len()).ok()?, len: u32::try_from(text.len()).ok()? };
         block.extend_from_slice(text);
         Some(span)
+    }
+
+    /// How far they go now.
+    pub fn mark(&self) -> Mark {
+        Mark { blocks: self.blocks.len(), last: self.blocks.last().map_or(0, Vec::len) }
+    }
+
+    /// Forgets what came after `mark`.
+    pub fn truncate(&mut self, mark: Mark) {
+        self.blocks.truncate(mark.blocks);
+        self.blocks.last_mut().into_iter().for_each(|last| last.truncate(mark.last));
     }
 
     /// The text that stands there.
@@ -69,6 +87,21 @@ mod tests {
         let whole = texts.push(&[b'y'; BLOCK]).unwrap();
         assert_eq!(texts.get(whole).len(), BLOCK);
         assert_eq!(texts.get(texts.clone().push(b"").unwrap()), b"");
+    }
+
+    #[test]
+    fn what_came_after_a_mark_goes() {
+        let mut texts = Texts::default();
+        let start = texts.mark();
+        let kept = texts.push(b"kept").unwrap();
+        let mark = texts.mark();
+        let more: Vec<Span> = (0..300).map(|_| texts.push(&[b'x'; 4000]).unwrap()).collect();
+        texts.truncate(mark);
+        assert_eq!((texts.get(kept), texts.get(more[0]), texts.blocks.len()), (&b"kept"[..], &b""[..], 1));
+        let next = texts.push(b"next").unwrap();
+        assert_eq!((texts.get(kept), texts.get(next)), (&b"kept"[..], &b"next"[..]));
+        texts.truncate(start);
+        assert!(texts.blocks.is_empty());
     }
 
     #[test]

@@ -338,24 +338,32 @@ impl Dir {
 
     /// The same, but no more are read once `is_wanted` says no to one, which is left out.
     pub fn names_while(&self, is_wanted: &mut dyn FnMut(&OsStr) -> bool) -> io::Result<Vec<OsString>> {
+        let mut names = Vec::new();
+        self.each_name(&mut |name| {
+            let is_wanted = is_wanted(name);
+            if is_wanted {
+                names.push(name.to_owned());
+            }
+            is_wanted
+        })?;
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// Passes on the names in it, in no order and without `.` and `..`, until `goes_on` says no.
+    pub fn each_name(&self, goes_on: &mut dyn FnMut(&OsStr) -> bool) -> io::Result<()> {
         // A descriptor of its own: reading moves the offset, which a clone would share.
         let fd = rustix::fs::openat(&self.0, c".", DIRECTORY, Mode::empty())?;
         let mut buffer = Vec::with_capacity(16 * 1024);
-        let mut names = Vec::new();
         let mut entries = RawDir::new(fd, buffer.spare_capacity_mut());
         while let Some(entry) = entries.next() {
             let entry = entry?;
             let name = entry.file_name().to_bytes();
-            if name != b"." && name != b".." {
-                let name = OsStr::from_bytes(name);
-                if !is_wanted(name) {
-                    break;
-                }
-                names.push(name.to_owned());
+            if name != b"." && name != b".." && !goes_on(OsStr::from_bytes(name)) {
+                break;
             }
         }
-        names.sort_unstable();
-        Ok(names)
+        Ok(())
     }
 
     /// Sets owner and group of `name` (not of what a link points to).
@@ -533,9 +541,19 @@ pub fn try_lock(file: &File) -> io::Result<bool> {
 
 /// A name that nothing has yet, for something half made: `prefix` and 64 random bits.
 pub fn unique_name(prefix: &str) -> io::Result<OsString> {
+    Ok(name_of(prefix, random()?))
+}
+
+/// The name with these bits.
+pub fn name_of(prefix: &str, bits: u64) -> OsString {
+    OsString::from(format!("{prefix}{bits:016x}"))
+}
+
+/// 64 random bits.
+pub fn random() -> io::Result<u64> {
     let mut random = [0; 8];
     if rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())? != random.len() {
         return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
     }
-    Ok(OsString::from(format!("{prefix}{:016x}", u64::from_ne_bytes(random))))
+    Ok(u64::from_ne_bytes(random))
 }

@@ -189,6 +189,107 @@ fn a_full_budget_of_64_mib_then_a_check_takes_at_most_160_mib() {
     assert!(kib <= 160 * 1024, "{kib} KiB");
 }
 
+/// The same where each name is a file on disk many times over.
+const IN_PLACE: usize = 1 << 20;
+
+/// Names as long as one may be, in one directory, of a release that this letter tells from others.
+fn flat_names(count: usize, letter: &str) -> Members {
+    (0..count).map(|n| (format!("{n:06}{}", letter.repeat(249)), What::File)).collect()
+}
+
+/// Links of which the names are the same in each release and the texts are not.
+fn flat_links(count: usize, letter: &str) -> Members {
+    let text = [letter.repeat(124), letter.repeat(124)].join("/");
+    (0..count).map(|n| (format!("{n:06}"), What::Link(text.clone()))).collect()
+}
+
+/// Replaces a letter that stands for a long name by itself.
+fn short(members: Members) -> Members {
+    let shorten = |text: String| {
+        let mut short = text.into_bytes();
+        short.dedup();
+        String::from_utf8(short).unwrap()
+    };
+    let what = |what| match what {
+        What::File => What::File,
+        What::Link(text) => What::Link(shorten(text)),
+    };
+    // The digits are what tells them apart.
+    let name = |name: String| format!("{}{}", &name[..6], shorten(name[6..].to_owned()));
+    members.into_iter().map(|(path, kind)| (name(path), what(kind))).collect()
+}
+
+/// What everything that a directory in place is for takes at most, in KiB, from the one release to the other and back.
+fn in_place_peaks(first: &Members, second: &Members) -> Vec<(String, u64)> {
+    let mut peaks = Vec::new();
+    let mut run = |sandbox: &Sandbox, words: &[&str], code| {
+        let remote = sandbox.path("source.dir");
+        let args = ["--remote", remote.to_str().unwrap()];
+        let command = if words.is_empty() { sandbox.command(&args) } else { sandbox.saying(words, &args) };
+        let (run, kib) = peak(sandbox, &command);
+        run.expect(code);
+        peaks.push((format!("{} {words:?}", peaks.len()), kib));
+    };
+    let world = || {
+        let sandbox = Sandbox::new();
+        let config = format!("activation = in-place\nmax-names = {IN_PLACE}\ntimeout = 1h\n");
+        sandbox.write("repo-deploy.cfg", config);
+        sandbox
+    };
+    let sandbox = world();
+    source(&sandbox, "dir", first);
+    run(&sandbox, &["plan"], 10);
+    run(&sandbox, &[], 0);
+    run(&sandbox, &[], 0);
+    fs::write(sandbox.path("source.dir").join("one more"), "").unwrap();
+    run(&sandbox, &[], 0);
+    source(&sandbox, "dir", second);
+    run(&sandbox, &["plan"], 10);
+    run(&sandbox, &[], 0);
+    run(&sandbox, &["verify"], 0);
+    run(&sandbox, &["rollback"], 0);
+    for (name, _) in &first[..3] {
+        let top = sandbox.local().join(name.split('/').next().unwrap());
+        if top.is_dir() { fs::remove_dir_all(top).unwrap() } else { fs::remove_file(top).unwrap() }
+    }
+    run(&sandbox, &["verify"], 1);
+    run(&sandbox, &["verify", "--repair"], 0);
+    fs::remove_file(sandbox.local().join("one more")).unwrap();
+    run(&sandbox, &[], 0); // on the way back it is found
+    // What is found at the first deployment is kept.
+    let sandbox = world();
+    source(&sandbox, "dir", first);
+    fs::create_dir_all(sandbox.local().parent().unwrap()).unwrap();
+    fs::rename(sandbox.path("source.dir"), sandbox.local()).unwrap();
+    source(&sandbox, "dir", second);
+    run(&sandbox, &[], 0);
+    // All of it makes way for a file.
+    let sandbox = world();
+    source(&sandbox, "dir", &first.iter().map(|(name, what)| (format!("x/{name}"), what.clone())).collect());
+    run(&sandbox, &[], 0);
+    let and_a_file = [("x".to_owned(), What::File)].into_iter().chain(second.iter().cloned()).collect();
+    source(&sandbox, "dir", &and_a_file);
+    run(&sandbox, &[], 0);
+    peaks
+}
+
+#[test]
+fn a_directory_in_place_then_a_full_budget_takes_two_and_a_half_times_of_it_beside_the_same_number_of_short_names() {
+    if !needs(&["time"]) {
+        return;
+    }
+    let count = IN_PLACE / (255 + 2) - 100;
+    for make in [flat_names, flat_links] {
+        let (first, second) = (make(count, "x"), make(count, "y"));
+        let floors = in_place_peaks(&short(first.clone()), &short(second.clone()));
+        let full = in_place_peaks(&first, &second);
+        for ((what, floor), (_, kib)) in floors.iter().zip(&full) {
+            let most = floor + (IN_PLACE as u64 >> 10) * 5 / 2;
+            assert!(*kib <= most, "{what}: {kib} KiB, and {floor} KiB for short names");
+        }
+    }
+}
+
 #[test]
 fn one_byte_too_many_then_it_is_refused_in_one_line_and_tried_again_when_the_budget_is_raised() {
     // a/b, the directory a that nobody names, and a link to both.

@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::super::apply::{Changes, TEMPORARY, is_judged, name, open_judged};
+use super::super::apply::{Changes, TEMPORARY};
 use super::super::copy::copy;
+use super::super::parents::{is_judged, name, open_judged};
 use super::live::{Live, is_no_way, mounted, refuse_other};
 use super::shown;
 use crate::error::{Context, Error, Result};
@@ -226,7 +227,7 @@ impl<'a> Apply<'a> {
         }
         for (task, written) in files {
             let temporary = self.temporary(task.path);
-            let file = self.live.dir_of(task.path).and_then(|dir| open_judged(dir, &temporary, &written));
+            let file = self.live.dir_of(task.path).and_then(|dir| open_judged(dir, &temporary, written.inode()));
             file.and_then(|(file, _)| file.sync_all()).context(|| cannot(task))?;
         }
         Ok(())
@@ -309,7 +310,7 @@ fn remove_judged(dir: &Dir, path: &Path, judged: &Meta) -> io::Result<()> {
     let name = name(path);
     match dir.look(name)? {
         None => return Ok(()),
-        Some(_) if is_judged(dir, name, judged)? => {}
+        Some(_) if is_judged(dir, name, judged.kind, judged.inode())? => {}
         Some(_) => return Err(replaced()),
     }
     if judged.kind == Kind::Dir { dir.remove_dir(name) } else { unlink(dir, name) }

@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
-use super::super::apply::{Parents, is_judged, name, open_judged};
 use super::super::compare::{CONTENT, Difference, other_kind, other_mode, other_size, other_text};
 use super::super::copy::{copy, same_bytes};
 use super::super::limit::Limit;
+use super::super::parents::{Parents, is_judged, name, open_judged};
 use super::shown;
 use crate::console::Progress;
 use crate::error::{Context, Error, Result};
@@ -100,7 +100,7 @@ impl<'a> Live<'a> {
 
     fn attributes(&mut self, path: &Path, meta: &Meta) -> io::Result<Vec<Attribute>> {
         match meta.kind {
-            Kind::File => xattr::list(open_judged(self.host.of(path)?, name(path), meta)?.0),
+            Kind::File => xattr::list(open_judged(self.host.of(path)?, name(path), meta.inode())?.0),
             Kind::Dir => xattr::list(self.judged_dir(path, meta)?),
             Kind::Link | Kind::Other => Ok(Vec::new()),
         }
@@ -132,7 +132,7 @@ impl<'a> Live<'a> {
         for _ in 0..COPIES {
             let kept = unique_name("")?;
             let to = self.kept.create(&kept)?;
-            let (from, before) = open_judged(self.host.of(path)?, name(path), meta)?;
+            let (from, before) = open_judged(self.host.of(path)?, name(path), meta.inode())?;
             let is_settled = is_settled(&before);
             copy(&from, &before, &to, self.limit)?;
             let after = sysfs::meta(&from)?;
@@ -149,7 +149,7 @@ impl<'a> Live<'a> {
     /// Whether the copy `kept` has what is at `path` now: time stamps cannot tell.
     fn is_copy(&mut self, path: &Path, meta: &Meta, kept: &OsStr) -> io::Result<bool> {
         let copy = self.kept.open_file(kept)?;
-        let (from, _) = open_judged(self.host.of(path)?, name(path), meta)?;
+        let (from, _) = open_judged(self.host.of(path)?, name(path), meta.inode())?;
         same_bytes(&copy, &from, self.limit)
     }
 
@@ -272,7 +272,7 @@ impl<'a> Live<'a> {
         };
         let limit = self.limit;
         let compare = |dir: &Dir| -> io::Result<bool> {
-            let (file, live) = match open_judged(dir, name(path), meta) {
+            let (file, live) = match open_judged(dir, name(path), meta.inode()) {
                 Err(e) if is_replaced(&e) => return Ok(false),
                 opened => opened?,
             };
@@ -285,7 +285,7 @@ impl<'a> Live<'a> {
 /// The text of a link, when it is the one that was looked at.
 fn read_judged_link(dir: &Dir, name: &OsStr, meta: &Meta) -> io::Result<PathBuf> {
     let text = dir.read_link(name)?;
-    if is_judged(dir, name, meta)? { Ok(text.into()) } else { Err(replaced()) }
+    if is_judged(dir, name, meta.kind, meta.inode())? { Ok(text.into()) } else { Err(replaced()) }
 }
 
 /// Whether a write from now on would show in the time stamps of a file that was looked at just now.

@@ -1,0 +1,151 @@
+//! Directories of a tree, opened by descriptor as they were judged: whoever may write to the tree can put something else under a
+//! name between the comparison and the change.
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::entries::{Member, Tree};
+use super::limit::Limit;
+use super::tree::MAX_DEPTH;
+use crate::sys::created::replaced;
+use crate::sys::fs::{self as sysfs, Dir, Kind, Meta};
+
+pub(super) fn name(path: &Path) -> &OsStr {
+    path.file_name().unwrap_or_default()
+}
+
+/// Opens the directory a path lies in, and keeps the last one open: neighbours come one after the other. Asks the limit each
+/// time.
+pub(super) struct Parents<'a> {
+    top: &'a Dir,
+    last: Option<(PathBuf, Dir)>,
+    limit: Limit,
+    /// What the directories were when they were judged: no other one is opened.
+    tree: Option<&'a Tree>,
+    /// The same of those that we made, in order.
+    made: Made<'a>,
+    /// The same of those that were looked at one by one.
+    judged: HashMap<PathBuf, (u64, u64)>,
+}
+
+/// Directories that were made, by their numbers in a tree.
+#[derive(Default)]
+struct Made<'a> {
+    tree: Option<&'a Tree>,
+    inodes: Vec<(u32, (u64, u64))>,
+}
+
+impl Made<'_> {
+    fn find(&self, path: &Path) -> Option<(u64, u64)> {
+        let number = self.tree.filter(|_| !self.inodes.is_empty())?.find(path)?.number();
+        let at = self.inodes.binary_search_by_key(&number, |(number, _)| *number).ok()?;
+        Some(self.inodes[at].1)
+    }
+}
+
+impl<'a> Parents<'a> {
+    pub(super) fn new(top: &'a Dir, limit: Limit) -> Self {
+        Self { top, last: None, limit, tree: None, made: Made::default(), judged: HashMap::new() }
+    }
+
+    /// Opens only directories of `tree`, and those that are [`Self::made`] of `wanted`.
+    pub(super) fn of_trees(top: &'a Dir, tree: &'a Tree, wanted: &'a Tree, limit: Limit) -> Self {
+        let made = Made { tree: Some(wanted), inodes: Vec::new() };
+        Self { tree: Some(tree), made, ..Self::new(top, limit) }
+    }
+
+    /// The directory at `path`, when it is this one.
+    pub(super) fn judged_dir(&self, path: &Path, judged: (u64, u64)) -> io::Result<Dir> {
+        let dir = self.top.descend(path)?;
+        if dir.meta()?.inode() == judged { Ok(dir) } else { Err(replaced()) }
+    }
+
+    /// From now on the directory at `path` is this one and no other.
+    pub(super) fn judge(&mut self, path: &Path, meta: &Meta) {
+        self.judged.insert(path.to_owned(), meta.inode());
+    }
+
+    /// From now on the directory that we made as `entry` of the tree that is wanted is this one. They come in order.
+    pub(super) fn made(&mut self, entry: Member<'_>, meta: &Meta) {
+        self.made.inodes.push((entry.number(), meta.inode()));
+    }
+
+    /// For what has to be done when the limit is over.
+    pub(super) fn without_limit(&mut self) {
+        self.limit = Limit::NONE;
+    }
+
+    pub(super) fn of(&mut self, path: &Path) -> io::Result<&Dir> {
+        self.dir(path.parent().unwrap_or(Path::new("")))
+    }
+
+    /// The directory at `path` itself.
+    pub(super) fn dir(&mut self, path: &Path) -> io::Result<&Dir> {
+        self.limit.ask()?;
+        let (at, dir) = match self.last.take() {
+            Some((at, dir)) if at == path => (at, dir),
+            _ => {
+                let dir = self.top.descend(path)?;
+                self.check(path, &dir)?;
+                (path.to_owned(), dir)
+            }
+        };
+        Ok(&self.last.insert((at, dir)).1)
+    }
+
+    fn check(&self, path: &Path, dir: &Dir) -> io::Result<()> {
+        let in_tree = || self.tree.and_then(|tree| tree.find(path)).map(|entry| entry.inode());
+        match self.judged.get(path).copied().or_else(|| self.made.find(path)).or_else(in_tree) {
+            Some(judged) if dir.meta()?.inode() == judged => Ok(()),
+            None if self.tree.is_none() || path == Path::new("") => Ok(()),
+            Some(_) | None => Err(replaced()),
+        }
+    }
+}
+
+/// Opens the file `name` of `dir` for reading, when it is the one that was judged.
+pub(super) fn open_judged(dir: &Dir, name: &OsStr, judged: (u64, u64)) -> io::Result<(File, Meta)> {
+    let file = dir.open_file(name)?;
+    let meta = sysfs::meta(&file)?;
+    if meta.inode() == judged && meta.kind == Kind::File { Ok((file, meta)) } else { Err(replaced()) }
+}
+
+/// Whether what stands at `name` is what was judged.
+pub(super) fn is_judged(dir: &Dir, name: &OsStr, kind: Kind, inode: (u64, u64)) -> io::Result<bool> {
+    Ok(dir.look(name)?.is_some_and(|meta| (meta.kind, meta.inode()) == (kind, inode)))
+}
+
+/// How many names of a directory that is emptied are in memory at once.
+const BATCH: usize = 4096;
+
+/// Removes all that is in `dir`, which lies on this device; no mount is entered.
+pub(super) fn empty(dir: &Dir, device: u64, depth: usize, limit: Limit) -> io::Result<()> {
+    if depth > MAX_DEPTH {
+        return Err(io::Error::other(format!("it is more than {MAX_DEPTH} directories deep")));
+    }
+    loop {
+        let mut count = 0;
+        let names = dir.names_while(&mut |_| {
+            count += 1;
+            count <= BATCH
+        })?;
+        if names.is_empty() {
+            return Ok(());
+        }
+        for name in &names {
+            limit.ask()?;
+            let Some((meta, is_mount)) = dir.look_for_mount(name)? else { continue };
+            if meta.kind != Kind::Dir {
+                dir.unlink(name)?;
+                continue;
+            }
+            if !is_mount && meta.dev == device {
+                empty(&dir.child(name)?, device, depth.saturating_add(1), limit)?;
+            }
+            dir.remove_dir(name)?;
+        }
+    }
+}
