@@ -247,7 +247,8 @@ mod tests {
 
     fn section(id: &str, values: &[(Name, &str)]) -> Settings {
         let mut given = Given::default();
-        let all = values.iter().copied().chain([(Id, id), (PreHooks, "/none/pre"), (PostHooks, "/none/post")]);
+        let defaults = [(Id, id), (PreHooks, "/none/pre"), (PostHooks, "/none/post")];
+        let all = defaults.into_iter().chain(values.iter().copied());
         let arguments: Vec<_> = all.map(|(n, v)| (format!("--{}", n.key().text), n, v.into())).collect();
         given.add_arguments(&arguments).unwrap();
         build::settings(&given, None, None, &[]).unwrap()
@@ -325,7 +326,7 @@ mod tests {
     #[test]
     fn what_is_written_is_one_thing_and_no_news_of_the_source() {
         for (values, what) in [
-            ([(LogFile, "/v/f"), (StatusFile, "/v/f")], "status-file: it is the log-file /v/f"),
+            ([(LogFile, "/v/f"), (StatusFile, "/v/f")], "status-file = /v/f: it is the log-file /v/f"),
             ([(MetricsFile, "/v/f"), (StatusFile, "/v/f")], "it is the"),
             ([(StatusFile, "/v/hooks/status"), (PostHooks, "/v/hooks")], "it is inside the post-hooks"),
             ([(LogFile, "/src/log"), (Remote, "/src/")], "it is inside the remote"),
