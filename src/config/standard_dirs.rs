@@ -68,7 +68,8 @@ mod tests {
 
     #[test]
     fn services_root_and_users_have_their_own() {
-        let cases: [(&[(&str, &str)], bool, Option<&str>); 9] = [
+        type Variables = &'static [(&'static str, &'static str)];
+        let cases: [(Variables, bool, Option<&str>); 9] = [
             (&[], true, Some("/var/lib/repo-deploy")),
             (&[("XDG_STATE_HOME", "/x"), ("HOME", "/root")], true, Some("/var/lib/repo-deploy")),
             (&[("STATE_DIRECTORY", "/var/lib/a")], true, Some("/var/lib/a")),

@@ -77,12 +77,12 @@ pub fn find(path: &Path, way: Way, last: Last) -> Result<Place, Fault> {
 
 /// The same where `us` may have a friend.
 pub fn find_for(path: &Path, way: Way, last: Last, us: Us) -> Result<Place, Fault> {
-    Walk::begin(path, way, us)?.to_the_end(last, false)
+    Walk::begin(path, way, us)?.walk_to_the_end(last, false)
 }
 
 /// Opens the directory at `path`, judged as what it leads through, and makes what is missing of it: 0755, whatever the umask.
 pub fn make_dirs(path: &Path, way: Way) -> Result<Place, Fault> {
-    let place = Walk::begin(path, way, Us::with(None))?.to_the_end(Last::Follow, true)?;
+    let place = Walk::begin(path, way, Us::with(None))?.walk_to_the_end(Last::Follow, true)?;
     if place.meta.is_some() {
         return Ok(place);
     }
@@ -144,7 +144,7 @@ impl Walk {
         Ok(Self { way, us, open, ahead, links: 0, volume: None, is_ours_alone: true })
     }
 
-    fn to_the_end(mut self, last: Last, makes: bool) -> Result<Place, Fault> {
+    fn walk_to_the_end(mut self, last: Last, makes: bool) -> Result<Place, Fault> {
         loop {
             let Some(name) = self.ahead.pop() else { return self.end(OsStr::new("."), false) };
             if name == ".." {
@@ -213,11 +213,11 @@ impl Walk {
 
     /// Whether the walk is in `/proc/PID/fd`.
     fn is_among_descriptors(&self) -> io::Result<bool> {
-        const PROC: i64 = 0x9fa0; // PROC_SUPER_MAGIC of statfs(2)
+        const PROC: i128 = 0x9fa0; // PROC_SUPER_MAGIC of statfs(2)
         if self.open.last().is_none_or(|(name, ..)| name != "fd") {
             return Ok(false);
         }
-        Ok(i64::try_from(rustix::fs::fstatfs(self.dir())?.f_type) == Ok(PROC))
+        Ok(i128::from(rustix::fs::fstatfs(self.dir())?.f_type) == PROC)
     }
 
     /// Judges the directory that the walk is in, once.

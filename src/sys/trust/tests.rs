@@ -69,9 +69,9 @@ fn the_whole_table_of_owner_mode_acl_sticky_mount_and_role() {
                                             Some(Writer::Owner(uid))
                                         } else if shields {
                                             None
-                                        } else if mode & 0o002 != 0 {
-                                            Some(Writer::Others)
-                                        } else if group_bit && acl.is_empty() && ![0, 8, 10].contains(&gid) {
+                                        } else if mode & 0o002 != 0
+                                            || group_bit && acl.is_empty() && ![0, 8, 10].contains(&gid)
+                                        {
                                             Some(Writer::Others)
                                         } else if group_bit && by_acl.is_some() {
                                             by_acl.map(Writer::Acl)
