@@ -83,13 +83,23 @@ impl From<Output> for Run {
 
 impl Sandbox {
     pub fn new() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
         let base = std::env::var_os("REPO_DEPLOY_SANDBOX").map_or_else(std::env::temp_dir, PathBuf::from);
-        Self::at(&base.join(format!(
-            "repo-deploy-test-{}-{}",
-            std::process::id(),
-            NEXT.fetch_add(1, Ordering::Relaxed)
-        )))
+        Self::at(&base.join(Self::name()))
+    }
+
+    /// In memory where that runs programs and has room: for what comes to thousands of trials and asks nothing of a disk.
+    pub fn in_memory() -> Self {
+        let memory = Path::new("/dev/shm");
+        let fits = rustix::fs::statvfs(memory).is_ok_and(|fs| {
+            !fs.f_flag.contains(rustix::fs::StatVfsMountFlags::NOEXEC) && fs.f_bavail * fs.f_frsize >= 256 << 20
+        });
+        let is_named = std::env::var_os("REPO_DEPLOY_SANDBOX").is_some();
+        if fits && !is_named { Self::at(&memory.join(Self::name())) } else { Self::new() }
+    }
+
+    fn name() -> String {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        format!("repo-deploy-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
     }
 
     /// A sandbox at a path of the caller's choice.
