@@ -198,7 +198,8 @@ impl<'a> Mirror<'a> {
             return created::make_link(to, target, temporary, (entry.uid, entry.gid), None).map(|()| None);
         }
         let source = self.from.of(&path)?.open_file(entry.name())?;
-        // A tree that is being adopted may have another file there by now: who could read that is who can read the copy.
+        // In a tree that is being adopted, the application may have replaced the file: the copy gets the mode and the owner of
+        // the file that is read, so that nobody can read more than before.
         let meta @ Meta { uid, gid, mode, mtime, .. } = sysfs::meta(&source)?;
         if meta.kind != Kind::File {
             return Err(replaced());

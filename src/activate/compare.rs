@@ -63,7 +63,7 @@ pub fn compare(top: &Dir, want: &Manifest, except: Except<'_>, tell: &mut Tell<'
         }
     }
     let mut sums = Sums::new("verifying", Some(bytes), Limit::SIGNALS);
-    // Where it can no longer be read, what was told means nothing: the error is what counts.
+    // When the tree can no longer be read, the differences so far are worth nothing: the caller gets the error alone.
     let readable = want.items().map_while(|item| item.map_err(|e| failed = Some(e)).ok());
     let mut items = readable.filter(is_meant).peekable();
     walk(top, skip, Limit::SIGNALS, &mut |dir, entry| {

@@ -24,7 +24,7 @@ pub(super) fn copy(from: &File, meta: &Meta, to: &File, limit: Limit) -> io::Res
     copy_until(from, None, to, limit)
 }
 
-/// Copies what is no hole of the first `size` bytes, and leaves both files at that place.
+/// Copies the data of the first `size` bytes, leaves the holes out, and moves both offsets to `size`.
 fn copy_data(mut from: &File, size: u64, mut to: &File, limit: Limit) -> io::Result<()> {
     let mut at = 0;
     loop {
@@ -47,7 +47,7 @@ fn copy_data(mut from: &File, size: u64, mut to: &File, limit: Limit) -> io::Res
     Ok(())
 }
 
-/// What comes next that is no hole, from `at` on in the first `size` bytes. Moves the file's offset.
+/// The first range of data (not of holes) at or after `at`, within the first `size` bytes. Moves the file's offset.
 pub(super) fn next_data(from: &File, at: u64, size: u64) -> Result<Option<Range<u64>>, Errno> {
     let start = match seek(from, Find::Data(at)) {
         Ok(start) if at < size && start < size => start,

@@ -1,4 +1,4 @@
-//! What to do so that one tree becomes like another: pure, and all of it known before the first change. Both trees are sorted,
+//! Plans the steps that make one tree like another. It is pure: the whole plan is known before the first change. Both trees are sorted,
 //! so what lies below a name is one piece of the list: it costs no more than looking each name up.
 
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use super::entries::{Member, Node, Pairs, Tree};
 use crate::error::Result;
 use crate::sys::fs::Kind;
 
-/// What to do so that the one tree becomes like the other, by the numbers that the entries have there.
+/// The steps that make `have` like `want`. Entries are named by their numbers in these trees.
 #[derive(Debug)]
 pub struct Plan<'a> {
     /// What is to be there.
@@ -24,7 +24,7 @@ pub struct Plan<'a> {
     pub adjust: Vec<Adjust>,
     /// Entries of `have` to remove, children first.
     pub remove: Vec<u32>,
-    /// What cannot be as it should: where it is, and what is in the way. Nothing else is planned for it.
+    /// Entries of `want` that something in `have` keeps from being made. No step is planned for them.
     pub conflicts: Vec<Conflict>,
 }
 
@@ -80,7 +80,7 @@ pub fn diff<'a>(
     mut same: impl FnMut(Member<'_>, Member<'_>) -> Result<bool>,
 ) -> Result<Plan<'a>> {
     let (mut plan, pairs) = (Plan::nothing(want, have), Pairs::of(want, have));
-    // What lies in a directory that makes way goes with it, and what is wanted does not go.
+    // True for entries of `have` that need no step of their own to be removed: they are wanted, or go with their directory.
     let mut stays = vec![false; have.len()];
     let mut blocked: Option<u32> = None;
     for wanted in want.all().filter(|entry| entry.is_copied()) {

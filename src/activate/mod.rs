@@ -270,7 +270,12 @@ impl Activation {
         let text = match self {
             Self::Symlink(link) => match link.standing()? {
                 Standing::Release(live) if live == release.id => return Ok(None),
-                _ => "it does not point to it".to_owned(),
+                Standing::Release(_)
+                | Standing::Absent
+                | Standing::Link(_)
+                | Standing::Empty
+                | Standing::Directory
+                | Standing::Other => "it does not point to it".to_owned(),
             },
             Self::InPlace(in_place) if in_place.local.meta()?.is_none() => "it is gone".to_owned(),
             Self::InPlace(in_place) => {

@@ -68,9 +68,7 @@ impl Symlink {
         let name = target.file_name()?;
         let id = name.to_str().and_then(ReleaseId::parse)?;
         let (dir, releases) = (resolve::open_dir(target.parent()?, Way::Any).ok()?, self.releases.as_ref()?);
-        let is_same = |a: &Dir, b: &Dir| {
-            Some((a.meta().ok()?.dev, a.meta().ok()?.ino) == (b.meta().ok()?.dev, b.meta().ok()?.ino))
-        };
+        let is_same = |a: &Dir, b: &Dir| Some(a.meta().ok()?.inode() == b.meta().ok()?.inode());
         let is_there = releases.look(name).ok()?.is_some_and(|meta| meta.kind == Kind::Dir);
         (is_same(&dir, releases)? && is_there).then_some(id)
     }

@@ -124,7 +124,9 @@ impl<'a> Apply<'a> {
                 (None, Some(_)) if is_not_ours => true,
                 (Some(_), Some(meta)) if row.is_foreign() => match meta.kind {
                     Kind::Dir => true,
-                    _ => return Err(Error::failed(format!("{} is no directory any more", shown(path)))),
+                    Kind::File | Kind::Link | Kind::Other => {
+                        return Err(Error::failed(format!("{} is no directory any more", shown(path))));
+                    }
                 },
                 // It stood there before, or somebody has just put it there.
                 (Some(_), Some(meta)) if way == Way::Back && meta.kind == Kind::Other => {

@@ -83,7 +83,7 @@ impl<'a> Live<'a> {
         let Meta { kind, mode, uid, gid, mtime, .. } = *meta;
         let source = match kind {
             Kind::Link => self.host.of(path).and_then(|dir| read_judged_link(dir, name(path), meta)),
-            _ => Ok(PathBuf::new()),
+            Kind::File | Kind::Dir | Kind::Other => Ok(PathBuf::new()),
         };
         let attributes = self.attributes(path, meta);
         let cannot = || format!("cannot read {}", shown(path));
@@ -121,7 +121,7 @@ impl<'a> Live<'a> {
                 Some(known) if known.kind == Kind::File && self.has_content_of(path, meta, known)? => {
                     known.source.clone()
                 }
-                _ => self.keep(path, meta).context(|| format!("cannot keep a copy of {}", shown(path)))?,
+                Some(_) | None => self.keep(path, meta).context(|| format!("cannot keep a copy of {}", shown(path)))?,
             };
         }
         Ok(image)
@@ -259,7 +259,7 @@ impl<'a> Live<'a> {
         }
         match meta.kind {
             Kind::File => self.has_content_of(path, meta, image),
-            _ => Ok(source == image.source),
+            Kind::Dir | Kind::Link | Kind::Other => Ok(source == image.source),
         }
     }
 
@@ -307,6 +307,6 @@ pub(super) fn mounted(path: &Path) -> String {
 pub(super) fn refuse_other(path: &Path, meta: &Meta) -> Result<()> {
     match meta.kind {
         Kind::Other => Err(Error::failed(format!("a FIFO, socket or device is at {}: move it away", shown(path)))),
-        _ => Ok(()),
+        Kind::File | Kind::Dir | Kind::Link => Ok(()),
     }
 }
