@@ -161,7 +161,7 @@ pub struct Owner {
 }
 
 /// How a release is laid out from an artifact, and how much it may take. One policy for all kinds of artifacts.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
     /// `symlinks`.
     pub symlinks: Links,
@@ -175,6 +175,20 @@ pub struct Layout {
     pub max_files: u64,
     /// `max-names`, bytes of names and link texts together.
     pub max_names: u64,
+}
+
+/// What the keys come to where nobody gave them.
+impl Default for Layout {
+    fn default() -> Self {
+        Self {
+            symlinks: Links::Inside,
+            owner: None,
+            strip_components: 0,
+            max_unpacked: 16 << 30,
+            max_files: 200_000,
+            max_names: 64 << 20,
+        }
+    }
 }
 
 impl Layout {

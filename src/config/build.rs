@@ -364,7 +364,7 @@ mod tests {
         assert_eq!(settings.id, "default");
         assert_eq!(settings.local, Path::new("/var/deploy/current"));
         assert_eq!((settings.keep, settings.max_attempts), (5, 0));
-        assert_eq!((settings.max_download, settings.layout.max_unpacked), (4 << 30, 16 << 30));
+        assert_eq!((settings.max_download, settings.layout), (4 << 30, Layout::default()));
         assert_eq!((settings.timeout.as_secs(), settings.hook_timeout.as_secs()), (600, 300));
         assert_eq!((settings.activation, settings.store, settings.log_file), (None, None, None));
     }

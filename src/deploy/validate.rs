@@ -14,7 +14,7 @@ use crate::artifact::{Artifact, Content, Seal};
 use crate::config::owner::Accounts;
 use crate::config::{Request, validate as configuration};
 use crate::error::{Context, Error, Kind, Result};
-use crate::model::{Layout, Links, Revision, Validators};
+use crate::model::{Layout, Revision, Validators};
 use crate::package::{self, Demands};
 use crate::sys::clock::Deadline;
 use crate::sys::fs::{self as sysfs, Dir};
@@ -150,13 +150,5 @@ fn unpacked(file: File, name: &str, place: &Dir) -> Result<()> {
     // Nothing is asked of an archive at hand but that it can be unpacked.
     let artifact = package::verify(artifact, &Seal::default(), &Demands::default(), None, deadline)?;
     // The defaults of the configuration; nothing is cut off, because a single top directory is looked into.
-    let layout = Layout {
-        symlinks: Links::Inside,
-        owner: None,
-        strip_components: 0,
-        max_unpacked: 16 << 30,
-        max_files: 200_000,
-        max_names: 64 << 20,
-    };
-    package::unpack(&artifact, place, &layout, deadline).map(|_| ())
+    package::unpack(&artifact, place, &Layout::default(), deadline).map(|_| ())
 }

@@ -192,14 +192,7 @@ fn lines(tree: &Tree) -> Vec<String> {
 }
 
 fn layout() -> Layout {
-    Layout {
-        symlinks: Links::Inside,
-        owner: None,
-        strip_components: 0,
-        max_unpacked: 16 << 30,
-        max_files: 200_000,
-        max_names: 64 << 20,
-    }
+    Layout::default()
 }
 
 #[test]

@@ -182,19 +182,25 @@ fn links_to_what_is_outside_are_put_in_place_then_that_stays_as_it_is() {
     race(&format!("owner = {HIM}:{HIM}\n"), program);
 }
 
-#[test]
-fn directories_are_exchanged_for_links_and_others_then_what_is_outside_stays_as_it_is() {
-    let program = r"
+/// Exchanges directories for links to what is `outside`, and for directories of his.
+fn exchange(outside: &str) -> String {
+    r"
     for d in os.listdir('.'):
         if d.startswith('.'): continue
         quietly(os.rename, d, f'.away-{d}')
-        quietly(os.symlink, '../../outside/dir', d)
+        quietly(os.symlink, 'OUTSIDE/dir', d)
         quietly(os.unlink, d)
         quietly(os.mkdir, d)
-        quietly(os.link, '../../outside/file', f'{d}/mode')
+        quietly(os.link, 'OUTSIDE/file', f'{d}/mode')
         quietly(os.rename, d, f'.other-{d}')
         quietly(os.rename, f'.away-{d}', d)
-";
+"
+    .replace("OUTSIDE", outside)
+}
+
+#[test]
+fn directories_are_exchanged_for_links_and_others_then_what_is_outside_stays_as_it_is() {
+    let program = &exchange("../../outside");
     race("", program);
     race(&format!("owner = {HIM}:{HIM}\n"), program);
 }
@@ -258,17 +264,5 @@ fn temporary_names_of_an_installation_are_taken_then_what_is_outside_stays_as_it
 
 #[test]
 fn directories_of_an_installation_are_exchanged_then_what_is_outside_stays_as_it_is() {
-    race_installation(
-        r"
-    for d in os.listdir('.'):
-        if d.startswith('.'): continue
-        quietly(os.rename, d, f'.away-{d}')
-        quietly(os.symlink, '../outside/dir', d)
-        quietly(os.unlink, d)
-        quietly(os.mkdir, d)
-        quietly(os.link, '../outside/file', f'{d}/mode')
-        quietly(os.rename, d, f'.other-{d}')
-        quietly(os.rename, f'.away-{d}', d)
-",
-    );
+    race_installation(&exchange("../outside"));
 }
