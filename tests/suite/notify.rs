@@ -1,5 +1,6 @@
 //! systemd, played by a socket: what it is told, when, and that nobody else gets to speak.
 
+use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::process::Command;
@@ -15,12 +16,15 @@ const NEVER: &str = "0 0 29 2 *";
 
 /// Waits for a message with `words`; gives all that came up to it.
 #[track_caller]
-fn until(socket: &UnixDatagram, words: &str) -> Vec<String> {
+pub fn until(socket: &UnixDatagram, words: &str) -> Vec<String> {
     socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     let mut messages = Vec::new();
     loop {
         let mut buffer = [0; 4096];
-        let length = socket.recv(&mut buffer).unwrap_or_else(|e| panic!("waited for {words:?}: {e}: {messages:?}"));
+        let length = match socket.recv(&mut buffer) {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue, // with a timeout the kernel does not go on by itself
+            received => received.unwrap_or_else(|e| panic!("waited for {words:?}: {e}: {messages:?}")),
+        };
         let message = String::from_utf8_lossy(&buffer[..length]).into_owned();
         messages.push(message);
         if messages.iter().any(|message| message.contains(words)) {

@@ -6,12 +6,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::Duration;
 
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::agent::{live, source};
+use crate::notify;
 use crate::sandbox::{Run, Sandbox, needs, plain, traced_calls};
 use crate::servers::wait_for;
 
@@ -228,21 +228,15 @@ fn the_daemon_s_log_is_not_read_then_it_goes_on_checking_and_beating() {
     let sandbox = Sandbox::new();
     let at = sandbox.path("notify");
     let socket = UnixDatagram::bind(&at).unwrap();
-    socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     let remote = source(&sandbox, "v1");
     let mut daemon = sandbox.daemon(&["-vv", "--remote", &remote, "--schedule", "0 0 29 2 *"]);
     daemon.env("NOTIFY_SOCKET", &at).env("WATCHDOG_USEC", "2000000");
     let (_reader, writer) = stuck();
     let mut daemon = daemon.stderr(writer).spawn().unwrap();
     let mut beats = 0;
-    let mut until = |words: &str| loop {
-        let mut buffer = [0; 4096];
-        let length = socket.recv(&mut buffer).unwrap_or_else(|e| panic!("waited for {words:?}: {e}"));
-        let message = String::from_utf8_lossy(&buffer[..length]).into_owned();
-        beats += usize::from(message == "WATCHDOG=1");
-        if message.contains(words) {
-            return;
-        }
+    let mut until = |words: &str| {
+        let messages = notify::until(&socket, words);
+        beats += messages.iter().filter(|message| *message == "WATCHDOG=1").count();
     };
     until("STATUS=deployed");
     for version in ["v2", "v3"] {
