@@ -126,7 +126,7 @@ impl<'a> Mirror<'a> {
 
     fn make(&mut self, entry: Member<'_>) -> io::Result<()> {
         let dir = self.to.of(&entry.path())?;
-        let (_, made) = created::make_dir(dir, entry.name(), (entry.uid, entry.gid), entry.mode())?;
+        let (_, made) = created::make_dir(dir, entry.name(), Some((entry.uid, entry.gid)), entry.mode())?;
         self.to.made(entry, &made);
         self.touch(entry);
         self.touched.want[entry.number() as usize] = true;

@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Context, Error, Result};
+use crate::sys::created;
 use crate::sys::fs::{Dir, Identity, Kind, Meta};
 use crate::sys::resolve::{self, Fault, Last, Place, Way};
 
@@ -79,7 +80,7 @@ impl Local {
         let place = self.make_place()?;
         let made = match place.meta {
             Some(_) => Ok(()),
-            None => place.dir.make_dir(&place.name, 0o755),
+            None => created::make_dir(&place.dir, &place.name, None, 0o755).map(drop),
         };
         made.context(|| format!("cannot make the directory {}", self.path.display()))
     }

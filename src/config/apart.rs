@@ -155,6 +155,8 @@ fn of_two(one: &Item, other: &Item, sections: &[&Settings], running: usize) -> O
         (Use::Link, Use::Read) => how == How::Inside,
         (Use::Link, Use::Written) => true,
         (Use::Store, Use::Store) => !is_same_section,
+        // The same, where the link is there and leads into the store.
+        (Use::Store, Use::Read) if is_same_section && other.path.starts_with(&settings.local) => false,
         (Use::Store, Use::Read | Use::Written) => how != How::Inside,
         (Use::Store | Use::Shared, Use::Source) => how != How::Contains,
         // A line in the log of each check would be news of the source.

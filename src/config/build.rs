@@ -122,10 +122,7 @@ fn activation(given: &Given) -> Result<Option<ActivationMode>> {
 /// `log-file`; beside a bundle that deployer.py's file names, its log too.
 fn log_file(given: &Given) -> Result<Option<PathBuf>> {
     if given.is_given(Name::LogFile) || bundle::remote(given)?.is_none() {
-        // Standard error is where the log goes anyway, and what has its name by then is another descriptor.
-        let is_file =
-            |path: &PathBuf| !["/dev/stderr", "/dev/fd/2", "/proc/self/fd/2"].map(Path::new).contains(&path.as_path());
-        return Ok(given.read(Name::LogFile, places::absolute)?.filter(is_file));
+        return given.read(Name::LogFile, places::absolute);
     }
     places::absolute(bundle::LOG).map(Some).map_err(Error::config)
 }

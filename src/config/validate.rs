@@ -101,7 +101,7 @@ fn links_of_others(given: &Given, settings: &Settings) -> Result<Vec<(bool, Stri
     for (name, path, last, is_warning) in [
         (Name::Local, Some(settings.local.as_path()).filter(|_| !settings.is_installed()), Last::Stay, false),
         (Name::Remote, places::of_remote(&settings.remote), Last::Follow, false),
-        (Name::LogFile, settings.log_file.as_deref(), Last::Follow, true),
+        (Name::LogFile, settings.log_file.as_deref(), Last::Written, true),
         (Name::StatusFile, settings.status_file.as_deref(), Last::Stay, true),
         (Name::MetricsFile, settings.metrics_file.as_deref(), Last::Stay, true),
     ] {

@@ -72,9 +72,14 @@ pub fn init(level: i8, log_file: Option<&Path>) {
         1 => LevelFilter::Debug,
         2.. => LevelFilter::Trace,
     });
-    let open =
-        |path: &Path| Ok(LogFile { outlet: Outlet::new(Sink::of(open(path)?)), path: path.to_owned(), told: false });
-    let opened = log_file.map(open).transpose();
+    let open = |path: &Path| {
+        let file = open(path)?;
+        // Another name of standard error, which is where the log goes anyway.
+        let is_elsewhere = !stderr::is_captured(&file)?;
+        let outlet = || Outlet::new(Sink::of(file));
+        Ok(is_elsewhere.then(|| LogFile { outlet: outlet(), path: path.to_owned(), told: false }))
+    };
+    let opened = log_file.map(open).transpose().map(Option::flatten);
     let failed = opened.as_ref().err().map(plain);
     if let (Ok(mut outlets), Ok(mut asked)) = (CONSOLE.outlets.lock(), CONSOLE.asked.lock()) {
         (outlets.file, *asked) = (opened.unwrap_or(None), log_file.map(Path::to_owned));
@@ -156,7 +161,7 @@ fn level() -> i8 {
 
 /// Opens a file to append to. A FIFO that nobody reads is an error, not a wait.
 fn open(path: &Path) -> io::Result<File> {
-    resolve::find(path, Way::Any, Last::Follow)?.append(0o640)
+    resolve::find(path, Way::Any, Last::Written)?.append(0o640)
 }
 
 impl Log for Console {

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Context, Result, plain};
+use crate::sys::created;
 use crate::sys::fs::{Dir, unique_name};
 
 /// A directory of ours alone; removed when dropped.
@@ -20,7 +21,7 @@ impl Scratch {
         let name = unique_name(&format!("repo-deploy-{what}-")).context(|| "cannot make a name")?;
         let make = || {
             let parent = Dir::open(&above)?;
-            parent.make_dir(&name, 0o700)?;
+            created::make_dir(&parent, &name, None, 0o700)?;
             parent.child(&name)
         };
         let path = above.join(&name);

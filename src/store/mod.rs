@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use crate::error::{Context, Error, Result, plain};
 use crate::model::ReleaseId;
+use crate::sys::created;
 use crate::sys::fs::{self as sysfs, Dir, Kind};
 use crate::sys::resolve::{self, Fault, Way};
 use lock::lock;
@@ -120,7 +121,7 @@ impl Store {
             match dir.look(name)? {
                 Some(meta) if meta.kind == Kind::Dir => Ok(()),
                 Some(_) => Err(io::Error::other("something else is there: move it away")),
-                None => dir.make_dir(name, mode),
+                None => created::make_dir(dir, name, None, mode).map(drop),
             }
         };
         make().context(|| cannot_make(&path))?;
@@ -206,7 +207,10 @@ impl Location {
         let (path, key) = (self.path.display(), self.key);
         match fault {
             Fault::Untrusted(why) => {
-                Error::config(format!("the store {path} cannot be trusted: {why}; or {key} names another place"))
+                let volume = if self.way == Way::Shared { " (in a shared volume a directory of it)" } else { "" };
+                Error::config(format!(
+                    "the store {path} cannot be trusted: {why}; or {key} names another place{volume}"
+                ))
             }
             Fault::Io(e) => {
                 Error::failed(format!("cannot open the store {path}: {}; {key} names another place", plain(&e)))

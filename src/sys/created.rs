@@ -12,19 +12,18 @@ use rustix::io::Errno;
 
 use super::fs::{Dir, Kind, Meta, set_owner_and_mode};
 
-/// Makes the directory `name` with owner and mode, whatever the umask, and gives it open.
-pub fn make_dir(parent: &Dir, name: &OsStr, owner: (u32, u32), mode: u32) -> io::Result<(Dir, Meta)> {
+/// Makes the directory `name` with owner (`None`: as it comes) and mode, whatever the umask, and gives it open.
+pub fn make_dir(parent: &Dir, name: &OsStr, owner: Option<(u32, u32)>, mode: u32) -> io::Result<(Dir, Meta)> {
     rustix::fs::mkdirat(parent, name, Mode::RWXU)?;
     let dir = parent.child(name)?;
     let made = dir.meta()?;
-    let is_owned = (made.uid, made.gid) == owner;
+    let is_owned = owner.is_none_or(|owner| (made.uid, made.gid) == owner);
     if !is_owned || made.mode != mode {
-        // Nobody else has been in a directory of 0700, and one that is given away holds nothing of ours either.
-        let is_ours = made.uid == us() && made.mode & 0o077 == 0;
-        if !is_ours || (!is_owned && !dir.names()?.is_empty()) {
+        // Nobody else has been in a directory of 0700, and one that is opened to others or given away holds nothing of ours.
+        if made.uid != us() || made.mode & 0o077 != 0 || !dir.names()?.is_empty() {
             return Err(replaced());
         }
-        set_owner_and_mode(&dir, Some(owner), mode)?;
+        set_owner_and_mode(&dir, owner.filter(|_| !is_owned), mode)?;
     }
     Ok((dir, made))
 }
@@ -110,9 +109,9 @@ mod tests {
         std::fs::create_dir(&path).unwrap();
         let dir = Dir::open(&path).unwrap();
         let own = dir.meta().map(|meta| (meta.uid, meta.gid)).unwrap();
-        let (made, _) = make_dir(&dir, "d".as_ref(), own, 0o751).unwrap();
+        let (made, _) = make_dir(&dir, "d".as_ref(), Some(own), 0o751).unwrap();
         assert_eq!(made.meta().unwrap().mode, 0o751);
-        assert!(make_dir(&dir, "d".as_ref(), own, 0o751).is_err());
+        assert!(make_dir(&dir, "d".as_ref(), None, 0o751).is_err());
         make_link(&dir, "there".as_ref(), "l".as_ref(), own, Some((7, 9))).unwrap();
         let link = dir.look("l".as_ref()).unwrap().unwrap();
         assert_eq!((link.kind, link.mtime), (Kind::Link, (7, 9)));

@@ -118,6 +118,11 @@ impl Dir {
         Ok(Self(rustix::fs::open(path, DIRECTORY, Mode::empty())?))
     }
 
+    /// Opens `/`, to go on from there.
+    pub fn root() -> io::Result<Self> {
+        Self::enter(rustix::fs::CWD, OsStr::new("/"))
+    }
+
     /// Opens the directory `name` in this one; a link is an error (ENOTDIR or ELOOP).
     pub fn child(&self, name: &OsStr) -> io::Result<Self> {
         Ok(Self(rustix::fs::openat(&self.0, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty())?))
@@ -125,12 +130,14 @@ impl Dir {
 
     /// The same, to go on from there: where it may be entered and not read, as far as that goes.
     pub fn pass(&self, name: &OsStr) -> io::Result<Self> {
-        match self.child(name) {
-            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
-                let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                Ok(Self(rustix::fs::openat(&self.0, name, flags, Mode::empty())?))
-            }
-            opened => opened,
+        Self::enter(self.0.as_fd(), name)
+    }
+
+    fn enter(at: BorrowedFd<'_>, name: &OsStr) -> io::Result<Self> {
+        let open = |flags| rustix::fs::openat(at, name, DIRECTORY | OFlags::NOFOLLOW | flags, Mode::empty());
+        match open(OFlags::empty()).map_err(io::Error::from) {
+            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => Ok(Self(open(OFlags::PATH)?)),
+            opened => Ok(Self(opened?)),
         }
     }
 
@@ -153,13 +160,8 @@ impl Dir {
         Ok(dir)
     }
 
-    /// Makes the directory `name` with exactly `mode`, whatever the umask.
-    pub fn make_dir(&self, name: &OsStr, mode: u32) -> io::Result<()> {
-        rustix::fs::mkdirat(&self.0, name, Mode::RWXU)?;
-        self.set_dir_mode(name, mode)
-    }
-
-    /// Makes the directory `name`, which must not exist, with owner and mode, and opens it.
+    /// Makes the directory `name`, which must not exist, with owner and mode, and opens it. Only where nobody else may write;
+    /// elsewhere [`super::created::make_dir`] does it.
     pub fn make_child(&self, name: &OsStr, owner: Option<(u32, u32)>, mode: u32) -> io::Result<Self> {
         rustix::fs::mkdirat(&self.0, name, Mode::RWXU)?;
         let dir = self.child(name)?;

@@ -15,6 +15,7 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::StatVfsMountFlags;
 use rustix::io::Errno;
 
+use super::created;
 use super::fs::{self, Dir, Kind, Meta, is_mount_top};
 use super::trust::{self, Facts, Role, Untrusted, Us};
 use super::xattr;
@@ -36,6 +37,8 @@ pub enum Way {
 pub enum Last {
     /// What it leads to is meant.
     Follow,
+    /// The same for [`Place::append`]: the kernel's name for an open file (`/proc/self/fd/1`) is that file, whatever its text.
+    Written,
     /// It is meant itself.
     Stay,
 }
@@ -86,7 +89,7 @@ pub fn make_dirs(path: &Path, way: Way) -> Result<Place, Fault> {
     if place.meta.is_some() {
         return Ok(place);
     }
-    match place.dir.make_dir(&place.name, 0o755) {
+    match created::make_dir(&place.dir, &place.name, None, 0o755) {
         Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e.into()), // else another process was faster
         _ => {}
     }
@@ -138,7 +141,7 @@ const MOST_LINKS: u32 = 40;
 
 impl Walk {
     fn begin(path: &Path, way: Way, us: Us) -> io::Result<Self> {
-        let root = Dir::open(Path::new("/"))?;
+        let root = Dir::root()?;
         let ahead = steps(&std::path::absolute(path)?);
         let open = vec![(OsString::new(), root, false)];
         Ok(Self { way, us, open, ahead, links: 0, volume: None, is_ours_alone: true })
@@ -153,22 +156,20 @@ impl Walk {
             }
             self.judge()?;
             let is_last = self.ahead.is_empty();
-            let meta = self.dir().look(&name)?;
-            match meta.map(|meta| (meta.kind, meta)) {
-                Some((Kind::Link, _)) if is_last && last == Last::Stay => return self.end(&name, false),
-                Some((Kind::Link, meta)) => {
-                    if self.follow(&name, &meta)? {
-                        return self.end(&name, true);
-                    }
+            match self.dir().look(&name)?.map(|meta| meta.kind) {
+                Some(Kind::Link) if is_last && last == Last::Stay => return self.end(&name, false),
+                Some(Kind::Link) if is_last && last == Last::Written && self.is_among_descriptors()? => {
+                    return self.end(&name, true);
                 }
-                Some((Kind::Dir, _)) if !is_last => self.enter(name)?,
-                None if !is_last && makes => match self.dir().make_dir(&name, 0o755) {
+                Some(Kind::Link) => self.follow(&name)?,
+                Some(Kind::Dir) if !is_last => self.enter(name)?,
+                None if !is_last && makes => match created::make_dir(self.dir(), &name, None, 0o755) {
                     Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e.into()),
                     _ => self.enter(name)?,
                 },
                 None if !is_last => return Err(Errno::NOENT.into()),
-                Some((Kind::File | Kind::Other, _)) if !is_last => return Err(Errno::NOTDIR.into()),
-                Some((Kind::Dir | Kind::File | Kind::Other, _)) | None => return self.end(&name, false),
+                Some(Kind::File | Kind::Other) if !is_last => return Err(Errno::NOTDIR.into()),
+                Some(Kind::Dir | Kind::File | Kind::Other) | None => return self.end(&name, false),
             }
         }
     }
@@ -191,8 +192,13 @@ impl Walk {
         Ok(())
     }
 
-    /// Follows a link; true: it is the kernel's name for an open file.
-    fn follow(&mut self, name: &OsStr, meta: &Meta) -> Result<bool, Fault> {
+    /// Follows a link: its owner and its text are those of one inode, whatever has the name by then.
+    fn follow(&mut self, name: &OsStr) -> Result<(), Fault> {
+        let link = self.dir().hold(name)?;
+        let meta = Meta::from(rustix::fs::fstat(&link)?);
+        if meta.kind != Kind::Link {
+            return Err(created::replaced().into());
+        }
         if let Some(writer) = trust::link(meta.uid, self.us) {
             return Err(Fault::Untrusted(Untrusted::new(&self.path().join(name), writer)));
         }
@@ -200,15 +206,12 @@ impl Walk {
         if self.links > MOST_LINKS {
             return Err(Errno::LOOP.into());
         }
-        if self.ahead.is_empty() && self.is_among_descriptors()? {
-            return Ok(true);
-        }
-        let text = self.dir().read_link(name)?;
+        let text = rustix::fs::readlinkat(&link, c"", Vec::new())?;
         if text.as_bytes().starts_with(b"/") {
             self.open.truncate(1);
         }
-        self.ahead.extend(steps(Path::new(&text)));
-        Ok(false)
+        self.ahead.extend(steps(Path::new(OsStr::from_bytes(text.as_bytes()))));
+        Ok(())
     }
 
     /// Whether the walk is in `/proc/PID/fd`.
@@ -333,7 +336,9 @@ impl Place {
             made => made?,
         };
         let meta = fs::meta(&file)?;
-        if meta.kind == Kind::File && meta.links != 1 && !self.is_ours_alone {
+        // Asked by its name: whoever gave it another one may have taken this one away since it was opened.
+        let is_as_opened = |at: Meta| at.inode() == meta.inode() && at.links == 1;
+        if meta.kind == Kind::File && !self.is_ours_alone && !self.dir.look(&self.name)?.is_some_and(is_as_opened) {
             return Err(io::Error::other("it has another name, which somebody else may have given it: remove it"));
         }
         Ok(file)
@@ -356,7 +361,9 @@ impl Place {
         if self.way == Way::Any {
             return Ok(());
         }
-        match judge(file, Some(&self.dir), Role::Itself, self.way, self.us)? {
+        // A shared volume is a way to what is ours: what lies at its top may be anybody's.
+        let way = if self.way == Way::Shared { Way::Trusted } else { self.way };
+        match judge(file, Some(&self.dir), Role::Itself, way, self.us)? {
             Judged::Ours | Judged::Shared => Ok(()),
             Judged::Writable(writer) => Err(Fault::Untrusted(Untrusted::new(&self.path, writer))),
         }

@@ -74,6 +74,12 @@ fn pipe() -> io::Result<(OwnedFd, i32)> {
     Ok((target, source.into_raw_fd())) // open as long as we are
 }
 
+/// Whether `file` is what descriptor 2 is by now: nobody but [`take`] reads that.
+pub fn is_captured(file: &File) -> io::Result<bool> {
+    let (one, two) = (fstat(file)?, fstat(stderr())?);
+    Ok(REAL.get().is_some() && (one.st_dev, one.st_ino) == (two.st_dev, two.st_ino))
+}
+
 /// What was printed to descriptor 2 since the last time.
 pub fn take() -> Vec<u8> {
     let (mut taken, mut piece) = (Vec::new(), [0; PIECE]);

@@ -96,6 +96,7 @@ impl fmt::Display for Untrusted {
             Writer::Owner(uid) => write!(f, "{path} belongs to user {uid}: chown root {path}"),
             Writer::Others => write!(f, "others may write {path}: chmod go-w {path}"),
             Writer::Link(uid) => write!(f, "{path} is a link that belongs to user {uid}: chown -h root {path}"),
+            Writer::Acl(Named::OwningGroup) => write!(f, "its group may write {path} by its ACL: chmod g-w {path}"),
             Writer::Acl(named) => {
                 write!(f, "{named} may write {path} by its ACL: setfacl -x {} {path}", named.entry())
             }

@@ -303,3 +303,19 @@ fn the_sample_is_used_with_every_key_then_nothing_is_complained_of() {
     shown.sort_unstable();
     assert_eq!(known, shown);
 }
+
+#[test]
+fn configuration_comes_as_a_descriptor_of_a_file_then_it_is_read_and_judged() {
+    let sandbox = Sandbox::new();
+    let zip = sandbox.zip("app.zip", &[("file", "one")]);
+    let config = sandbox.write("in.cfg", format!("remote = {}\n", zip.display()));
+    for path in ["/dev/stdin", "/proc/self/fd/0"] {
+        let mut validate = sandbox.bare();
+        validate.args(["validate", path]).stdin(fs::File::open(&config).unwrap());
+        Run::from(validate.output().unwrap()).expect(0);
+    }
+    fs::set_permissions(&config, fs::Permissions::from_mode(0o666)).unwrap();
+    let mut check = sandbox.bare();
+    check.args(["-f", "-c", "/dev/stdin"]).stdin(fs::File::open(&config).unwrap());
+    Run::from(check.output().unwrap()).expect(78).says("others may write").says("in.cfg");
+}

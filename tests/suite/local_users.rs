@@ -279,6 +279,14 @@ fn co_tenant_of_a_volume_plants_and_swaps_then_he_gets_nothing_written_and_delet
     let local = sandbox.path("volume/current").display().to_string();
     let check = || sandbox.deploy(&remote, &["--local", &local]);
     let at = sandbox.path("volume").display().to_string();
+    // The top of it is no store: what is in that would be his.
+    he(&format!("mkdir '{at}/releases' '{at}/partial' '{at}/manifests'"));
+    sandbox.write("repo-deploy.cfg", format!("store = {at}\n"));
+    let run = sandbox.deploy(&remote, &[]).expect(78);
+    run.says("others may write").says("store names another place (in a shared volume a directory of it)");
+    assert!(!sandbox.local().exists() && fs::read_dir(sandbox.path("volume/releases")).unwrap().count() == 0);
+    he(&format!("rmdir '{at}'/*"));
+    fs::remove_file(sandbox.path("repo-deploy.cfg")).unwrap();
     // Before the first start.
     he(&format!("ln -s ../victim/html '{at}/.current.deploy'"));
     check().expect(78).says("is a link that belongs to user 65534");
@@ -456,6 +464,16 @@ fn paths_eat_each_other_then_nothing_is_begun() {
         assert!(run.out.contains(&format!("it contains the {key}")), "{}", run.out);
     }
     assert_eq!(fs::read_dir(sandbox.local()).unwrap().count(), 0);
+    // What a release brings along may be read through the link, before it is there and after.
+    fs::remove_dir(sandbox.local()).unwrap();
+    sandbox.write("src/hooks/10", "#!/bin/sh\necho came along\n");
+    mode(sandbox.path("src/hooks/10"), 0o755);
+    let hooks = at("deploy/current/hooks");
+    for version in ["v1", "v2"] {
+        source(&sandbox, version);
+        let run = sandbox.deploy(&format!("{}/", at("src")), &["--post-hooks", &hooks]);
+        run.expect(0).says("came along");
+    }
 }
 
 #[test]
@@ -497,6 +515,16 @@ fn log_and_reports_lie_behind_his_links_then_they_are_not_written_and_one_warnin
         assert_eq!(run.log.contains("is a link that belongs to user 65534"), is_refused, "{key} {name}: {}", run.log);
         assert!(!is_refused || run.complaints().len() == 1, "{key} {name}: {}", run.log);
         is_untouched(name);
+    }
+    // Standard error by any name is where the log goes anyway.
+    for (name, leads_to) in [("err", "/dev/stderr"), ("two", "/proc/self/fd/2")] {
+        symlink(leads_to, sandbox.path(name)).unwrap();
+        let log_file = sandbox.path(name).display().to_string();
+        for path in [leads_to, &log_file] {
+            let mut check = sandbox.command(&["--remote", &remote, "-v", "--log-file", path]);
+            let run = Run::from(check.output().unwrap()).expect(0);
+            assert!(!run.log.is_empty() && run.complaints().is_empty(), "{path}: {}", run.log);
+        }
     }
     // What root has under another name there is not appended to either.
     sandbox.write("victim-log", "root's");

@@ -184,7 +184,8 @@ impl<'a> Apply<'a> {
                 dir
             }
             None => {
-                let (dir, made) = created::make_dir(self.live.dir_of(task.path)?, name(task.path), owner, image.mode)?;
+                let (dir, made) =
+                    created::make_dir(self.live.dir_of(task.path)?, name(task.path), Some(owner), image.mode)?;
                 self.live.judge(task.path, &made);
                 dir
             }

@@ -31,6 +31,7 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::model::ReleaseId;
 use crate::store::Release;
 use crate::store::ledger::{Before, KEPT, Ledger, Stage};
+use crate::sys::created;
 use crate::sys::fs::Dir;
 
 /// Installs releases of the store at `root`.
@@ -213,7 +214,7 @@ impl Host {
     fn open(root: &Path) -> Result<Self> {
         let open = || -> std::io::Result<Self> {
             let (top, store) = (Dir::open(Path::new("/"))?, Dir::open(root)?);
-            match store.make_dir(KEPT.as_ref(), 0o700) {
+            match created::make_dir(&store, KEPT.as_ref(), None, 0o700) {
                 Err(e) if e.kind() != ErrorKind::AlreadyExists => return Err(e),
                 _ => {}
             }

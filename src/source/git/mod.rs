@@ -36,6 +36,7 @@ use crate::remote::git::GitRemote;
 use crate::remote::place::Place;
 use crate::remote::reference::Reference;
 use crate::sys::clock::Deadline;
+use crate::sys::created;
 use crate::sys::fs::Dir;
 use crate::sys::resolve::distrust;
 use crate::sys::trust::{Untrusted, Writer};
@@ -177,7 +178,7 @@ impl GitSource {
         }
         let (above, is_shared) = cache_dir(self.home.parent().unwrap_or(&self.home))?;
         let name = self.home.file_name().unwrap_or_default();
-        let open = || match above.make_dir(name, 0o700) {
+        let open = || match created::make_dir(&above, name, None, 0o700) {
             Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => Err(e),
             _ => above.child(name),
         };
