@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Context, Error, Result};
 use crate::sys::created;
-use crate::sys::fs::{Dir, Identity, Kind, Meta};
+use crate::sys::fs::{Dir, Kind, Meta};
 use crate::sys::resolve::{self, Fault, Last, Place, Way};
 
 /// The live path.
@@ -75,28 +75,20 @@ impl Local {
         place.dir.child(&place.name).context(cannot)
     }
 
-    /// Makes it a directory where nothing stands.
-    pub fn make_dir(&self) -> Result<()> {
+    /// Makes it a directory where nothing stands; whether it did.
+    pub fn make_dir(&self) -> Result<bool> {
         let place = self.make_place()?;
         let made = match place.meta {
-            Some(_) => Ok(()),
-            None => created::make_dir(&place.dir, &place.name, None, 0o755).map(drop),
+            Some(_) => Ok(false),
+            None => created::make_dir(&place.dir, &place.name, None, 0o755).map(|_| true),
         };
         made.context(|| format!("cannot make the directory {}", self.path.display()))
     }
 
-    /// What tells the directory from another one that somebody puts in its place.
-    pub fn identity(&self) -> Result<Option<Identity>> {
-        match self.is_dir()? {
-            true => Identity::of(self.open()?).map(Some).context(|| format!("cannot examine {}", self.path.display())),
-            false => Ok(None),
-        }
-    }
-
-    /// Whether there is nothing in it but `except`.
-    pub fn is_empty(&self, except: &[PathBuf]) -> Result<bool> {
+    /// Whether there is nothing in `dir`, which is it, but `except`.
+    pub fn is_empty(&self, dir: &Dir, except: &[PathBuf]) -> Result<bool> {
         let mut is_empty = true;
-        let read = self.open()?.each_name(&mut |name| {
+        let read = dir.each_name(&mut |name| {
             is_empty = except.iter().any(|path| path.as_os_str() == name);
             is_empty
         });

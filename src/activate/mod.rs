@@ -6,6 +6,7 @@ pub mod compare;
 mod copy;
 mod diff;
 mod entries;
+mod in_place;
 pub mod install;
 pub mod limit;
 pub mod local;
@@ -14,19 +15,17 @@ pub mod symlink;
 pub mod sync;
 pub mod tree;
 
-use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
 use self::compare::{Difference, Except, Tell};
 use self::limit::Limit;
-use self::local::Local;
 use crate::appspec::Behaviour;
 use crate::error::{Context, Error, Result};
 use crate::model::{ActivationMode, ReleaseId};
 use crate::store::manifest::Manifest;
 use crate::store::state::{Found, LiveDirectory};
 use crate::store::{Release, Staging, Store};
-use crate::sys::fs::{Dir, Kind};
+use crate::sys::fs::Dir;
 
 /// What stands at `<local>`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,20 +50,9 @@ pub enum Activation {
     /// A link that is swapped.
     Symlink(symlink::Symlink),
     /// A directory that is kept in sync.
-    InPlace(InPlace),
+    InPlace(in_place::InPlace),
     /// Files over the host, as an appspec says.
     Install(install::Install),
-}
-
-/// A real directory that is kept in sync with the live release.
-#[derive(Debug)]
-pub struct InPlace {
-    local: Local,
-    options: sync::Options,
-    /// The directory that an earlier check kept in sync; `None`: any is fine.
-    known: RefCell<Option<LiveDirectory>>,
-    /// It is told from others by what lies in it.
-    is_marked: bool,
 }
 
 /// What an activation is made from.
@@ -92,22 +80,35 @@ impl Activation {
         let Setup { mode, local, store, preserve, behaviour, live_dir, is_store_in_local } = setup;
         match mode {
             ActivationMode::Symlink => Self::Symlink(symlink::Symlink::new(local, store)),
-            ActivationMode::InPlace => Self::InPlace(InPlace {
-                local: Local::new(local),
-                options: sync::Options { preserve },
-                known: RefCell::new(live_dir.filter(|_| !is_store_in_local)),
-                is_marked: is_store_in_local,
-            }),
+            ActivationMode::InPlace => {
+                let inside = is_store_in_local.then_some(store);
+                Self::InPlace(in_place::InPlace::new(local, preserve, live_dir, inside))
+            }
             ActivationMode::Install => Self::Install(install::Install::new(store.root(), behaviour)),
         }
     }
 
     /// What tells the directory that is kept in sync from another one that somebody puts in its place.
-    pub fn live_dir(&self) -> Result<Option<LiveDirectory>> {
+    pub fn live_dir(&self) -> Option<LiveDirectory> {
         match self {
-            Self::Symlink(_) | Self::Install(_) => Ok(None),
-            Self::InPlace(in_place) if in_place.is_marked => Ok(None),
-            Self::InPlace(in_place) => Ok(in_place.local.identity()?.map(LiveDirectory::now)),
+            Self::Symlink(_) | Self::Install(_) => None,
+            Self::InPlace(in_place) => in_place.live_dir(),
+        }
+    }
+
+    /// Makes the directory that is kept in sync where there is none; whether it did.
+    pub fn make_live_dir(&self) -> Result<bool> {
+        match self {
+            Self::Symlink(_) | Self::Install(_) => Ok(false),
+            Self::InPlace(in_place) => in_place.make_dir(),
+        }
+    }
+
+    /// An error where something else than what is kept in sync stands at `<local>` by now.
+    pub fn refuse_another(&self) -> Result<()> {
+        match self {
+            Self::Symlink(_) | Self::Install(_) => Ok(()),
+            Self::InPlace(in_place) => in_place.refuse_another(),
         }
     }
 
@@ -119,11 +120,11 @@ impl Activation {
         }
     }
 
-    /// From now on it is the one that is meant.
-    pub fn accept(&self) {
+    /// From now on what stands at `<local>` is the one that is meant.
+    pub fn accept(&self) -> Result<()> {
         match self {
-            Self::Symlink(_) | Self::Install(_) => {}
-            Self::InPlace(in_place) => *in_place.known.borrow_mut() = None,
+            Self::Symlink(_) | Self::Install(_) => Ok(()),
+            Self::InPlace(in_place) => in_place.accept(),
         }
     }
 
@@ -233,24 +234,7 @@ impl Activation {
                 };
                 compare_at(top, release.open(), manifest, Except::default(), tell)
             }
-            Self::InPlace(in_place) => match in_place.standing()? {
-                Standing::Empty | Standing::Directory => {
-                    let except = Except { names: &in_place.options.preserve, strangers: true };
-                    let (top, mut is_like) = (in_place.local.open()?, true);
-                    let count = compare_at(in_place.path(), Ok(top), manifest, except, &mut |path, difference| {
-                        is_like = false;
-                        tell(path, difference);
-                    })?;
-                    if let Some(why) = in_place.stranger()?.filter(|_| !is_like) {
-                        tell(in_place.path(), Difference::Changed(why));
-                    }
-                    Ok(count)
-                }
-                standing => {
-                    tell(in_place.path(), astray(standing, "a directory"));
-                    Ok(1)
-                }
-            },
+            Self::InPlace(in_place) => in_place.differences(manifest, tell),
             Self::Install(install) => install.differences(tell),
         }
     }
@@ -277,14 +261,7 @@ impl Activation {
                 | Standing::Directory
                 | Standing::Other => "it does not point to it".to_owned(),
             },
-            Self::InPlace(in_place) if in_place.local.meta()?.is_none() => "it is gone".to_owned(),
-            Self::InPlace(in_place) => {
-                let limit = Limit::SIGNALS;
-                match sync::lacks(&open(release)?, &in_place.open_for(release, limit)?, &in_place.options, limit)? {
-                    Some(path) => format!("it lacks {}", path.display()),
-                    None => return Ok(None),
-                }
-            }
+            Self::InPlace(in_place) => return in_place.drift(release),
             Self::Install(_) => return Ok(None),
         };
         Ok(Some(text))
@@ -294,9 +271,7 @@ impl Activation {
     pub fn found(&self) -> Result<Manifest> {
         match self {
             Self::Symlink(_) | Self::Install(_) => Ok(Manifest::default()),
-            Self::InPlace(in_place) => {
-                tree::manifest_without(&in_place.open()?, &in_place.options.preserve, Limit::SIGNALS)
-            }
+            Self::InPlace(in_place) => in_place.found(),
         }
     }
 
@@ -304,11 +279,7 @@ impl Activation {
     pub fn keep_found(&self, staging: &Dir, limit: Limit) -> Result<Manifest> {
         match self {
             Self::Symlink(_) | Self::Install(_) => Err(Error::failed("only in-place keeps what it found")),
-            Self::InPlace(in_place) => {
-                let live = in_place.open()?;
-                sync::copy_tree(&live, staging, &in_place.options, limit)?;
-                tree::manifest(staging, limit)
-            }
+            Self::InPlace(in_place) => in_place.keep_found(staging, limit),
         }
     }
 }
@@ -325,9 +296,6 @@ pub fn compare_at(
     let top = top.context(cannot)?;
     compare::compare(&top, manifest, except, &mut |path, what| tell(&shown.join(path), what)).context(cannot)
 }
-
-/// [`sync::mirror`], or [`sync::put_back`].
-type Sync = fn(&Dir, &Dir, &sync::Options, Limit) -> Result<apply::Changes>;
 
 /// What stands at `<local>` instead of what should.
 fn astray(standing: Standing, not: &str) -> Difference {
@@ -352,116 +320,4 @@ fn refusal(problems: &[String]) -> Error {
     }
     problems.iter().for_each(|problem| log::error!("{problem}"));
     Error::refused(format!("{first} (and {} more, above)", more.len()))
-}
-
-impl InPlace {
-    fn path(&self) -> &Path {
-        self.local.path()
-    }
-
-    fn standing(&self) -> Result<Standing> {
-        let Some(meta) = self.local.meta()? else { return Ok(Standing::Absent) };
-        Ok(match meta.kind {
-            Kind::Link => Standing::Link(std::ffi::OsString::new()),
-            Kind::Dir if self.local.is_empty(&self.ours())? => Standing::Empty,
-            Kind::Dir => Standing::Directory,
-            Kind::File | Kind::Other => Standing::Other,
-        })
-    }
-
-    /// What of ours may lie in a directory that is empty otherwise.
-    fn ours(&self) -> Vec<PathBuf> {
-        if self.is_marked { self.options.preserve.clone() } else { Vec::new() }
-    }
-
-    /// Opens the live directory, when it is the one that was kept in sync; an empty one takes its place.
-    fn open(&self) -> Result<Dir> {
-        if let Some(why) = self.stranger()? {
-            let local = self.path().display();
-            return Err(Error::config(format!(
-                "drift: {local} is {why}; nothing in it is touched: put the right one back, or `repo-deploy verify --repair` takes this one and keeps a copy of what is in it"
-            )));
-        }
-        let dir = self.local.open()?;
-        if self.known.borrow().is_some() {
-            *self.known.borrow_mut() = self.local.identity()?.map(LiveDirectory::now);
-        }
-        Ok(dir)
-    }
-
-    /// The same while `release` is live: a directory that has just what that has is a copy of the one that was, in another image
-    /// or out of a backup.
-    fn open_for(&self, release: &Release, limit: Limit) -> Result<Dir> {
-        if self.stranger()?.is_some() && sync::is_like(&open(release)?, &self.local.open()?, &self.options, limit)? {
-            *self.known.borrow_mut() = None;
-        }
-        self.open()
-    }
-
-    fn stranger(&self) -> Result<Option<String>> {
-        let known = self.known.borrow();
-        let (Some(known), Some(now)) = (&*known, self.local.identity()?.map(LiveDirectory::now)) else {
-            return Ok(None);
-        };
-        if now.is(known) || self.local.is_empty(&[])? {
-            return Ok(None);
-        }
-        let (is, was) = (now.identity, known.identity);
-        Ok(Some(format!(
-            "another directory (inode {} of device {}) than the one that was deployed to (inode {} of device {}), and not empty",
-            is.inode, is.device, was.inode, was.device
-        )))
-    }
-
-    /// Does what makes the live directory like `release`.
-    fn make_like(&self, release: &Release, limit: Limit, what: Sync) -> Result<()> {
-        self.local.make_dir()?;
-        let done = what(&open(release)?, &self.open()?, &self.options, limit)
-            .context(|| format!("at {}", self.path().display()))?;
-        log::debug!("in-place: {done}");
-        Ok(())
-    }
-
-    fn examine(&self, release: &Release, limit: Limit) -> Result<()> {
-        if self.local.meta()?.is_none() {
-            return Ok(());
-        }
-        let (from, live) = (open(release)?, self.open()?);
-        sync::examine(&from, &live, &self.options, limit).context(|| format!("at {}", self.path().display()))
-    }
-
-    fn withdraw(&self, found: &Found, limit: Limit) -> Result<()> {
-        if self.local.meta()?.is_none() {
-            return Ok(());
-        }
-        sync::clear(&self.open()?, &self.options, limit)?;
-        if *found == Found::Absent {
-            let place = self.local.make_place()?;
-            // Something preserved may be in it: then it stays.
-            match place.dir.remove_dir(&place.name) {
-                Err(e) if e.kind() != std::io::ErrorKind::DirectoryNotEmpty => {
-                    return Err(e).context(|| format!("cannot remove {}", self.path().display()));
-                }
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
-    fn repair(&self, release: &Release, limit: Limit) -> Result<Option<String>> {
-        let missing = self.local.meta()?.is_none();
-        self.local.make_dir()?;
-        let restored = sync::restore(&open(release)?, &self.open_for(release, limit)?, &self.options, limit)?;
-        Ok(match restored {
-            _ if missing => Some(format!("{} was gone", self.path().display())),
-            apply::Changes { first: Some(first), written, .. } => {
-                let (local, first) = (self.path().display(), first.display());
-                Some(match written {
-                    1 => format!("1 entry of {local} was missing ({first})"),
-                    more => format!("{more} entries of {local} were missing, the first {first}"),
-                })
-            }
-            _ => None,
-        })
-    }
 }

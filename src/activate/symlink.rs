@@ -56,7 +56,7 @@ impl Symlink {
                 let release = if is_ours { self.leads_to(&text) } else { None };
                 release.map_or(Standing::Link(text), Standing::Release)
             }
-            Kind::Dir if self.local.is_empty(&[])? => Standing::Empty,
+            Kind::Dir if self.local.is_empty(&self.local.open()?, &[])? => Standing::Empty,
             Kind::Dir => Standing::Directory,
             Kind::File | Kind::Other => Standing::Other,
         })

@@ -51,7 +51,14 @@ impl Deployment<'_> {
     pub(super) fn diagnose(&self) -> Result<(Heal, Standing)> {
         let standing = self.activation.standing()?;
         let known = (self.doubt.is_none() && self.has_history()).then_some(&self.state);
-        Ok((recover::decide(self.state.mode, known, &standing), standing))
+        let heal = recover::decide(self.state.mode, known, &standing);
+        match heal {
+            Heal::Nothing | Heal::Fresh(_) | Heal::Adopt(_) | Heal::Refuse(_) => {}
+            // It may be a copy of the one that was.
+            Heal::Repair => {}
+            Heal::KeepFound | Heal::StartOver | Heal::Resume | Heal::Revert => self.activation.refuse_another()?,
+        }
+        Ok((heal, standing))
     }
 
     /// Why nothing can be deployed here.
@@ -121,16 +128,30 @@ impl Deployment<'_> {
     fn repair(&mut self) -> Result<()> {
         let Some(current) = self.state.current.clone() else { return Ok(()) };
         let release = self.release(&current.release)?;
-        if let Some(drift) = self.activation.repair(&release, self.limit())? {
-            let level = if report::is_new_drift(&self.store, &drift) { log::Level::Warn } else { log::Level::Debug };
-            log::log!(level, "drift: {drift}; release {} is back", current.release);
+        let is_new = self.ready_live_dir()?;
+        let drift = self.activation.repair(&release, self.limit())?;
+        let drift = if is_new { Some(format!("{} was gone", self.settings.local.display())) } else { drift };
+        let is_news = report::is_new_drift(&self.store, drift.as_deref());
+        let level = if is_news { log::Level::Warn } else { log::Level::Debug };
+        drift.iter().for_each(|drift| log::log!(level, "drift: {drift}; release {} is back", current.release));
+        // A copy of the one that was is taken for it.
+        self.remember_live_dir()
+    }
+
+    /// Makes the directory that is kept in sync where there is none, and says durably which one it is before anything is in it:
+    /// with something in it, a check that comes after a crash would take it for somebody else's. Whether it was made.
+    pub(super) fn ready_live_dir(&mut self) -> Result<bool> {
+        let is_new = self.activation.make_live_dir()?;
+        self.remember_live_dir().map(|()| is_new)
+    }
+
+    fn remember_live_dir(&mut self) -> Result<()> {
+        let live_dir = self.activation.live_dir();
+        if live_dir == self.state.live_dir {
+            return Ok(());
         }
-        let live_dir = self.activation.live_dir()?;
-        if live_dir != self.state.live_dir {
-            self.state.live_dir = live_dir;
-            self.note()?;
-        }
-        Ok(())
+        self.state.live_dir = live_dir;
+        self.store.record(&self.state)
     }
 
     fn has_record(&self) -> bool {

@@ -204,7 +204,7 @@ impl<'a> Deployment<'a> {
         self.state.target = Some(target.clone());
         self.state.attempt = 1;
         match self.activation.examine(&release, self.limit()) {
-            Err(e) if matches!(e.kind(), Kind::Stopped(_)) => return Err(e),
+            Err(e) if matches!(e.kind(), Kind::Stopped(_) | Kind::Config) => return Err(e),
             Err(e) => return self.refuse(&target, e),
             Ok(()) => {}
         }
@@ -228,8 +228,9 @@ impl<'a> Deployment<'a> {
 
     /// Says durably what is about to happen.
     fn begin(&mut self) -> Result<Begun> {
+        self.activation.refuse_another()?;
         self.state.phase = Phase::Activating;
-        self.state.live_dir = self.activation.live_dir()?;
+        self.state.live_dir = self.activation.live_dir();
         self.store.record(&self.state)?;
         self.notes.begin();
         Ok(Begun(()))
@@ -237,12 +238,19 @@ impl<'a> Deployment<'a> {
 
     /// Makes the target live and lets its scripts and post hooks judge it.
     fn go_live(&mut self, begun: Begun, release: &Release, reason: Reason) -> Result<Outcome> {
+        let verdict = self.ready_live_dir().and_then(|_| self.switch(release, reason));
         // What cannot even be tried has not passed.
-        match self.switch(release, reason).unwrap_or_else(|e| Verdict::of(&e)) {
-            Verdict::Passed => self.commit(begun),
+        match verdict.unwrap_or_else(|e| Verdict::of(&e)) {
             Verdict::Stopped(signal) => Err(cut_off(signal)),
-            Verdict::Failed(why) => self.revert(begun, &why),
+            Verdict::Passed => self.same_live_dir().and_then(|()| self.commit(begun)),
+            Verdict::Failed(why) => self.same_live_dir().and_then(|()| self.revert(begun, &why)),
         }
+    }
+
+    /// Neither forward nor back when somebody put something else in the place of the live directory: the next check goes on
+    /// once the right one is there again.
+    fn same_live_dir(&self) -> Result<()> {
+        self.activation.refuse_another().map_err(way_back_failed)
     }
 
     /// From the live release to the target, step by step; the first that fails ends it.
@@ -275,7 +283,7 @@ impl<'a> Deployment<'a> {
             self.state.previous = replaced;
         }
         (self.state.phase, self.state.attempt) = (Phase::Idle, 0);
-        self.state.live_dir = self.activation.live_dir().map_err(in_doubt)?;
+        self.state.live_dir = self.activation.live_dir();
         // The new release is live, and the state on disk says that it is being activated: the next check finishes that.
         self.store.record(&self.state).map_err(in_doubt)?;
         self.doubt = None;
@@ -301,7 +309,8 @@ impl<'a> Deployment<'a> {
         let verdict = match self.state.current.clone() {
             Some(current) => {
                 let release = self.release(&current.release).map_err(in_doubt)?;
-                self.activation.reactivate(&release, self.limit()).map_err(way_back_failed)?;
+                let back = self.ready_live_dir().and_then(|_| self.activation.reactivate(&release, self.limit()));
+                back.map_err(way_back_failed)?;
                 log::warn!("reverted: release {} is live again", current.release);
                 let judged = self.start_again().and_then(|verdict| verdict.then(|| self.post_hooks(Reason::Revert)));
                 judged.unwrap_or_else(|e| Verdict::of(&e))
@@ -325,11 +334,12 @@ impl<'a> Deployment<'a> {
             }
             Verdict::Passed => {}
         }
+        self.same_live_dir()?;
         if self.state.is_rollback() {
             self.put_aside_back();
         }
         (self.state.phase, self.state.attempt) = (Phase::Idle, 0);
-        self.state.live_dir = self.activation.live_dir().map_err(in_doubt)?;
+        self.state.live_dir = self.activation.live_dir();
         self.store.record(&self.state).map_err(in_doubt)?;
         self.tidy();
         self.prune();
@@ -407,9 +417,19 @@ fn cut_off(signal: i32) -> Error {
     Error::new(Kind::Stopped(signal), text)
 }
 
-/// A signal ends the way back too: the next start goes on with it.
+/// A signal ends the way back too: the next start goes on with it. What only somebody's hand can put right is told as it is.
 fn way_back_failed(e: Error) -> Error {
-    if let Kind::Stopped(signal) = e.kind() { cut_off(signal) } else { in_doubt(e) }
+    match e.kind() {
+        Kind::Stopped(signal) => cut_off(signal),
+        Kind::Config => e,
+        Kind::Failed
+        | Kind::Refused
+        | Kind::Superseded
+        | Kind::Unavailable { .. }
+        | Kind::InDoubt
+        | Kind::Usage
+        | Kind::Locked => in_doubt(e),
+    }
 }
 
 fn stopped(signal: i32) -> Error {

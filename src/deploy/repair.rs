@@ -14,7 +14,7 @@ use crate::model::Revision;
 use crate::package;
 use crate::source::Poll;
 use crate::store::manifest::{self, Manifest};
-use crate::store::state::Record;
+use crate::store::state::{Phase, Record};
 use crate::store::{Recorded, Release, Staging, Store};
 use crate::sys::clock::Deadline;
 use crate::sys::fs::set_owner_and_mode;
@@ -26,6 +26,9 @@ pub fn repair(settings: &Settings, prefix: &str) -> Result<u8> {
     let mut deployment = Deployment::open(settings, Some(turn(settings)))?;
     if let Some(doubt) = &deployment.doubt {
         return Err(Error::new(Kind::InDoubt, format!("cannot repair: {doubt}; the next check settles it")));
+    }
+    if deployment.state.phase != Phase::Idle {
+        deployment.take_over_live_directory()?; // else the next check would not go on
     }
     in_the_way(&deployment.state)?;
     let current = live(&deployment.state)?.clone();
@@ -103,9 +106,9 @@ impl Deployment<'_> {
     fn take_over_live_directory(&mut self) -> Result<()> {
         let Some(why) = self.activation.stranger()? else { return Ok(()) };
         log::warn!("{} is {why}: taking it, as --repair says", self.settings.local.display());
-        self.activation.accept();
+        self.activation.accept()?;
         self.keep_copy()?;
-        self.state.live_dir = self.activation.live_dir()?;
+        self.state.live_dir = self.activation.live_dir();
         self.store.record(&self.state)
     }
 
@@ -132,6 +135,7 @@ impl Deployment<'_> {
             if let Some(whole) = &whole {
                 sync::mirror(whole.dir(), &top, &Options::default(), Limit::SIGNALS).context(cannot)?;
             }
+            self.ready_live_dir()?;
             self.activation.put_back(release, Limit::SIGNALS)
         })
     }

@@ -114,13 +114,16 @@ pub(super) fn write_working(store: &Store) {
     }
 }
 
-/// Whether this drift is another one than the last that was told of, since the last deployment. What something on the host
-/// undoes every minute fills no log.
-pub(super) fn is_new_drift(store: &Store, drift: &str) -> bool {
+/// Whether this drift, or none, is another one than the last check found. What something on the host undoes every minute fills
+/// no log.
+pub(super) fn is_new_drift(store: &Store, drift: Option<&str>) -> bool {
     let mut status = Status::read(store);
-    let is_new = status.text("drift") != Some(drift);
+    let is_new = status.text("drift") != drift;
     if is_new {
-        status.set("drift", drift);
+        match drift {
+            Some(drift) => status.set("drift", drift),
+            None => status.forget("drift"),
+        }
         status.replace(store);
     }
     is_new

@@ -171,7 +171,8 @@ impl Deployment<'_> {
         let release = self.release(&target.release)?;
         (self.state.target, self.state.attempt) = (Some(target), 1);
         let begun = self.begin()?;
-        match self.activation.activate(&release, self.limit()) {
+        let done = self.ready_live_dir().and_then(|_| self.activation.activate(&release, self.limit()));
+        match done.and_then(|()| self.same_live_dir()) {
             Ok(()) => self.commit(begun),
             Err(e) => self.take_back().and(Err(e)),
         }

@@ -294,14 +294,7 @@ impl Case {
         self.restore();
         let trace = self.sandbox.path("trace");
         self.traced(&["-o", trace.to_str().unwrap()]).expect(self.code);
-        let mut names = Vec::new();
-        for line in self.sandbox.read("trace").lines() {
-            let Some((name, _)) = line.split_once('(') else { continue };
-            let is_name = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-            if is_name && !names.iter().any(|n| n == name) {
-                names.push(name.to_owned());
-            }
-        }
+        let names = call_names(&self.sandbox.read("trace"));
         assert!(names.len() > 20, "a trace that says something: {names:?}");
         names
     }
@@ -466,6 +459,19 @@ impl Case {
             );
         }
     }
+}
+
+/// The names of the system calls of a trace, in the order of their first use.
+pub fn call_names(trace: &str) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for line in trace.lines() {
+        let Some((name, _)) = line.split_once('(') else { continue };
+        let is_name = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        if is_name && !names.iter().any(|known| known == name) {
+            names.push(name.to_owned());
+        }
+    }
+    names
 }
 
 /// `command` under strace with `options`; only the program itself is traced, not its hooks.

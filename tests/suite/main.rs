@@ -36,6 +36,7 @@ mod ini;
 mod inplace;
 mod install;
 mod lifecycle;
+mod live_dir;
 mod local_users;
 mod memory;
 mod moto;

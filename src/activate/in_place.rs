@@ -1,0 +1,277 @@
+//! A real directory that is kept in sync with the live release.
+//!
+//! Which directory that is was decided when it was looked at for the first time: by its inode, not by its path. What somebody
+//! puts there afterwards, in the middle of a check or between two, is never emptied and never filled.
+
+use std::cell::RefCell;
+use std::ffi::OsString;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use super::compare::{Difference, Except, Tell};
+use super::limit::Limit;
+use super::local::Local;
+use super::{Standing, apply, astray, compare_at, open, sync, tree};
+use crate::error::{Context, Error, Result};
+use crate::store::manifest::Manifest;
+use crate::store::state::{Found, LiveDirectory};
+use crate::store::{Release, Store};
+use crate::sys::fs::{Dir, Identity, Kind};
+
+/// Makes the live directory what a release has, at `<local>`.
+#[derive(Debug)]
+pub struct InPlace {
+    local: Local,
+    options: sync::Options,
+    meant: RefCell<Meant>,
+    /// The store that lies in it, with its name there: that tells the directory from others, and nothing need be remembered.
+    store: Option<(OsString, Rc<Dir>)>,
+}
+
+/// Which directory is kept in sync. An empty one may always take its place: nothing can be lost of it.
+#[derive(Clone, Debug)]
+enum Meant {
+    /// What the first look finds.
+    Any,
+    /// There was none.
+    Empty,
+    /// This one.
+    This(LiveDirectory),
+}
+
+/// [`sync::mirror`], or [`sync::put_back`].
+type Sync = fn(&Dir, &Dir, &sync::Options, Limit) -> Result<apply::Changes>;
+
+impl InPlace {
+    /// `inside`: the store, where it lies in the directory.
+    pub(super) fn new(
+        local: &Path,
+        preserve: Vec<PathBuf>,
+        known: Option<LiveDirectory>,
+        inside: Option<&Store>,
+    ) -> Self {
+        let meant = known.filter(|_| inside.is_none()).map_or(Meant::Any, Meant::This);
+        let named = |store: &Store| Some((store.root().file_name()?.to_owned(), Rc::clone(store.dir().ok()?)));
+        Self {
+            local: Local::new(local),
+            options: sync::Options { preserve },
+            meant: RefCell::new(meant),
+            store: inside.and_then(named),
+        }
+    }
+
+    fn path(&self) -> &Path {
+        self.local.path()
+    }
+
+    /// The directory that is meant, to be remembered.
+    pub(super) fn live_dir(&self) -> Option<LiveDirectory> {
+        match &*self.meant.borrow() {
+            Meant::This(known) if self.store.is_none() => Some(known.clone()),
+            Meant::This(_) | Meant::Any | Meant::Empty => None,
+        }
+    }
+
+    pub(super) fn standing(&self) -> Result<Standing> {
+        let kind = self.local.meta()?.map(|meta| meta.kind);
+        Ok(match kind {
+            None => {
+                self.meant.replace_with(|meant| match meant {
+                    Meant::Any => Meant::Empty,
+                    Meant::Empty | Meant::This(_) => meant.clone(),
+                });
+                Standing::Absent
+            }
+            Some(Kind::Link) => Standing::Link(OsString::new()),
+            Some(Kind::Dir) => {
+                let dir = self.local.open()?;
+                self.stranger_in(&dir)?; // the first look
+                if self.is_empty(&dir)? { Standing::Empty } else { Standing::Directory }
+            }
+            Some(Kind::File | Kind::Other) => Standing::Other,
+        })
+    }
+
+    /// Whether there is nothing in it but what is ours.
+    fn is_empty(&self, dir: &Dir) -> Result<bool> {
+        let ours = if self.store.is_some() { &*self.options.preserve } else { &[] };
+        self.local.is_empty(dir, ours)
+    }
+
+    /// Why the directory that stands at `<local>` is not the one that is meant.
+    pub(super) fn stranger(&self) -> Result<Option<String>> {
+        if self.local.is_dir()? { self.stranger_in(&self.local.open()?) } else { Ok(None) }
+    }
+
+    /// The same of an open one, which is meant from now on when it may be.
+    fn stranger_in(&self, dir: &Dir) -> Result<Option<String>> {
+        let now = self.identity(dir)?;
+        let Identity { device, inode, .. } = now.identity;
+        let is = format!("another directory (inode {inode} of device {device}) than");
+        if !self.has_store(dir)? {
+            return Ok(Some(format!("{is} the one that the store lies in")));
+        }
+        let meant = self.meant.borrow().clone();
+        match meant {
+            Meant::This(known) if now.is(&known) => {}
+            Meant::Any => {}
+            Meant::Empty | Meant::This(_) if self.is_empty(dir)? => {}
+            Meant::Empty => return Ok(Some(format!("{is} an empty one, which came in the middle of this check"))),
+            Meant::This(LiveDirectory { identity: Identity { device, inode, .. }, .. }) => {
+                let was = format!("the one that was deployed to (inode {inode} of device {device})");
+                return Ok(Some(format!("{is} {was}, and not empty")));
+            }
+        }
+        self.meant.replace(Meant::This(now));
+        Ok(None)
+    }
+
+    fn has_store(&self, dir: &Dir) -> Result<bool> {
+        let Some((name, store)) = &self.store else { return Ok(true) };
+        let is_it = || io::Result::Ok(dir.look(name)?.map(|meta| meta.inode()) == Some(store.meta()?.inode()));
+        is_it().context(|| format!("cannot examine {}", self.path().join(name).display()))
+    }
+
+    fn identity(&self, dir: &Dir) -> Result<LiveDirectory> {
+        let identity = Identity::of(dir).context(|| format!("cannot examine {}", self.path().display()))?;
+        Ok(LiveDirectory::now(identity))
+    }
+
+    /// What stands there now is meant.
+    pub(super) fn accept(&self) -> Result<()> {
+        let now = self.identity(&self.local.open()?)?;
+        self.meant.replace(Meant::This(now));
+        Ok(())
+    }
+
+    /// An error where something else than the directory that is meant stands there.
+    pub(super) fn refuse_another(&self) -> Result<()> {
+        match self.local.meta()?.map(|meta| meta.kind) {
+            None => Ok(()),
+            Some(Kind::Dir) => self.open().map(drop),
+            Some(Kind::Link | Kind::File | Kind::Other) => Err(Error::config(format!(
+                "drift: {} is no directory any more: put the directory back that was deployed to",
+                self.path().display()
+            ))),
+        }
+    }
+
+    /// Opens the directory that is meant.
+    fn open(&self) -> Result<Dir> {
+        let dir = self.local.open()?;
+        self.judge(&dir).map(|()| dir)
+    }
+
+    fn judge(&self, dir: &Dir) -> Result<()> {
+        let Some(why) = self.stranger_in(dir)? else { return Ok(()) };
+        let local = self.path().display();
+        Err(Error::config(format!(
+            "drift: {local} is {why}; nothing in it is touched: put the right one back, or move this one away, or `repo-deploy verify --repair` takes this one and keeps a copy of what is in it"
+        )))
+    }
+
+    /// Opens it while `release` is live: a directory that has just what that has is a copy of the one that was, in another image
+    /// or out of a backup.
+    fn open_for(&self, release: &Release, limit: Limit) -> Result<Dir> {
+        let dir = self.local.open()?;
+        if self.stranger_in(&dir)?.is_some() && sync::is_like(&open(release)?, &dir, &self.options, limit)? {
+            self.meant.replace(Meant::This(self.identity(&dir)?));
+        }
+        self.judge(&dir).map(|()| dir)
+    }
+
+    /// Makes it where there is none; whether it did.
+    pub(super) fn make_dir(&self) -> Result<bool> {
+        let is_new = self.local.make_dir()?;
+        // One that may take its place does so before anything is in it; of another one whoever opens it tells.
+        self.stranger().map(|_| is_new)
+    }
+
+    /// Does what makes the live directory like `release`.
+    pub(super) fn make_like(&self, release: &Release, limit: Limit, what: Sync) -> Result<()> {
+        let done = what(&open(release)?, &self.open()?, &self.options, limit)
+            .context(|| format!("at {}", self.path().display()))?;
+        log::debug!("in-place: {done}");
+        Ok(())
+    }
+
+    pub(super) fn examine(&self, release: &Release, limit: Limit) -> Result<()> {
+        if self.local.meta()?.is_none() {
+            return Ok(());
+        }
+        let (from, live) = (open(release)?, self.open()?);
+        sync::examine(&from, &live, &self.options, limit).context(|| format!("at {}", self.path().display()))
+    }
+
+    pub(super) fn withdraw(&self, found: &Found, limit: Limit) -> Result<()> {
+        if self.local.meta()?.is_none() {
+            return Ok(());
+        }
+        sync::clear(&self.open()?, &self.options, limit)?;
+        if *found == Found::Absent {
+            let place = self.local.make_place()?;
+            // Something preserved may be in it: then it stays.
+            match place.dir.remove_dir(&place.name) {
+                Err(e) if e.kind() != ErrorKind::DirectoryNotEmpty => {
+                    return Err(e).context(|| format!("cannot remove {}", self.path().display()));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn repair(&self, release: &Release, limit: Limit) -> Result<Option<String>> {
+        let restored = sync::restore(&open(release)?, &self.open_for(release, limit)?, &self.options, limit)?;
+        let apply::Changes { first: Some(first), written, .. } = restored else { return Ok(None) };
+        let (local, first) = (self.path().display(), first.display());
+        Ok(Some(match written {
+            1 => format!("1 entry of {local} was missing ({first})"),
+            more => format!("{more} entries of {local} were missing, the first {first}"),
+        }))
+    }
+
+    /// Whether there is something to [`Self::repair`].
+    pub(super) fn drift(&self, release: &Release) -> Result<Option<String>> {
+        if self.local.meta()?.is_none() {
+            return Ok(Some("it is gone".to_owned()));
+        }
+        let limit = Limit::SIGNALS;
+        let lacks = sync::lacks(&open(release)?, &self.open_for(release, limit)?, &self.options, limit)?;
+        Ok(lacks.map(|path| format!("it lacks {}", path.display())))
+    }
+
+    pub(super) fn differences(&self, manifest: &Manifest, tell: &mut Tell<'_>) -> Result<u64> {
+        match self.standing()? {
+            Standing::Empty | Standing::Directory => {}
+            standing => {
+                tell(self.path(), astray(standing, "a directory"));
+                return Ok(1);
+            }
+        }
+        let dir = self.local.open()?;
+        let except = Except { names: &self.options.preserve, strangers: true };
+        let stranger = self.stranger_in(&dir)?;
+        let mut is_like = true;
+        let count = compare_at(self.path(), Ok(dir), manifest, except, &mut |path, difference| {
+            is_like = false;
+            tell(path, difference);
+        })?;
+        if let Some(why) = stranger.filter(|_| !is_like) {
+            tell(self.path(), Difference::Changed(why));
+        }
+        Ok(count)
+    }
+
+    /// What stands there and is ours to change, before there is a release of it.
+    pub(super) fn found(&self) -> Result<Manifest> {
+        tree::manifest_without(&self.open()?, &self.options.preserve, Limit::SIGNALS)
+    }
+
+    /// Copies it into `staging`, with modes, owners and times.
+    pub(super) fn keep_found(&self, staging: &Dir, limit: Limit) -> Result<Manifest> {
+        sync::copy_tree(&self.open()?, staging, &self.options, limit)?;
+        tree::manifest(staging, limit)
+    }
+}
