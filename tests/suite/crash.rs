@@ -484,10 +484,15 @@ pub fn traced(command: &Command, options: &[&str]) -> Command {
     strace
 }
 
-/// Every how manieth point is tried. An installation makes thousands of system calls, its own scripts aside: unless
-/// REPO_DEPLOY_EVERY_POINT is set (most of an hour), one in seven, other ones for each name.
+/// Every how manieth point is tried: all of them take hours, with REPO_DEPLOY_EVERY_POINT in the environment. Else a sample,
+/// other points for each name of a call.
 pub fn stride(way: Way) -> usize {
-    if way == Install && std::env::var_os("REPO_DEPLOY_EVERY_POINT").is_none() { 7 } else { 1 }
+    match way {
+        _ if std::env::var_os("REPO_DEPLOY_EVERY_POINT").is_some() => 1,
+        Symlink | InPlace => 3,
+        // Thousands of system calls, its own scripts aside.
+        Install => 14,
+    }
 }
 
 /// Walks every system call of the check, killing before each.
@@ -496,9 +501,7 @@ fn kill_everywhere(way: Way, doing: Doing) {
         return;
     }
     let case = Case::new(way, doing);
-    let mut trials = 0;
-    // A rollback is a deployment once it has begun: where files are many, a sample will do.
-    let stride = if case.is_by_hand && way != Symlink { stride(Install) } else { stride(way) };
+    let (mut trials, stride) = (0, stride(way));
     for (number, name) in case.calls().into_iter().enumerate() {
         // The first execve is strace's own.
         let first = if name == "execve" { 2 } else { 1 };
@@ -520,7 +523,7 @@ fn kill_everywhere(way: Way, doing: Doing) {
             case.heals(&at);
         }
     }
-    eprintln!("kill -9: {}: {trials} points, {trials} trials, 0 failures", case.name);
+    eprintln!("kill -9: {}: {trials} trials, one point in {stride}, 0 failures", case.name);
 }
 
 /// Lets every system call fail, one after the other. Never exit code 0 with a wrong tree, and the next check heals.
@@ -531,7 +534,7 @@ fn fail_everywhere(way: Way, doing: Doing, error: &str) {
     let case = Case::new(way, doing);
     let (mut points, mut noticed) = (0, 0);
     // Most of what fails a call does not depend on which of its kind it is.
-    let stride = if stride(Install) == 1 { 1 } else { stride(way).max(3) };
+    let stride = if stride(way) == 1 { 1 } else { stride(way).max(6) };
     for (number, name) in case.calls().into_iter().enumerate() {
         // strace's own, calls that do not return or never fail, and close: strace answers instead of the kernel, so the
         // descriptor would stay open, which no kernel does; what close could report, fsync reports.
@@ -573,7 +576,7 @@ fn fail_everywhere(way: Way, doing: Doing, error: &str) {
     }
     assert!(noticed > points / 4, "{}: {noticed} of {points} errors noticed: the injection proves nothing", case.name);
     eprintln!(
-        "{error}: {}: {points} points, {points} trials, 0 failures ({noticed} ended the check with a code other than 0)",
+        "{error}: {}: {points} trials, one point in {stride}, 0 failures ({noticed} ended the check with a code other than 0)",
         case.name
     );
 }

