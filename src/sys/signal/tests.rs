@@ -13,8 +13,12 @@ const SURVIVED: i32 = 42;
 #[allow(clippy::exit, reason = "the part is over")]
 fn alone(test: &str, part: fn()) -> ExitStatus {
     if std::env::var_os(PART).is_some() {
-        // SAFETY: no memory is passed. A part that waits for what never comes ends by SIGALRM, not never.
-        unsafe { libc::alarm(60) };
+        // SAFETY: no memory is passed. A part that waits for what never comes ends by SIGALRM, not never; and a shell that runs
+        // the tests in the background has SIGINT ignored.
+        unsafe {
+            libc::alarm(60);
+            STOP.iter().for_each(|signal| drop(libc::signal(*signal, libc::SIG_DFL)));
+        }
         part();
         std::process::exit(SURVIVED);
     }
