@@ -97,6 +97,7 @@ pub fn diff<'a>(
         let is_same_link = is_link && same(wanted, present)?;
         if let Some(conflict) = in_the_way(wanted, present, is_same_link, preserve) {
             plan.conflicts.push(conflict);
+            stays[present.range()].fill(true); // who goes on all the same takes nothing out of it
             blocked = Some(wanted.number());
             continue;
         }

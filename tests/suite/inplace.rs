@@ -111,6 +111,28 @@ fn fifo_comes_up_while_hooks_run_then_the_way_back_leaves_it_and_ends() {
 }
 
 #[test]
+fn directory_with_what_must_stay_comes_up_where_a_file_was_then_the_way_back_takes_nothing_out_of_it() {
+    for (config, must_stay) in [("", "pipe"), ("preserve = data/kept\n", "kept")] {
+        let w = World::new(config);
+        w.put(&[("VERSION", "1"), ("data", "a file")]);
+        w.run(&[]).expect(0);
+        // The release has nothing there any more, and the application makes a directory of it while its hooks run.
+        let hook = format!(
+            "[ \"$REPO_DEPLOY_REASON\" = revert ] && exit; cd {} && mkdir -p data/deep data/kept && mkfifo data/pipe && \
+             echo rows >data/deep/rows && ln -s rows data/link; exit 1",
+            w.sandbox.local().display()
+        );
+        w.sandbox.hook("post.d", "10-app", &hook);
+        w.put(&[("VERSION", "2")]);
+        let run = w.run(&[]).expect(1).says("is live again").says("in it must stay: it stays as it is");
+        run.says(&format!("data/{must_stay}"));
+        assert_eq!(w.sandbox.read("deploy/current/VERSION"), "1");
+        assert_eq!(w.sandbox.read("deploy/current/data/deep/rows"), "rows\n");
+        assert!(w.live("data/link").is_symlink() && is_fifo(&w.live("data/pipe")));
+    }
+}
+
+#[test]
 fn first_deployment_meets_a_socket_in_what_it_adopts_then_nothing_has_changed() {
     let w = World::new("");
     w.sandbox.write(w.live("VERSION"), "found");
