@@ -110,7 +110,7 @@ pub fn restore(from: &Dir, to: &Dir, options: &Options, limit: Limit) -> Result<
     let want = wanted(from, options, limit)?;
     let have = Tree::read(to, &options.preserve, limit)?;
     let mut plan = Plan::nothing(&want, &have);
-    missing(&want, &have).filter(|entry| entry.is_copied()).for_each(|entry| plan.add(entry));
+    missing(&want, &have).for_each(|entry| plan.add(entry));
     let mut is_left = vec![false; have.len()];
     for entry in have.all() {
         let is_in_one = entry.parent().is_some_and(|parent| is_left[parent.number() as usize]);
@@ -194,7 +194,8 @@ pub fn is_like(from: &Dir, to: &Dir, options: &Options, limit: Limit) -> Result<
     Ok(clear.is_empty() && make.is_empty() && put.is_empty() && remove.is_empty() && conflicts.is_empty())
 }
 
-/// What `have` lacks. What lies below something that is no directory any more is not missing: somebody put that there.
+/// What `have` lacks of what can be put there. What lies below something that is no directory any more is not missing: somebody
+/// put that there.
 fn missing<'a>(want: &'a Tree, have: &Tree) -> impl Iterator<Item = Member<'a>> {
     let pairs = Pairs::of(want, have);
     let is_other = |number| have.at(number).kind != Kind::Dir || have.at(number).mount;
@@ -206,7 +207,7 @@ fn missing<'a>(want: &'a Tree, have: &Tree) -> impl Iterator<Item = Member<'a>> 
     }
     want.all().filter(move |entry| {
         let number = entry.number();
-        pairs.get(number).is_none() && !is_below_other[number as usize]
+        entry.is_copied() && pairs.get(number).is_none() && !is_below_other[number as usize]
     })
 }
 

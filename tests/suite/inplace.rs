@@ -144,6 +144,23 @@ fn first_deployment_meets_a_socket_in_what_it_adopts_then_nothing_has_changed() 
     drop(socket);
 }
 
+#[test]
+fn a_fifo_comes_up_in_a_release_then_no_plan_says_that_it_is_put_back() {
+    let w = World::new("");
+    w.put(&[("VERSION", "1")]);
+    w.run(&[]).expect(0);
+    let mut releases = fs::read_dir(w.sandbox.path("state/default/releases")).unwrap();
+    let release = releases.next().unwrap().unwrap().path();
+    mkfifoat(rustix::fs::CWD, release.join("pipe"), Mode::RWXU).unwrap();
+    w.run(&[]).expect(0).never_says("drift");
+    let plan = w.sandbox.plan(w.remote.to_str().unwrap(), &["--local", w.sandbox.local().to_str().unwrap()]);
+    let plan = plan.expect(0);
+    assert!(plan.out.contains("nothing to do"), "{}", plan.out);
+    fs::remove_file(w.live("VERSION")).unwrap();
+    w.run(&[]).expect(0).says("1 entry of ").says("(VERSION)");
+    assert!(!w.live("pipe").exists());
+}
+
 /// Many small files of this content.
 fn many(w: &World, n: usize, content: &str) {
     for i in 0..n {
