@@ -188,10 +188,12 @@ pub fn lacks(from: &Dir, to: &Dir, options: &Options, limit: Limit) -> Result<Op
 
 /// Whether `to` has just what `from` has; modes and owners may differ.
 pub fn is_like(from: &Dir, to: &Dir, options: &Options, limit: Limit) -> Result<bool> {
-    let (want, have) = (wanted(from, options, limit)?, Tree::read(to, &options.preserve, limit)?);
+    let (mut want, have) = (wanted(from, options, limit)?, Tree::read(to, &options.preserve, limit)?);
+    want.take_access(&have); // else a file that changes hands would be one to write
     let plan = compare(from, to, &want, &have, options, limit)?;
-    let Plan { want: _, have: _, clear, make, put, adjust: _, remove, conflicts } = &plan;
-    Ok(clear.is_empty() && make.is_empty() && put.is_empty() && remove.is_empty() && conflicts.is_empty())
+    let Plan { want: _, have: _, clear, make, put, adjust, remove, conflicts } = &plan;
+    Ok([clear, make, remove].into_iter().all(Vec::is_empty)
+        && (put.is_empty() && adjust.is_empty() && conflicts.is_empty()))
 }
 
 /// What `have` lacks of what can be put there. What lies below something that is no directory any more is not missing: somebody

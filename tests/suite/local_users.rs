@@ -184,6 +184,30 @@ fn another_directory_stands_at_local_then_nothing_in_it_is_touched_until_somebod
 }
 
 #[test]
+fn copy_of_the_live_directory_with_other_owners_and_modes_stands_at_local_then_it_is_taken_for_it() {
+    let sandbox = Sandbox::new();
+    let remote = source(&sandbox, "v1");
+    fs::create_dir(sandbox.local()).unwrap();
+    sandbox.deploy(&remote, &[]).expect(0);
+    let copied = |change: &str| {
+        let script = format!("mv current away && cp -R away current && rm -r away; {change}");
+        let mut copy = Command::new("sh");
+        copy.args(["-ec", &script]).current_dir(sandbox.path("deploy"));
+        assert!(copy.status().unwrap().success(), "{change}");
+    };
+    // As a backup that was made by another user, or under another umask, gives it back.
+    copied("chmod -R a+rwX current; chmod 4755 current/file");
+    sandbox.deploy(&remote, &[]).expect(0).never_says("another directory");
+    if is_root() {
+        copied(&format!("chown -R {HIM}:{HIM} current"));
+        sandbox.deploy(&remote, &[]).expect(0).never_says("another directory");
+    }
+    // One whose content is another's is not.
+    copied("echo other >current/file");
+    sandbox.deploy(&remote, &[]).expect(78).says("another directory (inode ");
+}
+
+#[test]
 fn he_swaps_what_is_on_the_way_as_fast_as_he_can_then_nothing_outside_is_touched() {
     if !is_root() {
         return;
