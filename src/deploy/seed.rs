@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use super::report::{Ended, named};
-use super::{Deployment, in_doubt, places, turn};
+use super::{Deployment, cut_off, in_doubt, places, turn, way_back_failed};
 use crate::artifact::{CacheFile, Seal};
 use crate::config::Settings;
 use crate::error::{Context, Error, Kind, Result};
@@ -171,10 +171,11 @@ impl Deployment<'_> {
         let release = self.release(&target.release)?;
         (self.state.target, self.state.attempt) = (Some(target), 1);
         let begun = self.begin()?;
-        match self.activation.activate(&release, self.limit()) {
-            Ok(()) => self.commit(begun),
-            Err(e) => self.take_back().and(Err(e)),
+        let Err(e) = self.activation.activate(&release, self.limit()) else { return self.commit(begun) };
+        if let Kind::Stopped(signal) = e.kind() {
+            return Err(cut_off(signal)); // a way back would be stopped too
         }
+        self.take_back().and(Err(e))
     }
 
     /// Undoes what a seed has begun.
@@ -184,7 +185,7 @@ impl Deployment<'_> {
             Some(before) => self.activation.reactivate(&self.release(&before.release)?, self.limit()),
             None => self.activation.withdraw(&self.state.found, self.limit()),
         }
-        .map_err(in_doubt)?;
+        .map_err(way_back_failed)?;
         (self.state.phase, self.state.attempt, self.state.target) = (Phase::Idle, 0, None);
         self.store.record(&self.state).map_err(in_doubt)
     }

@@ -168,14 +168,13 @@ fn many(w: &World, n: usize, content: &str) {
     }
 }
 
-/// Starts a check under strace that is slow at `call`, waits until the live tree is being written, and tells it to stop.
-fn stopped_in_the_middle(w: &World, inject: &str, is_begun: &dyn Fn() -> bool) -> Run {
-    let plain = w.command();
+/// Starts `plain` under strace, so that it is slow at `call` (from there on), waits until it is at work, and tells it to stop.
+pub fn stopped_in_the_middle(plain: &Command, (call, when): (&str, &str), is_begun: &dyn Fn() -> bool) -> Run {
     let mut slow = Command::new("strace");
-    slow.args(["-f", "-o", "/dev/null", "-e", "trace=utimensat", "-e"])
-        .arg(inject)
-        .arg(plain.get_program())
-        .args(plain.get_args());
+    // To its end it would take minutes.
+    let inject = format!("inject={call}:delay_enter=200000{when}");
+    slow.args(["-f", "-o", "/dev/null", "-e", &format!("trace={call}"), "-e", &inject]);
+    slow.arg(plain.get_program()).args(plain.get_args());
     slow.env_clear().envs(plain.get_envs().filter_map(|(key, value)| Some((key, value?))));
     slow.current_dir(plain.get_current_dir().unwrap()).stdout(Stdio::null()).stderr(Stdio::piped());
     let child = slow.spawn().unwrap();
@@ -191,7 +190,7 @@ fn stopped_in_the_middle(w: &World, inject: &str, is_begun: &dyn Fn() -> bool) -
     run
 }
 
-fn has_temporary(dir: &Path) -> bool {
+pub fn has_temporary(dir: &Path) -> bool {
     let names = || fs::read_dir(dir).into_iter().flatten().flatten();
     names().any(|entry| entry.file_name().to_string_lossy().starts_with(".repo-deploy-"))
 }
@@ -207,9 +206,7 @@ fn term_comes_while_the_live_tree_is_written_then_143_and_the_next_check_finishe
     w.run(&[]).expect(0);
     many(&w, 600, "2");
     let (live, remote) = (w.live("d1"), w.remote.clone());
-    // To its end it would take minutes.
-    let inject = "inject=utimensat:delay_enter=200000";
-    let run = stopped_in_the_middle(&w, inject, &|| has_temporary(&live)).expect(143);
+    let run = stopped_in_the_middle(&w.command(), ("utimensat", ""), &|| has_temporary(&live)).expect(143);
     run.says("stopped by").never_says("going back");
     w.run(&[]).expect(0).says("was cut off: attempt 2");
     assert_eq!(tree(&w.sandbox.local()).len(), tree(&remote).len());
@@ -234,8 +231,8 @@ fn term_comes_on_the_way_back_then_143_and_the_next_check_finishes_that() {
     many(&w, 600, "2");
     let (live, back) = (w.live("d1"), w.sandbox.path("back"));
     // The way there has 600 of these, the way back is slow.
-    let inject = "inject=utimensat:delay_enter=200000:when=601+";
-    let run = stopped_in_the_middle(&w, inject, &|| back.exists() && has_temporary(&live)).expect(143);
+    let slow = ("utimensat", ":when=601+");
+    let run = stopped_in_the_middle(&w.command(), slow, &|| back.exists() && has_temporary(&live)).expect(143);
     run.says("going back").says("stopped by").never_says("is live again");
     w.run(&[]).expect(1).says("is live again");
     assert_eq!(w.sandbox.read("deploy/current/d1/f1"), "1");
