@@ -133,11 +133,25 @@ impl<'a> Mirror<'a> {
         Ok(())
     }
 
-    /// Writes everything, then renames it to its place. Gives the directories that made way, under their new names.
+    /// Writes everything, then renames it to its place. Gives the directories that made way, under their new names. On an error
+    /// what has no place yet goes.
     fn put(&mut self, put: &[Put]) -> Result<Vec<(PathBuf, (u64, u64))>> {
-        let staged = self.stage(put)?;
+        let mut staged = Vec::with_capacity(put.len());
+        let done = self.stage(put, &mut staged).and_then(|()| self.place(put, &staged));
+        if done.is_err() {
+            self.to.without_limit();
+            for (Put { entry, .. }, staged) in put.iter().zip(&staged) {
+                // Best effort: it may have its place, or not have been made, and what stays goes with the next sync.
+                let _ = self.to.of(&self.want.at(*entry).path()).and_then(|dir| dir.unlink(&staged.name()));
+            }
+        }
+        done
+    }
+
+    /// Renames what was written to its place.
+    fn place(&mut self, put: &[Put], staged: &[Staged]) -> Result<Vec<(PathBuf, (u64, u64))>> {
         let mut moved = Vec::new();
-        for (Put { entry, aside }, staged) in put.iter().zip(&staged) {
+        for (Put { entry, aside }, staged) in put.iter().zip(staged) {
             let entry = self.want.at(*entry);
             let path = entry.path();
             if let Some(directory) = aside.map(|aside| self.have.at(aside)) {
@@ -158,36 +172,22 @@ impl<'a> Mirror<'a> {
     }
 
     /// Writes every new file and link under a temporary name beside its place, all of them on disk when this returns:
-    /// the time in which the tree is neither old nor new is only that of the renames. On an error nothing stays.
-    fn stage(&mut self, put: &[Put]) -> Result<Vec<Staged>> {
+    /// the time in which the tree is neither old nor new is only that of the renames.
+    fn stage(&mut self, put: &[Put], staged: &mut Vec<Staged>) -> Result<()> {
         let want = self.want;
-        let entries = || put.iter().map(|put| want.at(put.entry));
-        let mut staged = Vec::with_capacity(put.len());
-        let written = entries().try_for_each(|entry| {
+        for Put { entry, .. } in put {
+            let entry = want.at(*entry);
             let temporary = random().context(|| cannot_put(entry))?;
-            let this = Staged { temporary, written: None };
-            let name = this.name();
-            staged.push(this);
-            let written = self.write(entry, &name).context(|| cannot_put(entry))?;
+            staged.push(Staged { temporary, written: None });
+            let written = self.write(entry, &name_of(TEMPORARY, temporary)).context(|| cannot_put(entry))?;
             staged.last_mut().into_iter().for_each(|staged| staged.written = written);
-            Ok(())
-        });
-        let synced = written.and_then(|()| {
-            entries().zip(&staged).try_for_each(|(entry, staged)| {
-                let Some(written) = staged.written else { return Ok(()) };
-                let file = self.to.of(&entry.path()).and_then(|dir| open_judged(dir, &staged.name(), written));
-                file.and_then(|(file, _)| file.sync_all()).context(|| cannot_put(entry))
-            })
-        });
-        if let Err(e) = synced {
-            self.to.without_limit();
-            for (entry, staged) in entries().zip(&staged) {
-                // Best effort: the last may not have been made, and what stays goes with the next sync.
-                let _ = self.to.of(&entry.path()).and_then(|dir| dir.unlink(&staged.name()));
-            }
-            return Err(e);
         }
-        Ok(staged)
+        for (Put { entry, .. }, staged) in put.iter().zip(staged) {
+            let (Some(written), entry) = (staged.written, want.at(*entry)) else { continue };
+            let file = self.to.of(&entry.path()).and_then(|dir| open_judged(dir, &staged.name(), written));
+            file.and_then(|(file, _)| file.sync_all()).context(|| cannot_put(entry))?;
+        }
+        Ok(())
     }
 
     /// Gives the inode of a file.

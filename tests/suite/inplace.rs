@@ -240,6 +240,33 @@ fn term_comes_on_the_way_back_then_143_and_the_next_check_finishes_that() {
 }
 
 #[test]
+fn term_comes_while_the_live_tree_is_repaired_then_it_ends_between_two_files_and_again_goes_on() {
+    if !needs(&["strace"]) {
+        return;
+    }
+    let w = World::new("");
+    w.put(&[]);
+    many(&w, 600, "1");
+    w.run(&[]).expect(0);
+    let (live, remote) = (w.live("d1"), w.remote.to_str().unwrap().to_owned());
+    let repair = w.sandbox.saying(&["verify", "--repair"], &["--remote", &remote]);
+    // While it writes, and between the first rename and the last.
+    for (slow, is_renaming) in [(("utimensat", ""), false), (("renameat", ":when=40+"), true)] {
+        (0..600).for_each(|n| fs::write(w.live(&format!("d{}/f{n}", n % 50)), "spoilt").unwrap());
+        let is_back = || fs::read(w.live("d0/f0")).unwrap() == b"1";
+        let is_begun = || if is_renaming { is_back() } else { has_temporary(&live) };
+        let run = stopped_in_the_middle(&repair, slow, &is_begun).expect(143);
+        run.says("stopped by signal 15").says("again goes on with it");
+        let spoilt = || (0..600).filter(|n| w.sandbox.read(w.live(&format!("d{}/f{n}", n % 50))) == "spoilt").count();
+        let is_some = if is_renaming { (1..600).contains(&spoilt()) } else { spoilt() == 600 };
+        assert!(is_some && (0..50).all(|n| !has_temporary(&w.live(&format!("d{n}")))), "{slow:?}: {}", spoilt());
+    }
+    let mut again = w.sandbox.saying(&["verify", "--repair"], &["--remote", &remote]);
+    Run::from(again.output().unwrap()).expect(0);
+    assert_eq!(tree(&w.sandbox.local()), tree(&w.remote));
+}
+
+#[test]
 fn deadline_passes_while_the_live_tree_is_written_then_it_is_reverted() {
     if !needs(&["strace"]) {
         return;
