@@ -89,7 +89,9 @@ impl Deployment<'_> {
         let Self { state, .. } = self;
         match reason {
             Reason::Revert => Ok((root(&state.current)?, OsString::new())),
-            _ => Ok((root(&state.target)?, root(&state.current)?)),
+            Reason::Update | Reason::Recover | Reason::Rollback | Reason::Seed => {
+                Ok((root(&state.target)?, root(&state.current)?))
+            }
         }
     }
 }

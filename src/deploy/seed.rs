@@ -104,7 +104,9 @@ impl Deployment<'_> {
                 log::info!("the last deployment was cut off: beginning anew");
                 self.take_back()
             }
-            _ => Err(Error::failed("cannot seed: a deployment was cut off here; repo-deploy -f goes on with it")),
+            Phase::Activating | Phase::Reverting => {
+                Err(Error::failed("cannot seed: a deployment was cut off here; repo-deploy -f goes on with it"))
+            }
         }
     }
 
