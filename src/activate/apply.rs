@@ -14,7 +14,7 @@ use super::copy::copy;
 use super::diff::{Adjust, Plan, Put};
 use super::entries::{Member, Tree};
 use super::limit::Limit;
-use super::parents::{Parents, empty, is_judged, name, open_judged};
+use super::parents::{Parents, empty, is_judged, name, open_judged, remove_judged};
 use crate::error::{Context, Result};
 use crate::sys::created::{self, is_replaced, replaced};
 use crate::sys::fs::{self as sysfs, Dir, Kind, Meta, name_of, random, unique_name};
@@ -215,17 +215,14 @@ impl<'a> Mirror<'a> {
     /// Gives what is there mode and owner. False: it is another file by now, or has another name, and must be replaced.
     fn adjust(&mut self, Adjust { entry, present }: Adjust) -> io::Result<bool> {
         let (entry, present) = (self.want.at(entry), self.have.at(present));
-        let dir = self.to.of(&entry.path())?;
-        let (mode, uid, gid) = entry.access();
+        let (path, (mode, uid, gid)) = (entry.path(), entry.access());
         match entry.kind {
             Kind::Dir => {
-                let child = dir.child(entry.name())?;
-                if child.meta()?.inode() != present.inode() {
-                    return Err(replaced());
-                }
-                sysfs::set_owner_and_mode(&child, Some((uid, gid)), mode)?;
+                let dir = self.to.judged_dir(&path, present.inode())?;
+                sysfs::set_owner_and_mode(&dir, Some((uid, gid)), mode)?;
             }
             Kind::File | Kind::Link | Kind::Other => {
+                let dir = self.to.of(&path)?;
                 let (file, meta) = match open_judged(dir, entry.name(), present.inode()) {
                     Ok(opened) => opened,
                     Err(e) if is_replaced(&e) || e.kind() == io::ErrorKind::NotFound => return Ok(false),
@@ -265,13 +262,13 @@ impl<'a> Mirror<'a> {
     /// Removes what was there under this number.
     fn unlink(&mut self, number: u32) -> Result<()> {
         let entry = self.have.at(number);
-        match self.to.of(&entry.path()).and_then(|dir| remove(dir, entry)) {
-            Ok(true) => match entry.parent() {
+        let dir = self.to.of(&entry.path());
+        match dir.and_then(|dir| remove_judged(dir, entry.name(), entry.kind, entry.inode())) {
+            Ok(()) => match entry.parent() {
                 Some(parent) => self.touched.have[parent.number() as usize] = true,
                 None => self.touched.top = true,
             },
             // An application was faster, with the entry or with its directory, and may have put something else there: it stays.
-            Ok(false) => {}
             Err(e) if is_gone(&e) => {}
             // Something in it is preserved, or an application has just put something there: both stay.
             Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => {}
@@ -302,19 +299,6 @@ impl<'a> Mirror<'a> {
         let path = Path::new("");
         if top { self.to.dir(path).and_then(|dir| dir.sync()).context(|| cannot_sync(path)) } else { Ok(()) }
     }
-}
-
-/// Removes `entry` from the directory it lies in. False: another thing stands there, and stays.
-fn remove(dir: &Dir, entry: Member<'_>) -> io::Result<bool> {
-    let name = entry.name();
-    if !is_judged(dir, name, entry.kind, entry.inode())? {
-        return Ok(false);
-    }
-    match entry.kind {
-        Kind::Dir => dir.remove_dir(name)?,
-        Kind::File | Kind::Link | Kind::Other => dir.unlink(name)?,
-    }
-    Ok(true)
 }
 
 /// Whether what was judged, or a directory on the way to it, is there no more.

@@ -13,9 +13,10 @@ use super::limit::Limit;
 use super::parents::{Parents, is_judged, open_judged};
 use super::refusal;
 use super::tree::Sums;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Result};
+use crate::store::check_room;
 use crate::store::manifest::{Item, Manifest, What};
-use crate::sys::fs::{self as sysfs, Dir, Kind, Meta};
+use crate::sys::fs::{Dir, Kind, Meta};
 
 /// What to keep away from.
 #[derive(Clone, Debug, Default)]
@@ -83,26 +84,9 @@ fn compare<'a>(
 pub fn copy_tree(from: &Dir, to: &Dir, options: &Options, limit: Limit) -> Result<Changes> {
     let (want, have) = (wanted(from, options, limit)?, Tree::default());
     let plan = diff(&want, &have, &options.preserve, |_, _| Ok(true))?;
-    check_room(&plan, to)?;
+    // Holes are copied as holes, and need nothing.
+    check_room(want.allocated, (plan.put.len() + plan.make.len()) as u64, to)?;
     Mirror::new(from, to, &plan, limit).apply(&plan)
-}
-
-/// Refuses before the first byte what does not fit. Holes are copied as holes, and need nothing.
-fn check_room(plan: &Plan<'_>, to: &Dir) -> Result<()> {
-    let (free, free_inodes) = sysfs::room(to).context(|| "cannot ask for free space")?;
-    let needs = plan.want.allocated;
-    if needs > free {
-        return Err(Error::failed(format!(
-            "it takes {needs} bytes, and only {free} are free: see state-dir, or make room"
-        )));
-    }
-    let names = (plan.put.len() + plan.make.len()) as u64;
-    match free_inodes {
-        Some(free) if names > free => Err(Error::failed(format!(
-            "it takes {names} inodes, and only {free} are free: see state-dir, or make room"
-        ))),
-        _ => Ok(()),
-    }
 }
 
 /// Puts back what `from` has and `to` lacks, and leaves everything that is there alone but what a killed run left.
