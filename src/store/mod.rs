@@ -122,7 +122,7 @@ impl Store {
             match dir.look(name)? {
                 Some(meta) if meta.kind == Kind::Dir => Ok(()),
                 Some(_) => Err(io::Error::other("something else is there: move it away")),
-                None => created::make_dir(dir, name, None, mode).map(drop),
+                None => created::make_own_dir(dir, name, mode).map(drop),
             }
         };
         make().context(|| cannot_make(&path))?;
