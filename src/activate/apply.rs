@@ -14,7 +14,7 @@ use super::copy::copy;
 use super::diff::{Adjust, Plan, Put};
 use super::entries::{Member, Tree};
 use super::limit::Limit;
-use super::parents::{Parents, empty, is_judged, name, open_judged};
+use super::parents::{Parents, empty, is_judged, name, open_judged, remove_judged};
 use crate::error::{Context, Result};
 use crate::sys::created::{self, is_replaced, replaced};
 use crate::sys::fs::{self as sysfs, Dir, Kind, Meta, name_of, random, unique_name};
@@ -133,11 +133,25 @@ impl<'a> Mirror<'a> {
         Ok(())
     }
 
-    /// Writes everything, then renames it to its place. Gives the directories that made way, under their new names.
+    /// Writes everything, then renames it to its place. Gives the directories that made way, under their new names. On an error
+    /// what has no place yet goes.
     fn put(&mut self, put: &[Put]) -> Result<Vec<(PathBuf, (u64, u64))>> {
-        let staged = self.stage(put)?;
+        let mut staged = Vec::with_capacity(put.len());
+        let done = self.stage(put, &mut staged).and_then(|()| self.place(put, &staged));
+        if done.is_err() {
+            self.to.without_limit();
+            for (Put { entry, .. }, staged) in put.iter().zip(&staged) {
+                // Best effort: it may have its place, or not have been made, and what stays goes with the next sync.
+                let _ = self.to.of(&self.want.at(*entry).path()).and_then(|dir| dir.unlink(&staged.name()));
+            }
+        }
+        done
+    }
+
+    /// Renames what was written to its place.
+    fn place(&mut self, put: &[Put], staged: &[Staged]) -> Result<Vec<(PathBuf, (u64, u64))>> {
         let mut moved = Vec::new();
-        for (Put { entry, aside }, staged) in put.iter().zip(&staged) {
+        for (Put { entry, aside }, staged) in put.iter().zip(staged) {
             let entry = self.want.at(*entry);
             let path = entry.path();
             if let Some(directory) = aside.map(|aside| self.have.at(aside)) {
@@ -158,36 +172,22 @@ impl<'a> Mirror<'a> {
     }
 
     /// Writes every new file and link under a temporary name beside its place, all of them on disk when this returns:
-    /// the time in which the tree is neither old nor new is only that of the renames. On an error nothing stays.
-    fn stage(&mut self, put: &[Put]) -> Result<Vec<Staged>> {
+    /// the time in which the tree is neither old nor new is only that of the renames.
+    fn stage(&mut self, put: &[Put], staged: &mut Vec<Staged>) -> Result<()> {
         let want = self.want;
-        let entries = || put.iter().map(|put| want.at(put.entry));
-        let mut staged = Vec::with_capacity(put.len());
-        let written = entries().try_for_each(|entry| {
+        for Put { entry, .. } in put {
+            let entry = want.at(*entry);
             let temporary = random().context(|| cannot_put(entry))?;
-            let this = Staged { temporary, written: None };
-            let name = this.name();
-            staged.push(this);
-            let written = self.write(entry, &name).context(|| cannot_put(entry))?;
+            staged.push(Staged { temporary, written: None });
+            let written = self.write(entry, &name_of(TEMPORARY, temporary)).context(|| cannot_put(entry))?;
             staged.last_mut().into_iter().for_each(|staged| staged.written = written);
-            Ok(())
-        });
-        let synced = written.and_then(|()| {
-            entries().zip(&staged).try_for_each(|(entry, staged)| {
-                let Some(written) = staged.written else { return Ok(()) };
-                let file = self.to.of(&entry.path()).and_then(|dir| open_judged(dir, &staged.name(), written));
-                file.and_then(|(file, _)| file.sync_all()).context(|| cannot_put(entry))
-            })
-        });
-        if let Err(e) = synced {
-            self.to.without_limit();
-            for (entry, staged) in entries().zip(&staged) {
-                // Best effort: the last may not have been made, and what stays goes with the next sync.
-                let _ = self.to.of(&entry.path()).and_then(|dir| dir.unlink(&staged.name()));
-            }
-            return Err(e);
         }
-        Ok(staged)
+        for (Put { entry, .. }, staged) in put.iter().zip(staged) {
+            let (Some(written), entry) = (staged.written, want.at(*entry)) else { continue };
+            let file = self.to.of(&entry.path()).and_then(|dir| open_judged(dir, &staged.name(), written));
+            file.and_then(|(file, _)| file.sync_all()).context(|| cannot_put(entry))?;
+        }
+        Ok(())
     }
 
     /// Gives the inode of a file.
@@ -215,17 +215,14 @@ impl<'a> Mirror<'a> {
     /// Gives what is there mode and owner. False: it is another file by now, or has another name, and must be replaced.
     fn adjust(&mut self, Adjust { entry, present }: Adjust) -> io::Result<bool> {
         let (entry, present) = (self.want.at(entry), self.have.at(present));
-        let dir = self.to.of(&entry.path())?;
-        let (mode, uid, gid) = entry.access();
+        let (path, (mode, uid, gid)) = (entry.path(), entry.access());
         match entry.kind {
             Kind::Dir => {
-                let child = dir.child(entry.name())?;
-                if child.meta()?.inode() != present.inode() {
-                    return Err(replaced());
-                }
-                sysfs::set_owner_and_mode(&child, Some((uid, gid)), mode)?;
+                let dir = self.to.judged_dir(&path, present.inode())?;
+                sysfs::set_owner_and_mode(&dir, Some((uid, gid)), mode)?;
             }
             Kind::File | Kind::Link | Kind::Other => {
+                let dir = self.to.of(&path)?;
                 let (file, meta) = match open_judged(dir, entry.name(), present.inode()) {
                     Ok(opened) => opened,
                     Err(e) if is_replaced(&e) || e.kind() == io::ErrorKind::NotFound => return Ok(false),
@@ -265,13 +262,13 @@ impl<'a> Mirror<'a> {
     /// Removes what was there under this number.
     fn unlink(&mut self, number: u32) -> Result<()> {
         let entry = self.have.at(number);
-        match self.to.of(&entry.path()).and_then(|dir| remove(dir, entry)) {
-            Ok(true) => match entry.parent() {
+        let dir = self.to.of(&entry.path());
+        match dir.and_then(|dir| remove_judged(dir, entry.name(), entry.kind, entry.inode())) {
+            Ok(()) => match entry.parent() {
                 Some(parent) => self.touched.have[parent.number() as usize] = true,
                 None => self.touched.top = true,
             },
             // An application was faster, with the entry or with its directory, and may have put something else there: it stays.
-            Ok(false) => {}
             Err(e) if is_gone(&e) => {}
             // Something in it is preserved, or an application has just put something there: both stay.
             Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => {}
@@ -302,19 +299,6 @@ impl<'a> Mirror<'a> {
         let path = Path::new("");
         if top { self.to.dir(path).and_then(|dir| dir.sync()).context(|| cannot_sync(path)) } else { Ok(()) }
     }
-}
-
-/// Removes `entry` from the directory it lies in. False: another thing stands there, and stays.
-fn remove(dir: &Dir, entry: Member<'_>) -> io::Result<bool> {
-    let name = entry.name();
-    if !is_judged(dir, name, entry.kind, entry.inode())? {
-        return Ok(false);
-    }
-    match entry.kind {
-        Kind::Dir => dir.remove_dir(name)?,
-        Kind::File | Kind::Link | Kind::Other => dir.unlink(name)?,
-    }
-    Ok(true)
 }
 
 /// Whether what was judged, or a directory on the way to it, is there no more.

@@ -97,25 +97,26 @@ pub fn diff<'a>(
         let is_same_link = is_link && same(wanted, present)?;
         if let Some(conflict) = in_the_way(wanted, present, is_same_link, preserve) {
             plan.conflicts.push(conflict);
+            stays[present.range()].fill(true); // who goes on all the same takes nothing out of it
             blocked = Some(wanted.number());
             continue;
         }
         let put = Put { entry: wanted.number(), aside: None };
         match (wanted.kind, present.kind) {
             (Kind::Dir, Kind::Dir) => {}
-            (Kind::Dir, _) => {
+            (Kind::Dir, Kind::File | Kind::Link | Kind::Other) => {
                 plan.clear.push(present.number());
                 plan.make.push(wanted.number());
                 continue;
             }
-            (_, Kind::Dir) => {
+            (Kind::File | Kind::Link | Kind::Other, Kind::Dir) => {
                 stays[present.range()].fill(true);
                 plan.put.push(Put { aside: Some(present.number()), ..put });
                 continue;
             }
             (Kind::File, Kind::File) if same(wanted, present)? => {}
             (Kind::Link, Kind::Link) if is_same_link => continue,
-            _ => {
+            (Kind::File | Kind::Link | Kind::Other, Kind::File | Kind::Link | Kind::Other) => {
                 plan.put.push(put);
                 continue;
             }

@@ -251,9 +251,22 @@ impl Tree {
 
     /// Gives each entry the owner that the one at its path in `other` has, or this one.
     pub fn take_owners(&mut self, other: &Self, otherwise: (u32, u32)) {
+        self.meet(other, |node, there| (node.uid, node.gid) = there.map_or(otherwise, |at| (at.uid, at.gid)));
+    }
+
+    /// Gives each entry the mode and the owner that the one at its path in `other` has, if there is one.
+    pub fn take_access(&mut self, other: &Self) {
+        self.meet(other, |node, there| {
+            let Node { mode, uid, gid, .. } = there.copied().unwrap_or(*node);
+            (node.mode, node.uid, node.gid) = (mode, uid, gid);
+        });
+    }
+
+    /// Passes on each entry with the one at its path in `other`.
+    fn meet(&mut self, other: &Self, mut each: impl FnMut(&mut Node, Option<&Node>)) {
         let pairs = Pairs::of(self, other);
         for (number, node) in (0..).zip(self.nodes.0.iter_mut().flatten()) {
-            (node.uid, node.gid) = pairs.get(number).map_or(otherwise, |at| (other.at(at).uid, other.at(at).gid));
+            each(node, pairs.get(number).map(|at| &other.nodes[at]));
         }
     }
 }

@@ -57,9 +57,9 @@ impl<'a> Parents<'a> {
         Self { tree: Some(tree), made, ..Self::new(top, limit) }
     }
 
-    /// The directory at `path`, when it is this one.
-    pub(super) fn judged_dir(&self, path: &Path, judged: (u64, u64)) -> io::Result<Dir> {
-        let dir = self.top.descend(path)?;
+    /// The directory at `path`, when it is the one that was judged.
+    pub(super) fn judged_dir(&mut self, path: &Path, judged: (u64, u64)) -> io::Result<Dir> {
+        let dir = self.of(path)?.child(name(path))?;
         if dir.meta()?.inode() == judged { Ok(dir) } else { Err(replaced()) }
     }
 
@@ -116,6 +116,20 @@ pub(super) fn open_judged(dir: &Dir, name: &OsStr, judged: (u64, u64)) -> io::Re
 /// Whether what stands at `name` is what was judged.
 pub(super) fn is_judged(dir: &Dir, name: &OsStr, kind: Kind, inode: (u64, u64)) -> io::Result<bool> {
     Ok(dir.look(name)?.is_some_and(|meta| (meta.kind, meta.inode()) == (kind, inode)))
+}
+
+/// Removes what stands at `name`, when it is what was judged; what is gone is fine.
+pub(super) fn remove_judged(dir: &Dir, name: &OsStr, kind: Kind, inode: (u64, u64)) -> io::Result<()> {
+    let removed = match dir.look(name)? {
+        None => return Ok(()),
+        Some(meta) if (meta.kind, meta.inode()) != (kind, inode) => return Err(replaced()),
+        Some(_) if kind == Kind::Dir => dir.remove_dir(name),
+        Some(_) => dir.unlink(name),
+    };
+    match removed {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
 }
 
 /// How many names of a directory that is emptied are in memory at once.

@@ -13,9 +13,10 @@ use super::limit::Limit;
 use super::parents::{Parents, is_judged, open_judged};
 use super::refusal;
 use super::tree::Sums;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Result};
+use crate::store::check_room;
 use crate::store::manifest::{Item, Manifest, What};
-use crate::sys::fs::{self as sysfs, Dir, Kind, Meta};
+use crate::sys::fs::{Dir, Kind, Meta};
 
 /// What to keep away from.
 #[derive(Clone, Debug, Default)]
@@ -83,26 +84,9 @@ fn compare<'a>(
 pub fn copy_tree(from: &Dir, to: &Dir, options: &Options, limit: Limit) -> Result<Changes> {
     let (want, have) = (wanted(from, options, limit)?, Tree::default());
     let plan = diff(&want, &have, &options.preserve, |_, _| Ok(true))?;
-    check_room(&plan, to)?;
+    // Holes are copied as holes, and need nothing.
+    check_room(want.allocated, (plan.put.len() + plan.make.len()) as u64, to)?;
     Mirror::new(from, to, &plan, limit).apply(&plan)
-}
-
-/// Refuses before the first byte what does not fit. Holes are copied as holes, and need nothing.
-fn check_room(plan: &Plan<'_>, to: &Dir) -> Result<()> {
-    let (free, free_inodes) = sysfs::room(to).context(|| "cannot ask for free space")?;
-    let needs = plan.want.allocated;
-    if needs > free {
-        return Err(Error::failed(format!(
-            "it takes {needs} bytes, and only {free} are free: see state-dir, or make room"
-        )));
-    }
-    let names = (plan.put.len() + plan.make.len()) as u64;
-    match free_inodes {
-        Some(free) if names > free => Err(Error::failed(format!(
-            "it takes {names} inodes, and only {free} are free: see state-dir, or make room"
-        ))),
-        _ => Ok(()),
-    }
 }
 
 /// Puts back what `from` has and `to` lacks, and leaves everything that is there alone but what a killed run left.
@@ -110,7 +94,7 @@ pub fn restore(from: &Dir, to: &Dir, options: &Options, limit: Limit) -> Result<
     let want = wanted(from, options, limit)?;
     let have = Tree::read(to, &options.preserve, limit)?;
     let mut plan = Plan::nothing(&want, &have);
-    missing(&want, &have).filter(|entry| entry.is_copied()).for_each(|entry| plan.add(entry));
+    missing(&want, &have).for_each(|entry| plan.add(entry));
     let mut is_left = vec![false; have.len()];
     for entry in have.all() {
         let is_in_one = entry.parent().is_some_and(|parent| is_left[parent.number() as usize]);
@@ -188,13 +172,16 @@ pub fn lacks(from: &Dir, to: &Dir, options: &Options, limit: Limit) -> Result<Op
 
 /// Whether `to` has just what `from` has; modes and owners may differ.
 pub fn is_like(from: &Dir, to: &Dir, options: &Options, limit: Limit) -> Result<bool> {
-    let (want, have) = (wanted(from, options, limit)?, Tree::read(to, &options.preserve, limit)?);
+    let (mut want, have) = (wanted(from, options, limit)?, Tree::read(to, &options.preserve, limit)?);
+    want.take_access(&have); // else a file that changes hands would be one to write
     let plan = compare(from, to, &want, &have, options, limit)?;
-    let Plan { want: _, have: _, clear, make, put, adjust: _, remove, conflicts } = &plan;
-    Ok(clear.is_empty() && make.is_empty() && put.is_empty() && remove.is_empty() && conflicts.is_empty())
+    let Plan { want: _, have: _, clear, make, put, adjust, remove, conflicts } = &plan;
+    Ok([clear, make, remove].into_iter().all(Vec::is_empty)
+        && (put.is_empty() && adjust.is_empty() && conflicts.is_empty()))
 }
 
-/// What `have` lacks. What lies below something that is no directory any more is not missing: somebody put that there.
+/// What `have` lacks of what can be put there. What lies below something that is no directory any more is not missing: somebody
+/// put that there.
 fn missing<'a>(want: &'a Tree, have: &Tree) -> impl Iterator<Item = Member<'a>> {
     let pairs = Pairs::of(want, have);
     let is_other = |number| have.at(number).kind != Kind::Dir || have.at(number).mount;
@@ -206,7 +193,7 @@ fn missing<'a>(want: &'a Tree, have: &Tree) -> impl Iterator<Item = Member<'a>> 
     }
     want.all().filter(move |entry| {
         let number = entry.number();
-        pairs.get(number).is_none() && !is_below_other[number as usize]
+        entry.is_copied() && pairs.get(number).is_none() && !is_below_other[number as usize]
     })
 }
 

@@ -111,7 +111,7 @@ impl<'a> Walk<'a> {
                 Kind::Dir if !mount => {
                     dir.child(&name).and_then(|dir| self.list(&dir).map(|names| child = Some((dir, names))))
                 }
-                _ => Ok(()),
+                Kind::Dir | Kind::File | Kind::Other => Ok(()),
             };
             match opened {
                 Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,

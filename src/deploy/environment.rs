@@ -23,14 +23,21 @@ impl Deployment<'_> {
     }
 
     fn run_hooks(&self, dir: &Path, phase: &str, reason: Reason, new: Option<&Release>) -> Result<Verdict> {
-        if self.hook_dirs.iter().any(|there| there == dir) && hooks::is_missing(dir)? {
+        let gone = |what: String| {
             let why = "was there when the check began, and is gone: hooks that cannot be asked have not agreed";
-            return Ok(Verdict::Failed(format!("the hook directory {} {why}", dir.display())));
+            Ok(Verdict::Failed(format!("{what} {why}")))
+        };
+        let before = self.hooks.iter().find(|before| before.is_of(dir));
+        if before.is_some() && hooks::is_missing(dir)? {
+            return gone(format!("the hook directory {}", dir.display()));
         }
         let mut hooks = match hooks::find(dir)? {
             Found::Hooks(hooks) => hooks,
             Found::Refused(why) => return Ok(Verdict::Failed(why)),
         };
+        if let Some(hook) = before.and_then(|before| before.lost(&hooks)) {
+            return gone(format!("the hook {}", hooks::title(&hook)));
+        }
         self.pass_over(&mut hooks, reason)?;
         if hooks.is_empty() {
             return Ok(Verdict::Passed); // and nothing is worked out for them
@@ -89,7 +96,9 @@ impl Deployment<'_> {
         let Self { state, .. } = self;
         match reason {
             Reason::Revert => Ok((root(&state.current)?, OsString::new())),
-            _ => Ok((root(&state.target)?, root(&state.current)?)),
+            Reason::Update | Reason::Recover | Reason::Rollback | Reason::Seed => {
+                Ok((root(&state.target)?, root(&state.current)?))
+            }
         }
     }
 }

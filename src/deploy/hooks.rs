@@ -20,7 +20,7 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::sys::clock::Deadline;
 use crate::sys::process::{self, Ended, Identity, Output, Program};
 use crate::sys::signal;
-pub(in crate::deploy) use discover::{Found, Listed};
+pub(in crate::deploy) use discover::{Before, Found, Listed};
 
 /// What a list of hooks came to.
 #[derive(Clone, Debug, PartialEq, Eq)]

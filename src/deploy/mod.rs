@@ -28,7 +28,7 @@ pub mod status;
 pub mod validate;
 pub mod verify;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::activate::limit::Limit;
@@ -74,8 +74,8 @@ struct Deployment<'a> {
     tried: Option<ending::Tried>,
     /// What hooks find about the changes.
     written: changed::Written,
-    /// The hook directories that were there when the check began.
-    hook_dirs: Vec<PathBuf>,
+    /// The hook directories that were there when the check began, and what was in them.
+    hooks: Vec<hooks::Before>,
 }
 
 /// The state on disk says that the live tree may be changing. Consumed by the commit or the way back: never both.
@@ -150,8 +150,7 @@ impl<'a> Deployment<'a> {
         let deadline = Deadline::after(settings.timeout);
         let source = Source::new(settings, &places.cache)?;
         let notes = notes::Notes::default();
-        let mut hook_dirs = vec![settings.pre_hooks.clone(), settings.post_hooks.clone()];
-        hook_dirs.retain(|dir| dir.symlink_metadata().is_ok());
+        let hooks = [&settings.pre_hooks, &settings.post_hooks].into_iter().filter_map(|dir| hooks::Before::of(dir));
         let (stop, why, fetched, tried) = (None, None, 0, None);
         Ok(Self {
             settings,
@@ -170,7 +169,7 @@ impl<'a> Deployment<'a> {
             fetched,
             tried,
             written: changed::Written::default(),
-            hook_dirs,
+            hooks: hooks.collect(),
         })
     }
 

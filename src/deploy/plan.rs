@@ -76,7 +76,7 @@ fn keep_clear(store: &Store) -> Result<()> {
             let text = format!("a deployment is at work ({}): plan when it is over", state.phase);
             Err(Error::new(Kind::Locked, text))
         }
-        _ => Ok(()),
+        Recorded::State(_) | Recorded::Nothing | Recorded::Foreign(_) | Recorded::Unreadable(_) => Ok(()),
     }
 }
 
@@ -251,7 +251,9 @@ impl Deployment<'_> {
         plan.bytes("fetch", 0);
         match self.state.mode {
             ActivationMode::Install => self.foretell_install(plan, &release.path, &release.id),
-            _ => self.foretell_switch(plan, live, &self.made_of(&release.id)?),
+            ActivationMode::Symlink | ActivationMode::InPlace => {
+                self.foretell_switch(plan, live, &self.made_of(&release.id)?)
+            }
         }
     }
 }

@@ -1,10 +1,11 @@
 //! `repo-deploy verify --repair`: makes the live release what it was, and the live tree what the release is; no hook runs.
 //! What only the source has is fetched again, when it still has the very same revision. Each file changes by a rename, so
-//! nobody ever reads half of one, and doing it again heals what was cut off.
+//! nobody ever reads half of one, and doing it again heals what was cut off. Whoever presses ^C at a tree of a million files wants
+//! to have the terminal back: a signal ends it between two of them.
 
 use super::rest::Rest;
 use super::verify::{Seen, differences, live, no_differences, nothing_live};
-use super::{Deployment, in_the_way, places, report, stopped, turn};
+use super::{Deployment, in_the_way, places, report, turn};
 use crate::activate::limit::Limit;
 use crate::activate::sync::{self, Options};
 use crate::config::Settings;
@@ -117,7 +118,7 @@ impl Deployment<'_> {
         let cannot = || format!("cannot repair release {}", release.id);
         let top = release.open().context(cannot)?;
         let mut lacking = None;
-        uncut(&mut || {
+        in_order(&mut || {
             if let Some(mode) = release.mode() {
                 set_owner_and_mode(&top, None, mode).and_then(|()| top.sync()).context(cannot)?;
             }
@@ -131,7 +132,7 @@ impl Deployment<'_> {
             }
             None => None,
         };
-        uncut(&mut || {
+        in_order(&mut || {
             if let Some(whole) = &whole {
                 sync::mirror(whole.dir(), &top, &Options::default(), Limit::SIGNALS).context(cannot)?;
             }
@@ -209,12 +210,17 @@ impl Deployment<'_> {
     }
 }
 
-/// Does what a signal must not cut off halfway: it is obeyed afterwards.
-fn uncut(what: &mut dyn FnMut() -> Result<()>) -> Result<()> {
+/// Does what a signal ends in order: between two files, and what is half-made goes.
+fn in_order(what: &mut dyn FnMut() -> Result<()>) -> Result<()> {
     let region = signal::defer();
     let done = what();
     match region.close() {
-        Some(signal) => Err(stopped(signal)),
+        Some(signal) => {
+            let text = format!(
+                "stopped by signal {signal}: what was repaired is right, and verify --repair again goes on with it"
+            );
+            Err(Error::new(Kind::Stopped(signal), text))
+        }
         None => done,
     }
 }

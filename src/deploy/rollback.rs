@@ -63,7 +63,8 @@ fn live(settings: &Settings) -> Result<Option<ReleaseId>> {
     Ok(match store.and_then(|store| store.recorded()) {
         // What is being activated may have been what somebody saw.
         Ok(Recorded::State(state)) if state.phase == Phase::Idle => state.current.map(|current| current.release),
-        _ => None, // what is wrong with it is told under the lock
+        // What is wrong with it is told under the lock.
+        Ok(Recorded::State(_) | Recorded::Nothing | Recorded::Foreign(_) | Recorded::Unreadable(_)) | Err(_) => None,
     })
 }
 

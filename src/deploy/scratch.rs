@@ -19,11 +19,7 @@ impl Scratch {
     pub(super) fn new(what: &str) -> Result<Self> {
         let above = std::env::temp_dir();
         let name = unique_name(&format!("repo-deploy-{what}-")).context(|| "cannot make a name")?;
-        let make = || {
-            let parent = Dir::open(&above)?;
-            created::make_dir(&parent, &name, None, 0o700)?;
-            parent.child(&name)
-        };
+        let make = || created::make_own_dir(&Dir::open(&above)?, &name, 0o700);
         let path = above.join(&name);
         let dir = make().context(|| format!("cannot make {}", path.display()))?;
         Ok(Self { path, dir })

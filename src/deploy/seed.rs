@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use super::report::{Ended, named};
-use super::{Deployment, in_doubt, places, turn};
+use super::{Deployment, cut_off, in_doubt, places, turn, way_back_failed};
 use crate::artifact::{CacheFile, Seal};
 use crate::config::Settings;
 use crate::error::{Context, Error, Kind, Result};
@@ -104,7 +104,9 @@ impl Deployment<'_> {
                 log::info!("the last deployment was cut off: beginning anew");
                 self.take_back()
             }
-            _ => Err(Error::failed("cannot seed: a deployment was cut off here; repo-deploy -f goes on with it")),
+            Phase::Activating | Phase::Reverting => {
+                Err(Error::failed("cannot seed: a deployment was cut off here; repo-deploy -f goes on with it"))
+            }
         }
     }
 
@@ -172,20 +174,21 @@ impl Deployment<'_> {
         (self.state.target, self.state.attempt) = (Some(target), 1);
         let begun = self.begin()?;
         let done = self.ready_live_dir().and_then(|_| self.activation.activate(&release, self.limit()));
-        match done.and_then(|()| self.same_live_dir()) {
-            Ok(()) => self.commit(begun),
-            Err(e) => self.take_back().and(Err(e)),
+        let Err(e) = done.and_then(|()| self.same_live_dir()) else { return self.commit(begun) };
+        if let Kind::Stopped(signal) = e.kind() {
+            return Err(cut_off(signal)); // a way back would be stopped too
         }
+        self.take_back().and(Err(e))
     }
 
     /// Undoes what a seed has begun.
     fn take_back(&mut self) -> Result<()> {
         self.deadline = Deadline::after(self.settings.timeout); // as on every way back
-        match &self.state.current {
-            Some(before) => self.activation.reactivate(&self.release(&before.release)?, self.limit()),
+        match self.state.current.as_ref().map(|before| self.release(&before.release)).transpose()? {
+            Some(before) => self.ready_live_dir().and_then(|_| self.activation.reactivate(&before, self.limit())),
             None => self.activation.withdraw(&self.state.found, self.limit()),
         }
-        .map_err(in_doubt)?;
+        .map_err(way_back_failed)?;
         (self.state.phase, self.state.attempt, self.state.target) = (Phase::Idle, 0, None);
         self.store.record(&self.state).map_err(in_doubt)
     }

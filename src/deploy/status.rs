@@ -96,7 +96,7 @@ impl<'a> Snapshot<'a> {
     pub(super) fn state(&self) -> Option<&State> {
         match &self.recorded {
             Recorded::State(state) => Some(state),
-            _ => None,
+            Recorded::Nothing | Recorded::Foreign(_) | Recorded::Unreadable(_) => None,
         }
     }
 }

@@ -27,7 +27,6 @@ use crate::sys::clock::Deadline;
 use crate::sys::fs::Dir;
 
 pub use self::verify::{Demands, Verified, verify};
-pub use self::writer::check_room;
 
 /// What was laid out.
 #[derive(Clone, Debug, Default)]

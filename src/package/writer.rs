@@ -16,9 +16,9 @@ use super::policy::{Kind, Plan};
 use super::{Unpacked, in_time};
 use crate::artifact::{Span, Texts};
 use crate::console::Progress;
-use crate::console::progress::size;
 use crate::error::{Context, Error, Result};
 use crate::model::Layout;
+use crate::store::check_room;
 use crate::store::manifest::{Budget, Entry};
 use crate::sys::clock::Deadline;
 use crate::sys::fs::{self, Dir};
@@ -210,23 +210,6 @@ pub(super) fn split(path: &[u8]) -> (&[u8], &OsStr) {
         Some(at) => (&path[..at], OsStr::from_bytes(&path[at + 1..])),
         None => (&[], OsStr::from_bytes(path)),
     }
-}
-
-/// Fails when the file system of `place` has no room for `space` bytes and `count` names more.
-pub fn check_room(space: u64, count: u64, place: &Dir) -> Result<()> {
-    let (bytes, inodes) = fs::room(place).context(|| "cannot ask for free space")?;
-    if space > bytes {
-        let (needed, free) = (size(space), size(bytes));
-        return Err(Error::failed(format!(
-            "it needs {needed}, and {free} are free on the store's file system: store or state-dir names another place"
-        )));
-    }
-    if let Some(free) = inodes.filter(|free| count > *free) {
-        return Err(Error::failed(format!(
-            "it needs {count} inodes, and {free} are free on the store's file system: store or state-dir names another place"
-        )));
-    }
-    Ok(())
 }
 
 fn cannot(verb: &str, name: &[u8]) -> String {

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::console::progress::size;
 use crate::error::{Context, Error, Result, plain};
 use crate::model::ReleaseId;
 use crate::sys::created;
@@ -121,7 +122,7 @@ impl Store {
             match dir.look(name)? {
                 Some(meta) if meta.kind == Kind::Dir => Ok(()),
                 Some(_) => Err(io::Error::other("something else is there: move it away")),
-                None => created::make_dir(dir, name, None, mode).map(drop),
+                None => created::make_own_dir(dir, name, mode).map(drop),
             }
         };
         make().context(|| cannot_make(&path))?;
@@ -250,6 +251,21 @@ fn put(dir: &Dir, name: &str, fill: &mut Fill<'_>, mode: u32, durably: bool) -> 
     fill(&mut file).and_then(|()| finish(&file).context(|| "cannot write it")).inspect_err(|_| {
         let _ = partial.unlink(&new); // it may not be there; if it stays, the next start removes it
     })
+}
+
+/// Fails when the file system of `place`, a directory of a store, has no room for `space` bytes and `count` names more.
+pub fn check_room(space: u64, count: u64, place: &Dir) -> Result<()> {
+    let (bytes, inodes) = sysfs::room(place).context(|| "cannot ask for free space")?;
+    let short = if space > bytes {
+        format!("{}, and {}", size(space), size(bytes))
+    } else if let Some(free) = inodes.filter(|free| count > *free) {
+        format!("{count} inodes, and {free}")
+    } else {
+        return Ok(());
+    };
+    Err(Error::failed(format!(
+        "it needs {short} are free on the store's file system: store or state-dir names another place"
+    )))
 }
 
 fn cannot_make(path: &Path) -> String {

@@ -11,21 +11,43 @@ use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
 use rustix::io::Errno;
 
 use super::fs::{Dir, Kind, Meta, set_owner_and_mode};
+use super::xattr;
 
-/// Makes the directory `name` with owner (`None`: as it comes) and mode, whatever the umask, and gives it open.
+/// Makes the directory `name` of a tree with owner (`None`: as it comes) and mode, whatever the umask, and gives it open. The
+/// ACL that the directory above hands down stays, as it would with any program.
 pub fn make_dir(parent: &Dir, name: &OsStr, owner: Option<(u32, u32)>, mode: u32) -> io::Result<(Dir, Meta)> {
-    rustix::fs::mkdirat(parent, name, Mode::RWXU)?;
-    let dir = parent.child(name)?;
-    let made = dir.meta()?;
+    let (dir, made) = make(parent, name)?;
     let is_owned = owner.is_none_or(|owner| (made.uid, made.gid) == owner);
     if !is_owned || made.mode != mode {
-        // Nobody else has been in a directory of 0700, and one that is opened to others or given away holds nothing of ours.
-        if made.uid != us() || made.mode & 0o077 != 0 || !dir.names()?.is_empty() {
-            return Err(replaced());
-        }
+        expect_new(&dir, &made)?;
         set_owner_and_mode(&dir, owner.filter(|_| !is_owned), mode)?;
     }
     Ok((dir, made))
+}
+
+/// The same for a directory that only we use: the mode is all that says who may do what in it, and no ACL is handed down to
+/// what will lie there.
+pub fn make_own_dir(parent: &Dir, name: &OsStr, mode: u32) -> io::Result<Dir> {
+    let (dir, made) = make(parent, name)?;
+    expect_new(&dir, &made)?;
+    for acl in [xattr::DEFAULT_ACL, xattr::ACL] {
+        xattr::remove(&dir, acl.as_ref())?;
+    }
+    set_owner_and_mode(&dir, None, mode)?;
+    Ok(dir)
+}
+
+fn make(parent: &Dir, name: &OsStr) -> io::Result<(Dir, Meta)> {
+    rustix::fs::mkdirat(parent, name, Mode::RWXU)?;
+    let dir = parent.child(name)?;
+    let made = dir.meta()?;
+    Ok((dir, made))
+}
+
+/// Nobody else has been in a directory of 0700, and one that is opened to others or given away holds nothing of ours.
+fn expect_new(dir: &Dir, made: &Meta) -> io::Result<()> {
+    let is_new = made.uid == us() && made.mode & 0o077 == 0 && dir.names()?.is_empty();
+    if is_new { Ok(()) } else { Err(replaced()) }
 }
 
 /// Makes the link `name` with the text `target`, an owner, and a modification time where one is given.

@@ -89,12 +89,22 @@ pub fn make_dirs(path: &Path, way: Way) -> Result<Place, Fault> {
     if place.meta.is_some() {
         return Ok(place);
     }
-    match created::make_dir(&place.dir, &place.name, None, 0o755) {
-        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e.into()), // else another process was faster
-        _ => {}
-    }
+    make_dir(&place.dir, &place.name, way)?;
     let meta = place.dir.look(&place.name)?;
     Ok(Place { meta, ..place })
+}
+
+/// Makes a directory, unless another process is faster. What leads to a place that must be trusted is ours alone; what leads to
+/// a tree of somebody's inherits what he has said there.
+fn make_dir(parent: &Dir, name: &OsStr, way: Way) -> io::Result<()> {
+    let made = match way {
+        Way::Any => created::make_dir(parent, name, None, 0o755).map(drop),
+        Way::Trusted | Way::Shared => created::make_own_dir(parent, name, 0o755).map(drop),
+    };
+    match made {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        made => made,
+    }
 }
 
 /// Opens the directory at `path`; a link at its end is followed as those before it.
@@ -163,10 +173,10 @@ impl Walk {
                 }
                 Some(Kind::Link) => self.follow(&name)?,
                 Some(Kind::Dir) if !is_last => self.enter(name)?,
-                None if !is_last && makes => match created::make_dir(self.dir(), &name, None, 0o755) {
-                    Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e.into()),
-                    _ => self.enter(name)?,
-                },
+                None if !is_last && makes => {
+                    make_dir(self.dir(), &name, self.way)?;
+                    self.enter(name)?;
+                }
                 None if !is_last => return Err(Errno::NOENT.into()),
                 Some(Kind::File | Kind::Other) if !is_last => return Err(Errno::NOTDIR.into()),
                 Some(Kind::Dir | Kind::File | Kind::Other) | None => return self.end(&name, false),

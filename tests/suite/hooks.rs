@@ -1,7 +1,7 @@
 //! Hooks through the binary: order, environment, what a failure does, and what a hook cannot do to us.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
 
@@ -290,6 +290,56 @@ fn hook_prints_without_end_then_the_log_has_its_beginning_and_its_end() {
     assert!(before.lines().count() > 13_000, "the beginning is all there");
     assert!(after.lines().count() < 300 && after.contains(" INFO 10-x: the reason\n"), "{after}");
     assert!(after.contains("blocked: "), "{after}");
+}
+
+#[test]
+fn hook_prints_short_lines_or_long_ones_then_they_fill_a_mebibyte_of_the_log() {
+    for line in ["y".to_owned(), "one more line".to_owned(), "long ".repeat(300)] {
+        let sandbox = Sandbox::new();
+        sandbox.hook("pre.d", "10-x", &format!("yes '{line}' | head -n 40000; exit 1"));
+        let remote = zip_of(&sandbox, "v1");
+        let ended = sandbox.command(&["--remote", &remote]).output().unwrap();
+        let log = ended.stderr.len();
+        assert!((700 << 10..1300 << 10).contains(&log), "{log} bytes of log of lines of {}", line.len());
+    }
+}
+
+#[test]
+fn hook_is_a_link_into_the_live_tree_and_the_new_one_has_nothing_there_then_it_has_not_agreed() {
+    for activation in ["symlink", "in-place"] {
+        let sandbox = Sandbox::new();
+        sandbox.write("repo-deploy.cfg", format!("activation = {activation}\n"));
+        let tool = ("bin/reload", "#!/bin/sh\necho reloaded");
+        let remote = sandbox.zip("app.zip", &[("version", "v1"), tool]).display().to_string();
+        symlink(sandbox.local().join("bin/reload"), sandbox.path("post.d/20-reload")).unwrap();
+        sandbox.hook("post.d", "10-x", "echo $REPO_DEPLOY_REASON");
+        // Before the first deployment it leads to nothing.
+        sandbox.deploy(&remote, &[]).expect(0).says("20-reload: reloaded");
+        sandbox.zip("app.zip", &[("version", "v2")]);
+        let run = sandbox.deploy(&remote, &[]).expect(1).says("10-x: revert").says("20-reload: reloaded");
+        run.says("the hook post.d/20-reload was there when the check began, and is gone").never_says("10-x: update");
+        assert_eq!(sandbox.read("deploy/current/version"), "v1", "{activation}");
+        // Whoever takes it away means that.
+        fs::remove_file(sandbox.path("post.d/20-reload")).unwrap();
+        let again = sandbox.saying(&["retry"], &["--remote", &remote]).output().unwrap();
+        Run::from(again).expect(0).says("10-x: update");
+    }
+}
+
+#[test]
+fn hooks_come_with_the_release_then_a_new_one_may_leave_one_out_and_may_not_break_its_link() {
+    let sandbox = Sandbox::new();
+    let (one, two) = ("#!/bin/sh\necho one", "#!/bin/sh\necho two");
+    let first = [("version", "v1"), ("hooks/10", one), ("hooks/20", "-> ../tool"), ("tool", two)];
+    let remote = sandbox.zip("app.zip", &first).display().to_string();
+    let hooks = sandbox.local().join("hooks").display().to_string();
+    let run = || sandbox.deploy(&remote, &["--post-hooks", &hooks]);
+    run().expect(0).says("10: one").says("20: two");
+    sandbox.zip("app.zip", &[("version", "v2"), ("hooks/20", "-> ../tool"), ("tool", two)]);
+    run().expect(0).says("20: two").never_says("10: ");
+    sandbox.zip("app.zip", &[("version", "v3"), ("hooks/20", "-> ../tool")]);
+    run().expect(1).says("the hook hooks/20 was there when the check began, and is gone");
+    assert_eq!(sandbox.read("deploy/current/version"), "v2");
 }
 
 /// What a program finds out about the terminal that we were started in.

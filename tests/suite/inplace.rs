@@ -111,6 +111,28 @@ fn fifo_comes_up_while_hooks_run_then_the_way_back_leaves_it_and_ends() {
 }
 
 #[test]
+fn directory_with_what_must_stay_comes_up_where_a_file_was_then_the_way_back_takes_nothing_out_of_it() {
+    for (config, must_stay) in [("", "pipe"), ("preserve = data/kept\n", "kept")] {
+        let w = World::new(config);
+        w.put(&[("VERSION", "1"), ("data", "a file")]);
+        w.run(&[]).expect(0);
+        // The release has nothing there any more, and the application makes a directory of it while its hooks run.
+        let hook = format!(
+            "[ \"$REPO_DEPLOY_REASON\" = revert ] && exit; cd {} && mkdir -p data/deep data/kept && mkfifo data/pipe && \
+             echo rows >data/deep/rows && ln -s rows data/link; exit 1",
+            w.sandbox.local().display()
+        );
+        w.sandbox.hook("post.d", "10-app", &hook);
+        w.put(&[("VERSION", "2")]);
+        let run = w.run(&[]).expect(1).says("is live again").says("in it must stay: it stays as it is");
+        run.says(&format!("data/{must_stay}"));
+        assert_eq!(w.sandbox.read("deploy/current/VERSION"), "1");
+        assert_eq!(w.sandbox.read("deploy/current/data/deep/rows"), "rows\n");
+        assert!(w.live("data/link").is_symlink() && is_fifo(&w.live("data/pipe")));
+    }
+}
+
+#[test]
 fn first_deployment_meets_a_socket_in_what_it_adopts_then_nothing_has_changed() {
     let w = World::new("");
     w.sandbox.write(w.live("VERSION"), "found");
@@ -122,6 +144,23 @@ fn first_deployment_meets_a_socket_in_what_it_adopts_then_nothing_has_changed() 
     drop(socket);
 }
 
+#[test]
+fn a_fifo_comes_up_in_a_release_then_no_plan_says_that_it_is_put_back() {
+    let w = World::new("");
+    w.put(&[("VERSION", "1")]);
+    w.run(&[]).expect(0);
+    let mut releases = fs::read_dir(w.sandbox.path("state/default/releases")).unwrap();
+    let release = releases.next().unwrap().unwrap().path();
+    mkfifoat(rustix::fs::CWD, release.join("pipe"), Mode::RWXU).unwrap();
+    w.run(&[]).expect(0).never_says("drift");
+    let plan = w.sandbox.plan(w.remote.to_str().unwrap(), &["--local", w.sandbox.local().to_str().unwrap()]);
+    let plan = plan.expect(0);
+    assert!(plan.out.contains("nothing to do"), "{}", plan.out);
+    fs::remove_file(w.live("VERSION")).unwrap();
+    w.run(&[]).expect(0).says("1 entry of ").says("(VERSION)");
+    assert!(!w.live("pipe").exists());
+}
+
 /// Many small files of this content.
 fn many(w: &World, n: usize, content: &str) {
     for i in 0..n {
@@ -129,14 +168,13 @@ fn many(w: &World, n: usize, content: &str) {
     }
 }
 
-/// Starts a check under strace that is slow at `call`, waits until the live tree is being written, and tells it to stop.
-fn stopped_in_the_middle(w: &World, inject: &str, is_begun: &dyn Fn() -> bool) -> Run {
-    let plain = w.command();
+/// Starts `plain` under strace, so that it is slow at `call` (from there on), waits until it is at work, and tells it to stop.
+pub fn stopped_in_the_middle(plain: &Command, (call, when): (&str, &str), is_begun: &dyn Fn() -> bool) -> Run {
     let mut slow = Command::new("strace");
-    slow.args(["-f", "-o", "/dev/null", "-e", "trace=utimensat", "-e"])
-        .arg(inject)
-        .arg(plain.get_program())
-        .args(plain.get_args());
+    // To its end it would take minutes.
+    let inject = format!("inject={call}:delay_enter=200000{when}");
+    slow.args(["-f", "-o", "/dev/null", "-e", &format!("trace={call}"), "-e", &inject]);
+    slow.arg(plain.get_program()).args(plain.get_args());
     slow.env_clear().envs(plain.get_envs().filter_map(|(key, value)| Some((key, value?))));
     slow.current_dir(plain.get_current_dir().unwrap()).stdout(Stdio::null()).stderr(Stdio::piped());
     let child = slow.spawn().unwrap();
@@ -152,7 +190,7 @@ fn stopped_in_the_middle(w: &World, inject: &str, is_begun: &dyn Fn() -> bool) -
     run
 }
 
-fn has_temporary(dir: &Path) -> bool {
+pub fn has_temporary(dir: &Path) -> bool {
     let names = || fs::read_dir(dir).into_iter().flatten().flatten();
     names().any(|entry| entry.file_name().to_string_lossy().starts_with(".repo-deploy-"))
 }
@@ -168,9 +206,7 @@ fn term_comes_while_the_live_tree_is_written_then_143_and_the_next_check_finishe
     w.run(&[]).expect(0);
     many(&w, 600, "2");
     let (live, remote) = (w.live("d1"), w.remote.clone());
-    // To its end it would take minutes.
-    let inject = "inject=utimensat:delay_enter=200000";
-    let run = stopped_in_the_middle(&w, inject, &|| has_temporary(&live)).expect(143);
+    let run = stopped_in_the_middle(&w.command(), ("utimensat", ""), &|| has_temporary(&live)).expect(143);
     run.says("stopped by").never_says("going back");
     w.run(&[]).expect(0).says("was cut off: attempt 2");
     assert_eq!(tree(&w.sandbox.local()).len(), tree(&remote).len());
@@ -195,12 +231,39 @@ fn term_comes_on_the_way_back_then_143_and_the_next_check_finishes_that() {
     many(&w, 600, "2");
     let (live, back) = (w.live("d1"), w.sandbox.path("back"));
     // The way there has 600 of these, the way back is slow.
-    let inject = "inject=utimensat:delay_enter=200000:when=601+";
-    let run = stopped_in_the_middle(&w, inject, &|| back.exists() && has_temporary(&live)).expect(143);
+    let slow = ("utimensat", ":when=601+");
+    let run = stopped_in_the_middle(&w.command(), slow, &|| back.exists() && has_temporary(&live)).expect(143);
     run.says("going back").says("stopped by").never_says("is live again");
     w.run(&[]).expect(1).says("is live again");
     assert_eq!(w.sandbox.read("deploy/current/d1/f1"), "1");
     assert!(!has_temporary(&live));
+}
+
+#[test]
+fn term_comes_while_the_live_tree_is_repaired_then_it_ends_between_two_files_and_again_goes_on() {
+    if !needs(&["strace"]) {
+        return;
+    }
+    let w = World::new("");
+    w.put(&[]);
+    many(&w, 600, "1");
+    w.run(&[]).expect(0);
+    let (live, remote) = (w.live("d1"), w.remote.to_str().unwrap().to_owned());
+    let repair = w.sandbox.saying(&["verify", "--repair"], &["--remote", &remote]);
+    // While it writes, and between the first rename and the last.
+    for (slow, is_renaming) in [(("utimensat", ""), false), (("renameat", ":when=40+"), true)] {
+        (0..600).for_each(|n| fs::write(w.live(&format!("d{}/f{n}", n % 50)), "spoilt").unwrap());
+        let is_back = || fs::read(w.live("d0/f0")).unwrap() == b"1";
+        let is_begun = || if is_renaming { is_back() } else { has_temporary(&live) };
+        let run = stopped_in_the_middle(&repair, slow, &is_begun).expect(143);
+        run.says("stopped by signal 15").says("again goes on with it");
+        let spoilt = || (0..600).filter(|n| w.sandbox.read(w.live(&format!("d{}/f{n}", n % 50))) == "spoilt").count();
+        let is_some = if is_renaming { (1..600).contains(&spoilt()) } else { spoilt() == 600 };
+        assert!(is_some && (0..50).all(|n| !has_temporary(&w.live(&format!("d{n}")))), "{slow:?}: {}", spoilt());
+    }
+    let mut again = w.sandbox.saying(&["verify", "--repair"], &["--remote", &remote]);
+    Run::from(again.output().unwrap()).expect(0);
+    assert_eq!(tree(&w.sandbox.local()), tree(&w.remote));
 }
 
 #[test]

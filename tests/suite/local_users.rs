@@ -5,7 +5,7 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
 use crate::core::Mount;
@@ -181,6 +181,30 @@ fn another_directory_stands_at_local_then_nothing_in_it_is_touched_until_somebod
     sandbox.deploy(&remote, &[]).expect(0).says("drift");
     assert_eq!(sandbox.read("deploy/current/file"), "v2");
     sandbox.deploy(&remote, &[]).expect(0).never_says("drift");
+}
+
+#[test]
+fn copy_of_the_live_directory_with_other_owners_and_modes_stands_at_local_then_it_is_taken_for_it() {
+    let sandbox = Sandbox::new();
+    let remote = source(&sandbox, "v1");
+    fs::create_dir(sandbox.local()).unwrap();
+    sandbox.deploy(&remote, &[]).expect(0);
+    let copied = |change: &str| {
+        let script = format!("mv current away && cp -R away current && rm -r away; {change}");
+        let mut copy = Command::new("sh");
+        copy.args(["-ec", &script]).current_dir(sandbox.path("deploy"));
+        assert!(copy.status().unwrap().success(), "{change}");
+    };
+    // As a backup that was made by another user, or under another umask, gives it back.
+    copied("chmod -R a+rwX current; chmod 4755 current/file");
+    sandbox.deploy(&remote, &[]).expect(0).never_says("another directory");
+    if is_root() {
+        copied(&format!("chown -R {HIM}:{HIM} current"));
+        sandbox.deploy(&remote, &[]).expect(0).never_says("another directory");
+    }
+    // One whose content is another's is not.
+    copied("echo other >current/file");
+    sandbox.deploy(&remote, &[]).expect(78).says("another directory (inode ");
 }
 
 #[test]
@@ -391,6 +415,45 @@ fn nobody_says_where_then_users_have_places_of_their_own() {
     // Nobody at all: a container's user without a home.
     let nowhere = Path::new("/");
     run(&["--local", "live", "-i", "third"], &[("HOME", nowhere)]).expect(78).says("state-dir names one");
+}
+
+#[test]
+fn directories_hand_down_an_acl_then_what_is_made_as_ours_has_none_and_the_live_directory_has() {
+    if !is_root() || !needs(&["setfacl"]) {
+        return;
+    }
+    for activation in ["symlink", "in-place"] {
+        let sandbox = Sandbox::new();
+        let remote = source(&sandbox, "v1");
+        sandbox.write("repo-deploy.cfg", format!("activation = {activation}\n"));
+        let mut hands_down = Command::new("setfacl");
+        hands_down.args(["-d", "-m", &format!("u:{HIM}:rwx")]);
+        hands_down.args(["deploy", "cache", "state"]).current_dir(sandbox.path(""));
+        if !hands_down.status().unwrap().success() {
+            return; // a file system without ACLs
+        }
+        let deep = |place: &str| sandbox.path(place).join("on/the/way").display().to_string();
+        let local = sandbox.path("deploy/site/current");
+        let args = ["--state-dir", &deep("state"), "--cache", &deep("cache"), "--local", local.to_str().unwrap()];
+        sandbox.deploy(&remote, &args).expect(0);
+        let acls = |top: PathBuf| {
+            let names: Vec<PathBuf> = tree(&top).keys().map(|name| top.join(name)).collect();
+            let has_acl = |path: &PathBuf| {
+                ["access", "default"].iter().any(|which| {
+                    let name = format!("system.posix_acl_{which}");
+                    rustix::fs::lgetxattr(path, name.as_str(), &mut [0; 1024][..]).is_ok()
+                })
+            };
+            names.into_iter().filter(has_acl).count()
+        };
+        assert_eq!((acls(sandbox.path("cache")), acls(sandbox.path("state"))), (0, 0), "{activation}");
+        // Whoever says so of a tree of his means what is deployed there, too; what leads to a link is not that.
+        let (all, inherited) = (tree(&local).len(), acls(sandbox.path("deploy")));
+        let expected = if activation == "symlink" { 0 } else { all + 2 };
+        assert_eq!(inherited, expected, "{activation}");
+        source(&sandbox, "v2");
+        sandbox.deploy(&remote, &args).expect(0);
+    }
 }
 
 #[test]

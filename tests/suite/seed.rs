@@ -10,6 +10,7 @@ use std::process::Command;
 use super::core::Mount;
 use super::git_servers::{Repo, Smart, git, says};
 use super::http::{archive, live};
+use super::inplace::{has_temporary, stopped_in_the_middle};
 use super::moto::Moto;
 use super::running::Running;
 use super::s3::configure;
@@ -687,6 +688,28 @@ fn cut_off_at_any_call_then_the_next_seed_makes_it_whole() {
         }
         assert!(killed > 10, "{mode}: only {killed} points");
     }
+}
+
+#[test]
+fn term_comes_while_the_live_directory_is_written_then_143_and_the_next_seed_makes_it_whole() {
+    if !needs(&["strace"]) {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    witnesses(&sandbox);
+    sandbox.write("repo-deploy.cfg", "activation = in-place\n");
+    let names: Vec<String> = (0..600).map(|n| format!("d/f{n}")).collect();
+    let zip = sandbox.zip("app.zip", &names.iter().map(|name| (name.as_str(), "one")).collect::<Vec<_>>());
+    let args = ["--remote", arg(&zip)];
+    let live = sandbox.local().join("d");
+    let slow = ("utimensat", "");
+    let run = stopped_in_the_middle(&command(&sandbox, &args), slow, &|| has_temporary(&live)).expect(143);
+    run.says("stopped by signal 15").never_says("in doubt");
+    let status = sandbox.status(&["--remote", arg(&zip)]).out;
+    assert!(status.contains("stopped") && !status.contains("in doubt"), "{status}");
+    assert!(!has_temporary(&live));
+    seed(&sandbox, arg(&zip), &[]).expect(0).says("beginning anew");
+    assert_eq!((tree(&sandbox.local()).len(), &*ran(&sandbox)), (601, ""));
 }
 
 #[test]

@@ -12,13 +12,13 @@ use sha2::{Digest, Sha256};
 
 use super::super::apply::{Changes, TEMPORARY};
 use super::super::copy::copy;
-use super::super::parents::{is_judged, name, open_judged};
+use super::super::parents::{name, open_judged};
 use super::live::{Live, is_no_way, mounted, refuse_other};
 use super::shown;
 use crate::error::{Context, Error, Result};
 use crate::model::hex;
 use crate::store::ledger::{Image, Ledger, Row, Stage};
-use crate::sys::created::{self, is_replaced, replaced};
+use crate::sys::created::{self, is_replaced};
 use crate::sys::fs::{self as sysfs, Dir, Kind, Meta};
 use crate::sys::xattr;
 
@@ -142,7 +142,7 @@ impl<'a> Apply<'a> {
                     }
                     is_done
                 }
-                _ => false,
+                (None, Some(_)) | (Some(_), None) => false,
             };
             if !is_done {
                 tasks.push(Task { path, row, image, meta });
@@ -166,8 +166,9 @@ impl<'a> Apply<'a> {
     fn clear(&mut self, tasks: &[Task<'_>]) -> Result<()> {
         for task in in_the_way(tasks) {
             let Some(meta) = task.meta else { continue };
-            let removed = self.live.dir_of(task.path).and_then(|dir| remove_judged(dir, task.path, &meta));
-            removed.context(|| format!("cannot remove {}, which stands in the way", shown(task.path)))?;
+            self.live
+                .remove(task.path, &meta)
+                .context(|| format!("cannot remove {}, which stands in the way", shown(task.path)))?;
             self.touch(task.path);
         }
         Ok(())
@@ -268,7 +269,7 @@ impl<'a> Apply<'a> {
             log::warn!("{} is not what was installed there any more: it stays", shown(task.path));
             return Ok(());
         }
-        match self.live.dir_of(task.path).and_then(|dir| remove_judged(dir, task.path, &judged)) {
+        match self.live.remove(task.path, &judged) {
             Err(e) if is_replaced(&e) => return Ok(()), // put there just now
             Err(e) if e.kind() == ErrorKind::DirectoryNotEmpty || e.kind() == ErrorKind::ResourceBusy => return Ok(()),
             removed => removed.context(cannot)?,
@@ -306,17 +307,6 @@ fn in_the_way<'t, 'l>(tasks: &'t [Task<'l>]) -> impl Iterator<Item = &'t Task<'l
         None => task.meta.is_some() && task.path.ancestors().skip(1).any(|above| turning.contains(above)),
         Some(_) => turning.contains(task.path),
     })
-}
-
-/// Removes what stands at `path`, in its directory `dir`, when it is what was looked at.
-fn remove_judged(dir: &Dir, path: &Path, judged: &Meta) -> io::Result<()> {
-    let name = name(path);
-    match dir.look(name)? {
-        None => return Ok(()),
-        Some(_) if is_judged(dir, name, judged.kind, judged.inode())? => {}
-        Some(_) => return Err(replaced()),
-    }
-    if judged.kind == Kind::Dir { dir.remove_dir(name) } else { unlink(dir, name) }
 }
 
 /// Gives an open file the attributes of `image`, and none of `acls` that it does not have: a directory may have handed one down.

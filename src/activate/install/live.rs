@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use super::super::compare::{CONTENT, Difference, other_kind, other_mode, other_size, other_text};
 use super::super::copy::{copy, same_bytes};
 use super::super::limit::Limit;
-use super::super::parents::{Parents, is_judged, name, open_judged};
+use super::super::parents::{Parents, is_judged, name, open_judged, remove_judged};
 use super::shown;
 use crate::console::Progress;
 use crate::error::{Context, Error, Result};
@@ -108,8 +108,12 @@ impl<'a> Live<'a> {
 
     /// The directory at `path`, when it is the one that was looked at.
     pub(super) fn judged_dir(&mut self, path: &Path, meta: &Meta) -> io::Result<Dir> {
-        let dir = self.host.of(path)?.child(name(path))?;
-        if dir.meta()?.inode() == meta.inode() { Ok(dir) } else { Err(replaced()) }
+        self.host.judged_dir(path, meta.inode())
+    }
+
+    /// Removes what stands at `path`, when it is what was looked at; what is gone is fine.
+    pub(super) fn remove(&mut self, path: &Path, meta: &Meta) -> io::Result<()> {
+        remove_judged(self.host.of(path)?, name(path), meta.kind, meta.inode())
     }
 
     /// What stands at `path` with all that belongs to it: a file's content is copied into the store, unless `known` has the
@@ -198,8 +202,8 @@ impl<'a> Live<'a> {
                 }
                 progress.advance(meta.size);
             }
-            _ if live.source != image.source => words.push(other_text(&live.source, &image.source)),
-            _ => {}
+            Kind::Link if live.source != image.source => words.push(other_text(&live.source, &image.source)),
+            Kind::Link | Kind::Dir | Kind::Other => {}
         }
         if meta.kind != Kind::Link && live.mode != image.mode {
             words.push(other_mode(live.mode, image.mode));

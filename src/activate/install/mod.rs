@@ -214,7 +214,7 @@ impl Host {
     fn open(root: &Path) -> Result<Self> {
         let open = || -> std::io::Result<Self> {
             let (top, store) = (Dir::open(Path::new("/"))?, Dir::open(root)?);
-            match created::make_dir(&store, KEPT.as_ref(), None, 0o700) {
+            match created::make_own_dir(&store, KEPT.as_ref(), 0o700) {
                 Err(e) if e.kind() != ErrorKind::AlreadyExists => return Err(e),
                 _ => {}
             }

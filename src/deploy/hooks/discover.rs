@@ -4,7 +4,7 @@
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::paths::{self, Paths};
@@ -27,6 +27,44 @@ pub(in crate::deploy) struct Listed {
     pub(in crate::deploy) path: PathBuf,
     /// For which changes; `None`: whatever changes.
     pub(in crate::deploy) paths: Option<Paths>,
+}
+
+/// What a hook directory has when a check begins: what is gone at its turn has not agreed.
+#[derive(Debug)]
+pub(in crate::deploy) struct Before {
+    dir: PathBuf,
+    /// Which one it is: the live tree may have it, and then the next release has another one.
+    inode: Option<(u64, u64)>,
+    names: Vec<OsString>,
+}
+
+impl Before {
+    /// Remembers `dir`; `None`: it is not there. What cannot be looked at is told when hooks are to run.
+    pub(in crate::deploy) fn of(dir: &Path) -> Option<Self> {
+        dir.symlink_metadata().ok()?;
+        let names = std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.file_name());
+        let is_hook = |name: &OsString| !is_left_over(name) && is_program(&dir.join(name)).unwrap_or(false);
+        Some(Self { dir: dir.to_owned(), inode: inode(dir), names: names.filter(is_hook).collect() })
+    }
+
+    /// Whether it is of this directory.
+    pub(in crate::deploy) fn is_of(&self, dir: &Path) -> bool {
+        self.dir == dir
+    }
+
+    /// The first of its hooks that is lost: not among `hooks`, and nobody has left it out of another directory.
+    pub(in crate::deploy) fn lost(&self, hooks: &[Listed]) -> Option<PathBuf> {
+        let is_same = inode(&self.dir) == self.inode;
+        let paths = self.names.iter().map(|name| self.dir.join(name));
+        let is_lost = |path: &PathBuf| {
+            !hooks.iter().any(|hook| hook.path == *path) && (is_same || (path.is_symlink() && !path.exists()))
+        };
+        paths.filter(is_lost).min()
+    }
+}
+
+fn inode(dir: &Path) -> Option<(u64, u64)> {
+    std::fs::metadata(dir).ok().map(|meta| (meta.dev(), meta.ino()))
 }
 
 /// Looks at everything in `dir`; runs nothing. `tells`: warns of what is odd there.
@@ -93,14 +131,18 @@ fn is_default(dir: &Path) -> bool {
 #[derive(Debug)]
 struct Seen {
     name: OsString,
-    /// A regular file that has an executable bit, links followed.
     is_executable: bool,
+}
+
+/// Whether it is a regular file that has an executable bit, links followed.
+fn is_program(path: &Path) -> io::Result<bool> {
+    std::fs::metadata(path).map(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }
 
 fn look(dir: &Path, name: OsString) -> Result<Seen> {
     let path = dir.join(&name);
-    let is_executable = match std::fs::metadata(&path) {
-        Ok(meta) => meta.is_file() && meta.permissions().mode() & 0o111 != 0,
+    let is_executable = match is_program(&path) {
+        Ok(is_program) => is_program,
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
             if !is_left_over(&name) {
                 log::warn!("passed over {}: it is a link to nothing", path.display());

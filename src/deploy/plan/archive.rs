@@ -14,6 +14,7 @@ use crate::model::ActivationMode;
 use crate::package::{self, Unpacked, Verified};
 use crate::remote::Remote;
 use crate::source::Offer;
+use crate::store::check_room;
 use crate::store::manifest::Manifest;
 use crate::store::state::Record;
 use crate::sys::fs::{self, Dir};
@@ -95,7 +96,7 @@ impl Deployment<'_> {
         plan.facts.extend(record.proof.clone().map(|proof| ("proof", Fact::Text(proof))));
         let scratch = match self.state.mode {
             ActivationMode::Install => Some(Scratch::new("plan")?),
-            _ => None,
+            ActivationMode::Symlink | ActivationMode::InPlace => None,
         };
         let unpacked = match &scratch {
             Some(scratch) => package::unpack(verified, scratch.dir(), layout, self.deadline),
@@ -132,7 +133,7 @@ impl Deployment<'_> {
                 "cannot fetch {remote}: it needs {needs}, and {free} are free in the cache: cache names another place"
             )));
         }
-        package::check_room(needs, unpacked.entries, &store).context(|| format!("cannot unpack {remote}"))
+        check_room(needs, unpacked.entries, &store).context(|| format!("cannot unpack {remote}"))
     }
 }
 

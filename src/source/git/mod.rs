@@ -178,7 +178,7 @@ impl GitSource {
         }
         let (above, is_shared) = cache_dir(self.home.parent().unwrap_or(&self.home))?;
         let name = self.home.file_name().unwrap_or_default();
-        let open = || match created::make_dir(&above, name, None, 0o700) {
+        let open = || match created::make_own_dir(&above, name, 0o700) {
             Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => Err(e),
             _ => above.child(name),
         };
