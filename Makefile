@@ -1,7 +1,8 @@
 # Everything a person or CI runs. `make demo` and `make test` are enough on a fresh machine with rustup, gcc, make and git.
 ARCH   := $(shell uname -m)
 TARGET := $(ARCH)-unknown-linux-musl
-BINARY := target/$(TARGET)/release/repo-deploy
+BUILT  := $(or $(CARGO_TARGET_DIR),target)
+BINARY := $(BUILT)/$(TARGET)/release/repo-deploy
 PREFIX ?= /usr/local
 
 .PHONY: build check fmt lint test demo bench install clean target

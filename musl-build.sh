@@ -21,6 +21,6 @@ for arch in "$@"; do
     fi
     cargo build --release --locked --target "$target"
     mkdir -p dist
-    cp "target/$target/release/repo-deploy" "dist/repo-deploy-$arch"
+    cp "${CARGO_TARGET_DIR:-target}/$target/release/repo-deploy" "dist/repo-deploy-$arch"
     echo "dist/repo-deploy-$arch: $(wc -c < "dist/repo-deploy-$arch") bytes"
 done

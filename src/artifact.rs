@@ -16,7 +16,7 @@ use crate::error::{Error, Result, plain};
 use crate::model::{Revision, Validators, hex};
 use crate::sys::clock::Deadline;
 use crate::sys::fs::Dir;
-use crate::sys::resolve::{self, Fault, Way};
+use crate::sys::resolve::{self, Fault, Last, Way};
 
 pub use self::texts::{Span, Texts};
 
@@ -82,6 +82,8 @@ impl CacheFile {
             Ok(())
         };
         match remove() {
+            // What is there is not ours: nothing of it is used, and nothing removed.
+            Err(Fault::Untrusted(why)) => log::debug!("leaving {}: {why}", self.path().display()),
             Err(fault) if !fault.is_missing() => {
                 log::warn!("cannot remove {}: {}", self.path().display(), plain(&fault.into()));
             }
@@ -92,17 +94,30 @@ impl CacheFile {
 
 /// Opens a directory of the cache, made where it is missing; and whether it lies in a shared volume.
 pub fn cache_dir(path: &Path) -> Result<(Dir, bool)> {
-    let open = || -> Result<_, Fault> {
-        let place = resolve::make_dirs(path, Way::Shared)?;
-        Ok((place.open_dir()?, place.volume.is_some()))
-    };
-    open().map_err(|fault| match fault {
+    let place = resolve::make_dirs(path, Way::Shared).map_err(|fault| refusal(path, path, fault))?;
+    let dir = place.open_own_dir().map_err(|fault| refusal(path, &place.path, fault))?;
+    Ok((dir, place.volume.is_some()))
+}
+
+/// Why the directory `path` of the cache could not be used; nothing is made.
+pub fn look_at_cache(path: &Path) -> Result<()> {
+    match resolve::find(path, Way::Shared, Last::Follow) {
+        Ok(place) if place.meta.is_none() => Ok(()),
+        Ok(place) => place.open_own_dir().map(drop).map_err(|fault| refusal(path, &place.path, fault)),
+        Err(fault) if fault.is_missing() => Ok(()),
+        Err(fault) => Err(refusal(path, path, fault)),
+    }
+}
+
+/// Why the directory `path` of the cache, which is really at `top`, cannot be used.
+fn refusal(path: &Path, top: &Path, fault: Fault) -> Error {
+    match fault {
         Fault::Untrusted(why) => {
-            let path = path.display();
+            let (path, why) = (path.display(), why.within(top));
             Error::config(format!("the cache {path} cannot be trusted: {why}; or cache names another place"))
         }
         Fault::Io(e) => cannot_use_cache(path, &e),
-    })
+    }
 }
 
 fn cannot_use_cache(path: &Path, e: &io::Error) -> Error {

@@ -72,21 +72,25 @@ fn run() -> error::Result<ExitCode> {
         Command::History => history(&run),
         Command::Rollback => {
             let wanted = run.operands.first().map(String::as_str);
-            once(run.sections, &|settings| deploy::rollback::rollback(settings, wanted))
+            once(run.sections, true, &|settings| deploy::rollback::rollback(settings, wanted))
         }
-        Command::Retry => once(run.sections, &deploy::retry::retry),
+        Command::Retry => once(run.sections, true, &deploy::retry::retry),
         Command::Verify => Ok(verify(&run)),
         Command::Plan => plan(&run),
         Command::Seed => {
             let seed = deploy::seed::Seed::new(&run.operands, run.revision.as_deref(), &run.sections)?;
-            once(run.sections, &|settings| seed.plant(settings))
+            once(run.sections, true, &|settings| seed.plant(settings))
         }
-        _ => once(run.sections, &deploy::check),
+        _ => once(run.sections, false, &deploy::check),
     }
 }
 
-fn once(sections: Vec<config::Settings>, work: &dyn Fn(&config::Settings) -> Ended) -> error::Result<ExitCode> {
-    Ok(ExitCode::from(agent::once(sections, work)))
+fn once(
+    sections: Vec<config::Settings>,
+    is_by_hand: bool,
+    work: &dyn Fn(&config::Settings) -> Ended,
+) -> error::Result<ExitCode> {
+    Ok(ExitCode::from(agent::once(sections, is_by_hand, work)))
 }
 
 /// Reads the command line and the configuration, and turns the log to where they say.

@@ -32,11 +32,14 @@ const WORST: [u8; 5] = [3, 78, 1, 2, 75];
 /// Reads the configuration again.
 pub type Read<'a> = &'a dyn Fn() -> Result<Vec<Settings>>;
 
-/// Does something with each deployment, one after the other: the worst exit code.
-pub fn once(all: Vec<Settings>, work: &dyn Fn(&Settings) -> Ended) -> u8 {
+/// Does something with each deployment, one after the other: the worst exit code. `is_by_hand`: it is no check, which comes
+/// again by itself.
+pub fn once(all: Vec<Settings>, is_by_hand: bool, work: &dyn Fn(&Settings) -> Ended) -> u8 {
     let (mut codes, mut sections) = (Vec::new(), Vec::new());
     for settings in all {
-        sections.push(Section::new(settings, None));
+        let mut section = Section::new(settings, None);
+        section.is_by_hand = is_by_hand;
+        sections.push(section);
     }
     for section in &mut sections {
         console::turn_to(section.settings.log_file.as_deref());

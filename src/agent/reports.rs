@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::section::Section;
 use crate::config::Settings;
+use crate::config::keys::Name;
 use crate::deploy::status::Snapshot;
 use crate::deploy::{metrics, status};
 use crate::error::{Context, Result};
@@ -12,40 +13,40 @@ use crate::sys::resolve::{self, Last, Way};
 
 /// What has been complained about.
 #[derive(Debug, Default)]
-pub struct Reports(Option<String>);
+pub struct Reports(Vec<String>);
 
 impl Reports {
     /// Writes the files of those deployments that `concern`.
     pub fn write(&mut self, sections: &[Section], concern: impl Fn(&Section) -> bool) {
-        let mut complaint = None;
-        for (file, text) in FILES {
+        let mut complaints = Vec::new();
+        for (key, file, text) in FILES {
             let mut written: Vec<&PathBuf> = Vec::new();
             for path in sections.iter().filter(|section| concern(section)).filter_map(|section| file(&section.settings))
             {
                 if !written.contains(&path) {
                     written.push(path);
                     let shared = sections.iter().filter(|section| file(&section.settings) == Some(path));
-                    complaint = replace(path, shared, text).err().map(|e| e.to_string()).or(complaint);
+                    complaints.extend(replace(key, path, shared, text).err().map(|e| e.to_string()));
                 }
             }
         }
-        if complaint.is_some() && complaint != self.0 {
-            log::warn!("{}", complaint.as_deref().unwrap_or_default());
-        }
-        self.0 = complaint;
+        complaints.iter().filter(|new| !self.0.contains(new)).for_each(|new| log::warn!("{new}"));
+        self.0 = complaints;
     }
 }
 
 type File = fn(&Settings) -> Option<&PathBuf>;
 type Text = fn(&[Snapshot<'_>]) -> String;
 
-/// The two files, and what stands in them.
-const FILES: [(File, Text); 2] =
-    [(|s| s.status_file.as_ref(), status::json), (|s| s.metrics_file.as_ref(), metrics::text)];
+/// The keys of the two files, the files, and what stands in them.
+const FILES: [(Name, File, Text); 2] = [
+    (Name::StatusFile, |s| s.status_file.as_ref(), status::json),
+    (Name::MetricsFile, |s| s.metrics_file.as_ref(), metrics::text),
+];
 
 /// Writes what is known. A deployment whose store cannot be read is left out, and is the error.
-fn replace<'a>(path: &Path, sections: impl Iterator<Item = &'a Section>, text: Text) -> Result<()> {
-    let what = || format!("cannot write {}", path.display());
+fn replace<'a>(key: Name, path: &Path, sections: impl Iterator<Item = &'a Section>, text: Text) -> Result<()> {
+    let what = || format!("cannot write {} {}", key.key().text, path.display());
     let (mut snapshots, mut unread) = (Vec::new(), Ok(()));
     for section in sections {
         match Snapshot::take(&section.settings, section.schedule.as_ref(), &section.missed) {
@@ -53,7 +54,7 @@ fn replace<'a>(path: &Path, sections: impl Iterator<Item = &'a Section>, text: T
             Err(e) => unread = Err(e).context(|| format!("cannot report on {}", section.settings.id)),
         }
     }
-    let place = resolve::find(path, Way::Any, Last::Stay).map_err(std::io::Error::from).context(what)?;
-    place.dir.replace(&place.name, text(&snapshots).as_bytes(), None, 0o644).context(what)?;
+    let place = resolve::find(path, Way::Any, Last::Written).map_err(std::io::Error::from).context(what)?;
+    place.replace(text(&snapshots).as_bytes(), 0o644).context(what)?;
     unread
 }

@@ -5,21 +5,20 @@ use rustix::process::Pid;
 
 use crate::config::Settings;
 use crate::deploy;
-use crate::deploy::report::{Ended, Status};
+use crate::deploy::report::{Ended, QUIET, Status};
 use crate::schedule::Schedule;
 use crate::sys::clock::{now, rfc3339};
 use crate::sys::signal;
 use crate::sys::twin::{self, Twin};
 use crate::{console, error};
 
-/// How long an error that stays the same is not repeated, in seconds.
-const QUIET: u64 = 3600;
-
 /// One deployment.
 pub struct Section {
     pub settings: Settings,
     /// `None`: it is checked once.
     pub schedule: Option<Schedule>,
+    /// Somebody asked for it, and wants to know why it was not done.
+    pub is_by_hand: bool,
     /// What checks came to that could not write it into the store.
     pub missed: Status,
     /// When it is to be checked; 0: now.
@@ -34,7 +33,7 @@ impl Section {
     /// A deployment that is due now.
     pub fn new(settings: Settings, schedule: Option<Schedule>) -> Self {
         let (missed, check, told) = (Status::default(), None, None);
-        Self { settings, schedule, missed, due: 0, check, told, is_retired: false }
+        Self { settings, schedule, is_by_hand: false, missed, due: 0, check, told, is_retired: false }
     }
 
     /// Goes on where the same deployment was before its configuration was read again.
@@ -140,7 +139,9 @@ impl Section {
             "left-alone" if ended.is_repeated && self.schedule.is_none() => log::debug!("{text}"),
             "left-alone" => log::warn!("{text}"),
             "stopped" if self.schedule.is_none() => log::error!("{text}"),
-            "locked" if self.schedule.is_some() => log::warn!("{text}"), // somebody else does our work
+            "locked" if !self.is_by_hand => log::info!("{text}"), // somebody else does our work
+            // Whoever checks from cron is mailed what is printed: once an hour, as the loop says it.
+            _ if ended.is_told && !self.is_by_hand && console::is_quiet() => log::debug!("{text}"),
             _ if ended.is_error() => log::error!("{text}"),
             _ => {} // the deployment has said it
         }
@@ -149,10 +150,10 @@ impl Section {
         }
     }
 
-    /// The first time that nothing is new: in the loop, somebody may wonder whether it runs at all.
+    /// The first time that nothing is new: in the loop, and at a terminal, somebody may wonder whether it did anything at all.
     fn welcome(&self, ended: &Ended) {
         let was_deployed = self.told.as_ref().is_some_and(|(told, _)| told.kind == "deployed");
-        if self.schedule.is_some() && !was_deployed {
+        if (self.schedule.is_some() || console::is_watched() && !self.is_by_hand) && !was_deployed {
             log::info!("up to date: {}", ended.text);
         }
     }

@@ -12,6 +12,7 @@ use lexopt::Arg;
 
 use crate::config::nearest::hint;
 use crate::config::{self, Request, Settings};
+use crate::deploy::recall;
 use crate::error::{Error, Kind, Result};
 
 pub use self::help::{help, version};
@@ -94,7 +95,11 @@ pub fn parse(
     if command == Command::Validate {
         return Ok(Invocation::Validate(words.operands.first().map(PathBuf::from), words.request));
     }
-    let sections = config::load(&words.request, environment, warnings)?;
+    let recall = |settings: &Settings| recall::remote(settings, command == Command::Retry);
+    let needs_none =
+        matches!(command, Command::Status | Command::History | Command::Rollback | Command::Verify | Command::Retry);
+    let recall: Option<config::Recall<'_>> = if needs_none { Some(&recall) } else { None };
+    let sections = config::load(&words.request, environment, warnings, recall)?;
     if command == Command::Rollback && sections.len() > 1 {
         return Err(usage("cannot do rollback for several deployments at once: choose one with --config-section NAME"));
     }

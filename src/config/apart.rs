@@ -2,7 +2,7 @@
 //! what it, or another section, lives by. One table says which two kinds may lie in one another.
 
 use std::collections::HashMap;
-use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::Settings;
@@ -36,9 +36,17 @@ struct Item {
     /// What names it; `None`: the configuration file itself.
     key: Option<Name>,
     path: PathBuf,
-    /// The same without links.
-    real: PathBuf,
+    at: Real,
     is: Use,
+}
+
+/// Where a path is, whatever it is called: without links, and by what the directories are that it lies in, itself first. A
+/// directory may be mounted under several names.
+#[derive(Clone, Debug)]
+struct Real {
+    path: PathBuf,
+    /// Device and inode, from `path` up to `/`; `None`: nothing is there.
+    inodes: Vec<Option<(u64, u64)>>,
 }
 
 /// Two paths that do not leave each other alone.
@@ -58,7 +66,7 @@ pub(super) fn clash(sections: &[&Settings], running: usize, file: Option<&Path>)
     let mut items = Vec::new();
     for (section, settings) in sections.iter().enumerate() {
         let add = |key, path: &Path, is| {
-            items.push(Item { section, key, path: path.to_owned(), real: known.at(path, is), is });
+            items.push(Item { section, key, path: path.to_owned(), at: known.at(path, is), is });
         };
         paths_of(settings, if section == 0 { file } else { None }, add);
     }
@@ -137,11 +145,11 @@ fn live(settings: &Settings) -> Option<Use> {
 /// What is wrong with `one`, which has to change, beside `other`.
 fn of_two(one: &Item, other: &Item, sections: &[&Settings], running: usize) -> Option<Clash> {
     let key = one.key?;
-    let how = how(&one.real, &other.real)?;
+    let how = how(&one.at, &other.at)?;
     let is_same_section = one.section == other.section;
     let settings = sections[one.section];
-    let is_kept = |path: &Path| {
-        let below = path.strip_prefix(&one.real).ok();
+    let is_kept = |other: &Real| {
+        let below = below(&one.at, other);
         below.is_some_and(|below| settings.preserve.iter().any(|kept| below.starts_with(kept)))
     };
     let is_bad = match (one.is, other.is) {
@@ -150,7 +158,7 @@ fn of_two(one: &Item, other: &Item, sections: &[&Settings], running: usize) -> O
             !is_same_section && (how != How::Same || one.section < running && other.section < running)
         }
         (Use::Link | Use::Directory, Use::Store | Use::Shared | Use::Source) => true,
-        (Use::Directory, Use::Read | Use::Written) => how == How::Inside || !is_kept(&other.real),
+        (Use::Directory, Use::Read | Use::Written) => how == How::Inside || !is_kept(&other.at),
         // What a release brings along may be read from there.
         (Use::Link, Use::Read) => how == How::Inside,
         (Use::Link, Use::Written) => true,
@@ -201,42 +209,67 @@ impl How {
     }
 }
 
-fn how(one: &Path, other: &Path) -> Option<How> {
-    match (one.starts_with(other), other.starts_with(one)) {
-        (true, true) => Some(How::Same),
-        (true, false) => Some(How::Inside),
-        (false, true) => Some(How::Contains),
-        (false, false) => None,
+fn how(one: &Real, other: &Real) -> Option<How> {
+    match (below(other, one), below(one, other)) {
+        (Some(_), Some(_)) => Some(How::Same),
+        (Some(_), None) => Some(How::Inside),
+        (None, Some(_)) => Some(How::Contains),
+        (None, None) => None,
     }
+}
+
+/// Where `inner` lies in `outer`; empty: it is the same. `None`: it does not.
+fn below(outer: &Real, inner: &Real) -> Option<PathBuf> {
+    if let Ok(below) = inner.path.strip_prefix(&outer.path) {
+        return Some(below.to_owned());
+    }
+    let itself = outer.inodes.first().copied().flatten()?;
+    let up = inner.inodes.iter().position(|inode| *inode == Some(itself))?;
+    inner.path.strip_prefix(inner.path.ancestors().nth(up)?).map(Path::to_owned).ok()
+}
+
+/// Whether the live tree at `inner` lies in the one at `outer`, and where.
+pub fn lies_in(outer: &Path, inner: &Path) -> Option<PathBuf> {
+    let mut known = Resolved::default();
+    below(&known.at(outer, Use::Directory), &known.at(inner, Use::Directory))
 }
 
 /// Directories without links, each found out once.
 #[derive(Debug, Default)]
-struct Resolved(HashMap<PathBuf, PathBuf>);
+struct Resolved {
+    dirs: HashMap<PathBuf, PathBuf>,
+    inodes: HashMap<PathBuf, Option<(u64, u64)>>,
+}
 
 impl Resolved {
     /// Where `path` is. A live tree is where its link is; everything else where it leads.
-    fn at(&mut self, path: &Path, is: Use) -> PathBuf {
+    fn at(&mut self, path: &Path, is: Use) -> Real {
+        let path = self.real(path, is);
+        let inodes = path.ancestors().map(|path| self.inode(path)).collect();
+        Real { path, inodes }
+    }
+
+    fn real(&mut self, path: &Path, is: Use) -> PathBuf {
         let (Some(above), Some(name)) = (path.parent(), path.file_name()) else { return path.to_owned() };
-        let above = match self.0.get(above) {
+        let above = match self.dirs.get(above) {
             Some(known) => known.clone(),
             None => {
                 let found = places::resolve(above);
-                self.0.insert(above.to_owned(), found.clone());
+                self.dirs.insert(above.to_owned(), found.clone());
                 found
             }
         };
-        let at = above.join(name);
         match is {
-            Use::Link | Use::Directory => at,
-            Use::Store | Use::Shared | Use::Source | Use::Read | Use::Written => {
-                if fs::read_link(&at).is_ok() {
-                    places::resolve(&at)
-                } else {
-                    at
-                }
-            }
+            Use::Link | Use::Directory => above.join(name),
+            Use::Store | Use::Shared | Use::Source | Use::Read | Use::Written => places::resolve(&above.join(name)),
         }
+    }
+
+    fn inode(&mut self, path: &Path) -> Option<(u64, u64)> {
+        *self.inodes.entry(path.to_owned()).or_insert_with(|| {
+            let meta = path.symlink_metadata().ok()?;
+            Some((meta.dev(), meta.ino()))
+        })
     }
 }
 

@@ -60,7 +60,9 @@ pub fn settings(
         git: git(given)?,
         bundle: None,
     };
-    keep_apart(given, &settings, file)?;
+    if given.is_whole() {
+        keep_apart(given, &settings, file)?;
+    }
     credentials_agree(given, &settings)?;
     Ok(settings)
 }
@@ -73,9 +75,20 @@ pub fn timing(given: &Given, section: Option<&str>, environment: &[(OsString, Os
     Ok(Timing::new(id, given.get(Name::Schedule)?.ok_or_else(missing)?, environment))
 }
 
+/// Stands for a remote that is not known; nobody asks it.
+const UNKNOWN: &str = "https://localhost/";
+
+/// Whether the remote is the one that was given.
+fn knows_remote(given: &Given) -> bool {
+    given.knows(&[Name::Remote, Name::S3Bucket, Name::TargetFileKey])
+}
+
 fn remote(given: &Given, section: Option<&str>, file: Option<&Configuration>) -> Result<Remote> {
     if let Some(bundle) = bundle::remote(given)? {
         return Ok(bundle);
+    }
+    if !knows_remote(given) {
+        return Remote::parse(UNKNOWN).map_err(|e| Error::config(e.to_string())); // what hangs on it is not looked at
     }
     if let Some(value) = given.get(Name::Remote)? {
         // What is wrong with it names it already.
@@ -105,6 +118,7 @@ fn activation(given: &Given) -> Result<Option<ActivationMode>> {
     let appspec = given
         .need(Name::Appspec, |text| value::word(text, &[("auto", None), ("yes", Some(true)), ("no", Some(false))]))?;
     match (appspec, mode) {
+        _ if !given.knows(&[Name::Activation, Name::Appspec]) => Ok(mode),
         // Whoever names a bucket and a key as deployer.py did has a bundle there.
         (None, None) if bundle::remote(given)?.is_some() => Ok(Some(ActivationMode::Install)),
         (None, mode) => Ok(mode),
@@ -136,7 +150,8 @@ fn directory(
 ) -> Result<Directory> {
     let path = given.read(name, |text| unless(places::absolute(text)?, places::refused_cache))?;
     let is_given = path.is_some();
-    Ok(Directory { path: path.or_else(|| standard.find(environment)), is_given })
+    let lacks = standard_dirs::lacks_home(environment);
+    Ok(Directory { path: path.or_else(|| standard.find(environment)), is_given, lacks })
 }
 
 fn layout(given: &Given) -> Result<Layout> {
@@ -191,7 +206,7 @@ fn aws(given: &Given) -> Result<Aws> {
         (aws.secret_key.is_some(), Name::AwsSecretKey, aws.access_key.is_none(), "aws-access-key"),
         (aws.session_token.is_some(), Name::AwsSessionToken, aws.access_key.is_none(), "aws-access-key"),
     ] {
-        if there && lacking {
+        if there && lacking && given.knows(&[Name::AwsAccessKey, Name::AwsSecretKey]) {
             return Err(complaint(given, name, format!("there is no {other} that it belongs to"))?);
         }
     }
@@ -224,15 +239,15 @@ fn trust(given: &Given, remote: &Remote) -> Result<Trust> {
             }
         }
     }
-    let beside = |text: &str| remote.beside(text);
+    let beside = |name| if knows_remote(given) { given.read(name, |text| remote.beside(text)) } else { Ok(None) };
     let mut trust = Trust {
         sha256: given.read(Name::Sha256, trust::sha256)?,
-        sums: given.read(Name::Sha256Url, beside)?,
+        sums: beside(Name::Sha256Url)?,
         keys: given.read(Name::VerifyKey, trust::keys)?.unwrap_or_default(),
-        signature: given.read(Name::SignatureUrl, beside)?,
+        signature: beside(Name::SignatureUrl)?,
         allow_downgrade: given.need(Name::AllowDowngrade, |text| value::word(text, &[("yes", true), ("no", false)]))?,
     };
-    if trust.keys.is_empty() && trust.signature.is_some() {
+    if trust.keys.is_empty() && trust.signature.is_some() && given.knows(&[Name::VerifyKey]) {
         return Err(complaint(given, Name::SignatureUrl, "there is no verify-key that it belongs to")?);
     }
     if !trust.keys.is_empty() && trust.signature.is_none() {
@@ -289,7 +304,8 @@ fn credentials_agree(given: &Given, settings: &Settings) -> Result<()> {
         Remote::Git(git) => matches!(&git.place, Place::Http(url) if !url.username().is_empty()),
         _ => false,
     };
-    if (http.password.is_some() || http.password_file.is_some()) && http.user.is_none() && !in_url {
+    let has_password = http.password.is_some() || http.password_file.is_some();
+    if has_password && http.user.is_none() && !in_url && given.knows(&[Name::HttpUser]) && knows_remote(given) {
         let name = if http.password.is_some() { Name::HttpPassword } else { Name::HttpPasswordFile };
         return Err(complaint(given, name, "there is no http-user that it belongs to")?);
     }

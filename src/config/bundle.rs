@@ -80,6 +80,9 @@ pub fn section(request: &Request, file: Option<&Configuration>) -> Option<String
 
 /// The remote that `s3_bucket` and `target_file_key` name, unless a `remote` that stands nearer says something else.
 pub fn remote(given: &Given) -> Result<Option<Remote>> {
+    if !given.knows(&[Name::S3Bucket, Name::TargetFileKey, Name::Remote]) {
+        return Ok(None); // which of them would be used, nobody can tell
+    }
     let (bucket, key) = (given.get(Name::S3Bucket)?, given.get(Name::TargetFileKey)?);
     let (bucket, key) = match (bucket, key) {
         (None, None) => return Ok(None),
@@ -141,7 +144,7 @@ mod tests {
     }
 
     fn load(request: &Request, warnings: &mut Vec<String>) -> Result<Settings> {
-        Ok(super::super::load(request, &[], warnings)?.remove(0))
+        Ok(super::super::load(request, &[], warnings, None)?.remove(0))
     }
 
     fn in_scratch(content: Option<&str>, test: impl Fn(&Path)) {

@@ -30,6 +30,11 @@ enum Rank {
 }
 
 impl Value {
+    /// Whether somebody has said it.
+    pub fn is_given(&self) -> bool {
+        self.rank != Rank::Default
+    }
+
     /// Whether it stands at a place that counts before the other's.
     pub fn is_nearer_than(&self, other: &Self) -> bool {
         self.rank < other.rank
@@ -56,9 +61,11 @@ impl Value {
 pub type Argument = (String, Name, OsString);
 
 /// Everything that was given.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Given {
     values: Vec<Value>,
+    /// Keys whose values were taken away: see [`Given::forget`].
+    forgotten: Vec<Name>,
 }
 
 impl Given {
@@ -91,16 +98,35 @@ impl Given {
         values
     }
 
-    /// Takes the value away that an error is about, if it is about one; in the place of a remote comes one that is good.
+    /// Takes the value away that an error is about, if it is about one. From then on nothing is known about its key: what
+    /// would be wrong with another value beside the default is not said.
     pub fn forget(&mut self, error: &str) -> bool {
         let is_meant = |v: &Value| error.strip_prefix(&v.origin).is_some_and(|rest| rest.starts_with(": "));
         let Some(at) = self.values.iter().position(is_meant) else { return false };
-        const GOOD: &str = "https://localhost/";
-        match self.values[at].key.name == Name::Remote && self.values[at].text != GOOD {
-            true => GOOD.clone_into(&mut self.values[at].text),
-            false => drop(self.values.remove(at)),
-        }
+        self.forgotten.push(self.values.remove(at).key.name);
         true
+    }
+
+    /// The same for a key that nobody gave a value, although it needs one. False: that is known.
+    pub fn do_without(&mut self, name: Name) -> bool {
+        let is_new = !self.forgotten.contains(&name) && !self.is_given(name);
+        self.forgotten.extend(is_new.then_some(name));
+        is_new
+    }
+
+    /// Adds what is remembered of a key that nobody gave a value.
+    pub fn remember(&mut self, name: Name, text: String) {
+        self.values.push(Value { key: name.key(), text, origin: "the store".to_owned(), rank: Rank::Default });
+    }
+
+    /// Whether none of these keys had its value taken away: then they can be held against each other.
+    pub fn knows(&self, names: &[Name]) -> bool {
+        !names.iter().any(|name| self.forgotten.contains(name))
+    }
+
+    /// Whether no value was taken away at all.
+    pub fn is_whole(&self) -> bool {
+        self.forgotten.is_empty()
     }
 
     /// Adds what the command line said.

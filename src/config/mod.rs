@@ -2,11 +2,11 @@
 //! file, then environment, then default. No value is guessed: what cannot be used is an error that says where it stands and what would
 //! be right.
 
-mod apart;
+pub mod apart;
 mod build;
 pub mod bundle;
 mod file;
-mod given;
+pub mod given;
 pub mod keys;
 mod list;
 pub mod nearest;
@@ -200,13 +200,19 @@ pub struct Request {
 
 /// Reads the file and the environment, and checks everything: one deployment for each section that counts. `warnings`
 /// gets what should be said whether or not it works.
+///
+/// `recall` is asked for a remote that nobody gave, where the command can do with one that is remembered; the settings that it
+/// gets have one that stands for it.
 pub fn load(
     request: &Request,
     environment: &[(OsString, OsString)],
     warnings: &mut Vec<String>,
+    recall: Option<Recall<'_>>,
 ) -> Result<Vec<Settings>> {
     let mut all = Vec::new();
     let file = each(request, environment, warnings, &mut |given, section, file| {
+        let remembered = recall.map(|recall| remembered(given, section, file, environment, recall)).transpose()?;
+        let given = remembered.as_ref().and_then(Option::as_ref).unwrap_or(given);
         let mut settings = build::settings(given, section, file, environment)?; // its error names the sections by itself
         if bundle::remote(given)?.is_some() {
             settings.bundle = Some(bundle::notes(given, request, file, section)?);
@@ -218,6 +224,27 @@ pub fn load(
     build::keep_each_other_apart(&all.iter().chain(&others).collect::<Vec<_>>(), all.len())?;
     bundle::refuse_overrides(request, &all)?;
     Ok(all)
+}
+
+/// Tells the remote of a deployment as it was.
+pub type Recall<'a> = &'a dyn Fn(&Settings) -> Result<Option<String>>;
+
+/// What was given, and the remote that is remembered; `None`: there is one, or nobody remembers any.
+fn remembered(
+    given: &Given,
+    section: Option<&str>,
+    file: Option<&file::Configuration>,
+    environment: &[(OsString, OsString)],
+    recall: Recall<'_>,
+) -> Result<Option<Given>> {
+    let mut without = given.clone();
+    if given.is_given(keys::Name::S3Bucket) || !without.do_without(keys::Name::Remote) {
+        return Ok(None);
+    }
+    let Some(remote) = recall(&build::settings(&without, section, file, environment)?)? else { return Ok(None) };
+    let mut with = given.clone();
+    with.remember(keys::Name::Remote, remote);
+    Ok(Some(with))
 }
 
 /// The deployments of the file that do not run now, as far as they can be read.

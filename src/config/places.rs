@@ -1,6 +1,7 @@
 //! Paths of the configuration: made absolute, and kept away from where a deployment would destroy something. What does
 //! not exist yet is fine; what exists is resolved first, so that neither a link nor `..` hides where a path leads.
 
+use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
 
 use crate::remote::Remote;
@@ -34,24 +35,43 @@ pub fn below(text: &str) -> Result<Vec<PathBuf>, String> {
     text.split_whitespace().map(one).collect()
 }
 
-/// Where a path leads: links and `..` are followed as far as things exist.
+/// As many links as the kernel follows (path_resolution(7)).
+const MOST_LINKS: u32 = 40;
+
+/// Where a path leads: links are followed whether or not something is there at their end, since what is written through one is
+/// made there. What cannot be looked at stays as it is written: using it will tell.
 pub(super) fn resolve(path: &Path) -> PathBuf {
-    let mut at = PathBuf::from("/");
-    for component in path.components() {
-        match component {
-            Component::Normal(name) => {
-                at.push(name);
-                if let Ok(real) = std::fs::canonicalize(&at) {
-                    at = real; // what cannot be looked at stays as it is written: using it will tell
-                }
-            }
-            Component::ParentDir => {
-                at.pop();
-            }
-            _ => {}
+    let (mut at, mut links) = (PathBuf::from("/"), 0);
+    let mut ahead: Vec<OsString> = steps(path);
+    while let Some(step) = ahead.pop() {
+        if step == ".." {
+            at.pop();
+            continue;
         }
+        at.push(&step);
+        let Ok(text) = std::fs::read_link(&at) else { continue };
+        links += 1;
+        if links > MOST_LINKS {
+            break;
+        }
+        at.pop();
+        if text.is_absolute() {
+            at = PathBuf::from("/");
+        }
+        ahead.extend(steps(&text));
     }
+    at.extend(ahead.into_iter().rev());
     at
+}
+
+/// The steps of a path, the first one last.
+fn steps(path: &Path) -> Vec<OsString> {
+    let step = |component: Component<'_>| match component {
+        Component::Normal(name) => Some(name.to_owned()),
+        Component::ParentDir => Some("..".into()),
+        Component::RootDir | Component::CurDir | Component::Prefix(_) => None,
+    };
+    path.components().rev().filter_map(step).collect()
 }
 
 /// Where a path stands: what is above it is resolved, the last name is not. The live path is a link, and what counts
@@ -258,6 +278,12 @@ mod tests {
         symlink("/etc", scratch.0.join("link")).unwrap();
         assert!(refused(&scratch.0.join("root/etc")).is_some());
         assert!(refused(&scratch.0.join("root/usr/bin/app")).is_some());
+        // What is written through a link to nothing is made where that leads.
+        symlink("made/later", scratch.0.join("dangling")).unwrap();
+        symlink("dangling", scratch.0.join("hop")).unwrap();
+        assert_eq!(resolve(&scratch.0.join("hop/x")), scratch.0.join("made/later/x"));
+        symlink("circle", scratch.0.join("circle")).unwrap();
+        assert!(resolve(&scratch.0.join("circle/x")).starts_with(&scratch.0));
         // The live path may be a link to anywhere: it is the link that is replaced.
         assert_eq!(refused(&scratch.0.join("link")), None);
     }

@@ -11,6 +11,8 @@ pub struct Directory {
     pub path: Option<PathBuf>,
     /// The configuration names it.
     pub is_given: bool,
+    /// Why this user has none.
+    pub lacks: &'static str,
 }
 
 /// A kind of directory.
@@ -37,6 +39,16 @@ pub(super) const STATE: Standard = Standard {
     xdg: "XDG_STATE_HOME",
     below_home: ".local/state",
 };
+
+/// Why HOME names no directory that could hold anything.
+pub(super) fn lacks_home(environment: &[(OsString, OsString)]) -> &'static str {
+    match environment.iter().find(|(key, _)| key == "HOME").map(|(_, home)| Path::new(home)) {
+        None => "there is no STATE_DIRECTORY, XDG_STATE_HOME or HOME",
+        Some(home) if home == Path::new("/") => "HOME is /, which is no directory of this user's",
+        Some(home) if home.as_os_str().is_empty() => "HOME is empty",
+        Some(_) => "HOME is no absolute path",
+    }
+}
 
 impl Standard {
     /// The directory of this kind.

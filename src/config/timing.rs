@@ -26,6 +26,11 @@ impl Timing {
         Self { id, value, zone }
     }
 
+    /// What to say of the value, which can be used.
+    pub fn remark(&self, why: &str) -> String {
+        format!("{}: {}: {why}", self.value.origin, self.value.key.text)
+    }
+
     /// Reads the expression and its zone.
     pub fn schedule(&self) -> Result<Schedule> {
         let seed = Seed::new(&sys::host::name(), &self.id);

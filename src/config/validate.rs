@@ -4,11 +4,11 @@
 use std::ffi::OsString;
 use std::path::Path;
 
+use super::file::Configuration;
 use super::given::Given;
 use super::keys::Name;
-use super::{Request, Settings, build, file, places};
+use super::{Request, Settings, build, bundle, file};
 use crate::error::{Error, Result};
-use crate::sys::resolve::{self, Fault, Last, Way};
 
 /// Something that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,95 +21,126 @@ pub struct Finding {
     pub text: String,
 }
 
-/// Looks at the file (else the default one) with the environment: at one section, or at all that can be chosen.
-pub fn findings(request: &Request, environment: &[(OsString, OsString)]) -> Vec<Finding> {
-    let mut found = Vec::new();
-    if let Err(e) = look(request, environment, &mut found) {
-        let name = request.file.as_deref().unwrap_or(Path::new(file::DEFAULT)).display().to_string();
-        let (place, text) = split(&name, |_| 1, &e.to_string());
-        found.push(Finding { place, is_warning: false, text });
-    }
-    found
+/// What a look at a configuration has found so far, and what of it can be used.
+#[derive(Default)]
+pub struct Looked {
+    /// In the order in which they were found.
+    pub findings: Vec<Finding>,
+    /// The sections that can be used, with what was given for each.
+    pub usable: Vec<(Given, Settings)>,
+    file: Option<Configuration>,
 }
 
-fn look(request: &Request, environment: &[(OsString, OsString)], found: &mut Vec<Finding>) -> Result<()> {
-    let Some(file) = file::read(request.file.as_deref())? else {
-        return Err(Error::config("there is no such file: give one with --config FILE or behind validate"));
-    };
-    let sections = match (file.choose(&request.sections)?, file.doc.sections()) {
-        (_, all @ [_, ..]) if request.sections.is_empty() => all.iter().map(|name| Some(name.as_str())).collect(),
-        (chosen, _) => chosen,
-    };
-    let mut note = |is_warning: bool, text: String| {
-        let (place, text) = split(&file.name, |line| file.doc.column(line), &text);
-        // A key that holds for all is wrong once, not once for each section.
-        let finding = Finding { place, is_warning, text };
-        if !found.contains(&finding) {
-            found.push(finding);
+/// Looks at the file (else the default one) with the environment: at one section, or at all that can be chosen.
+pub fn look(request: &Request, environment: &[(OsString, OsString)]) -> Looked {
+    let mut looked = Looked::default();
+    if let Err(e) = looked.look(request, environment) {
+        let name = request.file.as_deref().unwrap_or(Path::new(file::DEFAULT)).display().to_string();
+        let (place, text) = split(&name, |_| 1, &e.to_string());
+        looked.findings.push(Finding { place, is_warning: false, text });
+    }
+    looked
+}
+
+impl Looked {
+    /// Notes something about the value of a key in one of the usable sections.
+    pub fn note_of(&mut self, section: usize, key: Name, is_warning: bool, text: &str) {
+        let origin = self.usable.get(section).and_then(|(given, _)| given.get(key).ok().flatten());
+        match origin.filter(|value| value.is_given()) {
+            Some(value) => self.note(is_warning, &format!("{}: {text}", value.origin)),
+            None => self.note(is_warning, &format!("{}: {text}", self.name())),
         }
-    };
-    file.exposed_secrets().into_iter().for_each(|text| note(true, text));
-    let mut usable = Vec::new();
-    for section in sections {
+    }
+
+    /// Notes something. What holds for all is wrong once, not once for each section.
+    fn note(&mut self, is_warning: bool, text: &str) {
+        let (place, text) = match &self.file {
+            Some(file) => split(&file.name, |line| file.doc.column(line), text),
+            None => split(file::DEFAULT, |_| 1, text),
+        };
+        let finding = Finding { place, is_warning, text };
+        if !self.findings.contains(&finding) {
+            self.findings.push(finding);
+        }
+    }
+
+    fn name(&self) -> &str {
+        self.file.as_ref().map_or(file::DEFAULT, |file| &file.name)
+    }
+
+    fn look(&mut self, request: &Request, environment: &[(OsString, OsString)]) -> Result<()> {
+        let Some(file) = file::read(request.file.as_deref())? else {
+            return Err(Error::config("there is no such file: give one with --config FILE or behind validate"));
+        };
+        let sections: Vec<Option<String>> = match (file.choose(&request.sections)?, file.doc.sections()) {
+            (_, all @ [_, ..]) if request.sections.is_empty() => all.iter().cloned().map(Some).collect(),
+            (chosen, _) => chosen.into_iter().map(|section| section.map(str::to_owned)).collect(),
+        };
+        let exposed = file.exposed_secrets();
+        self.file = Some(file);
+        exposed.into_iter().for_each(|text| self.note(true, &text));
+        for section in sections {
+            self.look_at(section.as_deref(), request, environment)?;
+        }
+        self.look_at_them_together();
+        Ok(())
+    }
+
+    /// Goes on with what is left where a value cannot be used.
+    fn look_at(
+        &mut self,
+        section: Option<&str>,
+        request: &Request,
+        environment: &[(OsString, OsString)],
+    ) -> Result<()> {
+        let Some(file) = &self.file else { return Ok(()) };
         let (mut given, mut warnings) = (Given::default(), Vec::new());
         given.add_arguments(&request.arguments)?;
         given.add_file(&file.name, &file.doc, section, &mut warnings);
-        if let Err(e) = given.add_environment(environment, &mut warnings) {
-            note(false, e.to_string());
-        }
-        for text in warnings {
-            note(!text.contains(": unknown key "), text);
-        }
+        let added = given.add_environment(environment, &mut warnings);
+        let mut found: Vec<(bool, String)> = added.err().map(|e| (false, e.to_string())).into_iter().collect();
+        found.extend(warnings.into_iter().map(|text| (!text.contains(": unknown key "), text)));
         let check = |given: &Given| {
-            let settings = build::settings(given, section, Some(&file), environment)?;
-            settings.timing.schedule().map(|_| settings)
+            let settings = build::settings(given, section, Some(file), environment)?;
+            if bundle::remote(given)?.is_some() {
+                bundle::notes(given, request, Some(file), section)?;
+            }
+            settings.timing.schedule().map(|schedule| (settings, schedule.oddity()))
         };
-        let mut is_good = true;
         loop {
             match check(&given) {
-                Ok(settings) if is_good => {
-                    for (is_warning, text) in links_of_others(&given, &settings)? {
-                        note(is_warning, text);
-                    }
-                    usable.push(settings);
+                Ok((settings, oddity)) if given.is_whole() => {
+                    found.extend(oddity.map(|why| (true, settings.timing.remark(&why))));
+                    self.usable.push((given, settings));
                 }
                 Ok(_) => {}
                 Err(e) => {
-                    let text = e.to_string();
-                    is_good = false;
-                    let goes_on = given.forget(&text);
-                    note(false, text);
-                    if goes_on {
+                    found.push((false, e.to_string()));
+                    if given.forget(&e.to_string()) || given.do_without(Name::Remote) {
                         continue;
                     }
                 }
             }
             break;
         }
+        found.into_iter().for_each(|(is_warning, text)| self.note(is_warning, &text));
+        Ok(())
     }
-    // They may never run together: then it is no mistake.
-    if let Err(e) = build::keep_each_other_apart(&usable.iter().collect::<Vec<_>>(), usable.len()) {
-        note(true, e.to_string());
-    }
-    Ok(())
-}
 
-/// Paths that lead through a link of somebody else, so that they are not used; without a log or a report it works all the
-/// same.
-fn links_of_others(given: &Given, settings: &Settings) -> Result<Vec<(bool, String)>> {
-    let mut found = Vec::new();
-    for (name, path, last, is_warning) in [
-        (Name::Local, Some(settings.local.as_path()).filter(|_| !settings.is_installed()), Last::Stay, false),
-        (Name::Remote, places::of_remote(&settings.remote), Last::Follow, false),
-        (Name::LogFile, settings.log_file.as_deref(), Last::Written, true),
-        (Name::StatusFile, settings.status_file.as_deref(), Last::Stay, true),
-        (Name::MetricsFile, settings.metrics_file.as_deref(), Last::Stay, true),
-    ] {
-        if let Some(Err(Fault::Untrusted(why))) = path.map(|path| resolve::find(path, Way::Any, last)) {
-            found.push((is_warning, build::complaint(given, name, why)?.to_string()));
+    /// What one section would do to what another one has here is wrong when they run apart, too; the rest only together.
+    fn look_at_them_together(&mut self) {
+        let all: Vec<&Settings> = self.usable.iter().map(|(_, settings)| settings).collect();
+        let mut found = Vec::new();
+        for (n, one) in all.iter().enumerate() {
+            let others = all.iter().enumerate().filter(|(other, _)| *other != n).map(|(_, other)| *other);
+            let with_others: Vec<&Settings> = std::iter::once(*one).chain(others).collect();
+            found.extend(build::keep_each_other_apart(&with_others, 1).err().map(|e| (false, e.to_string())));
         }
+        if found.is_empty() {
+            found.extend(build::keep_each_other_apart(&all, all.len()).err().map(|e| (true, e.to_string())));
+        }
+        found.into_iter().for_each(|(is_warning, text)| self.note(is_warning, &text));
     }
-    Ok(found)
 }
 
 /// Divides `FILE:LINE: text`, and adds the column of the value.
@@ -144,7 +175,7 @@ mod tests {
             sections: section.map(str::to_owned).into_iter().collect(),
             arguments: vec![],
         };
-        let found = findings(&request, &environment);
+        let found = look(&request, &environment).findings;
         std::fs::remove_file(&path).unwrap();
         let name = path.display().to_string();
         let line =

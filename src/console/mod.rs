@@ -85,7 +85,7 @@ pub fn init(level: i8, log_file: Option<&Path>) {
         (outlets.file, *asked) = (opened.unwrap_or(None), log_file.map(Path::to_owned));
     }
     if let (Some(path), Some(why)) = (log_file, failed) {
-        log::warn!("cannot open the log file {}: {why}: logging to standard error", path.display());
+        log::warn!("cannot open log-file {}: {why}: logging to standard error", path.display());
     }
 }
 
@@ -112,6 +112,11 @@ pub fn show_too(is_shown: bool) {
     if let Ok(mut outlets) = CONSOLE.outlets.lock() {
         outlets.is_shown = is_shown;
     }
+}
+
+/// Whether nothing is said but warnings and errors.
+pub fn is_quiet() -> bool {
+    log::max_level() <= LevelFilter::Warn
 }
 
 /// Whether somebody looks at standard error.
@@ -162,6 +167,11 @@ fn level() -> i8 {
 /// Opens a file to append to. A FIFO that nobody reads is an error, not a wait.
 fn open(path: &Path) -> io::Result<File> {
     resolve::find(path, Way::Any, Last::Written)?.append(0o640)
+}
+
+/// Whether the log could go to `path`, without making anything there.
+pub fn can_log_to(path: &Path) -> io::Result<()> {
+    resolve::find(path, Way::Any, Last::Written)?.can_be_appended_to()
 }
 
 impl Log for Console {
@@ -218,7 +228,7 @@ impl LogFile {
     fn complaint(&mut self, why: &io::Error) -> Option<String> {
         let is_unread = matches!(why.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted);
         let why = if is_unread { "nobody reads it".to_owned() } else { plain(why) };
-        let text = format!("cannot write to the log file {}: {why}: logging to standard error", self.path.display());
+        let text = format!("cannot write to log-file {}: {why}: logging to standard error", self.path.display());
         (!std::mem::replace(&mut self.told, true)).then_some(text)
     }
 }

@@ -83,6 +83,8 @@ impl Deployment<'_> {
         let mut status = Status::read(&self.store);
         let news = status.news(&ended, &self.state);
         ended.is_repeated = news.is_none();
+        ended.is_told = status.tells_again(&ended, now());
+        status.set_remote(&self.settings.remote);
         let reason =
             self.tried.as_ref().map(|tried| tried.reason).filter(|_| !matches!(result, Ok(Outcome::Unchanged)));
         match reason {

@@ -33,10 +33,26 @@ pub enum Verdict {
     Stopped(i32),
 }
 
-/// Looks at everything in `dir`; runs nothing. A missing directory has no hooks, which is a warning when it is none of the
-/// default ones.
+/// Looks at everything in `dir`; runs nothing. A missing directory has no hooks. What its owner may have meant otherwise is
+/// a warning.
 pub(super) fn find(dir: &Path) -> Result<Found> {
-    discover::discover(dir, true)
+    let (found, remarks) = survey(dir)?;
+    remarks.iter().for_each(|remark| log::warn!("{remark}"));
+    Ok(found)
+}
+
+/// The same, where what would be warned of is given.
+pub(super) fn survey(dir: &Path) -> Result<(Found, Vec<String>)> {
+    discover::discover(dir)
+}
+
+/// Why each of `hooks` cannot be started, as far as that can be seen without starting it; and whether that is only likely.
+pub(super) fn cannot_start(hooks: &[Listed]) -> Vec<(bool, String)> {
+    let of = |hook: &Listed| {
+        let (is_likely, why) = start_failure::foresee(&hook.path)?;
+        Some((is_likely, format!("the hook {} cannot start: {why}", hook.path.display())))
+    };
+    hooks.iter().filter_map(of).collect()
 }
 
 /// Whether there is no directory at `dir`, and so no hooks.
@@ -50,9 +66,9 @@ pub(super) fn is_missing(dir: &Path) -> Result<bool> {
 
 /// Why nothing in `dir` may run, when nothing may: before anything depends on it.
 pub(super) fn refusal(dir: &Path) -> Result<Option<String>> {
-    Ok(match discover::discover(dir, false)? {
-        Found::Hooks(_) => None,
-        Found::Refused(why) => Some(why),
+    Ok(match survey(dir)? {
+        (Found::Hooks(_), _) => None,
+        (Found::Refused(why), _) => Some(why),
     })
 }
 

@@ -9,13 +9,16 @@ mod events;
 mod heal;
 pub mod history;
 pub mod hooks;
+mod inspect;
 pub mod metrics;
+mod neighbours;
 mod notes;
 mod notice;
 mod obtain;
 mod places;
 pub mod plan;
 mod prove;
+pub mod recall;
 mod recover;
 pub mod repair;
 pub mod report;
@@ -39,7 +42,7 @@ use crate::console;
 use crate::error::{Error, Kind, Result};
 use crate::model::{ActivationMode, Outcome, Reason, ReleaseId};
 use crate::package::Demands;
-use crate::source::Source;
+use crate::source::{self, Source};
 use crate::store::state::{FailureKind, Found, Phase, Record, State};
 use crate::store::{Recorded, Release, Store};
 use crate::sys::clock::{Deadline, now};
@@ -102,6 +105,7 @@ impl<'a> Deployment<'a> {
             let level = if is_new { log::Level::Info } else { log::Level::Debug };
             log::log!(level, "others may write the volume {}: in it only what is ours is used", volume.display());
         }
+        source::tell_tries(!report::Status::read(&store).is_told(now()));
         let mut deployment = Self::with(settings, places, store)?;
         deployment.notes = notes::Notes::open(settings, most.is_some());
         Ok(deployment)
@@ -110,6 +114,7 @@ impl<'a> Deployment<'a> {
     /// The deployment as its store has it; what it costs to be sure of that is the caller's.
     fn with(settings: &'a Settings, places: places::Places, store: Store) -> Result<Self> {
         let demands = Demands::new(&settings.trust)?;
+        neighbours::refuse_to_swallow(settings, &places)?;
         let (mode, root) = (places.mode, store.root().to_owned());
         let (state, doubt) = match store.recorded()? {
             Recorded::State(state) => (*state, None),
@@ -220,6 +225,9 @@ impl<'a> Deployment<'a> {
                 log::warn!("blocked: {}: {why}; the next check tries again", report::named(&target));
                 return Ok(Outcome::Blocked);
             }
+        }
+        if let Some(remark) = places::open_to_all(self.settings, self.places.mode)? {
+            log::warn!("{remark}");
         }
         let begun = self.begin()?;
         self.go_live(begun, &release, Reason::Update)

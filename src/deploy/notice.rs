@@ -110,7 +110,14 @@ mod tests {
                 since: 0,
                 proof: None,
             });
-            let ended = Ended { kind: kind.into(), text: "why".into(), code: 1, is_recorded: true, is_repeated: false };
+            let ended = Ended {
+                kind: kind.into(),
+                text: "why".into(),
+                code: 1,
+                is_recorded: true,
+                is_repeated: false,
+                is_told: false,
+            };
             assert_eq!(status.news(&ended, &state).as_deref(), news, "{kind} {about}");
         }
     }

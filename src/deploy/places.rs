@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::model::{ActivationMode, OUR_DIR, hex};
 use crate::store::state::{Phase, State};
 use crate::store::{Location, Recorded, Store};
-use crate::sys::fs::can_be_made;
+use crate::sys::fs::{Kind, Meta, can_be_made};
 use crate::sys::resolve::Way;
 
 /// Where the parts of a deployment lie, and how it makes releases live.
@@ -44,6 +44,18 @@ impl Places {
         }
         preserve
     }
+}
+
+/// What to say of a live directory that everybody may change: the release that was proven there need not be the one that is
+/// read. A volume is its platform's business.
+pub fn open_to_all(settings: &Settings, mode: ActivationMode) -> Result<Option<String>> {
+    let local = Local::new(&settings.local);
+    let is_open = |meta: Meta| meta.kind == Kind::Dir && meta.mode & 0o1002 == 0o002;
+    if mode != ActivationMode::InPlace || !local.meta()?.is_some_and(is_open) || local.is_mount_top()? {
+        return Ok(None);
+    }
+    let path = settings.local.display();
+    Ok(Some(format!("everybody may write the live directory {path}, and so change what is deployed: chmod o-w {path}")))
 }
 
 /// Finds the store. `auto` stays what it was: an existing store decides, then what stands at `<local>`.
@@ -83,7 +95,8 @@ fn place(settings: &Settings, mode: ActivationMode) -> Result<Places> {
 fn store(settings: &Settings, mode: ActivationMode) -> Result<(Location, bool)> {
     // Scripts of an installation run from there.
     let way = if mode == ActivationMode::Install { Way::Trusted } else { Way::Shared };
-    let at = |path: PathBuf, key| Location { path, way, key };
+    let owner = settings.layout.owner;
+    let at = |path: PathBuf, key| Location { path, way, key, owner };
     if let Some(store) = &settings.store {
         return Ok((at(store.clone(), "store"), false));
     }
@@ -99,7 +112,7 @@ fn store(settings: &Settings, mode: ActivationMode) -> Result<(Location, bool)> 
             Ok((at(settings.local.join(OUR_DIR), "store"), true))
         }
         ActivationMode::InPlace | ActivationMode::Install => {
-            let dir = settings.state_dir.path.as_ref().ok_or_else(no_state_dir)?;
+            let dir = settings.state_dir.path.as_ref().ok_or_else(|| no_state_dir(settings.state_dir.lacks))?;
             let usual = at(dir.join(&settings.id), "state-dir");
             let is_unnamed = mode == ActivationMode::InPlace && settings.id == DEFAULT_ID;
             let other = is_unnamed.then(|| at(dir.join(of_local(settings)), "state-dir"));
@@ -123,10 +136,8 @@ fn is_taken(usual: &Location, other: &Location, settings: &Settings) -> bool {
     matches!(recorded, Ok(Recorded::State(state)) if state.local != settings.local)
 }
 
-fn no_state_dir() -> Error {
-    Error::config(
-        "cannot find a place for releases and state: there is no STATE_DIRECTORY, XDG_STATE_HOME or HOME: state-dir names one",
-    )
+fn no_state_dir(why: &str) -> Error {
+    Error::config(format!("cannot find a place for releases and state: {why}: state-dir names one"))
 }
 
 /// What an appspec has installed is known to its own store only: another way would leave it all behind.

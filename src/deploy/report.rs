@@ -27,6 +27,8 @@ pub struct Ended {
     pub is_recorded: bool,
     /// An earlier check came to the same, and said so.
     pub is_repeated: bool,
+    /// It did so less than an hour ago.
+    pub is_told: bool,
 }
 
 impl Ended {
@@ -46,7 +48,7 @@ impl Ended {
             }
             (Err(e), _) => (e.kind_name(), e.to_string(), e.exit_code()),
         };
-        Self { kind: kind.to_owned(), text, code, is_recorded: state.is_some(), is_repeated: false }
+        Self { kind: kind.to_owned(), text, code, is_recorded: state.is_some(), is_repeated: false, is_told: false }
     }
 
     /// A check that came to no end of its own.
@@ -66,7 +68,7 @@ impl Ended {
 
     /// As bytes, for another process: the text last.
     pub fn print(&self) -> Vec<u8> {
-        let Self { kind, code, is_recorded, is_repeated, text } = self;
+        let Self { kind, code, is_recorded, is_repeated, is_told: _, text } = self; // the loop knows that by itself
         format!("{kind}\n{code}\n{is_recorded}\n{is_repeated}\n{text}").into_bytes()
     }
 
@@ -76,7 +78,7 @@ impl Ended {
         let mut parts = text.splitn(5, '\n');
         let (kind, code) = (parts.next()?.to_owned(), parts.next()?.parse().ok()?);
         let (is_recorded, is_repeated) = (parts.next()? == "true", parts.next()? == "true");
-        Some(Self { kind, text: parts.next()?.to_owned(), code, is_recorded, is_repeated })
+        Some(Self { kind, text: parts.next()?.to_owned(), code, is_recorded, is_repeated, is_told: false })
     }
 }
 
@@ -257,6 +259,27 @@ impl Status {
         }
     }
 
+    /// Whether an error is the one that was told last, less than an hour ago; else it is told now.
+    pub(super) fn tells_again(&mut self, ended: &Ended, now: u64) -> bool {
+        let error = ended.is_error().then(|| format!("{}: {}", ended.kind, ended.text));
+        let is_same = error.is_some() && self.text(TOLD) == error.as_deref();
+        if is_same && self.is_told(now) {
+            return true;
+        }
+        self.forget(TOLD);
+        self.forget(TOLD_AT);
+        if let Some(error) = error {
+            self.set(TOLD, error);
+            self.set(TOLD_AT, now);
+        }
+        false
+    }
+
+    /// Whether the last check failed with an error that was told less than an hour ago.
+    pub(super) fn is_told(&self, now: u64) -> bool {
+        self.number(TOLD_AT).is_some_and(|told| now.abs_diff(told) < QUIET)
+    }
+
     /// Adds what checks came to that could not write it into the store.
     pub fn add_missed(&mut self, missed: &Self) {
         for (key, _) in missed.0.iter().filter(|(key, _)| key == "checks" || key.starts_with(FAILURES)) {
@@ -308,6 +331,11 @@ pub(super) const BY_HAND: &str = "rolled back by hand";
 pub(super) const REASON: &str = "reason";
 /// Since when a check has been at work on something to do.
 pub(super) const WORKING: &str = "working-since";
+/// The error that was told last, and when.
+const TOLD: &str = "told";
+const TOLD_AT: &str = "told-at";
+/// How long an error that stays the same is not told again, in seconds.
+pub const QUIET: u64 = 3600;
 /// How the keys of the counters of failures begin.
 const FAILURES: &str = "failures-";
 /// How the keys of the releases begin.
@@ -328,7 +356,7 @@ mod tests {
     use super::*;
 
     fn ended(kind: &str, text: &str, code: u8) -> Ended {
-        Ended { kind: kind.into(), text: text.into(), code, is_recorded: code == 0, is_repeated: false }
+        Ended { kind: kind.into(), text: text.into(), code, is_recorded: code == 0, is_repeated: false, is_told: false }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
+use super::inspect;
 use super::scratch::Scratch;
 use crate::activate::install::{bundle, copies};
 use crate::appspec::{self, Problem};
@@ -69,6 +70,10 @@ fn look(path: &Path, request: &Request, environment: &[(OsString, OsString)], re
     if fs::metadata(path).context(|| "cannot look at it")?.is_dir() {
         return look_at_bundle(path, &name, report);
     }
+    let is_regular = fs::metadata(path).is_ok_and(|meta| meta.is_file());
+    if !is_regular {
+        return Err(Error::config("it is no regular file and no directory: validate takes a file or a bundle"));
+    }
     let extension = path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
     let file = sysfs::open_file(path).context(|| "cannot open it")?;
     if matches!(&*extension, "yml" | "yaml") {
@@ -87,7 +92,13 @@ fn look(path: &Path, request: &Request, environment: &[(OsString, OsString)], re
 }
 
 fn look_at_configuration(request: &Request, environment: &[(OsString, OsString)], report: &mut Report) {
-    for finding in configuration::findings(request, environment) {
+    let mut looked = configuration::look(request, environment);
+    for section in 0..looked.usable.len() {
+        for (key, is_warning, text) in inspect::inspect(&looked.usable[section].1) {
+            looked.note_of(section, key, is_warning, &text);
+        }
+    }
+    for finding in looked.findings {
         report.add(&finding.place, finding.is_warning, &finding.text);
     }
 }

@@ -13,14 +13,18 @@ pub struct Field {
     most: u8,
     /// What it takes, for messages.
     range: &'static str,
-    /// Names of the values, from `least` on.
+    /// Names of the values, from `least` on, short and in full.
     names: &'static [&'static str],
+    long_names: &'static [&'static str],
     /// What `H` chooses from: as many days as every month has.
     most_hashed: u8,
 }
 
+/// Days of a week.
+const DAYS: u8 = 7;
+
 const fn field(name: &'static str, least: u8, most: u8, range: &'static str) -> Field {
-    Field { name, least, most, range, names: &[], most_hashed: most }
+    Field { name, least, most, range, names: &[], long_names: &[], most_hashed: most }
 }
 
 /// 0-59.
@@ -32,12 +36,30 @@ pub const HOUR: Field = field("hour", 0, 23, "it takes 0-23");
 /// 1-31.
 pub const DAY: Field = Field { most_hashed: 28, ..field("day", 1, 31, "it takes 1-31") };
 /// 1-12.
-pub const MONTH: Field = Field { names: MONTHS, ..field("month", 1, 12, "it takes 1-12 or jan-dec") };
+pub const MONTH: Field =
+    Field { names: MONTHS, long_names: LONG_MONTHS, ..field("month", 1, 12, "it takes 1-12 or jan-dec") };
 /// 0-6; 7 is read as 0.
-pub const WEEKDAY: Field = Field { names: WEEKDAYS, ..field("weekday", 0, 6, "it takes 0-7 or sun-sat") };
+pub const WEEKDAY: Field =
+    Field { names: WEEKDAYS, long_names: LONG_WEEKDAYS, ..field("weekday", 0, 6, "it takes 0-7 or sun-sat") };
 
 const MONTHS: &[&str] = &["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
 const WEEKDAYS: &[&str] = &["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
+/// The same in full; either may stand there.
+const LONG_MONTHS: &[&str] = &[
+    "january",
+    "february",
+    "march",
+    "april",
+    "may",
+    "june",
+    "july",
+    "august",
+    "september",
+    "october",
+    "november",
+    "december",
+];
+const LONG_WEEKDAYS: &[&str] = &["sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday"];
 
 /// Whether a field leaves the choice to others: it begins with `*` (`*/2` too), as Debian's cron has it, or is `?`.
 pub fn is_open(text: &str) -> bool {
@@ -82,6 +104,10 @@ pub fn weekdays(text: &str, seed: &Seed, days: &mut Days) -> Result<(), Why> {
             let weekday = WEEKDAY.value(name).filter(|_| !name.is_empty());
             days.last |=
                 1 << weekday.ok_or_else(|| WEEKDAY.bad(item, "L takes one weekday before it, as 5L or friL"))?;
+        } else if let Some(name) = item.strip_prefix(['L', 'l']).filter(|name| WEEKDAY.value(name).is_some()) {
+            return Err(WEEKDAY.bad(item, &format!("the L stands behind the weekday: {name}L")));
+        } else if let Some((range, k)) = item.split_once('#').filter(|(range, _)| range.contains('-')) {
+            return Err(WEEKDAY.bad(item, &each_of(range, k)));
         } else if let Some((name, k)) = item.split_once('#') {
             let weekday = WEEKDAY.need(item, name)?;
             let k = number(k).filter(|k| (1..=5).contains(k));
@@ -92,6 +118,15 @@ pub fn weekdays(text: &str, seed: &Seed, days: &mut Days) -> Result<(), Why> {
         }
     }
     Ok(())
+}
+
+/// What is right for a range before `#`: each weekday of it.
+fn each_of(range: &str, k: &str) -> Why {
+    let ends = range.split_once('-').and_then(|(first, last)| Some((WEEKDAY.value(first)?, WEEKDAY.value(last)?)));
+    let Some((first, last)) = ends else { return WEEKDAY.range.to_owned() };
+    let last = if last < first { last + DAYS } else { last };
+    let each: Vec<String> = (first..=last).map(|day| format!("{}#{k}", WEEKDAYS[usize::from(day % DAYS)])).collect();
+    format!("# takes one weekday before it: write {}", each.join(","))
 }
 
 fn all(field: &Field) -> u64 {
@@ -128,6 +163,16 @@ impl Field {
         Ok(values.fold(0, |set, n| set | 1 << ((n - self.least) % size + self.least)))
     }
 
+    /// What is odd about a step in `text` that is never taken.
+    pub fn oversized_step(&self, text: &str) -> Option<String> {
+        let size = self.most - self.least + 1;
+        text.split(',').find_map(|item| {
+            let (range, step) = item.split_once('/')?;
+            let is_odd = number(step)? >= size && range == "*";
+            is_odd.then(|| format!("{} {item} is only {}: a step is smaller than {size}", self.name, self.least))
+        })
+    }
+
     /// What follows an `H`: nothing, or a range in brackets.
     fn hashed(&self, item: &str, rest: &str, step: Option<u8>, seed: &Seed) -> Result<u64, Why> {
         let (first, last) = match rest.strip_prefix('(').and_then(|r| r.strip_suffix(')')).map(|r| r.split_once('-')) {
@@ -148,7 +193,8 @@ impl Field {
 
     /// A number or a name.
     fn value(&self, text: &str) -> Option<u8> {
-        let named = || self.names.iter().position(|name| name.eq_ignore_ascii_case(text));
+        let among = |names: &[&str]| names.iter().position(|name| name.eq_ignore_ascii_case(text));
+        let named = || among(self.names).or_else(|| among(self.long_names));
         match number(text) {
             Some(7) if self.names.len() == 7 => Some(0),
             Some(n) => Some(n).filter(|n| (self.least..=self.most).contains(n)),

@@ -23,6 +23,7 @@ use self::zone::Zone;
 pub struct Schedule {
     rule: Rule,
     zone: Zone,
+    oddity: Option<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -60,11 +61,16 @@ impl Schedule {
     /// which field and value is wrong, and what would be right.
     pub fn parse(text: &str, seed: &Seed, load: impl FnOnce(Option<&str>) -> Result<Zone, Why>) -> Result<Self, Why> {
         let (zone, rest) = parse::zone(text)?;
-        let schedule = Self { rule: parse::rule(rest, seed)?, zone: load(zone)? };
+        let schedule = Self { rule: parse::rule(rest, seed)?, zone: load(zone)?, oddity: parse::oddity(rest) };
         match schedule.next(REFERENCE) {
             Some(_) => Ok(schedule),
             None => Err("it never fires: no year has such a time".to_owned()),
         }
+    }
+
+    /// What in the expression is probably meant otherwise.
+    pub fn oddity(&self) -> Option<String> {
+        self.oddity.clone()
     }
 
     /// The first time after `after`, in seconds since 1970 UTC. `None`: there is none in 400 years, which only a change of the zone's

@@ -79,6 +79,13 @@ fn cron(text: &str, seed: &Seed) -> Result<Cron, Why> {
     })
 }
 
+/// A step that is larger than what its field counts: `*/60` is a 0, not every sixtieth minute.
+pub fn oddity(text: &str) -> Option<String> {
+    let fields = [MINUTE, HOUR, field::DAY, MONTH, field::WEEKDAY, SECOND];
+    let words = text.split_ascii_whitespace().filter(|_| !text.starts_with('@'));
+    words.zip(fields).find_map(|(word, field)| field.oversized_step(word))
+}
+
 /// `@every 1h30m`: counted from the epoch, shifted by a share of our own. So it neither begins anew when we do, nor does a fleet
 /// run in step.
 fn every(time: Option<&str>, more: Option<&str>, seed: &Seed) -> Result<Rule, Why> {

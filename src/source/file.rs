@@ -15,9 +15,11 @@ use sha2::{Digest, Sha256};
 
 use self::stamps::Stamps;
 use self::tree::Contents;
+use super::inspect::Remark;
 use super::{Known, Offer, OfferKind, Poll};
 use crate::artifact::{Artifact, CacheFile, Content, Folder};
 use crate::config::Settings;
+use crate::config::keys::Name;
 use crate::console::Progress;
 use crate::error::{Context, Error, Kind, Result};
 use crate::model::{Revision, Validators, hex};
@@ -122,6 +124,12 @@ impl FileSource {
             Content::Tree(_) => {}
         }
         Ok((content, stamps))
+    }
+
+    /// What is wrong with what is there: see [`super::inspect`]. It may come later.
+    pub(super) fn inspect(&self) -> Vec<Remark> {
+        let is_missing = self.path.symlink_metadata().is_err_and(|e| e.kind() == io::ErrorKind::NotFound);
+        self.open().err().map(|e| (Name::Remote, is_missing, e.to_string())).into_iter().collect()
     }
 
     /// Opens the archive or the directory, and tells what was opened.

@@ -6,6 +6,7 @@ mod beside;
 pub mod file;
 pub mod git;
 pub mod http;
+pub mod inspect;
 mod recall;
 pub mod s3;
 
@@ -19,6 +20,11 @@ use crate::error::Result;
 use crate::model::{Revision, Validators};
 use crate::remote::Remote;
 use crate::sys::clock::Deadline;
+
+/// From here on each try that fails is told of, or, where an earlier check has told what they come to, is not.
+pub fn tell_tries(is_news: bool) {
+    http::retry::set_told(!is_news);
+}
 
 /// A source, by the kind of its remote.
 #[derive(Debug)]

@@ -18,10 +18,10 @@ use std::time::Duration;
 
 use crate::console::progress::size;
 use crate::error::{Context, Error, Result, plain};
-use crate::model::ReleaseId;
+use crate::model::{Owner, ReleaseId};
 use crate::sys::created;
 use crate::sys::fs::{self as sysfs, Dir, Kind};
-use crate::sys::resolve::{self, Fault, Way};
+use crate::sys::resolve::{self, Fault, Last, Place, Way};
 use lock::lock;
 use manifest::Manifest;
 pub use releases::{Release, Staging};
@@ -52,6 +52,8 @@ pub struct Location {
     pub way: Way,
     /// The key of the configuration that moves it.
     pub key: &'static str,
+    /// Whom releases are given to.
+    pub owner: Option<Owner>,
 }
 
 /// What the state file says.
@@ -72,8 +74,8 @@ impl Store {
     pub fn open(location: &Location, most: Option<Duration>) -> Result<Self> {
         let root = location.path.clone();
         let is_new = !root.exists();
-        let place = resolve::make_dirs(&root, location.way).map_err(|fault| location.refusal(fault))?;
-        let dir = place.open_dir().map_err(|fault| location.refusal(fault))?;
+        let place = resolve::make_dirs(&root, location.way).map_err(|fault| location.refusal(fault, &root))?;
+        let dir = open(&place, location)?;
         let mut store = Self { root, dir: Some(Rc::new(dir)), volume: place.volume, is_new, lock: None };
         store.lock = Some(lock(&store, location, most)?);
         store.make("releases", 0o755)?;
@@ -85,11 +87,11 @@ impl Store {
 
     /// The store at `location` to look at: there need be none, nobody is kept out, and nothing of it is written.
     pub fn look(location: &Location) -> Result<Self> {
-        let found = resolve::find(&location.path, location.way, resolve::Last::Follow);
-        let (dir, volume) = match found.and_then(|place| Ok((place.open_dir()?, place.volume))) {
-            Ok((dir, volume)) => (Some(Rc::new(dir)), volume),
+        let (dir, volume) = match resolve::find(&location.path, location.way, Last::Follow) {
+            Ok(place) if place.meta.is_some() => (Some(Rc::new(open(&place, location)?)), place.volume),
+            Ok(place) => (None, place.volume),
             Err(fault) if fault.is_missing() => (None, None),
-            Err(fault) => return Err(location.refusal(fault)),
+            Err(fault) => return Err(location.refusal(fault, &location.path)),
         };
         Ok(Self { root: location.path.clone(), dir, volume, is_new: false, lock: None })
     }
@@ -204,10 +206,11 @@ impl Store {
 
 impl Location {
     /// Why it cannot be used. It is a matter of the configuration where somebody else can change it.
-    fn refusal(&self, fault: Fault) -> Error {
+    fn refusal(&self, fault: Fault, top: &Path) -> Error {
         let (path, key) = (self.path.display(), self.key);
         match fault {
             Fault::Untrusted(why) => {
+                let why = why.within(top);
                 let volume = if self.way == Way::Shared { " (in a shared volume a directory of it)" } else { "" };
                 Error::config(format!(
                     "the store {path} cannot be trusted: {why}; or {key} names another place{volume}"
@@ -218,6 +221,15 @@ impl Location {
             }
         }
     }
+}
+
+/// Opens the store that was found at `place`, when all of it is ours.
+fn open(place: &Place, location: &Location) -> Result<Dir> {
+    let judged = place.open_own_dir().and_then(|dir| {
+        releases::judge(&dir, &place.path, location.owner)?;
+        Ok(dir)
+    });
+    judged.map_err(|fault| location.refusal(fault, &place.path))
 }
 
 /// Half-made things.

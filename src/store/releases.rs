@@ -9,8 +9,10 @@ use std::rc::Rc;
 use super::manifest::{self, Manifest};
 use super::{PARTIAL, Store, cannot_make, unique};
 use crate::error::{Context, Error, Result, plain};
-use crate::model::ReleaseId;
+use crate::model::{Owner, ReleaseId};
 use crate::sys::fs::{self as sysfs, Dir, Kind, Meta};
+use crate::sys::resolve::{self, Fault, Way};
+use crate::sys::trust::Us;
 
 /// The mode of a release that is being removed where it stands, and is none any more: no release has it otherwise.
 const DOOMED: u32 = 0o1700;
@@ -161,6 +163,30 @@ impl Store {
     fn cannot_list(&self) -> String {
         format!("cannot read {}", self.root().join(RELEASES).display())
     }
+}
+
+/// Whether the releases of the store in `dir`, at `path`, were made by us: each is ours, or given to `owner`; or what it is made
+/// of was written down by us, when it was given to another one, or found here.
+pub(super) fn judge(dir: &Dir, path: &Path, owner: Option<Owner>) -> Result<(), Fault> {
+    let sub = |name: &str| match dir.child(name.as_ref()) {
+        Ok(dir) => Ok(Some(dir)),
+        // Who may not look into it may not read the state either.
+        Err(e) if [ErrorKind::NotFound, ErrorKind::PermissionDenied].contains(&e.kind()) => Ok(None),
+        Err(e) => Err(Fault::Io(e)),
+    };
+    let Some(manifests) = sub(manifest::DIR)? else { return Ok(()) };
+    resolve::judge_names(&manifests, &path.join(manifest::DIR), Us::with(None))?;
+    let Some(releases) = sub(RELEASES)? else { return Ok(()) };
+    let us = Us::with(owner.map(|owner| (owner.uid, owner.gid)));
+    for name in releases.names()? {
+        let path = path.join(RELEASES).join(&name);
+        match resolve::judge_as_it_stands(&releases, &name, &path, Way::Trusted, us) {
+            Err(Fault::Untrusted(why)) if manifests.look(&name)?.is_none() => return Err(Fault::Untrusted(why)),
+            Err(Fault::Io(e)) if e.kind() != ErrorKind::NotFound => return Err(Fault::Io(e)),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 fn name(id: &ReleaseId) -> &OsStr {

@@ -118,6 +118,11 @@ impl Dir {
         Ok(Self(rustix::fs::open(path, DIRECTORY, Mode::empty())?))
     }
 
+    /// Its descriptor alone.
+    pub fn into_fd(self) -> OwnedFd {
+        self.0
+    }
+
     /// Opens `/`, to go on from there.
     pub fn root() -> io::Result<Self> {
         Self::enter(rustix::fs::CWD, OsStr::new("/"))

@@ -6,7 +6,6 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
@@ -16,7 +15,7 @@ use rustix::fs::StatVfsMountFlags;
 use rustix::io::Errno;
 
 use super::created;
-use super::fs::{self, Dir, Kind, Meta, is_mount_top};
+use super::fs::{Dir, Kind, Meta, is_mount_top};
 use super::trust::{self, Facts, Role, Untrusted, Us};
 use super::xattr;
 
@@ -37,7 +36,7 @@ pub enum Way {
 pub enum Last {
     /// What it leads to is meant.
     Follow,
-    /// The same for [`Place::append`]: the kernel's name for an open file (`/proc/self/fd/1`) is that file, whatever its text.
+    /// The same for what is written: the kernel's name for an open file (`/proc/self/fd/1`) is that file, whatever its text.
     Written,
     /// It is meant itself.
     Stay,
@@ -308,82 +307,6 @@ fn judge(file: impl AsFd, above: Option<&Dir>, role: Role, way: Way, us: Us) -> 
     Ok(trust::writer(&meta, &facts, role, us).map_or(Judged::Ours, Judged::Writable))
 }
 
-impl Place {
-    /// Opens the directory that it is, judged like the way to it.
-    pub fn open_dir(&self) -> Result<Dir, Fault> {
-        let dir = self.dir.child(&self.name)?;
-        self.check(&dir)?;
-        Ok(dir)
-    }
-
-    /// Opens the regular file that it is for reading, judged like the way to it.
-    pub fn open_file(&self) -> Result<(File, Meta), Fault> {
-        if self.meta.is_some_and(|meta| meta.kind == Kind::Other) {
-            return Err(no_file().into()); // opening a device does things
-        }
-        let file = self.dir.open_file(&self.name)?;
-        let meta = fs::meta(&file)?;
-        match meta.kind {
-            Kind::File => {}
-            Kind::Dir => return Err(io::Error::other("it is a directory").into()),
-            Kind::Link | Kind::Other => return Err(no_file().into()),
-        }
-        self.check(&file)?;
-        Ok((file, meta))
-    }
-
-    /// Opens the file for writing at its end, and makes it where there is none. Whatever stands there is taken, but no file
-    /// that has another name where somebody else could have given it that.
-    pub fn append(&self, mode: u32) -> io::Result<File> {
-        if self.is_kernels {
-            return self.dir.reopen(&self.name);
-        }
-        let made =
-            if self.meta.is_none() { self.dir.create_to_append(&self.name, mode) } else { Err(Errno::EXIST.into()) };
-        let file = match made {
-            // It was there, or another process was faster.
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => self.dir.append(&self.name)?,
-            made => made?,
-        };
-        let meta = fs::meta(&file)?;
-        // Asked by its name: whoever gave it another one may have taken this one away since it was opened.
-        let is_as_opened = |at: Meta| at.inode() == meta.inode() && at.links == 1;
-        if meta.kind == Kind::File && !self.is_ours_alone && !self.dir.look(&self.name)?.is_some_and(is_as_opened) {
-            return Err(io::Error::other("it has another name, which somebody else may have given it: remove it"));
-        }
-        Ok(file)
-    }
-
-    /// Judges what stands there, whatever it is.
-    fn judge_as_it_stands(&self) -> Result<(), Fault> {
-        match self.meta.map(|meta| meta.kind) {
-            None => Err(Errno::NOENT.into()),
-            Some(Kind::Dir) => self.open_dir().map(drop),
-            Some(Kind::File) => match self.dir.open_file(&self.name) {
-                Err(e) if e.kind() == io::ErrorKind::PermissionDenied => self.check(self.dir.hold(&self.name)?),
-                file => self.check(file?),
-            },
-            Some(Kind::Link | Kind::Other) => self.check(self.dir.hold(&self.name)?),
-        }
-    }
-
-    fn check(&self, file: impl AsFd) -> Result<(), Fault> {
-        if self.way == Way::Any {
-            return Ok(());
-        }
-        // A shared volume is a way to what is ours: what lies at its top may be anybody's.
-        let way = if self.way == Way::Shared { Way::Trusted } else { self.way };
-        match judge(file, Some(&self.dir), Role::Itself, way, self.us)? {
-            Judged::Ours | Judged::Shared => Ok(()),
-            Judged::Writable(writer) => Err(Fault::Untrusted(Untrusted::new(&self.path, writer))),
-        }
-    }
-}
-
-fn no_file() -> io::Error {
-    io::Error::other("it is not a regular file")
-}
-
 impl Fault {
     /// Whether nothing is there.
     pub fn is_missing(&self) -> bool {
@@ -421,6 +344,9 @@ impl fmt::Display for Fault {
         }
     }
 }
+
+mod place;
+pub use place::{judge_as_it_stands, judge_names};
 
 #[cfg(test)]
 mod tests;

@@ -197,6 +197,24 @@ fn acl_writer(acl: &[u8], owning_group: u32, us: Us) -> Option<Named> {
 }
 
 impl Untrusted {
+    /// In words for what lies in `top`, which is made anew where it is missing. Another owner would not make that good: who
+    /// could fill it has filled it.
+    pub fn within(&self, top: &Path) -> String {
+        match self.writer {
+            Writer::Owner(uid) if self.path.starts_with(top) => {
+                let (path, top) = (self.path.display(), top.display());
+                format!("{path} belongs to user {uid}, and what it holds is not ours: remove {top}, it is made anew")
+            }
+            Writer::Link(uid) if self.path.starts_with(top) => {
+                let path = self.path.display();
+                format!("{path} is a link that belongs to user {uid}, who decides where it leads: remove it")
+            }
+            Writer::Owner(_) | Writer::Link(_) | Writer::Others | Writer::Acl(_) | Writer::DefaultAcl(_) => {
+                self.to_string()
+            }
+        }
+    }
+
     /// That `writer` can change what is at `path`.
     pub fn new(path: &Path, writer: Writer) -> Self {
         Self { path: path.to_owned(), writer }

@@ -57,7 +57,7 @@ fn the_log_file_is_a_full_disk_then_it_deploys_and_the_log_is_on_standard_error(
     let run = deploys(&sandbox, command.args(["--log-file", "/dev/full"])).says(" INFO deployed ");
     let complaints = run.complaints();
     assert_eq!(complaints.len(), 1, "it is said once: {}", run.log);
-    let why = "cannot write to the log file /dev/full: no space left on device: logging to standard error";
+    let why = "cannot write to log-file /dev/full: no space left on device: logging to standard error";
     assert!(complaints[0].ends_with(&format!(" WARN {why}")), "{}", run.log);
     assert_eq!(run.log.lines().next(), Some(complaints[0]), "before the first record");
 }
@@ -76,7 +76,7 @@ fn the_log_file_cannot_be_opened_then_a_warning_says_so_and_it_deploys() {
         rustix::fs::mknodat(rustix::fs::CWD, sandbox.path("fifo"), rustix::fs::FileType::Fifo, mode, 0).unwrap();
         let run = deploys(&sandbox, command.args(["--log-file", bad])).says(" INFO deployed ");
         assert_eq!(run.complaints().len(), 1, "{bad}: {}", run.log);
-        run.says("cannot open the log file ");
+        run.says("cannot open log-file ");
     }
 }
 

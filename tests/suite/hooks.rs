@@ -224,13 +224,54 @@ fn hooks_run_in_byte_order_and_what_is_passed_over_is_named_when_verbose() {
         .says(": .a, README, a.bak, a.disabled, a.dpkg-old, a.rpmnew, a~, notes.txt");
     let ran: Vec<_> = run.log.lines().filter_map(|l| l.strip_suffix(": ran")?.rsplit(' ').next()).collect();
     assert_eq!(ran, ["10", "9", "B", "b"]);
-    assert_eq!(run.log.matches("notes.txt").count(), 1);
+    assert_eq!(run.complaints().len(), 1, "{}", run.log);
     run.says("pre.d/10 ended with exit code 0 after");
 
     let sandbox = Sandbox::new();
     sandbox.write("pre.d/notes.txt", "not executable");
-    let remote = zip_of(&sandbox, "v1");
-    sandbox.deploy(&remote, &[]).expect(0).never_says("notes.txt");
+    for version in ["v1", "v2"] {
+        let remote = zip_of(&sandbox, version);
+        let run = sandbox.deploy(&remote, &[]).expect(0);
+        assert_eq!(run.complaints().len(), 1, "at every deployment: {}", run.log);
+        run.says("WARN passed over the hook ").says("pre.d/notes.txt: it is not executable: ");
+        sandbox.deploy(&remote, &[]).expect(0).never_says("notes.txt");
+    }
+}
+
+#[test]
+fn a_gate_does_not_run_then_every_deployment_plan_and_validate_say_so() {
+    let sandbox = Sandbox::new();
+    let text = sandbox.hook("pre.d", "10-gate.sh", "exit 1");
+    fs::set_permissions(&text, fs::Permissions::from_mode(0o644)).unwrap();
+    std::os::unix::fs::symlink("/no/such/gate", sandbox.path("post.d/20-gate")).unwrap();
+    let mode = rustix::fs::Mode::from_raw_mode(0o755);
+    rustix::fs::mknodat(rustix::fs::CWD, sandbox.path("post.d/30-fifo"), rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    sandbox.write("post.d/40-gone.paths", "**\n");
+    sandbox.write("post.d/50-off.disabled", "");
+    sandbox.write("post.d/50-off.paths", "**\n");
+    fs::create_dir(sandbox.path("post.d/lib")).unwrap();
+    let said = [
+        "pre.d/10-gate.sh: it is not executable: ",
+        "post.d/20-gate: it is a link to nothing",
+        "post.d/30-fifo: it is no regular file",
+        "post.d/40-gone.paths has no effect: there is no hook 40-gone beside it",
+    ];
+    for version in ["v1", "v2"] {
+        let remote = zip_of(&sandbox, version);
+        let (log, out) = (sandbox.deploy(&remote, &[]).expect(0), validated(&sandbox, &remote));
+        assert_eq!((log.complaints().len(), out.lines().count()), (said.len(), said.len()), "{}{out}", log.log);
+        for words in said {
+            assert!(log.log.contains(words) && out.contains(words), "{words}:\n{}{out}", log.log);
+        }
+    }
+    let plan = sandbox.plan(&zip_of(&sandbox, "v3"), &["--json"]).expect(10);
+    assert!(said.iter().all(|words| plan.out.contains(words)), "{}", plan.out);
+}
+
+/// What validate says of the sandbox's hooks.
+fn validated(sandbox: &Sandbox, remote: &str) -> String {
+    let config = sandbox.write("validate.cfg", crate::planted::text(sandbox, remote, ""));
+    Run::from(sandbox.bare().arg("validate").arg(config).output().unwrap()).expect(0).out
 }
 
 #[test]

@@ -11,24 +11,24 @@ use std::process::{Child, Command};
 use crate::core::Mount;
 use crate::sandbox::{Run, Sandbox, needs, tree};
 
-const HIM: u32 = 65_534;
+pub const HIM: u32 = 65_534;
 
-fn is_root() -> bool {
+pub fn is_root() -> bool {
     fs::metadata("/proc/self").is_ok_and(|meta| meta.uid() == 0)
 }
 
-fn mode(path: impl AsRef<Path>, mode: u32) {
+pub fn mode(path: impl AsRef<Path>, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
 /// Gives a tree away.
-fn give(path: &Path) {
+pub fn give(path: &Path) {
     assert!(Command::new("chown").args(["-R", &format!("{HIM}:{HIM}")]).arg(path).status().unwrap().success());
 }
 
 /// What he does.
 #[track_caller]
-fn he(script: &str) {
+pub fn he(script: &str) {
     let done = Command::new("sh").args(["-ec", script]).uid(HIM).gid(HIM).status().unwrap();
     assert!(done.success(), "he could not: {script}");
 }
@@ -62,7 +62,7 @@ fn victim(sandbox: &Sandbox) -> impl Fn(&str) + use<> {
     move |at: &str| assert_eq!(tree(&path), before, "{at}: what he led to was touched")
 }
 
-fn source(sandbox: &Sandbox, version: &str) -> String {
+pub fn source(sandbox: &Sandbox, version: &str) -> String {
     for n in 0..20 {
         sandbox.write(format!("src/d{n}/f"), format!("{version} of {n}"));
     }
@@ -571,7 +571,7 @@ fn log_and_reports_lie_behind_his_links_then_they_are_not_written_and_one_warnin
         ("LOG_FILE", "own", false),
         ("STATUS_FILE", "dir/status", true),
         ("METRICS_FILE", "dir/metrics", true),
-        ("STATUS_FILE", "planted", false), // replaced, not followed
+        ("STATUS_FILE", "planted", true),
     ] {
         let mut check = sandbox.command(&["--remote", &remote]);
         let run = Run::from(check.env(format!("REPO_DEPLOY_{key}"), at(name)).output().unwrap()).expect(0);
@@ -617,7 +617,7 @@ fn directory_that_is_the_remote_becomes_a_link_of_its_owner_then_nothing_is_publ
     let text = format!("remote = {remote}\nlog-file = {}/logs/log\n", sandbox.path("his").display());
     let config = sandbox.write("validate.cfg", text);
     let run = Run::from(sandbox.bare().arg("validate").arg(config).output().unwrap()).expect(78);
-    assert!(run.out.contains(":1:10: error: cannot use remote: "), "{}", run.out);
+    assert!(run.out.contains(":1:10: error: cannot use remote = "), "{}", run.out);
     assert!(run.out.contains(":2:12: warning: cannot use log-file = "), "{}", run.out);
     let archive = sandbox.path("his/app.zip").display().to_string();
     sandbox.deploy(&archive, &[]).expect(1).says("is a link that belongs to user 65534");

@@ -13,8 +13,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 pub fn binary() -> PathBuf {
     match std::env::var_os("REPO_DEPLOY_BINARY") {
         Some(path) => PathBuf::from(path),
-        None => PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/x86_64-unknown-linux-musl/release/repo-deploy"),
+        None => target_dir().join(format!("{}-unknown-linux-musl/release/repo-deploy", std::env::consts::ARCH)),
     }
+}
+
+/// Where cargo builds: that of this test program, `TARGET/debug/deps/suite-…`.
+fn target_dir() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    test.ancestors().nth(3).unwrap().to_owned()
 }
 
 /// A fresh directory with a place for everything; removed when the test ends.

@@ -43,7 +43,7 @@ impl Before {
     pub(in crate::deploy) fn of(dir: &Path) -> Option<Self> {
         dir.symlink_metadata().ok()?;
         let names = std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.file_name());
-        let is_hook = |name: &OsString| !is_left_over(name) && is_program(&dir.join(name)).unwrap_or(false);
+        let is_hook = |name: &OsString| !is_left_over(name) && matches!(what(&dir.join(name)), Ok(Is::Program));
         Some(Self { dir: dir.to_owned(), inode: inode(dir), names: names.filter(is_hook).collect() })
     }
 
@@ -67,59 +67,64 @@ fn inode(dir: &Path) -> Option<(u64, u64)> {
     std::fs::metadata(dir).ok().map(|meta| (meta.dev(), meta.ino()))
 }
 
-/// Looks at everything in `dir`; runs nothing. `tells`: warns of what is odd there.
-pub(super) fn discover(dir: &Path, tells: bool) -> Result<Found> {
+/// Looks at everything in `dir`; runs nothing. Besides what runs: what its owner may have meant otherwise, a sentence each.
+pub(super) fn discover(dir: &Path) -> Result<(Found, Vec<String>)> {
     let cannot = || format!("cannot read the hook directory {}", dir.display());
     let open = match resolve::open_dir(dir, Way::Trusted) {
         Err(fault) if fault.is_missing() && !dir.is_symlink() => {
-            let dir_name = dir.display();
-            if !tells || is_default(dir) {
+            let (dir_name, none) = (dir.display(), Found::Hooks(Vec::new()));
+            if is_default(dir) {
                 log::debug!("no hooks: {dir_name} does not exist");
-            } else {
-                log::warn!("the hook directory {dir_name}, which was configured, does not exist: no hooks run");
+                return Ok((none, Vec::new()));
             }
-            return Ok(Found::Hooks(Vec::new()));
+            let text = format!("the hook directory {dir_name}, which was configured, does not exist: no hooks run");
+            return Ok((none, vec![text]));
         }
         Err(Fault::Untrusted(why)) => {
-            return Ok(Found::Refused(format!("the hook directory {} is refused: {why}", dir.display())));
+            return refused(format!("the hook directory {} is refused: {why}", dir.display()));
         }
         Err(Fault::Io(e)) => return Err(e).context(cannot),
         Ok(open) => open,
     };
     let seen = open.names().context(cannot)?.into_iter().map(|name| look(dir, name)).collect::<Result<Vec<_>>>()?;
+    let mut remarks: Vec<String> = seen.iter().filter_map(|seen| seen.remark(dir)).collect();
     let (hooks, mut passed_over) = select(seen);
     let mut listed = Vec::new();
     for name in hooks {
         let path = dir.join(&name);
         match distrust(&path) {
             Ok(None) => {}
-            Ok(Some(why)) => return Ok(Found::Refused(format!("the hook {} is refused: {why}", path.display()))),
-            Err(e) => return Ok(Found::Refused(format!("cannot look at the hook {}: {}", path.display(), plain(&e)))),
+            Ok(Some(why)) => return refused(format!("the hook {} is refused: {why}", path.display())),
+            Err(e) => return refused(format!("cannot look at the hook {}: {}", path.display(), plain(&e))),
         }
         let file = paths::file_of(&name);
         let read = passed_over.contains(&file).then(|| paths::read(&dir.join(&file))).transpose();
         match read {
             Ok(paths) => listed.push(Listed { path, paths }),
-            Err(why) => return Ok(Found::Refused(format!("the hook {} is refused: {why}", path.display()))),
+            Err(why) => return refused(format!("the hook {} is refused: {why}", path.display())),
         }
         passed_over.retain(|name| *name != file);
     }
-    for file in &passed_over {
-        let mut others = passed_over.iter().filter(|other| *other != file);
-        // One that was switched off keeps its file without a word.
-        if let Some(hook) = paths::hook_of(file).filter(|hook| !is_left_over(OsStr::from_bytes(hook)))
-            && tells
-            && !others.any(|other| other.as_bytes().starts_with(hook))
-        {
-            let hook = String::from_utf8_lossy(hook);
-            log::warn!("{} has no effect: there is no hook {hook} beside it", dir.join(file).display());
-        }
-    }
+    remarks.extend(passed_over.iter().filter_map(|file| idle_paths(dir, file, &passed_over)));
     if !passed_over.is_empty() {
         let names: Vec<_> = passed_over.iter().map(|name| name.display().to_string()).collect();
         log::debug!("passed over in {}: {}", dir.display(), names.join(", "));
     }
-    Ok(Found::Hooks(listed))
+    Ok((Found::Hooks(listed), remarks))
+}
+
+fn refused(why: String) -> Result<(Found, Vec<String>)> {
+    Ok((Found::Refused(why), Vec::new()))
+}
+
+/// What to say of a `.paths` that belongs to nothing. One whose hook was switched off waits for it without a word.
+fn idle_paths(dir: &Path, file: &OsStr, passed_over: &[OsString]) -> Option<String> {
+    let hook = paths::hook_of(file).filter(|hook| !is_left_over(OsStr::from_bytes(hook)))?;
+    let mut others = passed_over.iter().filter(|other| *other != file);
+    (!others.any(|other| other.as_bytes().starts_with(hook))).then(|| {
+        let hook = String::from_utf8_lossy(hook);
+        format!("{} has no effect: there is no hook {hook} beside it", dir.join(file).display())
+    })
 }
 
 /// Whether hooks are looked for there when nobody says where.
@@ -131,35 +136,65 @@ fn is_default(dir: &Path) -> bool {
 #[derive(Debug)]
 struct Seen {
     name: OsString,
-    is_executable: bool,
+    is: Is,
 }
 
-/// Whether it is a regular file that has an executable bit, links followed.
-fn is_program(path: &Path) -> io::Result<bool> {
-    std::fs::metadata(path).map(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+/// What a name stands for, links followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Is {
+    /// A regular file that has an executable bit.
+    Program,
+    /// A regular file that has none.
+    File,
+    /// A directory.
+    Directory,
+    /// A link to nothing.
+    Dangling,
+    /// A device, a FIFO or a socket.
+    Other,
+}
+
+impl Seen {
+    /// What to say of something that does not run although its name says that it should: a gate is not open in silence.
+    fn remark(&self, dir: &Path) -> Option<String> {
+        let path = dir.join(&self.name);
+        let path = path.display();
+        let why = match self.is {
+            Is::Program | Is::Directory => return None,
+            _ if is_left_over(&self.name) => return None,
+            Is::File => "it is not executable: chmod 755 makes it run, a name that ends in .disabled switches it off",
+            Is::Dangling => "it is a link to nothing",
+            Is::Other => "it is no regular file",
+        };
+        Some(format!("passed over the hook {path}: {why}"))
+    }
+}
+
+/// What stands at `path`.
+fn what(path: &Path) -> io::Result<Is> {
+    Ok(match std::fs::metadata(path) {
+        Ok(meta) if meta.is_dir() => Is::Directory,
+        Ok(meta) if !meta.is_file() => Is::Other,
+        Ok(meta) if meta.permissions().mode() & 0o111 != 0 => Is::Program,
+        Ok(_) => Is::File,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Is::Dangling,
+        Err(e) => return Err(e),
+    })
 }
 
 fn look(dir: &Path, name: OsString) -> Result<Seen> {
     let path = dir.join(&name);
-    let is_executable = match is_program(&path) {
-        Ok(is_program) => is_program,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            if !is_left_over(&name) {
-                log::warn!("passed over {}: it is a link to nothing", path.display());
-            }
-            false
-        }
-        // A link in a circle, a directory that may not be entered: it was meant to run, so it must not be skipped.
-        Err(e) => return Err(Error::failed(format!("cannot look at the hook {}: {}", path.display(), plain(&e)))),
-    };
-    Ok(Seen { name, is_executable })
+    // A link in a circle, a directory that may not be entered: it was meant to run, so it must not be skipped.
+    let cannot = |e| Error::failed(format!("cannot look at the hook {}: {}", path.display(), plain(&e)));
+    let is = what(&path).map_err(cannot)?;
+    Ok(Seen { name, is })
 }
 
 /// Divides into what runs, in byte order of names, and what does not.
 fn select(mut seen: Vec<Seen>) -> (Vec<OsString>, Vec<OsString>) {
     seen.sort_unstable_by(|a, b| a.name.as_bytes().cmp(b.name.as_bytes()));
     let (hooks, passed_over): (Vec<_>, Vec<_>) =
-        seen.into_iter().partition(|seen| seen.is_executable && !is_left_over(&seen.name));
+        seen.into_iter().partition(|seen| seen.is == Is::Program && !is_left_over(&seen.name));
     let names = |seen: Vec<Seen>| seen.into_iter().map(|seen| seen.name).collect();
     (names(hooks), names(passed_over))
 }
@@ -220,7 +255,10 @@ mod tests {
 
     #[test]
     fn select_orders_by_bytes_and_loses_nothing() {
-        let seen = |name: &[u8], is_executable| Seen { name: OsStr::from_bytes(name).to_owned(), is_executable };
+        let seen = |name: &[u8], is_program| Seen {
+            name: OsStr::from_bytes(name).to_owned(),
+            is: if is_program { Is::Program } else { Is::File },
+        };
         let names: [(&[u8], bool); 9] = [
             (b"b", true),
             (b"10", true),

@@ -4,6 +4,7 @@
 use std::io::{self, Read};
 use std::path::Path;
 
+use rustix::fs::{Access, access};
 use rustix::io::Errno;
 
 use crate::error::plain;
@@ -13,9 +14,26 @@ const HEAD: u64 = 256;
 
 /// The cause of `error`, from starting `path`.
 pub(super) fn explain(path: &Path, error: &io::Error) -> String {
+    of(&head(path), error)
+}
+
+/// Why `path` will not start, as far as its first line tells, and whether it may all the same: what begins as nothing known may
+/// be registered somewhere (binfmt_misc). The loader of a binary is not looked for.
+pub(super) fn foresee(path: &Path) -> Option<(bool, String)> {
+    let head = head(path);
+    let is_ours = |path: &Path| access(path, Access::EXEC_OK);
+    let started = match interpreter(&head) {
+        None if head.is_empty() || head.starts_with(b"\x7fELF") => is_ours(path),
+        None => Err(Errno::NOEXEC),
+        Some(name) => is_ours(path).and_then(|()| is_ours(Path::new(&name))),
+    };
+    started.err().map(|errno| (errno == Errno::NOEXEC, of(&head, &errno.into())))
+}
+
+fn head(path: &Path) -> Vec<u8> {
     let mut head = Vec::new();
     let _ = std::fs::File::open(path).and_then(|file| file.take(HEAD).read_to_end(&mut head)); // a file that cannot be read is explained by the error alone
-    of(&head, error)
+    head
 }
 
 fn of(head: &[u8], error: &io::Error) -> String {

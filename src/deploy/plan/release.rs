@@ -3,6 +3,7 @@
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use super::super::places;
 use super::changes::Changes;
 use super::{Plan, SOMETHING};
 use crate::activate::install::bundle::{self, Installable};
@@ -44,6 +45,7 @@ impl Deployment<'_> {
         self.foretell_hooks(plan, "pre")?;
         self.foretell_scripts(plan, top)?;
         self.foretell_hooks(plan, "post")?;
+        plan.notes.extend(places::open_to_all(self.settings, self.state.mode)?);
         if plan.obstacles.is_empty() {
             plan.code = SOMETHING;
         }
@@ -54,7 +56,9 @@ impl Deployment<'_> {
     pub(super) fn foretell_hooks(&self, plan: &mut Plan, when: &'static str) -> Result<()> {
         let Settings { pre_hooks, post_hooks, .. } = self.settings;
         let dir = if when == "pre" { pre_hooks } else { post_hooks };
-        let hooks = match hooks::find(dir)? {
+        let (found, remarks) = hooks::survey(dir)?;
+        plan.notes.extend(remarks);
+        let hooks = match found {
             Found::Hooks(hooks) => hooks,
             Found::Refused(why) => {
                 plan.ends(2, why); // found out before anything changes

@@ -12,7 +12,7 @@ fn an_expression_is_wrong_then_field_value_and_range_are_named() {
         ("* * * 13 *", "month 13: it takes 1-12 or jan-dec"),
         ("* * * foo *", "month foo: it takes 1-12 or jan-dec"),
         ("* * * * 8", "weekday 8: it takes 0-7 or sun-sat"),
-        ("* * * * monday", "weekday monday: it takes 0-7 or sun-sat"),
+        ("* * * * mondy", "weekday mondy: it takes 0-7 or sun-sat"),
         ("* * * * mon-xyz", "weekday mon-xyz: it takes 0-7 or sun-sat"),
         ("* * * * * 60", "second 60: it takes 0-59"),
         ("1-60 * * * *", "minute 1-60: it takes 0-59"),
@@ -37,7 +37,13 @@ fn an_expression_is_wrong_then_field_value_and_range_are_named() {
         ("* * * * L", "weekday L: L takes one weekday before it, as 5L or friL"),
         ("* * * * 8L", "weekday 8L: L takes one weekday before it, as 5L or friL"),
         ("* * * * 1#6", "weekday 1#6: # takes 1-5 behind it, which one of the month"),
-        ("* * * * 1-5#1", "weekday 1-5#1: it takes 0-7 or sun-sat"),
+        ("* * * * 1-3#1", "weekday 1-3#1: # takes one weekday before it: write mon#1,tue#1,wed#1"),
+        ("* * * * mon-fri#1", "weekday mon-fri#1: # takes one weekday before it: write mon#1,tue#1,wed#1,thu#1,fri#1"),
+        ("* * * * sat-sun#2", "weekday sat-sun#2: # takes one weekday before it: write sat#2,sun#2"),
+        ("* * * * x-y#1", "weekday x-y#1: it takes 0-7 or sun-sat"),
+        ("* * * * L5", "weekday L5: the L stands behind the weekday: 5L"),
+        ("* * * * lfri", "weekday lfri: the L stands behind the weekday: friL"),
+        ("* * * * Lx", "weekday Lx: it takes 0-7 or sun-sat"),
         ("H(5-1) * * * *", "minute H(5-1): the range of H goes up"),
         ("H(5) * * * *", "minute H(5): H stands alone or with a range, as H or H(0-29)"),
         ("Hx * * * *", "minute Hx: H stands alone or with a range, as H or H(0-29)"),
@@ -90,5 +96,34 @@ fn an_expression_can_never_fire_then_it_is_refused() {
     assert_eq!(schedule(&format!("{zone} * 2 * 3 0L")).unwrap_err(), "it never fires: no year has such a time");
     for text in ["0 2 * 3 0L", "* 3 * 3 0L", "* 2 * 3 0#4"] {
         assert!(schedule(&format!("{zone} {text}")).is_ok(), "{text}");
+    }
+}
+
+#[test]
+fn a_step_is_as_large_as_its_field_then_that_is_told() {
+    for (text, expected) in [
+        ("*/60 * * * *", Some("minute */60 is only 0: a step is smaller than 60")),
+        ("1,*/90 * * * *", Some("minute */90 is only 0: a step is smaller than 60")),
+        ("0 */24 * * *", Some("hour */24 is only 0: a step is smaller than 24")),
+        ("0 0 */31 * *", Some("day */31 is only 1: a step is smaller than 31")),
+        ("0 0 * */12 *", Some("month */12 is only 1: a step is smaller than 12")),
+        ("0 0 * * * */60", Some("second */60 is only 0: a step is smaller than 60")),
+        ("*/59 */23 * * *", None),
+        ("5/60 * * * *", None),
+        ("@every 60m", None),
+    ] {
+        assert_eq!(schedule(text).unwrap().oddity().as_deref(), expected, "{text}");
+    }
+}
+
+#[test]
+fn names_stand_there_in_full_then_they_mean_the_same() {
+    for (text, short) in [
+        ("* * * * friday", "* * * * fri"),
+        ("* * * June-AUGUST Monday-friday", "* * * jun-aug mon-fri"),
+        ("* * * * sundayL", "* * * * sunL"),
+    ] {
+        let (one, other) = (schedule(text).unwrap(), schedule(short).unwrap());
+        assert_eq!(one.next(0), other.next(0), "{text}");
     }
 }

@@ -69,7 +69,7 @@ pub(super) fn to<'a>(
 }
 
 /// The ssh that git calls through a shell: no question, no forwarding, and hosts that are known.
-fn ssh(settings: &Settings, is_ours: bool) -> Result<OsString> {
+pub(super) fn ssh(settings: &Settings, is_ours: bool) -> Result<OsString> {
     let (git, http) = (&settings.git, &settings.http);
     let strict = if git.strict { "yes" } else { "accept-new" };
     let mut command = format!(
@@ -91,7 +91,7 @@ fn ssh(settings: &Settings, is_ours: bool) -> Result<OsString> {
 }
 
 /// A file that decides whom we believe must not be anybody's.
-fn check(file: &Path, key: &str, must_exist: bool) -> Result<()> {
+pub(super) fn check(file: &Path, key: &str, must_exist: bool) -> Result<()> {
     let what = || format!("cannot use {key} {}", file.display());
     match distrust(file) {
         Ok(None) => Ok(()),

@@ -9,12 +9,11 @@ use super::objects::{Line, MODULE, Members};
 use super::repository::{Repository, reference};
 use super::{GitSource, access};
 use crate::artifact::{MAX_NAME, Node};
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Error, Kind, Result};
 use crate::remote::place::Place;
 use crate::remote::reference::{Reference, is_object};
 use crate::source::http::retry::Patience;
 use crate::sys::clock::Deadline;
-use crate::sys::resolve::distrust;
 
 /// The longest line of a listing.
 const LONGEST: u64 = 70_000;
@@ -148,10 +147,7 @@ impl<'a> Fetching<'a> {
     /// Refuses a commit that nobody of `verify-commit` has signed.
     fn verify(&self, commit: &str) -> Result<(), Trouble> {
         let Some(signers) = &self.source.settings.git.signers else { return Ok(()) };
-        let what = || format!("cannot use verify-commit {}", signers.display());
-        if let Some(why) = distrust(signers).context(what)? {
-            return Err(Error::failed(why.to_string())).context(what)?;
-        }
+        access::check(signers, "verify-commit", true)?;
         let mut call = self.local(&["verify-commit", commit]);
         let file = signers.display().to_string();
         call.access = Access { config: vec![("gpg.ssh.allowedSignersFile", file)], ..Access::default() };

@@ -26,10 +26,13 @@ use self::command::{Git, Trouble};
 use self::fetching::Fetching;
 use self::objects::GitTree;
 use self::repository::{Purpose, Repository};
+use super::http::credentials::{UserInfo, load};
 use super::http::retry::Patience;
+use super::inspect::{self, Remark};
 use super::{Known, Offer, OfferKind, Poll};
 use crate::artifact::{Artifact, Content, cache_dir};
 use crate::config::Settings;
+use crate::config::keys::Name;
 use crate::error::{Context, Error, Kind, Result, plain};
 use crate::model::{Revision, Validators, hex};
 use crate::remote::git::GitRemote;
@@ -139,6 +142,33 @@ impl GitSource {
             content: Content::Tree(Box::new(GitTree { git: self.git.clone(), repository, members, remote })),
             name: format!("{} at {commit}", self.name),
         }
+    }
+
+    /// What is wrong with the files that it reads: see [`super::inspect`].
+    pub(super) fn inspect(&self) -> Vec<Remark> {
+        let Settings { http, git, .. } = &self.settings;
+        let mut remarks = match &self.remote.place {
+            Place::Http(url) => {
+                let read = UserInfo::of(url).and_then(|user| load(&user, url.host_str().unwrap_or_default(), http));
+                let mut remarks = inspect::credentials(http, read.map(|credentials| credentials.warnings));
+                if url.scheme() == "https" {
+                    remarks.extend(inspect::roots(http));
+                }
+                remarks
+            }
+            Place::Ssh(..) => {
+                let key = if git.known_hosts.is_some() { Name::SshKnownHosts } else { Name::SshKey };
+                access::ssh(&self.settings, true).err().map(|e| (key, false, e.to_string())).into_iter().collect()
+            }
+            Place::Local(path) => {
+                let judged = check_local(path).context(|| format!("cannot poll {}", self.name));
+                judged.err().map(|e| (Name::Remote, true, e.to_string())).into_iter().collect()
+            }
+            Place::Daemon(_) => Vec::new(),
+        };
+        let signers = git.signers.as_ref().map(|file| access::check(file, "verify-commit", true));
+        remarks.extend(signers.and_then(Result::err).map(|e| (Name::VerifyCommit, false, e.to_string())));
+        remarks
     }
 
     /// The commit that the remote has now.

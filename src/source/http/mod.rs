@@ -27,6 +27,7 @@ pub(super) mod status;
 mod tls;
 mod wire;
 
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use ureq::http::StatusCode;
@@ -37,6 +38,7 @@ use self::credentials::UserInfo;
 use self::glimpse::Offered;
 use self::identity::{Identity, source_of};
 use self::retry::Patience;
+use super::inspect::{self, Remark};
 use super::{Known, Offer, OfferKind, Poll};
 use crate::artifact::{Artifact, CacheFile, Content};
 use crate::config::{Http, Settings};
@@ -124,6 +126,16 @@ impl HttpSource {
         Ok((client, credentials.warnings))
     }
 
+    /// What is wrong with the files that it reads: see [`super::inspect`].
+    pub(super) fn inspect(&self) -> Vec<Remark> {
+        let read = self.client().map(|(_, warnings)| warnings);
+        let mut remarks = inspect::credentials(&self.http, read);
+        if self.url.scheme() == "https" {
+            remarks.extend(inspect::roots(&self.http));
+        }
+        remarks
+    }
+
     /// A client of what lies beside the archive. Another origin than the archive's gets no credentials but those in its own
     /// URL, or what netrc has for it.
     pub(super) fn client_beside(&self, url: &Url) -> Result<Client> {
@@ -142,6 +154,12 @@ impl HttpSource {
         warn_once(warnings);
         Ok(client)
     }
+}
+
+/// Reads the roots that are believed.
+pub(super) fn check_roots(http: &Http) -> Result<()> {
+    let env = std::env::var_os("SSL_CERT_FILE").filter(|path| !path.is_empty()).map(PathBuf::from);
+    tls::config(&[("ca-file", http.ca_file.clone()), ("SSL_CERT_FILE", env)]).map(drop)
 }
 
 /// Says what nobody has said yet.

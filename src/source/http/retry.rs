@@ -2,6 +2,7 @@
 //! server's own `Retry-After` before anything of ours. What counts as passing is said by whoever makes a [`Fault`].
 
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use crate::error::{Error, Kind, Result};
@@ -58,6 +59,14 @@ impl From<Error> for Fault {
     }
 }
 
+/// That the source fails was told already.
+static IS_TOLD: AtomicBool = AtomicBool::new(false);
+
+/// From here on tries are told of, or not, because an earlier check has told what they come to.
+pub fn set_told(is_told: bool) {
+    IS_TOLD.store(is_told, Relaxed);
+}
+
 /// The tries that are left for one thing.
 #[derive(Debug)]
 pub(in crate::source) struct Patience {
@@ -92,7 +101,8 @@ impl Patience {
         let give_up = |why: String| Err(Error::new(kind, format!("{}; {why}", fault.error)));
         match next(self.failures, fault.retry_after, left, random()) {
             Next::Wait(wait) => {
-                log::info!("{what}: {}; trying again in {:.1} s", fault.error, wait.as_secs_f64());
+                let level = if IS_TOLD.load(Relaxed) { log::Level::Debug } else { log::Level::Info };
+                log::log!(level, "{what}: {}; trying again in {:.1} s", fault.error, wait.as_secs_f64());
                 pause(wait)
             }
             Next::OutOfTries => give_up(format!("tried {TRIES} times")),

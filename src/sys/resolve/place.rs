@@ -1,0 +1,159 @@
+//! What is done with a place that was found: opened, appended to, replaced, judged, each through the directory that it lies
+//! in, which is open.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{Access, AtFlags};
+use rustix::io::Errno;
+
+use super::{Fault, Judged, Place, Way, judge};
+use crate::sys::fs::{self, Dir, Kind, Meta};
+use crate::sys::trust::{self, Role, Untrusted, Us};
+
+impl Place {
+    /// Opens the directory that it is, judged like the way to it.
+    pub fn open_dir(&self) -> Result<Dir, Fault> {
+        let dir = self.dir.child(&self.name)?;
+        self.check(&dir)?;
+        Ok(dir)
+    }
+
+    /// Opens the regular file that it is for reading, judged like the way to it.
+    pub fn open_file(&self) -> Result<(File, Meta), Fault> {
+        if self.meta.is_some_and(|meta| meta.kind == Kind::Other) {
+            return Err(no_file().into()); // opening a device does things
+        }
+        let file = self.dir.open_file(&self.name)?;
+        let meta = fs::meta(&file)?;
+        match meta.kind {
+            Kind::File => {}
+            Kind::Dir => return Err(io::Error::other("it is a directory").into()),
+            Kind::Link | Kind::Other => return Err(no_file().into()),
+        }
+        self.check(&file)?;
+        Ok((file, meta))
+    }
+
+    /// Opens the file for writing at its end, and makes it where there is none. Whatever stands there is taken, but no file
+    /// that has another name where somebody else could have given it that.
+    pub fn append(&self, mode: u32) -> io::Result<File> {
+        if self.meta.is_none() && !self.is_kernels {
+            match self.dir.create_to_append(&self.name, mode) {
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {} // another process was faster
+                made => return made,
+            }
+        }
+        self.append_to_it()
+    }
+
+    /// Whether [`Self::append`] would succeed, as far as that can be known without making anything.
+    pub fn can_be_appended_to(&self) -> io::Result<()> {
+        match self.meta {
+            Some(_) => self.append_to_it().map(drop),
+            None if self.is_kernels => self.append_to_it().map(drop),
+            None => Ok(rustix::fs::accessat(&self.dir, c".", Access::WRITE_OK | Access::EXEC_OK, AtFlags::empty())?),
+        }
+    }
+
+    /// Opens what is there for writing at its end.
+    fn append_to_it(&self) -> io::Result<File> {
+        let opened = if self.is_kernels { self.dir.reopen(&self.name) } else { self.dir.append(&self.name) };
+        let file = opened.map_err(|e| match Errno::from_io_error(&e) {
+            // open(2): a FIFO that nobody has open for reading, or a socket, which nobody opens.
+            Some(Errno::NXIO) => io::Error::other("nobody reads it: it is a FIFO without a reader, or a socket"),
+            _ => e,
+        })?;
+        if self.is_kernels {
+            return Ok(file);
+        }
+        let meta = fs::meta(&file)?;
+        // Asked by its name: whoever gave it another one may have taken this one away since it was opened.
+        let is_as_opened = |at: Meta| at.inode() == meta.inode() && at.links == 1;
+        if meta.kind == Kind::File && !self.is_ours_alone && !self.dir.look(&self.name)?.is_some_and(is_as_opened) {
+            return Err(io::Error::other("it has another name, which somebody else may have given it: remove it"));
+        }
+        Ok(file)
+    }
+
+    /// Replaces the regular file that it is by `content`, or makes it: whoever looks sees the old or the new one, whole.
+    pub fn replace(&self, content: &[u8], mode: u32) -> io::Result<()> {
+        self.can_be_replaced()?;
+        self.dir.replace(&self.name, content, None, mode)
+    }
+
+    /// Why [`Self::replace`] would refuse what is there by now. Only a regular file is replaced: a device, a FIFO, a socket or
+    /// a directory is somebody's, and a rename would take it from everybody who uses it.
+    pub fn can_be_replaced(&self) -> io::Result<()> {
+        match self.dir.look(&self.name)?.map(|meta| meta.kind) {
+            None | Some(Kind::File) if !self.is_kernels => Ok(()),
+            Some(Kind::Dir) => Err(io::Error::other("it is a directory, which is not replaced by a file")),
+            None | Some(Kind::File | Kind::Link | Kind::Other) => Err(io::Error::other(
+                "it is no regular file (a device, a FIFO, a socket), and nothing else is replaced",
+            )),
+        }
+    }
+
+    /// Judges what stands there, whatever it is.
+    pub(super) fn judge_as_it_stands(&self) -> Result<(), Fault> {
+        judge_as_it_stands(&self.dir, &self.name, &self.path, self.way, self.us)
+    }
+
+    /// Opens the directory that it is where everything in it is ours too: one that was given to us may have been filled before.
+    pub fn open_own_dir(&self) -> Result<Dir, Fault> {
+        let dir = self.open_dir()?;
+        judge_names(&dir, &self.path, self.us)?;
+        Ok(dir)
+    }
+
+    fn check(&self, file: impl AsFd) -> Result<(), Fault> {
+        check(file, &self.dir, &self.path, self.way, self.us)
+    }
+}
+
+/// Judges each name in a directory that only we can change by now.
+pub fn judge_names(dir: &Dir, path: &Path, us: Us) -> Result<(), Fault> {
+    dir.names()?.iter().try_for_each(|name| match judge_as_it_stands(dir, name, &path.join(name), Way::Trusted, us) {
+        Err(fault) if fault.is_missing() => Ok(()), // it has gone since
+        judged => judged,
+    })
+}
+
+/// Judges what has the name `name` in `dir`, and the path `path` for messages.
+pub fn judge_as_it_stands(dir: &Dir, name: &OsStr, path: &Path, way: Way, us: Us) -> Result<(), Fault> {
+    let check = |file: &dyn AsFd| check(file.as_fd(), dir, path, way, us);
+    // What may not be read shows what it is all the same.
+    let or_hold = |opened: io::Result<OwnedFd>| match opened {
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => dir.hold(name),
+        opened => opened,
+    };
+    match dir.look(name)?.map(|meta| (meta.kind, meta.uid)) {
+        None => Err(Errno::NOENT.into()),
+        Some((Kind::Dir, _)) => check(&or_hold(dir.child(name).map(Dir::into_fd))?),
+        Some((Kind::File, _)) => check(&or_hold(dir.open_file(name).map(OwnedFd::from))?),
+        Some((Kind::Link, owner)) => match trust::link(owner, us) {
+            Some(writer) => Err(Fault::Untrusted(Untrusted::new(path, writer))),
+            None => Ok(()),
+        },
+        Some((Kind::Other, _)) => check(&dir.hold(name)?),
+    }
+}
+
+fn check(file: impl AsFd, dir: &Dir, path: &Path, way: Way, us: Us) -> Result<(), Fault> {
+    if way == Way::Any {
+        return Ok(());
+    }
+    // A shared volume is a way to what is ours: what lies at its top may be anybody's.
+    let way = if way == Way::Shared { Way::Trusted } else { way };
+    match judge(file, Some(dir), Role::Itself, way, us)? {
+        Judged::Ours | Judged::Shared => Ok(()),
+        Judged::Writable(writer) => Err(Fault::Untrusted(Untrusted::new(path, writer))),
+    }
+}
+
+fn no_file() -> io::Error {
+    io::Error::other("it is not a regular file")
+}
