@@ -24,10 +24,11 @@ fcgiwrap:fcgiwrap:git over http
 sshd:openssh-server:git over ssh
 ssh-keygen:openssh-client:git over ssh, signed commits
 faketime:faketime:another time
-qemu-x86_64:qemu-user:another time, for a static binary
+qemu-ARCH:qemu-user:another time, for a static binary
 mkfs.ext4:e2fsprogs:power loss
 mkfs.xfs:xfsprogs:power loss
 /usr/share/zoneinfo/Europe/Berlin:tzdata:schedules'
+parts=$(echo "$parts" | sed "s/qemu-ARCH/qemu-$(uname -m)/")
 
 is_here() {
     case $1 in

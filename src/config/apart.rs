@@ -9,6 +9,7 @@ use super::Settings;
 use super::keys::Name;
 use super::places;
 use crate::model::ActivationMode;
+use crate::sys::mounts::{Mounts, Origin};
 
 /// What is done with a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +48,8 @@ struct Real {
     path: PathBuf,
     /// Device and inode, from `path` up to `/`; `None`: nothing is there.
     inodes: Vec<Option<(u64, u64)>>,
+    /// Which part of which file system it is.
+    origin: Option<Origin>,
 }
 
 /// Two paths that do not leave each other alone.
@@ -76,6 +79,8 @@ pub(super) fn clash(sections: &[&Settings], running: usize, file: Option<&Path>)
             if one.section >= running && other.section >= running || !is_at_work(one) || !is_at_work(other) {
                 continue;
             }
+            // Who runs is told what is wrong with his own.
+            let (one, other) = if one.section < running { (one, other) } else { (other, one) };
             let found = of_two(one, other, sections, running).or_else(|| of_two(other, one, sections, running));
             if found.is_some() {
                 return found;
@@ -223,6 +228,11 @@ fn below(outer: &Real, inner: &Real) -> Option<PathBuf> {
     if let Ok(below) = inner.path.strip_prefix(&outer.path) {
         return Some(below.to_owned());
     }
+    if let (Some(inner), Some(outer)) = (&inner.origin, &outer.origin)
+        && let Some(below) = inner.below(outer)
+    {
+        return Some(below.to_owned());
+    }
     let itself = outer.inodes.first().copied().flatten()?;
     let up = inner.inodes.iter().position(|inode| *inode == Some(itself))?;
     inner.path.strip_prefix(inner.path.ancestors().nth(up)?).map(Path::to_owned).ok()
@@ -239,6 +249,7 @@ pub fn lies_in(outer: &Path, inner: &Path) -> Option<PathBuf> {
 struct Resolved {
     dirs: HashMap<PathBuf, PathBuf>,
     inodes: HashMap<PathBuf, Option<(u64, u64)>>,
+    mounts: Option<Mounts>,
 }
 
 impl Resolved {
@@ -246,7 +257,8 @@ impl Resolved {
     fn at(&mut self, path: &Path, is: Use) -> Real {
         let path = self.real(path, is);
         let inodes = path.ancestors().map(|path| self.inode(path)).collect();
-        Real { path, inodes }
+        let origin = self.mounts.get_or_insert_with(Mounts::read).origin(&path);
+        Real { path, inodes, origin }
     }
 
     fn real(&mut self, path: &Path, is: Use) -> PathBuf {

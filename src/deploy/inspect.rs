@@ -38,7 +38,7 @@ pub(super) fn inspect(settings: &Settings) -> Vec<Remark> {
     };
     match Source::new(settings, &places.cache) {
         Ok(source) => {
-            remarks.extend(source.inspect(settings));
+            remarks.extend(source.inspect());
             if demands.is_ok() {
                 inspect_deployment(settings, &places, &mut remarks);
             }

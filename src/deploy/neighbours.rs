@@ -1,15 +1,17 @@
 //! Deployments of other configuration files, which this one knows nothing of but that their stores lie in the same `state-dir`
 //! and say what their `<local>` is: one that lies in ours would be cleared away as what no release has.
 
+use std::ffi::OsString;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::places::Places;
 use crate::config::{Settings, apart};
-use crate::error::{Context, Error, Result};
+use crate::error::{self, Context, Error, Result};
 use crate::model::ActivationMode;
 use crate::store::state::{Phase, State};
 use crate::store::{Location, Recorded, Store};
-use crate::sys::fs::Dir;
+use crate::sys::fs::{Dir, Kind, Meta};
 
 /// Refuses to keep a directory in sync that holds another deployment.
 pub(super) fn refuse_to_swallow(settings: &Settings, places: &Places) -> Result<()> {
@@ -31,20 +33,34 @@ pub(super) fn refuse_to_swallow(settings: &Settings, places: &Places) -> Result<
     Ok(())
 }
 
-/// The other stores in `above` that say something, and what.
+/// The other stores in `above` that say something, and what. Those of other users deploy nothing of ours.
 fn stores_in(above: &Path, ours: &Location) -> Result<Vec<(PathBuf, State)>> {
-    let names = match Dir::open(above).and_then(|dir| dir.names()) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+    let us = rustix::process::geteuid().as_raw();
+    let list = || -> std::io::Result<Vec<OsString>> {
+        let dir = Dir::open(above)?;
+        let is_store = |meta: Meta| meta.kind == Kind::Dir && meta.uid == us;
+        let mut names = Vec::new();
+        for name in dir.names()? {
+            names.extend(dir.look(&name)?.is_some_and(is_store).then_some(name));
+        }
+        Ok(names)
+    };
+    let names = match list() {
+        // Where we may not look there is nothing of ours.
+        Err(e) if [ErrorKind::NotFound, ErrorKind::PermissionDenied].contains(&e.kind()) => return Ok(Vec::new()),
         names => names.context(|| format!("cannot read the state-dir {}", above.display()))?,
     };
-    let at = |name| Location { path: above.join(name), ..ours.clone() };
-    let others = names.into_iter().map(at).filter(|other| other.path != ours.path);
-    // What cannot be read, or is not ours, deploys nothing here.
-    let read = |other: Location| match Store::look(&other).and_then(|store| store.recorded()) {
-        Ok(Recorded::State(state)) => Some((other.path, *state)),
-        Ok(Recorded::Nothing | Recorded::Foreign(_) | Recorded::Unreadable(_)) | Err(_) => None,
-    };
-    Ok(others.filter_map(read).collect())
+    let mut states = Vec::new();
+    for path in names.iter().map(|name| above.join(name)).filter(|path| *path != ours.path) {
+        let store = match Store::look(&Location { path: path.clone(), ..ours.clone() }) {
+            Err(e) if e.kind() == error::Kind::Config => continue, // it is not to be believed
+            store => store?,
+        };
+        if let Recorded::State(state) = store.recorded()? {
+            states.push((path, *state));
+        }
+    }
+    Ok(states)
 }
 
 /// Whether something is at the `<local>` of another deployment, and that lies in ours, where a deployment clears it away.

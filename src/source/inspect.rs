@@ -3,8 +3,8 @@
 
 use super::Source;
 use super::http;
+use crate::config::Http;
 use crate::config::keys::Name;
-use crate::config::{Http, Settings};
 use crate::error::Result;
 
 /// Something that is wrong: the key of the file, whether it works all the same, and what.
@@ -12,11 +12,11 @@ pub type Remark = (Name, bool, String);
 
 impl Source {
     /// What is wrong with the files that this source reads.
-    pub fn inspect(&self, settings: &Settings) -> Vec<Remark> {
+    pub fn inspect(&self) -> Vec<Remark> {
         match self {
             Self::File(source) => source.inspect(),
             Self::Http(source) => source.inspect(),
-            Self::S3(_) => roots(&settings.http),
+            Self::S3(source) => source.inspect(),
             Self::Git(source) => source.inspect(),
         }
     }

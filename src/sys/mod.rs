@@ -7,6 +7,7 @@ pub mod fs;
 pub mod host;
 pub mod lock;
 pub mod memory;
+pub mod mounts;
 pub mod notify;
 pub mod process;
 pub mod resolve;

@@ -6,13 +6,16 @@ use std::process::Command;
 
 use super::sandbox::{Sandbox, needs};
 
+/// The qemu-user of this machine's own processor.
+pub const QEMU: &str = if cfg!(target_arch = "aarch64") { "qemu-aarch64" } else { "qemu-x86_64" };
+
 /// How far the clock of a run is ahead of ours.
 pub struct Clock(PathBuf);
 
 impl Clock {
     /// A clock that is right so far. `None`: its parts are missing and the test is left out.
     pub fn new(sandbox: &Sandbox) -> Option<Self> {
-        let clock = needs(&["faketime", "qemu-x86_64"]).then(|| Self(sandbox.path("clock")))?;
+        let clock = needs(&["faketime", QEMU]).then(|| Self(sandbox.path("clock")))?;
         clock.moves(0);
         Some(clock)
     }
@@ -26,7 +29,7 @@ impl Clock {
 
     /// `command` by this clock.
     pub fn around(&self, command: &Command) -> Command {
-        let mut shifted = Command::new("qemu-x86_64");
+        let mut shifted = Command::new(QEMU);
         shifted.arg(command.get_program()).args(command.get_args()).env_clear();
         shifted.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
         shifted.env("LD_PRELOAD", "/usr/$LIB/faketime/libfaketime.so.1");

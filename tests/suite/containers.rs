@@ -8,6 +8,7 @@ use std::process::Command;
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::clock::QEMU;
 use crate::running::Running;
 use crate::sandbox::{Run, Sandbox, binary, needs};
 use crate::servers::wait_for;
@@ -215,7 +216,7 @@ fn term_comes_to_the_first_process_during_a_hook_then_the_hook_is_told() {
 
 #[test]
 fn cron_starts_it_while_it_is_at_work_then_75_and_no_harm() {
-    if !needs(&["busybox", "faketime", "qemu-x86_64"]) || !is_root() {
+    if !needs(&["busybox", "faketime", QEMU]) || !is_root() {
         return;
     }
     let sandbox = Sandbox::new();
@@ -229,7 +230,7 @@ fn cron_starts_it_while_it_is_at_work_then_75_and_no_harm() {
     let line = format!("* * * * * {once}; echo $? >> {}\n", codes.display());
     // Three at the same minute: one works, and it is slow.
     sandbox.write("tabs/root", line.repeat(3));
-    let mut crond = Command::new("qemu-x86_64");
+    let mut crond = Command::new(QEMU);
     crond.arg("/bin/busybox").args(["crond", "-f", "-c"]).arg(sandbox.path("tabs"));
     crond.env("LD_PRELOAD", "/usr/$LIB/faketime/libfaketime.so.1").env("FAKETIME", "@2026-11-22 06:00:57");
     let mut crond = Running::start(crond);

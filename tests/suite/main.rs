@@ -8,6 +8,7 @@
 )]
 
 mod account_key;
+mod again;
 mod agent;
 mod archives;
 mod aws;

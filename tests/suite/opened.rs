@@ -117,6 +117,14 @@ fn what_a_check_opens_is_opened_and_what_is_wrong_with_it_is_told() {
         assert!(told.contains(said) && ended == code && told.lines().count() == 1, "{line}: {ended}\n{told}{said}");
         assert!(told.starts_with("validate.cfg:"), "{told}");
     }
+    // Who asks S3 is in files, too: they are read, and nobody is asked.
+    sandbox.write("home/.amazon/account-key", "accessKey=AK\n");
+    mode(sandbox.path("home/.amazon/account-key"), 0o600);
+    let (told, code) = validate(&sandbox, &text(&sandbox, "s3://b/k.zip", ""));
+    assert!(
+        code == 78 && told.contains("account-key: it has no line secretKey=") && told.lines().count() == 1,
+        "{told}"
+    );
     let (told, code) = validate(&sandbox, &text(&sandbox, zip, "status-file = new.json\nlog-file = new.log"));
     assert!(code == 0 && told.ends_with("nothing is wrong with it\n"), "{told}");
     let run = Run::from(sandbox.bare().args(["validate", "fifo"]).output().unwrap()).expect(78);
@@ -234,8 +242,7 @@ fn sections_lie_in_one_another_then_validate_says_what_a_check_of_one_would() {
         check.args(["-f", "--config-section", section, "--config"]).arg(sandbox.path("validate.cfg"));
         Run::from(check.output().unwrap()).expect(78)
     };
-    for section in ["a", "b"] {
-        check(section).says("[a]").says("[b]").says("keep the two apart");
-    }
+    check("a").says("cannot use local of [a]: it contains the local of [b] ").says("keep the two apart");
+    check("b").says("cannot use local of [b]: it is inside the local of [a] ").says("keep the two apart");
     assert_eq!(sandbox.read("w/b/mine"), "precious");
 }

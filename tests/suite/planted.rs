@@ -187,6 +187,11 @@ fn paths_meet_through_a_mount_or_a_link_to_nothing_then_they_do_not_keep_apart()
         check(&format!("{key} = {}", at(name))).expect(78).says(how);
     }
     check(&format!("post-hooks = {}\npreserve = sub", at("other/sub/hooks"))).expect(0);
+    // What is mounted elsewhere is a part of it alone.
+    fs::create_dir(sandbox.path("part")).unwrap();
+    let Some(_part) = Mount::new(&["--bind", &at("deploy/current/sub")], &sandbox.path("part")) else { return };
+    check(&format!("post-hooks = {}", at("part/hooks"))).expect(78).says("it contains the post-hooks ");
+    check(&format!("post-hooks = {}\npreserve = sub", at("part/hooks"))).expect(0);
     // Two sections, one tree.
     let two = |a: &str, b: &str| {
         format!(

@@ -149,6 +149,12 @@ impl Chain {
         Ok(found)
     }
 
+    /// Reads the files that say who asks, and where; nobody is asked.
+    pub(super) fn check_files(&self) -> Result<()> {
+        self.recipe()?;
+        self.region_as_configured().map(drop)
+    }
+
     fn follow(&mut self, recipe: Option<Recipe>, deadline: Deadline) -> Result<Found> {
         let kept = self.kept.take();
         let Some(recipe) = recipe else {

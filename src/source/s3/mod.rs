@@ -28,8 +28,10 @@ use super::http::download;
 use super::http::glimpse::{self, Offered};
 use super::http::identity::{Identity, source_of};
 use super::http::retry::Patience;
+use super::inspect::{self, Remark};
 use super::{Known, Offer, OfferKind, Poll};
 use crate::artifact::{Artifact, CacheFile, Content};
+use crate::config::keys::Name;
 use crate::config::{Aws, Http, Settings};
 use crate::error::{Context, Error, Result};
 use crate::model::Validators;
@@ -82,6 +84,13 @@ impl S3Source {
         endpoint.address(object, REGION)?;
         let (object, aws, http, chain) = (object.clone(), aws.clone(), http.clone(), Rc::new(RefCell::new(chain)));
         Ok(Self { object, aws, endpoint, http, max_download: *max_download, chain, may_lack: false, is_ahead: false })
+    }
+
+    /// What is wrong with the files that it reads: see [`super::inspect`].
+    pub(super) fn inspect(&self) -> Vec<Remark> {
+        let mut remarks = inspect::roots(&self.http);
+        remarks.extend(self.chain.borrow().check_files().err().map(|e| (Name::AwsProfile, false, e.to_string())));
+        remarks
     }
 
     /// Asks for another revision than `known`.
