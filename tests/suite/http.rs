@@ -931,6 +931,11 @@ fn proxy_is_not_used_for_this_host_nor_against_no_proxy() {
     let timeout = ("REPO_DEPLOY_TIMEOUT", "1".to_owned());
     deploy_through(&sandbox, "http://a.invalid/x", &[("HTTP_PROXY", url.clone()), cgi, timeout]).expect(1);
     assert_eq!(proxy.seen().len(), 0, "HTTP_PROXY of a CGI's client");
+    // The proxy's own metadata service is not ours to ask.
+    let home = Raw::always(status("302 Found", "Location: http://metadata.google.internal/computeMetadata/v1/"));
+    let timeout = ("REPO_DEPLOY_TIMEOUT", "1".to_owned());
+    deploy_through(&sandbox, &home.url("/x"), &[("HTTP_PROXY", url.clone()), timeout]).expect(1);
+    assert_eq!((proxy.seen().len(), home.seen().len()), (0, 1));
     deploy_through(&sandbox, "http://a.invalid/x", &[("HTTP_PROXY", url)]).expect(1).says("418");
     assert_eq!(proxy.seen().len(), 1);
 }

@@ -247,12 +247,10 @@ impl Client {
         let (addresses, tunnel, absolute) = match route {
             Route::Direct => (self.reach.addresses(url, at_origin)?, None, None),
             Route::Forward(proxy) => {
-                self.reach.check_as_written(url, at_origin)?;
                 let origin = url.origin().ascii_serialization();
                 (resolve(&proxy.url)?, None, Some(origin))
             }
             Route::Tunnel(proxy) => {
-                self.reach.check_as_written(url, at_origin)?;
                 let tunnel = ureq::Proxy::new(proxy.full.reveal())
                     .map_err(|_| Error::failed(format!("the proxy {} is no URL", proxy.name())))?;
                 (resolve(&proxy.url)?, Some(tunnel), None)
