@@ -89,7 +89,7 @@ pub(super) fn look(dir: &Dir, meta: &Meta, stamps: &mut Stamps) -> io::Result<()
             Kind::Dir => {}
             Kind::Link => add_link(&mut hash, &entry).map(|_| ())?,
             Kind::File | Kind::Other => {
-                stamps.add_time(&entry.meta);
+                stamps.add_time(&entry.meta, entry.meta.dev == meta.dev);
                 // The inode too: a file renamed over another may keep size and time.
                 hash.update(format!("{size} {mtime:?} {ctime:?} {ino}"));
             }
