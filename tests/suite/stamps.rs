@@ -239,6 +239,38 @@ fn young_by_the_date_of_a_server_then_the_content_is_read_once_more_and_then_rel
     assert_eq!(sandbox.read("deploy/current/version"), "0001");
 }
 
+#[test]
+fn young_by_every_answer_then_the_name_is_relied_upon_once_it_was_seen_long_enough() {
+    // A cache that repeats Date, and a server that makes its Last-Modified of the clock.
+    for headers in [
+        "Last-Modified: Mon, 02 Nov 2026 10:00:00 GMT\nDate: Mon, 02 Nov 2026 10:00:00 GMT",
+        "Last-Modified: Mon, 02 Nov 2026 10:00:00 GMT\nDate: Mon, 02 Nov 2026 10:00:01 GMT\nETag: W/\"a\"",
+    ] {
+        let sandbox = Sandbox::new();
+        let zip = archive(&sandbox, 0);
+        let server = Raw::start(move |seen, _| {
+            let known = seen.header("If-None-Match").or(seen.header("If-Modified-Since"));
+            vec![if known.is_some() { raw(&format!("304 Not Modified\n{headers}"), b"") } else { ok(headers, &zip) }]
+        });
+        let remote = server.url("/app.zip");
+        let state = || sandbox.read("deploy/.current.deploy/state");
+        let last_is_conditional = || {
+            let last = server.seen().pop().unwrap();
+            last.header("If-None-Match").or(last.header("If-Modified-Since")).is_some()
+        };
+        sandbox.deploy(&remote, &[]).expect(0).says("deployed revision sha256:");
+        let first = state();
+        // Soon after it is still read, and nothing new is written down.
+        sandbox.deploy(&remote, &[]).expect(0).never_says("deployed");
+        assert!(!last_is_conditional() && (state() == first || !state().contains("young")), "{first}{}", state());
+        wait_for("a check without a body", || {
+            sandbox.deploy(&remote, &[]).expect(0).never_says("deployed");
+            last_is_conditional().then_some(())
+        });
+        assert!(!state().contains("young"), "{}", state());
+    }
+}
+
 /// One check by `clock`.
 fn deploy_by(sandbox: &Sandbox, clock: &Clock, remote: &str) -> Run {
     clock.around(&sandbox.command(&["--remote", remote])).output().unwrap().into()

@@ -3,7 +3,9 @@
 //!
 //! What is made of times of whole seconds (Last-Modified, and the ETags that nginx makes of time and length) names nothing
 //! while it is young (RFC 9110, section 8.8.2.2): a file that is rewritten within the same second keeps it. Then the revision
-//! is a hash of the content, and the next poll asks without conditions, once.
+//! is a hash of the content, and the next poll asks without conditions. There are servers whose answers are young for ever (a
+//! cache that repeats Date, a Last-Modified that is the time of the answer): what is read under the same name more than a step
+//! after that was seen first is final all the same.
 
 use sha2::{Digest, Sha256};
 use ureq::http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -11,13 +13,13 @@ use ureq::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use super::client::Headers;
 use crate::model::{Revision, Validators, hex};
 use crate::source::Known;
-use crate::sys::clock::of_http_date;
+use crate::sys::clock::{self, of_http_date};
 
 /// Longer ones are not kept.
 const LONGEST: usize = 1024;
 /// The longest step of a file system's clock, in seconds.
 const STEP: u64 = 2;
-/// Remembered with validators that were young.
+/// Remembered with validators that were young: when they were seen first, in seconds since 1970.
 const YOUNG: &str = "young";
 
 /// How a representation is told from another one.
@@ -27,8 +29,8 @@ pub(in crate::source) struct Identity {
     modified: Option<String>,
     /// What the server calls this version of the thing.
     version: Option<String>,
-    /// Whether it was sent so soon after the change that another one may get the same.
-    is_young: bool,
+    /// When it was seen first by our clock, if it was sent so soon after the change that another one may get the same.
+    young: Option<u64>,
     /// Whether only the content tells what it is: it is young, or what is known of it was.
     by_content: bool,
     /// The whole thing's length in bytes, when the server said so.
@@ -47,11 +49,12 @@ impl Identity {
         let sized = !headers.contains_key(header::TRANSFER_ENCODING);
         let (etag, modified) = (text(headers, &header::ETAG), text(headers, &header::LAST_MODIFIED));
         let is_young = is_young(etag.as_deref(), modified.as_deref(), text(headers, &header::DATE).as_deref());
+        let young = is_young.then(clock::now);
         Self {
             etag,
             modified,
             version: None,
-            is_young,
+            young,
             by_content: is_young,
             length: text(headers, &header::CONTENT_LENGTH).filter(|_| sized).and_then(|t| t.parse().ok()),
         }
@@ -60,8 +63,8 @@ impl Identity {
     /// The same with the name of its version, from the header `name`; `null` is none.
     pub(in crate::source) fn with_version(self, headers: &HeaderMap, name: &HeaderName) -> Self {
         let version = text(headers, name).filter(|version| version != "null");
-        let is_young = self.is_young && version.is_none();
-        Self { version, is_young, by_content: is_young, ..self }
+        let young = self.young.filter(|_| version.is_none());
+        Self { version, young, by_content: young.is_some(), ..self }
     }
 
     /// The same with the length of the whole thing, where the headers were those of a part.
@@ -69,11 +72,16 @@ impl Identity {
         Self { length: Some(length), ..self }
     }
 
-    /// The same where `known` is what is known of it: where that was young, and has the same name, only the content tells
-    /// whether it is the same.
+    /// The same, of an answer that is going to be read, where `known` is what is known of it: where that was young, and has
+    /// the same name, only the content tells whether it is the same.
     pub(in crate::source) fn after(self, known: Option<&Self>) -> Self {
-        let is_unsure = known.is_some_and(|known| known.by_content && known.is_called(&self));
-        Self { by_content: self.by_content || is_unsure, ..self }
+        let Some(known) = known.filter(|known| known.is_called(&self)) else { return self };
+        let young = match (known.young, self.young) {
+            // A clock that was set back begins anew.
+            (Some(first), Some(now)) => Some(first.min(now)).filter(|first| now - first <= STEP),
+            (None, _) | (_, None) => None,
+        };
+        Self { young, by_content: known.by_content, ..self }
     }
 
     /// What we know already of `source`; `None` when that is of no use to a server.
@@ -93,8 +101,8 @@ impl Identity {
         let etag = etag.filter(sendable).map(str::to_owned);
         let modified = modified.filter(sendable).map(str::to_owned);
         let length = validators.get("length").and_then(|l| l.parse().ok());
-        let is_young = validators.get(YOUNG).is_some();
-        let known = Self { etag, modified, version: None, is_young, by_content: is_young, length };
+        let young = validators.get(YOUNG).and_then(|first| first.parse().ok());
+        let known = Self { etag, modified, version: None, young, by_content: young.is_some(), length };
         (known.etag.is_some() || known.modified.is_some()).then_some(known)
     }
 
@@ -160,7 +168,10 @@ impl Identity {
         if let Some(length) = self.length {
             validators = validators.with("length", length.to_string());
         }
-        if self.is_young { validators.with(YOUNG, "yes") } else { validators }
+        match self.young {
+            Some(first) => validators.with(YOUNG, first.to_string()),
+            None => validators,
+        }
     }
 }
 
@@ -264,7 +275,7 @@ mod tests {
             let other = identity(&[("etag", "\"other\"")]).after(Some(&known));
             assert_eq!(other.revision(), Some(Revision::new("etag:\"other\"")));
         }
-        assert!(!identity(&[("last-modified", MON)]).is_young, "a server without a clock");
+        assert_eq!(identity(&[("last-modified", MON)]).young, None, "a server without a clock");
         let version = HeaderName::from_static("x-amz-version-id");
         let headers: HeaderMap = [("last-modified", MON), ("date", MON), ("x-amz-version-id", "v1")]
             .iter()
@@ -274,6 +285,24 @@ mod tests {
             Identity::of(&headers).with_version(&headers, &version).revision(),
             Some(Revision::new("version:v1"))
         );
+    }
+
+    #[test]
+    fn a_name_that_stays_young_is_relied_upon_when_it_is_read_long_after_it_was_seen_first() {
+        let seen = |at: u64| Identity { young: Some(at), ..identity(&[("last-modified", MON), ("date", MON)]) };
+        let first = seen(1000);
+        for (at, young) in [(1000, Some(1000)), (1002, Some(1000)), (1003, None), (999, Some(999))] {
+            let now = seen(at).after(Some(&first));
+            assert_eq!((now.young, now.revision()), (young, None), "{at}: the content tells once more");
+        }
+        // Read again within the same fetch, or known for sure: it stays what it is.
+        let settled = seen(1003).after(Some(&first));
+        assert_eq!(seen(1004).after(Some(&settled)), Identity { young: None, ..seen(1004) });
+        let sure = identity(&[("last-modified", MON)]);
+        assert_eq!(seen(1004).after(Some(&sure)).revision(), sure.revision());
+        let other = identity(&[("last-modified", TUE), ("date", TUE)]);
+        assert!(other.young.is_some());
+        assert_eq!(other.clone().after(Some(&first)), other);
     }
 
     #[test]
