@@ -240,6 +240,29 @@ fn young_by_the_date_of_a_server_then_the_content_is_read_once_more_and_then_rel
 }
 
 #[test]
+fn deployed_while_young_then_a_repair_tells_the_same_by_its_content_and_another_as_another() {
+    const MODIFIED: &str = "Last-Modified: Mon, 02 Nov 2026 10:00:00 GMT";
+    let sandbox = Sandbox::new();
+    let archives: Vec<Vec<u8>> = (0..2).map(|n| archive(&sandbox, n)).collect();
+    // The first answer a second after the change; the last one is another archive of the same name.
+    let server = Raw::start(move |_, n| {
+        let date = format!("Date: Mon, 02 Nov 2026 10:00:0{} GMT", if n == 0 { 1 } else { 9 });
+        vec![ok(&format!("{MODIFIED}\nETag: W/\"a\"\n{date}"), &archives[usize::from(n > 1)])]
+    });
+    let remote = server.url("/app.zip");
+    sandbox.deploy(&remote, &[]).expect(0).says("deployed revision sha256:");
+    let live = sandbox.local().join("version");
+    let repair = || -> Run {
+        overwrite(&live, b"gone");
+        sandbox.saying(&["verify", "--repair"], &["--remote", &remote]).output().unwrap().into()
+    };
+    repair().expect(0);
+    assert_eq!(fs::read(&live).unwrap(), b"0000");
+    repair().expect(1).says(" has revision sha256:").says(" by now, not sha256:");
+    assert_eq!(fs::read(&live).unwrap(), b"gone");
+}
+
+#[test]
 fn young_by_every_answer_then_the_name_is_relied_upon_once_it_was_seen_long_enough() {
     // A cache that repeats Date, and a server that makes its Last-Modified of the clock.
     for headers in [

@@ -22,6 +22,7 @@ use crate::artifact::CacheFile;
 use crate::console::Progress;
 use crate::error::{Error, Kind, Result};
 use crate::model::{Revision, hex};
+use crate::source::OF_CONTENT;
 use crate::sys::clock::Deadline;
 
 /// What was fetched.
@@ -240,7 +241,7 @@ impl Download<'_> {
     }
 
     fn complete(self) -> Result<Fetched> {
-        let content = self.hash.map(|hash| Revision::new(format!("sha256:{}", hex(&hash.finalize()))));
+        let content = self.hash.map(|hash| Revision::new(format!("{OF_CONTENT}{}", hex(&hash.finalize()))));
         let revision = self.identity.revision().or(content).ok_or_else(|| Error::failed("it has no revision"))?;
         Ok(Fetched { file: self.part.complete(self.client.is_ahead())?, identity: self.identity, revision })
     }

@@ -84,6 +84,11 @@ impl Identity {
         Self { young, by_content: known.by_content, ..self }
     }
 
+    /// The same, whose revision is a hash of the content whatever names it has.
+    pub(in crate::source) fn told_by_content(self) -> Self {
+        Self { version: None, by_content: true, ..self }
+    }
+
     /// What we know already of `source`; `None` when that is of no use to a server.
     pub(in crate::source) fn remembered(known: Known<'_>, source: &str) -> Option<Self> {
         let validators = known.validators;
