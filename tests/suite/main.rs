@@ -9,6 +9,7 @@
 
 mod account_key;
 mod agent;
+mod answers;
 mod archives;
 mod aws;
 mod canary;

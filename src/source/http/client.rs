@@ -226,7 +226,10 @@ impl Client {
         let response = response.map_err(|e| fault_of_head(e, url, &host, &self.http))?;
         let (head, body) = response.into_parts();
         let (http10, body) = (head.version == Version::HTTP_10, Incoming { body, host });
-        Ok(Answer { status: head.status, headers: head.headers, body, at_origin, http10 })
+        // The same as 200, and somebody on the way says that he may have changed something.
+        let is_ok = head.status == StatusCode::NON_AUTHORITATIVE_INFORMATION;
+        let status = if is_ok { StatusCode::OK } else { head.status };
+        Ok(Answer { status, headers: head.headers, body, at_origin, http10 })
     }
 
     fn request(&self, url: &Url, ask: &Ask<'_>, route: &Route, at_origin: bool) -> Result<Request<()>> {
