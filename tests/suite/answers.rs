@@ -1,12 +1,29 @@
 //! What servers really send: labels that change no byte, interim answers, 203, more header lines than most parsers have room
 //! for, and folded ones. All ordinary clients read these alike, and so does this one; what they read differently is refused.
 
+use std::path::Path;
+use std::process::Command;
+
 use super::aws::{OFF, json, private};
-use super::http::{archive, large, live, refused};
-use super::moto::Keys;
+use super::http::{archive, downloads, large, live, refused};
+use super::moto::{Keys, Moto};
 use super::s3::{configure, keys};
-use super::sandbox::{Run, Sandbox};
-use super::servers::{Raw, Seen, Step, cut, object, ok, raw, status};
+use super::sandbox::{Run, Sandbox, needs};
+use super::servers::{Nginx, Raw, Seen, Step, cut, object, ok, raw, status};
+
+/// A tar.gz with one file that says `text`, as tar makes it.
+fn tar_gz(sandbox: &Sandbox, text: &str) -> Vec<u8> {
+    sandbox.write("packed/file", text);
+    let packed = sandbox.path("packed.tar.gz");
+    let made = Command::new("tar").arg("-czf").arg(&packed).arg("-C").arg(sandbox.path("packed")).arg("file").status();
+    assert!(made.unwrap().success());
+    std::fs::read(packed).unwrap()
+}
+
+/// What gzip makes of a file.
+fn gzip(path: &Path) -> Vec<u8> {
+    Command::new("gzip").arg("-c").arg(path).output().unwrap().stdout
+}
 
 /// One check of the object at `server`, by HTTP or as S3's.
 fn check(sandbox: &Sandbox, server: &Raw, kind: &str, name: &str) -> Run {
@@ -17,6 +34,107 @@ fn check(sandbox: &Sandbox, server: &Raw, kind: &str, name: &str) -> Run {
         }
         _ => sandbox.deploy(&server.url(&format!("/{name}")), &[]),
     }
+}
+
+// ---- Content-Encoding ----
+
+#[test]
+fn a_label_changes_no_byte_then_the_bytes_are_deployed_as_they_come() {
+    let aside = Sandbox::new();
+    let zip = archive(&aside, "one");
+    let tar = tar_gz(&aside, "one");
+    for kind in ["http", "s3"] {
+        for (labels, name, body) in [
+            ("Content-Encoding:", "app.zip", &zip),
+            ("Content-Encoding: aws-chunked", "app.zip", &zip),
+            ("Content-Encoding: aws-chunked,identity", "app.zip", &zip),
+            ("Content-Encoding: identity\nContent-Encoding:", "app.zip", &zip),
+            ("Content-Encoding: gzip", "app.tar.gz", &tar),
+            ("Content-Encoding: x-gzip", "app.tgz", &tar),
+            ("Content-Encoding: aws-chunked, gzip", "app.tar.gz", &tar),
+        ] {
+            let (sandbox, body) = (Sandbox::new(), body.clone());
+            // The first answer breaks off: what continues it is labelled too.
+            let server = Raw::start(move |seen, n| {
+                let Step::Send(bytes) = object(seen, "\"1\"", &body) else { panic!() };
+                let (line, rest) = bytes.split_at(bytes.windows(2).position(|w| w == b"\r\n").unwrap() + 2);
+                let labels: String = labels.lines().map(|line| format!("{line}\r\n")).collect();
+                let answer = Step::Send([line, labels.as_bytes(), rest].concat());
+                vec![if n == 0 { cut(answer, 20) } else { answer }]
+            });
+            check(&sandbox, &server, kind, name).expect(0).says("deployed revision etag:\"1\"");
+            assert_eq!(live(&sandbox), "one", "{kind} {labels}");
+            check(&sandbox, &server, kind, name).expect(0).never_says("deployed");
+            assert_eq!(server.seen().last().unwrap().header("If-None-Match"), Some("\"1\""));
+        }
+    }
+}
+
+#[test]
+fn a_body_is_coded_on_the_way_then_it_is_refused() {
+    let aside = Sandbox::new();
+    let zip = archive(&aside, "one");
+    let packed = gzip(&aside.path("made.zip"));
+    tar_gz(&aside, "one");
+    let twice = gzip(&aside.path("packed.tar.gz"));
+    for kind in ["http", "s3"] {
+        for (label, body, words) in [
+            ("gzip", &packed, "Content-Encoding gzip, and is no tar.gz, though only the plain content was asked for"),
+            ("gzip", &twice, "Content-Encoding gzip, and is no tar.gz"),
+            ("x-gzip", &zip, "Content-Encoding gzip, and is no tar.gz"),
+            ("gzip, gzip", &twice, "Content-Encoding gzip, more than once"),
+            ("aws-chunked, br", &zip, "Content-Encoding br, though"),
+            ("compress", &zip, "Content-Encoding compress, though"),
+        ] {
+            let sandbox = Sandbox::new();
+            let server = Raw::always(ok(&format!("ETag: \"1\"\nContent-Encoding: {label}"), body));
+            let line = refused(&sandbox, check(&sandbox, &server, kind, "app.zip"));
+            assert!(line.contains(words) && line.contains(": turn that off at the server"), "{line}");
+            assert_eq!(downloads(&sandbox), Vec::<String>::new());
+        }
+    }
+    // A list of sums is no tar.gz.
+    let sandbox = Sandbox::new();
+    let server = Raw::always(ok("Content-Encoding: gzip", &packed));
+    sandbox.write("repo-deploy.cfg", format!("sha256-url = {}\n", server.url("/sums")));
+    let nowhere = Raw::always(ok("ETag: \"1\"", &zip));
+    assert!(refused(&sandbox, sandbox.deploy(&nowhere.url("/app.zip"), &[])).contains("Content-Encoding gzip, though"));
+}
+
+#[test]
+fn nginx_labels_a_tar_gz_that_lies_on_its_disk_then_it_is_deployed() {
+    if !needs(&["nginx"]) {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    let nginx = Nginx::start(&sandbox, "", "location ~ [.]tgz$ { add_header Content-Encoding x-gzip; }");
+    sandbox.write("www/app.tgz", tar_gz(&sandbox, "one"));
+    sandbox.deploy(&nginx.url("/app.tgz"), &[]).expect(0);
+    assert_eq!(live(&sandbox), "one");
+    // A plan that looks at its end alone takes it as a check does.
+    sandbox.write("www/app.tgz", tar_gz(&sandbox, "number two"));
+    sandbox.plan(&nginx.url("/app.tgz"), &[]).expect(10);
+}
+
+#[test]
+fn an_object_of_moto_is_labelled_gzip_then_its_tar_gz_is_deployed_and_a_zip_is_not() {
+    let aside = Sandbox::new();
+    let Some(moto) = Moto::start(&aside) else { return };
+    tar_gz(&aside, "one");
+    aside.zip("made.zip", &[("file", "one")]);
+    // What uploads in chunks says so, and S3 takes that away again.
+    let put = "s3 = client('s3')\n\
+               for key, name in zip('ab', sys.argv[4:]):\n    \
+               s3.put_object(Bucket='private', Key=key, Body=open(name, 'rb'), ContentEncoding='aws-chunked,gzip')\n    \
+               print(s3.head_object(Bucket='private', Key=key)['ContentEncoding'])";
+    let [tar, zip] = ["packed.tar.gz", "made.zip"].map(|name| aside.path(name));
+    assert_eq!(moto.boto(put, &[tar.to_str().unwrap(), zip.to_str().unwrap()]), "gzip\ngzip\n");
+    let sandbox = Sandbox::new();
+    configure(&sandbox, &moto.url(), Some(&moto.keys), "");
+    sandbox.deploy("s3://private/a", &[]).expect(0);
+    assert_eq!(live(&sandbox), "one");
+    sandbox.deploy("s3://private/b", &[]).expect(1).says("Content-Encoding gzip, and is no tar.gz");
+    assert_eq!(live(&sandbox), "one");
 }
 
 // ---- heads ----

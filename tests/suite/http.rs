@@ -550,7 +550,7 @@ fn chunked_and_close_delimited_bodies_are_deployed() {
 #[test]
 fn encoded_bodies_are_refused() {
     for (header, words) in [
-        ("Content-Encoding: gzip", "Content-Encoding gzip, though only the plain content"),
+        ("Content-Encoding: gzip", "Content-Encoding gzip, and is no tar.gz, though only the plain content"),
         ("Content-Encoding: identity\nContent-Encoding: br", "Content-Encoding br"),
         ("Transfer-Encoding: gzip, chunked", "Transfer-Encoding other than chunked"),
     ] {

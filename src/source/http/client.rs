@@ -86,6 +86,8 @@ pub(in crate::source) struct Incoming {
     pub(in crate::source) body: Body,
     /// For messages.
     pub(in crate::source) host: String,
+    /// Whether it is labelled as gzip, which only a tar.gz may be.
+    pub(in crate::source) is_gzip: bool,
 }
 
 impl Answer {
@@ -225,7 +227,7 @@ impl Client {
         };
         let response = response.map_err(|e| fault_of_head(e, url, &host, &self.http))?;
         let (head, body) = response.into_parts();
-        let (http10, body) = (head.version == Version::HTTP_10, Incoming { body, host });
+        let (http10, body) = (head.version == Version::HTTP_10, Incoming { body, host, is_gzip: false });
         // The same as 200, and somebody on the way says that he may have changed something.
         let is_ok = head.status == StatusCode::NON_AUTHORITATIVE_INFORMATION;
         let status = if is_ok { StatusCode::OK } else { head.status };
