@@ -185,7 +185,7 @@ fn amazon(seen: &Seen, body: &[u8]) -> Step {
         (_, "/latest/meta-data/iam/security-credentials/") => ok("", b"app"),
         (_, "/latest/meta-data/iam/security-credentials/app") => ok("", json(&id, "t", "Token").as_bytes()),
         ("POST", "/notice") => status("204 No Content", ""),
-        ("POST", _) => ok(
+        ("POST", "/gateway/sts") => ok(
             "",
             b"<AssumeRoleResponse><AssumeRoleResult><Credentials><AccessKeyId>A</AccessKeyId><SecretAccessKey>s</SecretAccessKey>\
               <SessionToken>t</SessionToken><Expiration>2036-01-01T00:00:00Z</Expiration></Credentials></AssumeRoleResult>\
@@ -202,7 +202,12 @@ fn check_as_instance(sandbox: &Sandbox, server: &Raw) -> Run {
     let config = format!("s3-endpoint = {url}\naws-profile = r\naws-region = us-east-1\nnotify-url = {url}/notice\n");
     private(sandbox, "repo-deploy.cfg", config);
     let mut command = sandbox.command(&["--remote", "s3://bucket/app.zip"]);
-    command.env("AWS_ENDPOINT_URL_STS", &url).env("AWS_EC2_METADATA_SERVICE_ENDPOINT", &url).output().unwrap().into()
+    command
+        .env("AWS_ENDPOINT_URL_STS", format!("{url}/gateway/sts"))
+        .env("AWS_EC2_METADATA_SERVICE_ENDPOINT", &url)
+        .output()
+        .unwrap()
+        .into()
 }
 
 #[test]
