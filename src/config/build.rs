@@ -454,8 +454,8 @@ mod tests {
             ),
             (vec![https, (S3Endpoint, "https://u:p@h")], "--s3-endpoint: cannot use s3-endpoint: it takes http"),
             (
-                vec![https, (S3Endpoint, "https://h/x")],
-                "--s3-endpoint: cannot use s3-endpoint = https://h/x: it takes ",
+                vec![https, (S3Endpoint, "https://h/x?y")],
+                "--s3-endpoint: cannot use s3-endpoint = https://h/x?y: it takes ",
             ),
             (vec![https, (HttpUser, "u:p")], "--http-user: cannot use http-user: a user has no colon"),
             (

@@ -334,7 +334,7 @@ pub struct Aws {
     pub profile: Option<String>,
     /// `aws-region`.
     pub region: Option<String>,
-    /// `s3-endpoint`: a URL without a path.
+    /// `s3-endpoint`.
     pub endpoint: Option<url::Url>,
     /// `s3-path-style`; `None`: auto.
     pub path_style: Option<bool>,

@@ -131,9 +131,10 @@ pub fn region(text: &str) -> Result<String, Why> {
     if right { Ok(text.to_owned()) } else { Err("it takes the name of a region, as eu-west-1".to_owned()) }
 }
 
-/// The URL of an S3 endpoint: scheme, host and port.
+/// The URL of an endpoint of S3 or STS: scheme, host, port and path. The path has only characters that every signer and
+/// server writes in the same way.
 pub fn endpoint(text: &str) -> Result<url::Url, Why> {
-    const RIGHT: &str = "it takes http:// or https://, a host and perhaps a port";
+    const RIGHT: &str = "it takes http:// or https://, a host and perhaps a port and a path";
     let url = url::Url::parse(text).map_err(|e| format!("{RIGHT}: {e}"))?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err(RIGHT.to_owned());
@@ -141,8 +142,12 @@ pub fn endpoint(text: &str) -> Result<url::Url, Why> {
     if !url.username().is_empty() || url.password().is_some() {
         return Err(format!("{RIGHT}: keys are not part of it"));
     }
-    if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
+    if url.query().is_some() || url.fragment().is_some() {
         return Err(format!("{RIGHT}, and nothing behind that"));
+    }
+    let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~/".contains(&b);
+    if !url.path().bytes().all(is_plain) || url.path().contains("//") {
+        return Err(format!("{RIGHT} of letters, digits and - . _ ~"));
     }
     Ok(url)
 }

@@ -13,7 +13,6 @@ use crate::console;
 use crate::error::{Context, Error, Kind, Result};
 use crate::model::Revision;
 use crate::package;
-use crate::source::Poll;
 use crate::store::manifest::{self, Manifest};
 use crate::store::state::{Phase, Record};
 use crate::store::{Recorded, Release, Staging, Store};
@@ -150,7 +149,7 @@ impl Deployment<'_> {
         report::hold_off(&self.store, &remote)?;
         // What it took to look at everything is not the source's business.
         self.deadline = Deadline::after(self.settings.timeout);
-        let Poll::Changed(offer) = self.source.poll(None, self.deadline)? else {
+        let Some(offer) = self.source.offer_like(&current.revision, self.deadline)? else {
             return Err(Error::failed(format!("{} has nothing", self.settings.remote)));
         };
         if let Some(revision) = offer.revision.clone() {

@@ -16,6 +16,7 @@ use crate::artifact::{Access, EntrySum, Folder};
 use crate::error::{Context, Error, Kind as Cause, Result};
 use crate::model::Layout;
 use crate::store::manifest::Budget;
+use crate::sys::acl;
 use crate::sys::clock::Deadline;
 use crate::sys::fs::{self, Dir};
 
@@ -44,7 +45,9 @@ pub(super) fn unpack(source: &Folder, staging: Option<&Dir>, layout: &Layout, de
     let mut listing = Listing::new(layout, 0);
     let (mut expected, mut private) = (Vec::new(), 0);
     let mut sums = source.sums.as_ref().map(|sums| sums.iter().copied());
-    let access = Access::through_dir(source.dir.meta().context(|| "cannot examine it")?.mode);
+    let what = || "cannot examine it";
+    let mode = acl::mode_of_group(&source.dir, source.dir.meta().context(what)?.mode).context(what)?;
+    let access = Access::through_dir(mode);
     let mut room = Room { names: 0, budget: Budget::new(layout.max_names), layout, deadline };
     list(&source.dir, &mut Vec::new(), access, &mut room, &mut |name, found| {
         let Found { kind, access, size } = found;
@@ -117,18 +120,19 @@ fn list(dir: &Dir, path: &mut Vec<u8>, reach: Access, room: &mut Room<'_>, take:
         }
         path.extend_from_slice(name.as_bytes());
         let meta = dir.look(&name).context(|| format!("cannot look at {}", shown(path)))?.ok_or_else(|| gone(path))?;
+        let mode = acl::mode_of_entry(dir, &name, &meta).context(|| format!("cannot look at {}", shown(path)))?;
         match meta.kind {
             fs::Kind::File => {
-                let (kind, access) = (Kind::file(meta.mode), reach.min(Access::of_file(meta.mode)));
+                let (kind, access) = (Kind::file(meta.mode), reach.min(Access::of_file(mode)));
                 take(path, Found { kind, access, size: meta.size })?;
             }
             fs::Kind::Link => take(path, Found { kind: Kind::Link, access: Access::All, size: meta.size })?,
             fs::Kind::Dir => {
                 // The policy limits the depth, and with it this recursion.
-                let access = reach.min(Access::of_dir(meta.mode));
+                let access = reach.min(Access::of_dir(mode));
                 take(path, Found { kind: Kind::Dir, access, size: 0 })?;
                 let child = dir.child(&name).context(|| format!("cannot open {}", shown(path)))?;
-                list(&child, path, reach.min(Access::through_dir(meta.mode)), room, take)?;
+                list(&child, path, reach.min(Access::through_dir(mode)), room, take)?;
             }
             fs::Kind::Other => {
                 let name = shown(path);
@@ -162,7 +166,8 @@ fn copy(source: &Dir, plan: &Plan, expected: &[Expected], mut writer: Writer<'_>
                 let dir = trail.enter(source, parent, |dir, name| dir.child(name)).context(cannot)?;
                 let mut file = dir.open_file(name).context(cannot)?;
                 let meta = fs::meta(&file).context(cannot)?;
-                let is_private_now = Access::of_file(meta.mode) < expected.access;
+                let mode = acl::mode_of_group(&file, meta.mode).context(cannot)?;
+                let is_private_now = Access::of_file(mode) < expected.access;
                 if meta.kind != fs::Kind::File || meta.size != expected.size || is_private_now {
                     return Err(gone(plan.name(index)));
                 }

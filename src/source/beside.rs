@@ -8,6 +8,7 @@ use url::Url;
 
 use super::Source;
 use super::http::client::{Client, Headers, Incoming};
+use super::http::coding::coded;
 use super::http::fault::fault;
 use super::http::percent_decoded;
 use super::http::retry::{Fault, Patience};
@@ -75,9 +76,9 @@ fn read(path: &Path, largest: u64) -> Result<Option<Vec<u8>>> {
 fn get(client: &Client, largest: u64, deadline: Deadline) -> Result<Option<Vec<u8>>> {
     let mut patience = Patience::new(deadline);
     loop {
-        let answer = client.get(&Headers::new(), &mut patience)?;
+        let mut answer = client.get(&Headers::new(), &mut patience)?;
         match answer.status.as_u16() {
-            200 => check_plain(&answer)?,
+            200 => check_plain(&mut answer)?,
             404 | 410 => return Ok(None),
             _ => return Err(client.dialect().refusal(answer, client)),
         }
@@ -91,7 +92,10 @@ fn get(client: &Client, largest: u64, deadline: Deadline) -> Result<Option<Vec<u
 
 /// A body that is small, up to its end.
 pub(super) fn whole(body: Incoming, length: Option<u64>, largest: u64, client: &Client) -> Result<Vec<u8>, Fault> {
-    let Incoming { body, host } = body;
+    let Incoming { body, host, is_gzip } = body;
+    if is_gzip {
+        return Err(coded("gzip").into());
+    }
     let mut content = Vec::new();
     let read = body.into_reader().take(largest + 1).read_to_end(&mut content);
     read.map_err(|e| fault(e.into(), &host, client.http()))?;

@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 use self::stamps::Stamps;
 use self::tree::Contents;
 use super::inspect::Remark;
-use super::{Known, Offer, OfferKind, Poll};
+use super::{Known, OF_CONTENT, Offer, OfferKind, Poll};
 use crate::artifact::{Artifact, CacheFile, Content, Folder};
 use crate::config::Settings;
 use crate::config::keys::Name;
@@ -203,7 +203,7 @@ impl FileSource {
         loop {
             let got = file.read(&mut buffer).context(|| self.cannot_read())?;
             if got == 0 {
-                return Ok(format!("sha256:{}", hex(&hash.finalize())));
+                return Ok(format!("{OF_CONTENT}{}", hex(&hash.finalize())));
             }
             if deadline.has_passed() {
                 return Err(Error::failed(format!("{}: the timeout was over before it was read", self.cannot_read())));

@@ -21,6 +21,9 @@ use crate::model::{Revision, Validators};
 use crate::remote::Remote;
 use crate::sys::clock::Deadline;
 
+/// How a revision begins that is a hash of an archive's bytes.
+const OF_CONTENT: &str = "sha256:";
+
 /// From here on each try that fails is told of, or, where an earlier check has told what they come to, is not.
 pub fn tell_tries(is_news: bool) {
     http::retry::set_told(!is_news);
@@ -76,6 +79,17 @@ enum OfferKind {
 }
 
 impl Offer {
+    /// Makes its revision a hash of the content, whatever the source calls it.
+    fn tell_by_content(&mut self) {
+        let identity = match &mut self.kind {
+            OfferKind::Http(offer) => &mut offer.identity,
+            OfferKind::S3(offer) => &mut offer.identity,
+            OfferKind::File(_) | OfferKind::Git(_) => return,
+        };
+        *identity = std::mem::take(identity).told_by_content();
+        self.revision = None;
+    }
+
     /// The beginning and the end of the archive that is offered, for who asked to look ahead; no larger one than `limit`.
     /// `None`: it takes a fetch to tell.
     pub fn glimpse(&mut self, limit: u64, deadline: Deadline) -> Result<Option<Glimpse>> {
@@ -127,6 +141,15 @@ impl Source {
             Self::S3(source) => source.poll(known, deadline),
             Self::Git(source) => source.poll(known, deadline),
         }
+    }
+
+    /// What the source has, whatever is known, with a revision that is told in the way `revision` was.
+    pub fn offer_like(&mut self, revision: &Revision, deadline: Deadline) -> Result<Option<Offer>> {
+        let Poll::Changed(mut offer) = self.poll(None, deadline)? else { return Ok(None) };
+        if revision.as_str().starts_with(OF_CONTENT) {
+            offer.tell_by_content();
+        }
+        Ok(Some(offer))
     }
 
     /// Fetches what was offered, to `download` where it has to lie somewhere.

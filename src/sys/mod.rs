@@ -1,6 +1,7 @@
 //! The operating system: the only place for `unsafe` and libc. Functions here give `io::Result`; the sentence around
 //! an error is the caller's.
 
+pub mod acl;
 pub mod clock;
 pub mod created;
 pub mod fs;

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use super::acl::{GROUP, GROUP_OBJ, MASK, OTHER, USER, entries};
 use super::fs::{Kind, Meta};
 
 /// Whose files we trust: root's, our own, and sometimes another user's.
@@ -166,25 +167,13 @@ pub fn link(owner: u32, us: Us) -> Option<Writer> {
     (!us.has_user(owner)).then_some(Writer::Link(owner))
 }
 
-/// Tags of entries, and the bit that lets write (linux/posix_acl_xattr.h).
-const USER: u16 = 0x02;
-const GROUP_OBJ: u16 = 0x04;
-const GROUP: u16 = 0x08;
-const MASK: u16 = 0x10;
-const OTHER: u16 = 0x20;
+/// The bit of an entry that lets write.
 const WRITE: u16 = 2;
 
 /// The first entry of an ACL (the value of its extended attribute) that lets somebody else write.
 fn acl_writer(acl: &[u8], owning_group: u32, us: Us) -> Option<Named> {
-    let entries = || {
-        let rows = acl.get(4..).unwrap_or_default().chunks_exact(8);
-        rows.filter_map(|row| {
-            let (tag, perm, id) = (row.first_chunk::<2>()?, row[2..].first_chunk::<2>()?, row[4..].first_chunk::<4>()?);
-            Some((u16::from_le_bytes(*tag), u16::from_le_bytes(*perm), u32::from_le_bytes(*id)))
-        })
-    };
-    let mask = entries().find(|(tag, ..)| *tag == MASK).map_or(WRITE, |(_, perm, _)| perm);
-    entries().filter(|(_, perm, _)| perm & WRITE != 0).find_map(|(tag, _, id)| {
+    let mask = entries(acl).find(|(tag, ..)| *tag == MASK).map_or(WRITE, |(_, perm, _)| perm);
+    entries(acl).filter(|(_, perm, _)| perm & WRITE != 0).find_map(|(tag, _, id)| {
         let is_masked = mask & WRITE == 0;
         match tag {
             USER => (!is_masked && !us.has_user(id)).then_some(Named::User(id)),

@@ -228,6 +228,70 @@ fn an_assumed_role_deploys_whatever_assumes_it() {
 }
 
 #[test]
+fn a_source_profile_has_keys_of_its_own_then_it_lends_those_whatever_else_it_has() {
+    let Some(world) = World::new() else { return };
+    let (keys, role) = (&world.moto.keys, &world.moto.role);
+    for more in [
+        "role_arn = arn:aws:iam::123456789012:role/none\nsource_profile = other",
+        "role_arn = arn:aws:iam::123456789012:role/none\nmfa_serial = m\nsource_profile = lost",
+        "credential_process = /bin/false",
+        "sso_session = none",
+    ] {
+        let sandbox = Sandbox::new();
+        private(&sandbox, "home/.aws/credentials", ini("base", keys) + &ini("other", &world.moto.poor));
+        let text = format!("[profile app]\nrole_arn = {role}\nsource_profile = base\n[profile base]\n{more}\n");
+        sandbox.write("home/.aws/config", text);
+        let whose = format!("role {role} of profile app, assumed as profile base in ");
+        world.deploys(&sandbox, "aws-profile = app", &[OFF], &whose, &[&keys.secret]);
+    }
+}
+
+#[test]
+fn a_profile_is_asked_for_then_it_comes_before_an_account_key_and_one_that_says_nothing_does_not() {
+    let Some(world) = World::new() else { return };
+    let (good, poor) = (&world.moto.keys, &world.moto.poor);
+    for key in ["aws-profile", "profile_name"] {
+        let sandbox = Sandbox::new();
+        let text = format!("accessKey={}\nsecretKey={}\n", poor.id, poor.secret);
+        let file = private(&sandbox, "home/.amazon/account-key", text);
+        private(&sandbox, "home/.aws/credentials", ini("app", good));
+        world.deploys(&sandbox, &format!("{key} = app"), &[OFF], "profile app in ", &[&good.secret]);
+        // Nobody asked for it: the variable is one of the environment.
+        let run = world.check(&sandbox, "", &[OFF, ("AWS_PROFILE", "app")]).expect(1);
+        run.says(&format!("asked as {}, which comes from {}", poor.id, file.display()));
+    }
+    let sandbox = Sandbox::new();
+    let text = format!("accessKey={}\nsecretKey={}\n", good.id, good.secret);
+    let file = private(&sandbox, "home/.amazon/account-key", text);
+    sandbox.write("home/.aws/config", "[profile app]\nregion = us-east-1\n");
+    world.deploys(&sandbox, "aws-profile = app", &[OFF], file.to_str().unwrap(), &[&good.secret]);
+}
+
+#[test]
+fn a_value_goes_on_in_indented_lines_then_all_of_it_is_the_value() {
+    let Some(world) = World::new() else { return };
+    let (keys, token) = world.moto.assumed();
+    let sandbox = Sandbox::new();
+    let json = private(&sandbox, "keys.json", json(&keys, &token, "SessionToken"));
+    let text = format!(
+        "[profile app]\ncredential_process = /bin/cat\n  # no comment of the value\n\n\t--\n    {}\nregion = us-east-1\n",
+        json.display()
+    );
+    sandbox.write("home/.aws/config", text);
+    world.deploys(&sandbox, "aws-profile = app", &[OFF], "credential_process of profile app in ", &[&keys.secret]);
+    for (text, words) in [
+        ("region = eu-west-1\n  output = json", "region of profile app \"eu-west-1\\noutput = json\" is no region"),
+        ("s3 =\n  canary", "line 3: not key = value, below a key without a value"),
+        ("= canary", "line 2: a value without a key"),
+    ] {
+        let sandbox = Sandbox::new();
+        sandbox.write("home/.aws/config", format!("[profile app]\n{text}\n"));
+        let run = world.check(&sandbox, "aws-profile = app", &[OFF]);
+        assert!(run.code != 0 && run.log.contains(words) && !run.log.contains("canary"), "{}", run.log);
+    }
+}
+
+#[test]
 fn a_web_identity_deploys() {
     let Some(world) = World::new() else { return };
     let sandbox = Sandbox::new();

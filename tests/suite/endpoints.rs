@@ -52,6 +52,44 @@ fn a_profile_names_the_endpoints_then_they_are_asked_and_variables_come_before_t
 }
 
 #[test]
+fn an_endpoint_has_a_path_then_it_is_part_of_what_is_asked_and_signed() {
+    let Some(world) = World::new() else { return };
+    let moto = &world.moto;
+    let aside = Sandbox::new();
+    let zip = aside.zip("made.zip", &[("file", "below")]);
+    // moto takes the first name for the bucket, and checks the signature over all of the path.
+    moto.put("private", "a_b/~c/bucket/x y/app.zip", &zip);
+    for (path, remote) in
+        [("/private", "s3://a_b/~c/bucket/x y/app.zip"), ("/private/a_b/~c/", "s3://bucket/x y/app.zip")]
+    {
+        for by_key in [true, false] {
+            let sandbox = Sandbox::new();
+            let endpoint = format!("{}{path}", moto.url());
+            let keys = format!("aws-access-key = {}\naws-secret-key = {}\n", moto.keys.id, moto.keys.secret);
+            let key = if by_key { format!("s3-endpoint = {endpoint}\ns3-path-style = yes\n") } else { String::new() };
+            private(&sandbox, "repo-deploy.cfg", keys + &key);
+            let mut command = sandbox.command(&["--remote", remote]);
+            command.env(OFF.0, OFF.1).env("AWS_ENDPOINT_URL_S3", if by_key { "http://127.0.0.1:1" } else { &endpoint });
+            let run: Run = command.output().unwrap().into();
+            run.expect(0);
+            assert_eq!(live(&sandbox), "below");
+        }
+    }
+    // The bucket in the host: a proxy sees what is asked.
+    let proxy = Raw::always(status("403 Forbidden", ""));
+    let sandbox = Sandbox::new();
+    configure(&sandbox, "http://s3.example/gate/way", Some(&keys()), "");
+    let mut command = sandbox.command(&["--remote", "s3://bucket/app.zip"]);
+    command.env(OFF.0, OFF.1).env("http_proxy", proxy.url(""));
+    Run::from(command.output().unwrap()).expect(1);
+    assert_eq!(proxy.seen()[0].target(), "http://bucket.s3.example/gate/way/app.zip");
+    for bad in ["http://h/a%20b", "http://h/a//b", "http://h/?x", "http://h/a#b", "http://h/(a)"] {
+        configure(&sandbox, bad, Some(&keys()), "");
+        sandbox.deploy("s3://bucket/app.zip", &[]).expect(78).says("s3-endpoint").says("and perhaps a port and a path");
+    }
+}
+
+#[test]
 fn keys_stand_in_the_configuration_then_the_default_profile_does_not_say_where_to_ask() {
     let elsewhere = Raw::always(status("403 Forbidden", ""));
     let proxy = Raw::always(status("403 Forbidden", ""));

@@ -279,6 +279,29 @@ fn the_instance_says_no_then_it_is_one_clear_line() {
 }
 
 #[test]
+fn the_service_has_a_bad_moment_then_each_question_is_asked_once_more() {
+    let Some(world) = World::new() else { return };
+    let (keys, session) = world.moto.assumed();
+    for code in ["500 Broken", "503 Slow"] {
+        let (keys, session) = (keys.clone(), session.clone());
+        // Every question is answered with trouble first.
+        let service = Raw::start(move |seen, n| match seen.line.as_str() {
+            _ if n % 2 == 0 => vec![status(code, "")],
+            line if line.starts_with("PUT ") => vec![ok("", b"metadata-token")],
+            line if line.contains("credentials/ ") => vec![ok("", b"app")],
+            _ => vec![ok("", json(&keys, &session, "Token").as_bytes())],
+        });
+        let endpoint = service.url("");
+        let env = [("AWS_EC2_METADATA_SERVICE_ENDPOINT", endpoint.as_str())];
+        let start = Instant::now();
+        let whose = "role app of the instance (IMDSv2)";
+        world.deploys(&Sandbox::new(), "aws-region = us-east-1", &env, whose, &["metadata-token"]);
+        assert_eq!(service.seen().len(), 6);
+        eprintln!("three questions, each asked twice: {:?} with the deployment", start.elapsed());
+    }
+}
+
+#[test]
 fn a_role_is_assumed_as_the_instance() {
     let Some(world) = World::new().filter(|_| needs(&["nginx"])) else { return };
     let sandbox = Sandbox::new();

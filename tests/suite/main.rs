@@ -10,6 +10,7 @@
 mod account_key;
 mod again;
 mod agent;
+mod answers;
 mod archives;
 mod aws;
 mod canary;

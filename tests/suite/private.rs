@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
-use crate::sandbox::{Sandbox, tree};
+use crate::sandbox::{Sandbox, needs, tree};
 
 fn chmod(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
@@ -89,4 +89,47 @@ fn an_archive_has_the_modes_it_always_had() {
     sandbox.deploy(zip.to_str().unwrap(), &[]).expect(0);
     let live = tree(&sandbox.local());
     assert_eq!([live["file"].as_str(), live["run"].as_str()], ["f 644 one", "f 755 #!/bin/sh"]);
+}
+
+/// Sets an ACL; false where this file system has none.
+fn setfacl(path: &Path, entries: &str) -> bool {
+    Command::new("setfacl").args(["-m", entries]).arg(path).output().unwrap().status.success()
+}
+
+#[test]
+fn an_acl_lets_another_user_read_then_the_group_may_still_not() {
+    if !needs(&["setfacl"]) {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    let remote = site(&sandbox);
+    // The mask of an ACL stands where the group's bits are: 0640, and the group may nothing.
+    if !setfacl(&sandbox.path("site/key"), "u:daemon:r") {
+        eprintln!("left out: no ACLs here");
+        return;
+    }
+    for (name, entries) in [("inner/part", "g::-,u:daemon:r"), ("group", "g::r,u:daemon:r"), ("inner", "u:daemon:rx")] {
+        let path =
+            if name == "inner/part" { sandbox.write("site/inner/part", "x") } else { sandbox.path("site").join(name) };
+        if name != "group" {
+            chmod(&path, if path.is_dir() { 0o700 } else { 0o640 });
+        }
+        assert!(setfacl(&path, entries));
+    }
+    let mode = |name: &str| fs::metadata(sandbox.path("site").join(name)).unwrap().permissions().mode() & 0o7777;
+    assert_eq!([mode("key"), mode("group"), mode("inner")], [0o4640, 0o640, 0o750], "they look like the group's");
+    sandbox.deploy(&remote, &[]).expect(0).says("others may not read 6 of its entries there");
+    let live = tree(&sandbox.local());
+    let got = ["key", "group", "inner", "inner/part", "lib"].map(|name| live[name].as_str());
+    assert_eq!(got, ["f 600 secret", "f 640 members", "d 700", "f 600 x", "d 750"]);
+    // The group's own entry is none of the mode: it changes, and that is news.
+    assert!(setfacl(&sandbox.path("site/key"), "g::r"));
+    assert!(setfacl(&sandbox.path("site/inner"), "g::rx"));
+    sandbox.deploy(&remote, &[]).expect(0).says("deployed revision tree:");
+    let live = tree(&sandbox.local());
+    assert_eq!([live["key"].as_str(), live["inner"].as_str()], ["f 640 secret", "d 750"]);
+    // Where only the mask is less, that is what the group may.
+    assert!(setfacl(&sandbox.path("site/key"), "m::-"));
+    sandbox.deploy(&remote, &[]).expect(0).says("deployed revision tree:");
+    assert_eq!(tree(&sandbox.local())["key"], "f 600 secret");
 }

@@ -6,8 +6,9 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::clock::Clock;
 use crate::disk::Disk;
-use crate::sandbox::{Sandbox, needs, traced_calls, tree};
+use crate::sandbox::{Run, Sandbox, needs, traced_calls, tree};
 use crate::servers::{Nginx, Raw, ok, raw, wait_for};
 
 /// Writes over what is there: the same inode, and as many bytes.
@@ -191,17 +192,19 @@ fn rewritten_within_a_second_behind_nginx_then_the_next_check_deploys_it() {
     }
     let sandbox = Sandbox::new();
     let nginx = Nginx::start(&sandbox, "", "");
-    let path = sandbox.write("www/app.zip", archive(&sandbox, 0));
+    let archives: Vec<Vec<u8>> = (0..4).map(|n| archive(&sandbox, n)).collect();
+    let path = sandbox.write("www/app.zip", &archives[0]);
     let put = |n: usize, time: std::time::SystemTime| {
-        overwrite(&path, &archive(&sandbox, n));
+        overwrite(&path, &archives[n]);
         File::options().append(true).open(&path).unwrap().set_modified(time).unwrap();
     };
     let version = || sandbox.read("deploy/current/version");
     for n in [0, 2] {
-        let now = std::time::SystemTime::now();
-        put(n, now);
+        // Ahead of the clock, which gives two checks the longest time that there is.
+        let time = std::time::SystemTime::now() + std::time::Duration::from_secs(1);
+        put(n, time);
         sandbox.deploy(&nginx.url("/app.zip"), &[]).expect(0).says("deployed revision sha256:");
-        put(n + 1, now);
+        put(n + 1, time);
         sandbox.deploy(&nginx.url("/app.zip"), &[]).expect(0).says("deployed revision sha256:");
         assert_eq!(version(), format!("{:04}", n + 1));
     }
@@ -234,4 +237,116 @@ fn young_by_the_date_of_a_server_then_the_content_is_read_once_more_and_then_rel
         assert_eq!(conditions().last(), Some(&sent), "{:?}", conditions());
     }
     assert_eq!(sandbox.read("deploy/current/version"), "0001");
+}
+
+#[test]
+fn deployed_while_young_then_a_repair_tells_the_same_by_its_content_and_another_as_another() {
+    const MODIFIED: &str = "Last-Modified: Mon, 02 Nov 2026 10:00:00 GMT";
+    let sandbox = Sandbox::new();
+    let archives: Vec<Vec<u8>> = (0..2).map(|n| archive(&sandbox, n)).collect();
+    // The first answer a second after the change; the last one is another archive of the same name.
+    let server = Raw::start(move |_, n| {
+        let date = format!("Date: Mon, 02 Nov 2026 10:00:0{} GMT", if n == 0 { 1 } else { 9 });
+        vec![ok(&format!("{MODIFIED}\nETag: W/\"a\"\n{date}"), &archives[usize::from(n > 1)])]
+    });
+    let remote = server.url("/app.zip");
+    sandbox.deploy(&remote, &[]).expect(0).says("deployed revision sha256:");
+    let live = sandbox.local().join("version");
+    let repair = || -> Run {
+        overwrite(&live, b"gone");
+        sandbox.saying(&["verify", "--repair"], &["--remote", &remote]).output().unwrap().into()
+    };
+    repair().expect(0);
+    assert_eq!(fs::read(&live).unwrap(), b"0000");
+    repair().expect(1).says(" has revision sha256:").says(" by now, not sha256:");
+    assert_eq!(fs::read(&live).unwrap(), b"gone");
+}
+
+#[test]
+fn young_by_every_answer_then_the_name_is_relied_upon_once_it_was_seen_long_enough() {
+    // A cache that repeats Date, and a server that makes its Last-Modified of the clock.
+    for headers in [
+        "Last-Modified: Mon, 02 Nov 2026 10:00:00 GMT\nDate: Mon, 02 Nov 2026 10:00:00 GMT",
+        "Last-Modified: Mon, 02 Nov 2026 10:00:00 GMT\nDate: Mon, 02 Nov 2026 10:00:01 GMT\nETag: W/\"a\"",
+    ] {
+        let sandbox = Sandbox::new();
+        let zip = archive(&sandbox, 0);
+        let server = Raw::start(move |seen, _| {
+            let known = seen.header("If-None-Match").or(seen.header("If-Modified-Since"));
+            vec![if known.is_some() { raw(&format!("304 Not Modified\n{headers}"), b"") } else { ok(headers, &zip) }]
+        });
+        let remote = server.url("/app.zip");
+        let state = || sandbox.read("deploy/.current.deploy/state");
+        let last_is_conditional = || {
+            let last = server.seen().pop().unwrap();
+            last.header("If-None-Match").or(last.header("If-Modified-Since")).is_some()
+        };
+        sandbox.deploy(&remote, &[]).expect(0).says("deployed revision sha256:");
+        let first = state();
+        // Soon after it is still read, and nothing new is written down.
+        sandbox.deploy(&remote, &[]).expect(0).never_says("deployed");
+        assert!(!last_is_conditional() && (state() == first || !state().contains("young")), "{first}{}", state());
+        wait_for("a check without a body", || {
+            sandbox.deploy(&remote, &[]).expect(0).never_says("deployed");
+            last_is_conditional().then_some(())
+        });
+        assert!(!state().contains("young"), "{}", state());
+    }
+}
+
+/// One check by `clock`.
+fn deploy_by(sandbox: &Sandbox, clock: &Clock, remote: &str) -> Run {
+    clock.around(&sandbox.command(&["--remote", remote])).output().unwrap().into()
+}
+
+#[test]
+fn changed_in_the_future_then_it_is_read_until_it_was_seen_long_enough() {
+    let sandbox = Sandbox::new();
+    let Some(clock) = Clock::new(&sandbox) else { return };
+    let state = || sandbox.read("deploy/.current.deploy/state");
+    sandbox.write("site/version", "1");
+    for remote in [sandbox.zip("app.zip", &[("version", "1")]), sandbox.path("site")] {
+        let remote = remote.to_str().unwrap();
+        clock.moves(-86_400);
+        deploy_by(&sandbox, &clock, remote).expect(0).says("deployed revision");
+        assert!(state().contains("seen-at"), "{}", state());
+        clock.moves(-86_390);
+        deploy_by(&sandbox, &clock, remote).expect(0).never_says("deployed");
+        assert!(!state().contains("seen-at"), "{}", state());
+    }
+}
+
+#[test]
+fn another_file_system_in_the_directory_then_its_stamps_prove_nothing_when_they_are_seen_first() {
+    let (sandbox, aside) = (Sandbox::new(), Sandbox::new());
+    let Some(clock) = Clock::new(&sandbox) else { return };
+    let Some(disk) = Disk::new(&aside, "ext4", &[]) else { return };
+    fs::write(disk.at.join("version"), "1").unwrap();
+    sandbox.write("site/index", "1");
+    let state = || sandbox.read("deploy/.current.deploy/state");
+    let remote = sandbox.path("site");
+    clock.moves(86_400);
+    deploy_by(&sandbox, &clock, remote.to_str().unwrap()).expect(0).says("deployed revision");
+    assert!(!state().contains("seen-at"), "all of it is old: {}", state());
+    fs::create_dir(remote.join("mount")).unwrap();
+    let bind = |verb: &str, paths: &[&Path]| {
+        assert!(
+            std::process::Command::new("sh")
+                .args(["-c", &format!("{verb} \"$@\""), "-"])
+                .args(paths)
+                .status()
+                .unwrap()
+                .success()
+        );
+    };
+    bind("mount --bind", &[&disk.at, &remote.join("mount")]);
+    let first = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        deploy_by(&sandbox, &clock, remote.to_str().unwrap()).expect(0).says("deployed revision");
+        assert!(state().contains("seen-at"), "{}", state());
+        clock.moves(86_410);
+        deploy_by(&sandbox, &clock, remote.to_str().unwrap()).expect(0).never_says("deployed");
+        assert!(!state().contains("seen-at"), "{}", state());
+    }));
+    bind("umount", &[&remote.join("mount")]);
+    first.unwrap();
 }

@@ -16,7 +16,8 @@ use crate::source::http::client::{Ask, Client, Headers};
 use crate::source::http::retry::{Fault, check_stop};
 use crate::sys::clock::Deadline;
 
-/// How long a connection, and an answer to the first question, may take; both are tried twice.
+/// How long a connection, and an answer to the first question, may take; both are tried twice, and so is what was answered
+/// with an error of the server's.
 const MOMENT: Duration = Duration::from_secs(1);
 const TRIES: u32 = 2;
 /// How long an answer may take from a service that is known to be there.
@@ -106,10 +107,15 @@ impl Service {
         let mut tries = 1;
         loop {
             check_stop()?;
-            match web::once(&client, &http, ask, deadline) {
-                Err(fault) if fault.is_transient() && tries < TRIES => tries += 1,
-                result => return result,
+            let reply = web::once(&client, &http, ask, deadline);
+            let is_passing = match &reply {
+                Ok(reply) => reply.status >= 500,
+                Err(fault) => fault.is_transient(),
+            };
+            if !is_passing || tries >= TRIES {
+                return reply;
             }
+            tries += 1;
         }
     }
 }

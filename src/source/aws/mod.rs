@@ -1,10 +1,10 @@
 //! Who we are to AWS: the chain of credentials, in the order AWS users know, and the region. The first link that names
 //! somebody is used, whole; one that is not configured is passed over, one that is broken is an error:
 //! 1. the configuration's keys;
-//! 2. `~deploy/.amazon/account-key`, `~/.amazon/account-key` (`account_key`);
-//! 3. the profile that was asked for (`shared_files`, `profile`, `process`, `sts`), and in its stead where none was: AWS_ACCESS_KEY_ID
-//!    and friends, web identity, the profile AWS_PROFILE or `default`;
-//! 4. the container's endpoint (`container`), the instance's role (`imds`), nobody.
+//! 2. the profile that was asked for (`shared_files`, `profile`, `process`, `sts`);
+//! 3. `~deploy/.amazon/account-key`, `~/.amazon/account-key` (`account_key`);
+//! 4. where no profile was asked for: AWS_ACCESS_KEY_ID and friends, web identity, the profile AWS_PROFILE or `default`;
+//! 5. the container's endpoint (`container`), the instance's role (`imds`), nobody.
 //!
 //! Where S3 and STS are is `endpoint`'s. Files and variables are read at every question; what had to be asked for is kept
 //! until five minutes before it expires.
@@ -19,7 +19,10 @@ mod given;
 mod imds;
 mod process;
 mod profile;
+mod profile_file;
 mod recipe;
+#[cfg(test)]
+mod sdk_tests;
 mod shared_files;
 mod sigv4;
 mod sts;
@@ -253,6 +256,11 @@ impl Chain {
         if let Some(keys) = given::configured(&self.aws)? {
             return Ok(Some(Recipe::Keys(keys)));
         }
+        if self.aws.profile.is_some()
+            && let Some(recipe) = self.shared()?
+        {
+            return Ok(Some(recipe));
+        }
         if let Some(keys) = account_key::find(&self.env)? {
             return Ok(Some(Recipe::Keys(keys)));
         }
@@ -264,9 +272,9 @@ impl Chain {
             if let Some(role) = given::web_identity(&self.env)? {
                 return Ok(Some(Recipe::WebIdentity(role)));
             }
-        }
-        if let Some(recipe) = self.shared()? {
-            return Ok(Some(recipe));
+            if let Some(recipe) = self.shared()? {
+                return Ok(Some(recipe));
+            }
         }
         if let Some(container) = container::recipe(&self.env)? {
             return Ok(Some(Recipe::Container(container)));

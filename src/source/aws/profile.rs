@@ -66,9 +66,15 @@ impl<'a> Reader<'a> {
                 Err(Error::failed(format!("its source_profile goes in a circle: {} -> {name}", path.join(" -> "))))
             }
             (Some(name), None) => self
-                .profile(name, path)?
+                .lent(name, path)?
                 .ok_or_else(|| Error::failed(format!("its source_profile {name:?} has no credentials"))),
         }
+    }
+
+    /// What a profile gives to one whose source it is: its own keys before anything else that it says.
+    fn lent(&self, name: &str, path: &mut Vec<String>) -> Result<Option<Recipe>> {
+        let keys = self.files.profile(name).map(keys).transpose()?.flatten();
+        if keys.is_some() { Ok(keys) } else { self.profile(name, path) }
     }
 
     fn source(&self, name: &str) -> Result<Recipe> {
@@ -85,21 +91,30 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// The keys in the profile itself.
+fn keys(profile: Profile<'_>) -> Result<Option<Recipe>> {
+    let Some((values, file)) = profile.whole(&["aws_access_key_id", "aws_secret_access_key"]) else { return Ok(None) };
+    let get = |key: &str| values.get(key).map(String::as_str);
+    let whose = format!("{} in {}", profile.called(), file.display());
+    let (Some(id), Some(secret)) = (get("aws_access_key_id"), get("aws_secret_access_key")) else {
+        let why = "has only one of aws_access_key_id and aws_secret_access_key";
+        return Err(Error::failed(format!("{} {why} in {}", profile.called(), file.display())));
+    };
+    let token = get("aws_session_token").or_else(|| get("aws_security_token"));
+    Credentials::checked(id, secret, token, None, whose).map(|keys| Some(Recipe::Keys(keys)))
+}
+
 /// What stands in the profile itself.
 fn own(profile: Profile<'_>) -> Result<Option<Recipe>> {
-    if let Some((values, file)) = profile.whole(&["aws_access_key_id", "aws_secret_access_key"]) {
-        let get = |key: &str| values.get(key).map(String::as_str);
-        let whose = format!("{} in {}", profile.called(), file.display());
-        let (Some(id), Some(secret)) = (get("aws_access_key_id"), get("aws_secret_access_key")) else {
-            let why = "has only one of aws_access_key_id and aws_secret_access_key";
-            return Err(Error::failed(format!("it {why} in {}", file.display())));
-        };
-        let token = get("aws_session_token").or_else(|| get("aws_security_token"));
-        return Credentials::checked(id, secret, token, None, whose).map(|keys| Some(Recipe::Keys(keys)));
+    if let Some(keys) = keys(profile)? {
+        return Ok(Some(keys));
     }
     if let Some((command, file)) = profile.find("credential_process") {
         let whose = format!("credential_process of {} in {}", profile.called(), file.display());
         return Ok(Some(Recipe::Process { command: command.to_owned(), whose }));
+    }
+    if profile.get("web_identity_token_file").is_some() {
+        return Err(Error::failed("it has a web_identity_token_file without role_arn"));
     }
     if profile.get("sso_session").or_else(|| profile.get("sso_start_url")).is_some() {
         let way = "credential_process = aws configure export-credentials --format process --profile NAME";
@@ -165,6 +180,7 @@ mod tests {
             ("aws_access_key_id = AK", "only one of aws_access_key_id and aws_secret_access_key"),
             ("aws_secret_access_key = hunter2", "only one of"),
             ("aws_access_key_id = AK\naws_secret_access_key = hunter2 x", "characters that no key has"),
+            ("web_identity_token_file = /t", "web_identity_token_file without role_arn"),
             ("role_arn = R", "without source_profile or credential_source"),
             ("role_arn = R\nsource_profile = p", "its own source_profile and has no keys"),
             ("role_arn = R\nsource_profile = b", "goes in a circle: p -> b -> p"),

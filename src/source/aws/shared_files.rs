@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 
 use super::environment::Environment;
 use super::files::is_there;
+use super::profile_file::{self, Values, merge};
 use crate::error::{Error, Result};
 use crate::source::http::{keyfile, warn_once};
 
-type Values = BTreeMap<String, String>;
+/// The profile that nobody has to ask for.
+const DEFAULT: &str = "default";
 
 /// Both files.
 #[derive(Debug, Default)]
@@ -30,10 +32,20 @@ struct File {
 
 /// What a section is to us.
 enum Section {
+    Default(Spelling),
     Profile(String),
     Services(String),
     /// Nothing.
     Other,
+}
+
+/// How a section for the profile `default` is written.
+#[derive(Clone, Copy)]
+enum Spelling {
+    /// `[default]`.
+    Short,
+    /// `[profile default]`: where one is, the short ones are not read.
+    Long,
 }
 
 impl std::fmt::Debug for File {
@@ -55,13 +67,12 @@ impl SharedFiles {
         let place = |variable: &str, name: &str| {
             env.path(variable).or_else(|| env.home().map(|home| home.join(".aws").join(name)))
         };
-        let credentials = File::read(place("AWS_SHARED_CREDENTIALS_FILE", "credentials"), "credentials", |section| {
-            // Written for the other file, and understood all the same.
-            Section::Profile(named("profile", section).unwrap_or_else(|| section.to_owned()))
-        })?;
+        let plain = |section: &str| Section::Profile(section.to_owned());
+        let credentials = File::read(place("AWS_SHARED_CREDENTIALS_FILE", "credentials"), "credentials", plain)?;
         let config = File::read(place("AWS_CONFIG_FILE", "config"), "config", |section| match section {
-            "default" => Section::Profile(section.to_owned()),
+            DEFAULT => Section::Default(Spelling::Short),
             other => match (named("profile", other), named("services", other)) {
+                (Some(name), _) if name == DEFAULT => Section::Default(Spelling::Long),
                 (Some(name), _) => Section::Profile(name),
                 (None, Some(name)) => Section::Services(name),
                 (None, None) => Section::Other,
@@ -76,6 +87,19 @@ impl SharedFiles {
         (has(&self.credentials) || has(&self.config)).then_some(Profile { files: self, name })
     }
 
+    /// All profiles with what is found in them, for tests: `name{key=value …}`.
+    #[cfg(test)]
+    pub(super) fn shown(&self) -> String {
+        let names: BTreeSet<&String> = self.credentials.profiles.keys().chain(self.config.profiles.keys()).collect();
+        let one = |name: &&String| {
+            let profile = self.profile(name)?;
+            let keys: BTreeSet<&String> = profile.places().flat_map(|(values, _)| values.keys()).collect();
+            let values = keys.into_iter().filter_map(|key| Some(format!("{key}={}", profile.get(key)?)));
+            Some(format!("{name}{{{}}}", values.collect::<Vec<_>>().join(" ")))
+        };
+        names.iter().filter_map(one).collect::<Vec<_>>().join(" ")
+    }
+
     /// An error for a profile that neither file has.
     pub(super) fn unknown(&self, name: &str) -> Error {
         let names: BTreeSet<&String> = self.credentials.profiles.keys().chain(self.config.profiles.keys()).collect();
@@ -88,12 +112,12 @@ impl SharedFiles {
     }
 }
 
-/// The name in `profile NAME` or `services NAME`, with or without quotes.
+/// The name in `profile NAME` or `services NAME`; with blanks in it only in quotes.
 fn named(kind: &str, section: &str) -> Option<String> {
     let rest = section.strip_prefix(kind).filter(|rest| rest.starts_with(char::is_whitespace))?.trim();
     let bare = rest.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
     let bare = bare.or_else(|| rest.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\'')));
-    Some(bare.unwrap_or(rest).to_owned())
+    bare.or((!rest.contains(char::is_whitespace)).then_some(rest)).map(str::to_owned)
 }
 
 impl<'a> Profile<'a> {
@@ -153,55 +177,29 @@ impl File {
     }
 }
 
-/// Sections and values. A line that is indented deeper than the key above it belongs to that one: what stands below `s3 =`
-/// is called `s3.endpoint_url`. Sections that are nothing to us are checked like others, and dropped.
+/// Sorts the sections of a file. Those that are nothing to us are checked like others, and dropped.
 fn parse(text: &str, section: fn(&str) -> Section) -> Result<File, String> {
-    let mut sections: Vec<(Section, Values)> = Vec::new();
-    let mut above: Option<(usize, String)> = None;
-    for (number, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
-        let bad = |why: &str| format!("line {}: {why}", number + 1);
-        let bare = line.trim();
-        if bare.is_empty() || bare.starts_with(['#', ';']) {
-            continue;
-        }
-        let indent = line.len() - line.trim_start().len();
-        let outer = above.as_ref().filter(|(depth, _)| indent > *depth).map(|(_, key)| key);
-        if let Some(rest) = bare.strip_prefix('[').filter(|_| outer.is_none()) {
-            let (name, _) = rest.split_once(']').ok_or_else(|| bad("a section without ]"))?;
-            sections.push((section(name.trim()), Values::new()));
-            above = None;
-            continue;
-        }
-        let (key, value) = match bare.split_once('=') {
-            Some((key, value)) => (key.trim().to_ascii_lowercase(), without_comment(value).trim()),
-            None if outer.is_some() => continue,
-            None => return Err(bad("neither key = value nor [section]")),
-        };
-        let (_, values) = sections.last_mut().ok_or_else(|| bad("a value before the first [section]"))?;
-        let name = outer.map_or_else(|| key.clone(), |outer| format!("{outer}.{key}"));
-        if outer.is_none() {
-            above = Some((indent, key));
-        }
-        if !value.is_empty() {
-            values.insert(name, value.to_owned());
-        }
-    }
     let mut file = File::default();
-    for (section, values) in sections {
-        match section {
-            Section::Profile(name) => file.profiles.entry(name).or_default().extend(values),
-            Section::Services(name) => file.services.entry(name).or_default().extend(values),
+    let (mut profiles, mut services) = (BTreeMap::new(), BTreeMap::new());
+    let mut default: [Vec<Values>; 2] = Default::default();
+    for (name, values) in profile_file::parse(text)? {
+        match section(&name) {
+            Section::Default(spelling) => default[spelling as usize].push(values),
+            Section::Profile(name) => profiles.entry(name).or_insert_with(Vec::new).push(values),
+            Section::Services(name) => services.entry(name).or_insert_with(Vec::new).push(values),
             Section::Other => {}
         }
     }
+    let [short, long] = default;
+    let default = if long.is_empty() { short } else { long };
+    if !default.is_empty() {
+        profiles.insert(DEFAULT.to_owned(), default);
+    }
+    let merged = |sections: BTreeMap<String, Vec<Values>>| {
+        sections.into_iter().map(|(name, values)| (name, merge(values.into_iter()))).collect()
+    };
+    (file.profiles, file.services) = (merged(profiles), merged(services));
     Ok(file)
-}
-
-/// A `#` or `;` after a blank begins a comment.
-fn without_comment(value: &str) -> &str {
-    let is_comment = |at: &usize| value[..*at].ends_with(char::is_whitespace);
-    let end = value.match_indices(['#', ';']).map(|(at, _)| at).find(is_comment);
-    &value[..end.unwrap_or(value.len())]
 }
 
 #[cfg(test)]

@@ -191,12 +191,12 @@ fn the_first_link_that_has_one_is_used() {
     };
     assert_eq!(whose(&aws, &variables), "KEY aws-access-key");
     aws = Aws { profile: own("asked"), ..Aws::default() };
+    assert!(whose(&aws, &variables).starts_with("ASKED profile asked in "));
+    aws.profile = None;
     assert!(whose(&aws, &variables).ends_with("deploy/.amazon/account-key"));
     std::fs::remove_dir_all(place.path("deploy")).unwrap();
     assert!(whose(&aws, &variables).starts_with("OWN "));
     std::fs::remove_dir_all(place.path(".amazon")).unwrap();
-    assert!(whose(&aws, &variables).starts_with("ASKED profile asked in "));
-    aws.profile = None;
     assert_eq!(whose(&aws, &variables), "ENV AWS_ACCESS_KEY_ID in the environment");
     variables.drain(..2);
     assert!(whose(&aws, &variables).starts_with("WEB role arn:web by the web identity token "));

@@ -5,7 +5,8 @@
 //! (FAT). A file that is rewritten within the step of its stamp keeps the stamp. So stamps prove that nothing changed since
 //! the look only when all of them were clearly older than the look; git calls an entry that is not "racily clean", and reads
 //! it again. Where another machine's clock makes the stamps, their age says nothing: there they are proof when they were
-//! seen before, and more than a step has passed since.
+//! seen before, and more than a step has passed since. The same holds for stamps in the future, and where another file system is
+//! mounted below: that one is not asked whose clock it has.
 
 use sha2::{Digest, Sha256};
 
@@ -28,6 +29,8 @@ pub(super) struct Stamps {
     at: u64,
     /// The second of the youngest change.
     youngest: i64,
+    /// Whether some of it is on another file system than the rest.
+    is_mixed: bool,
 }
 
 /// Whether what is remembered proves that what has the same stamps has the same content.
@@ -38,14 +41,14 @@ pub(super) fn are_proof(remembered: &Validators) -> bool {
 impl Stamps {
     /// A look that begins `at` a second.
     pub(super) fn new(at: u64) -> Self {
-        Self { text: String::new(), at, youngest: i64::MIN }
+        Self { text: String::new(), at, youngest: i64::MIN, is_mixed: false }
     }
 
     /// Takes in the stamps of an archive.
     pub(super) fn add_archive(&mut self, meta: &Meta) {
         let (m, c) = (meta.mtime, meta.ctime);
         self.text = format!("{}:{}:{}:{}.{:09}:{}.{:09}", meta.dev, meta.ino, meta.size, m.0, m.1, c.0, c.1);
-        self.add_time(meta);
+        self.add_time(meta, true);
     }
 
     /// Takes in what `hash` is of.
@@ -53,10 +56,11 @@ impl Stamps {
         self.text = hex(&hash.finalize()[..16]);
     }
 
-    /// Takes in the time of an entry.
-    pub(super) fn add_time(&mut self, meta: &Meta) {
+    /// Takes in the time of an entry; `is_here`: on the file system that the whole is on.
+    pub(super) fn add_time(&mut self, meta: &Meta, is_here: bool) {
         // Nobody can set this one; the time of modification can be set to anything.
         self.youngest = self.youngest.max(meta.ctime.0);
+        self.is_mixed |= !is_here;
     }
 
     /// As text.
@@ -75,12 +79,13 @@ impl Stamps {
     }
 
     /// How they are remembered; `before`: as they were remembered already, if they were; `is_our_time`: whether this machine's
-    /// clock makes them. The content has to be read after the look that this one was.
+    /// clock makes those of the file system that the whole is on. The content has to be read after the look that this one was.
     pub(super) fn remembered(&self, before: Option<&Validators>, is_our_time: bool) -> Validators {
         let first = before.and_then(|before| before.get(SEEN_AT)?.parse().ok()).unwrap_or(self.at).min(self.at);
-        let is_old =
-            |second: i64| i64::try_from(self.at).is_ok_and(|at| at.saturating_sub(second) > STEP.cast_signed());
-        let is_proof = if is_our_time { is_old(self.youngest) } else { self.at - first > STEP };
+        let (at, step) = (i64::try_from(self.at).unwrap_or(i64::MAX), STEP.cast_signed());
+        // What was changed later than now was changed by another clock.
+        let is_told_by_age = is_our_time && !self.is_mixed && self.youngest <= at.saturating_add(step);
+        let is_proof = if is_told_by_age { at.saturating_sub(self.youngest) > step } else { self.at - first > STEP };
         let seen = Validators::default().with(SEEN, self.text.as_str());
         if is_proof { seen } else { seen.with(SEEN_AT, first.to_string()) }
     }
@@ -91,7 +96,7 @@ mod tests {
     use super::*;
 
     fn seen(at: u64, youngest: i64) -> Stamps {
-        Stamps { text: "x".to_owned(), at, youngest }
+        Stamps { text: "x".to_owned(), at, youngest, is_mixed: false }
     }
 
     #[test]
@@ -124,6 +129,19 @@ mod tests {
         let back = seen(500, 10).remembered(Some(&first), false);
         assert!(!are_proof(&seen(502, 10).remembered(Some(&back), false)));
         assert!(are_proof(&seen(503, 10).remembered(Some(&back), false)));
+    }
+
+    #[test]
+    fn stamps_of_the_future_and_of_two_file_systems_are_proof_when_they_are_seen_again() {
+        let mixed = |at| Stamps { is_mixed: true, ..seen(at, 10) };
+        for at in [&(|at| seen(at, i64::MAX)) as &dyn Fn(u64) -> Stamps, &mixed] {
+            let first = at(1000).remembered(None, true);
+            assert!(!are_proof(&first) && !are_proof(&at(1002).remembered(Some(&first), true)));
+            assert!(are_proof(&at(1003).remembered(Some(&first), true)));
+        }
+        // A step ahead is the file system's own doing.
+        let ahead = seen(1000, 1002).remembered(None, true);
+        assert!(!are_proof(&seen(1003, 1002).remembered(Some(&ahead), true)));
     }
 
     #[test]

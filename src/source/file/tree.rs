@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use super::stamps::Stamps;
 use crate::artifact::{Access, EntrySum};
 use crate::model::hex;
+use crate::sys::acl;
 use crate::sys::clock::Deadline;
 use crate::sys::fs::{Dir, Kind, Meta};
 
@@ -40,14 +41,15 @@ fn walk(dir: &Dir, at: &Path, reach: Access, depth: usize, take: &mut Take<'_>) 
     for name in dir.names()? {
         let Some(meta) = dir.look(&name)? else { continue };
         let path = at.join(&name);
+        let mode = acl::mode_of_entry(dir, &name, &meta)?;
         let access = reach.min(match meta.kind {
-            Kind::Dir => Access::of_dir(meta.mode),
-            Kind::File => Access::of_file(meta.mode),
+            Kind::Dir => Access::of_dir(mode),
+            Kind::File => Access::of_file(mode),
             Kind::Link | Kind::Other => Access::All,
         });
         take(Entry { dir, path: &path, name: &name, meta, access })?;
         if meta.kind == Kind::Dir {
-            walk(&dir.child(&name)?, &path, reach.min(Access::through_dir(meta.mode)), depth + 1, take)?;
+            walk(&dir.child(&name)?, &path, reach.min(Access::through_dir(mode)), depth + 1, take)?;
         }
     }
     Ok(())
@@ -69,18 +71,25 @@ fn add(hash: &mut Sha256, entry: &Entry<'_>, mode: u32) {
     hash.update(format!("{:?} {mode:o}", entry.meta.kind));
 }
 
+/// Who may reach what lies in `dir`, which is `meta`.
+fn reach(dir: &Dir, meta: &Meta) -> io::Result<Access> {
+    Ok(Access::through_dir(acl::mode_of_group(dir, meta.mode)?))
+}
+
 /// Looks at the stamps of everything in `dir`, which is `meta`.
 pub(super) fn look(dir: &Dir, meta: &Meta, stamps: &mut Stamps) -> io::Result<()> {
-    let reach = Access::through_dir(meta.mode);
+    let reach = reach(dir, meta)?;
     let mut hash = begin(reach);
     walk(dir, Path::new(""), reach, 0, &mut |entry| {
         add(&mut hash, &entry, entry.meta.mode);
+        // An ACL is none of the mode's bits.
+        hash.update([entry.access as u8]);
         let Meta { kind, size, mtime, ctime, ino, .. } = entry.meta;
         match kind {
             Kind::Dir => {}
             Kind::Link => add_link(&mut hash, &entry).map(|_| ())?,
             Kind::File | Kind::Other => {
-                stamps.add_time(&entry.meta);
+                stamps.add_time(&entry.meta, entry.meta.dev == meta.dev);
                 // The inode too: a file renamed over another may keep size and time.
                 hash.update(format!("{size} {mtime:?} {ctime:?} {ino}"));
             }
@@ -116,7 +125,7 @@ impl Contents {
     /// What tells the content of `dir` from another's, wherever it lies, and the sums of its files and links; without these
     /// where there is more than may be deployed, which is not read to the end: then it is `stamps` that tell.
     pub(super) fn read(&mut self, dir: &Dir, stamps: &Stamps) -> io::Result<(String, Option<Vec<u32>>)> {
-        let reach = Access::through_dir(dir.meta()?.mode);
+        let reach = reach(dir, &dir.meta()?)?;
         let mut hash = begin(reach);
         let mut sums = Some(Vec::new());
         walk(dir, Path::new(""), reach, 0, &mut |entry| {

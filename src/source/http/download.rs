@@ -10,6 +10,7 @@ use ureq::http::StatusCode;
 use ureq::http::header::{self, HeaderValue};
 
 use super::client::{Answer, Client, Headers, Incoming};
+use super::coding::{BEGINNING, coded, is_tar_gz};
 use super::dialect::Proof;
 use super::fault::{fault, out_of_time};
 use super::identity::{Identity, source_of};
@@ -22,6 +23,7 @@ use crate::artifact::CacheFile;
 use crate::console::Progress;
 use crate::error::{Error, Kind, Result};
 use crate::model::{Revision, hex};
+use crate::source::OF_CONTENT;
 use crate::sys::clock::Deadline;
 
 /// What was fetched.
@@ -46,6 +48,8 @@ struct Download<'a> {
     progress: Progress,
     limit: u64,
     patience: Patience,
+    /// Whether an answer was labelled as gzip.
+    is_gzip: bool,
 }
 
 /// Brings what `identity` says to `path`; `body` is the answer that offered it, when it was all of it. Bytes that `proof` does not hold for are an
@@ -65,7 +69,8 @@ pub(in crate::source) fn fetch(
     let progress = Progress::start("fetching", identity.length);
     let hash = identity.revision().is_none().then(Sha256::new);
     let patience = Patience::new(deadline);
-    let mut download = Download { client, source, identity, part, hash, proof, progress, limit, patience };
+    let is_gzip = body.as_ref().is_some_and(|body| body.is_gzip);
+    let mut download = Download { client, source, identity, part, hash, proof, progress, limit, patience, is_gzip };
     match download.run(body).and_then(|()| download.prove()) {
         Ok(()) => download.complete(),
         Err(error) => Err(download.fail(error)),
@@ -137,8 +142,8 @@ impl Download<'_> {
         }
     }
 
-    fn all_of_it(&mut self, answer: Answer) -> Result<Incoming> {
-        check_plain(&answer)?;
+    fn all_of_it(&mut self, mut answer: Answer) -> Result<Incoming> {
+        check_plain(&mut answer)?;
         let dialect = self.client.dialect();
         let now = dialect.identity(&answer.headers).after(Some(&self.identity));
         if now.revision() != self.identity.revision() {
@@ -152,8 +157,8 @@ impl Download<'_> {
         Ok(answer.body)
     }
 
-    fn rest_of_it(&mut self, answer: Answer) -> Result<Incoming> {
-        check_plain(&answer)?;
+    fn rest_of_it(&mut self, mut answer: Answer) -> Result<Incoming> {
+        check_plain(&mut answer)?;
         if Identity::of(&answer.headers).strong() != self.identity.strong() {
             return Err(superseded());
         }
@@ -167,7 +172,8 @@ impl Download<'_> {
 
     /// Takes the body up to its end.
     fn pour(&mut self, body: Incoming) -> Result<(), Fault> {
-        let Incoming { body, host } = body;
+        let Incoming { body, host, is_gzip } = body;
+        self.is_gzip |= is_gzip;
         let mut reader = body.into_reader();
         let mut buffer = vec![0; BUFFER];
         loop {
@@ -236,11 +242,14 @@ impl Download<'_> {
     }
 
     fn prove(&mut self) -> Result<()> {
+        if self.is_gzip && !is_tar_gz(&self.part.beginning(BEGINNING)?) {
+            return Err(coded("gzip, and is no tar.gz"));
+        }
         self.proof.take().map_or(Ok(()), |proof| proof.check())
     }
 
     fn complete(self) -> Result<Fetched> {
-        let content = self.hash.map(|hash| Revision::new(format!("sha256:{}", hex(&hash.finalize()))));
+        let content = self.hash.map(|hash| Revision::new(format!("{OF_CONTENT}{}", hex(&hash.finalize()))));
         let revision = self.identity.revision().or(content).ok_or_else(|| Error::failed("it has no revision"))?;
         Ok(Fetched { file: self.part.complete(self.client.is_ahead())?, identity: self.identity, revision })
     }

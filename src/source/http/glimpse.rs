@@ -66,8 +66,8 @@ pub(in crate::source) fn is_offer(answer: &Answer, client: &Client) -> bool {
 }
 
 /// What such an answer offers, and what it is.
-pub(in crate::source) fn offered(answer: Answer, identity: Identity) -> Result<(Identity, Offered)> {
-    check_plain(&answer)?;
+pub(in crate::source) fn offered(mut answer: Answer, identity: Identity) -> Result<(Identity, Offered)> {
+    check_plain(&mut answer)?;
     if answer.status == StatusCode::OK {
         return Ok((identity, Offered::Whole(answer.body)));
     }
@@ -106,6 +106,9 @@ impl Glimpse {
             return Ok(None);
         }
         let Offered::End(end) = std::mem::replace(body, Offered::Taken) else { return Ok(None) };
+        if end.is_gzip {
+            return Ok(None);
+        }
         let file =
             unnamed().and_then(|file| file.set_len(total).map(|()| file)).context(|| "cannot make room for it")?;
         let (from, mut patience) = (total.saturating_sub(TAIL), Patience::new(deadline));
@@ -154,9 +157,9 @@ impl Glimpse {
             ask.extend(value.and_then(|value| HeaderValue::from_str(value).ok()).map(|value| (name, value)));
         }
         loop {
-            let answer = client.get(&ask, patience)?;
+            let mut answer = client.get(&ask, patience)?;
             match answer.status {
-                StatusCode::PARTIAL_CONTENT => check_plain(&answer)?,
+                StatusCode::PARTIAL_CONTENT => check_plain(&mut answer)?,
                 StatusCode::PRECONDITION_FAILED | StatusCode::RANGE_NOT_SATISFIABLE => return Err(superseded()),
                 StatusCode::OK => return Err(Error::failed("it gave a range before, and gives none now")),
                 _ => return Err(client.dialect().refusal(answer, client)),

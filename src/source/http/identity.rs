@@ -3,7 +3,9 @@
 //!
 //! What is made of times of whole seconds (Last-Modified, and the ETags that nginx makes of time and length) names nothing
 //! while it is young (RFC 9110, section 8.8.2.2): a file that is rewritten within the same second keeps it. Then the revision
-//! is a hash of the content, and the next poll asks without conditions, once.
+//! is a hash of the content, and the next poll asks without conditions. There are servers whose answers are young for ever (a
+//! cache that repeats Date, a Last-Modified that is the time of the answer): what is read under the same name more than a step
+//! after that was seen first is final all the same.
 
 use sha2::{Digest, Sha256};
 use ureq::http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -11,13 +13,13 @@ use ureq::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use super::client::Headers;
 use crate::model::{Revision, Validators, hex};
 use crate::source::Known;
-use crate::sys::clock::of_http_date;
+use crate::sys::clock::{self, of_http_date};
 
 /// Longer ones are not kept.
 const LONGEST: usize = 1024;
 /// The longest step of a file system's clock, in seconds.
 const STEP: u64 = 2;
-/// Remembered with validators that were young.
+/// Remembered with validators that were young: when they were seen first, in seconds since 1970.
 const YOUNG: &str = "young";
 
 /// How a representation is told from another one.
@@ -27,8 +29,8 @@ pub(in crate::source) struct Identity {
     modified: Option<String>,
     /// What the server calls this version of the thing.
     version: Option<String>,
-    /// Whether it was sent so soon after the change that another one may get the same.
-    is_young: bool,
+    /// When it was seen first by our clock, if it was sent so soon after the change that another one may get the same.
+    young: Option<u64>,
     /// Whether only the content tells what it is: it is young, or what is known of it was.
     by_content: bool,
     /// The whole thing's length in bytes, when the server said so.
@@ -47,11 +49,12 @@ impl Identity {
         let sized = !headers.contains_key(header::TRANSFER_ENCODING);
         let (etag, modified) = (text(headers, &header::ETAG), text(headers, &header::LAST_MODIFIED));
         let is_young = is_young(etag.as_deref(), modified.as_deref(), text(headers, &header::DATE).as_deref());
+        let young = is_young.then(clock::now);
         Self {
             etag,
             modified,
             version: None,
-            is_young,
+            young,
             by_content: is_young,
             length: text(headers, &header::CONTENT_LENGTH).filter(|_| sized).and_then(|t| t.parse().ok()),
         }
@@ -60,8 +63,8 @@ impl Identity {
     /// The same with the name of its version, from the header `name`; `null` is none.
     pub(in crate::source) fn with_version(self, headers: &HeaderMap, name: &HeaderName) -> Self {
         let version = text(headers, name).filter(|version| version != "null");
-        let is_young = self.is_young && version.is_none();
-        Self { version, is_young, by_content: is_young, ..self }
+        let young = self.young.filter(|_| version.is_none());
+        Self { version, young, by_content: young.is_some(), ..self }
     }
 
     /// The same with the length of the whole thing, where the headers were those of a part.
@@ -69,11 +72,21 @@ impl Identity {
         Self { length: Some(length), ..self }
     }
 
-    /// The same where `known` is what is known of it: where that was young, and has the same name, only the content tells
-    /// whether it is the same.
+    /// The same, of an answer that is going to be read, where `known` is what is known of it: where that was young, and has
+    /// the same name, only the content tells whether it is the same.
     pub(in crate::source) fn after(self, known: Option<&Self>) -> Self {
-        let is_unsure = known.is_some_and(|known| known.by_content && known.is_called(&self));
-        Self { by_content: self.by_content || is_unsure, ..self }
+        let Some(known) = known.filter(|known| known.is_called(&self)) else { return self };
+        let young = match (known.young, self.young) {
+            // A clock that was set back begins anew.
+            (Some(first), Some(now)) => Some(first.min(now)).filter(|first| now - first <= STEP),
+            (None, _) | (_, None) => None,
+        };
+        Self { young, by_content: known.by_content, ..self }
+    }
+
+    /// The same, whose revision is a hash of the content whatever names it has.
+    pub(in crate::source) fn told_by_content(self) -> Self {
+        Self { version: None, by_content: true, ..self }
     }
 
     /// What we know already of `source`; `None` when that is of no use to a server.
@@ -93,8 +106,8 @@ impl Identity {
         let etag = etag.filter(sendable).map(str::to_owned);
         let modified = modified.filter(sendable).map(str::to_owned);
         let length = validators.get("length").and_then(|l| l.parse().ok());
-        let is_young = validators.get(YOUNG).is_some();
-        let known = Self { etag, modified, version: None, is_young, by_content: is_young, length };
+        let young = validators.get(YOUNG).and_then(|first| first.parse().ok());
+        let known = Self { etag, modified, version: None, young, by_content: young.is_some(), length };
         (known.etag.is_some() || known.modified.is_some()).then_some(known)
     }
 
@@ -160,7 +173,10 @@ impl Identity {
         if let Some(length) = self.length {
             validators = validators.with("length", length.to_string());
         }
-        if self.is_young { validators.with(YOUNG, "yes") } else { validators }
+        match self.young {
+            Some(first) => validators.with(YOUNG, first.to_string()),
+            None => validators,
+        }
     }
 }
 
@@ -195,146 +211,4 @@ pub(in crate::source) fn is_plain(value: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn identity(headers: &[(&'static str, &str)]) -> Identity {
-        let pairs = headers.iter().map(|(k, v)| (HeaderName::from_static(k), HeaderValue::from_str(v).unwrap()));
-        Identity::of(&pairs.collect())
-    }
-
-    const MON: &str = "Mon, 02 Nov 2026 10:00:00 GMT";
-    const TUE: &str = "Tue, 03 Nov 2026 10:00:00 GMT";
-
-    #[test]
-    fn revision_table() {
-        for (headers, expected) in [
-            (&[("etag", "\"a\"")][..], Some("etag:\"a\"".to_owned())),
-            (&[("etag", "W/\"a\""), ("last-modified", MON)], Some("etag:W/\"a\"".to_owned())),
-            (&[("last-modified", MON), ("content-length", "7")], Some(format!("modified:{MON}+7"))),
-            (&[("last-modified", MON), ("transfer-encoding", "chunked")], Some(format!("modified:{MON}"))),
-            (&[("content-length", "7")], None),
-            (&[("etag", "")], None),
-            (&[("etag", "\"a\tb\"")], None),
-            (&[], None),
-        ] {
-            assert_eq!(identity(headers).revision().map(|r| r.to_string()), expected, "{headers:?}");
-        }
-        assert_eq!(identity(&[("etag", &"x".repeat(1025))]).revision(), None);
-    }
-
-    #[test]
-    fn only_a_quoted_etag_without_w_is_strong() {
-        for (etag, strong) in [("\"a\"", true), ("W/\"a\"", false), ("a", false), ("\"", false), ("\"\"", true)] {
-            assert_eq!(identity(&[("etag", etag)]).strong().is_some(), strong, "{etag}");
-        }
-    }
-
-    #[test]
-    fn what_is_made_of_times_names_nothing_while_it_is_young() {
-        let seconds = of_http_date(MON).unwrap();
-        let nginx = format!("\"{seconds:x}-7\"");
-        for (etag, after, expected) in [
-            ("", 0, true),
-            ("", 1, true),
-            ("", 2, false),
-            ("", -1, true),
-            ("", -2, false),
-            ("W/\"x\"", 1, true),
-            ("W/\"x\"", 2, false),
-            (&nginx, 1, true),
-            (&nginx, 2, false),
-            ("\"d41d8cd98f00b204e9800998ecf8427e\"", 0, false), // a strong one, perhaps of the content
-        ] {
-            let date = crate::sys::clock::http_date(seconds.saturating_add_signed(after));
-            let mut headers = vec![("last-modified", MON), ("date", &date), ("content-length", "7")];
-            headers.extend((!etag.is_empty()).then_some(("etag", etag)));
-            let seen = identity(&headers);
-            let got = (seen.revision().is_none(), seen.strong().is_none() || etag.is_empty());
-            assert_eq!(got, (expected, expected || !is_strong(etag)), "{etag} {after}");
-            // It is asked for without conditions, and what has the same name then is told by its content, and is certain.
-            let (revision, validators) = (Revision::new("sha256:00"), seen.validators("here"));
-            let known = Identity::remembered(Known { revision: &revision, validators: &validators }, "here").unwrap();
-            assert_eq!(known.conditions().is_empty(), expected, "{etag} {after}");
-            let old = identity(&headers[..1].iter().chain(&headers[2..]).copied().collect::<Vec<_>>());
-            assert_eq!((known.is_still(&old), old.revision().is_some()), (!expected, true), "{etag} {after}");
-            let now = old.after(Some(&known));
-            assert_eq!(now.revision().is_none(), expected, "{etag} {after}");
-            assert_eq!(now.validators("here").get(YOUNG), None);
-            let other = identity(&[("etag", "\"other\"")]).after(Some(&known));
-            assert_eq!(other.revision(), Some(Revision::new("etag:\"other\"")));
-        }
-        assert!(!identity(&[("last-modified", MON)]).is_young, "a server without a clock");
-        let version = HeaderName::from_static("x-amz-version-id");
-        let headers: HeaderMap = [("last-modified", MON), ("date", MON), ("x-amz-version-id", "v1")]
-            .iter()
-            .map(|(k, v)| (HeaderName::from_static(k), HeaderValue::from_static(v)))
-            .collect();
-        assert_eq!(
-            Identity::of(&headers).with_version(&headers, &version).revision(),
-            Some(Revision::new("version:v1"))
-        );
-    }
-
-    #[test]
-    fn is_still_table() {
-        for (known, now, expected) in [
-            (&[("etag", "\"a\"")][..], &[("etag", "\"a\"")][..], true),
-            (&[("etag", "\"a\"")], &[("etag", "W/\"a\"")], true),
-            (&[("etag", "\"a\"")], &[("etag", "\"b\"")], false),
-            (&[("etag", "\"a\""), ("last-modified", MON)], &[("etag", "\"b\""), ("last-modified", MON)], false),
-            (&[("last-modified", MON)], &[("last-modified", MON)], true),
-            (&[("last-modified", MON)], &[("last-modified", TUE)], false),
-            (
-                &[("last-modified", MON), ("content-length", "1")],
-                &[("last-modified", MON), ("content-length", "2")],
-                false,
-            ),
-            (&[("etag", "\"a\"")], &[("last-modified", MON)], false),
-            (&[], &[], false),
-        ] {
-            assert_eq!(identity(known).is_still(&identity(now)), expected, "{known:?} {now:?}");
-        }
-    }
-
-    #[test]
-    fn what_is_remembered_is_what_was_seen() {
-        let revision = Revision::new("any");
-        for headers in [
-            &[("etag", "\"a\""), ("last-modified", MON), ("content-length", "7")][..],
-            &[("etag", "W/\"a=b; c\"")],
-            &[("last-modified", MON), ("content-length", "0")],
-        ] {
-            let seen = identity(headers);
-            let validators = seen.validators("here");
-            let known = Known { revision: &revision, validators: &validators };
-            assert_eq!(Identity::remembered(known, "here"), Some(seen), "{headers:?}");
-            assert_eq!(Identity::remembered(known, "elsewhere"), None, "{headers:?}");
-        }
-    }
-
-    #[test]
-    fn remembered_without_validators_is_what_the_revision_says() {
-        let none = Validators::default();
-        for (revision, condition) in [
-            ("etag:\"a\"", Some("if-none-match: \"a\"")),
-            ("etag:", None),
-            ("sha256:00", None),
-            ("etag:\"a\r\nX: y\"", None),
-        ] {
-            let revision = Revision::new(revision);
-            let known = Known { revision: &revision, validators: &none };
-            let conditions = Identity::remembered(known, "here").map(|i| i.conditions());
-            let shown = conditions.map(|c| format!("{}: {}", c[0].0, c[0].1.to_str().unwrap()));
-            assert_eq!(shown.as_deref(), condition, "{revision}");
-        }
-    }
-
-    #[test]
-    fn a_condition_is_the_etag_or_else_the_date() {
-        let both = identity(&[("etag", "\"a\""), ("last-modified", MON)]).conditions();
-        assert_eq!(both, [(header::IF_NONE_MATCH, HeaderValue::from_static("\"a\""))]);
-        let date = identity(&[("last-modified", MON)]).conditions();
-        assert_eq!(date, [(header::IF_MODIFIED_SINCE, HeaderValue::from_static(MON))]);
-    }
-}
+mod tests;

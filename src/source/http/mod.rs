@@ -2,17 +2,19 @@
 //! and a fetch are one request, and the revision is that of the response that carried the bytes.
 //!
 //! This file and `identity` are what an HTTP source is. `client` is one request to an origin, with proxies (`proxy`),
-//! redirects (`redirect`, `reach`) and retries (`retry`, `status`, `fault`) over ureq (`wire`, `tls`); `download` (`part`,
-//! `range`) takes a body to a file, and `glimpse` as much of one as tells what is in it. Both serve any source that can sign a request; where it reads answers
+//! redirects (`redirect`, `reach`) and retries (`retry`, `status`, `fault`) over ureq (`wire`, `head`, `tls`); `download` (`part`,
+//! `range`, `coding`) takes a body to a file, and `glimpse` as much of one as tells what is in it. Both serve any source that can sign a request; where it reads answers
 //! in another way than HTTP does, it says so (`dialect`). Who we are is in `credentials`
 //! (`netrc`, `keyfile`).
 
 pub(super) mod client;
+pub(super) mod coding;
 pub(super) mod credentials;
 pub(super) mod dialect;
 pub(super) mod download;
 pub(super) mod fault;
 pub(super) mod glimpse;
+mod head;
 pub(super) mod identity;
 pub(super) mod keyfile;
 mod netrc;

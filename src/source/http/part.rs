@@ -79,6 +79,14 @@ impl Part {
         Ok(())
     }
 
+    /// The first bytes, at most `length`.
+    pub(super) fn beginning(&self, length: u64) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let read = self.dir.open_file(&self.name).and_then(|file| file.take(length).read_to_end(&mut bytes));
+        read.context(|| format!("cannot read {}", self.path.display()))?;
+        Ok(bytes)
+    }
+
     /// Reads what is there again, from its start.
     pub(super) fn read_again(&self, mut take: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
         let what = || format!("cannot read {}", self.path.display());

@@ -4,6 +4,7 @@ use ureq::http::StatusCode;
 use ureq::http::header;
 
 use super::client::{Answer, Client};
+use super::coding;
 use super::fault::PLAIN_TO_TLS;
 use super::retry::{Fault, retry_after};
 use crate::error::{Error, Result};
@@ -36,15 +37,10 @@ pub(super) fn refusal(answer: &Answer, client: &Client) -> Error {
     Error::failed(format!("{}{hint}", words(answer.status)))
 }
 
-/// Whether the bytes of the body are those of the thing itself.
-pub(in crate::source) fn check_plain(answer: &Answer) -> Result<()> {
-    for coding in answer.headers.get_all(header::CONTENT_ENCODING) {
-        if !coding.as_bytes().eq_ignore_ascii_case(b"identity") {
-            let coding = String::from_utf8_lossy(coding.as_bytes()).escape_debug().to_string();
-            let why = "though only the plain content was asked for (Accept-Encoding: identity)";
-            return Err(Error::refused(format!("it is sent with Content-Encoding {coding}, {why}")));
-        }
-    }
+/// Whether the bytes of the body are those of the thing itself. Where they are labelled as gzip it takes them to
+/// tell, which is noted with them.
+pub(in crate::source) fn check_plain(answer: &mut Answer) -> Result<()> {
+    answer.body.is_gzip = coding::is_gzip(&answer.headers)?;
     let mut codings = answer.headers.get_all(header::TRANSFER_ENCODING).iter();
     match (codings.next(), codings.next(), answer.http10) {
         (None, _, _) => Ok(()),

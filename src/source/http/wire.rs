@@ -1,5 +1,5 @@
-//! The connection below ureq: to addresses that we have resolved and judged, in absolute form where a proxy forwards, and
-//! with an end that was cut off told from one that was meant. ureq would take the first for the second in a body without
+//! The connection below ureq: to addresses that we have resolved and judged, in absolute form where a proxy forwards, with
+//! heads of answers as ureq can read them ([`super::head`]), and with an end that was cut off told from one that was meant. ureq would take the first for the second in a body without
 //! a length. No timeout here makes ureq start a thread for DNS: the resolver only hands out what it was given.
 
 use std::net::SocketAddr;
@@ -15,6 +15,7 @@ use ureq::unversioned::transport::{
 };
 use ureq::{Agent, Proxy};
 
+use super::head::{Heads, TooLarge};
 use super::tls::TlsConnector;
 
 /// The most that the head of an answer may take.
@@ -93,7 +94,8 @@ impl<In: Transport> Connector<In> for LineConnector {
     type Out = Line<In>;
 
     fn connect(&self, _: &ConnectionDetails, chained: Option<In>) -> Result<Option<Self::Out>, ureq::Error> {
-        Ok(chained.map(|inner| Line { inner, absolute: self.0.clone() }))
+        let line = |inner| Line { inner, absolute: self.0.clone(), heads: Some(Heads::default()), ready: Vec::new() };
+        Ok(chained.map(line))
     }
 }
 
@@ -103,6 +105,39 @@ struct Line<T> {
     inner: T,
     /// Taken by the first bytes of the one request that goes over it.
     absolute: Option<String>,
+    /// As long as the head of the answer is not complete.
+    heads: Option<Heads>,
+    /// What ureq has to read before anything else.
+    ready: Vec<u8>,
+}
+
+impl<T: Transport> Line<T> {
+    /// Takes what has come away from ureq until it is the head of the answer.
+    fn hold_back(&mut self) -> Result<(), ureq::Error> {
+        let Some(heads) = &mut self.heads else { return Ok(()) };
+        let buffers = self.inner.buffers();
+        let came = buffers.input().len();
+        let complete = heads.take(buffers.input());
+        buffers.input_consume(came);
+        let too_large = |TooLarge(length)| ureq::Error::LargeResponseHeader(length, LARGEST_HEAD);
+        if let Some(bytes) = complete.map_err(too_large)? {
+            (self.heads, self.ready) = (None, bytes);
+            self.hand_on();
+        }
+        Ok(())
+    }
+
+    /// Gives ureq what is ready, as far as it has room. False: it has none.
+    fn hand_on(&mut self) -> bool {
+        let buffers = self.inner.buffers();
+        let room = buffers.input_append_buf();
+        let amount = room.len().min(self.ready.len());
+        for (to, from) in room.iter_mut().zip(self.ready.drain(..amount)) {
+            *to = from;
+        }
+        buffers.input_appended(amount);
+        amount > 0
+    }
 }
 
 impl<T: Transport> Transport for Line<T> {
@@ -125,13 +160,18 @@ impl<T: Transport> Transport for Line<T> {
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
         use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
-        self.inner.await_input(timeout).map_err(|error| match error {
+        if !self.ready.is_empty() {
+            return Ok(self.hand_on());
+        }
+        let is_more = self.inner.await_input(timeout).map_err(|error| match error {
             // The kinds that ureq reads as the end of a body.
             ureq::Error::Io(e) if matches!(e.kind(), UnexpectedEof | ConnectionReset | ConnectionAborted) => {
                 ureq::Error::Io(std::io::Error::new(BrokenPipe, "the connection was cut off"))
             }
             other => other,
-        })
+        })?;
+        self.hold_back()?;
+        Ok(is_more)
     }
 
     fn is_open(&mut self) -> bool {

@@ -24,6 +24,8 @@ pub(super) struct Address {
     pub(super) url: Url,
     /// Scheme, host and port without the bucket.
     pub(super) base: String,
+    /// What the endpoint has in its path: nothing, or names with slashes between them.
+    pub(super) prefix: String,
     /// Whether the bucket stands in the path.
     pub(super) path_style: bool,
 }
@@ -48,12 +50,14 @@ impl Endpoint {
         let base = self.place.url(Service::S3, region)?;
         let bucket = object.bucket.as_str();
         let path_style = self.path_style.unwrap_or_else(|| is_here(&base) || !fits_in_a_host(bucket));
+        let prefix = base.path().trim_matches('/').to_owned();
+        let below = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
         let key = uri_encode(&object.key, false);
         let base = base.origin().ascii_serialization(); // without :80 and :443
         let text = match base.split_once("://") {
-            _ if path_style => format!("{base}/{bucket}/{key}"),
+            _ if path_style => format!("{base}/{below}{bucket}/{key}"),
             Some((scheme, host)) if fits_in_a_host(&bucket.replace('.', "-")) => {
-                format!("{scheme}://{bucket}.{host}/{key}")
+                format!("{scheme}://{bucket}.{host}/{below}{key}")
             }
             _ => return Err(impossible(bucket)),
         };
@@ -61,7 +65,7 @@ impl Endpoint {
         if let Some(version) = &object.version {
             url.query_pairs_mut().append_pair("versionId", version);
         }
-        Ok(Address { url, base, path_style })
+        Ok(Address { url, base, prefix, path_style })
     }
 }
 
@@ -117,6 +121,9 @@ mod tests {
             ("http://localhost:9000", None, "b", "k", "http://localhost:9000/b/k"),
             ("http://localhost:9000", Some(false), "b", "k", "http://b.localhost:9000/k"),
             ("http://127.0.0.1", Some(false), "b", "k", "cannot use s3-path-style = no for the bucket b: "),
+            ("https://h/a/b_c/", None, "b", "k/l", "https://b.h/a/b_c/k/l"),
+            ("https://h/a", Some(true), "b", "k", "https://h/a/b/k"),
+            ("http://127.0.0.1:9000/a/b", None, "b", "k", "http://127.0.0.1:9000/a/b/b/k"),
             ("http://[::1]", Some(false), "b", "k", "cannot use s3-path-style = no for the bucket b: "),
         ] {
             let got = at(custom, path_style, bucket, key);

@@ -42,7 +42,8 @@ fn authorize(
     let place = Region::Custom { region: region.to_owned(), endpoint: address.base.clone() };
     let token = credentials.token.as_ref().map(|token| token.reveal());
     let keys = Keys::new(Some(&credentials.access_key), Some(credentials.secret_key.reveal()), None, token, None)?;
-    let mut bucket = Bucket::new(&object.bucket, place, keys)?;
+    let (top, path) = places(address, object);
+    let mut bucket = Bucket::new(&top, place, keys)?;
     if address.path_style {
         bucket.set_path_style();
     }
@@ -50,8 +51,6 @@ fn authorize(
         bucket.add_query("versionId", version);
     }
     bucket.extra_headers_mut().extend(headers);
-    // It takes the first slash away.
-    let path = format!("/{}", object.key);
     let request = AttoRequest::new(&bucket, &path, Command::GetObject)?;
     if request.url()? != address.url {
         return Ok(Err(Error::failed("cannot sign the request: the signature would be for another URL")));
@@ -62,6 +61,20 @@ fn authorize(
         name.filter(|name| *name != header::DATE).map(|name| (name, value))
     });
     Ok(Ok(signed.collect()))
+}
+
+/// What rust-s3 takes for the bucket, and for the path below it: it knows no path of an endpoint, and what is signed is the
+/// host and the whole path, whatever is a bucket in them. It takes the first slash of a path away.
+fn places(address: &Address, object: &Object) -> (String, String) {
+    let (bucket, key) = (&object.bucket, &object.key);
+    match (address.prefix.as_str(), address.path_style) {
+        ("", _) => (bucket.clone(), format!("/{key}")),
+        (prefix, false) => (bucket.clone(), format!("/{prefix}/{key}")),
+        (prefix, true) => match prefix.split_once('/') {
+            Some((first, rest)) => (first.to_owned(), format!("/{rest}/{bucket}/{key}")),
+            None => (prefix.to_owned(), format!("/{bucket}/{key}")),
+        },
+    }
 }
 
 #[cfg(test)]
@@ -90,7 +103,8 @@ mod tests {
 
     #[test]
     fn every_key_can_be_signed_in_both_styles() {
-        for endpoint in ["", "http://h:80", "https://h:8443", "http://127.0.0.1:9000"] {
+        let paths = ["http://h/a", "http://127.0.0.1/a", "http://127.0.0.1/a_B/b.c/~d"];
+        for endpoint in ["", "http://h:80", "https://h:8443", "http://127.0.0.1:9000"].into_iter().chain(paths) {
             for key in ["k", "/k", "//a//b", "a b+c%20d?e#f", "\u{fc}&=;:@!$'()*,[]\"<>\\^`{|}~", "..k/...", "%2e%2e/k"]
             {
                 for version in [None, Some("a+b/c=~*")] {
