@@ -118,7 +118,10 @@ impl Deployment<'_> {
         };
         let title = format!("{} {}", event.name(), job.location.display());
         let path = bundle.root.join(&job.location);
-        let script = Hook { path, title, dir: bundle.root.clone(), identity, limit: "its timeout" };
+        let whose = job.runas.as_ref().map_or_else(String::new, |user| format!(" as {user}"));
+        log::info!("{title} starts{whose}");
+        let dir = bundle.root.clone();
+        let script = Hook { path, title, dir, identity, limit: "its timeout", is_for_shell: true };
         Ok(script.run(&env, Duration::from_secs(job.timeout.into()), self.deadline))
     }
 

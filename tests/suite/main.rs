@@ -9,6 +9,7 @@
 
 mod account_key;
 mod agent;
+mod appspecs;
 mod archives;
 mod aws;
 mod canary;
@@ -53,6 +54,7 @@ mod running;
 mod s3;
 mod sandbox;
 mod schedule;
+mod scripts;
 mod seed;
 mod servers;
 mod signals;

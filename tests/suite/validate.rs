@@ -209,7 +209,7 @@ fn what_is_no_bundle_is_told_in_one_line() {
         ("two", "two: error: appspec.yml and appspec.yaml are both in two".into()),
         ("hostile.zip", "hostile.zip: error: member ../appspec.yml: its name has . or ..".into()),
         ("page.zip", "page.zip: error: page.zip is no ZIP and no tar.gz: it begins like an HTML page".into()),
-        ("broken.yml", "broken.yml:2:1: error: this is no YAML: ".into()),
+        ("broken.yml", "broken.yml:1:6: error: this is no YAML: while parsing a flow sequence".into()),
         ("brackets.yml", "brackets.yml:1:256: error: this is no YAML: recursion limit exceeded".into()),
         ("deep.yml", "deep.yml:1:17: error: this is more than 16 levels deep".into()),
         ("laughs.yml", "laughs.yml:6:3: error: anchors and aliases come to more than 65536 values and bytes".into()),
