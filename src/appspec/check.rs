@@ -10,6 +10,13 @@ pub(super) type Checked<T> = Result<T, String>;
 /// Longest time for a script, in seconds: a week.
 const MAX_TIMEOUT: u32 = 7 * 24 * 3600;
 
+/// Whether it is 0, with whatever fraction of zeros.
+pub(super) fn is_version(text: &str) -> bool {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    let is_zero = |digits: &str| !digits.is_empty() && digits.bytes().all(|b| b == b'0');
+    is_zero(whole) && is_zero(fraction)
+}
+
 pub(super) fn behaviour(text: &str) -> Checked<Behaviour> {
     match text {
         "DISALLOW" => Ok(Behaviour::Disallow),
@@ -60,7 +67,8 @@ pub(super) fn mode(text: &str) -> Checked<u32> {
 }
 
 pub(super) fn timeout(text: &str) -> Checked<u32> {
-    let is_number = text.bytes().all(|b| b.is_ascii_digit());
+    // A zero in front makes it octal for some readers.
+    let is_number = !text.starts_with('0') && text.bytes().all(|b| b.is_ascii_digit());
     let seconds = text.parse().ok().filter(|seconds| is_number && (1..=MAX_TIMEOUT).contains(seconds));
     seconds.ok_or_else(|| format!("{} is no time: write seconds, from 1 to {MAX_TIMEOUT}", shown(text)))
 }
@@ -74,24 +82,36 @@ pub(super) fn account(text: &str) -> Checked<String> {
     Ok(text.to_owned())
 }
 
-/// A part of a label of SELinux.
+/// The user or the type of a label of SELinux.
 pub(super) fn label(text: &str) -> Checked<String> {
-    let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b',' | b':' | b'-');
+    let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
     if text.is_empty() || text.len() > 255 || !text.bytes().all(fits) {
         return Err(format!("{} is no part of a label of SELinux", shown(text)));
     }
     Ok(text.to_owned())
 }
 
-/// `**`, or a glob for names.
-pub(super) fn pattern(text: &str) -> Checked<String> {
-    if text.contains('/') {
-        let text = shown(text);
-        return Err(format!(
-            "{text} has / in it: write ** for all below object, or a glob for the names of direct children"
-        ));
+/// The range of a label of SELinux: sensitivities, and categories or ranges of them, each category once.
+pub(super) fn range(text: &str) -> Checked<String> {
+    let number = |text: &str, letter: char| -> Option<u32> {
+        let digits = text.strip_prefix(letter).filter(|digits| digits.bytes().all(|b| b.is_ascii_digit()))?;
+        digits.parse().ok()
+    };
+    let pair = |text: &str, between: char, letter: char| {
+        let (low, high) = text.split_once(between).unwrap_or((text, text));
+        Some((number(low, letter)?, number(high, letter)?)).filter(|(low, high)| low <= high)
+    };
+    let (levels, categories) = text.split_once(':').map_or((text, None), |(levels, rest)| (levels, Some(rest)));
+    let categories: Option<Vec<_>> =
+        categories.into_iter().flat_map(|list| list.split(',')).map(|part| pair(part, '.', 'c')).collect();
+    let is_good = |mut categories: Vec<(u32, u32)>| {
+        categories.sort_unstable();
+        categories.iter().all(|(_, high)| *high <= 1023) && categories.windows(2).all(|two| two[0].1 < two[1].0)
+    };
+    if pair(levels, '-', 's').is_none() || !categories.is_some_and(is_good) {
+        return Err(format!("{} is no range of SELinux: write it like s0, s0-s3 or s0:c0.c7,c9", shown(text)));
     }
-    glob(text)
+    Ok(text.to_owned())
 }
 
 /// A glob that knows `*` only.

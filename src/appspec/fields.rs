@@ -30,7 +30,7 @@ impl Reader {
     ) -> Option<At<T>> {
         match map.take(key) {
             Some(node) => self.checked(node, key, check),
-            None => self.error(map.at, format!("{key} is missing: write {write}")),
+            None => self.error(map.written(key).unwrap_or(map.at), format!("{key} is missing: write {write}")),
         }
     }
 
@@ -54,11 +54,12 @@ impl Reader {
         }
     }
 
-    /// The entries of a list; none where nothing is written.
+    /// The entries of a list; none where nothing is written, or {}.
     pub(super) fn list(&mut self, node: Node, what: &str) -> Vec<Node> {
         match node.value {
             Value::List(entries) => return entries,
             Value::Empty => {}
+            Value::Map(entries) if entries.is_empty() => {}
             other => {
                 let is = kind(&other);
                 self.error::<()>(
@@ -75,12 +76,15 @@ impl Reader {
             let (is, keys) = (kind(&node.value), known.join(", "));
             return self.error(node.at, format!("{what} is {is}, and should have keys: {keys}"));
         };
+        // A key with nothing behind it is not there.
+        let (empty, entries): (Vec<_>, Vec<_>) = entries.into_iter().partition(|(_, node)| node.value == Value::Empty);
         for (key, _) in entries.iter().filter(|(key, _)| !known.contains(&key.name.as_str())) {
             let (name, keys) = (shown(&key.name), known.join(", "));
             self.warning(key.at, format!("{what} has no key {name}, so it does nothing: known are {keys}"));
         }
         let entries = entries.into_iter().map(|(key, node)| (key, Some(node))).collect();
-        Some(Fields { at: node.at, entries })
+        let empty = empty.into_iter().map(|(key, _)| key).collect();
+        Some(Fields { at: node.at, entries, empty })
     }
 }
 
@@ -88,11 +92,18 @@ impl Reader {
 pub(super) struct Fields {
     pub(super) at: Place,
     entries: Vec<(Key, Option<Node>)>,
+    /// Keys with nothing behind them.
+    empty: Vec<Key>,
 }
 
 impl Fields {
     pub(super) fn take(&mut self, key: &str) -> Option<Node> {
         self.entries.iter_mut().find(|(k, _)| k.name == key)?.1.take()
+    }
+
+    /// Where a key stands that has nothing behind it.
+    pub(super) fn written(&self, key: &str) -> Option<Place> {
+        self.empty.iter().find(|k| k.name == key).map(|k| k.at)
     }
 
     /// Where a key stands, taken or not.

@@ -192,7 +192,7 @@ pub struct Script {
 pub struct Appspec {
     /// `file_exists_behavior`, when it is said.
     pub behaviour: Option<Behaviour>,
-    /// At least one.
+    /// None where a bundle has scripts only.
     pub files: Vec<Files>,
     /// In the order of the text.
     pub permissions: Vec<Permission>,

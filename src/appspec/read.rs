@@ -18,21 +18,12 @@ pub(super) fn appspec(node: Node) -> (Option<Appspec>, Vec<Problem>) {
 impl Reader {
     fn appspec(&mut self, node: Node) -> Option<Appspec> {
         const KEYS: &[&str] = &["version", "os", "file_exists_behavior", "files", "permissions", "hooks"];
-        let at = node.at;
         let mut map = self.map(node, "an appspec", KEYS)?;
-        self.one_of(&mut map, "version", &["0.0", "0"], "0.0");
-        self.one_of(&mut map, "os", &["linux"], "linux");
+        self.one_of(&mut map, "version", check::is_version, "0.0");
+        self.one_of(&mut map, "os", |os| os == "linux", "linux");
         let behaviour = map.take("file_exists_behavior");
         let behaviour = behaviour.and_then(|node| self.checked(node, "file_exists_behavior", check::behaviour));
-        let before = self.problems.len();
         let files = map.take("files").map(|node| self.list(node, "files")).unwrap_or_default();
-        if files.is_empty() && self.problems.len() == before {
-            let at = map.place("files").unwrap_or(at);
-            self.error::<()>(
-                at,
-                "files has no entry: write one with source and destination (source: / is the whole bundle)",
-            );
-        }
         let files: Vec<_> = files.into_iter().filter_map(|node| self.files(node)).collect();
         self.twice(&files);
         let permissions = map.take("permissions").map(|node| self.list(node, "permissions")).unwrap_or_default();
@@ -42,13 +33,13 @@ impl Reader {
     }
 
     /// A key that has one meaning only.
-    fn one_of(&mut self, map: &mut Fields, key: &str, accepted: &[&str], write: &str) {
+    fn one_of(&mut self, map: &mut Fields, key: &str, is_it: impl Fn(&str) -> bool, write: &str) {
         let Some(node) = map.take(key) else {
-            self.error::<()>(map.at, format!("{key} is missing: write {key}: {write}"));
+            self.error::<()>(map.written(key).unwrap_or(map.at), format!("{key} is missing: write {key}: {write}"));
             return;
         };
         let Some(text) = self.text(node, key) else { return };
-        if !accepted.contains(&text.it.text.as_str()) {
+        if !is_it(&text.it.text) {
             let given = shown(&text.it.text);
             self.error::<()>(text.at, format!("{key} is {given}, and only {write} is known: write {key}: {write}"));
         }
@@ -87,8 +78,9 @@ impl Reader {
         if !sets.iter().any(|key| map.place(key).is_some()) {
             self.warning(at, "this entry changes nothing: write at least one of owner, group, mode, acls, context");
         }
-        let object = self.needed(&mut map, "object", "object: and an absolute path", check::on_host);
-        let pattern = map.take("pattern").map(|node| self.checked(node, "pattern", check::pattern));
+        let object =
+            self.needed(&mut map, "object", "object: and an absolute path", |text| check::on_host(text.trim()));
+        let pattern = map.take("pattern").map(|node| self.pattern(node));
         let except = map.take("except").map(|node| self.list(node, "except")).unwrap_or_default();
         let except = except.into_iter().filter_map(|node| self.except(node)).collect();
         let owner = map.take("owner").map(|node| self.checked(node, "owner", check::account));
@@ -98,11 +90,11 @@ impl Reader {
         let acls = map.take("acls").map(|node| self.list(node, "acls")).unwrap_or_default();
         let acls: Vec<_> =
             acls.into_iter().filter_map(|node| self.checked(node, "an entry of acls", acl::parse)).collect();
-        self.check_acls(&acls, directories);
+        self.check_acls(&acls, mode.flatten(), directories);
         let context = map.take("context").map(|node| self.context(node));
         Some(Permission {
             object: object?,
-            pattern: pattern.unwrap_or(Some(At { it: "**".into(), at }))?.it,
+            pattern: pattern.unwrap_or(Some("**".into()))?,
             except,
             owner: transposed(owner)?,
             group: transposed(group)?,
@@ -112,6 +104,20 @@ impl Reader {
             files,
             directories,
         })
+    }
+
+    fn pattern(&mut self, node: Node) -> Option<String> {
+        let text = self.checked(node, "pattern", check::glob)?;
+        if text.it.contains('/') {
+            let given = shown(&text.it);
+            self.warning(
+                text.at,
+                format!(
+                    "the pattern {given} is for nothing: write ** for all below object, or a glob for the names of direct children"
+                ),
+            );
+        }
+        Some(text.it)
     }
 
     fn except(&mut self, node: Node) -> Option<String> {
@@ -165,7 +171,7 @@ impl Reader {
         (files, directories)
     }
 
-    fn check_acls(&mut self, acls: &[At<acl::Entry>], directories: bool) {
+    fn check_acls(&mut self, acls: &[At<acl::Entry>], mode: Option<u32>, directories: bool) {
         for (n, entry) in acls.iter().enumerate() {
             if acls[..n].iter().any(|before| before.it.is_for_the_same(&entry.it)) {
                 self.error::<()>(entry.at, "an earlier entry of acls is for the same already: keep one of them");
@@ -174,6 +180,16 @@ impl Reader {
                 self.error::<()>(
                     entry.at,
                     "only directories have default entries: write type: [directory], or leave out d:",
+                );
+            }
+            if let Some(mask) = acl::limit(acls.iter().map(|entry| &entry.it), &entry.it, mode) {
+                let d = if entry.it.default { "d:" } else { "" };
+                self.warning(
+                    entry.at,
+                    format!(
+                        "more than the mask allows, which is what the group has ({mask}): add {d}m::{} to give it all",
+                        entry.it.perm
+                    ),
                 );
             }
         }
@@ -186,7 +202,7 @@ impl Reader {
             self.error::<()>(at, "user and name are the same: keep one of them");
         }
         let user = map.take("user").or(map.take("name")).map(|node| self.checked(node, "user", check::label));
-        let range = map.take("range").map(|node| self.checked(node, "range", check::label));
+        let range = map.take("range").map(|node| self.checked(node, "range", check::range));
         let kind = self.needed(&mut map, "type", "type: and a type of SELinux", check::label)?.it;
         let (user, range) = (transposed(user)?.map(|user| user.it), transposed(range)?.map(|range| range.it));
         Some(At { it: SeContext { user, kind, range }, at })
@@ -203,7 +219,7 @@ impl Reader {
             return Vec::new();
         };
         let mut hooks = Vec::new();
-        for (key, node) in entries {
+        for (key, node) in entries.into_iter().filter(|(_, node)| node.value != Value::Empty) {
             let event = match check::event(&key.name) {
                 Ok(event) => Some(event),
                 Err(e) => self.error(key.at, e),
@@ -219,15 +235,16 @@ impl Reader {
             let text = shown(&text.text);
             return self.error(node.at, format!("a script is a map: write location: {text}"));
         }
-        let mut map = self.map(node, "a script", &["location", "timeout", "runas"])?;
+        // `sudo` asks for root, who runs scripts here anyway.
+        let mut map = self.map(node, "a script", &["location", "timeout", "runas", "sudo"])?;
         let location = self.needed(&mut map, "location", "location: and a path in the bundle", |text| {
-            check::in_bundle(text).and_then(|path| match path.file_name() {
+            check::in_bundle(text.trim()).and_then(|path| match path.file_name() {
                 Some(_) => Ok(path),
                 None => Err("this is the bundle itself: name a script in it".into()),
             })
         });
         let timeout = map.take("timeout").map(|node| self.checked(node, "timeout", check::timeout));
-        let runas = map.take("runas").map(|node| self.checked(node, "runas", check::account));
+        let runas = map.take("runas").map(|node| self.checked(node, "runas", |text| check::account(text.trim())));
         Some(Script {
             location: location?,
             timeout: transposed(timeout)?.map_or(TIMEOUT, |timeout| timeout.it),

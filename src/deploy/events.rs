@@ -9,7 +9,7 @@ use super::hooks::{Hook, Verdict, secrets};
 use crate::activate::install::bundle::{Installable, Job};
 use crate::appspec::Event;
 use crate::config::owner::Accounts;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Kind, Result};
 use crate::model::{ActivationMode, Reason};
 use crate::remote::Remote;
 use crate::store::Release;
@@ -19,6 +19,8 @@ use crate::sys::signal;
 
 /// The live release stops.
 pub(super) const STOP: [Event; 3] = [Event::BeforeBlockTraffic, Event::AfterBlockTraffic, Event::ApplicationStop];
+/// The new release stops what deployer.py installed.
+pub(super) const STOP_FIRST: [Event; 1] = [Event::ApplicationStop];
 /// The new one starts, its files in place.
 pub(super) const START: [Event; 5] = [
     Event::AfterInstall,
@@ -33,7 +35,7 @@ type Environment = Vec<(&'static str, OsString)>;
 impl Deployment<'_> {
     /// The live release stops. There is none at the first deployment.
     pub(super) fn stop(&self, reason: Reason) -> Result<Verdict> {
-        let Some(live) = &self.state.current else { return Ok(Verdict::Passed) };
+        let Some(live) = &self.state.current else { return self.stop_the_first(reason) };
         for event in STOP {
             match self.events(live, &[event], "pre", reason) {
                 Ok(Verdict::Passed) => {}
@@ -47,6 +49,21 @@ impl Deployment<'_> {
                 verdict => return verdict,
             }
         }
+        Ok(Verdict::Passed)
+    }
+
+    /// In a section of deployer.py something is installed and running when our first bundle comes, and that bundle alone
+    /// knows how to stop it. That it cannot is no reason to end: there may be nothing to stop.
+    fn stop_the_first(&self, reason: Reason) -> Result<Verdict> {
+        if self.settings.bundle.is_none() {
+            return Ok(Verdict::Passed);
+        }
+        let why = match self.events_of_target(&STOP_FIRST, "pre", reason) {
+            Ok(Verdict::Failed(why)) => why,
+            Err(e) if !matches!(e.kind(), Kind::Stopped(_)) => e.to_string(),
+            verdict => return verdict,
+        };
+        log::warn!("{why}; going on: no release of ours is live yet, so there may be nothing to stop");
         Ok(Verdict::Passed)
     }
 
@@ -118,7 +135,10 @@ impl Deployment<'_> {
         };
         let title = format!("{} {}", event.name(), job.location.display());
         let path = bundle.root.join(&job.location);
-        let script = Hook { path, title, dir: bundle.root.clone(), identity, limit: "its timeout" };
+        let whose = job.runas.as_ref().map_or_else(String::new, |user| format!(" as {user}"));
+        log::info!("{title} starts{whose}");
+        let dir = bundle.root.clone();
+        let script = Hook { path, title, dir, identity, limit: "its timeout", is_for_shell: true };
         Ok(script.run(&env, Duration::from_secs(job.timeout.into()), self.deadline))
     }
 

@@ -22,6 +22,9 @@ use crate::sys::process::{self, Ended, Identity, Output, Program};
 use crate::sys::signal;
 pub(in crate::deploy) use discover::{Before, Found, Listed};
 
+/// What runs a script whose first line names no interpreter.
+const SHELL: &str = "/bin/sh";
+
 /// What a list of hooks came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -138,6 +141,8 @@ pub(super) struct Hook {
     pub(super) identity: Option<Identity>,
     /// Where its time limit is said.
     pub(super) limit: &'static str,
+    /// Whether /bin/sh runs it where its first line names no interpreter.
+    pub(super) is_for_shell: bool,
 }
 
 impl fmt::Display for Hook {
@@ -155,7 +160,31 @@ impl Hook {
             dir: PathBuf::from("/"),
             identity: None,
             limit: "hook-timeout",
+            is_for_shell: false,
         }
+    }
+
+    fn start(
+        &self,
+        path: &Path,
+        args: Vec<OsString>,
+        env: &[(&'static str, OsString)],
+        deadline: Deadline,
+    ) -> std::io::Result<Ended> {
+        let program = Program {
+            path: path.to_owned(),
+            args,
+            env: env.iter().map(|(key, value)| (OsString::from(key), value.clone())).collect(),
+            dir: self.dir.clone(),
+            merges_errors: true,
+        };
+        let name = self.path.file_name().unwrap_or_default().display();
+        process::run_as(&program, self.identity.as_ref(), deadline, &mut |output| match output {
+            Output::Line(line) => log::info!("{name}: {}", String::from_utf8_lossy(line)),
+            Output::LeftOut(bytes) => {
+                log::warn!("{self} printed {} more that are not in the log; it ended with:", size(bytes));
+            }
+        })
     }
 
     /// Runs it to its end, `env` added to our environment.
@@ -163,26 +192,17 @@ impl Hook {
         if deadline.has_passed() {
             return Verdict::Failed(format!("{self} was not started: the whole check took longer than timeout"));
         }
-        let program = Program {
-            path: self.path.clone(),
-            args: Vec::new(),
-            env: env.iter().map(|(key, value)| (OsString::from(key), value.clone())).collect(),
-            dir: self.dir.clone(),
-            merges_errors: true,
-        };
-        let name = self.path.file_name().unwrap_or_default().display();
         let is_last_of_the_check = deadline.remaining() < timeout;
         log::debug!("{self} starts");
         let started = Instant::now();
-        let identity = self.identity.as_ref();
         let deadline = deadline.at_most(timeout);
         let limit = console::limit(deadline);
-        let ended = process::run_as(&program, identity, deadline, &mut |output| match output {
-            Output::Line(line) => log::info!("{name}: {}", String::from_utf8_lossy(line)),
-            Output::LeftOut(bytes) => {
-                log::warn!("{self} printed {} more that are not in the log; it ended with:", size(bytes));
+        let ended = match self.start(&self.path, Vec::new(), env, deadline) {
+            Err(e) if self.is_for_shell && start_failure::is_for_shell(&self.path, &e) => {
+                self.start(Path::new(SHELL), vec![self.path.clone().into()], env, deadline)
             }
-        });
+            ended => ended,
+        };
         drop(limit);
         let took = started.elapsed().as_secs_f64();
         match ended {

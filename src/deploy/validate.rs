@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::inspect;
 use super::scratch::Scratch;
-use crate::activate::install::{bundle, copies};
+use crate::activate::install::{bundle, copies, scripts};
 use crate::appspec::{self, Problem};
 use crate::artifact::{Artifact, Content, Seal};
 use crate::config::owner::Accounts;
@@ -110,6 +110,7 @@ fn look_at_bundle(top: &Path, name: &str, report: &mut Report) -> Result<()> {
     let (appspec, mut problems) = appspec::look(&bundle.text);
     if let Some(appspec) = &appspec {
         problems.extend(bundle::missing(appspec, &bundle.root));
+        problems.extend(scripts::faults(appspec, &bundle.root));
         if problems.iter().all(|problem| problem.is_warning) {
             let (copies, clashes) = copies::copies(appspec, &bundle.root)?;
             problems.extend(clashes);

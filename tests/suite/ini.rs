@@ -77,7 +77,7 @@ impl Machine {
         let app = self.sandbox.path(format!("app{section}")).display().to_string();
         let appspec = format!("version: 0.0\nos: linux\nfiles:\n  - source: /\n    destination: {app}\n");
         let told = self.sandbox.path("told").display().to_string();
-        let script = |event: &str| format!("#!/bin/sh\necho {event} {content} >>{told}\n");
+        let script = |event: &str| format!("#!/bin/sh\necho {event} {content} >>{told}\n[ \"$FAILS\" != {event} ]\n");
         let events = ["ApplicationStop", "BeforeInstall", "AfterInstall", "ApplicationStart"];
         let mut files = vec![("appspec.yml".to_owned(), appspec), ("app.txt".to_owned(), content.to_owned())];
         files.extend(events.map(|event| (format!("hooks/{event}.sh"), script(event))));
@@ -133,7 +133,7 @@ fn the_old_page_is_followed_then_each_section_is_installed_and_only_its_time_cha
     let log = machine.sandbox.read_log("codeploy.log");
     assert!(log.contains(" INFO Production: deployed revision etag:"), "{log}");
     assert_eq!(machine.app(1).as_deref(), Some("p1"));
-    assert_eq!(machine.told(), "BeforeInstall p1\nAfterInstall p1\nApplicationStart p1\n");
+    assert_eq!(machine.told(), "ApplicationStop p1\nBeforeInstall p1\nAfterInstall p1\nApplicationStart p1\n");
     let (time, rest) = fetched(&machine.ini(), "Production", NEVER);
     assert_eq!(rest, OLD);
     let modified = machine.moto.boto(
@@ -154,6 +154,37 @@ fn the_old_page_is_followed_then_each_section_is_installed_and_only_its_time_cha
     machine.upload(0, "s1");
     machine.run(&["-f"]).expect(0);
     assert_eq!((machine.app(0).as_deref(), machine.app(2)), (Some("s1"), None));
+}
+
+#[test]
+fn the_first_bundle_comes_then_its_own_script_stops_what_runs_and_the_log_says_which_script_and_where() {
+    let Some(machine) = Machine::new() else { return };
+    machine.upload(0, "s1");
+    let planned = machine.run(&["plan"]).out;
+    assert!(planned.contains("hooks/ApplicationStop.sh"), "{planned}");
+    let mut check = machine.command(&["-f"]);
+    Run::from(check.env("FAILS", "ApplicationStop").output().unwrap()).expect(0);
+    assert_eq!(machine.told(), "ApplicationStop s1\nBeforeInstall s1\nAfterInstall s1\nApplicationStart s1\n");
+    let log = machine.sandbox.read_log("codeploy.log");
+    let at = |words: &str| log.find(words).unwrap_or_else(|| panic!("{words:?} is not in\n{log}"));
+    let app = machine.sandbox.path("app0").display().to_string();
+    let lines = [
+        " INFO Settings: ApplicationStop hooks/ApplicationStop.sh starts\n",
+        " WARN Settings: ApplicationStop hooks/ApplicationStop.sh ended with exit code 1; going on",
+        " INFO Settings: BeforeInstall hooks/BeforeInstall.sh starts\n",
+        &format!(" INFO Settings: installed to {app}: "),
+        " INFO Settings: AfterInstall hooks/AfterInstall.sh starts\n",
+        " INFO Settings: ApplicationStart hooks/ApplicationStart.sh starts\n",
+        " INFO Settings: deployed revision ",
+    ]
+    .map(at);
+    assert!(lines.is_sorted(), "{log}");
+    // From here on it is the live release that stops, and its failure ends the deployment.
+    machine.upload(0, "s2");
+    let mut check = machine.command(&["-f"]);
+    Run::from(check.env("FAILS", "ApplicationStop").output().unwrap()).expect(1);
+    assert_eq!(machine.app(0).as_deref(), Some("s1"));
+    assert!(machine.told().starts_with("ApplicationStop s1\n"));
 }
 
 #[test]

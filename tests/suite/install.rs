@@ -343,8 +343,6 @@ const BAD: &[(&str, &[&str])] = &[
         "files: [{source: run, destination: DEST/app/a}, {source: a, destination: DEST/app}]",
         &["would be a file and a directory, with the source of line 3"],
     ),
-    ("files: []", &["files has no entry"]),
-    ("hooks: {}", &["files has no entry"]),
     ("files: [{source: a}]", &["destination"]),
     ("files: [{destination: DEST/app}]", &["source"]),
     (
@@ -485,12 +483,13 @@ fn acls_then_getfacl_reads_them_back() {
         return;
     }
     let host = Host::new();
-    let cases: [(&str, &str, &str); 8] = [
-        ("['u:1:rw']", "0644", "user::rw-\nuser:1:rw-\ngroup::r--\nmask::rw-\nother::r--\n"),
+    let cases: [(&str, &str, &str); 9] = [
+        ("['u:1:rw']", "0644", "user::rw-\nuser:1:rw-\t#effective:r--\ngroup::r--\nmask::r--\nother::r--\n"),
+        ("['daemon:r', 'm:rwx']", "0640", "user::rw-\nuser:1:r--\ngroup::r--\nmask::rwx\nother::---\n"),
         (
             "['u:daemon:7', 'g:daemon:r-x']",
             "0600",
-            "user::rw-\nuser:1:rwx\ngroup::---\ngroup:1:r-x\nmask::rwx\nother::---\n",
+            "user::rw-\nuser:1:rwx\t#effective:---\ngroup::---\ngroup:1:r-x\t#effective:---\nmask::---\nother::---\n",
         ),
         ("['u:1:rwx', 'm::r']", "0644", "user::rw-\nuser:1:rwx\t#effective:r--\ngroup::r--\nmask::r--\nother::r--\n"),
         ("['u::rwx', 'g::x', 'o::0']", "0644", "user::rwx\ngroup::--x\nother::---\n"),
@@ -499,7 +498,7 @@ fn acls_then_getfacl_reads_them_back() {
         (
             "['default:user:1:rw']",
             "0750",
-            "user::rwx\ngroup::r-x\nother::---\ndefault:user::rwx\ndefault:user:1:rw-\ndefault:group::r-x\ndefault:mask::rwx\ndefault:other::---\n",
+            "user::rwx\ngroup::r-x\nother::---\ndefault:user::rwx\ndefault:user:1:rw-\t#effective:r--\ndefault:group::r-x\ndefault:mask::r-x\ndefault:other::---\n",
         ),
         ("['u:1:r', 'd:g:web-x:rx']", "0755", ""),
     ];

@@ -16,7 +16,7 @@ permissions:
   - object: /srv/app
     owner: root
     mode: "0640"
-    acls: ["u:0:rw", "d:g:root:rx"]
+    acls: ["u:0:r", "d:g:root:r"]
 hooks:
   AfterInstall:
     - location: scripts/after.sh
@@ -118,6 +118,51 @@ nothing: here
 }
 
 #[test]
+fn yaml_is_read_as_every_reader_reads_it_and_what_has_nothing_behind_it_is_not_there() {
+    let sandbox = Sandbox::new();
+    sandbox.write("b/x", "");
+    sandbox.write("b/s.sh", "#!/bin/sh\n");
+    let head = "version: 0.0\nos: linux\n";
+    let files = "files:\n- source: x\n  destination: /srv/app\n";
+    let good = [
+        format!("---\n{head}{files}...\n"),
+        format!("%YAML 1.1\n---\n{head}{files}"),
+        format!("{head}{files}hooks:\n  BeforeInstall: &s\n  - location: s.sh\n  AfterInstall: *s\n"),
+        format!("{head}files:\n- source: >-\n    x\n  destination: |-\n    /srv/app\n"),
+        format!("{head}files:\n- source: 'x'\n  destination:\t\"/srv/\\\n    app\"\t# here\n"),
+        format!(
+            "{head}hooks:\n  AfterInstall:\n  - &s {{location: s.sh, timeout: 5}}\n  ApplicationStart:\n  - <<: *s\n    timeout: 7\n"
+        ),
+        format!("{head}hooks:\n  AfterInstall:\n  - location: s.sh\n"),
+        format!("{head}files:\npermissions: ~\nhooks: null\nfile_exists_behavior:\n"),
+        format!(
+            "{head}{files}permissions:\n- object: /srv/app\n  owner: root\n  mode:\n  type:\n  acls: ~\n  pattern:\n  except:\n"
+        ),
+        format!(
+            "{head}{files}hooks:\n  AfterInstall:\n  - location: s.sh\n    runas: null\n    timeout:\n  ApplicationStop:\n"
+        ),
+    ];
+    for appspec in good {
+        sandbox.write("b/appspec.yml", &appspec);
+        let run = validate(&sandbox, &["b"]);
+        assert_eq!((run.code, run.out.as_str()), (0, "b: nothing is wrong with it\n"), "{appspec}");
+    }
+    for (appspec, line) in [
+        (format!("{head}{files}---\n"), "6:1: error: a second document begins here"),
+        (format!("{head}{head}{files}"), "3:1: error: the key version is here twice: line 1 has it"),
+        (format!("{head}files:\n- source: x\n  destination:\n"), "5:3: error: destination is missing"),
+        (
+            format!("{head}files:\n- source: !ruby/object:X {{}}\n"),
+            "4:11: error: the tag !ruby/object:X does not fit here",
+        ),
+        (format!("{head}files:\n\t- source: x\n"), "4:2: error: this is no YAML: "),
+    ] {
+        sandbox.write("b/appspec.yml", &appspec);
+        says(validate(&sandbox, &["b"]), 78, &[&format!("b/appspec.yml:{line}")]);
+    }
+}
+
+#[test]
 fn permissions_for_nothing_or_twice_for_one_path_are_told() {
     let sandbox = Sandbox::new();
     let appspec = "version: 0.0\nos: linux\nfiles:\n  - source: app\n    destination: /srv/app\npermissions:\n\
@@ -150,6 +195,9 @@ fn what_is_no_bundle_is_told_in_one_line() {
     sandbox.write("page.zip", "<html><title>Sign in</title>");
     sandbox.write("broken.yml", "a: [b\n");
     sandbox.write("brackets.yml", "[".repeat(1_000_000));
+    sandbox.write("deep.yml", "[".repeat(100));
+    let laughs: String = (1..10).map(|n| format!("- &{n} [{}]\n", vec![format!("*{}", n - 1); 9].join(","))).collect();
+    sandbox.write("laughs.yml", format!("- &0 ha\n{laughs}"));
     fs::create_dir(sandbox.path("dir.yml")).unwrap();
     let none = "error: there is no appspec.yml or appspec.yaml at its top or in its single directory";
     for (path, line) in [
@@ -161,8 +209,10 @@ fn what_is_no_bundle_is_told_in_one_line() {
         ("two", "two: error: appspec.yml and appspec.yaml are both in two".into()),
         ("hostile.zip", "hostile.zip: error: member ../appspec.yml: its name has . or ..".into()),
         ("page.zip", "page.zip: error: page.zip is no ZIP and no tar.gz: it begins like an HTML page".into()),
-        ("broken.yml", "broken.yml:1:4: error: the bracket is not closed".into()),
-        ("brackets.yml", "brackets.yml:1:17: error: this is more than 16 levels deep".into()),
+        ("broken.yml", "broken.yml:1:6: error: this is no YAML: while parsing a flow sequence".into()),
+        ("brackets.yml", "brackets.yml:1:256: error: this is no YAML: recursion limit exceeded".into()),
+        ("deep.yml", "deep.yml:1:17: error: this is more than 16 levels deep".into()),
+        ("laughs.yml", "laughs.yml:6:3: error: anchors and aliases come to more than 65536 values and bytes".into()),
         ("gone", "gone: error: cannot look at it: no such file or directory".into()),
     ] {
         says(validate(&sandbox, &[path]), 78, &[&line]);

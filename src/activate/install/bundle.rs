@@ -1,6 +1,7 @@
 //! A bundle in the file system: where its appspec stands, whether what the appspec names is there, and its scripts. Whether
 //! the host has room for its files is for others.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
@@ -175,6 +176,19 @@ impl Installable {
         lines
     }
 
+    /// Where its files went, for the log.
+    pub(super) fn destinations(&self) -> String {
+        const MOST: usize = 3;
+        let all: BTreeSet<&Path> = self.appspec.files.iter().map(|files| &*files.destination.it).collect();
+        let shown: Vec<String> = all.iter().take(MOST).map(|path| path.display().to_string()).collect();
+        let shown = shown.join(", ");
+        match all.len().saturating_sub(MOST) {
+            0 if all.is_empty() => "no files to install".to_owned(),
+            0 => format!("installed to {shown}"),
+            more => format!("installed to {shown} and {more} more"),
+        }
+    }
+
     /// A problem as a line; what is a warning elsewhere is none for a deployment.
     pub(super) fn line(&self, problem: &Problem) -> String {
         let Problem { at: Place { line, column }, text, .. } = problem;
@@ -229,6 +243,7 @@ pub fn make_scripts_executable(staging: &Path) -> Result<()> {
     Ok(())
 }
 
-fn by_name(event: Event) -> PathBuf {
+/// The script of an event that has no entry in `hooks`.
+pub(super) fn by_name(event: Event) -> PathBuf {
     Path::new("hooks").join(format!("{}.sh", event.name()))
 }

@@ -11,6 +11,7 @@ mod inherit;
 mod live;
 mod permissions;
 mod plan;
+pub mod scripts;
 mod settle;
 mod survey;
 
@@ -21,6 +22,7 @@ use self::apply::{Apply, Way};
 use self::bundle::Installable;
 use self::live::Live;
 use self::plan::Plan;
+use super::apply::Changes;
 use super::compare::Tell;
 use super::limit::Limit;
 use super::refusal;
@@ -74,14 +76,16 @@ impl Install {
         let ledger = Ledger::read(&self.root)?;
         let again = ledger.target == Some((Stage::Installing, release.id.clone()));
         let ledger = if again { ledger } else { self.settle(release, ledger, Stage::Installing, limit)? };
-        self.apply(&ledger, Way::Forward, again, limit)
+        let done = self.apply(&ledger, Way::Forward, again, limit)?;
+        log::info!("{}: {done}", self.read(release)?.destinations());
+        Ok(())
     }
 
     /// Puts back what was there when the deployment began.
     pub fn revert(&self, limit: Limit) -> Result<()> {
         let ledger = Ledger::read(&self.root)?;
         match ledger.target {
-            Some(_) => self.apply(&ledger, Way::Back, true, limit),
+            Some(_) => self.apply(&ledger, Way::Back, true, limit).map(drop),
             None => Ok(()), // cut off before anything was remembered, and so before anything was changed
         }
     }
@@ -104,7 +108,7 @@ impl Install {
     /// Brings every path back to what was installed there.
     pub fn put_back(&self, limit: Limit) -> Result<()> {
         let ledger = self.closed()?;
-        self.apply(&ledger, Way::Back, true, limit)
+        self.apply(&ledger, Way::Back, true, limit).map(drop)
     }
 
     /// The ledger, when no deployment is open.
@@ -165,7 +169,8 @@ impl Install {
         let appspec = &bundle.appspec;
         let missing = bundle::missing(appspec, &bundle.root);
         let strangers = bundle::strangers(appspec, &accounts);
-        problems.extend(missing.iter().chain(&strangers).map(|problem| bundle.line(problem)));
+        let faults = scripts::faults(appspec, &bundle.root);
+        problems.extend(missing.iter().chain(&strangers).chain(&faults).map(|problem| bundle.line(problem)));
         let mut plan = plan::gather(bundle, &self.root, &missing, problems)?;
         settle::judge(&mut plan, ledger, live, appspec.behaviour.unwrap_or(self.behaviour), problems)?;
         let idle = permissions::apply(bundle, &accounts, &mut plan, problems);
@@ -183,11 +188,11 @@ impl Install {
         Ok(ledger)
     }
 
-    fn apply(&self, ledger: &Ledger, way: Way, again: bool, limit: Limit) -> Result<()> {
+    fn apply(&self, ledger: &Ledger, way: Way, again: bool, limit: Limit) -> Result<Changes> {
         let host = Host::open(&self.root)?;
         let done = Apply::new(host.live(limit), &self.root).run(ledger, way, again)?;
         log::debug!("install: {done}");
-        Ok(())
+        Ok(done)
     }
 
     /// Removes copies that nothing can need any more.

@@ -1,16 +1,14 @@
 //! Why a hook could not be started, in words: the kernel's own ("no such file", of a file that is there) send people
 //! looking in the wrong place.
 
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 
 use rustix::fs::{Access, access};
 use rustix::io::Errno;
 
+use crate::activate::install::scripts::{head, interpreter};
 use crate::error::plain;
-
-/// As much of a file as the kernel looks at to find its interpreter.
-const HEAD: u64 = 256;
 
 /// The cause of `error`, from starting `path`.
 pub(super) fn explain(path: &Path, error: &io::Error) -> String {
@@ -25,19 +23,18 @@ pub(super) fn foresee(path: &Path) -> Option<(bool, String)> {
     let started = match interpreter(&head) {
         None if head.is_empty() || head.starts_with(b"\x7fELF") => is_ours(path),
         None => Err(Errno::NOEXEC),
-        Some(name) => is_ours(path).and_then(|()| is_ours(Path::new(&name))),
+        Some((name, _)) => is_ours(path).and_then(|()| is_ours(Path::new(&name))),
     };
     started.err().map(|errno| (errno == Errno::NOEXEC, of(&head, &errno.into())))
 }
 
-fn head(path: &Path) -> Vec<u8> {
-    let mut head = Vec::new();
-    let _ = std::fs::File::open(path).and_then(|file| file.take(HEAD).read_to_end(&mut head)); // a file that cannot be read is explained by the error alone
-    head
+/// Whether the kernel would not have the script at `path`, which is then one for /bin/sh.
+pub(super) fn is_for_shell(path: &Path, error: &io::Error) -> bool {
+    Errno::from_io_error(error) == Some(Errno::NOEXEC) && !head(path).starts_with(b"\x7fELF")
 }
 
 fn of(head: &[u8], error: &io::Error) -> String {
-    let interpreter = interpreter(head);
+    let interpreter = interpreter(head).map(|(name, _)| name);
     match (Errno::from_io_error(error), interpreter) {
         (Some(Errno::NOENT), Some(name)) if name.ends_with('\r') => {
             "its first line ends in a carriage return: save it with the line ends of Unix".to_owned()
@@ -55,14 +52,6 @@ fn of(head: &[u8], error: &io::Error) -> String {
         (Some(Errno::TXTBSY), _) => "somebody has it open for writing".to_owned(),
         _ => plain(error),
     }
-}
-
-/// The interpreter of a script: the first word of its first line.
-fn interpreter(head: &[u8]) -> Option<String> {
-    let line = head.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
-    let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
-    let word = line.split(is_blank).find(|word| !word.is_empty())?;
-    Some(String::from_utf8_lossy(word).into_owned())
 }
 
 #[cfg(test)]

@@ -81,7 +81,10 @@ impl Deployment<'_> {
     pub(super) fn foretell_scripts(&self, plan: &mut Plan, top: Option<&Path>) -> Result<()> {
         let Some(top) = top.filter(|_| self.state.mode == ActivationMode::Install) else { return Ok(()) };
         let live = self.state.current.as_ref().map(|current| self.release(&current.release)).transpose()?;
-        let live = live.as_ref().map(|live| (&*live.path, &events::STOP[..]));
+        let live = match &live {
+            Some(live) => Some((&*live.path, &events::STOP[..])),
+            None => self.settings.bundle.as_ref().map(|_| (top, &events::STOP_FIRST[..])),
+        };
         let new = [(top, &[Event::BeforeInstall][..]), (top, &events::START)];
         for (top, events) in live.into_iter().chain(new) {
             let bundle = Installable::read(top)?;

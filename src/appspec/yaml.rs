@@ -1,0 +1,178 @@
+//! YAML as a tree: `saphyr-parser` reads it, and here is what an appspec needs of it and what bounds it. Pure. Scalars keep
+//! their text: `0644` is four digits, not a number. Nothing, `~` and `null` are the same, merge keys (`<<`) are merged.
+//!
+//! One document is read. Refused are what readers of YAML differ on (keys that are there twice, line ends that only YAML
+//! 1.1 has, tags for other types) and what is too large, too deep or, by its aliases, too much. Tests compare it with PyYAML.
+
+#[cfg(test)]
+mod tests;
+mod tree;
+
+use std::borrow::Cow;
+
+use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span};
+
+use super::{Place, Problem};
+use tree::Tree;
+
+/// Most bytes of a document.
+const MAX_SIZE: usize = 1 << 20;
+/// Most bytes that are read again for the sake of tabs.
+const MAX_REREAD: usize = 16 << 20;
+
+/// A value, and where it begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Node {
+    pub(super) at: Place,
+    pub(super) value: Value,
+}
+
+/// What stands there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Value {
+    /// Nothing, as behind a key at the end of its line; `~` and `null` too.
+    Empty,
+    Text(Text),
+    List(Vec<Node>),
+    Map(Vec<(Key, Node)>),
+}
+
+/// A scalar as it is written, without its quotes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Text {
+    pub(super) text: String,
+    pub(super) quoted: bool,
+}
+
+/// A key of a map.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Key {
+    pub(super) at: Place,
+    pub(super) name: String,
+}
+
+/// What a parsing function comes to. The error is boxed: it is rare, and the value is not.
+type Parsed<T> = Result<T, Box<Problem>>;
+
+/// Reads a document. The first thing that is wrong ends it.
+pub(super) fn parse(bytes: &[u8]) -> Parsed<Node> {
+    let mut text = Cow::Borrowed(text(bytes)?);
+    let mut budget = MAX_REREAD;
+    loop {
+        let (e, tree) = match read(&text) {
+            Read::Whole(tree) => return Ok(tree.root.unwrap_or(Node { at: Place::START, value: Value::Empty })),
+            Read::Refused(problem) => return Err(problem),
+            Read::Wrong(e, tree) => (e, tree),
+        };
+        budget = budget.saturating_sub(text.len());
+        match without_tab(&text, &e).filter(|_| budget > 0) {
+            Some(mended) => text = Cow::Owned(mended),
+            None => return Err(wrong(&text, &e, &tree)),
+        }
+    }
+}
+
+/// What one reading comes to.
+enum Read<'a> {
+    Whole(Tree<'a>),
+    Refused(Box<Problem>),
+    /// It is no YAML, and what was read before that.
+    Wrong(ScanError, Tree<'a>),
+}
+
+fn read(text: &str) -> Read<'_> {
+    let mut tree = Tree::new(text);
+    for event in Parser::new_from_str(text) {
+        let taken = match event {
+            Ok((event, span)) => take(&mut tree, event, span),
+            Err(e) => return Read::Wrong(e, tree),
+        };
+        if let Err(problem) = taken {
+            return Read::Refused(problem);
+        }
+    }
+    Read::Whole(tree)
+}
+
+fn take(tree: &mut Tree<'_>, event: Event<'_>, Span { start, end }: Span) -> Parsed<()> {
+    let at = place(&start);
+    match event {
+        Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => Ok(()),
+        Event::DocumentStart(_) => tree.begin(at),
+        Event::Alias(anchor) => tree.alias(at, anchor),
+        Event::Scalar(text, style, anchor, tag) => {
+            tree.check_anchor(at, start.index(), anchor)?;
+            let is_block = matches!(style, ScalarStyle::Literal | ScalarStyle::Folded);
+            let text = if is_block { tree.without_line_end(at, end.index(), text)? } else { text };
+            tree.scalar(at, text, style, anchor, tag.as_deref())
+        }
+        Event::SequenceStart(anchor, tag) => {
+            tree.check_anchor(at, start.index(), anchor)?;
+            tree.open(at, Value::List(Vec::new()), anchor, tag.as_deref())
+        }
+        Event::MappingStart(anchor, tag) => {
+            tree.check_anchor(at, start.index(), anchor)?;
+            tree.open(at, Value::Map(Vec::new()), anchor, tag.as_deref())
+        }
+        Event::SequenceEnd | Event::MappingEnd => tree.close(),
+    }
+}
+
+/// The text with blanks for the tabs between a colon and what follows it, where the parser stumbled over that: YAML has
+/// them there, and the parser only before some characters. A tab within quotes is never what it stumbles over.
+fn without_tab(text: &str, e: &ScanError) -> Option<String> {
+    let at = text.char_indices().nth(e.marker().index())?.0;
+    let before = text[..at].trim_end_matches('\t');
+    let is_it = before.len() < at && before.ends_with(':') && !text[at..].starts_with('-');
+    is_it.then(|| format!("{before}{}{}", " ".repeat(at - before.len()), &text[at..]))
+}
+
+/// The document as text, in which nothing stands that some readers end a line at, or cannot read.
+fn text(bytes: &[u8]) -> Parsed<&str> {
+    if bytes.len() > MAX_SIZE {
+        return Err(error(Place::START, format!("it has more than {MAX_SIZE} bytes")));
+    }
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let (text, is_text) = match std::str::from_utf8(bytes) {
+        Ok(text) => (text, true),
+        Err(e) => (std::str::from_utf8(&bytes[..e.valid_up_to()]).unwrap_or_default(), false),
+    };
+    let mut at = Place::START;
+    for (n, c) in text.char_indices() {
+        let is_return = c == '\r' && text[n..].starts_with("\r\n");
+        let breaks = matches!(c, '\u{85}' | '\u{2028}' | '\u{2029}' | '\u{feff}');
+        if (c.is_control() && !matches!(c, '\n' | '\t') && !is_return) || breaks {
+            return Err(error(at, format!("a control character ({}) cannot stand here", c.escape_default())));
+        }
+        at = if c == '\n' { Place { line: at.line + 1, column: 1 } } else { Place { column: at.column + 1, ..at } };
+    }
+    if is_text { Ok(text) } else { Err(error(at, "this is not UTF-8".to_owned())) }
+}
+
+fn error(at: Place, text: String) -> Box<Problem> {
+    Box::new(Problem::error(at, text))
+}
+
+fn place(marker: &Marker) -> Place {
+    let number = |n| u32::try_from(n).unwrap_or(u32::MAX); // of a document of a megabyte
+    Place { line: number(marker.line()), column: number(marker.col() + 1) }
+}
+
+/// What the parser says, and what is seen to be behind it: a bracket that is open, a tab.
+fn wrong(text: &str, e: &ScanError, tree: &Tree<'_>) -> Box<Problem> {
+    let end = text.lines().zip(1..).last().map_or(Place::START, |(line, number)| Place {
+        line: number,
+        column: u32::try_from(line.chars().count()).unwrap_or(u32::MAX) + 1,
+    });
+    let at = place(e.marker()).min(end);
+    let line =
+        |at: Place| text.lines().nth(usize::try_from(at.line).unwrap_or(0).saturating_sub(1)).unwrap_or_default();
+    let first = |at: Place| line(at).chars().nth(usize::try_from(at.column).unwrap_or(0).saturating_sub(1));
+    let mut why = format!("this is no YAML: {}", e.info());
+    if let Some(open) = tree.innermost().filter(|open| matches!(first(*open), Some('[' | '{'))) {
+        why += &format!(" (in the brackets that line {} opens)", open.line);
+    } else if line(at).trim_start_matches(' ').starts_with('\t') {
+        why += " (the line begins with a tab: write blanks)";
+    }
+    error(at, why)
+}
