@@ -291,7 +291,11 @@ fn judge(file: impl AsFd, above: Option<&Dir>, role: Role, way: Way, us: Us) -> 
         }
     }
     if role == Role::Itself && meta.kind == Kind::Dir {
-        facts.default_acl = xattr::get(&file, xattr::DEFAULT_ACL.as_ref())?.unwrap_or_default();
+        facts.default_acl = match xattr::get(&file, xattr::DEFAULT_ACL.as_ref()) {
+            // What we may not read we take nothing from: only whose it is matters.
+            Err(e) if Errno::from_io_error(&e) == Some(Errno::BADF) => Vec::new(),
+            acl => acl?.unwrap_or_default(),
+        };
     }
     if trust::writer(&meta, &facts, role, us).is_none() {
         return Ok(Judged::Ours);
