@@ -65,9 +65,14 @@ impl<'a> Tree<'a> {
         Ok(())
     }
 
-    /// Where the innermost list or map begins that is open.
-    pub(super) fn innermost(&self) -> Option<Place> {
-        self.open.last().map(|open| open.node.at)
+    /// Where the outermost bracket stands that is open: all that is in it is in brackets.
+    pub(super) fn is_in_brackets(&self, text: &str) -> Option<Place> {
+        let is_bracket = |at: &Place| {
+            let (line, column) = (usize::try_from(at.line).unwrap_or(0), usize::try_from(at.column).unwrap_or(0));
+            let line = text.lines().nth(line.saturating_sub(1)).unwrap_or_default();
+            matches!(line.chars().nth(column.saturating_sub(1)), Some('[' | '{'))
+        };
+        self.open.iter().map(|open| open.node.at).find(is_bracket)
     }
 
     /// A text of `|` or `>` that ends before the character `end`. Where that is the end of the document, and its last line
