@@ -220,7 +220,7 @@ fn what_is_no_bundle_is_told_in_one_line() {
         ("broken.yml", "broken.yml:1:6: error: this is no YAML: while parsing a flow sequence".into()),
         ("brackets.yml", "brackets.yml:1:256: error: this is no YAML: recursion limit exceeded".into()),
         ("deep.yml", "deep.yml:1:17: error: this is more than 16 levels deep".into()),
-        ("laughs.yml", "laughs.yml:6:3: error: anchors and aliases come to more than 65536 values and bytes".into()),
+        ("laughs.yml", "laughs.yml:6:7: error: anchors and aliases come to more than 65536 values and bytes".into()),
         ("gone", "gone: error: cannot look at it: no such file or directory".into()),
     ] {
         says(validate(&sandbox, &[path]), 78, &[&line]);
