@@ -10,7 +10,6 @@ mod tests;
 mod tree;
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span};
 
@@ -53,8 +52,8 @@ pub(super) struct Key {
     pub(super) name: String,
 }
 
-/// By how many columns lines were moved to the right, by their numbers.
-type Shifts = BTreeMap<u32, u32>;
+/// By how many columns lines were moved to the right, by their numbers, as far as one was.
+type Shifts = Vec<u32>;
 
 /// What a parsing function comes to. The error is boxed: it is rare, and the value is not.
 type Parsed<T> = Result<T, Box<Problem>>;
@@ -73,7 +72,8 @@ pub(super) fn parse(bytes: &[u8]) -> Parsed<Node> {
         budget = budget.saturating_sub(text.len());
         match mend::mended(&text, e.marker(), tree.is_in_brackets(&text)).filter(|_| budget > 0) {
             Some((mended, line, shift)) => {
-                *shifts.entry(line).or_default() += shift;
+                shifts.resize(shifts.len().max(line + 1), 0);
+                shifts[line] += shift;
                 text = Cow::Owned(mended);
             }
             None => return Err(wrong(&text, &e, &tree, &shifts)),
@@ -156,8 +156,8 @@ fn error(at: Place, text: String) -> Box<Problem> {
 /// Where it stands in the document as it was given.
 fn place(marker: &Marker, shifts: &Shifts) -> Place {
     let number = |n| u32::try_from(n).unwrap_or(u32::MAX); // of a document of a megabyte
-    let (line, column) = (number(marker.line()), number(marker.col() + 1));
-    Place { line, column: column.saturating_sub(shifts.get(&line).copied().unwrap_or(0)).max(1) }
+    let shift = shifts.get(marker.line()).copied().unwrap_or(0);
+    Place { line: number(marker.line()), column: number(marker.col() + 1).saturating_sub(shift).max(1) }
 }
 
 /// What the parser says, and what is seen to be behind it: a bracket that is open, a tab.

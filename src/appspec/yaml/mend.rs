@@ -8,13 +8,13 @@ use crate::appspec::Place;
 
 /// The text with more blanks at `marker`, where that helps; the line that was moved, and by how many columns. `bracket`: where
 /// the outermost bracket that is open stands.
-pub(super) fn mended(text: &str, marker: &Marker, bracket: Option<Place>) -> Option<(String, u32, u32)> {
+pub(super) fn mended(text: &str, marker: &Marker, bracket: Option<Place>) -> Option<(String, usize, u32)> {
     let at = text.char_indices().nth(marker.index())?.0;
     let start = text[..at].rfind('\n').map_or(0, |n| n + 1);
-    let line = u32::try_from(marker.line()).ok()?;
+    let line = marker.line();
     let before = &text[start..at];
     let is_marker = before.is_empty() && ["---", "..."].iter().any(|marker| text[at..].starts_with(marker));
-    let is_left = |bracket: &Place| bracket.line < line && before.len() < bracket.column as usize;
+    let is_left = |bracket: &Place| (bracket.line as usize) < line && before.len() < bracket.column as usize;
     if let Some(bracket) = bracket.filter(is_left).filter(|_| !is_marker && before.trim_matches([' ', '\t']).is_empty())
     {
         let width = bracket.column as usize;
