@@ -4,6 +4,7 @@
 //! One document is read. Refused are what readers of YAML differ on (keys that are there twice, line ends that only YAML
 //! 1.1 has, tags for other types) and what is too large, too deep or, by its aliases, too much. Tests compare it with PyYAML.
 
+mod mend;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -17,7 +18,7 @@ use tree::Tree;
 
 /// Most bytes of a document.
 const MAX_SIZE: usize = 1 << 20;
-/// Most bytes that are read again for the sake of tabs.
+/// Most bytes that are read again, mended.
 const MAX_REREAD: usize = 16 << 20;
 
 /// A value, and where it begins.
@@ -51,23 +52,31 @@ pub(super) struct Key {
     pub(super) name: String,
 }
 
+/// By how many columns lines were moved to the right, by their numbers, as far as one was.
+type Shifts = Vec<u32>;
+
 /// What a parsing function comes to. The error is boxed: it is rare, and the value is not.
 type Parsed<T> = Result<T, Box<Problem>>;
 
 /// Reads a document. The first thing that is wrong ends it.
 pub(super) fn parse(bytes: &[u8]) -> Parsed<Node> {
     let mut text = Cow::Borrowed(text(bytes)?);
+    let mut shifts = Shifts::new();
     let mut budget = MAX_REREAD;
     loop {
-        let (e, tree) = match read(&text) {
+        let (e, tree) = match read(&text, &shifts) {
             Read::Whole(tree) => return Ok(tree.root.unwrap_or(Node { at: Place::START, value: Value::Empty })),
             Read::Refused(problem) => return Err(problem),
             Read::Wrong(e, tree) => (e, tree),
         };
         budget = budget.saturating_sub(text.len());
-        match without_tab(&text, &e).filter(|_| budget > 0) {
-            Some(mended) => text = Cow::Owned(mended),
-            None => return Err(wrong(&text, &e, &tree)),
+        match mend::mended(&text, e.marker(), tree.is_in_brackets(&text)).filter(|_| budget > 0) {
+            Some((mended, line, shift)) => {
+                shifts.resize(shifts.len().max(line + 1), 0);
+                shifts[line] += shift;
+                text = Cow::Owned(mended);
+            }
+            None => return Err(wrong(&text, &e, &tree, &shifts)),
         }
     }
 }
@@ -80,11 +89,11 @@ enum Read<'a> {
     Wrong(ScanError, Tree<'a>),
 }
 
-fn read(text: &str) -> Read<'_> {
+fn read<'t>(text: &'t str, shifts: &Shifts) -> Read<'t> {
     let mut tree = Tree::new(text);
     for event in Parser::new_from_str(text) {
         let taken = match event {
-            Ok((event, span)) => take(&mut tree, event, span),
+            Ok((event, span)) => take(&mut tree, event, span, shifts),
             Err(e) => return Read::Wrong(e, tree),
         };
         if let Err(problem) = taken {
@@ -94,8 +103,8 @@ fn read(text: &str) -> Read<'_> {
     Read::Whole(tree)
 }
 
-fn take(tree: &mut Tree<'_>, event: Event<'_>, Span { start, end }: Span) -> Parsed<()> {
-    let at = place(&start);
+fn take(tree: &mut Tree<'_>, event: Event<'_>, Span { start, end }: Span, shifts: &Shifts) -> Parsed<()> {
+    let at = place(&start, shifts);
     match event {
         Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => Ok(()),
         Event::DocumentStart(_) => tree.begin(at),
@@ -116,15 +125,6 @@ fn take(tree: &mut Tree<'_>, event: Event<'_>, Span { start, end }: Span) -> Par
         }
         Event::SequenceEnd | Event::MappingEnd => tree.close(),
     }
-}
-
-/// The text with blanks for the tabs between a colon and what follows it, where the parser stumbled over that: YAML has
-/// them there, and the parser only before some characters. A tab within quotes is never what it stumbles over.
-fn without_tab(text: &str, e: &ScanError) -> Option<String> {
-    let at = text.char_indices().nth(e.marker().index())?.0;
-    let before = text[..at].trim_end_matches('\t');
-    let is_it = before.len() < at && before.ends_with(':') && !text[at..].starts_with('-');
-    is_it.then(|| format!("{before}{}{}", " ".repeat(at - before.len()), &text[at..]))
 }
 
 /// The document as text, in which nothing stands that some readers end a line at, or cannot read.
@@ -153,25 +153,25 @@ fn error(at: Place, text: String) -> Box<Problem> {
     Box::new(Problem::error(at, text))
 }
 
-fn place(marker: &Marker) -> Place {
+/// Where it stands in the document as it was given.
+fn place(marker: &Marker, shifts: &Shifts) -> Place {
     let number = |n| u32::try_from(n).unwrap_or(u32::MAX); // of a document of a megabyte
-    Place { line: number(marker.line()), column: number(marker.col() + 1) }
+    let shift = shifts.get(marker.line()).copied().unwrap_or(0);
+    Place { line: number(marker.line()), column: number(marker.col() + 1).saturating_sub(shift).max(1) }
 }
 
 /// What the parser says, and what is seen to be behind it: a bracket that is open, a tab.
-fn wrong(text: &str, e: &ScanError, tree: &Tree<'_>) -> Box<Problem> {
+fn wrong(text: &str, e: &ScanError, tree: &Tree<'_>, shifts: &Shifts) -> Box<Problem> {
     let end = text.lines().zip(1..).last().map_or(Place::START, |(line, number)| Place {
         line: number,
         column: u32::try_from(line.chars().count()).unwrap_or(u32::MAX) + 1,
     });
-    let at = place(e.marker()).min(end);
-    let line =
-        |at: Place| text.lines().nth(usize::try_from(at.line).unwrap_or(0).saturating_sub(1)).unwrap_or_default();
-    let first = |at: Place| line(at).chars().nth(usize::try_from(at.column).unwrap_or(0).saturating_sub(1));
+    let at = place(e.marker(), shifts).min(end);
+    let line = text.lines().nth(usize::try_from(at.line).unwrap_or(0).saturating_sub(1)).unwrap_or_default();
     let mut why = format!("this is no YAML: {}", e.info());
-    if let Some(open) = tree.innermost().filter(|open| matches!(first(*open), Some('[' | '{'))) {
+    if let Some(open) = tree.is_in_brackets(text) {
         why += &format!(" (in the brackets that line {} opens)", open.line);
-    } else if line(at).trim_start_matches(' ').starts_with('\t') {
+    } else if line.trim_start_matches(' ').starts_with('\t') {
         why += " (the line begins with a tab: write blanks)";
     }
     error(at, why)

@@ -385,7 +385,7 @@ const BAD: &[(&str, &[&str])] = &[
     ),
     ("files: [{source: a, destination: DEST/app}]\nhooks:\n  AfterIntsall: [{location: run}]", &["AfterIntsall"]),
     ("files: [{source: a, destination: DEST/app}]\nhooks:\n  Install: [{location: run}]", &["Install"]),
-    ("files: [{source: &x a, destination: DEST/app}]", &["anchors"]),
+    ("files: [{source: !x a, destination: DEST/app}]", &["appspec.yml:3:18: ", "the tag !x does not fit here"]),
     ("files:\n\t- source: a", &["tab"]),
     ("files: [[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[", &["appspec.yml:3:"]),
 ];

@@ -113,6 +113,14 @@ nothing: here
     sandbox.write("top/bundle/appspec.yml", twice);
     let line = "top/bundle/appspec.yml:6:13: error: /srv/app/scripts/after.sh would be copied twice, from the source of line 4";
     says(validate(&sandbox, &["top"]), 78, &[line]);
+    // A FIFO is not waited for.
+    fs::remove_file(sandbox.path("top/bundle/scripts/after.sh")).unwrap();
+    assert!(Command::new("mkfifo").arg(sandbox.path("top/bundle/scripts/after.sh")).status().unwrap().success());
+    sandbox.write("top/bundle/appspec.yml", GOOD.replace("source: /", "source: script-link"));
+    let line = "top/bundle/appspec.yml:13:17: error: location: scripts/after.sh is no file";
+    says(validate(&sandbox, &["top"]), 78, &[line]);
+    fs::remove_file(sandbox.path("top/bundle/scripts/after.sh")).unwrap();
+    sandbox.write("top/bundle/scripts/after.sh", "#!/bin/sh\n");
     sandbox.write("top/bundle/appspec.yml", GOOD.replace("\"0640\"", "0640"));
     says(validate(&sandbox, &["top"]), 0, &["top/bundle/appspec.yml:9:11: warning: mode without quotes"]);
 }
@@ -212,7 +220,7 @@ fn what_is_no_bundle_is_told_in_one_line() {
         ("broken.yml", "broken.yml:1:6: error: this is no YAML: while parsing a flow sequence".into()),
         ("brackets.yml", "brackets.yml:1:256: error: this is no YAML: recursion limit exceeded".into()),
         ("deep.yml", "deep.yml:1:17: error: this is more than 16 levels deep".into()),
-        ("laughs.yml", "laughs.yml:6:3: error: anchors and aliases come to more than 65536 values and bytes".into()),
+        ("laughs.yml", "laughs.yml:6:7: error: anchors and aliases come to more than 65536 values and bytes".into()),
         ("gone", "gone: error: cannot look at it: no such file or directory".into()),
     ] {
         says(validate(&sandbox, &[path]), 78, &[&line]);

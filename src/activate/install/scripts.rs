@@ -55,7 +55,8 @@ pub fn faults(appspec: &Appspec, root: &Path) -> Vec<Problem> {
     let mut earlier: Vec<PathBuf> = Vec::new();
     for event in ORDER {
         for (at, location) in listed(appspec, root, event) {
-            let path = root.join(&location);
+            // What is no file of the bundle is named elsewhere, and never opened: it may be a FIFO, or anywhere.
+            let Some(path) = inside(root, &location) else { continue };
             if let Some((is_warning, why)) = fault(&path, root, |file| may_bring(appspec, &earlier, file)) {
                 let text =
                     format!("{event} {}: {why}", location.display().to_string().escape_debug(), event = event.name());
@@ -65,6 +66,12 @@ pub fn faults(appspec: &Appspec, root: &Path) -> Vec<Problem> {
         }
     }
     found
+}
+
+/// Where the script lies, when it is a file of the bundle.
+fn inside(root: &Path, location: &Path) -> Option<PathBuf> {
+    let (path, root) = (root.join(location).canonicalize().ok()?, root.canonicalize().ok()?);
+    (path.starts_with(root) && path.is_file()).then_some(path)
 }
 
 /// The scripts of an event, with their places.

@@ -76,6 +76,12 @@ fn every_construct_is_read() {
         ),
         // Tabs where they separate.
         ("a:\tb\t# c\nd: [e,\tf]\ng: \"h\ti\"\n\t\nj: k", json!({"a": "b", "d": ["e", "f"], "g": "h\ti", "j": "k"})),
+        // Lines in brackets and quotes, wherever they stand.
+        (
+            "a:\n  b: [\n    c,\n  d,\n\te\n  ]\n  f: {\ng: [h\n  ]\n}\ni: j",
+            json!({"a": {"b": ["c", "d", "e"], "f": {"g": ["h"]}}, "i": "j"}),
+        ),
+        ("a:\n  b: 'c\nd'\n  e: \"f\n\n g\\\nh\"\n", json!({"a": {"b": "c d", "e": "f\ngh"}})),
         // Keys that say that they are keys.
         ("? a\n: b\n? c\n", json!({"a": "b", "c": ""})),
         // Tags that change nothing.
@@ -193,6 +199,8 @@ fn what_readers_differ_on_and_what_is_no_yaml_is_refused_with_its_place() {
         ("a: \"\\q\"", "1:4: error: this is no YAML: "),
         ("a: 'b", "1:4: error: this is no YAML: "),
         ("a: &x:y b", "1:4: error: readers differ on the anchor &x:y: name it with letters"),
+        ("a:\n  b: [\n  c: {\nd: *e\n}\n]", "4:4: error: this is no YAML: while parsing node, found unknown anchor"),
+        ("a:\n  b: 'c\n---\n'", "2:6: error: this is no YAML: "),
         ("a: {?b: c}", "1:5: error: readers differ on a ? that begins a text"),
         ("a: |\n  b\n   ", "2:3: error: readers differ on the blanks that end"),
         ("a: b\u{7}", "1:5: error: a control character (\\u{7})"),

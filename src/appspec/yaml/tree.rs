@@ -2,7 +2,6 @@
 //! kept once and copied for each alias: all of that has a budget, so that ten lines cannot come to a billion values.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
 use saphyr_parser::{ScalarStyle, Tag};
 
@@ -24,7 +23,8 @@ pub(super) struct Tree<'a> {
     has_begun: bool,
     /// Lists and maps that are not closed yet, each in the one before it.
     open: Vec<Open>,
-    anchors: BTreeMap<usize, Node>,
+    /// By their numbers, which the parser gives in order.
+    anchors: Vec<Option<Node>>,
     copied: usize,
     /// The document from a character on, and that one's number.
     rest: (&'a str, usize),
@@ -49,7 +49,7 @@ impl<'a> Tree<'a> {
             root: None,
             has_begun: false,
             open: Vec::new(),
-            anchors: BTreeMap::new(),
+            anchors: Vec::new(),
             copied: 0,
             rest: (text, 0),
             length: text.chars().count(),
@@ -65,9 +65,14 @@ impl<'a> Tree<'a> {
         Ok(())
     }
 
-    /// Where the innermost list or map begins that is open.
-    pub(super) fn innermost(&self) -> Option<Place> {
-        self.open.last().map(|open| open.node.at)
+    /// Where the outermost bracket stands that is open: all that is in it is in brackets.
+    pub(super) fn is_in_brackets(&self, text: &str) -> Option<Place> {
+        let is_bracket = |at: &Place| {
+            let (line, column) = (usize::try_from(at.line).unwrap_or(0), usize::try_from(at.column).unwrap_or(0));
+            let line = text.lines().nth(line.saturating_sub(1)).unwrap_or_default();
+            matches!(line.chars().nth(column.saturating_sub(1)), Some('[' | '{'))
+        };
+        self.open.iter().map(|open| open.node.at).find(is_bracket)
     }
 
     /// A text of `|` or `>` that ends before the character `end`. Where that is the end of the document, and its last line
@@ -155,7 +160,7 @@ impl<'a> Tree<'a> {
 
     /// What the anchor is for stands here too.
     pub(super) fn alias(&mut self, at: Place, anchor: usize) -> Parsed<()> {
-        let Some(node) = self.anchors.get(&anchor) else {
+        let Some(node) = self.anchors.get(anchor).and_then(Option::as_ref) else {
             return Err(error(at, "this alias stands for what it is in itself".to_owned()));
         };
         let (size, height) = (size(node), height(node));
@@ -169,7 +174,8 @@ impl<'a> Tree<'a> {
     fn keep(&mut self, anchor: usize, node: &Node) -> Parsed<()> {
         if anchor > 0 {
             self.spend(node.at, size(node))?;
-            self.anchors.insert(anchor, node.clone());
+            self.anchors.resize(self.anchors.len().max(anchor + 1), None);
+            self.anchors[anchor] = Some(node.clone());
         }
         Ok(())
     }
