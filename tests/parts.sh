@@ -9,6 +9,9 @@ strace:strace:crash and error injection
 bsdtar:libarchive-tools:archives of another hand, the benchmark
 zip:zip:archives of another hand
 unzip:unzip:archives of another hand
+7zz:7zip:archives of another hand
+cpio:cpio:archives of another hand
+npm:npm:archives of another hand
 python3:python3 python3-venv:archives of another hand, terminals
 curl:curl:the benchmark
 getfacl:acl:access control lists
@@ -64,6 +67,18 @@ if [ "$(cat "$venv/modules" 2>/dev/null)" != "$modules" ]; then
         rm -rf "$venv"
         lack="$lack
 moto_server, cronsim:python3-venv, and PyPI:S3 and its credentials, schedules"
+    fi
+fi
+
+# p7zip 16, which writes what no later one does: npm has the program. It is looked at as it is, nothing of it is installed.
+sevenzip=$(dirname "$0")/.parts/7zip-bin
+if [ ! -x "$sevenzip/package/linux/x64/7za" ]; then
+    mkdir -p "$sevenzip"
+    if (cd "$sevenzip" && npm pack --silent 7zip-bin@5.2.0 >/dev/null && tar -xzf 7zip-bin-5.2.0.tgz); then
+        chmod +x "$sevenzip/package/linux/x64/7za"
+    else
+        lack="$lack
+7za:7zip-bin of npm:archives of another hand"
     fi
 fi
 

@@ -117,7 +117,7 @@ impl Deployment<'_> {
             None => None,
         };
         let title = format!("{} {}", event.name(), job.location.display());
-        let path = bundle.root.join(&job.location);
+        let path = bundle.script(&job.location)?;
         let script = Hook { path, title, dir: bundle.root.clone(), identity, limit: "its timeout" };
         Ok(script.run(&env, Duration::from_secs(job.timeout.into()), self.deadline))
     }
