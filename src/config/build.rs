@@ -156,8 +156,9 @@ fn directory(
 
 fn layout(given: &Given) -> Result<Layout> {
     Ok(Layout {
-        symlinks: given
-            .need(Name::Symlinks, |text| value::word(text, &[("inside", Links::Inside), ("refuse", Links::Refuse)]))?,
+        symlinks: given.need(Name::Symlinks, |text| {
+            value::word(text, &[("inside", Links::Inside), ("refuse", Links::Refuse), ("any", Links::Any)])
+        })?,
         owner: given.read(Name::Owner, who)?,
         strip_components: given.need(Name::StripComponents, |text| small(text, 0, 64))?,
         max_unpacked: given.need(Name::MaxUnpacked, value::size)?,

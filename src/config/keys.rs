@@ -141,7 +141,7 @@ pub const KEYS: &[Key] = &[
     key(IgnoreStopFailure, "ignore-stop-failure", "WHETHER", "no", "go on when ApplicationStop fails"),
     key(Keep, "keep", "N", "5", "releases kept"),
     key(Preserve, "preserve", "PATHS", "", "below local, never touched by in-place"),
-    key(Symlinks, "symlinks", "WHICH", "inside", "links in archives: inside, refuse"),
+    key(Symlinks, "symlinks", "WHICH", "inside", "links of a release: inside, refuse, any"),
     key(Owner, "owner", "USER[:GROUP]", "", "who owns what is unpacked"),
     key(StripComponents, "strip-components", "N", "0", "leading directories cut from names"),
     key(MaxDownload, "max-download", "SIZE", "4G", "bytes of an archive"),

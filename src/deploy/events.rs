@@ -134,7 +134,7 @@ impl Deployment<'_> {
             None => None,
         };
         let title = format!("{} {}", event.name(), job.location.display());
-        let path = bundle.root.join(&job.location);
+        let path = bundle.script(&job.location)?;
         let whose = job.runas.as_ref().map_or_else(String::new, |user| format!(" as {user}"));
         log::info!("{title} starts{whose}");
         let dir = bundle.root.clone();

@@ -192,7 +192,7 @@ impl Expected {
 }
 
 /// Copies exactly `size` bytes.
-fn transfer(
+pub(super) fn transfer(
     file: &mut impl Read,
     size: u64,
     buffer: &mut [u8],

@@ -3,6 +3,8 @@
 //! far is for the caller to throw away.
 
 mod directory;
+mod hard_links;
+mod links;
 mod minisign;
 mod names;
 mod policy;

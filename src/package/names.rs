@@ -1,6 +1,7 @@
 //! Names that strangers chose: which of them can be taken at all, how they compare, how they are shown. Pure. A name is
 //! bytes divided by `/`, without one at the end.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 
 use crate::artifact::MAX_NAME;
@@ -12,6 +13,22 @@ const MAX_COMPONENT: usize = 255;
 const MAX_DEPTH: usize = 64;
 /// How the names of our own half-made things begin.
 const OUR_PREFIX: &[u8] = b".repo-deploy-";
+
+/// A name of an archive without what every reader passes over: `./` in front, and `.` as a component in between.
+pub(super) fn bare(name: &[u8]) -> Cow<'_, [u8]> {
+    let mut rest = name;
+    while let Some(more) = rest.strip_prefix(b"./") {
+        rest = &more[more.iter().position(|b| *b != b'/').unwrap_or(more.len())..];
+    }
+    let mut components = rest.split(|b| *b == b'/');
+    let last = components.next_back().unwrap_or_default();
+    if !components.clone().any(|component| component == b".") {
+        return Cow::Borrowed(rest);
+    }
+    let kept: Vec<&[u8]> = components.filter(|component| component != b".").chain([last]).collect();
+    Cow::Owned(kept.join(&b'/'))
+}
+
 /// Why a name cannot be taken, whatever it names.
 pub(super) fn refusal(name: &[u8]) -> Option<String> {
     if name.is_empty() {
@@ -25,9 +42,6 @@ pub(super) fn refusal(name: &[u8]) -> Option<String> {
     };
     if text.chars().any(char::is_control) {
         return Some("its name has a control character in it".into());
-    }
-    if text.contains('\\') {
-        return Some("its name has a backslash in it (made on Windows? names are divided by /)".into());
     }
     if text.starts_with('/') {
         return Some("its name is absolute".into());
@@ -94,8 +108,23 @@ mod tests {
         let deep = vec!["d"; MAX_DEPTH].join("/");
         let long = [vec!["e".repeat(127); 7].join("/"), "f".repeat(128)].join("/");
         assert_eq!(long.len(), MAX_NAME);
-        let plain =
-            ["a", "a/b", "...", "..a", "a..", ".a", "-rf", " ", "a b", "C:", "~", "*", "héé/日本", "repo-deploy-x"];
+        let plain = [
+            "a",
+            "a/b",
+            "a\\b",
+            "...",
+            "..a",
+            "a..",
+            ".a",
+            "-rf",
+            " ",
+            "a b",
+            "C:",
+            "~",
+            "*",
+            "héé/日本",
+            "repo-deploy-x",
+        ];
         for name in plain.into_iter().chain([&*component, &*deep, &*long]) {
             assert_eq!(refusal(name.as_bytes()), None, "{name}");
         }
@@ -106,7 +135,7 @@ mod tests {
         let component = "c".repeat(MAX_COMPONENT + 1);
         let deep = vec!["d"; MAX_DEPTH + 1].join("/");
         let long = [vec!["e".repeat(127); 7].join("/"), "f".repeat(129)].join("/");
-        let table: [(&[u8], &str); 24] = [
+        let table: [(&[u8], &str); 22] = [
             (b"", "empty"),
             (b"/", "absolute"),
             (b"/etc/passwd", "absolute"),
@@ -119,8 +148,6 @@ mod tests {
             (b"a/../b", ". or .."),
             (b"a/.", ". or .."),
             (b"a/./b", ". or .."),
-            (b"a\\b", "backslash"),
-            (b"..\\a", "backslash"),
             (b"a\0b", "control"),
             (b"a\nb", "control"),
             (b"a\x7f", "control"),
@@ -135,6 +162,34 @@ mod tests {
         for (name, word) in table.into_iter().chain([(long.as_bytes(), "longer than 1024")]) {
             let reason = refusal(name).unwrap_or_else(|| panic!("{} is taken", shown(name)));
             assert!(reason.contains(word), "{}: {reason}", shown(name));
+        }
+    }
+
+    #[test]
+    fn dots_are_not_part_of_a_name_and_nothing_else_changes() {
+        let table = [
+            ("a", "a"),
+            ("./a", "a"),
+            ("././a", "a"),
+            (".//a", "a"),
+            ("a/./b", "a/b"),
+            ("a/./", "a/"),
+            ("./a/././b/", "a/b/"),
+            ("./", ""),
+            (".//./", ""),
+            (".", "."),
+            ("a/.", "a/."),
+            ("", ""),
+            ("/", "/"),
+            ("/./a", "/a"),
+            ("a//b", "a//b"),
+            ("./..", ".."),
+            ("a/../b", "a/../b"),
+            (".a/b.", ".a/b."),
+            ("...", "..."),
+        ];
+        for (name, left) in table {
+            assert_eq!(bare(name.as_bytes()), left.as_bytes(), "{name}");
         }
     }
 

@@ -1,11 +1,13 @@
 //! What may be unpacked, and as what: names, kinds, links, counts and sizes, one policy for every kind of artifact. Pure:
 //! it sees names and numbers, never a disk. A [`Listing`] takes one member after the other; only a listing that holds
 //! together as a whole becomes a [`Plan`], and only a plan can be written. Nothing is ever repaired: a name is taken as
-//! it stands or refused. Memory per member: its name, once, and 16 bytes; names and link texts together have one budget.
+//! it stands or refused. Memory per member: its name, once, and 16 bytes (24 where hard links can be); names and link texts
+//! together have one budget.
 
 use std::rc::Rc;
 
-use super::names::{by_component, refusal, shared_components, shown, stripped, up};
+use super::hard_links::HardLinks;
+use super::names::{by_component, refusal, shared_components, shown, stripped};
 use crate::artifact::{Access, Span, Texts};
 use crate::console::progress;
 use crate::error::{Context, Error, Result};
@@ -13,7 +15,7 @@ use crate::model::{Layout, Links};
 use crate::store::manifest::{self, Budget, Manifest, Rows};
 
 /// Longest link text, in bytes: what Linux takes.
-const MAX_LINK: usize = 4095;
+pub(super) const MAX_LINK: usize = 4095;
 /// What a file system gives out in one piece, nearly everywhere.
 const BLOCK: u64 = 4096;
 
@@ -58,6 +60,7 @@ pub(super) struct Listing<'a> {
     names: Rc<Texts>,
     entries: Vec<Entry>,
     budget: Budget,
+    hard_links: HardLinks,
     /// Bytes of link texts that were announced.
     texts: u64,
     bytes: u64,
@@ -69,8 +72,10 @@ pub(super) struct Listing<'a> {
 pub(super) struct Plan {
     names: Rc<Texts>,
     entries: Vec<Entry>,
-    /// Entries by path, a directory right before what is in it.
+    /// Entries by path, a directory right before what is in it; of a directory that is there several times, one.
     order: Vec<u32>,
+    /// Each copy, and what it is a copy of, which comes before it.
+    copies: Vec<(u32, u32)>,
     /// What is left for link texts.
     pub(super) budget: Budget,
     /// Bytes of content.
@@ -85,7 +90,8 @@ impl<'a> Listing<'a> {
     /// An empty listing. `expected` members are about to come, if whoever says so is right.
     pub(super) fn new(layout: &'a Layout, expected: usize) -> Self {
         let (names, budget) = (Rc::default(), Budget::new(layout.max_names));
-        Self { layout, names, entries: Vec::with_capacity(expected), budget, texts: 0, bytes: 0, space: 0 }
+        let (entries, hard_links) = (Vec::with_capacity(expected), HardLinks::default());
+        Self { layout, names, entries, budget, hard_links, texts: 0, bytes: 0, space: 0 }
     }
 
     /// A listing of members of which the full names stand in `names`.
@@ -108,6 +114,32 @@ impl<'a> Listing<'a> {
             Some(skip) => self.push(Some(name), skip, kind),
             None => Ok(None),
         }
+    }
+
+    /// Keeps the size of the member that was added last: a hard link may come to it.
+    pub(super) fn keep_size(&mut self, size: u64) {
+        self.hard_links.push_size(size);
+    }
+
+    /// Adds a hard link to an earlier member by both full names. `None`: it is no member of its own, because it links to
+    /// itself or because `strip-components` leaves nothing of it.
+    pub(super) fn add_hard_link(&mut self, name: &[u8], target: &[u8]) -> Result<Option<u32>> {
+        let before = u32::try_from(self.entries.len()).unwrap_or(u32::MAX); // `push` sees to it
+        let index = match name == target {
+            true if stripped(name, self.layout.strip_components).is_none() => return Ok(None),
+            true => None,
+            // What it is, and how large, is known when all members are there.
+            false => match self.add(name, Kind::File, 0)? {
+                None => return Ok(None),
+                index => index,
+            },
+        };
+        if index.is_some() {
+            self.keep_size(0);
+        }
+        let pushed = self.hard_links.push(index, before, target, &mut self.budget);
+        pushed.context(|| format!("member {}", shown(name)))?;
+        Ok(index)
     }
 
     /// Whether such a member is taken, and what is cut from its name.
@@ -160,19 +192,34 @@ impl<'a> Listing<'a> {
     }
 
     /// Looks at the members as a whole.
-    pub(super) fn check(self) -> Result<Plan> {
-        let Self { layout, names, entries, mut budget, texts, bytes, space } = self;
-        let count = entries.len();
-        // As many as u32 counts: `add` saw to it.
-        let mut order: Vec<u32> = (0..u32::try_from(count).unwrap_or(u32::MAX)).collect();
-        let path = |i: u32| entries[i as usize].path(&names);
+    pub(super) fn check(mut self) -> Result<Plan> {
+        let (order, implied) = self.order()?;
+        let count = order.len() as u64 + implied;
+        if count > self.layout.max_files {
+            return Err(too_many(self.layout));
+        }
+        let copies = if self.hard_links.is_empty() { Vec::new() } else { self.copies(&order)? };
+        let Self { names, entries, mut budget, texts, bytes, space, .. } = self;
+        budget.give_back(texts); // whoever reads them takes what they really have
+        Ok(Plan { names, entries, order, copies, budget, bytes, space, count })
+    }
+
+    /// The members by path, each path once, and how many directories nobody names. What cannot stand together is refused.
+    fn order(&mut self) -> Result<(Vec<u32>, u64)> {
+        let Self { names, entries, budget, .. } = self;
+        let path = |i: u32| entries[i as usize].path(names);
+        // As many as u32 counts: `push` saw to it.
+        let mut order: Vec<u32> = (0..u32::try_from(entries.len()).unwrap_or(u32::MAX)).collect();
         order.sort_unstable_by(|a, b| by_component(path(*a), path(*b)));
+        // A directory may be there several times: every reader makes it once.
+        let is_dir = |i: u32| entries[i as usize].kind == Kind::Dir;
+        order.dedup_by(|a, b| is_dir(*a) && is_dir(*b) && path(*a) == path(*b));
         let mut implied = 0;
         let mut before: Option<u32> = None;
         for &here in &order {
             let shared = match before {
                 Some(before) => {
-                    conflict(&entries[before as usize], &entries[here as usize], &names)?;
+                    conflict(&entries[before as usize], &entries[here as usize], names)?;
                     shared_components(path(before), path(here))
                 }
                 None => 0,
@@ -184,12 +231,44 @@ impl<'a> Listing<'a> {
             }
             before = Some(here);
         }
-        let count = count as u64 + implied;
-        if count > layout.max_files {
-            return Err(too_many(layout));
+        Ok((order, implied))
+    }
+
+    /// What each hard link is a copy of. Copies count like any other member.
+    fn copies(&mut self, order: &[u32]) -> Result<Vec<(u32, u32)>> {
+        let mut hard_links = std::mem::take(&mut self.hard_links);
+        let mut copies = Vec::with_capacity(hard_links.len());
+        for link in hard_links.links() {
+            let target = hard_links.target(link);
+            let name = link.index.map_or(target, |index| self.names.get(self.entries[index as usize].name));
+            let named = || format!("member {}: it is a hard link to {}", shown(name), shown(target));
+            let original = self.original(order, link.before, target).map_err(Error::refused).context(named)?;
+            self.budget.give_back(target.len() as u64);
+            let Some(index) = link.index else { continue };
+            let kind = self.entries[original as usize].kind;
+            let name = self.entries[index as usize].name;
+            self.entries[index as usize].kind = kind;
+            let size = hard_links.copy_size(index, original);
+            if kind != Kind::Link {
+                let names = Rc::clone(&self.names);
+                self.count(size).context(|| format!("member {}", shown(names.get(name))))?;
+            }
+            copies.push((index, original));
         }
-        budget.give_back(texts); // whoever reads them takes what they really have
-        Ok(Plan { names, entries, order, budget, bytes, space, count })
+        Ok(copies)
+    }
+
+    /// The member with the full name `target`, if it is a file or a link and one of the first `before`.
+    fn original(&self, order: &[u32], before: u32, target: &[u8]) -> Result<u32, &'static str> {
+        let skip = stripped(target, self.layout.strip_components).ok_or("which strip-components leaves out")?;
+        let path = |i: u32| self.entries[i as usize].path(&self.names);
+        let found = order.binary_search_by(|i| by_component(path(*i), &target[skip..])).ok().map(|at| order[at]);
+        let found = found.filter(|i| *i < before && self.names.get(self.entries[*i as usize].name) == target);
+        match found.map(|i| (i, self.entries[i as usize].kind)) {
+            Some((i, Kind::File | Kind::Program | Kind::Link)) => Ok(i),
+            Some((_, Kind::Dir)) => Err("which is a directory"),
+            None => Err("which is no file before it in the archive"),
+        }
     }
 }
 
@@ -246,44 +325,16 @@ impl Plan {
         self.entries[index as usize].path(&self.names)
     }
 
-    /// Whether the link `index` may have this text: relative, never above the tree, and through no other link of ours. It
-    /// may end at one (`lib.so` -> `lib.so.1` -> `lib.so.1.2`): that one is held to the same rule.
-    pub(super) fn check_link(&self, index: u32, text: &[u8]) -> Result<()> {
-        let wrong = |reason: &str| {
-            let name = shown(self.name(index));
-            Err(Error::refused(format!("member {name}: a link to {}, which {reason}", shown(text))))
-        };
-        if text.is_empty() || text.len() > MAX_LINK || text.iter().any(u8::is_ascii_control) {
-            return wrong("is no possible target");
-        }
-        if text[0] == b'/' {
-            return wrong("is absolute: only links that stay inside are allowed");
-        }
-        let mut place = self.path(index).to_vec();
-        up(&mut place);
-        for component in text.split(|b| *b == b'/') {
-            // Anything after a link, `.` and an empty component too, makes the kernel go through it.
-            if self.is_link(&place) {
-                return wrong(&format!("goes through the link {}", shown(&place)));
-            }
-            match component {
-                b"" | b"." => {}
-                b".." if place.is_empty() => return wrong("leads outside: only links that stay inside are allowed"),
-                b".." => up(&mut place),
-                name => {
-                    if !place.is_empty() {
-                        place.push(b'/');
-                    }
-                    place.extend_from_slice(name);
-                }
-            }
-        }
-        Ok(())
+    /// What the member `index` is a copy of.
+    pub(super) fn original(&self, index: u32) -> Option<u32> {
+        let found = self.copies.binary_search_by_key(&index, |(copy, _)| *copy);
+        found.ok().map(|at| self.copies[at].1)
     }
 
-    fn is_link(&self, path: &[u8]) -> bool {
+    /// The link at `path`, if there is one.
+    pub(super) fn link_at(&self, path: &[u8]) -> Option<u32> {
         let found = self.order.binary_search_by(|i| by_component(self.path(*i), path));
-        found.is_ok_and(|at| self.kind(self.order[at]) == Kind::Link)
+        found.ok().map(|at| self.order[at]).filter(|index| self.kind(*index) == Kind::Link)
     }
 }
 
@@ -304,10 +355,10 @@ fn check_link_kind(layout: &Layout, size: u64) -> Result<()> {
         Links::Refuse => {
             Err(Error::refused("it is a symbolic link (symlinks = inside would allow those that stay inside)"))
         }
-        Links::Inside if size > MAX_LINK as u64 => {
+        Links::Inside | Links::Any if size > MAX_LINK as u64 => {
             Err(Error::refused(format!("it is a link with a text of more than {MAX_LINK} bytes")))
         }
-        Links::Inside => Ok(()),
+        Links::Inside | Links::Any => Ok(()),
     }
 }
 
@@ -332,182 +383,4 @@ pub(super) fn too_many(layout: &Layout) -> Error {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::error::Kind as Cause;
-
-    fn layout() -> Layout {
-        Layout {
-            symlinks: Links::Inside,
-            owner: None,
-            strip_components: 0,
-            max_unpacked: u64::MAX,
-            max_files: 1000,
-            max_names: 1 << 20,
-        }
-    }
-
-    /// `name`, `name/` or `name@`: a file, a directory or a link.
-    fn plan(layout: &Layout, members: &[&str]) -> Result<Plan> {
-        let mut listing = Listing::new(layout, 0);
-        for member in members {
-            match (member.strip_suffix('/'), member.strip_suffix('@')) {
-                (Some(dir), _) => listing.add(dir.as_bytes(), Kind::Dir, 0)?,
-                (_, Some(link)) => listing.add(link.as_bytes(), Kind::Link, 0)?,
-                _ => listing.add(member.as_bytes(), Kind::File, 1)?,
-            };
-        }
-        listing.check()
-    }
-
-    #[track_caller]
-    fn refused<T: std::fmt::Debug>(result: Result<T>, words: &str) {
-        let e = result.unwrap_err();
-        assert_eq!(e.kind(), Cause::Refused);
-        assert!(e.to_string().contains(words), "{e} should say {words:?}");
-    }
-
-    #[test]
-    fn members_are_counted_with_the_directories_nobody_names() {
-        let table: [(&[&str], u64); 8] = [
-            (&[], 0),
-            (&["a"], 1),
-            (&["a/b/c"], 3),
-            (&["a/b/c", "a/b/d", "a/e"], 5),
-            (&["a/b/c", "a/b/", "a/"], 3),
-            (&["a/b/c", "a/"], 3),
-            (&["a!", "a/b", "a0"], 4),
-            (&["x/a/b", "y/a/b"], 6),
-        ];
-        for (members, count) in table {
-            assert_eq!(plan(&layout(), members).unwrap().count, count, "{members:?}");
-        }
-    }
-
-    #[test]
-    fn members_that_cannot_stand_together_are_refused_in_any_order() {
-        let table: [(&[&str], &str); 8] = [
-            (&["a", "b", "a"], "member a: it is there twice"),
-            (&["a/", "a/"], "member a: it is there twice"),
-            (&["a", "a/"], "twice"),
-            (&["a@", "a"], "twice"),
-            (&["a", "a/b"], "member a/b: it lies in a, which is no directory"),
-            (&["a", "a!", "a.b", "a/b/c"], "member a/b/c: it lies in a"),
-            (&["a@", "a/b"], "no directory"),
-            (&["d/a@", "d/a/b/"], "no directory"),
-        ];
-        for (members, words) in table {
-            let mut members = members.to_vec();
-            for _ in 0..members.len() {
-                members.rotate_left(1);
-                refused(plan(&layout(), &members), words);
-            }
-        }
-        assert!(plan(&layout(), &["a", "a!", "ab", "a.b/c", "a0@"]).is_ok());
-    }
-
-    #[test]
-    fn limits_hold_to_the_last_one() {
-        let limited = Layout { max_files: 3, max_unpacked: 2, ..layout() };
-        assert!(plan(&limited, &["a/", "b@", "c"]).is_ok());
-        refused(plan(&limited, &["a/", "b@", "c", "d/"]), "max-files = 3");
-        assert!(plan(&limited, &["a/b/c"]).is_ok());
-        refused(plan(&limited, &["a/b/c/d"]), "max-files = 3");
-        assert!(plan(&limited, &["a", "b"]).is_ok());
-        refused(plan(&limited, &["a", "b", "c"]), "member c: with it the content is over max-unpacked = 2 B");
-        let mut listing = Listing::new(&limited, 0);
-        assert!(listing.add(b"a", Kind::File, 1).is_ok());
-        refused(listing.add(b"b", Kind::File, u64::MAX), "max-unpacked");
-    }
-
-    #[test]
-    fn names_are_judged_whole_and_conflicts_after_stripping() {
-        let strip = |n| Layout { strip_components: n, ..layout() };
-        let left = plan(&strip(1), &["top/", "top/a", "readme", "top/d/b"]).unwrap();
-        assert_eq!((left.len(), left.count), (2, 3));
-        assert_eq!((left.path(1), left.name(1)), (b"d/b".as_slice(), b"top/d/b".as_slice()));
-        refused(plan(&strip(1), &["../a"]), "member ../a");
-        refused(plan(&strip(9), &["a\\b"]), "backslash");
-        refused(plan(&strip(1), &["x/a", "y/a"]), "twice");
-        refused(plan(&strip(1), &["x/a", "y/a/b"]), "no directory");
-        assert!(plan(&strip(2), &["x/a", "y/a/b", "x/a/c"]).is_ok());
-    }
-
-    #[test]
-    fn links_stay_inside_and_go_through_no_other() {
-        let tree = plan(&layout(), &["d/e/link@", "d/file", "top@", "d/hop@", "d/e/f/g"]).unwrap();
-        let allowed = [
-            "x",
-            "f",
-            "f/g",
-            "../file",
-            "../../top",
-            "../hop",
-            ".",
-            "./f/",
-            "../../d/e/f",
-            "../..",
-            "..//file",
-            "missing/..",
-        ];
-        for text in allowed {
-            assert!(tree.check_link(0, text.as_bytes()).is_ok(), "{text}");
-        }
-        let long = "l".repeat(MAX_LINK + 1);
-        let table = [
-            ("", "no possible target"),
-            ("a\nb", "no possible target"),
-            (&long, "no possible target"),
-            ("/etc/passwd", "absolute"),
-            ("../../../x", "outside"),
-            ("../../../d/file", "outside"),
-            ("x/../../../../d", "outside"),
-            ("../hop/x", "goes through the link d/hop"),
-            ("../hop/..", "goes through the link d/hop"),
-            ("../hop/", "goes through the link d/hop"),
-            ("../../top/.", "goes through the link top"),
-        ];
-        for (text, words) in table {
-            refused(tree.check_link(0, text.as_bytes()), words);
-        }
-        assert!(tree.check_link(2, b"d").is_ok());
-        refused(tree.check_link(2, b".."), "member top: a link to .., which leads outside");
-    }
-
-    #[test]
-    fn links_are_refused_when_the_operator_says_so() {
-        let none = Layout { symlinks: Links::Refuse, ..layout() };
-        refused(plan(&none, &["a", "b@"]), "member b: it is a symbolic link (symlinks = inside");
-        assert!(plan(&none, &["a", "b/"]).is_ok());
-    }
-
-    #[test]
-    fn modes_are_two() {
-        for mode in [0, 0o600, 0o644, 0o666, 0o4644, 0o7666] {
-            assert_eq!(Kind::file(mode).mode(), 0o644, "{mode:o}");
-        }
-        for mode in [0o100, 0o010, 0o001, 0o755, 0o777, 0o7777] {
-            assert_eq!(Kind::file(mode).mode(), 0o755, "{mode:o}");
-        }
-        assert_eq!(Kind::Dir.mode(), 0o755);
-    }
-
-    #[test]
-    fn a_member_may_be_restricted() {
-        let layout = layout();
-        let mut listing = Listing::new(&layout, 0);
-        for (kind, access) in [(Kind::File, Access::Group), (Kind::Program, Access::Owner), (Kind::Dir, Access::Group)]
-        {
-            let name = format!("{kind:?}");
-            let index = listing.add(name.as_bytes(), kind, 0).unwrap().unwrap();
-            listing.restrict(index, access);
-        }
-        let plan = listing.check().unwrap();
-        assert_eq!([0, 1, 2].map(|index| plan.mode(index)), [0o640, 0o700, 0o750]);
-    }
-
-    #[test]
-    fn a_member_costs_little_memory() {
-        assert!(size_of::<Entry>() <= 12, "{}", size_of::<Entry>());
-    }
-}
+mod tests;

@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
+use super::tar::header::matches_checksum;
+
 /// The beginning of a file.
 pub(super) fn head(file: &File) -> io::Result<Vec<u8>> {
     let mut head = vec![0; 512];
@@ -22,7 +24,10 @@ pub(super) fn head(file: &File) -> io::Result<Vec<u8>> {
 pub(super) fn tar(head: &[u8]) -> Option<bool> {
     match head.starts_with(b"\x1f\x8b") {
         true => Some(true),
-        false => (head.get(257..262) == Some(b"ustar") && !head.starts_with(b"PK\x03\x04")).then_some(false),
+        false => {
+            let is_tar = head.get(257..262) == Some(b"ustar") || (matches_checksum(head) && head[0] != 0);
+            (is_tar && !head.starts_with(b"PK\x03\x04")).then_some(false)
+        }
     }
 }
 

@@ -15,6 +15,7 @@ mod directory;
 mod hostile;
 mod oracle;
 mod ordinary;
+mod sparse;
 mod tar;
 mod tar_oracle;
 

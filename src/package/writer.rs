@@ -11,18 +11,22 @@ use std::os::unix::ffi::OsStrExt;
 
 use flate2::Crc;
 
+use super::directory::transfer;
+use super::links::Paths;
 use super::names::shown;
 use super::policy::{Kind, Plan};
 use super::{Unpacked, in_time};
-use crate::artifact::{Span, Texts};
+use crate::artifact::Texts;
 use crate::console::Progress;
 use crate::error::{Context, Error, Result};
-use crate::model::Layout;
+use crate::model::{Layout, Links};
 use crate::store::check_room;
 use crate::store::manifest::{Budget, Entry};
 use crate::sys::clock::Deadline;
 use crate::sys::fs::{self, Dir};
 
+/// Bytes that are copied at once.
+const COPIED: usize = 128 * 1024;
 /// What a member is until it has become something else.
 const DIRECTORY: Entry = Entry::Dir { mode: 0o755 };
 
@@ -34,9 +38,12 @@ pub(super) struct Writer<'a> {
     top: Option<&'a Dir>,
     trail: Trail,
     owner: Option<(u32, u32)>,
+    rule: Links,
     deadline: Deadline,
     progress: Progress,
     written: u64,
+    /// What copies pass through.
+    buffer: Vec<u8>,
     /// What each member has become.
     what: Vec<Entry>,
     /// The texts of links.
@@ -55,7 +62,8 @@ impl<'a> Writer<'a> {
         let trail = Trail::default();
         let progress = Progress::start("unpacking", Some(plan.bytes));
         let (what, texts, budget) = (vec![DIRECTORY; plan.len()], Texts::default(), plan.budget.clone());
-        Ok(Self { plan, top: staging, trail, owner, deadline, progress, written: 0, what, texts, budget })
+        let (rule, buffer) = (layout.symlinks, Vec::new());
+        Ok(Self { plan, top: staging, trail, owner, rule, deadline, progress, written: 0, buffer, what, texts, budget })
     }
 
     /// Makes the directory `index`, unless something in it came first.
@@ -104,6 +112,44 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
+    /// Makes the member `index` what it is a copy of, which came before it, and tells how many bytes of content that has.
+    pub(super) fn copy(&mut self, index: u32) -> Result<u64> {
+        let original = self.plan.original(index).unwrap_or(index);
+        match self.what[original as usize] {
+            Entry::File { size, crc, .. } => {
+                match self.top {
+                    Some(top) => self.copy_file(top, index, original, size)?,
+                    None => self.written += size,
+                }
+                let mode = self.plan.mode(index);
+                let copy = std::mem::replace(&mut self.what[index as usize], Entry::File { size, crc, mode });
+                if self.top.is_some() && copy != self.what[index as usize] {
+                    return Err(Error::failed("it is not what was written")).context(|| self.copying(original));
+                }
+                Ok(size)
+            }
+            link @ (Entry::Link { .. } | Entry::Dir { .. }) => {
+                self.what[index as usize] = link;
+                Ok(0)
+            }
+        }
+    }
+
+    fn copy_file(&mut self, top: &Dir, index: u32, original: u32, size: u64) -> Result<()> {
+        let (parent, name) = split(self.plan.path(original));
+        let file = self.enter(top, parent, Kind::Dir.mode()).and_then(|dir| dir.open_file(name));
+        let mut file = file.context(|| self.copying(original))?;
+        let mut buffer = std::mem::take(&mut self.buffer);
+        buffer.resize(COPIED, 0);
+        self.file(index, |write| transfer(&mut file, size, &mut buffer, write))?;
+        self.buffer = buffer;
+        Ok(())
+    }
+
+    fn copying(&self, original: u32) -> String {
+        cannot("copy", self.plan.name(original))
+    }
+
     /// Takes the link `index`. What `fill` passes on becomes its text.
     pub(super) fn link(
         &mut self,
@@ -126,24 +172,22 @@ impl<'a> Writer<'a> {
 
     /// The tree is complete: links are made, and others may look into it from now on.
     pub(super) fn finish(mut self) -> Result<Unpacked> {
-        for index in self.plan.members() {
-            if let Entry::Link { text } = self.what[index as usize] {
-                self.make_link(index, text)?;
-            }
-        }
+        Paths::new(self.plan, &self.what, &self.texts, self.rule, self.budget.clone()).check()?;
         if let Some(top) = self.top {
+            for index in self.plan.members() {
+                self.make_link(index, top)?;
+            }
             fs::set_owner_and_mode(top, self.owner, Kind::Dir.mode().into()).context(|| owning(self.owner, b"/"))?;
         }
         let Self { plan, what, texts, written: bytes, .. } = self;
         Ok(Unpacked { entries: plan.count, bytes, space: plan.space, manifest: plan.manifest(&what, texts) })
     }
 
-    /// Makes a link, if the policy lets it point where it wants to.
-    fn make_link(&mut self, index: u32, text: Span) -> Result<()> {
+    /// Makes the member `index` if it is a link.
+    fn make_link(&mut self, index: u32, top: &Dir) -> Result<()> {
+        let Entry::Link { text } = self.what[index as usize] else { return Ok(()) };
         in_time(self.deadline)?;
         let (plan, owner) = (self.plan, self.owner);
-        plan.check_link(index, self.texts.get(text))?;
-        let Some(top) = self.top else { return Ok(()) };
         let (parent, name) = split(plan.path(index));
         self.enter(top, parent, Kind::Dir.mode()).context(|| cannot("make", plan.name(index)))?;
         let dir = self.trail.last(top);

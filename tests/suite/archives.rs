@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -100,8 +100,7 @@ fn bsdtar_deploys_as_a_file_and_through_a_pipe() {
     for options in ["", "--options zip:compression=store", "--options zip:zip64", "--options zip:!zip64"] {
         shell(&sandbox, "C.UTF-8", &format!("rm -f app.zip; bsdtar --format zip {options} -cf app.zip -C app ."));
         // It writes the names as it got them: `./README`.
-        let run = sandbox.deploy(sandbox.path("app.zip").to_str().unwrap(), &[]).expect(1);
-        assert!(run.log.contains("has . or .. as a component"), "{}", run.log);
+        deploys(&sandbox, "", &expected);
         shell(&sandbox, "C.UTF-8", &format!("cd app; bsdtar --format zip {options} -cf ../app.zip *"));
         deploys(&sandbox, "", &expected);
         shell(&sandbox, "C.UTF-8", &format!("cd app; bsdtar --format zip {options} -cf - * | cat > ../app.zip"));
@@ -125,14 +124,230 @@ fn tar_deploys_gzipped_and_plain_whatever_its_name() {
     }
     shell(&sandbox, "C.UTF-8", "tar -czf app.zip app");
     deploys(&sandbox, "strip-components = 1\n", &expected);
-    // A second name of a file is none of ours.
-    shell(&sandbox, "C.UTF-8", "ln app/README app/second; tar -czf app.zip --sort=name -C app .");
+}
+
+#[test]
+fn a_second_name_of_a_file_is_a_copy() {
+    if !needs(&["tar", "bsdtar", "python3", "cpio"]) {
+        return;
+    }
+    let (sandbox, _) = app();
+    shell(&sandbox, "C", "ln app/README app/second; ln app/bin/run app/conf/third; ln -P app/start app/fourth");
+    let expected = tree(&sandbox.path("app"));
+    let python = "import tarfile as t; a = t.open('app.zip', 'w:gz'); a.add('app', arcname=''); a.close()";
+    for script in [
+        "tar -czf app.zip --sort=name -C app .",
+        "tar --format=posix -cf app.zip -C app .",
+        "bsdtar --format gnutar -czf app.zip -C app .",
+        "cd app; find . | cpio -o --quiet -H ustar >../app.zip",
+        // The top has an empty name.
+        &format!("python3 -c \"{python}\""),
+    ] {
+        shell(&sandbox, "C.UTF-8", &format!("rm -f app.zip; {script}"));
+        deploys(&sandbox, "", &expected);
+    }
+    assert_eq!(fs::metadata(sandbox.local().join("second")).unwrap().nlink(), 1);
+    verified(&sandbox);
+    // Copies count like anything else.
+    let bytes: u64 = expected
+        .values()
+        .filter_map(|node| node.get(6..).filter(|_| node.starts_with('f')))
+        .map(|c| c.len() as u64)
+        .sum();
+    let remote = sandbox.path("app.zip");
+    for (less, code) in [(0, 0), (1, 1)] {
+        fs::remove_dir_all(sandbox.path("deploy")).unwrap();
+        sandbox.write("repo-deploy.cfg", format!("max-unpacked = {}\n", bytes - less));
+        sandbox.deploy(remote.to_str().unwrap(), &[]).expect(code);
+    }
+}
+
+/// What is live is what its release was made of.
+#[track_caller]
+fn verified(sandbox: &Sandbox) {
+    let remote = sandbox.path("app.zip");
+    let run: Run = sandbox.daemon(&["verify", "--remote", remote.to_str().unwrap()]).output().unwrap().into();
+    run.expect(0);
+}
+
+#[test]
+fn sparse_files_deploy_as_every_tar_writes_them() {
+    if !needs(&["tar", "bsdtar"]) {
+        return;
+    }
+    let (sandbox, _) = app();
+    // A hole in front, one in between, and one at the end.
+    let file = "truncate -s 400000 app/sparse; printf x | dd of=app/sparse bs=1 seek=200000 conv=notrunc status=none";
+    shell(&sandbox, "C", &format!("{file}; printf end | dd of=app/sparse bs=1 seek=300000 conv=notrunc status=none"));
+    let expected = tree(&sandbox.path("app"));
+    for script in [
+        "tar --sparse --format=gnu -czf app.zip -C app .",
+        "tar --sparse --format=posix --sparse-version=0.0 -czf app.zip -C app .",
+        "tar --sparse --format=posix --sparse-version=0.1 -czf app.zip -C app .",
+        "tar --sparse --format=posix --sparse-version=1.0 -cf app.zip -C app .",
+        "bsdtar -czf app.zip -C app .",
+        "bsdtar --format pax -cf app.zip -C app .",
+    ] {
+        shell(&sandbox, "C.UTF-8", &format!("rm -f app.zip; {script}"));
+        deploys(&sandbox, "", &expected);
+    }
+    verified(&sandbox);
+}
+
+#[test]
+fn backups_labels_and_tars_of_unix_v7_deploy() {
+    if !needs(&["tar", "bsdtar"]) {
+        return;
+    }
+    let (sandbox, expected) = app();
+    for script in [
+        "tar --label=backup -czf app.zip -C app .",
+        "tar --format=posix --label=backup -czf app.zip -C app .",
+        "rm -f snapshot; tar --listed-incremental=snapshot -czf app.zip -C app .",
+        "tar --format=v7 -cf app.zip -C app .",
+        "tar --format=oldgnu -cf app.zip -C app .",
+        // The second time a file comes it is a hard link to itself.
+        "tar --format=ustar -czf app.zip -C app ././ ./bin",
+        "bsdtar --format v7tar -cf app.zip -C app .",
+    ] {
+        shell(&sandbox, "C.UTF-8", &format!("rm -f app.zip; {script}"));
+        deploys(&sandbox, "", &expected);
+    }
+    shell(&sandbox, "C", "head -c 300000 /dev/zero >app/large; tar -cM -L 200 -f a1 -f a2 -C app large; cp a2 app.zip");
     let run = sandbox.deploy(sandbox.path("app.zip").to_str().unwrap(), &[]).expect(1);
-    run.says("member ./second: it is a hard link to ./README: pack it with --hard-dereference");
-    shell(&sandbox, "C.UTF-8", "tar --hard-dereference -czf app.zip -C app .");
-    sandbox.write("repo-deploy.cfg", "");
-    sandbox.deploy(sandbox.path("app.zip").to_str().unwrap(), &[]).expect(0);
-    assert_eq!(sandbox.read("deploy/current/second"), sandbox.read("app/README"));
+    run.says("member large: it goes on from another volume: pack it without --multi-volume");
+}
+
+#[test]
+fn p7zip_and_7_zip_deploy() {
+    let old = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/.parts/7zip-bin/package/linux/x64/7za");
+    let is_here = old.exists() || std::env::var("CI").as_deref() == Ok("true");
+    if !needs(&["7zz"]) || !is_here {
+        return;
+    }
+    let (sandbox, mut expected) = app();
+    let old = format!("{} a", old.display());
+    for program in ["7zz a -snl", "7zz a -snl -mx0", &old, &format!("{old} -mx9"), &format!("{old} -l")] {
+        shell(&sandbox, "C.UTF-8", &format!("rm -f app.zip; cd app; {program} ../app.zip . >/dev/null"));
+        if program.ends_with(" a") || program.contains(" a -mx9") || program.ends_with("-l") {
+            // This one follows links.
+            expected.retain(|name, _| !name.starts_with("start") && !name.starts_with("conf/up"));
+            sandbox.deploy(sandbox.path("app.zip").to_str().unwrap(), &[]).expect(0);
+            let mut live = tree(&sandbox.local());
+            live.retain(|name, _| !name.starts_with("start") && !name.starts_with("conf/up"));
+            assert_eq!(live, expected, "{program}");
+        } else {
+            deploys(&sandbox, "", &expected);
+        }
+    }
+}
+
+#[test]
+fn npm_deploys_packages_and_workspaces() {
+    if !needs(&["npm", "tar", "zip", "git"]) {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    let tool = r#"{"name": "mytool", "version": "1.0.0", "bin": {"mytool": "cli.js"}}"#;
+    sandbox.write("app/packages/tool/package.json", tool);
+    let cli = sandbox.write("app/packages/tool/cli.js", "#!/usr/bin/env node\n");
+    fs::set_permissions(cli, fs::Permissions::from_mode(0o755)).unwrap();
+    sandbox.write("app/package.json", r#"{"name": "app", "version": "1.0.0", "workspaces": ["packages/*"]}"#);
+    shell(&sandbox, "C", "cd app; npm install --offline --no-audit --no-fund >/dev/null");
+    shell(
+        &sandbox,
+        "C",
+        "chmod -R go-w app; cd app/packages/tool; npm pack --offline >/dev/null; mv *.tgz ../../../tool.tgz",
+    );
+    let expected = tree(&sandbox.path("app"));
+    assert!(expected["node_modules/.bin/mytool"].starts_with("l ../mytool/"), "{expected:?}");
+    for script in ["tar -czf app.zip -C app .", "cd app; zip -qry ../app.zip ."] {
+        shell(&sandbox, "C", &format!("rm -f app.zip; {script}"));
+        deploys(&sandbox, "", &expected);
+    }
+    let commit = "cd app; git init -q; git add .; git -c user.name=t -c user.email=t@t commit -qm x";
+    sandbox.deploy(sandbox.path("app").to_str().unwrap(), &[]).expect(0);
+    assert_eq!(tree(&sandbox.local()), expected);
+    shell(&sandbox, "C", commit);
+    sandbox.deploy(sandbox.path("app").to_str().unwrap(), &[]).expect(0);
+    assert_eq!(tree(&sandbox.local()), expected);
+    sandbox.write("repo-deploy.cfg", "strip-components = 1\n");
+    sandbox.deploy(sandbox.path("tool.tgz").to_str().unwrap(), &[]).expect(0);
+    assert_eq!(sandbox.read("deploy/current/package.json"), tool);
+}
+
+#[test]
+fn a_backslash_is_a_character_like_any_other() {
+    if !needs(&["tar", "git", "zip", "python3"]) {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    sandbox.write("app/srv-my\\x2dapp.mount", "[Mount]\n");
+    shell(
+        &sandbox,
+        "C",
+        "chmod 755 app; cp -r app repository; tar -czf app.tgz -C app .; cd app; zip -qr ../app.zip .",
+    );
+    shell(&sandbox, "C", "cd repository; git init -q; git add .; git -c user.name=t -c user.email=t@t commit -qm x");
+    let expected = tree(&sandbox.path("app"));
+    for remote in ["app", "app.tgz", "app.zip", "repository"] {
+        sandbox.deploy(sandbox.path(remote).to_str().unwrap(), &[]).expect(0);
+        assert_eq!(tree(&sandbox.local()), expected, "{remote}");
+    }
+    let windows = "import zipfile as z; i = z.ZipInfo('x'); i.filename = r'a\\b'; i.create_system = 0
+with z.ZipFile('app.zip', 'w') as a: a.writestr(i, 'x')";
+    sandbox.write("pack.py", windows);
+    shell(&sandbox, "C", "python3 pack.py");
+    let run = sandbox.deploy(sandbox.path("app.zip").to_str().unwrap(), &[]).expect(1);
+    run.says("member a\\\\b: its name has a backslash in it and is not from Unix");
+}
+
+#[test]
+fn a_virtualenv_deploys_where_any_link_may_be() {
+    if !needs(&["python3", "tar", "zip"]) {
+        return;
+    }
+    for activation in ["symlink", "in-place"] {
+        let sandbox = Sandbox::new();
+        shell(&sandbox, "C", "umask 022; python3 -m venv --without-pip app; ln -s ../../../outside app/bin/out");
+        shell(&sandbox, "C", "tar -czf app.tgz -C app .; cd app; zip -qry ../app.zip .");
+        let expected = tree(&sandbox.path("app"));
+        assert!(expected["bin/python3"].starts_with("l /"), "{expected:?}");
+        let keys = format!("activation = {activation}\n");
+        sandbox.write("repo-deploy.cfg", &keys);
+        for remote in ["app.tgz", "app.zip", "app"] {
+            let run = sandbox.deploy(sandbox.path(remote).to_str().unwrap(), &[]).expect(1);
+            run.says("symlinks = any");
+        }
+        let keys = format!("{keys}symlinks = any\n");
+        for remote in ["app.tgz", "app", "app.zip"] {
+            if activation == "symlink" {
+                deploys_from(&sandbox, remote, &keys, &expected);
+                continue;
+            }
+            sandbox.write("repo-deploy.cfg", &keys);
+            sandbox.deploy(sandbox.path(remote).to_str().unwrap(), &[]).expect(0);
+            assert_eq!(tree(&sandbox.local()), expected);
+        }
+        verified(&sandbox);
+        // Changed by hand, a link is found and put back; nothing is written through it.
+        let outside = sandbox.write("outside/file", "untouched");
+        let link = sandbox.local().join("bin/python3");
+        fs::remove_file(&link).unwrap();
+        symlink(&outside, &link).unwrap();
+        let remote = sandbox.path("app.zip");
+        let repair = ["verify", "--repair", "--remote", remote.to_str().unwrap()];
+        Run::from(sandbox.daemon(&repair).output().unwrap()).expect(0);
+        assert_eq!(tree(&sandbox.local()), expected, "{activation}");
+        assert_eq!(fs::read_to_string(&outside).unwrap(), "untouched");
+    }
+}
+
+#[track_caller]
+fn deploys_from(sandbox: &Sandbox, remote: &str, keys: &str, expected: &BTreeMap<String, String>) {
+    sandbox.write("repo-deploy.cfg", keys);
+    sandbox.deploy(sandbox.path(remote).to_str().unwrap(), &[]).expect(0);
+    assert_eq!(&tree(&sandbox.local()), expected);
 }
 
 #[test]
@@ -239,7 +454,7 @@ fn hostile() -> Vec<(Vec<u8>, &'static str)> {
     let mut table = vec![
         (one(Member::file("../evil", "x")), "member ../evil: its name has . or .."),
         (one(Member::file("/etc/cron.d/evil", "x")), "member /etc/cron.d/evil: its name is absolute"),
-        (one(Member::file("a\\b", "x")), "member a\\\\b: its name has a backslash"),
+        (one(Member { host: 0, ..Member::file("a\\b", "x") }), "member a\\\\b: its name has a backslash"),
         (one(Member::file("a\x1b[2Jb", "x")), "member a\\u{1b}[2Jb: its name has a control character"),
         (one(Member::file(b"\xff", "x")), "its name is not UTF-8"),
         (one(Member::file("honest", "y")), "member honest: it is there twice"),
@@ -254,7 +469,7 @@ fn hostile() -> Vec<(Vec<u8>, &'static str)> {
         (plain.clone().put16(plain.local[0] + 8, 0).bytes, "member liar: "),
         (plain.clone().put16(plain.end + 4, 1).bytes, "several disks"),
         ([plain.bytes.clone(), b"x".to_vec()].concat(), "1 bytes follow its end"),
-        ([b"#!/bin/sh\n".to_vec(), plain.bytes.clone()].concat(), "self-extracting"),
+        (plain.bytes[1..].to_vec(), "its directory is not where its end says"),
         (plain.bytes[..plain.end].to_vec(), "hostile.zip is no ZIP and no tar.gz: it begins like one but has no end"),
         (b"<html><title>Sign in</title>".to_vec(), "hostile.zip is no ZIP and no tar.gz: it begins like an HTML page"),
         (b"\x1f\x8b\x08\0\0\0\0\0".to_vec(), "hostile.zip: its compressed data breaks off"),

@@ -20,6 +20,9 @@ const LARGEST: u64 = 2 << 20;
 /// How long a script may take that is found by its name, in seconds.
 const TIMEOUT: u32 = 3600;
 
+/// What is said of links that are not followed.
+const OUT: &str = "is a link that leads out of the bundle";
+
 /// A directory with an appspec.
 #[derive(Debug)]
 pub struct Bundle {
@@ -56,9 +59,20 @@ pub fn find(top: &Path) -> Result<Option<Bundle>> {
             [None, None] => continue,
             [one, other] => below.join(one.or(other).unwrap_or_default()),
         };
+        if leads_out(&root, &top.join(&name)) {
+            return Err(Error::refused(format!("{} {OUT}", name.display())));
+        }
         return Ok(Some(Bundle { text: read(&top.join(&name))?, root, name }));
     }
     Ok(None)
+}
+
+/// Whether `path`, which is in the bundle at `root`, leads to something outside: with symlinks = any it may.
+fn leads_out(root: &Path, path: &Path) -> bool {
+    match (path.canonicalize(), root.canonicalize()) {
+        (Ok(real), Ok(root)) => !real.starts_with(root),
+        _ => false, // it leads nowhere
+    }
 }
 
 /// The text of an appspec.
@@ -94,7 +108,7 @@ fn lacks(root: &Path, path: &Path, is_script: bool) -> Option<String> {
     match inside(&root.join(path)) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Some(format!("{shown} is not in the bundle")),
         Err(e) => Some(format!("cannot look at {shown}: {}", plain(&e))),
-        Ok((real, root)) if !real.starts_with(&root) => Some(format!("{shown} is a link that leads out of the bundle")),
+        Ok((real, root)) if !real.starts_with(&root) => Some(format!("{shown} {OUT}")),
         Ok((real, _)) if is_script && !real.is_file() => Some(format!("{shown} is no file")),
         Ok(_) => None,
     }
@@ -195,6 +209,15 @@ impl Installable {
         format!("{}:{line}:{column}: {text}", self.name.display())
     }
 
+    /// Where the script at `location` is; one that leads out of the bundle is refused.
+    pub fn script(&self, location: &Path) -> Result<PathBuf> {
+        let path = self.root.join(location);
+        if leads_out(&self.root, &path) {
+            return Err(Error::refused(format!("{} {OUT}", location.display())));
+        }
+        Ok(path)
+    }
+
     /// The scripts of an event: as `hooks` has them, else `hooks/<event>.sh`, when it is there.
     pub fn scripts(&self, event: Event) -> Vec<Job> {
         let hooks = self.appspec.hooks.iter().filter(|(of, _)| *of == event);
@@ -232,7 +255,7 @@ pub fn make_scripts_executable(staging: &Path) -> Result<()> {
     for location in listed.chain(Event::ALL.map(by_name)) {
         let path = root.join(&location);
         match fs::symlink_metadata(&path) {
-            Ok(meta) if meta.is_file() && meta.permissions().mode() & 0o111 == 0 => {
+            Ok(meta) if meta.is_file() && meta.permissions().mode() & 0o111 == 0 && !leads_out(&root, &path) => {
                 let mode = fs::Permissions::from_mode(0o755);
                 fs::set_permissions(&path, mode)
                     .context(|| format!("cannot make {} executable", location.display()))?;

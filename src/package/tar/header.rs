@@ -1,6 +1,7 @@
-//! One header of a tar: 512 bytes of ustar, as POSIX or GNU write it, and the records of a pax header. Pure. Where readers
+//! One header of a tar: 512 bytes as POSIX, GNU or Unix V7 wrote them, and the records of a pax header. Pure. Where readers
 //! of tar are known to disagree, it is refused.
 
+use super::sparse::Sparse;
 use crate::error::{Error, Result};
 use crate::package::names::shown;
 
@@ -22,33 +23,66 @@ pub(super) struct Header {
     pub(super) kind: u8,
 }
 
+/// Whose header it is: what stands behind its first 257 bytes depends on that.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Format {
+    /// That of Unix V7, or unknown.
+    Old,
+    /// That of POSIX.
+    Ustar,
+    /// That of GNU before POSIX.
+    Gnu,
+}
+
 /// Reads a header. `None`: it is all zeros, which is how the end begins.
 pub(super) fn parse(block: &Block) -> Result<Option<Header>> {
     if block.iter().all(|b| *b == 0) {
         return Ok(None);
     }
-    let gnu = match &block[257..265] {
-        b"ustar\x0000" => false,
-        b"ustar  \0" => true,
-        _ => return Err(Error::refused("there is no tar header where one should be (ustar, pax and GNU are read)")),
+    let format = match &block[257..265] {
+        b"ustar  \0" => Format::Gnu,
+        ustar if ustar.starts_with(b"ustar\0") => Format::Ustar,
+        _ => Format::Old,
     };
-    let field = |from: usize, length: usize| &block[from..from + length];
-    let sum: u64 = block.iter().map(|b| u64::from(*b)).sum();
-    let own: u64 = field(148, 8).iter().map(|b| u64::from(*b)).sum();
-    // Its own field counts as blanks.
-    if octal(field(148, 8)) != Some(sum - own + 8 * u64::from(b' ')) {
-        return Err(Error::refused("a header does not match its checksum"));
+    if !matches_checksum(block) {
+        return Err(Error::refused(match format {
+            Format::Old => "there is no tar header where one should be",
+            Format::Ustar | Format::Gnu => "a header does not match its checksum",
+        }));
     }
-    let (prefix, name) = (text(field(345, 155)), text(field(0, 100)));
-    let name = match (gnu, prefix.is_empty()) {
-        (_, true) => name.to_vec(),
-        (false, false) => [prefix, b"/", name].concat(),
-        (true, false) => return Err(Error::refused(format!("member {}: readers differ about its name", shown(name)))),
+    let (prefix, name) = (text(field(block, 345, 155)), text(field(block, 0, 100)));
+    let name = match format {
+        _ if prefix.is_empty() => name.to_vec(),
+        Format::Ustar => [prefix, b"/", name].concat(),
+        // An incremental backup has times there.
+        Format::Gnu if is_time(field(block, 345, 12)) && is_time(field(block, 357, 12)) => name.to_vec(),
+        Format::Gnu | Format::Old => {
+            return Err(Error::refused(format!("member {}: readers differ about its name", shown(name))));
+        }
     };
     let bad = |what: &str| Error::refused(format!("member {}: its {what} is no number", shown(&name)));
-    let size = number(field(124, 12)).ok_or_else(|| bad("size"))?;
-    let mode = octal(field(100, 8)).and_then(|mode| u32::try_from(mode).ok()).ok_or_else(|| bad("mode"))?;
-    Ok(Some(Header { target: text(field(157, 100)).to_vec(), mode, size, kind: block[156], name }))
+    let size = number(field(block, 124, 12)).ok_or_else(|| bad("size"))?;
+    let mode = number(field(block, 100, 8)).and_then(|mode| u32::try_from(mode).ok()).ok_or_else(|| bad("mode"))?;
+    Ok(Some(Header { target: text(field(block, 157, 100)).to_vec(), mode, size, kind: block[156], name }))
+}
+
+/// Whether the bytes of `block` add up to what it says, as bytes without a sign or, as some wrote it, with one.
+pub(in crate::package) fn matches_checksum(block: &[u8]) -> bool {
+    let Some(own) = block.get(148..156).filter(|_| block.len() >= BLOCK) else { return false };
+    // Its own field counts as blanks.
+    let counted = || block[..BLOCK].iter().enumerate().map(|(at, b)| if (148..156).contains(&at) { b' ' } else { *b });
+    let plain: u64 = counted().map(u64::from).sum();
+    let signed: i64 = counted().map(|b| i64::from(b.cast_signed())).sum();
+    octal(own).is_some_and(|own| own == plain || i64::try_from(own) == Ok(signed))
+}
+
+fn is_time(field: &[u8]) -> bool {
+    field[..11].iter().all(|b| (b'0'..=b'7').contains(b)) && matches!(field[11], 0 | b' ')
+}
+
+/// `length` bytes of a block.
+pub(super) fn field(block: &Block, from: usize, length: usize) -> &[u8] {
+    &block[from..from + length]
 }
 
 /// What pax headers, or GNU's long names, say in the place of the header that follows them.
@@ -57,33 +91,37 @@ pub(super) struct Instead {
     pub(super) name: Option<Vec<u8>>,
     pub(super) target: Option<Vec<u8>>,
     pub(super) size: Option<u64>,
+    /// What pax headers say of a sparse file.
+    pub(super) sparse: Option<Sparse>,
 }
 
 impl Instead {
-    /// Reads the records of a pax header: `LENGTH KEY=VALUE\n` each. What does not change the tree is passed over.
+    /// Reads the records of a pax header: `LENGTH KEY=VALUE\n` each. What does not change the tree is passed over. Of
+    /// records with one key the last one counts.
     pub(super) fn read(&mut self, mut records: &[u8]) -> Result<()> {
+        let broken = || Error::refused("a pax header is damaged");
         while !records.is_empty() {
-            let broken = || Error::refused("a pax header is damaged");
             let blank = records.iter().take(20).position(|b| *b == b' ').ok_or_else(broken)?;
             let length = digits(&records[..blank], 10).and_then(|n| usize::try_from(n).ok()).ok_or_else(broken)?;
             let record = records.get(blank + 1..length).and_then(|r| r.strip_suffix(b"\n")).ok_or_else(broken)?;
             let equals = record.iter().position(|b| *b == b'=').ok_or_else(broken)?;
             let (key, value) = (&record[..equals], &record[equals + 1..]);
             records = &records[length..];
-            let is_new = match key {
-                b"path" => self.name.replace(value.to_vec()).is_none(),
-                b"linkpath" => self.target.replace(value.to_vec()).is_none(),
-                b"size" => self.size.replace(digits(value, 10).ok_or_else(broken)?).is_none(),
+            match key {
+                b"path" => self.name = Some(value.to_vec()),
+                b"linkpath" => self.target = Some(value.to_vec()),
+                b"size" => self.size = Some(digits(value, 10).ok_or_else(broken)?),
                 b"hdrcharset" if value != b"ISO-IR 10646 2000 UTF-8" && value != b"BINARY" => {
                     return Err(Error::refused("its names are in another character set than UTF-8"));
                 }
-                sparse if sparse.starts_with(b"GNU.sparse.") || sparse == b"SCHILY.realsize" => {
-                    return Err(Error::refused("a member is a sparse file: pack it without --sparse"));
+                b"SCHILY.realsize" => {
+                    return Err(Error::refused("a member is a sparse file of star: pack it without -sparse"));
                 }
-                _ => true,
-            };
-            if !is_new {
-                return Err(Error::refused(format!("a pax header says {} twice", shown(key))));
+                _ => {
+                    if let Some(key) = key.strip_prefix(b"GNU.sparse.") {
+                        self.sparse.get_or_insert_default().read(key, value).ok_or_else(broken)?;
+                    }
+                }
             }
         }
         Ok(())
@@ -96,6 +134,13 @@ impl Instead {
             return Err(Error::refused("a member has two long names"));
         }
         Ok(())
+    }
+
+    /// What these headers of pax and those of GNU say together. Where both have a name, readers do not agree which counts.
+    pub(super) fn joined(self, long: Self) -> Option<Self> {
+        let both = self.name.is_some() && long.name.is_some() || self.target.is_some() && long.target.is_some();
+        let (name, target) = (self.name.or(long.name), self.target.or(long.target));
+        (!both).then_some(Self { name, target, ..self })
     }
 }
 
@@ -112,18 +157,20 @@ fn octal(field: &[u8]) -> Option<u64> {
     digits(&field[digit..end], 8).filter(|_| is_blank)
 }
 
-/// Octal, or GNU's way for large ones: a first byte of 0x80 and the rest a number of base 256.
-fn number(field: &[u8]) -> Option<u64> {
+/// Octal, or GNU's way for large ones: a first byte of 0x80 and the rest a number of base 256. A field of NULs is 0.
+pub(super) fn number(field: &[u8]) -> Option<u64> {
     match field {
         [0x80, rest @ ..] => {
-            let (high, low) = rest.split_at(rest.len() - 8);
+            let (high, low) = rest.split_at(rest.len().saturating_sub(8));
             high.iter().all(|b| *b == 0).then(|| low.iter().fold(0, |n, b| n << 8 | u64::from(*b)))
         }
+        nothing if nothing.iter().all(|b| *b == 0) => Some(0),
         _ => octal(field),
     }
 }
 
-fn digits(text: &[u8], radix: u64) -> Option<u64> {
+/// A number without anything around it.
+pub(super) fn digits(text: &[u8], radix: u64) -> Option<u64> {
     if text.is_empty() {
         return None;
     }

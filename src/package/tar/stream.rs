@@ -53,6 +53,11 @@ impl<'a> Stream<'a> {
         Ok(Self { file, size, at: 0, input: Window::new(INPUT), gzip, deadline })
     }
 
+    /// Whether they are gzipped: then they have a checksum, and an end of their own.
+    pub(super) fn is_gzipped(&self) -> bool {
+        self.gzip.is_some()
+    }
+
     /// The next bytes: at least one and at most `most`, or none at the end.
     pub(super) fn some(&mut self, most: u64) -> Result<&[u8]> {
         in_time(self.deadline)?;

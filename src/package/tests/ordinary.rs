@@ -1,6 +1,6 @@
 //! Archives as honest tools write them.
 
-use super::rawzip::{Member, archive, extra};
+use super::rawzip::{FLAGS, Member, Raw, archive, extra};
 use super::*;
 use crate::model::Owner;
 
@@ -62,6 +62,63 @@ fn names_in_utf8_need_no_flag() {
     path.extend_from_slice(&rawzip::crc("grüße".as_bytes()).to_le_bytes());
     path.extend_from_slice("grüße".as_bytes());
     gives(&[Member { extra: extra(0x7075, &path), ..Member::file("grüße", "x") }], &["f 644 grüße x"]);
+}
+
+#[test]
+fn what_every_reader_passes_over_is_passed_over() {
+    // The top, a dot in front, and a directory twice.
+    let dots = [
+        Member::dir("./"),
+        Member::dir("./d/"),
+        Member::file("././d/a", "x"),
+        Member::file("d/./b", "y"),
+        Member::dir("d/"),
+        Member::file(".", "").mode(0o040_755),
+    ];
+    gives(&dots, &["d 755 d", "f 644 d/a x", "f 644 d/b y"]);
+    // A mode of a file, or content, with a name of a directory.
+    let odd = [
+        Member::dir("m/").mode(0o100_644),
+        Member::dir("n/").mode(0o177_777),
+        Member { content: b"x".to_vec(), ..Member::dir("d/") },
+    ];
+    gives(&odd, &["d 755 d", "d 755 m", "d 755 n"]);
+    gives(&[Member::file("srv-my\\x2dapp.mount", "x")], &["f 644 srv-my\\x2dapp.mount x"]);
+}
+
+#[test]
+fn versions_flags_and_extra_fields_that_say_nothing_are_passed_over() {
+    let raw = archive(&[Member::deflated("a", "hello")], b"");
+    let (local, central) = (raw.local[0], raw.central[0]);
+    let scratch = Scratch::new();
+    let gives = |raw: &Raw| assert_eq!(lines(&scratch.unzip(&raw.bytes, &layout()).unwrap()), ["f 644 a hello"]);
+    // p7zip has the number of its system in the upper byte, in one or in both.
+    gives(&raw.clone().put16(central + 6, 0x0314).put16(local + 4, 0x0314));
+    gives(&raw.clone().put16(central + 6, 0x0314));
+    for bit in [1, 2, 4, 7, 8, 9, 10, 11, 12, 14, 15] {
+        gives(&raw.clone().both16(0, FLAGS, 1 << bit));
+        gives(&raw.clone().put16(central + 8, 1 << bit));
+    }
+    gives(&raw.clone().put(central + 38, &[8]));
+    gives(&raw.clone().put16(central + 34, 1)); // one disk, says the end
+    gives(&raw.put32(local + 10, 7));
+    let mut other = vec![1, 7, 7, 7, 7];
+    other.extend_from_slice(b"other");
+    let mut newer = vec![2];
+    newer.extend_from_slice(&rawzip::crc(b"a").to_le_bytes());
+    newer.extend_from_slice(b"other");
+    for field in [
+        extra(1, b""),
+        extra(1, &[7; 16]),
+        extra(1, &[7; 3]),
+        [extra(1, b""), extra(1, &[7; 16])].concat(),
+        extra(0x7075, b""),
+        extra(0x7075, &other),
+        extra(0x7075, &newer),
+        vec![0; 10],
+    ] {
+        gives(&archive(&[Member { extra: field, ..Member::file("a", "hello") }], b""));
+    }
 }
 
 #[test]
@@ -194,6 +251,41 @@ fn everything_belongs_to_the_owner() {
     assert!(tree.values().all(|n| n.owner == (owner.uid, owner.gid)), "{tree:?}");
     let top = fs::metadata(scratch.path("staging")).unwrap();
     assert_eq!((top.uid(), top.gid()), (owner.uid, owner.gid));
+}
+
+#[test]
+fn links_go_through_links() {
+    let members = [
+        Member::file("packages/tool/cli.js", "ok"),
+        Member::link("node_modules/mytool", "../packages/tool"),
+        Member::link("node_modules/.bin/mytool", "../mytool/cli.js"),
+        Member::link("lib64", "lib/./here/../"),
+        Member::link("lib/here", "../packages"),
+    ];
+    let scratch = Scratch::new();
+    scratch.unzip(&archive(&members, b"").bytes, &layout()).unwrap();
+    assert_eq!(fs::read(scratch.path("staging/node_modules/.bin/mytool")).unwrap(), b"ok");
+}
+
+#[test]
+fn any_link_is_made_as_it_is_where_the_operator_says_so() {
+    let any = Layout { symlinks: Links::Any, ..layout() };
+    let members = [
+        Member::link("bin/python3", "/usr/bin/python3"),
+        Member::link("up", "../../x"),
+        Member::link("round", "round/x"),
+    ];
+    let tree = Scratch::new().unzip(&archive(&members, b"").bytes, &any).unwrap();
+    assert_eq!(
+        lines(&tree),
+        ["d 755 bin", "l bin/python3 -> /usr/bin/python3", "l round -> round/x", "l up -> ../../x"]
+    );
+    refused(Scratch::new().unzip(&archive(&members, b"").bytes, &layout()), "symlinks = any all of them as they are");
+    let below = [Member::link("a", "/etc"), Member::file("a/passwd", "x")];
+    refused(
+        Scratch::new().unzip(&archive(&below, b"").bytes, &any),
+        "member a/passwd: it lies in a, which is no directory",
+    );
 }
 
 #[test]

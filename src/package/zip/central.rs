@@ -1,17 +1,14 @@
-//! The directory of a ZIP. The `zip` crate reads it and compares it with the local headers, one member at a time, so that
-//! memory does not grow with what an archive claims. Beside it the raw record is read once more: for what the crate
-//! does not look at, and because two readings that differ are reason enough to refuse.
+//! The directory of a ZIP, read one member at a time, so that memory does not grow with what an archive claims. A second reader
+//! and the local header of each member have to agree.
 
 use std::fs::File;
 
-use ::zip::read::{ArchiveOffset, Config, HasZipMetadata};
-use ::zip::result::ZipError;
-use ::zip::unstable::read::ZipIterable;
-
 use super::Member;
 use super::end::End;
-use super::record::{self, Central};
+use super::local::Local;
+use super::record::Central;
 use super::seams;
+use super::second::Second;
 use super::window::Glass;
 use crate::error::{Context, Error, Result};
 use crate::model::Layout;
@@ -40,39 +37,26 @@ pub(super) fn list(
     let expected = usize::try_from(end.members).unwrap_or(0);
     let mut listing = Listing::new(layout, expected);
     let mut members = Vec::with_capacity(expected);
-    let glass = Glass::new(file).context(|| "cannot read the directory")?;
-    let mut zip = ZipIterable::try_new(glass, Config { archive_offset: ArchiveOffset::Known(0) })
-        .map_err(|e| broken(e, "its directory"))?
-        .enforce_header_consistency(is_whole);
-    let files = zip.files().map_err(|e| broken(e, "its directory"))?;
+    let open = || Glass::new(file).context(|| "cannot read the directory");
+    let (mut glass, mut second) = (open()?, Second::new(open()?, end.base));
+    let mut second = second.pass();
     let mut at = end.directory;
     for _ in 0..end.members {
         in_time(deadline)?;
-        let central = Central::read(files.reader_mut(), at, end.end)?;
+        let central = Central::read(&mut glass, at, end.end)?;
         let named = || format!("member {}", shown(&central.name));
         central.check().context(named)?;
-        let entry = files.next().unwrap_or(Err(ZipError::FileNotFound)).map_err(|e| broken(e, &named()))?;
-        // At the least; an extra field may stand between.
-        let nearest = entry.header_start().saturating_add(30 + central.name.len() as u64);
-        let data = if is_whole { entry.get_metadata().data_start.get().copied() } else { Some(nearest) };
-        if entry.central_header_start() != at || entry.name_raw() != central.name {
-            return Err(Error::refused("two readings of the directory differ")).context(named);
-        }
+        let mut member = central.member(end.base).context(named)?;
+        second.agree(at, &central, &member).context(named)?;
         if is_whole {
-            record::check_local(files.reader_mut(), entry.header_start(), &central).context(named)?;
+            let local = Local::read(&mut glass, member.start, end.directory).context(named)?;
+            local.check(&central, &member).context(named)?;
+            member.data = local.next;
         }
-        let mut member = Member {
-            start: entry.header_start(),
-            data: data.ok_or_else(|| Error::refused(format!("{}: it has no local header", named())))?,
-            packed: entry.compressed_size(),
-            size: entry.size(),
-            crc: entry.crc32(),
-            index: None,
-            deflated: central.is_deflated(),
-            described: central.is_described(),
-        };
-        let kind = kind_of(&central, &member).context(named)?;
-        member.index = listing.add(central.bare_name(), kind, member.size)?;
+        if let Some(kind) = kind_of(&central, &member).context(named)? {
+            let size = if kind == Kind::Dir { 0 } else { member.size };
+            member.index = listing.add(&central.bare_name(), kind, size)?;
+        }
         members.push(member);
         at = central.next;
     }
@@ -80,40 +64,35 @@ pub(super) fn list(
         return Err(Error::refused("its directory holds more than its members"));
     }
     members.sort_unstable_by_key(|m| m.start);
-    seams::check(file, &members, end, is_whole)?;
-    Ok((listing.check()?, members))
+    let plan = listing.check()?;
+    seams::check(&members, &plan, end)?;
+    Ok((plan, members))
 }
 
-/// What a member is, by its name and its mode, which must not contradict each other.
-fn kind_of(central: &Central, member: &Member) -> Result<Kind> {
+/// What a member is, by its name and its mode, which must not contradict each other. `None`: the top, which is there already.
+fn kind_of(central: &Central, member: &Member) -> Result<Option<Kind>> {
     const TYPE: u32 = 0o170_000;
-    if !member.deflated && member.packed != member.size {
-        return Err(Error::refused("it is stored, but its two sizes differ"));
-    }
     if central.is_volume_label() {
         return Err(Error::refused("it is a volume label"));
     }
-    match (central.mode & TYPE, central.is_dir()) {
-        (0 | 0o040_000, true) if member.size == 0 => Ok(Kind::Dir),
-        (0 | 0o040_000, true) => Err(Error::refused("it is a directory with content")),
-        (0 | 0o100_000, false) => Ok(Kind::file(central.mode)),
-        (0o120_000, false) if !central.is_from_unix() => {
-            Err(Error::refused("it is a link, but not made on Unix: readers do not agree what it is"))
+    let is_top = central.bare_name().is_empty() || *central.bare_name() == *b".";
+    let kind = match (central.mode & TYPE, central.is_dir()) {
+        // Whatever its content is: nobody reads it. All bits of a mode are what some give that have none.
+        (0 | 0o040_000 | 0o100_000 | 0o170_000, true) => Kind::Dir,
+        (0o040_000, false) if is_top => Kind::Dir,
+        (0 | 0o100_000, false) => Kind::file(central.mode),
+        (0o120_000, false) if !central.is_link() => {
+            return Err(Error::refused("it is a link to some readers and a file to others: readers do not agree"));
         }
-        (0o120_000, false) => Ok(Kind::Link),
-        (0o040_000, false) => Err(Error::refused("it is a directory by its mode, but its name does not end in /")),
-        (0o100_000 | 0o120_000, true) => Err(Error::refused("its name ends in /, but by its mode it is no directory")),
-        (mode, _) => Err(Error::refused(format!("it is neither file nor directory nor link (mode {mode:o})"))),
-    }
-}
-
-/// An error of the crate: the input's fault, unless reading failed.
-fn broken(e: ZipError, what: &str) -> Error {
-    match e {
-        // The crate dresses some of what it refuses as an I/O error: only the system's own have a number.
-        ZipError::Io(e) if e.raw_os_error().is_some() => {
-            Error::failed(format!("{what}: cannot read it: {}", crate::error::plain(&e)))
+        (0o120_000, false) => Kind::Link,
+        (0o040_000, false) => {
+            return Err(Error::refused("it is a directory by its mode, but its name does not end in /"));
         }
-        e => Error::refused(format!("{what}: {}", e.to_string().escape_debug())),
+        (0o120_000, true) => return Err(Error::refused("its name ends in /, but by its mode it is a link")),
+        (mode, _) => return Err(Error::refused(format!("it is neither file nor directory nor link (mode {mode:o})"))),
+    };
+    if !member.deflated && member.packed != member.size && kind != Kind::Dir {
+        return Err(Error::refused("it is stored, but its two sizes differ"));
     }
+    Ok(if kind == Kind::Dir && is_top { None } else { Some(kind) })
 }

@@ -1,6 +1,6 @@
 //! The content of one member, exact in everything its header says: it fills its compressed range to the last byte, has
 //! the size and the checksum it should have, and never produces a byte more than it announced. One buffer each way for
-//! all members. The `zip` crate's own reader would let bytes after the end of the compressed data pass.
+//! all members.
 
 use std::fs::File;
 

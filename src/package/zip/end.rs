@@ -1,6 +1,7 @@
 //! Where a ZIP ends and where its directory lies, read by ourselves and without mercy: one end record, which ends where
-//! the file ends (or is followed by the padding of a tape), one disk, and a directory that stands right in front of it at the place it is said to be. Readers
-//! that search and guess here do not all find the same members; this one refuses what they could disagree about.
+//! the file ends (or is followed by the padding of a tape), one disk, and a directory that stands right in front of it.
+//! Bytes in front of the whole (a self-extracting archive) count from nowhere: every reader finds the directory from the end.
+//! Readers that search and guess here do not all find the same members; this one refuses what they could disagree about.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -24,6 +25,8 @@ const _: () = assert!(TAIL <= crate::artifact::TAIL);
 pub(in crate::package) struct End {
     /// Where the directory begins, and the members end.
     pub(in crate::package) directory: u64,
+    /// What stands in front of the archive: offsets begin behind it.
+    pub(super) base: u64,
     /// Where the directory ends.
     pub(super) end: u64,
     /// How many members it lists.
@@ -55,6 +58,10 @@ fn parse(tail: &[u8], start: u64) -> Result<Option<End>> {
     if behind.iter().any(|b| *b != 0) || !(behind.is_empty() || padded) {
         return Err(Error::refused(format!("{} bytes follow its end: it is not what was packed", behind.len())));
     }
+    let reaches_the_end = |at: usize| at + END_SIZE + usize::from(u16_at(tail, at + 20)) == tail.len();
+    if (0..at).any(|other| tail[other..].starts_with(END) && reaches_the_end(other)) {
+        return Err(Error::refused("it has two ends, one in the comment of the other"));
+    }
     let counts = Counts {
         disks: [u32::from(u16_at(record, 4)), u32::from(u16_at(record, 6))],
         here: u64::from(u16_at(record, 8)),
@@ -64,7 +71,9 @@ fn parse(tail: &[u8], start: u64) -> Result<Option<End>> {
     };
     match at.checked_sub(LOCATOR_SIZE).filter(|locator| tail[*locator..].starts_with(LOCATOR)) {
         Some(locator) => {
-            counts.in_64_bits(tail, start, locator)?.place(start + (locator - END64_SIZE) as u64).map(Some)
+            let end = counts.in_64_bits(tail, locator)?.place(start + (locator - END64_SIZE) as u64)?;
+            let is_there = u64_at(tail, locator + 8).checked_add(end.base) == Some(end.end);
+            if is_there { Ok(Some(end)) } else { Err(contradiction()) }
         }
         None => counts.place(start + at as u64).map(Some),
     }
@@ -81,14 +90,11 @@ struct Counts {
 
 impl Counts {
     /// The numbers of the ZIP64 record, which these must repeat where they do not say "too large for me".
-    fn in_64_bits(&self, tail: &[u8], start: u64, locator: usize) -> Result<Self> {
-        let contradiction = || Error::refused("its two end records (ZIP64) contradict each other");
+    fn in_64_bits(&self, tail: &[u8], locator: usize) -> Result<Self> {
         let at = locator.checked_sub(END64_SIZE).ok_or_else(contradiction)?;
         let (record, locator) = (&tail[at..], &tail[locator..]);
         // Right in front of its locator, and without an extension: elsewhere is where readers begin to differ.
-        let in_place = record.starts_with(END64)
-            && u64_at(record, 4) == (END64_SIZE - 12) as u64
-            && u64_at(locator, 8) == start + at as u64;
+        let in_place = record.starts_with(END64) && u64_at(record, 4) == (END64_SIZE - 12) as u64;
         let wide = Self {
             disks: [u32_at(record, 16), u32_at(record, 20)],
             here: u64_at(record, 24),
@@ -117,13 +123,17 @@ impl Counts {
         if self.disks != [0, 0] || self.here != self.members {
             return Err(many_disks());
         }
-        if self.directory.checked_add(self.size) != Some(end) {
-            return Err(Error::refused(
-                "its directory is not where its end says: bytes were put in front (a self-extracting archive?) or lost",
-            ));
-        }
-        Ok(End { directory: self.directory, end, members: self.members })
+        let directory = end.checked_sub(self.size);
+        let base = directory.and_then(|directory| directory.checked_sub(self.directory));
+        let (Some(directory), Some(base)) = (directory, base) else {
+            return Err(Error::refused("its directory is not where its end says: bytes of it are lost"));
+        };
+        Ok(End { directory, base, end, members: self.members })
     }
+}
+
+fn contradiction() -> Error {
+    Error::refused("its two end records (ZIP64) contradict each other")
 }
 
 fn many_disks() -> Error {

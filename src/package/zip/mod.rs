@@ -1,12 +1,15 @@
 //! ZIP archives. All of the structure and the whole policy is checked before the first byte is written: `end` finds the
-//! directory, `central` reads it, `seams` sees that members neither overlap nor leave anything between them. Then
-//! `content` inflates one member after the other, exact to the byte. The `zip` crate's `extract()` is never called.
+//! directory, `central` reads it, `local` holds the header of each member against it, `seams` sees that members do not
+//! overlap. Then `content` inflates one member after the other, exact to the byte.
 
 mod central;
 mod content;
 pub(super) mod end;
+mod extra;
+mod local;
 mod record;
 mod seams;
+mod second;
 pub(super) mod window;
 
 use std::fs::File;
@@ -17,12 +20,12 @@ use flate2::Crc;
 
 use self::content::Contents;
 use self::end::End;
-use super::names::{by_component, shown};
+use super::names::by_component;
 use super::policy::Kind;
 use super::writer::Writer;
 use super::{Unpacked, is_something};
 use crate::artifact::Texts;
-use crate::error::{Context, Error, Result};
+use crate::error::{Error, Result};
 use crate::model::Layout;
 use crate::store::manifest::{Entry, Item, Manifest, What};
 use crate::sys::clock::Deadline;
@@ -41,7 +44,6 @@ struct Member {
     /// Its place in the plan; `None`: `strip-components` leaves nothing of it.
     index: Option<u32>,
     deflated: bool,
-    described: bool,
 }
 
 /// Lays the archive out in `staging`.
@@ -56,14 +58,10 @@ pub(super) fn unpack(
     is_something(&plan, layout)?;
     let mut writer = Writer::new(&plan, staging, layout, deadline)?;
     let mut contents = Contents::new(file);
-    let named = |index: u32| format!("member {}", shown(plan.name(index)));
     for member in &members {
         let Some(index) = member.index else { continue };
         match plan.kind(index) {
-            Kind::Dir => {
-                contents.read(member, &mut |_| Ok(())).context(|| named(index))?;
-                writer.dir(index)?;
-            }
+            Kind::Dir => writer.dir(index)?,
             Kind::Link => writer.link(index, |keep| contents.read(member, keep))?,
             Kind::File | Kind::Program => writer.file(index, |write| contents.read(member, write))?,
         }

@@ -1,21 +1,29 @@
-//! The records of a ZIP as they lie there, for what the `zip` crate does not look at: flags, versions, disks, and extra
-//! fields that mean two things.
+//! The records of the directory of a ZIP: what a member is called, what it is, and where it lies.
 
+use std::borrow::Cow;
+
+use super::Member;
 use super::end::{u16_at, u32_at};
+use super::extra;
+use super::local::Local;
 use super::window::Glass;
 use crate::error::{Context, Error, Result};
+use crate::package::names::bare;
 
 /// A member of the directory as its raw record has it.
 #[derive(Debug)]
 pub(super) struct Central {
     made_on: u8,
     needs: u16,
-    flags: u16,
-    method: u16,
-    disk: u16,
+    pub(super) flags: u16,
+    pub(super) method: u16,
+    internal: u16,
     dos: u8,
     /// Type and permission bits.
     pub(super) mode: u32,
+    crc: u32,
+    /// Unpacked, packed, and where its local header begins.
+    places: [u32; 3],
     /// With the slash at the end that makes it a directory.
     pub(super) name: Vec<u8>,
     extra: Vec<u8>,
@@ -29,13 +37,14 @@ impl Central {
     const STORED: u16 = 0;
     const DEFLATED: u16 = 8;
     const ENCRYPTED: u16 = 1;
-    const DESCRIBED: u16 = 1 << 3;
-    const UTF8: u16 = 1 << 11;
-    /// How hard the compressor tried: of interest to nobody.
-    const EFFORT: u16 = 0b110;
-    const KNOWN_FLAGS: u16 = Self::EFFORT | Self::DESCRIBED | Self::UTF8;
+    pub(super) const DESCRIBED: u16 = 1 << 3;
+    pub(super) const UTF8: u16 = 1 << 11;
+    /// Those that say how to read a member.
+    pub(super) const DECIDING: u16 = Self::ENCRYPTED | Self::DESCRIBED | Self::UTF8 | Self::SPECIAL;
+    /// Patches, strong encryption, and a hidden directory: what not every reader can read. No other flag changes anything.
+    const SPECIAL: u16 = 1 << 5 | 1 << 6 | 1 << 13;
     /// The version of the format up to which Info-ZIP reads; deflate needs 2.0, ZIP64 4.5.
-    const NEWEST: u16 = 46;
+    const NEWEST: u8 = 46;
     /// The number of Unix among the systems an archive may be made on.
     const UNIX: u8 = 3;
 
@@ -66,9 +75,11 @@ impl Central {
             needs: u16_at(&raw, 6),
             flags: u16_at(&raw, 8),
             method: u16_at(&raw, 10),
-            disk: u16_at(&raw, 34),
+            internal: u16_at(&raw, 36),
             dos: raw[38],
             mode: u32_at(&raw, 38) >> 16,
+            crc: u32_at(&raw, 16),
+            places: [24, 20, 42].map(|field| u32_at(&raw, field)),
             name,
             extra,
             next,
@@ -79,27 +90,28 @@ impl Central {
         self.name.ends_with(b"/")
     }
 
-    /// The name without its slash.
-    pub(super) fn bare_name(&self) -> &[u8] {
-        self.name.strip_suffix(b"/").filter(|bare| !bare.is_empty()).unwrap_or(&self.name)
+    /// The name without what does not belong to it: `./` in front, and its slash. Nothing is left of the top itself.
+    pub(super) fn bare_name(&self) -> Cow<'_, [u8]> {
+        match bare(&self.name) {
+            Cow::Borrowed(name) => {
+                Cow::Borrowed(name.strip_suffix(b"/").filter(|bare| !bare.is_empty()).unwrap_or(name))
+            }
+            Cow::Owned(name) => Cow::Owned(name.strip_suffix(b"/").unwrap_or(&name).to_vec()),
+        }
     }
 
-    pub(super) fn is_deflated(&self) -> bool {
-        self.method == Self::DEFLATED
+    /// Whether a mode of a link makes it one for every reader: Info-ZIP looks at a bit that others do not know, too.
+    pub(super) fn is_link(&self) -> bool {
+        self.is_from_unix() && self.internal & 1 << 2 == 0
     }
 
-    /// Whether a data descriptor follows its content.
-    pub(super) fn is_described(&self) -> bool {
-        self.flags & Self::DESCRIBED != 0
-    }
-
-    pub(super) fn is_from_unix(&self) -> bool {
+    fn is_from_unix(&self) -> bool {
         self.made_on == Self::UNIX
     }
 
     /// What DOS has instead of a file that names the disk.
     pub(super) fn is_volume_label(&self) -> bool {
-        self.dos & 0x08 != 0
+        self.dos & 0x08 != 0 && !self.is_from_unix()
     }
 
     /// Refuses what only some readers can read, or can read in more than one way.
@@ -107,7 +119,7 @@ impl Central {
         if self.flags & Self::ENCRYPTED != 0 {
             return Err(Error::refused("it is encrypted"));
         }
-        if self.flags & !Self::KNOWN_FLAGS != 0 {
+        if self.flags & Self::SPECIAL != 0 {
             return Err(Error::refused(format!("its flags {:#06x} say what only special readers know", self.flags)));
         }
         if self.method != Self::STORED && self.method != Self::DEFLATED {
@@ -117,50 +129,28 @@ impl Central {
         if !self.is_from_unix() && self.flags & Self::UTF8 == 0 && !self.name.is_ascii() {
             return Err(Error::refused("its name is not ASCII and not marked as UTF-8: readers do not agree on it"));
         }
-        if self.needs > Self::NEWEST {
-            let (major, minor) = (self.needs / 10, self.needs % 10);
+        if !self.is_from_unix() && self.name.contains(&b'\\') {
+            return Err(Error::refused(
+                "its name has a backslash in it and is not from Unix: readers do not agree on it",
+            ));
+        }
+        // p7zip has the number of its system in the upper byte.
+        let [needs, _] = self.needs.to_le_bytes();
+        if needs > Self::NEWEST {
+            let (major, minor) = (needs / 10, needs % 10);
             return Err(Error::refused(format!("it needs a reader of version {major}.{minor}")));
         }
-        if self.disk != 0 {
-            return Err(Error::refused("it lies on another disk"));
-        }
-        check_extra(&self.extra, &self.name)
+        extra::check(&self.extra, &self.name)
     }
-}
 
-/// Refuses a local header at `at` whose flags or extra fields say something else than the directory; the `zip` crate has
-/// compared the rest.
-pub(super) fn check_local(glass: &mut Glass<'_>, at: u64, central: &Central) -> Result<()> {
-    let cannot = || "cannot read its local header";
-    let mut raw = [0; 30];
-    glass.exact(&mut raw, at).context(cannot)?;
-    if (u16_at(&raw, 6) ^ central.flags) & !Central::EFFORT != 0 {
-        return Err(Error::refused("its two headers have different flags"));
+    /// Where it lies in a file in which the archive begins at `base`.
+    pub(super) fn member(&self, base: u64) -> Result<Member> {
+        let damaged = || Error::refused("its sizes are damaged (ZIP64)");
+        let [size, packed, start] = extra::wide(&self.extra, self.places).ok_or_else(damaged)?;
+        let start = start.checked_add(base).ok_or_else(damaged)?;
+        // At the least; an extra field may stand between.
+        let data = start.saturating_add(Local::SIZE as u64 + self.name.len() as u64);
+        let deflated = self.method == Self::DEFLATED;
+        Ok(Member { start, data, packed, size, crc: self.crc, index: None, deflated })
     }
-    let mut extra = vec![0; u16_at(&raw, 28).into()];
-    glass.exact(&mut extra, at + raw.len() as u64 + u64::from(u16_at(&raw, 26))).context(cannot)?;
-    check_extra(&extra, &central.name)
-}
-
-/// Fields that readers understand in different ways when they are there twice, or say another name.
-fn check_extra(extra: &[u8], name: &[u8]) -> Result<()> {
-    const ZIP64: u16 = 0x0001;
-    const UNICODE_PATH: u16 = 0x7075;
-    let mut wide = false;
-    let mut rest = extra;
-    // Up to three bytes at the end are padding.
-    while rest.len() >= 4 {
-        let (id, size) = (u16_at(rest, 0), usize::from(u16_at(rest, 2)));
-        let Some(field) = rest.get(4..4 + size) else {
-            return Err(Error::refused("its extra fields are damaged"));
-        };
-        if id == ZIP64 && std::mem::replace(&mut wide, true) {
-            return Err(Error::refused("it has its sizes twice (ZIP64)"));
-        }
-        if id == UNICODE_PATH && field.get(5..) != Some(name) {
-            return Err(Error::refused("it has a second, different name (Unicode path)"));
-        }
-        rest = &rest[4 + size..];
-    }
-    Ok(())
 }
