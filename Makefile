@@ -4,7 +4,7 @@ TARGET := $(ARCH)-unknown-linux-musl
 BINARY := target/$(TARGET)/release/repo-deploy
 PREFIX ?= /usr/local
 
-.PHONY: build check fmt lint test demo bench install clean target
+.PHONY: build check fmt lint test corpus demo bench install clean target
 
 build: target ## the static binary for this machine
 	cargo build --release --locked --target $(TARGET)
@@ -29,6 +29,9 @@ test: build ## everything, against real servers; installs what it needs where it
 	tests/parts.sh
 	cargo test --locked --bin repo-deploy
 	cargo test --locked --test suite
+
+corpus: build ## archives of other projects, against other readers; fetches them (about 1 GB) where they are not there yet
+	python3 tests/corpus.py $(BINARY)
 
 demo: build ## the main job on real input
 	etc/demo/run $(BINARY)
