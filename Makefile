@@ -5,7 +5,7 @@ BUILT  := $(or $(CARGO_TARGET_DIR),target)
 BINARY := $(BUILT)/$(TARGET)/release/repo-deploy
 PREFIX ?= /usr/local
 
-.PHONY: build check fmt lint test demo bench install clean target
+.PHONY: build check fmt lint test corpus demo bench install clean target
 
 build: target ## the static binary for this machine
 	cargo build --release --locked --target $(TARGET)
@@ -30,6 +30,9 @@ test: build ## everything, against real servers; installs what it needs where it
 	tests/parts.sh
 	cargo test --locked --bin repo-deploy
 	cargo test --locked --test suite
+
+corpus: build ## archives of other projects, against other readers; fetches them (about 1 GB) where they are not there yet
+	python3 tests/corpus.py $(BINARY)
 
 demo: build ## the main job on real input
 	etc/demo/run $(BINARY)
