@@ -129,7 +129,8 @@ fn paths_of(settings: &Settings, file: Option<&Path>, mut add: impl FnMut(Option
         (Name::StatusFile, &settings.status_file),
         (Name::MetricsFile, &settings.metrics_file),
     ] {
-        some(name, path.as_deref().filter(|path| !path.starts_with("/dev")), Use::Written);
+        let is_device = |path: &Path| path.starts_with("/dev") && !path.starts_with("/dev/shm");
+        some(name, path.as_deref().filter(|path| !is_device(path)), Use::Written);
     }
     if let Some(file) = file {
         add(None, file, Use::Read);

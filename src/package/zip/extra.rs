@@ -40,12 +40,11 @@ pub(super) fn check(extra: &[u8], name: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// Whether a second name counts: it says of which name it is the other form.
+/// Whether a second name counts: it says of which name it is the other form. Not every reader looks at its version.
 fn counts(field: &[u8], name: &[u8]) -> bool {
-    const VERSION: u8 = 1;
     let mut sum = Crc::new();
     sum.update(name);
-    field.len() >= 5 && field[0] == VERSION && u32_at(field, 1) == sum.sum()
+    field.len() >= 5 && u32_at(field, 1) == sum.sum()
 }
 
 /// The numbers of a header; those that say "too large for me" from the field that has them. `None`: that one is too short.
