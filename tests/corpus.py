@@ -43,7 +43,7 @@ REASONS = {
     "encryption": r"encrypted",
     "other format": r"packed by method|nor link \(kind|special readers|reader of version|no ZIP and no tar\.gz|several disks"
     r"|volume|another character set|unknown kind",
-    "name that not every system takes": r"not UTF-8|not ASCII|backslash|empty component|control character|longer than|over 255|name is empty",
+    "name that not every system takes": r"not UTF-8|not ASCII|backslash|control character|longer than|over 255|name is empty",
     "no end, or something behind it": r"ends before its end|end is cut off|follows? its end|two ends|breaks off|no member",
 }
 

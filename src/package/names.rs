@@ -14,18 +14,19 @@ const MAX_DEPTH: usize = 64;
 /// How the names of our own half-made things begin.
 const OUR_PREFIX: &[u8] = b".repo-deploy-";
 
-/// A name of an archive without what every reader passes over: `./` in front, and `.` as a component in between.
+/// A name of an archive without what every reader passes over: `./` in front, and components in between that are `.` or empty.
 pub(super) fn bare(name: &[u8]) -> Cow<'_, [u8]> {
     let mut rest = name;
     while let Some(more) = rest.strip_prefix(b"./") {
         rest = &more[more.iter().position(|b| *b != b'/').unwrap_or(more.len())..];
     }
     let mut components = rest.split(|b| *b == b'/');
-    let last = components.next_back().unwrap_or_default();
-    if !components.clone().any(|component| component == b".") {
+    let (Some(last), Some(first)) = (components.next_back(), components.next()) else { return Cow::Borrowed(rest) };
+    let says_something = |component: &&[u8]| !matches!(*component, b"" | b".");
+    if components.clone().all(|component| says_something(&component)) {
         return Cow::Borrowed(rest);
     }
-    let kept: Vec<&[u8]> = components.filter(|component| component != b".").chain([last]).collect();
+    let kept: Vec<&[u8]> = [first].into_iter().chain(components.filter(says_something)).chain([last]).collect();
     Cow::Owned(kept.join(&b'/'))
 }
 
@@ -182,7 +183,10 @@ mod tests {
             ("", ""),
             ("/", "/"),
             ("/./a", "/a"),
-            ("a//b", "a//b"),
+            ("a//b", "a/b"),
+            ("a//", "a/"),
+            ("//a", "/a"),
+            ("a/.//./b", "a/b"),
             ("./..", ".."),
             ("a/../b", "a/../b"),
             (".a/b.", ".a/b."),

@@ -272,10 +272,9 @@ fn kinds_that_are_no_part_of_a_release_are_refused() {
 
 #[test]
 fn the_policy_of_zip_holds() {
-    let table: [(&[Vec<u8>], &str); 11] = [
+    let table: [(&[Vec<u8>], &str); 10] = [
         (&[file("/etc/passwd", "x")], "member /etc/passwd: its name is absolute"),
         (&[file("a/../../x", "x")], "has . or .."),
-        (&[member(b'5', "a//", "")], "empty component"),
         (&[file("a\nb", "x")], "control character"),
         (&[pax(&[("path", "../x")]), file("x", "x")], "member ../x"),
         (&[pax(&[("path", "")]), file("x", "x")], "its name is empty"),

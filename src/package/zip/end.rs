@@ -1,6 +1,6 @@
-//! Where a ZIP ends and where its directory lies, read by ourselves and without mercy: one end record, which ends where
-//! the file ends (or is followed by the padding of a tape), one disk, and a directory that stands right in front of it.
-//! Bytes in front of the whole (a self-extracting archive) count from nowhere: every reader finds the directory from the end.
+//! Where a ZIP ends and where its directory lies, read by ourselves: one end record, one disk, and a directory that stands
+//! right in front of it. Bytes in front of the whole (a self-extracting archive) and bytes behind it are never read, but not
+//! both: the rest of a file that was cut off may end in an archive that was only a member of it.
 //! Readers that search and guess here do not all find the same members; this one refuses what they could disagree about.
 
 use std::fs::File;
@@ -14,10 +14,10 @@ const LOCATOR: &[u8] = b"PK\x06\x07";
 const LOCATOR_SIZE: usize = 20;
 const END64: &[u8] = b"PK\x06\x06";
 const END64_SIZE: usize = 56;
-/// Through a pipe bsdtar writes whole blocks, as for a tape: zeros follow the end, up to this size.
-const BLOCK: usize = 10_240;
-/// The longest comment is 65,535 bytes; in front of it the records of ZIP64 may stand, behind it that padding.
-const TAIL: u64 = 65_535 + (END_SIZE + LOCATOR_SIZE + END64_SIZE + BLOCK) as u64;
+/// So far from the end of the file everybody looks for it: the longest comment is 65,535 bytes.
+const FARTHEST: usize = END_SIZE + 65_535;
+/// In front of it the records of ZIP64 may stand.
+const TAIL: u64 = (FARTHEST + LOCATOR_SIZE + END64_SIZE) as u64;
 const _: () = assert!(TAIL <= crate::artifact::TAIL);
 
 /// What the end record says, checked.
@@ -46,18 +46,14 @@ pub(in crate::package) fn find(file: &File) -> Result<Option<End>> {
 /// Reads the last bytes of a file, which begin at `start`.
 fn parse(tail: &[u8], start: u64) -> Result<Option<End>> {
     // Of several signatures the last one counts, for everybody. One in a comment is then caught by the next lines.
-    let Some(at) = (0..(tail.len() + 1).saturating_sub(END_SIZE)).rev().find(|at| tail[*at..].starts_with(END)) else {
+    let places = tail.len().saturating_sub(FARTHEST)..(tail.len() + 1).saturating_sub(END_SIZE);
+    let Some(at) = places.rev().find(|at| tail[*at..].starts_with(END)) else {
         return Ok(None);
     };
     let record = &tail[at..];
-    let comment = usize::from(u16_at(record, 20));
-    let Some(behind) = record.get(END_SIZE + comment..) else {
+    let Some(behind) = record.get(END_SIZE + usize::from(u16_at(record, 20))..) else {
         return Err(Error::refused("its end is cut off"));
     };
-    let padded = behind.len() < BLOCK && (start + tail.len() as u64).is_multiple_of(BLOCK as u64);
-    if behind.iter().any(|b| *b != 0) || !(behind.is_empty() || padded) {
-        return Err(Error::refused(format!("{} bytes follow its end: it is not what was packed", behind.len())));
-    }
     let reaches_the_end = |at: usize| at + END_SIZE + usize::from(u16_at(tail, at + 20)) == tail.len();
     if (0..at).any(|other| tail[other..].starts_with(END) && reaches_the_end(other)) {
         return Err(Error::refused("it has two ends, one in the comment of the other"));
@@ -69,14 +65,20 @@ fn parse(tail: &[u8], start: u64) -> Result<Option<End>> {
         size: u64::from(u32_at(record, 12)),
         directory: u64::from(u32_at(record, 16)),
     };
-    match at.checked_sub(LOCATOR_SIZE).filter(|locator| tail[*locator..].starts_with(LOCATOR)) {
+    let end = match at.checked_sub(LOCATOR_SIZE).filter(|locator| tail[*locator..].starts_with(LOCATOR)) {
         Some(locator) => {
             let end = counts.in_64_bits(tail, locator)?.place(start + (locator - END64_SIZE) as u64)?;
             let is_there = u64_at(tail, locator + 8).checked_add(end.base) == Some(end.end);
-            if is_there { Ok(Some(end)) } else { Err(contradiction()) }
+            if is_there { end } else { return Err(contradiction()) }
         }
-        None => counts.place(start + at as u64).map(Some),
+        None => counts.place(start + at as u64)?,
+    };
+    if end.base > 0 && !behind.is_empty() {
+        return Err(Error::refused(
+            "it does not reach from the beginning of the file to its end: it may be a member of one that was cut off",
+        ));
     }
+    Ok(Some(end))
 }
 
 /// The numbers of an end record of either width.

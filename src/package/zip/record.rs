@@ -92,11 +92,13 @@ impl Central {
 
     /// The name without what does not belong to it: `./` in front, and its slash. Nothing is left of the top itself.
     pub(super) fn bare_name(&self) -> Cow<'_, [u8]> {
+        let unslashed = |name: &[u8]| name.strip_suffix(b"/").filter(|bare| !bare.is_empty()).unwrap_or(name).len();
         match bare(&self.name) {
-            Cow::Borrowed(name) => {
-                Cow::Borrowed(name.strip_suffix(b"/").filter(|bare| !bare.is_empty()).unwrap_or(name))
+            Cow::Borrowed(name) => Cow::Borrowed(&name[..unslashed(name)]),
+            Cow::Owned(mut name) => {
+                name.truncate(unslashed(&name));
+                Cow::Owned(name)
             }
-            Cow::Owned(name) => Cow::Owned(name.strip_suffix(b"/").unwrap_or(&name).to_vec()),
         }
     }
 
