@@ -468,7 +468,7 @@ fn hostile() -> Vec<(Vec<u8>, &'static str)> {
         (plain.clone().both32(0, rawzip::SIZE, 5).bytes, "member liar: it has more than the 5 bytes it announces"),
         (plain.clone().put16(plain.local[0] + 8, 0).bytes, "member liar: "),
         (plain.clone().put16(plain.end + 4, 1).bytes, "several disks"),
-        ([plain.bytes.clone(), b"x".to_vec()].concat(), "1 bytes follow its end"),
+        ([b"x", plain.bytes.as_slice(), b"x"].concat(), "it may be a member of one that was cut off"),
         (plain.bytes[1..].to_vec(), "its directory is not where its end says"),
         (plain.bytes[..plain.end].to_vec(), "hostile.zip is no ZIP and no tar.gz: it begins like one but has no end"),
         (b"<html><title>Sign in</title>".to_vec(), "hostile.zip is no ZIP and no tar.gz: it begins like an HTML page"),

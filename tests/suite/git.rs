@@ -208,7 +208,7 @@ fn links_inside_are_made_and_links_outside_are_refused() {
     repo.commit(&[("a", "1"), ("d/in", "-> ../a"), ("loose", "-> nowhere")]);
     deploy(&sandbox, &repo.remote(""), &[]).expect(0);
     is_live(&sandbox, &["a f 644 1", "d/in l ../a", "loose l nowhere"]);
-    for target in ["../x", "/etc/passwd", "d/../../x", "d/in/x"] {
+    for target in ["../x", "/etc/passwd", "d/../../x", "d/in/../../x"] {
         repo.commit(&[("out", &format!("-> {target}"))]);
         deploy(&sandbox, &repo.remote(""), &[]).expect(1).says("member out: a link to");
     }
@@ -834,6 +834,38 @@ fn server_sends_us_elsewhere_then_the_line_says_so_and_nobody_goes_there() {
     deploy(&sandbox, &server.nginx.url("/old.git#main"), &[]).expect(1).says("redirects are not followed");
     assert!(!server.log().iter().any(|line| line.contains("/app.git")), "{:?}", server.log());
     deploy(&sandbox, &server.nginx.url("/none.git#main"), &[]).expect(1).says("no such repository");
+}
+
+#[test]
+fn the_default_branch_is_meant_then_no_master_is_in_its_way() {
+    let sandbox = Sandbox::new();
+    let repo = Repo::new(&sandbox, "app");
+    repo.commit(&[("a", "of main")]);
+    says(git(&repo.bare()).args(["symbolic-ref", "HEAD", "refs/heads/main"]));
+    repo.write(&[("a", "of master")]);
+    repo.push_to("refs/heads/master");
+    deploy(&sandbox, &repo.remote("#HEAD"), &[]).expect(0).says("deployed");
+    is_live(&sandbox, &["a f 644 of main"]);
+    says(git(&repo.bare()).args(["symbolic-ref", "HEAD", "refs/heads/gone"]));
+    deploy(&sandbox, &repo.remote("#HEAD"), &[]).expect(1).says("its HEAD names no branch that is there");
+    is_live(&sandbox, &["a f 644 of main"]);
+}
+
+#[test]
+fn ssh_gives_a_reason_then_it_stands_in_the_line() {
+    let sandbox = Sandbox::new();
+    let path = format!("{}:/usr/bin:/bin", sandbox.path("bin").display());
+    for (reason, advice) in [
+        ("No user exists for uid 12345", "ssh wants a line in /etc/passwd"),
+        ("Bad owner or permissions on /root/.ssh/config", ""),
+        ("Load key \"/k\": error in libcrypto", ""),
+    ] {
+        // A warning comes first, and what ssh has to say is not the last line.
+        let ssh = format!("#!/bin/sh\necho 'Warning: a matter of taste' >&2\necho '{reason}' >&2\nexit 255\n");
+        fs::set_permissions(sandbox.write("bin/ssh", ssh), fs::Permissions::from_mode(0o755)).unwrap();
+        let mut check = sandbox.command(&["--remote", "git@git.example.com:org/app.git"]);
+        Run::from(check.env("PATH", &path).output().unwrap()).expect(1).says(reason).says(advice);
+    }
 }
 
 #[test]

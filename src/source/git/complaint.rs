@@ -42,6 +42,11 @@ const CAUSES: &[(&[&str], Cause, &str)] = &[
         Cause::Lasting,
         "others may read the ssh key, so ssh does not use it: chmod 600 FILE (ssh-key)",
     ),
+    (
+        &["no user exists for uid"],
+        Cause::Lasting,
+        "ssh wants a line in /etc/passwd for the user that it runs as: add one, run as a user that has one, or use https://",
+    ),
     (&["ssh: not found", "cannot run ssh", "ssh: no such file"], Cause::Lasting, "there is no ssh in PATH: install it"),
     (
         &["dubious ownership"],
@@ -211,23 +216,35 @@ fn without_urls(text: &str) -> String {
     rest
 }
 
-/// What matters of git's words, on one line: what it calls fatal or an error, else its last line.
+/// What git says of ssh, whatever ssh said.
+const STOCK: &str = "fatal: could not read from remote repository";
+
+/// What matters of git's words, on one line: what ssh says, where that failed; what it calls fatal or an error; else its last line.
 fn quoted(said: &[&str], secrets: &[Secret]) -> String {
-    let is_error = |line: &&&str| {
+    let starts_with = |line: &str, starts: &[&str]| {
         let line = line.to_ascii_lowercase();
-        ["fatal: ", "error: ", "remote: error", "remote: fatal"].iter().any(|start| line.starts_with(start))
-            || line.contains("permission denied")
+        starts.iter().any(|start| line.starts_with(start))
     };
-    let mut lines: Vec<&str> = Vec::new();
-    for line in said.iter().filter(is_error) {
-        let line = line.trim();
+    let is_error = |line: &&str| {
+        starts_with(line, &["fatal: ", "error: ", "remote: error", "remote: fatal"])
+            || line.to_ascii_lowercase().contains("permission denied")
+    };
+    let said: Vec<&str> = said.iter().map(|line| line.trim()).filter(|line| !line.is_empty()).collect();
+    let (mut lines, mut add) = (Vec::new(), said.as_slice());
+    if let Some(at) = said.iter().position(|line| starts_with(line, &[STOCK])) {
+        // The warnings of ssh come before its reason, and its frames around them.
+        let is_reason = |line: &&&str| !starts_with(line, &["warning: ", "** ", "@"]);
+        lines.extend(said[..at].iter().find(is_reason));
+        add = &said[..at];
+    }
+    for line in add.iter().copied().filter(is_error) {
         if !lines.contains(&line) {
             lines.push(line);
         }
     }
     lines.truncate(3);
     if lines.is_empty() {
-        lines.extend(said.iter().rev().map(|line| line.trim()).find(|line| !line.is_empty()));
+        lines.extend(said.iter().rfind(|line| starts_with(line, &[STOCK])).or(said.last()));
     }
     let mut text = lines.join("; ");
     for secret in secrets.iter().map(Secret::reveal).filter(|secret| secret.len() > 2) {
@@ -277,6 +294,34 @@ mod tests {
                 &["git@h: Permission denied (publickey).", "fatal: Could not read from remote repository."],
                 false,
                 "does not let in",
+            ),
+            (
+                &[
+                    "Warning: Permanently added 'h' (ED25519) to the list of known hosts.",
+                    "Load key \"/k\": error in libcrypto",
+                    "git@h: Permission denied (publickey).",
+                    "fatal: Could not read from remote repository.",
+                    "",
+                    "Please make sure you have the correct access rights",
+                    "and the repository exists.",
+                ],
+                false,
+                "(Load key \"/k\": error in libcrypto; git@h: Permission denied (publickey))",
+            ),
+            (
+                &["No user exists for uid 12345", "fatal: Could not read from remote repository."],
+                false,
+                "/etc/passwd for the user that it runs as: add one, run as a user that has one, or use https:// (No user exists for uid 12345)",
+            ),
+            (
+                &["Bad owner or permissions on /root/.ssh/config", "fatal: Could not read from remote repository."],
+                false,
+                "Bad owner or permissions on /root/.ssh/config",
+            ),
+            (
+                &["fatal: Could not read from remote repository.", "", "Please make sure"],
+                false,
+                "fatal: Could not read",
             ),
             (
                 &[

@@ -7,10 +7,13 @@ use crate::remote::reference::{Reference, is_object};
 /// The branch that is meant when nobody names one.
 const USUAL: &str = "refs/heads/master";
 
+/// The remote's default branch.
+const HEAD: &str = "HEAD";
+
 /// What to ask for.
 pub(super) fn patterns(reference: Option<&Reference>) -> Vec<String> {
     match reference {
-        None => vec!["HEAD".to_owned(), USUAL.to_owned()],
+        None => vec![HEAD.to_owned(), USUAL.to_owned()],
         Some(Reference::Name(name) | Reference::Commit(name)) => {
             let mut names = full(name);
             // A tag may be an object of its own; this is what it points to.
@@ -21,7 +24,7 @@ pub(super) fn patterns(reference: Option<&Reference>) -> Vec<String> {
 }
 
 fn full(name: &str) -> Vec<String> {
-    match name.starts_with("refs/") {
+    match name == HEAD || name.starts_with("refs/") {
         true => vec![name.to_owned()],
         false => vec![format!("refs/heads/{name}"), format!("refs/tags/{name}")],
     }
@@ -34,8 +37,12 @@ pub(super) fn choose(answer: &[u8], reference: Option<&Reference>) -> Result<Str
     let find = |name: &str| rows.iter().find(|(_, n)| *n == name).map(|(object, _)| *object);
     let (names, what) = match reference {
         None => (
-            vec![USUAL.to_owned(), "HEAD".to_owned()],
+            vec![USUAL.to_owned(), HEAD.to_owned()],
             "there is neither a branch master nor a HEAD: either it is empty, or name a branch with #".to_owned(),
+        ),
+        Some(Reference::Name(name)) if name == HEAD => (
+            full(name),
+            "its HEAD names no branch that is there: either it is empty, or name a branch with #".to_owned(),
         ),
         Some(reference) => (
             full(&reference.to_string()),
@@ -87,7 +94,7 @@ mod tests {
             (Some("refs/tags/v1"), Some(5)),
             (Some("refs/notes/commits"), Some(10)),
             (Some("master"), None),
-            (Some("HEAD"), None),
+            (Some("HEAD"), Some(1)),
         ] {
             let reference = name.map(|name| Reference::Name(name.to_owned()));
             let chosen = choose(answer.as_bytes(), reference.as_ref()).ok();
@@ -95,6 +102,9 @@ mod tests {
         }
         let with_master = format!("{answer}{}\trefs/heads/master\n", object(99));
         assert_eq!(choose(with_master.as_bytes(), None).unwrap(), object(99));
+        let head = Reference::Name("HEAD".to_owned());
+        assert_eq!(choose(with_master.as_bytes(), Some(&head)).unwrap(), object(1));
+        assert!(choose(b"", Some(&head)).unwrap_err().to_string().contains("it is empty"));
         assert!(choose(b"", None).unwrap_err().to_string().contains("it is empty"));
         for (name, is_short) in [("0123abc", true), ("0123ab", false), ("feature", false)] {
             let error = choose(answer.as_bytes(), Some(&Reference::Name(name.to_owned()))).unwrap_err().to_string();
