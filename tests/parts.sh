@@ -11,7 +11,7 @@ zip:zip:archives of another hand
 unzip:unzip:archives of another hand
 7zz:7zip:archives of another hand
 cpio:cpio:archives of another hand
-npm:npm:archives of another hand
+npm:npm:archives of another hand, what YAML means
 python3:python3 python3-venv:archives of another hand, terminals
 curl:curl:the benchmark
 getfacl:acl:access control lists
@@ -23,7 +23,6 @@ bwrap:bubblewrap:containers
 runc:runc:containers
 git:git:git remotes, archives of another hand, the demonstration
 git-lfs:git-lfs:git remotes
-npm:npm:what YAML means
 fcgiwrap:fcgiwrap:git over http
 sshd:openssh-server:git over ssh
 ssh-keygen:openssh-client:git over ssh, signed commits
