@@ -437,7 +437,7 @@ fn an_installation_is_compared_path_by_path_and_put_back() {
         "missing <dest>/empty",
         "changed <dest>/link: leads to other, not a/deep; owner 0:0, not 3:0",
         "changed <dest>/nothing: a directory, not a file",
-        "changed <dest>/run: ACL",
+        "changed <dest>/run: mode 0660, not 0640; ACL",
         "changed <release>/tree/a.b: size 18, not 16",
     ];
     let there = there.replace(release(&sandbox).to_str().unwrap(), "<release>");
