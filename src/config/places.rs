@@ -6,6 +6,7 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::remote::Remote;
 use crate::remote::place::Place;
+use crate::sys::resolve::{MOST_LINKS, steps};
 
 /// A path as it is used from now on: absolute (relative ones start at the working directory), without `.`, `..`, or a
 /// slash at the end.
@@ -35,9 +36,6 @@ pub fn below(text: &str) -> Result<Vec<PathBuf>, String> {
     text.split_whitespace().map(one).collect()
 }
 
-/// As many links as the kernel follows (path_resolution(7)).
-const MOST_LINKS: u32 = 40;
-
 /// Where a path leads: links are followed whether or not something is there at their end, since what is written through one is
 /// made there. What cannot be looked at stays as it is written: using it will tell.
 pub(super) fn resolve(path: &Path) -> PathBuf {
@@ -62,16 +60,6 @@ pub(super) fn resolve(path: &Path) -> PathBuf {
     }
     at.extend(ahead.into_iter().rev());
     at
-}
-
-/// The steps of a path, the first one last.
-fn steps(path: &Path) -> Vec<OsString> {
-    let step = |component: Component<'_>| match component {
-        Component::Normal(name) => Some(name.to_owned()),
-        Component::ParentDir => Some("..".into()),
-        Component::RootDir | Component::CurDir | Component::Prefix(_) => None,
-    };
-    path.components().rev().filter_map(step).collect()
 }
 
 /// Where a path stands: what is above it is resolved, the last name is not. The live path is a link, and what counts

@@ -146,7 +146,7 @@ struct Walk {
 }
 
 /// As many links as the kernel follows (path_resolution(7)).
-const MOST_LINKS: u32 = 40;
+pub const MOST_LINKS: u32 = 40;
 
 impl Walk {
     fn begin(path: &Path, way: Way, us: Us) -> io::Result<Self> {
@@ -259,7 +259,7 @@ impl Walk {
 }
 
 /// The steps of a path, the first one last.
-fn steps(path: &Path) -> Vec<OsString> {
+pub fn steps(path: &Path) -> Vec<OsString> {
     let step = |component: Component<'_>| match component {
         Component::Normal(name) => Some(name.to_owned()),
         Component::ParentDir => Some("..".into()),

@@ -78,10 +78,8 @@ fn inside(root: &Path, location: &Path) -> Option<PathBuf> {
 fn listed(appspec: &Appspec, root: &Path, event: Event) -> Vec<(Place, PathBuf)> {
     let scripts = appspec.hooks.iter().filter(|(of, _)| *of == event).flat_map(|(_, scripts)| scripts);
     let listed: Vec<_> = scripts.map(|script| (script.location.at, script.location.it.clone())).collect();
-    match by_name(event) {
-        location if listed.is_empty() && root.join(&location).is_file() => vec![(Place::START, location)],
-        _ => listed,
-    }
+    let by_name = by_name(event);
+    if listed.is_empty() && root.join(&by_name).is_file() { vec![(Place::START, by_name)] } else { listed }
 }
 
 /// Why the script cannot run, and whether another host may have what is missing here.
