@@ -632,7 +632,7 @@ fn term_or_int_comes_while_it_waits_then_it_ends_at_once() {
     let world = World::with_two("");
     let check = at_work(&world);
     for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130)] {
-        let mut waiting = Running::start(world.command(&["rollback"]));
+        let mut waiting = Running::start_in_the_foreground(&world.command(&["rollback"]));
         waiting.until("INFO waiting for another repo-deploy");
         waiting.signal(signal);
         waiting.end().expect(code).says("stopped by signal ");

@@ -1,6 +1,7 @@
 //! A run that is not over yet: its log is read line by line, so that a test can wait for what it waits for.
 
 use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
 use std::process::{Child, ChildStderr, Command, Stdio};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -19,6 +20,16 @@ impl Running {
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let log = BufReader::new(child.stderr.take().unwrap());
         Self { child, log, seen: String::new() }
+    }
+
+    /// The same where INT and HUP are not ignored, as they are in what a script starts in its background: what is ignored at
+    /// the start stays so.
+    pub fn start_in_the_foreground(command: &Command) -> Self {
+        let mut env = Command::new("/usr/bin/env");
+        env.args(["--default-signal=INT,HUP", "--"]).arg(command.get_program()).args(command.get_args());
+        env.env_clear().envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        env.current_dir(command.get_current_dir().unwrap_or(Path::new("/")));
+        Self::start(env)
     }
 
     /// Waits until a line of the log has `words`.

@@ -34,7 +34,7 @@ fn v2_waits() -> (Sandbox, String) {
 }
 
 fn start(sandbox: &Sandbox, remote: &str) -> Running {
-    Running::start(sandbox.command(&["--remote", remote]))
+    Running::start_in_the_foreground(&sandbox.command(&["--remote", remote]))
 }
 
 /// A hook that says `up` and hangs, with a child whose number is in the file `pid`.
