@@ -16,37 +16,51 @@ use super::xattr;
 /// Makes the directory `name` of a tree with owner (`None`: as it comes) and mode, whatever the umask, and gives it open. The
 /// ACL that the directory above hands down stays, as it would with any program.
 pub fn make_dir(parent: &Dir, name: &OsStr, owner: Option<(u32, u32)>, mode: u32) -> io::Result<(Dir, Meta)> {
-    let (dir, made) = make(parent, name)?;
+    let first = if owner.is_some() { 0o700 } else { mode };
+    let (dir, made) = make(parent, name, first)?;
     let is_owned = owner.is_none_or(|owner| (made.uid, made.gid) == owner);
     if !is_owned || made.mode != mode {
-        expect_new(&dir, &made)?;
+        expect_new(&dir, &made, first)?;
         set_owner_and_mode(&dir, owner.filter(|_| !is_owned), mode)?;
     }
     Ok((dir, made))
 }
 
 /// The same for a directory that only we use: the mode is all that says who may do what in it, and no ACL is handed down to
-/// what will lie there.
+/// what will lie there. One that others may pass through is complete as soon as it is there, because another process of
+/// ours, for another section, may be in it before this one has looked at it.
 pub fn make_own_dir(parent: &Dir, name: &OsStr, mode: u32) -> io::Result<Dir> {
-    let (dir, made) = make(parent, name)?;
-    expect_new(&dir, &made)?;
-    for acl in [xattr::DEFAULT_ACL, xattr::ACL] {
-        xattr::remove(&dir, acl.as_ref())?;
+    let (dir, made) = make(parent, name, mode)?;
+    let has_acl = [xattr::DEFAULT_ACL, xattr::ACL]
+        .into_iter()
+        .try_fold(false, |has_acl, acl| io::Result::Ok(has_acl || xattr::get(&dir, acl.as_ref())?.is_some()))?;
+    let is_complete = mode & 0o077 != 0 && made.uid == us() && made.mode & mode == mode && !has_acl;
+    if !is_complete {
+        expect_new(&dir, &made, mode)?;
+        for acl in [xattr::DEFAULT_ACL, xattr::ACL] {
+            xattr::remove(&dir, acl.as_ref())?;
+        }
     }
-    set_owner_and_mode(&dir, None, mode)?;
+    if made.mode != mode || has_acl {
+        set_owner_and_mode(&dir, None, mode)?;
+    }
     Ok(dir)
 }
 
-fn make(parent: &Dir, name: &OsStr) -> io::Result<(Dir, Meta)> {
-    rustix::fs::mkdirat(parent, name, Mode::RWXU)?;
+/// Makes it with `mode`, as far as the directory above lets that be.
+fn make(parent: &Dir, name: &OsStr, mode: u32) -> io::Result<(Dir, Meta)> {
+    let umask = rustix::process::umask(Mode::empty());
+    let made = rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(mode));
+    rustix::process::umask(umask);
+    made?;
     let dir = parent.child(name)?;
     let made = dir.meta()?;
     Ok((dir, made))
 }
 
-/// Nobody else has been in a directory of 0700, and one that is opened to others or given away holds nothing of ours.
-fn expect_new(dir: &Dir, made: &Meta) -> io::Result<()> {
-    let is_new = made.uid == us() && made.mode & 0o077 == 0 && dir.names()?.is_empty();
+/// What is opened to others or given away is ours, was made with `mode`, and holds nothing.
+fn expect_new(dir: &Dir, made: &Meta, mode: u32) -> io::Result<()> {
+    let is_new = made.uid == us() && made.mode & 0o777 & !mode == 0 && dir.names()?.is_empty();
     if is_new { Ok(()) } else { Err(replaced()) }
 }
 

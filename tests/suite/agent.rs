@@ -1,6 +1,7 @@
 //! The daemon: when it checks, what signals do to it, what it leaves alone, and what it reports.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -271,6 +272,35 @@ fn several_sections_run_then_each_is_deployed_and_one_that_fails_stops_none() {
         " INFO web: 10-x: for web",
     ] {
         assert!(log.contains(words), "{words}\n{log}");
+    }
+}
+
+#[test]
+fn sections_begin_at_once_below_a_missing_directory_then_each_is_deployed() {
+    for round in 0..4 {
+        let sandbox = Sandbox::new();
+        let mut config = String::from("schedule = 0 0 29 2 *\n");
+        let names: Vec<String> = (0..48).map(|at| format!("pair{}/{}", at / 2, at % 2)).collect();
+        for name in &names {
+            let from = sandbox.write(format!("from/{name}/version"), name);
+            let to = sandbox.path("to/apps").join(name);
+            let mode = if round % 2 == 0 { "symlink" } else { "in-place" };
+            let (from, to) = (from.parent().unwrap().display(), to.display());
+            let id = name.replace('/', "-");
+            config += &format!("[{id}]\nremote = {from}\nlocal = {to}\nactivation = {mode}\n");
+        }
+        let config = sandbox.write("many.cfg", config);
+        let mut command = sandbox.bare();
+        command.arg("-c").arg(config).args(["--config-section", "all"]).arg("--cache").arg(sandbox.path("cache/deep"));
+        command.arg("--pre-hooks").arg(sandbox.path("pre.d")).arg("--post-hooks").arg(sandbox.path("post.d"));
+        let mut daemon = Running::start(command);
+        let is_there = |name: &String| sandbox.path("to/apps").join(name).join("version").exists();
+        wait_for("every section", || names.iter().all(is_there).then_some(()));
+        daemon.signal(Signal::TERM);
+        daemon.end().expect(0).never_says("ERROR");
+        for dir in ["to/apps", "to/apps/pair0"] {
+            assert_eq!(fs::metadata(sandbox.path(dir)).unwrap().permissions().mode() & 0o7777, 0o755, "{dir}");
+        }
     }
 }
 
