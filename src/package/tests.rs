@@ -7,7 +7,7 @@
     reason = "tests may say what they leave out, and clean up as well as they can"
 )]
 
-#[path = "../../tests/suite/rawzip.rs"]
+#[path = "../../tests/suite/support/rawzip.rs"]
 mod rawzip;
 
 mod damage;

@@ -7,8 +7,8 @@ use std::process::Command;
 
 use super::aws::{OFF, World, mode, private};
 use super::http::live;
-use super::moto::Keys;
-use super::sandbox::{Run, Sandbox, needs};
+use crate::support::moto::Keys;
+use crate::support::sandbox::{Run, Sandbox, needs};
 
 const DEPLOY: u32 = 4321;
 const NOBODY: u32 = 65_534;

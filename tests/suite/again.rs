@@ -4,9 +4,9 @@ use std::fs;
 use std::process::{Command, Stdio};
 
 use crate::local_users::source;
-use crate::running::Running;
-use crate::sandbox::{Run, Sandbox, needs};
-use crate::servers::wait_for;
+use crate::support::running::Running;
+use crate::support::sandbox::{Run, Sandbox, needs};
+use crate::support::servers::wait_for;
 
 #[test]
 fn remote_is_not_given_then_commands_that_ask_the_store_take_the_one_it_knows() {

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::running::{Running, has, is_alive};
-use crate::sandbox::{Run, Sandbox, binary};
-use crate::servers::{Raw, ok, wait_for};
+use crate::support::running::{Running, has, is_alive};
+use crate::support::sandbox::{Run, Sandbox, binary};
+use crate::support::servers::{Raw, ok, wait_for};
 
 /// A schedule that does not come while a test runs.
 const NEVER: &str = "0 0 29 2 *";
@@ -472,7 +472,7 @@ fn reports_are_asked_for_then_they_say_after_every_check_how_it_is() {
     const TAG: &str = "ETag: \"a\\b\"";
     let server = Raw::start(move |seen, _| {
         vec![match seen.header("If-None-Match") {
-            Some(_) => crate::servers::raw(&format!("304 Not Modified\n{TAG}"), b""),
+            Some(_) => crate::support::servers::raw(&format!("304 Not Modified\n{TAG}"), b""),
             None => ok(TAG, &zip),
         }]
     });

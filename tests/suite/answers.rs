@@ -6,10 +6,10 @@ use std::process::Command;
 
 use super::aws::{OFF, json, private};
 use super::http::{archive, downloads, large, live, refused};
-use super::moto::{Keys, Moto};
 use super::s3::{configure, keys};
-use super::sandbox::{Run, Sandbox, needs};
-use super::servers::{Nginx, Raw, Seen, Step, cut, object, ok, raw, status};
+use crate::support::moto::{Keys, Moto};
+use crate::support::sandbox::{Run, Sandbox, needs};
+use crate::support::servers::{Nginx, Raw, Seen, Step, cut, object, ok, raw, status};
 
 /// A tar.gz with one file that says `text`, as tar makes it.
 fn tar_gz(sandbox: &Sandbox, text: &str) -> Vec<u8> {

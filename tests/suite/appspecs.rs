@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::sandbox::{Run, Sandbox};
+use crate::support::sandbox::{Run, Sandbox};
 
 /// What becomes of a shape.
 enum Verdict {

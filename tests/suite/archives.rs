@@ -7,8 +7,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::rawzip::{self, Member, archive};
-use crate::sandbox::{Run, Sandbox, needs, tree};
+use crate::support::rawzip::{self, Member, archive};
+use crate::support::sandbox::{Run, Sandbox, needs, tree};
 
 /// A sandbox with a directory `app` that has something of everything, and the tree it should become.
 fn app() -> (Sandbox, BTreeMap<String, String>) {

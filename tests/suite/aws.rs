@@ -6,9 +6,9 @@ use std::process::Command;
 
 use super::http::live;
 use super::imds::role_of_instance;
-use super::moto::{Keys, Moto};
-use super::sandbox::{Run, Sandbox, needs};
-use super::servers::{Nginx, Raw, object, raw};
+use crate::support::moto::{Keys, Moto};
+use crate::support::sandbox::{Run, Sandbox, needs};
+use crate::support::servers::{Nginx, Raw, object, raw};
 
 /// No metadata service: the machine that runs the tests may be an instance.
 pub const OFF: (&str, &str) = ("AWS_EC2_METADATA_DISABLED", "true");

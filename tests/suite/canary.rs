@@ -7,8 +7,8 @@ use std::process::Command;
 use super::aws::{OFF, private};
 use super::http::live;
 use super::s3::error;
-use super::sandbox::{Run, Sandbox};
-use super::servers::{Raw, Seen, Step, object, ok, raw};
+use crate::support::sandbox::{Run, Sandbox};
+use crate::support::servers::{Raw, Seen, Step, object, ok, raw};
 
 /// Stands in every secret here.
 const CANARY: &str = "CanaryOfSecrets";

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::install::Host;
-use crate::sandbox::{Run, Sandbox};
+use crate::support::sandbox::{Run, Sandbox};
 
 /// Between the two everything changes that can: content, mode, kinds, links, names.
 const V1: &[(&str, &str)] = &[

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::process::{Command, Stdio};
 
-use crate::sandbox::{Run, Sandbox, tree};
+use crate::support::sandbox::{Run, Sandbox, tree};
 
 fn run(command: &mut Command) -> Run {
     command.output().unwrap().into()

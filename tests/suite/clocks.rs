@@ -6,10 +6,10 @@ use std::fs;
 use rustix::process::Signal;
 
 use crate::agent::source;
-use crate::clock::Clock;
-use crate::running::Running;
-use crate::sandbox::{Run, Sandbox};
-use crate::servers::wait_for;
+use crate::support::clock::Clock;
+use crate::support::running::Running;
+use crate::support::sandbox::{Run, Sandbox};
+use crate::support::servers::wait_for;
 
 /// Central European time without a file.
 const CET: &str = "CET-1CEST,M3.5.0,M10.5.0/3";

@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use crate::sandbox::{Run, Sandbox};
+use crate::support::sandbox::{Run, Sandbox};
 
 /// `repo-deploy status -c FILE args`, with nothing else given. It ends with 1, because nothing was ever checked.
 fn status(sandbox: &Sandbox, config: &str, args: &[&str]) -> Command {

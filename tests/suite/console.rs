@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::process::{Command, Stdio};
 
-use crate::sandbox::{Run, Sandbox, needs, plain};
+use crate::support::sandbox::{Run, Sandbox, needs, plain};
 
 /// What a run comes to, apart from what it says.
 fn deploys(sandbox: &Sandbox, command: &mut Command) -> Run {

@@ -8,10 +8,10 @@ use std::process::Command;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::clock::QEMU;
-use crate::running::Running;
-use crate::sandbox::{Run, Sandbox, binary, needs};
-use crate::servers::wait_for;
+use crate::support::clock::QEMU;
+use crate::support::running::Running;
+use crate::support::sandbox::{Run, Sandbox, binary, needs};
+use crate::support::servers::wait_for;
 
 /// How a container is started: what is put before the binary and its arguments.
 const WAYS: [&str; 3] = ["unshare", "bwrap", "runc"];

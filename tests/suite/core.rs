@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 
-use crate::sandbox::{Run, Sandbox, needs};
+use crate::support::sandbox::{Run, Sandbox, needs};
 
 /// A sandbox with a directory `src` as its remote.
 struct Site(Sandbox);

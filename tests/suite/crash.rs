@@ -8,9 +8,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::git_servers::Repo;
-use crate::sandbox::{Run, Sandbox, needs, tree};
-use crate::tree::{everything, manifest, put_back, without_times};
+use crate::support::git_servers::Repo;
+use crate::support::sandbox::{Run, Sandbox, needs, tree};
+use crate::support::tree::{everything, manifest, put_back, without_times};
 
 pub type Tree = BTreeMap<String, String>;
 

@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::sandbox::{Run, Sandbox, needs, traced_calls, tree};
+use crate::support::sandbox::{Run, Sandbox, needs, traced_calls, tree};
 
 fn releases(store: &Path) -> usize {
     fs::read_dir(store.join("releases")).map_or(0, Iterator::count)
@@ -592,7 +592,7 @@ fn empty_root_directory_then_it_deploys_and_runs_hooks() {
     }
     w.put("1");
     let root = w.sandbox.path("root");
-    for (from, to) in [(crate::sandbox::binary(), "repo-deploy"), (w.remote.clone().into(), "app.zip")] {
+    for (from, to) in [(crate::support::sandbox::binary(), "repo-deploy"), (w.remote.clone().into(), "app.zip")] {
         fs::create_dir_all(&root).unwrap();
         fs::copy(from, root.join(to)).unwrap();
     }

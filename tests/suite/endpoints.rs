@@ -4,10 +4,10 @@ use std::process::Command;
 
 use super::aws::{OFF, World, ini, mode, private};
 use super::http::{live, refused};
-use super::moto::python;
 use super::s3::{configure, keys};
-use super::sandbox::{Run, Sandbox, needs};
-use super::servers::{Authority, Nginx, Raw, ok, status};
+use crate::support::moto::python;
+use crate::support::sandbox::{Run, Sandbox, needs};
+use crate::support::servers::{Authority, Nginx, Raw, ok, status};
 
 /// One check of `private/app.zip` without `s3-endpoint`.
 fn check(sandbox: &Sandbox, config: &str, env: &[(&str, &str)]) -> Run {

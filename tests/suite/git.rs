@@ -8,9 +8,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::git_servers::{Repo, Server, Smart, deploy, git, key, known, says};
-use crate::sandbox::{Run, Sandbox, needs, tree};
-use crate::servers::{Authority, closed_port};
+use crate::support::git_servers::{Repo, Server, Smart, deploy, git, key, known, says};
+use crate::support::sandbox::{Run, Sandbox, needs, tree};
+use crate::support::servers::{Authority, closed_port};
 
 /// The files that are live, with their contents: `name content`.
 fn live(sandbox: &Sandbox) -> Vec<String> {

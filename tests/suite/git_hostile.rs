@@ -10,11 +10,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use crate::git_servers::{Repo, Server, deploy, git, says};
 use crate::memory::{BUDGET, peak, stays_within};
-use crate::sandbox::{Run, Sandbox, needs, tree};
-use crate::servers::Raw;
-use crate::servers::Step;
+use crate::support::git_servers::{Repo, Server, deploy, git, says};
+use crate::support::sandbox::{Run, Sandbox, needs, tree};
+use crate::support::servers::Raw;
+use crate::support::servers::Step;
 
 /// A sandbox with a live release, and a place that nobody may write to.
 struct Target {
@@ -493,7 +493,7 @@ fn servers_that_lie_about_refs_or_never_stop_talking_cost_a_line_and_no_more() {
     let pkt = |text: &str| format!("{:04x}{text}", text.len() + 4);
     let refs = |rows: &str| {
         let body = format!("{}0000{rows}0000", pkt("# service=git-upload-pack\n"));
-        crate::servers::ok("Content-Type: application/x-git-upload-pack-advertisement", body.as_bytes())
+        crate::support::servers::ok("Content-Type: application/x-git-upload-pack-advertisement", body.as_bytes())
     };
     let object = "0123456789012345678901234567890123456789";
     let caps = "\0side-band-64k ofs-delta shallow agent=x";
@@ -502,12 +502,12 @@ fn servers_that_lie_about_refs_or_never_stop_talking_cost_a_line_and_no_more() {
         ("a ref with a newline", refs(&pkt(&format!("{object} refs/heads/main\n{object}\trefs/heads/master{caps}\n")))),
         ("a commit that is not there", refs(&pkt(&format!("{object} refs/heads/main{caps}\n")))),
         ("an error with escapes", refs(&pkt("ERR \u{1b}]0;x\u{7}\u{1b}[2J\u{8}x"))),
-        ("no protocol", crate::servers::ok("", b"<html>welcome</html>")),
+        ("no protocol", crate::support::servers::ok("", b"<html>welcome</html>")),
         (
             "a dumb server",
-            crate::servers::ok("Content-Type: text/plain", format!("{object}\trefs/heads/main\n").as_bytes()),
+            crate::support::servers::ok("Content-Type: text/plain", format!("{object}\trefs/heads/main\n").as_bytes()),
         ),
-        ("a bundle", crate::servers::ok("", b"# v2 git bundle\n")),
+        ("a bundle", crate::support::servers::ok("", b"# v2 git bundle\n")),
         ("half a line", refs("00ff0123")),
         ("a length that is none", refs("zzzz")),
         ("a protocol of the future", refs(&pkt("version 99\n"))),

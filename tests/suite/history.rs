@@ -7,8 +7,8 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::crash::traced;
-use crate::sandbox::{Run, Sandbox, needs};
-use crate::servers::{Raw, cut, ok};
+use crate::support::sandbox::{Run, Sandbox, needs};
+use crate::support::servers::{Raw, cut, ok};
 
 /// A deployment from a ZIP in its sandbox.
 pub struct World {

@@ -5,8 +5,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
 
-use crate::running::{Running, has, is_alive, kill};
-use crate::sandbox::{Run, Sandbox, binary, needs, tree};
+use crate::support::running::{Running, has, is_alive, kill};
+use crate::support::sandbox::{Run, Sandbox, binary, needs, tree};
 
 const VARIABLES: &str = "for v in CURRENT_CONFIG PREVIOUS_CONFIG REPO_DEPLOY_PHASE REPO_DEPLOY_REASON REPO_DEPLOY_ATTEMPT \
 REPO_DEPLOY_ID REPO_DEPLOY_REMOTE REPO_DEPLOY_RELEASE REPO_DEPLOY_REVISION REPO_DEPLOY_PREVIOUS_REVISION; do \

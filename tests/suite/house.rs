@@ -5,9 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::running::Running;
-use crate::sandbox::{Run, Sandbox, binary, needs};
-use crate::servers::{Authority, Nginx, wait_for};
+use crate::support::running::Running;
+use crate::support::sandbox::{Run, Sandbox, binary, needs};
+use crate::support::servers::{Authority, Nginx, wait_for};
 
 fn sources() -> BTreeMap<PathBuf, String> {
     fn walk(dir: &Path, into: &mut BTreeMap<PathBuf, String>) {

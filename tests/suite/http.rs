@@ -5,8 +5,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::sandbox::{Run, Sandbox, age, needs, tree};
-use super::servers::{Authority, Nginx, Raw, Seen, Step, closed_port, cut, object, ok, raw, status, wait_for};
+use crate::support::sandbox::{Run, Sandbox, age, needs, tree};
+use crate::support::servers::{Authority, Nginx, Raw, Seen, Step, closed_port, cut, object, ok, raw, status, wait_for};
 
 /// A ZIP with one file that says `text`.
 pub fn archive(sandbox: &Sandbox, text: &str) -> Vec<u8> {

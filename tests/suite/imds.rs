@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use super::aws::{OFF, World, json, private};
 use super::http::live;
-use super::moto::Keys;
 use super::s3::front;
-use super::sandbox::{Run, Sandbox, needs};
-use super::servers::{Nginx, Raw, closed_port, ok, raw, status, wait_for};
+use crate::support::moto::Keys;
+use crate::support::sandbox::{Run, Sandbox, needs};
+use crate::support::servers::{Nginx, Raw, closed_port, ok, raw, status, wait_for};
 
 const ROLE: &str = "www/latest/meta-data/iam/security-credentials/app-role";
 

@@ -6,10 +6,10 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
 
-use super::moto::{Keys, Moto};
-use super::running::Running;
-use super::sandbox::{Run, Sandbox, needs};
-use super::servers::wait_for;
+use crate::support::moto::{Keys, Moto};
+use crate::support::running::Running;
+use crate::support::sandbox::{Run, Sandbox, needs};
+use crate::support::servers::wait_for;
 
 /// The file of the old page, to the byte.
 const OLD: &str = "\

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use rustix::fs::{Mode, mkfifoat};
 
-use crate::sandbox::{Run, Sandbox, needs, tree};
+use crate::support::sandbox::{Run, Sandbox, needs, tree};
 
 /// A live directory and a directory as its remote.
 struct World {

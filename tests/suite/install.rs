@@ -6,9 +6,9 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::sandbox::{Run, Sandbox, needs};
-use crate::servers::{Raw, object};
-use crate::tree::{everything, without_times};
+use crate::support::sandbox::{Run, Sandbox, needs};
+use crate::support::servers::{Raw, object};
+use crate::support::tree::{everything, without_times};
 
 /// A host with a place to install to, and what deploys to it.
 pub struct Host {

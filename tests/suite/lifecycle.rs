@@ -7,11 +7,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use crate::crash::traced;
-use crate::git_servers::Repo;
 use crate::install::Host;
-use crate::running::{is_alive, kill};
-use crate::sandbox::{Run, needs};
-use crate::servers::{Raw, ok};
+use crate::support::git_servers::Repo;
+use crate::support::running::{is_alive, kill};
+use crate::support::sandbox::{Run, needs};
+use crate::support::servers::{Raw, ok};
 
 const EVENTS: [&str; 9] = [
     "BeforeBlockTraffic",

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use crate::agent::{live, source};
 use crate::crash::{Way, call_names, stride, traced};
-use crate::sandbox::{Run, Sandbox, needs, tree};
+use crate::support::sandbox::{Run, Sandbox, needs, tree};
 
 /// A sandbox in which v1 is live in place, and v2 is to be.
 fn between_two() -> (Sandbox, String) {

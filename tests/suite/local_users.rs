@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
 use crate::core::Mount;
-use crate::sandbox::{Run, Sandbox, needs, tree};
+use crate::support::sandbox::{Run, Sandbox, needs, tree};
 
 pub const HIM: u32 = 65_534;
 

@@ -6,8 +6,8 @@ use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::symlink;
 use std::process::Command;
 
-use crate::rawzip::{self, Member};
-use crate::sandbox::{Run, Sandbox, needs};
+use crate::support::rawzip::{self, Member};
+use crate::support::sandbox::{Run, Sandbox, needs};
 
 /// What names and link texts may have in these tests.
 pub const BUDGET: usize = 2 << 20;

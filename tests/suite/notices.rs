@@ -12,9 +12,9 @@ use serde_json::Value;
 
 use super::http::{archive, live};
 use super::install::Host;
-use super::running::Running;
-use super::sandbox::{Run, Sandbox, needs};
-use super::servers::{Authority, Nginx, Raw, Seen, Step, closed_port, object, ok, raw, status, wait_for};
+use crate::support::running::Running;
+use crate::support::sandbox::{Run, Sandbox, needs};
+use crate::support::servers::{Authority, Nginx, Raw, Seen, Step, closed_port, object, ok, raw, status, wait_for};
 
 const CANARY: &str = "CanaryOfSecrets";
 

@@ -9,8 +9,8 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use crate::agent::{live, source};
-use crate::running::Running;
-use crate::sandbox::{Run, Sandbox, needs};
+use crate::support::running::Running;
+use crate::support::sandbox::{Run, Sandbox, needs};
 
 const NEVER: &str = "0 0 29 2 *";
 

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use crate::local_users::{give, he, is_root, mode};
 use crate::planted::text;
-use crate::sandbox::{Run, Sandbox, needs, tree};
+use crate::support::sandbox::{Run, Sandbox, needs, tree};
 
 /// What validate says, without the sandbox's path, and its code. It changes nothing.
 fn validate(sandbox: &Sandbox, text: &str) -> (String, i32) {

@@ -10,9 +10,9 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::history::World;
-use crate::running::Running;
-use crate::sandbox::{Run, Sandbox, needs};
-use crate::servers::wait_for;
+use crate::support::running::Running;
+use crate::support::sandbox::{Run, Sandbox, needs};
+use crate::support::servers::wait_for;
 
 /// What all times become, and the length that all have.
 const TIME: &str = "2026-11-22T06:00:00Z";

@@ -9,15 +9,15 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::git_servers::Repo;
 use crate::http::{archive, large, live};
 use crate::install::Host;
-use crate::moto::Moto;
-use crate::running::Running;
 use crate::s3::{configure, keys};
-use crate::sandbox::{Run, Sandbox, age, needs, tree};
-use crate::servers::{Nginx, Raw, Seen, Step, ok, raw, status, wait_for};
-use crate::tree::everything;
+use crate::support::git_servers::Repo;
+use crate::support::moto::Moto;
+use crate::support::running::Running;
+use crate::support::sandbox::{Run, Sandbox, age, needs, tree};
+use crate::support::servers::{Nginx, Raw, Seen, Step, ok, raw, status, wait_for};
+use crate::support::tree::everything;
 
 /// What a plan said with --json, of the one deployment.
 fn told(sandbox: &Sandbox, remote: &str, args: &[&str], code: i32) -> serde_json::Value {

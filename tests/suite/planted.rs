@@ -11,7 +11,7 @@ use rustix::fs::{CWD, FileType, makedev, mknodat};
 
 use crate::core::Mount;
 use crate::local_users::{HIM, he, is_root, mode, source};
-use crate::sandbox::{Run, Sandbox, needs};
+use crate::support::sandbox::{Run, Sandbox, needs};
 
 fn validate(sandbox: &Sandbox, text: &str) -> Run {
     let config = sandbox.write("validate.cfg", text);

@@ -6,8 +6,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Command, Stdio};
 
 use crate::crash::{Case, Doing, Way, stride, traced};
-use crate::disk::{Cut, Disk};
-use crate::sandbox::{Sandbox, needs};
+use crate::support::disk::{Cut, Disk};
+use crate::support::sandbox::{Sandbox, needs};
 
 /// A case on a disk of its own; the case goes first, then the disk.
 struct OnDisk {

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
-use crate::sandbox::{Sandbox, needs, tree};
+use crate::support::sandbox::{Sandbox, needs, tree};
 
 fn chmod(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
@@ -45,10 +45,10 @@ fn private_files_stay_private_in_each_way_and_are_verified_and_repaired_as_that(
         }
         let arguments = ["--remote", remote.as_str()];
         let says = |words: &[&str], code: i32| {
-            let run: crate::sandbox::Run = sandbox.saying(words, &arguments).output().unwrap().into();
+            let run: crate::support::sandbox::Run = sandbox.saying(words, &arguments).output().unwrap().into();
             run.expect(code)
         };
-        let run: crate::sandbox::Run = sandbox.command(&arguments).output().unwrap().into();
+        let run: crate::support::sandbox::Run = sandbox.command(&arguments).output().unwrap().into();
         run.expect(0).says("others may not read 4 of its entries there");
         is_deployed(&sandbox, way);
         says(&["verify"], 0);

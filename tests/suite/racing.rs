@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use crate::sandbox::{Run, Sandbox, needs};
+use crate::support::sandbox::{Run, Sandbox, needs};
 
 /// Who owns the live tree.
 const HIM: u32 = 1000;

@@ -6,13 +6,13 @@ use std::process::Command;
 use std::sync::Arc;
 
 use super::aws::{OFF, World, ini, json, private};
-use super::clock::Clock;
 use super::http::{large, live};
 use super::imds::role_of_instance;
-use super::moto::{Keys, Moto};
 use super::s3::{broken, error, front};
-use super::sandbox::{Run, Sandbox, needs};
-use super::servers::{Nginx, Raw, Seen, Step};
+use crate::support::clock::Clock;
+use crate::support::moto::{Keys, Moto};
+use crate::support::sandbox::{Run, Sandbox, needs};
+use crate::support::servers::{Nginx, Raw, Seen, Step};
 
 /// The five kinds that expire.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -8,11 +8,11 @@ use std::sync::{Arc, Mutex};
 
 use rustix::process::Signal;
 
-use crate::git_servers::Repo;
 use crate::install::Host;
-use crate::running::Running;
-use crate::sandbox::{Run, Sandbox, needs};
-use crate::servers::{Raw, object, ok, status, wait_for};
+use crate::support::git_servers::Repo;
+use crate::support::running::Running;
+use crate::support::sandbox::{Run, Sandbox, needs};
+use crate::support::servers::{Raw, object, ok, status, wait_for};
 
 /// A sandbox with hooks that write down that they ran, and what they were told.
 struct World {
@@ -876,7 +876,7 @@ fn daemon_is_at_work_then_a_hundred_rollbacks_and_not_one_disagreement() {
     }
     rustix::process::kill_process(pid, Signal::TERM).unwrap();
     assert!(daemon.wait().unwrap().success());
-    let log = crate::sandbox::plain(&fs::read_to_string(log).unwrap());
+    let log = crate::support::sandbox::plain(&fs::read_to_string(log).unwrap());
     assert!(!log.contains(" deployed revision ") && !log.contains(" ERROR "), "{log}");
     assert!(log.contains("WARN revision sha256:") && log.contains("is left alone: rolled back to release "), "{log}");
     let is_known = |line: &str| {

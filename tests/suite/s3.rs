@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
-use super::clock::Clock;
 use super::http::{downloads, large, live, refused};
 use super::memory::peak;
-use super::moto::{Keys, Moto};
-use super::sandbox::{Run, Sandbox, needs};
-use super::servers::{Authority, Nginx, Raw, Seen, Step, closed_port, cut, object, ok, raw, status, wait_for};
+use crate::support::clock::Clock;
+use crate::support::moto::{Keys, Moto};
+use crate::support::sandbox::{Run, Sandbox, needs};
+use crate::support::servers::{Authority, Nginx, Raw, Seen, Step, closed_port, cut, object, ok, raw, status, wait_for};
 
 const CANARY: &str = "canary/Secret+Key0123456789";
 

@@ -3,7 +3,7 @@
 
 use std::process::Command;
 
-use crate::sandbox::{Run, Sandbox, binary, needs};
+use crate::support::sandbox::{Run, Sandbox, binary, needs};
 
 /// `repo-deploy schedule args` with a configuration.
 fn schedule(sandbox: &Sandbox, config: &str, args: &[&str]) -> Command {

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use crate::install::Host;
-use crate::sandbox::Run;
+use crate::support::sandbox::Run;
 
 /// A bundle that installs `a`, and whose `event` has a script with these lines in the appspec and this content.
 fn bundle(host: &Host, version: &str, event: &str, entry: &str, script: &str) {

@@ -8,14 +8,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::core::Mount;
-use super::git_servers::{Repo, Smart, git, says};
 use super::http::{archive, live};
 use super::inplace::{has_temporary, stopped_in_the_middle};
-use super::moto::Moto;
-use super::running::Running;
 use super::s3::configure;
-use super::sandbox::{Run, Sandbox, needs, tree};
-use super::servers::{Nginx, Raw, closed_port, object, ok, wait_for};
+use crate::support::git_servers::{Repo, Smart, git, says};
+use crate::support::moto::Moto;
+use crate::support::running::Running;
+use crate::support::sandbox::{Run, Sandbox, needs, tree};
+use crate::support::servers::{Nginx, Raw, closed_port, object, ok, wait_for};
 
 /// `repo-deploy seed ARGS`.
 fn command(sandbox: &Sandbox, args: &[&str]) -> Command {

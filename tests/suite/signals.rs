@@ -9,9 +9,9 @@ use std::process::Command;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Signal;
 
-use crate::running::{Running, has, is_alive};
-use crate::sandbox::{Run, Sandbox, binary};
-use crate::servers::wait_for;
+use crate::support::running::{Running, has, is_alive};
+use crate::support::sandbox::{Run, Sandbox, binary};
+use crate::support::servers::wait_for;
 
 fn zip_of(sandbox: &Sandbox, version: &str) -> String {
     sandbox.zip("app.zip", &[("version", version), ("more/data", version)]).display().to_string()

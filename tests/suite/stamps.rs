@@ -6,10 +6,10 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::clock::Clock;
-use crate::disk::Disk;
-use crate::sandbox::{Run, Sandbox, needs, traced_calls, tree};
-use crate::servers::{Nginx, Raw, ok, raw, wait_for};
+use crate::support::clock::Clock;
+use crate::support::disk::Disk;
+use crate::support::sandbox::{Run, Sandbox, needs, traced_calls, tree};
+use crate::support::servers::{Nginx, Raw, ok, raw, wait_for};
 
 /// Writes over what is there: the same inode, and as many bytes.
 fn overwrite(path: &Path, content: &[u8]) {

@@ -13,10 +13,10 @@ use base64::prelude::BASE64_STANDARD;
 use sha2::Digest as _;
 
 use super::http::{archive, downloads, live, refused};
-use super::moto::Moto;
 use super::s3::configure;
-use super::sandbox::{Run, Sandbox, needs};
-use super::servers::{Nginx, Raw, Step, object, ok, status};
+use crate::support::moto::Moto;
+use crate::support::sandbox::{Run, Sandbox, needs};
+use crate::support::servers::{Nginx, Raw, Step, object, ok, status};
 
 /// A key pair of minisign.
 struct Signer<'a> {
@@ -97,7 +97,7 @@ impl Shelf {
 
     /// What was asked for from the n-th request on: the path, and a `?` behind it when that was on a condition.
     fn asked(&self, from: usize) -> Vec<String> {
-        let mark = |seen: &super::servers::Seen| if seen.header("If-None-Match").is_some() { "?" } else { "" };
+        let mark = |seen: &crate::support::servers::Seen| if seen.header("If-None-Match").is_some() { "?" } else { "" };
         self.server.seen()[from..].iter().map(|seen| format!("{}{}", seen.target(), mark(seen))).collect()
     }
 }
@@ -427,7 +427,7 @@ fn signature_cannot_be_had_for_a_while_then_the_archive_is_fetched_once_more_whe
         assert!(line.contains("cannot fetch the signature http://") && line.contains("403"), "{line}");
     }
     let asked = |from: usize| -> Vec<String> {
-        let mark = |seen: &super::servers::Seen| seen.header("If-None-Match").is_some();
+        let mark = |seen: &crate::support::servers::Seen| seen.header("If-None-Match").is_some();
         server.seen()[from..].iter().map(|seen| format!("{} {}", seen.target(), mark(seen))).collect()
     };
     assert_eq!(asked(2), ["/app.zip true", "/app.zip.minisig false"]);

@@ -12,8 +12,8 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::agent::{live, source};
 use crate::notify;
-use crate::sandbox::{Run, Sandbox, needs, plain, traced_calls};
-use crate::servers::wait_for;
+use crate::support::sandbox::{Run, Sandbox, needs, plain, traced_calls};
+use crate::support::servers::wait_for;
 
 /// A pipe of the smallest size.
 fn narrow() -> (PipeReader, PipeWriter) {

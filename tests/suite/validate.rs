@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::sandbox::{Run, Sandbox, needs};
+use crate::support::sandbox::{Run, Sandbox, needs};
 
 const GOOD: &str = r#"version: 0.0
 os: linux

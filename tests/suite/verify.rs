@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::crash::{Way, call_names, stride, traced};
-use crate::git_servers::Repo;
-use crate::running::Running;
-use crate::sandbox::{Run, Sandbox, needs, tree};
-use crate::tree::{everything, without_times};
+use crate::support::git_servers::Repo;
+use crate::support::running::Running;
+use crate::support::sandbox::{Run, Sandbox, needs, tree};
+use crate::support::tree::{everything, without_times};
 
 const FILES: &[(&str, &str)] = &[
     ("VERSION", "v1\n"),
@@ -668,7 +668,7 @@ fn kill_everywhere(mode: &str) {
     let whole = tree(&top);
     let places = ["deploy", "cache", "state", "dest"];
     let copy = |from: PathBuf, to: PathBuf| {
-        crate::tree::put_back(&places, &from, &to);
+        crate::support::tree::put_back(&places, &from, &to);
     };
     fs::write(top.join("VERSION"), "v2\n").unwrap();
     fs::write(release(&sandbox).join(if mode == "install" { "tree/VERSION" } else { "VERSION" }), "v3\n").unwrap();

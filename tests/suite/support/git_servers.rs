@@ -7,8 +7,8 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use crate::sandbox::{Run, Sandbox};
-use crate::servers::{Nginx, closed_port, wait_for};
+use crate::support::sandbox::{Run, Sandbox};
+use crate::support::servers::{Nginx, closed_port, wait_for};
 
 /// A bare repository in `<sandbox>/git` and the working tree it is filled from.
 pub struct Repo<'a> {

@@ -7,7 +7,7 @@ use std::process::{Child, ChildStderr, Command, Stdio};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::sandbox::{Run, plain};
+use crate::support::sandbox::{Run, plain};
 
 pub struct Running {
     child: Child,

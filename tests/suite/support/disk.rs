@@ -5,7 +5,7 @@ use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::sandbox::{Sandbox, needs};
+use crate::support::sandbox::{Sandbox, needs};
 
 /// `_IOR('X', 125, __u32)` of the kernel's uapi.
 const FS_IOC_SHUTDOWN: libc::Ioctl = 0x8004_587d_u32 as libc::Ioctl;
