@@ -271,3 +271,15 @@ impl fmt::Display for ActivationMode {
         })
     }
 }
+
+/// How a revision begins that is a hash of an archive's bytes.
+pub const OF_CONTENT: &str = "sha256:";
+
+/// The revision we have already, and what the source told us to remember with it.
+#[derive(Clone, Copy, Debug)]
+pub struct Known<'a> {
+    /// What is live or staged.
+    pub revision: &'a Revision,
+    /// What came with it.
+    pub validators: &'a Validators,
+}

@@ -9,7 +9,6 @@ use super::status::record;
 use crate::config::Settings;
 use crate::console::json::Json;
 use crate::model::Reason;
-use crate::source;
 use crate::store::state::State;
 use crate::sys::clock::now;
 use crate::sys::host;
@@ -65,7 +64,7 @@ impl Deployment<'_> {
 /// Sends it, once.
 pub(super) fn send(settings: &Settings, notice: &str) {
     let Some(url) = &settings.notify else { return };
-    if let Err(e) = source::http::post::post(url, notice, &settings.http) {
+    if let Err(e) = crate::http::post::post(url, notice, &settings.http) {
         log::warn!("{e}; the deployment does not need it");
     }
 }

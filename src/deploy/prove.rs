@@ -5,8 +5,8 @@
 use super::Deployment;
 use crate::artifact::Artifact;
 use crate::error::{Error, Kind, Result};
+use crate::model::Known;
 use crate::package::{self, Verified};
-use crate::source::Known;
 use crate::store::state::{Failure, FailureKind, Record};
 
 /// Stands for what could not be fetched: whatever comes is another thing.

@@ -15,8 +15,9 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::model::{Outcome, Reason, Validators};
 use crate::package;
 use crate::remote::Remote;
+use crate::source::Recalled;
 use crate::source::file::FileSource;
-use crate::source::{Poll, Recalled, Source};
+use crate::source::{Poll, Source};
 use crate::store::state::{Phase, Record};
 use crate::sys::clock::{Deadline, now};
 

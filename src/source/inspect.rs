@@ -2,7 +2,7 @@
 //! that before. Each is read by the call that the poll makes.
 
 use super::Source;
-use super::http;
+
 use crate::config::Http;
 use crate::config::keys::Name;
 use crate::error::Result;
@@ -24,7 +24,7 @@ impl Source {
 
 /// What is wrong with the files that say whom to believe.
 pub(super) fn roots(http: &Http) -> Vec<Remark> {
-    let read = http::check_roots(http);
+    let read = crate::http::tls::check_roots(http);
     read.err().map(|e| (Name::CaFile, false, e.to_string())).into_iter().collect()
 }
 

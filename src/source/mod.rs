@@ -1,32 +1,28 @@
 //! Where revisions come from. A source is asked whether it has another revision than the known one, cheaply, and then
 //! for exactly the thing it offered.
 
-mod aws;
-mod beside;
 pub mod file;
 pub mod git;
 pub mod http;
 pub mod inspect;
-mod recall;
+mod parse_revision;
 pub mod s3;
+mod sidecar;
 
-pub use self::recall::Recalled;
+pub use self::parse_revision::Recalled;
 use std::path::Path;
 
-pub use self::http::glimpse::Glimpse;
 use crate::artifact::{Artifact, CacheFile};
 use crate::config::Settings;
 use crate::error::Result;
-use crate::model::{Revision, Validators};
+pub use crate::http::range_reader::Glimpse;
+use crate::model::{Known, OF_CONTENT, Revision, Validators};
 use crate::remote::Remote;
 use crate::sys::clock::Deadline;
 
-/// How a revision begins that is a hash of an archive's bytes.
-const OF_CONTENT: &str = "sha256:";
-
 /// From here on each try that fails is told of, or, where an earlier check has told what they come to, is not.
 pub fn tell_tries(is_news: bool) {
-    http::retry::set_told(!is_news);
+    crate::http::retry::set_told(!is_news);
 }
 
 /// A source, by the kind of its remote.
@@ -40,15 +36,6 @@ pub enum Source {
     S3(Box<s3::S3Source>),
     /// A git repository.
     Git(Box<git::GitSource>),
-}
-
-/// The revision we have already, and what the source told us to remember with it.
-#[derive(Clone, Copy, Debug)]
-pub struct Known<'a> {
-    /// What is live or staged.
-    pub revision: &'a Revision,
-    /// What came with it.
-    pub validators: &'a Validators,
 }
 
 /// The answer to a poll.

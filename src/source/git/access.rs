@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use super::command::Access;
 use crate::config::{Secret, Settings};
 use crate::error::{Context, Error, Result};
+use crate::http::auth::{UserInfo, load};
+use crate::http::secret_file;
+use crate::http::warn_once;
 use crate::remote::place::Place;
-use crate::source::http::credentials::{UserInfo, load};
-use crate::source::http::keyfile;
-use crate::source::http::warn_once;
 use crate::sys::resolve::distrust;
 
 /// Where systems keep the roots they trust, in one file.
@@ -111,11 +111,11 @@ fn roots<'a>(settings: &Settings, home: impl FnOnce() -> Result<&'a Path>) -> Re
     }
     let mut bundle = Vec::new();
     if let Some(system) = BUNDLES.iter().map(Path::new).find(|path| path.is_file()) {
-        bundle.extend(keyfile::read("the roots of the system in", system)?);
+        bundle.extend(secret_file::read("the roots of the system in", system)?);
     }
     for (key, path) in ours.iter().filter_map(|(key, path)| Some((key, path.as_ref()?))) {
         bundle.push(b'\n');
-        bundle.extend(keyfile::read(key, path)?);
+        bundle.extend(secret_file::read(key, path)?);
     }
     let home = home()?;
     let file = home.join("roots.pem");

@@ -12,10 +12,10 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::complaint;
+use super::error_class;
 use crate::config::Secret;
 use crate::error::{Context, Error, Kind, Result, plain};
-use crate::source::http::retry::Fault;
+use crate::http::retry::Fault;
 use crate::sys::clock::Deadline;
 use crate::sys::process::{self, Ended, Pipes, Program, Stream};
 use crate::sys::resolve::distrust;
@@ -296,7 +296,7 @@ impl Reading {
             }
         };
         let said = said.borrow();
-        Err(complaint::read(&verb, &how, said.iter().map(String::as_str), &secrets, whose.as_deref()))
+        Err(error_class::read(&verb, &how, said.iter().map(String::as_str), &secrets, whose.as_deref()))
     }
 }
 

@@ -10,9 +10,9 @@ use super::repository::{Repository, reference};
 use super::{GitSource, access};
 use crate::artifact::{MAX_NAME, Node};
 use crate::error::{Error, Kind, Result};
+use crate::http::retry::Patience;
 use crate::remote::place::Place;
 use crate::remote::reference::{Reference, is_object};
-use crate::source::http::retry::Patience;
 use crate::sys::clock::Deadline;
 
 /// The longest line of a listing.

@@ -7,7 +7,7 @@
 
 mod access;
 mod command;
-mod complaint;
+mod error_class;
 mod fetching;
 mod modules;
 mod objects;
@@ -26,14 +26,15 @@ use self::command::{Git, Trouble};
 use self::fetching::Fetching;
 use self::objects::GitTree;
 use self::repository::{Purpose, Repository};
-use super::http::credentials::{UserInfo, load};
-use super::http::retry::Patience;
 use super::inspect::{self, Remark};
-use super::{Known, Offer, OfferKind, Poll};
+use super::{Offer, OfferKind, Poll};
 use crate::artifact::{Artifact, Content, cache_dir};
 use crate::config::Settings;
 use crate::config::keys::Name;
 use crate::error::{Context, Error, Kind, Result, plain};
+use crate::http::auth::{UserInfo, load};
+use crate::http::retry::Patience;
+use crate::model::Known;
 use crate::model::{Revision, Validators, hex};
 use crate::remote::git::GitRemote;
 use crate::remote::place::Place;

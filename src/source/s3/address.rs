@@ -5,10 +5,10 @@
 use s3::signing::uri_encode;
 use url::{Host, Url};
 
+use crate::aws::endpoint::{Place, Service};
 use crate::config::Aws;
 use crate::error::{Error, Result};
 use crate::remote::Object;
-use crate::source::aws::endpoint::{Place, Service};
 
 /// The rules by which an object gets its address.
 #[derive(Clone, Debug)]

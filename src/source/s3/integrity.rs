@@ -10,8 +10,8 @@ use sha2::{Digest, Sha256, Sha512};
 use ureq::http::{HeaderMap, header};
 
 use crate::error::{Error, Result};
+use crate::http::response_policy::Proof;
 use crate::model::hex;
-use crate::source::http::dialect::Proof;
 
 /// Sums in the making, and what they have to be.
 #[derive(Debug)]

@@ -5,8 +5,8 @@
 //! `sign` makes signatures, `refusal` reads errors, `integrity` checks the bytes. Credentials come from the chain.
 
 mod address;
+mod error;
 mod integrity;
-mod refusal;
 mod sign;
 
 use std::cell::RefCell;
@@ -17,23 +17,25 @@ use ureq::http::{HeaderMap, StatusCode, header};
 use url::Url;
 
 use self::address::{Address, Endpoint};
-use self::refusal::{Asker, Complaint};
-use super::aws::endpoint::Service;
-use super::aws::{CA_BUNDLE, Chain};
-use super::beside::whole;
-use super::http::client::{Answer, Caller, Client, Headers};
-use super::http::credentials::extra_headers;
-use super::http::dialect::{Dialect, Proof};
-use super::http::download;
-use super::http::glimpse::{self, Offered};
-use super::http::identity::{Identity, source_of};
-use super::http::retry::Patience;
+use self::error::{Asker, Complaint};
 use super::inspect::{self, Remark};
-use super::{Known, Offer, OfferKind, Poll};
+use super::{Offer, OfferKind, Poll};
 use crate::artifact::{Artifact, CacheFile, Content};
+use crate::aws::endpoint::Service;
+use crate::aws::{CA_BUNDLE, Chain};
 use crate::config::keys::Name;
 use crate::config::{Aws, Http, Settings};
 use crate::error::{Context, Error, Result};
+use crate::http::auth::extra_headers;
+use crate::http::client::{Caller, Client};
+use crate::http::download;
+use crate::http::message::whole;
+use crate::http::message::{Answer, Headers};
+use crate::http::range_reader::{self, Offered};
+use crate::http::response_policy::{Dialect, Proof};
+use crate::http::retry::Patience;
+use crate::http::validators::{Identity, source_of};
+use crate::model::Known;
 use crate::model::Validators;
 use crate::remote::Object;
 use crate::sys::clock::Deadline;
@@ -128,7 +130,7 @@ impl S3Source {
         loop {
             let Some(offer) = there.ask(None, deadline)? else { return Ok(None) };
             let Some(body) = offer.body.whole() else { return Err(Error::failed("it answered with a part")) };
-            match whole(body, offer.identity.length, largest, &offer.client) {
+            match whole(body, offer.identity.length, largest, offer.client.http()) {
                 Ok(content) => return Ok(Some(content)),
                 Err(fault) => patience.after(fault, &object.to_string())?,
             }
@@ -147,10 +149,12 @@ impl S3Source {
         let (mut moved, mut renewed) = (false, false);
         loop {
             let (client, asker) = self.client(&region, deadline)?;
-            let answer = glimpse::poll(&client, &ask, &mut patience)?;
+            let answer = range_reader::poll(&client, &ask, &mut patience)?;
             match answer.status {
                 StatusCode::NOT_MODIFIED if !ask.is_empty() => return Ok(None),
-                _ if glimpse::is_offer(&answer, &client) => return offered(client, answer, known.as_ref(), learned),
+                _ if range_reader::is_offer(&answer, &client) => {
+                    return offered(client, answer, known.as_ref(), learned);
+                }
                 _ => {}
             }
             let complaint = Complaint::read(answer);
@@ -275,7 +279,7 @@ fn offered(
     region: Option<String>,
 ) -> Result<Option<S3Offer>> {
     let (headers, identity) = (answer.headers.clone(), client.dialect().identity(&answer.headers));
-    let (identity, body) = glimpse::offered(answer, identity)?;
+    let (identity, body) = range_reader::offered(answer, identity)?;
     // A server that does not know If-None-Match.
     if known.is_some_and(|known| known.is_still(&identity)) {
         return Ok(None);

@@ -11,10 +11,10 @@ use s3::request::blocking::AttoRequest;
 use ureq::http::header;
 
 use super::address::Address;
+use crate::aws::Credentials;
 use crate::error::{Error, Result};
+use crate::http::message::Headers;
 use crate::remote::Object;
-use crate::source::aws::Credentials;
-use crate::source::http::client::Headers;
 
 /// What a GET of `object` at `address` carries besides the headers `ask`: `plain`, and the signature over all of them.
 pub(super) fn signed(
@@ -80,8 +80,8 @@ fn places(address: &Address, object: &Object) -> (String, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::aws::endpoint::Place;
     use crate::config::{Aws, Secret};
-    use crate::source::aws::endpoint::Place;
     use crate::source::s3::address::Endpoint;
     use ureq::http::HeaderValue;
 

@@ -1,0 +1,258 @@
+//! One request to an origin, through proxies, redirects and retries: what every source over HTTP has in common. What is
+//! asked for and what an answer means is the source's. Credentials, and headers of the operator, go to the configured
+//! origin (scheme, host and port) only; conditions and ranges go along with every hop. There are no cookies.
+//!
+//! Each exchange has a connection of its own: a daemon that waits holds none, and idle memory matters more than a handshake.
+
+use std::cell::OnceCell;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rustls::ClientConfig;
+use ureq::http::header::{self, HeaderValue};
+use ureq::http::{Method, Request, StatusCode, Version};
+use url::Url;
+
+use super::address_policy::{Reach, resolve};
+use super::connector::Wiring;
+use super::message::{Answer, Headers, Incoming};
+use super::proxy::{Proxies, Route};
+use super::redirect::{self, Trail};
+use super::request_error::{fault_of_head, out_of_time};
+use super::response_policy::{Dialect, Http as Plain};
+use super::retry::{Fault, Patience, check_stop};
+use super::{status, tls};
+use crate::config::{Http, Secret};
+use crate::error::{Error, Result};
+use crate::remote::redacted;
+use crate::sys::clock::Deadline;
+
+/// On whose behalf requests are made.
+pub struct Caller {
+    /// Who that is, for messages; `None`: nobody.
+    pub whose: Option<String>,
+    /// What a request to the origin carries besides the headers it has: constant credentials, or a signature over the
+    /// URL and those headers. Asked anew for every try.
+    #[allow(clippy::type_complexity, reason = "its two arguments are what is signed")]
+    pub sign: Box<dyn Fn(&Url, &Headers) -> Result<Headers>>,
+}
+
+/// A client of one URL, for one check.
+pub struct Client {
+    url: Url,
+    http: Http,
+    caller: Caller,
+    dialect: Box<dyn Dialect>,
+    /// The variable that names more roots.
+    bundle: Option<&'static str>,
+    /// See [`Client::aside`].
+    is_aside: bool,
+    /// Nothing is deployed yet: ends of archives are enough, and what is fetched is left for a later run.
+    is_ahead: bool,
+    proxies: Proxies,
+    tls: OnceCell<Arc<ClientConfig>>,
+    reach: Reach,
+}
+
+/// What one request asks, besides the URL and what the caller adds.
+#[derive(Debug)]
+pub struct Ask<'a> {
+    /// The method.
+    pub method: Method,
+    /// Its headers, conditions and ranges among them.
+    pub headers: &'a Headers,
+    /// What is sent with it.
+    pub body: Option<&'a [u8]>,
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Client").field(&redacted(&self.url)).finish()
+    }
+}
+
+impl Client {
+    /// A client of `url`, which has neither userinfo nor a fragment.
+    pub fn new(url: Url, http: Http, caller: Caller) -> Self {
+        let proxies = Proxies::from_env(|name| std::env::var(name).ok());
+        let (dialect, tls, reach) = (Box::new(Plain), OnceCell::new(), Reach::default());
+        Self { url, http, caller, dialect, bundle: None, is_aside: false, is_ahead: false, proxies, tls, reach }
+    }
+
+    /// The same, which reads answers as `dialect` does.
+    pub fn speaking(self, dialect: impl Dialect + 'static) -> Self {
+        Self { dialect: Box::new(dialect), ..self }
+    }
+
+    /// The same, which believes the roots in the file that `variable` names as well.
+    pub fn trusting(self, variable: &'static str) -> Self {
+        Self { bundle: Some(variable), ..self }
+    }
+
+    /// The same, beside a deployment that is over: it goes out although we were asked to stop, and its path is a secret.
+    pub fn aside(self) -> Self {
+        Self { is_aside: true, ..self }
+    }
+
+    /// The same, which looks ahead or does not.
+    pub fn looking_ahead(self, is_ahead: bool) -> Self {
+        Self { is_ahead, ..self }
+    }
+
+    /// Whether it looks ahead.
+    pub fn is_ahead(&self) -> bool {
+        self.is_ahead
+    }
+
+    /// How answers are read.
+    pub fn dialect(&self) -> &dyn Dialect {
+        &*self.dialect
+    }
+
+    /// The same, and no proxy is asked whatever the environment says: for services of the machine itself.
+    pub fn direct(url: Url, http: Http, caller: Caller) -> Self {
+        Self { proxies: Proxies::default(), ..Self::new(url, http, caller) }
+    }
+
+    /// The URL, for whoever needs the whole of it.
+    pub fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// How messages call what is asked for.
+    pub fn name(&self) -> String {
+        redacted(&self.url)
+    }
+
+    /// Where credentials may go.
+    pub fn origin(&self) -> String {
+        self.url.origin().ascii_serialization()
+    }
+
+    /// Whom we ask as.
+    pub fn whose(&self) -> Option<&str> {
+        self.caller.whose.as_deref()
+    }
+
+    /// The limits of an exchange.
+    pub fn http(&self) -> &Http {
+        &self.http
+    }
+
+    /// One GET with the headers `ask`: the answer of whoever answers in the end with neither a redirect nor trouble of a
+    /// moment.
+    pub fn get(&self, ask: &Headers, patience: &mut Patience) -> Result<Answer> {
+        loop {
+            match self.send(ask, patience.deadline()) {
+                Ok(answer) => return Ok(answer),
+                Err(fault) => patience.after(fault, &self.name())?,
+            }
+        }
+    }
+
+    /// One try, along its redirects.
+    fn send(&self, headers: &Headers, deadline: Deadline) -> Result<Answer, Fault> {
+        let ask = &Ask { method: Method::GET, headers, body: None };
+        let mut trail = Trail::new(self.url.clone());
+        loop {
+            let answer = self.exchange(trail.here(), ask, deadline);
+            let answer = answer.and_then(|a| status::passing(&a).map_or(Ok(a), Err));
+            let answer = answer.map_err(|fault| match trail.name() {
+                Some(place) => fault.at(&place),
+                None => fault,
+            })?;
+            if !self.dialect.is_redirected() || !redirect::is_redirect(answer.status.as_u16()) {
+                return Ok(answer);
+            }
+            trail.follow(answer.headers.get(header::LOCATION).map(HeaderValue::as_bytes))?;
+        }
+    }
+
+    /// One try of any method, where a redirect is an answer like others and no status is trouble.
+    pub fn call(&self, ask: &Ask<'_>, deadline: Deadline) -> Result<Answer, Fault> {
+        self.exchange(&self.url, ask, deadline)
+    }
+
+    /// One request and the head of its answer.
+    fn exchange(&self, url: &Url, ask: &Ask<'_>, deadline: Deadline) -> Result<Answer, Fault> {
+        if !self.is_aside {
+            check_stop()?;
+        }
+        let at_origin = url.origin() == self.url.origin();
+        let route = self.proxies.route(url)?;
+        let request = self.request(url, ask, &route, at_origin)?;
+        let wiring = self.wiring(url, &route, at_origin, deadline)?;
+        let host = match &route {
+            Route::Direct => url.host_str().unwrap_or_default().to_owned(),
+            Route::Forward(proxy) | Route::Tunnel(proxy) => format!("the proxy {}", proxy.name()),
+        };
+        let name = if self.is_aside { self.origin() } else { redacted(url) };
+        log::debug!("{} {name} from {host}", ask.method);
+        let agent = wiring.agent();
+        let response = match ask.body {
+            None => agent.run(request),
+            Some(body) => agent.run(request.map(|()| body)),
+        };
+        let response = response.map_err(|e| fault_of_head(e, url, &host, &self.http))?;
+        let (head, body) = response.into_parts();
+        let (http10, body) = (head.version == Version::HTTP_10, Incoming { body, host, is_gzip: false });
+        // The same as 200, and somebody on the way says that he may have changed something.
+        let is_ok = head.status == StatusCode::NON_AUTHORITATIVE_INFORMATION;
+        let status = if is_ok { StatusCode::OK } else { head.status };
+        Ok(Answer { status, headers: head.headers, body, at_origin, http10 })
+    }
+
+    fn request(&self, url: &Url, ask: &Ask<'_>, route: &Route, at_origin: bool) -> Result<Request<()>> {
+        let mut request = Request::builder().method(&ask.method).uri(url.as_str());
+        let signed = if at_origin { (self.caller.sign)(url, ask.headers)? } else { Headers::new() };
+        for (name, value) in ask.headers.iter().cloned().chain(signed) {
+            request = request.header(name, value);
+        }
+        if let Route::Forward(proxy) = route
+            && let Some(authorization) = &proxy.authorization
+        {
+            request = request.header(header::PROXY_AUTHORIZATION, sensitive(authorization)?);
+        }
+        request.body(()).map_err(|e| Error::failed(format!("its URL cannot be asked for: {e}")))
+    }
+
+    fn wiring(&self, url: &Url, route: &Route, at_origin: bool, deadline: Deadline) -> Result<Wiring, Fault> {
+        let (addresses, tunnel, absolute) = match route {
+            Route::Direct => (self.reach.addresses(url, at_origin)?, None, None),
+            Route::Forward(proxy) => {
+                let origin = url.origin().ascii_serialization();
+                (resolve(&proxy.url)?, None, Some(origin))
+            }
+            Route::Tunnel(proxy) => {
+                let tunnel = ureq::Proxy::new(proxy.full.reveal())
+                    .map_err(|_| Error::failed(format!("the proxy {} is no URL", proxy.name())))?;
+                (resolve(&proxy.url)?, Some(tunnel), None)
+            }
+        };
+        let secure = |route: &Route| matches!(route, Route::Tunnel(proxy) if proxy.url.scheme() == "https");
+        let tls = (url.scheme() == "https" || secure(route)).then(|| self.tls()).transpose()?;
+        let total = deadline.remaining();
+        if total.is_zero() {
+            return Err(out_of_time().into());
+        }
+        let Http { connect_timeout: connect, stall_timeout: stall, .. } = self.http;
+        Ok(Wiring { addresses, tunnel, absolute, tls, connect, stall, total })
+    }
+
+    fn tls(&self) -> Result<Arc<ClientConfig>> {
+        if let Some(tls) = self.tls.get() {
+            return Ok(tls.clone());
+        }
+        let env = |name| std::env::var_os(name).filter(|path| !path.is_empty()).map(PathBuf::from);
+        let mut files = vec![("ca-file", self.http.ca_file.clone()), ("SSL_CERT_FILE", env("SSL_CERT_FILE"))];
+        files.extend(self.bundle.map(|name| (name, env(name))));
+        let tls = tls::config(&files)?;
+        Ok(self.tls.get_or_init(|| tls).clone())
+    }
+}
+
+fn sensitive(secret: &Secret) -> Result<HeaderValue> {
+    let mut value = HeaderValue::from_str(secret.reveal()).map_err(|e| Error::failed(e.to_string()))?;
+    value.set_sensitive(true);
+    Ok(value)
+}

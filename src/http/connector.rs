@@ -1,0 +1,202 @@
+//! The connection below ureq: to addresses that we have resolved and judged, in absolute form where a proxy forwards, with
+//! heads of answers as ureq can read them ([`super::head`]), and with an end that was cut off told from one that was meant. ureq would take the first for the second in a body without
+//! a length. No timeout here makes ureq start a thread for DNS: the resolver only hands out what it was given.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::ClientConfig;
+use ureq::config::Config;
+use ureq::http::Uri;
+use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::{
+    Buffers, ConnectProxyConnector, ConnectionDetails, Connector, NextTimeout, TcpConnector, Transport,
+};
+use ureq::{Agent, Proxy};
+
+use super::head::{Heads, TooLarge};
+use super::tls::TlsConnector;
+
+/// The most that the head of an answer may take.
+pub(super) const LARGEST_HEAD: usize = 32 << 10;
+/// What one read takes at most.
+pub(super) const BUFFER: usize = 64 << 10;
+/// What we are called.
+const USER_AGENT: &str = concat!("repo-deploy/", env!("CARGO_PKG_VERSION"));
+
+/// How one exchange goes over the wire.
+#[derive(Debug)]
+pub(super) struct Wiring {
+    /// Where to connect to: the server, or the proxy.
+    pub(super) addresses: Vec<SocketAddr>,
+    /// The proxy that tunnels.
+    pub(super) tunnel: Option<Proxy>,
+    /// What a proxy that forwards needs before the path: `http://host:port`.
+    pub(super) absolute: Option<String>,
+    /// For https.
+    pub(super) tls: Option<Arc<ClientConfig>>,
+    /// Connection, proxy and TLS.
+    pub(super) connect: Duration,
+    /// The longest silence, and the longest wait for the head of the answer.
+    pub(super) stall: Duration,
+    /// Everything, the body included.
+    pub(super) total: Duration,
+}
+
+impl Wiring {
+    /// An agent for one exchange.
+    pub(super) fn agent(self) -> Agent {
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .proxy(self.tunnel)
+            .user_agent(USER_AGENT)
+            .accept_encoding("identity")
+            .max_response_header_size(LARGEST_HEAD)
+            .input_buffer_size(BUFFER)
+            .output_buffer_size(16 << 10)
+            .max_idle_connections(0)
+            .timeout_connect(Some(self.connect))
+            .timeout_recv_response(Some(self.stall))
+            .timeout_per_read(Some(self.stall))
+            .timeout_per_write(Some(self.stall))
+            .timeout_global(Some(self.total))
+            .build();
+        let connector =
+            ().chain(ConnectProxyConnector::default())
+                .chain(TcpConnector::default())
+                .chain(TlsConnector(self.tls))
+                .chain(LineConnector(self.absolute));
+        Agent::with_parts(config, connector, Resolved(self.addresses))
+    }
+}
+
+/// Hands out addresses that were resolved before.
+#[derive(Debug)]
+struct Resolved(Vec<SocketAddr>);
+
+impl Resolver for Resolved {
+    fn resolve(&self, _: &Uri, _: &Config, _: NextTimeout) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        let mut addresses = self.empty();
+        // ureq has room for sixteen.
+        for address in self.0.iter().take(16) {
+            addresses.push(*address);
+        }
+        if self.0.is_empty() { Err(ureq::Error::HostNotFound) } else { Ok(addresses) }
+    }
+}
+
+#[derive(Debug)]
+struct LineConnector(Option<String>);
+
+impl<In: Transport> Connector<In> for LineConnector {
+    type Out = Line<In>;
+
+    fn connect(&self, _: &ConnectionDetails, chained: Option<In>) -> Result<Option<Self::Out>, ureq::Error> {
+        let line = |inner| Line { inner, absolute: self.0.clone(), heads: Some(Heads::default()), ready: Vec::new() };
+        Ok(chained.map(line))
+    }
+}
+
+/// The outermost connection.
+#[derive(Debug)]
+struct Line<T> {
+    inner: T,
+    /// Taken by the first bytes of the one request that goes over it.
+    absolute: Option<String>,
+    /// As long as the head of the answer is not complete.
+    heads: Option<Heads>,
+    /// What ureq has to read before anything else.
+    ready: Vec<u8>,
+}
+
+impl<T: Transport> Line<T> {
+    /// Takes what has come away from ureq until it is the head of the answer.
+    fn hold_back(&mut self) -> Result<(), ureq::Error> {
+        let Some(heads) = &mut self.heads else { return Ok(()) };
+        let buffers = self.inner.buffers();
+        let came = buffers.input().len();
+        let complete = heads.take(buffers.input());
+        buffers.input_consume(came);
+        let too_large = |TooLarge(length)| ureq::Error::LargeResponseHeader(length, LARGEST_HEAD);
+        if let Some(bytes) = complete.map_err(too_large)? {
+            (self.heads, self.ready) = (None, bytes);
+            self.hand_on();
+        }
+        Ok(())
+    }
+
+    /// Gives ureq what is ready, as far as it has room. False: it has none.
+    fn hand_on(&mut self) -> bool {
+        let buffers = self.inner.buffers();
+        let room = buffers.input_append_buf();
+        let amount = room.len().min(self.ready.len());
+        for (to, from) in room.iter_mut().zip(self.ready.drain(..amount)) {
+            *to = from;
+        }
+        buffers.input_appended(amount);
+        amount > 0
+    }
+}
+
+impl<T: Transport> Transport for Line<T> {
+    fn buffers(&mut self) -> &mut dyn Buffers {
+        self.inner.buffers()
+    }
+
+    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
+        let Some(origin) = self.absolute.take() else { return self.inner.transmit_output(amount, timeout) };
+        let head = absolute_form(self.inner.buffers().output().get(..amount).unwrap_or_default(), &origin);
+        let room = self.inner.buffers().output().len();
+        for piece in head.chunks(room) {
+            if let Some(output) = self.inner.buffers().output().get_mut(..piece.len()) {
+                output.copy_from_slice(piece);
+            }
+            self.inner.transmit_output(piece.len(), timeout)?;
+        }
+        Ok(())
+    }
+
+    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
+        use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+        if !self.ready.is_empty() {
+            return Ok(self.hand_on());
+        }
+        let is_more = self.inner.await_input(timeout).map_err(|error| match error {
+            // The kinds that ureq reads as the end of a body.
+            ureq::Error::Io(e) if matches!(e.kind(), UnexpectedEof | ConnectionReset | ConnectionAborted) => {
+                ureq::Error::Io(std::io::Error::new(BrokenPipe, "the connection was cut off"))
+            }
+            other => other,
+        })?;
+        self.hold_back()?;
+        Ok(is_more)
+    }
+
+    fn is_open(&mut self) -> bool {
+        self.inner.is_open()
+    }
+
+    fn is_tls(&self) -> bool {
+        self.inner.is_tls()
+    }
+}
+
+/// `GET /path …` as `GET http://host:port/path …`.
+fn absolute_form(head: &[u8], origin: &str) -> Vec<u8> {
+    let target = head.iter().position(|b| *b == b' ').map_or(0, |space| space + 1);
+    let (method, rest) = head.split_at(target);
+    [method, origin.as_bytes(), rest].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::http::connector::*;
+
+    #[test]
+    fn absolute_form_is_the_request_line_of_rfc_9112() {
+        let got = absolute_form(b"GET /a?b HTTP/1.1\r\nhost: h:8\r\n\r\n", "http://h:8");
+        assert_eq!(got, b"GET http://h:8/a?b HTTP/1.1\r\nhost: h:8\r\n\r\n");
+    }
+}

@@ -1,0 +1,267 @@
+//! From an open answer to a complete file. A connection that breaks is taken up again where it broke when a strong ETag
+//! names the bytes (`Range` with `If-Match`); without one all of it is asked for again, and has to be what was offered.
+//! Bytes are counted as they come: no more than the server said, and no more than `max-download`.
+
+use std::fs::File;
+use std::io::Read;
+
+use sha2::{Digest, Sha256};
+use ureq::http::StatusCode;
+use ureq::http::header::{self, HeaderValue};
+
+use super::client::Client;
+use super::coding::{BEGINNING, coded, is_tar_gz};
+use super::connector::BUFFER;
+use super::content_range::ContentRange;
+use super::message::{Answer, Headers, Incoming};
+use super::partial_download::Part;
+use super::request_error::{fault, out_of_time};
+use super::response_policy::Proof;
+use super::retry::{Fault, Patience, check_stop};
+use super::status::check_plain;
+use super::validators::{Identity, source_of};
+use crate::artifact::CacheFile;
+use crate::console::Progress;
+use crate::error::{Error, Kind, Result};
+use crate::model::OF_CONTENT;
+use crate::model::{Revision, hex};
+use crate::sys::clock::Deadline;
+
+/// What was fetched.
+#[derive(Debug)]
+pub struct Fetched {
+    pub file: File,
+    pub identity: Identity,
+    /// The revision of the response that carried the bytes.
+    pub revision: Revision,
+}
+
+/// One thing on its way to a file.
+struct Download<'a> {
+    client: &'a Client,
+    source: String,
+    identity: Identity,
+    part: Part,
+    /// Only where nothing but the content tells what it is.
+    hash: Option<Sha256>,
+    /// Only where the server said what the bytes come to.
+    proof: Option<Box<dyn Proof>>,
+    progress: Progress,
+    limit: u64,
+    patience: Patience,
+    /// Whether an answer was labelled as gzip.
+    is_gzip: bool,
+}
+
+/// Brings what `identity` says to `path`; `body` is the answer that offered it, when it was all of it. Bytes that `proof` does not hold for are an
+/// error, and are not gone on with.
+pub fn fetch(
+    client: &Client,
+    identity: Identity,
+    proof: Option<Box<dyn Proof>>,
+    body: Option<Incoming>,
+    to: &CacheFile,
+    limit: u64,
+    deadline: Deadline,
+) -> Result<Fetched> {
+    check_limit(identity.length, limit)?;
+    let source = source_of(client.url().as_str());
+    let part = Part::open(to, &source, &identity)?;
+    let progress = Progress::start("fetching", identity.length);
+    let hash = identity.revision().is_none().then(Sha256::new);
+    let patience = Patience::new(deadline);
+    let is_gzip = body.as_ref().is_some_and(|body| body.is_gzip);
+    let mut download = Download { client, source, identity, part, hash, proof, progress, limit, patience, is_gzip };
+    match download.run(body).and_then(|()| download.prove()) {
+        Ok(()) => download.complete(),
+        Err(error) => Err(download.fail(error)),
+    }
+}
+
+pub(super) fn check_limit(length: Option<u64>, limit: u64) -> Result<()> {
+    match length {
+        Some(length) if length > limit => Err(Error::refused(format!("it is {length} bytes long: {}", over(limit)))),
+        _ => Ok(()),
+    }
+}
+
+fn over(limit: u64) -> String {
+    format!("max-download allows {limit}")
+}
+
+pub(super) fn superseded() -> Error {
+    Error::new(Kind::Superseded, "it was replaced while it was being fetched")
+}
+
+impl Download<'_> {
+    fn run(&mut self, offered: Option<Incoming>) -> Result<()> {
+        let mut body = offered;
+        if self.part.length() > 0 {
+            log::info!("going on with {} after {} bytes", self.client.name(), self.part.length());
+            self.progress.advance(self.part.length());
+            self.take_up()?;
+            body = None;
+        }
+        self.part.check_room(self.identity.length.map_or(0, |total| total.saturating_sub(self.part.length())))?;
+        while body.is_some() || self.identity.length != Some(self.part.length()) {
+            let now = match body.take() {
+                Some(body) => body,
+                None => self.ask()?,
+            };
+            let before = self.part.length();
+            match self.pour(now) {
+                Ok(()) => return Ok(()),
+                Err(fault) => {
+                    // Less than a buffer is no progress: a server that drips must not have us come again and again.
+                    if self.identity.strong().is_some() && self.part.length() - before >= BUFFER as u64 {
+                        self.patience.renew();
+                    }
+                    self.patience.after(fault, &self.client.name())?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks for the rest, or for all of it; what comes back continues the part as it then is.
+    fn ask(&mut self) -> Result<Incoming> {
+        let mut ask = Headers::new();
+        let mut ranged = false;
+        if let Some(etag) = self.identity.strong().and_then(|etag| HeaderValue::from_str(etag).ok()) {
+            ask.push((header::IF_MATCH, etag));
+            if let Ok(range) = HeaderValue::from_str(&format!("bytes={}-", self.part.length())) {
+                ranged = self.identity.length.is_some() && self.part.length() > 0;
+                ask.extend(ranged.then_some((header::RANGE, range)));
+            }
+        }
+        let answer = self.client.get(&ask, &mut self.patience)?;
+        match answer.status {
+            StatusCode::OK => self.all_of_it(answer),
+            StatusCode::PARTIAL_CONTENT if ranged => self.rest_of_it(answer),
+            StatusCode::PRECONDITION_FAILED | StatusCode::RANGE_NOT_SATISFIABLE if !ask.is_empty() => Err(superseded()),
+            _ => Err(self.client.dialect().refusal(answer, self.client)),
+        }
+    }
+
+    fn all_of_it(&mut self, mut answer: Answer) -> Result<Incoming> {
+        check_plain(&mut answer)?;
+        let dialect = self.client.dialect();
+        let now = dialect.identity(&answer.headers).after(Some(&self.identity));
+        if now.revision() != self.identity.revision() {
+            return Err(superseded());
+        }
+        check_limit(now.length, self.limit)?;
+        self.part.restart(&self.source, &now)?;
+        self.hash = now.revision().is_none().then(Sha256::new);
+        self.proof = dialect.proof(&answer.headers)?;
+        self.identity = now;
+        Ok(answer.body)
+    }
+
+    fn rest_of_it(&mut self, mut answer: Answer) -> Result<Incoming> {
+        check_plain(&mut answer)?;
+        if Identity::of(&answer.headers).strong() != self.identity.strong() {
+            return Err(superseded());
+        }
+        let (first, total) = (self.part.length(), self.identity.length.unwrap_or_default());
+        let range = answer.header(&header::CONTENT_RANGE).and_then(ContentRange::parse);
+        if range.is_none_or(|range| !range.is_rest(first, total)) {
+            return Err(Error::failed(format!("it answered bytes {first}- of {total} with another range")));
+        }
+        Ok(answer.body)
+    }
+
+    /// Takes the body up to its end.
+    fn pour(&mut self, body: Incoming) -> Result<(), Fault> {
+        let Incoming { body, host, is_gzip } = body;
+        self.is_gzip |= is_gzip;
+        let mut reader = body.into_reader();
+        let mut buffer = vec![0; BUFFER];
+        loop {
+            check_stop()?;
+            if self.patience.deadline().has_passed() {
+                return Err(out_of_time().into());
+            }
+            match reader.read(&mut buffer) {
+                Ok(0) => return self.check_end(),
+                Ok(n) => self.take(buffer.get(..n).unwrap_or_default())?,
+                Err(e) => return Err(self.broken(e.into(), &host)),
+            }
+        }
+    }
+
+    fn take(&mut self, bytes: &[u8]) -> Result<()> {
+        let length = self.part.length() + bytes.len() as u64;
+        if length > self.limit {
+            return Err(Error::refused(format!("it is more than {} bytes long: {}", self.limit, over(self.limit))));
+        }
+        if let Some(total) = self.identity.length.filter(|total| length > *total) {
+            return Err(Error::refused(format!("it is longer than the {total} bytes it said")));
+        }
+        self.part.append(bytes)?;
+        if let Some(hash) = &mut self.hash {
+            hash.update(bytes);
+        }
+        if let Some(proof) = &mut self.proof {
+            proof.take(bytes);
+        }
+        self.progress.advance(bytes.len() as u64);
+        Ok(())
+    }
+
+    fn check_end(&self) -> Result<(), Fault> {
+        match self.identity.length {
+            Some(total) if self.part.length() != total => Err(self.after("it ended")),
+            _ => Ok(()),
+        }
+    }
+
+    fn broken(&self, error: ureq::Error, host: &str) -> Fault {
+        fault(error, host, self.client.http()).at(&self.position())
+    }
+
+    fn after(&self, what: &str) -> Fault {
+        Fault::transient(format!("{}: {what}", self.position()))
+    }
+
+    fn position(&self) -> String {
+        match self.identity.length {
+            Some(total) => format!("after {} of {total} bytes", self.part.length()),
+            None => format!("after {} bytes", self.part.length()),
+        }
+    }
+
+    /// What an earlier run left has to count for the proof too.
+    fn take_up(&mut self) -> Result<()> {
+        let Some(proof) = &mut self.proof else { return Ok(()) };
+        let deadline = self.patience.deadline();
+        self.part.read_again(|bytes| {
+            check_stop()?;
+            proof.take(bytes);
+            if deadline.has_passed() { Err(out_of_time()) } else { Ok(()) }
+        })
+    }
+
+    fn prove(&mut self) -> Result<()> {
+        if self.is_gzip && !is_tar_gz(&self.part.beginning(BEGINNING)?) {
+            return Err(coded("gzip, and is no tar.gz"));
+        }
+        self.proof.take().map_or(Ok(()), |proof| proof.check())
+    }
+
+    fn complete(self) -> Result<Fetched> {
+        let content = self.hash.map(|hash| Revision::new(format!("{OF_CONTENT}{}", hex(&hash.finalize()))));
+        let revision = self.identity.revision().or(content).ok_or_else(|| Error::failed("it has no revision"))?;
+        Ok(Fetched { file: self.part.complete(self.client.is_ahead())?, identity: self.identity, revision })
+    }
+
+    /// What stays after an error: only what the next check can go on with.
+    fn fail(self, error: Error) -> Error {
+        let resumable = self.identity.strong().is_some() && self.identity.length.is_some();
+        let keep = resumable && matches!(error.kind(), Kind::Unavailable { .. } | Kind::Stopped(_));
+        if !keep && let Err(e) = self.part.discard() {
+            log::warn!("{e}");
+        }
+        error
+    }
+}

@@ -1,0 +1,271 @@
+//! How long to be patient with a server that cannot answer now: full jitter, few tries, never past the deadline, and the
+//! server's own `Retry-After` before anything of ours. What counts as passing is said by whoever makes a [`Fault`].
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+
+use crate::error::{Error, Kind, Result};
+use crate::sys::clock::{self, Deadline};
+use crate::sys::signal;
+
+/// How often one thing is tried within a check.
+const TRIES: u32 = 4;
+/// The most the first wait can be; it doubles.
+const BASE: Duration = Duration::from_secs(1);
+/// The most any wait of our own can be.
+const CAP: Duration = Duration::from_secs(30);
+/// The most a server can make us wait.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
+/// How long a stop signal can go unnoticed in a wait.
+const SLICE: Duration = Duration::from_millis(200);
+
+/// A failed try: what went wrong, and whether it may be over by itself.
+#[derive(Debug)]
+pub struct Fault {
+    /// The line to print when nothing more is tried.
+    pub error: Error,
+    transient: bool,
+    retry_after: Option<Duration>,
+}
+
+impl Fault {
+    /// Something that may be over in a moment.
+    pub fn transient(text: impl Into<String>) -> Self {
+        let error = Error::new(Kind::Unavailable { retry_after: None }, text);
+        Self { error, transient: true, retry_after: None }
+    }
+
+    /// The same, and the server said when to come back.
+    pub fn busy(text: impl Into<String>, retry_after: Option<Duration>) -> Self {
+        Self { retry_after, ..Self::transient(text) }
+    }
+
+    /// Whether it may be over in a moment.
+    pub fn is_transient(&self) -> bool {
+        self.transient
+    }
+
+    /// Puts where it happened in front of it.
+    pub fn at(mut self, place: &str) -> Self {
+        self.error = Error::new(self.error.kind(), format!("{place}: {}", self.error));
+        self
+    }
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        Self { error, transient: false, retry_after: None }
+    }
+}
+
+/// That the source fails was told already.
+static IS_TOLD: AtomicBool = AtomicBool::new(false);
+
+/// From here on tries are told of, or not, because an earlier check has told what they come to.
+pub fn set_told(is_told: bool) {
+    IS_TOLD.store(is_told, Relaxed);
+}
+
+/// The tries that are left for one thing.
+#[derive(Debug)]
+pub struct Patience {
+    deadline: Deadline,
+    failures: u32,
+}
+
+impl Patience {
+    /// All tries, until `deadline`.
+    pub fn new(deadline: Deadline) -> Self {
+        Self { deadline, failures: 0 }
+    }
+
+    /// The end of all patience.
+    pub fn deadline(&self) -> Deadline {
+        self.deadline
+    }
+
+    /// Something was gained that will not be lost: all tries again.
+    pub(super) fn renew(&mut self) {
+        self.failures = 0;
+    }
+
+    /// Waits until the next try of `what`, a URL for messages, is due, or gives up with the fault's error.
+    pub fn after(&mut self, fault: Fault, what: &str) -> Result<()> {
+        if !fault.transient {
+            return Err(fault.error);
+        }
+        self.failures += 1;
+        let kind = Kind::Unavailable { retry_after: fault.retry_after };
+        let left = self.deadline.remaining();
+        let give_up = |why: String| Err(Error::new(kind, format!("{}; {why}", fault.error)));
+        match next(self.failures, fault.retry_after, left, random()) {
+            Next::Wait(wait) => {
+                let level = if IS_TOLD.load(Relaxed) { log::Level::Debug } else { log::Level::Info };
+                log::log!(level, "{what}: {}; trying again in {:.1} s", fault.error, wait.as_secs_f64());
+                pause(wait)
+            }
+            Next::OutOfTries => give_up(format!("tried {TRIES} times")),
+            Next::OutOfTime => give_up(match fault.retry_after {
+                Some(wait) => {
+                    let (wait, left) = (wait.as_secs(), left.as_secs());
+                    format!("the server asks to wait {wait} s, longer than the {left} s that timeout leaves")
+                }
+                None => "the time for one check is over before the next try (timeout)".to_owned(),
+            }),
+        }
+    }
+}
+
+/// Fails when a signal asked us to stop and nobody has obeyed it yet.
+pub fn check_stop() -> Result<()> {
+    match signal::pending() {
+        Some(signal) => Err(Error::new(Kind::Stopped(signal), format!("stopped by signal {signal}"))),
+        None => Ok(()),
+    }
+}
+
+fn pause(wait: Duration) -> Result<()> {
+    let end = Deadline::after(wait);
+    while !end.has_passed() {
+        check_stop()?;
+        std::thread::sleep(end.remaining().min(SLICE));
+    }
+    check_stop()
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    Wait(Duration),
+    OutOfTries,
+    OutOfTime,
+}
+
+fn next(failures: u32, retry_after: Option<Duration>, left: Duration, random: u64) -> Next {
+    if failures >= TRIES {
+        return Next::OutOfTries;
+    }
+    let wait = retry_after.unwrap_or_else(|| backoff(failures, random));
+    if wait >= left { Next::OutOfTime } else { Next::Wait(wait) }
+}
+
+/// Full jitter: anything from nothing to a ceiling that doubles with each failure (the first is 1).
+fn backoff(failures: u32, random: u64) -> Duration {
+    let ceiling = BASE.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(CAP);
+    let millis = u64::try_from(ceiling.as_millis()).unwrap_or(u64::MAX);
+    Duration::from_millis(random % (millis + 1))
+}
+
+/// What std seeds its hash maps with: good enough to spread a fleet, and no system call of its own.
+fn random() -> u64 {
+    RandomState::new().build_hasher().finish()
+}
+
+/// Reads `Retry-After`: seconds, or a date of HTTP. At most an hour; what is neither is as if it were not there.
+pub(super) fn retry_after(text: &str) -> Option<Duration> {
+    retry_after_at(text, clock::now())
+}
+
+fn retry_after_at(text: &str, now: u64) -> Option<Duration> {
+    let text = text.trim();
+    let seconds = if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
+        text.parse().unwrap_or(u64::MAX)
+    } else {
+        clock::of_http_date(text)?.saturating_sub(now)
+    };
+    Some(Duration::from_secs(seconds).min(LONGEST_RETRY_AFTER))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::http::retry::*;
+
+    #[test]
+    fn backoff_doubles_up_to_its_cap_and_has_full_jitter() {
+        for (failures, ceiling) in [(1, 1_000), (2, 2_000), (3, 4_000), (5, 16_000), (6, 30_000), (99, 30_000)] {
+            assert_eq!(backoff(failures, ceiling), Duration::from_millis(ceiling), "failure {failures}");
+            assert_eq!(backoff(failures, ceiling + 1), Duration::ZERO, "failure {failures}");
+            assert_eq!(backoff(failures, 0), Duration::ZERO);
+            assert!(backoff(failures, u64::MAX) <= Duration::from_millis(ceiling));
+        }
+    }
+
+    #[test]
+    fn two_waits_are_rarely_the_same() {
+        assert!((0..8).map(|_| random()).collect::<std::collections::HashSet<_>>().len() > 1);
+    }
+
+    #[test]
+    fn next_table() {
+        let s = Duration::from_secs;
+        for (failures, retry_after, left, expected) in [
+            (1, None, s(60), Next::Wait(Duration::from_millis(500))),
+            (3, None, s(60), Next::Wait(Duration::from_millis(500))),
+            (4, None, s(60), Next::OutOfTries),
+            (4, Some(s(1)), s(60), Next::OutOfTries),
+            (1, None, Duration::from_millis(500), Next::OutOfTime),
+            (1, None, s(0), Next::OutOfTime),
+            (1, Some(s(0)), s(60), Next::Wait(s(0))),
+            (1, Some(s(59)), s(60), Next::Wait(s(59))),
+            (1, Some(s(60)), s(60), Next::OutOfTime),
+            (1, Some(s(3600)), s(600), Next::OutOfTime),
+        ] {
+            assert_eq!(next(failures, retry_after, left, 500), expected, "{failures} {retry_after:?} {left:?}");
+        }
+    }
+
+    #[test]
+    fn retry_after_table() {
+        let now = 784_111_777; // Sun, 06 Nov 1994 08:49:37 GMT
+        for (text, seconds) in [
+            ("0", Some(0)),
+            ("120", Some(120)),
+            (" 7 ", Some(7)),
+            ("3600", Some(3600)),
+            ("3601", Some(3600)),
+            ("99999999999999999999999", Some(3600)),
+            ("Sun, 06 Nov 1994 08:49:37 GMT", Some(0)),
+            ("Sun, 06 Nov 1994 08:50:07 GMT", Some(30)),
+            ("Sun, 06 Nov 1994 08:00:00 GMT", Some(0)),
+            ("Mon, 07 Nov 1994 08:49:37 GMT", Some(3600)),
+            ("", None),
+            ("-1", None),
+            ("1.5", None),
+            ("soon", None),
+        ] {
+            assert_eq!(retry_after_at(text, now), seconds.map(Duration::from_secs), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_lasting_fault_is_not_waited_for() {
+        let mut patience = Patience::new(Deadline::after(Duration::from_secs(60)));
+        let error = patience.after(Error::refused("no").into(), "u").unwrap_err();
+        assert_eq!((error.kind(), error.to_string().as_str()), (Kind::Refused, "no"));
+    }
+
+    #[test]
+    fn a_retry_after_beyond_the_deadline_fails_at_once_and_says_when_to_come_back() {
+        let hour = Some(Duration::from_secs(3600));
+        let mut patience = Patience::new(Deadline::after(Duration::from_secs(60)));
+        let error = patience.after(Fault::busy("503", hour), "u").unwrap_err();
+        assert_eq!(error.kind(), Kind::Unavailable { retry_after: hour });
+    }
+
+    #[test]
+    fn renewed_patience_has_all_its_tries() {
+        let mut patience = Patience::new(Deadline::after(Duration::from_secs(60)));
+        let busy = || Fault::busy("503", Some(Duration::ZERO));
+        for _ in 0..3 {
+            patience.after(busy(), "u").unwrap();
+        }
+        patience.renew();
+        for _ in 0..3 {
+            patience.after(busy(), "u").unwrap();
+        }
+        assert_eq!(patience.after(busy(), "u").unwrap_err().to_string(), "503; tried 4 times");
+        let mut late = Patience::new(Deadline::after(Duration::ZERO));
+        let error = late.after(Fault::transient("reset"), "u").unwrap_err().to_string();
+        assert_eq!(error, "reset; the time for one check is over before the next try (timeout)");
+    }
+}

@@ -1,0 +1,56 @@
+//! What the status of an answer means: content, a moment's trouble, or an error and what to do about it.
+
+use ureq::http::StatusCode;
+use ureq::http::header;
+
+use super::client::Client;
+use super::coding;
+use super::message::Answer;
+use super::request_error::PLAIN_TO_TLS;
+use super::retry::{Fault, retry_after};
+use crate::error::{Error, Result};
+
+/// The fault of a status that may be over in a moment.
+pub fn passing(answer: &Answer) -> Option<Fault> {
+    let busy = answer.status == StatusCode::TOO_MANY_REQUESTS || answer.status.is_server_error();
+    let hint = answer.header(&header::RETRY_AFTER).and_then(retry_after);
+    busy.then(|| Fault::busy(words(answer.status), hint))
+}
+
+/// Why a status that nobody waits for is an error.
+pub fn refusal(answer: &Answer, client: &Client) -> Error {
+    let hint = match answer.status.as_u16() {
+        401 | 403 if !answer.at_origin => {
+            format!("; credentials go to {} only, and this came from a redirect", client.origin())
+        }
+        401 | 403 => match client.whose() {
+            Some(whose) => format!("; asked as {whose}"),
+            None => "; asked without credentials: set http-user and http-password-file, or netrc".to_owned(),
+        },
+        404 | 410 => "; there is nothing at this URL".to_owned(),
+        // What nginx, Apache and Go say to a plain request at a port for TLS.
+        400 if answer.at_origin && client.url().scheme() == "http" => PLAIN_TO_TLS.to_owned(),
+        407 => "; the proxy wants other credentials: put them into the proxy's URL".to_owned(),
+        304 => ", and nothing was asked on a condition".to_owned(),
+        206 => ", and no range was asked for".to_owned(),
+        _ => String::new(),
+    };
+    Error::failed(format!("{}{hint}", words(answer.status)))
+}
+
+/// Whether the bytes of the body are those of the thing itself. Where they are labelled as gzip it takes them to
+/// tell, which is noted with them.
+pub fn check_plain(answer: &mut Answer) -> Result<()> {
+    answer.body.is_gzip = coding::is_gzip(&answer.headers)?;
+    let mut codings = answer.headers.get_all(header::TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next(), answer.http10) {
+        (None, _, _) => Ok(()),
+        (Some(one), None, false) if one.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
+        _ => Err(Error::refused("it is sent with a Transfer-Encoding other than chunked")),
+    }
+}
+
+pub fn words(status: StatusCode) -> String {
+    let reason = status.canonical_reason().unwrap_or("no status we know").to_lowercase();
+    format!("it answered {} {reason}", status.as_u16())
+}

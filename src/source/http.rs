@@ -1,0 +1,147 @@
+//! An archive over HTTP: polled with one conditional GET whose response, when it is news, is the one that is fetched. So a poll
+//! and a fetch are one request, and the revision is that of the response that carried the bytes. The transport is `crate::http`.
+
+use ureq::http::StatusCode;
+use url::Url;
+
+use super::inspect::{self, Remark};
+use super::{Offer, OfferKind, Poll};
+use crate::artifact::{Artifact, CacheFile, Content};
+use crate::config::{Http, Settings};
+use crate::error::{Context, Error, Result};
+use crate::http::auth::UserInfo;
+use crate::http::client::{Caller, Client};
+use crate::http::message::Headers;
+use crate::http::range_reader::Offered;
+use crate::http::retry::Patience;
+use crate::http::validators::{Identity, source_of};
+use crate::http::{auth, download, range_reader, status, warn_once};
+use crate::model::Known;
+use crate::remote::redacted;
+use crate::sys::clock::Deadline;
+
+/// A ZIP at a URL.
+#[derive(Debug)]
+pub struct HttpSource {
+    /// Without user, password and fragment.
+    url: Url,
+    user: UserInfo,
+    http: Http,
+    max_download: u64,
+    /// See [`crate::source::Source::look_ahead`].
+    pub(super) is_ahead: bool,
+}
+
+/// An answer whose body nobody has read yet.
+#[derive(Debug)]
+pub struct HttpOffer {
+    pub(super) client: Client,
+    pub(super) identity: Identity,
+    pub(super) body: Offered,
+}
+
+impl HttpSource {
+    /// The source at `url`. Nothing is read or asked yet.
+    pub fn new(url: &Url, settings: &Settings) -> Result<Self> {
+        auth::extra_headers(&settings.http)?;
+        Self::at(url, settings.http.clone(), settings.max_download)
+    }
+
+    fn at(url: &Url, http: Http, max_download: u64) -> Result<Self> {
+        let user = UserInfo::of(url)?;
+        let mut url = url.clone();
+        if url.set_username("").is_err() || url.set_password(None).is_err() {
+            return Err(Error::config(format!("remote {} has no host", redacted(&url))));
+        }
+        url.set_fragment(None);
+        Ok(Self { url, user, http, max_download, is_ahead: false })
+    }
+
+    /// Asks for another revision than `known`.
+    pub fn poll(&mut self, known: Option<Known<'_>>, deadline: Deadline) -> Result<Poll> {
+        let what = || format!("cannot poll {}", redacted(&self.url));
+        let (client, warnings) = self.client().context(what)?;
+        warn_once(warnings);
+        let answer = poll(client, known, deadline).context(what)?;
+        Ok(match answer {
+            None => Poll::Unchanged,
+            Some(offer) => {
+                let revision = offer.identity.revision();
+                let validators = offer.identity.validators(&source_of(self.url.as_str()));
+                Poll::Changed(Offer { revision, validators, kind: OfferKind::Http(Box::new(offer)) })
+            }
+        })
+    }
+
+    /// Fetches what was offered to `download`, going on with what an earlier run left there of the same bytes.
+    pub fn fetch(&mut self, offer: HttpOffer, download: &CacheFile, deadline: Deadline) -> Result<Artifact> {
+        let HttpOffer { client, identity, body } = offer;
+        let fetched = download::fetch(&client, identity, None, body.whole(), download, self.max_download, deadline)
+            .context(|| format!("cannot fetch {}", client.name()))?;
+        Ok(Artifact {
+            revision: fetched.revision,
+            validators: fetched.identity.validators(&source_of(client.url().as_str())),
+            content: Content::Archive(fetched.file),
+            name: client.name(),
+        })
+    }
+
+    /// A client for one check, with what the operator's files say now.
+    fn client(&self) -> Result<(Client, Vec<String>)> {
+        let host = self.url.host_str().unwrap_or_default();
+        let credentials = auth::load(&self.user, host, &self.http)?;
+        let headers = credentials.headers;
+        let sign = Box::new(move |_: &Url, _: &Headers| Ok(headers.clone()));
+        let caller = Caller { whose: credentials.whose, sign };
+        let client = Client::new(self.url.clone(), self.http.clone(), caller).looking_ahead(self.is_ahead);
+        Ok((client, credentials.warnings))
+    }
+
+    /// What is wrong with the files that it reads: see [`super::inspect`].
+    pub(super) fn inspect(&self) -> Vec<Remark> {
+        let read = self.client().map(|(_, warnings)| warnings);
+        let mut remarks = inspect::credentials(&self.http, read);
+        if self.url.scheme() == "https" {
+            remarks.extend(inspect::roots(&self.http));
+        }
+        remarks
+    }
+
+    /// A client of what lies beside the archive. Another origin than the archive's gets no credentials but those in its own
+    /// URL, or what netrc has for it.
+    pub(super) fn client_beside(&self, url: &Url) -> Result<Client> {
+        let is_ours = url.origin() == self.url.origin();
+        let Http { connect_timeout, stall_timeout, netrc, ca_file, .. } = self.http.clone();
+        let http = if is_ours {
+            self.http.clone()
+        } else {
+            Http { netrc, ca_file, ..Http::limited(connect_timeout, stall_timeout) }
+        };
+        let mut source = Self::at(url, http, self.max_download)?;
+        if is_ours && url.username().is_empty() && url.password().is_none() {
+            source.user = self.user.clone();
+        }
+        let (client, warnings) = source.client()?;
+        warn_once(warnings);
+        Ok(client)
+    }
+}
+
+/// One conditional GET. `None`: what is there is what is known.
+fn poll(client: Client, known: Option<Known<'_>>, deadline: Deadline) -> Result<Option<HttpOffer>> {
+    let known = known.and_then(|known| Identity::remembered(known, &source_of(client.url().as_str())));
+    let ask = known.as_ref().map_or_else(Headers::new, Identity::conditions);
+    let answer = range_reader::poll(&client, &ask, &mut Patience::new(deadline))?;
+    match answer.status {
+        StatusCode::NOT_MODIFIED if !ask.is_empty() => return Ok(None),
+        _ if range_reader::is_offer(&answer, &client) => {}
+        _ => return Err(status::refusal(&answer, &client)),
+    }
+    let identity = Identity::of(&answer.headers);
+    let (identity, body) = range_reader::offered(answer, identity)?;
+    if known.as_ref().is_some_and(|known| known.is_still(&identity)) {
+        return Ok(None);
+    }
+    let identity = identity.after(known.as_ref());
+    Ok(Some(HttpOffer { client, identity, body }))
+}
