@@ -45,6 +45,7 @@ REASONS = {
     r"|volume|another character set|unknown kind",
     "name that not every system takes": r"not UTF-8|not ASCII|backslash|control character|longer than|over 255|name is empty",
     "no end, or something behind it": r"ends before its end|end is cut off|follows? its end|two ends|breaks off|no member",
+    "bytes in front and behind": r"does not reach from the beginning of the file to its end",
 }
 
 
