@@ -31,6 +31,51 @@ pub enum Kind {
     Stopped(i32),
 }
 
+impl Kind {
+    /// What reports call it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Failed => "failed",
+            Self::Refused => "refused",
+            Self::Superseded => "superseded",
+            Self::Unavailable { .. } => "unavailable",
+            Self::InDoubt => "in-doubt",
+            Self::Usage => "usage",
+            Self::Locked => "locked",
+            Self::Config => "config",
+            Self::Stopped(_) => "stopped",
+        }
+    }
+
+    /// Reads [`Kind::word`] back; the word does not say how long to wait, nor which signal it was.
+    pub fn parse(word: &str) -> Option<Self> {
+        let all = [
+            Self::Failed,
+            Self::Refused,
+            Self::Superseded,
+            Self::Unavailable { retry_after: None },
+            Self::InDoubt,
+            Self::Usage,
+            Self::Locked,
+            Self::Config,
+            Self::Stopped(0),
+        ];
+        all.into_iter().find(|kind| kind.word() == word)
+    }
+
+    /// The process exit code.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Failed | Self::Refused | Self::Superseded | Self::Unavailable { .. } => 1,
+            Self::InDoubt => 3,
+            Self::Usage => 64,
+            Self::Locked => 75,
+            Self::Config => 78,
+            Self::Stopped(signal) => u8::try_from(128 + signal).unwrap_or(255),
+        }
+    }
+}
+
 /// A failure: what to branch on, and the line to print.
 #[derive(Debug)]
 pub struct Error {
@@ -67,31 +112,9 @@ impl Error {
         self.kind
     }
 
-    /// What it is called in reports.
-    pub fn kind_name(&self) -> &'static str {
-        match self.kind {
-            Kind::Failed => "failed",
-            Kind::Refused => "refused",
-            Kind::Superseded => "superseded",
-            Kind::Unavailable { .. } => "unavailable",
-            Kind::InDoubt => "in-doubt",
-            Kind::Usage => "usage",
-            Kind::Locked => "locked",
-            Kind::Config => "config",
-            Kind::Stopped(_) => "stopped",
-        }
-    }
-
     /// The process exit code.
     pub fn exit_code(&self) -> u8 {
-        match self.kind {
-            Kind::Failed | Kind::Refused | Kind::Superseded | Kind::Unavailable { .. } => 1,
-            Kind::InDoubt => 3,
-            Kind::Usage => 64,
-            Kind::Locked => 75,
-            Kind::Config => 78,
-            Kind::Stopped(signal) => u8::try_from(128 + signal).unwrap_or(255),
-        }
+        self.kind.exit_code()
     }
 }
 

@@ -2,19 +2,22 @@
 //! for how one update goes.
 
 mod activate;
-mod agent;
 mod appspec;
 mod artifact;
 mod aws;
 mod cli;
+mod command;
 mod config;
 mod console;
+mod daemon;
 mod deploy;
 mod error;
 mod http;
 mod model;
+mod outcome;
 mod package;
 mod remote;
+mod report;
 mod schedule;
 mod source;
 mod store;
@@ -24,11 +27,11 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use self::cli::{Command, Invocation, Run};
+use self::command::history::Told;
+use self::command::status::Snapshot;
 use self::console::screen::Screen;
-use self::deploy::history::Told;
-use self::deploy::report::Ended;
-use self::deploy::status::Snapshot;
 use self::error::Context;
+use self::report::check_report::CheckReport;
 
 #[global_allocator]
 static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
@@ -53,7 +56,7 @@ fn run() -> error::Result<ExitCode> {
         Invocation::List(request) => return print(&config::list(&request, &environment)?),
         Invocation::Times(times) => return print(&times.text()?),
         Invocation::Validate(path, request) => {
-            let report = deploy::validate::validate(path.as_deref(), &request, &environment);
+            let report = command::validate::validate(path.as_deref(), &request, &environment);
             console::print(&report.text)?;
             let code = if report.is_bad { error::Error::config("").exit_code() } else { 0 };
             return Ok(ExitCode::from(code));
@@ -65,7 +68,7 @@ fn run() -> error::Result<ExitCode> {
             Invocation::Run(run) => Ok(run.sections),
             _ => Ok(Vec::new()), // the arguments are the same as before, and they meant work
         };
-        agent::watch(run.sections, notify, &again)?;
+        daemon::watch(run.sections, notify, &again)?;
         return Ok(ExitCode::SUCCESS);
     }
     sys::signal::install().context(|| "cannot install the signal handlers")?;
@@ -74,13 +77,13 @@ fn run() -> error::Result<ExitCode> {
         Command::History => history(&run),
         Command::Rollback => {
             let wanted = run.operands.first().map(String::as_str);
-            once(run.sections, true, &|settings| deploy::rollback::rollback(settings, wanted))
+            once(run.sections, true, &|settings| command::rollback::rollback(settings, wanted))
         }
-        Command::Retry => once(run.sections, true, &deploy::retry::retry),
+        Command::Retry => once(run.sections, true, &command::retry::retry),
         Command::Verify => Ok(verify(&run)),
         Command::Plan => plan(&run),
         Command::Seed => {
-            let seed = deploy::seed::Seed::new(&run.operands, run.revision.as_deref(), &run.sections)?;
+            let seed = command::seed::Seed::new(&run.operands, run.revision.as_deref(), &run.sections)?;
             once(run.sections, true, &|settings| seed.plant(settings))
         }
         _ => once(run.sections, false, &deploy::check),
@@ -90,9 +93,9 @@ fn run() -> error::Result<ExitCode> {
 fn once(
     sections: Vec<config::Settings>,
     is_by_hand: bool,
-    work: &dyn Fn(&config::Settings) -> Ended,
+    work: &dyn Fn(&config::Settings) -> CheckReport,
 ) -> error::Result<ExitCode> {
-    Ok(ExitCode::from(agent::once(sections, is_by_hand, work)))
+    Ok(ExitCode::from(daemon::once(sections, is_by_hand, work)))
 }
 
 /// Reads the command line and the configuration, and turns the log to where they say.
@@ -117,16 +120,16 @@ fn read(environment: &[(OsString, OsString)]) -> error::Result<Invocation> {
 
 /// `repo-deploy status`: 0 when each deployment's last check succeeded within three periods.
 fn status(run: &Run) -> error::Result<ExitCode> {
-    let missed = deploy::report::Status::default();
+    let missed = report::status_file::Status::default();
     let mut snapshots = Vec::new();
     for settings in &run.sections {
         let schedule = settings.timing.schedule().ok(); // a wrong one is not this command's business
         snapshots.push(Snapshot::take(settings, schedule.as_ref(), &missed)?);
     }
     let text = if run.is_json {
-        deploy::status::json(&snapshots)
+        command::status::json(&snapshots)
     } else {
-        deploy::status::text(&snapshots, Screen::of_stdout())
+        command::status::text(&snapshots, Screen::of_stdout())
     };
     console::print(&text)?;
     Ok(ExitCode::from(u8::from(!snapshots.iter().all(Snapshot::is_healthy))))
@@ -135,7 +138,7 @@ fn status(run: &Run) -> error::Result<ExitCode> {
 /// `repo-deploy history`.
 fn history(run: &Run) -> error::Result<ExitCode> {
     let all = run.sections.iter().map(Told::read).collect::<error::Result<Vec<_>>>()?;
-    print(&if run.is_json { deploy::history::json(&all) } else { deploy::history::text(&all, Screen::of_stdout()) })
+    print(&if run.is_json { command::history::json(&all) } else { command::history::text(&all, Screen::of_stdout()) })
 }
 
 /// `repo-deploy verify`: the worst code of all deployments.
@@ -145,24 +148,24 @@ fn verify(run: &Run) -> ExitCode {
         let prefix = if several { format!("{}: ", settings.id) } else { String::new() };
         console::turn_to(settings.log_file.as_deref());
         console::speak_for(Some(&settings.id));
-        let work = if run.is_repair { deploy::repair::repair } else { deploy::verify::verify };
+        let work = if run.is_repair { command::repair::repair } else { command::verify::verify };
         codes.push(work(settings, &prefix).unwrap_or_else(|e| {
             log::error!("{e}");
             e.exit_code()
         }));
     }
-    ExitCode::from(agent::worst(&codes))
+    ExitCode::from(daemon::worst(&codes))
 }
 
 /// `repo-deploy plan`: 0 nothing to do, 10 something, else as a check would end.
 fn plan(run: &Run) -> error::Result<ExitCode> {
     let (mut codes, mut has_page) = (Vec::new(), false);
     if run.is_json {
-        deploy::plan::json_begins()?;
+        command::plan::json_begins()?;
     }
     for settings in &run.sections {
         console::speak_for(Some(&settings.id));
-        let plan = deploy::plan::plan(settings);
+        let plan = command::plan::plan(settings);
         match &plan {
             Ok(_) if run.is_json => {}
             Ok(plan) => {
@@ -174,7 +177,7 @@ fn plan(run: &Run) -> error::Result<ExitCode> {
             Err(e) => log::error!("{e}"),
         }
         if run.is_json {
-            deploy::plan::json(settings, &plan, codes.is_empty())?;
+            command::plan::json(settings, &plan, codes.is_empty())?;
         }
         codes.push(plan.as_ref().map_or_else(error::Error::exit_code, |plan| plan.code));
         if matches!(&plan, Err(e) if matches!(e.kind(), error::Kind::Stopped(_))) {
@@ -183,9 +186,9 @@ fn plan(run: &Run) -> error::Result<ExitCode> {
     }
     console::speak_for(None);
     if run.is_json {
-        deploy::plan::json_ends()?;
+        command::plan::json_ends()?;
     }
-    Ok(ExitCode::from(agent::worst(&codes)))
+    Ok(ExitCode::from(daemon::worst(&codes)))
 }
 
 fn print(text: &str) -> error::Result<ExitCode> {

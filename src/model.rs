@@ -107,41 +107,6 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
-/// What one check came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// Nothing new at the source.
-    Unchanged,
-    /// A new release is live, and its post hooks passed.
-    Deployed,
-    /// A pre hook said no.
-    Blocked,
-    /// A post hook failed and the previous release is live again.
-    RolledBack,
-}
-
-impl Outcome {
-    /// The process exit code.
-    pub fn exit_code(self) -> u8 {
-        match self {
-            Self::Unchanged | Self::Deployed => 0,
-            Self::RolledBack => 1,
-            Self::Blocked => 2,
-        }
-    }
-}
-
-impl fmt::Display for Outcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Unchanged => "unchanged",
-            Self::Deployed => "deployed",
-            Self::Blocked => "blocked",
-            Self::RolledBack => "rolled back",
-        })
-    }
-}
-
 /// Which links an archive may contain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Links {

@@ -10,6 +10,7 @@ mod in_place;
 pub mod install;
 pub mod limit;
 pub mod local;
+pub mod locations;
 mod parents;
 pub mod symlink;
 pub mod sync;

@@ -1,5 +1,5 @@
 //! `.amazon/account-key` in the home of the user `deploy` and in our own: two lines, `accessKey=` and `secretKey=`. Other
-//! lines are left alone. The user `deploy` may write his own file, nobody else but root and we.
+//! lines are on hold. The user `deploy` may write his own file, nobody else but root and we.
 
 use std::path::Path;
 

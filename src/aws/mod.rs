@@ -48,7 +48,7 @@ const EARLY: u64 = 300;
 const KEPT: u64 = 900;
 /// How long an instance that has no role, or is none, is not asked again.
 const ABSENT: u64 = 60;
-/// How long whoever fails to give new ones is left alone while the old ones are good.
+/// How long whoever fails to give new ones is on hold while the old ones are good.
 const RELIEF: u64 = 30;
 /// Names roots that are believed besides the others, wherever AWS is asked.
 pub(super) const CA_BUNDLE: &str = "AWS_CA_BUNDLE";

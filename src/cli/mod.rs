@@ -12,8 +12,8 @@ use lexopt::Arg;
 
 use crate::config::nearest::hint;
 use crate::config::{self, Request, Settings};
-use crate::deploy::recall;
 use crate::error::{Error, Kind, Result};
+use crate::report::known_remote;
 
 pub use self::help::{help, version};
 pub use self::table::Command;
@@ -95,7 +95,7 @@ pub fn parse(
     if command == Command::Validate {
         return Ok(Invocation::Validate(words.operands.first().map(PathBuf::from), words.request));
     }
-    let recall = |settings: &Settings| recall::remote(settings, command == Command::Retry);
+    let recall = |settings: &Settings| known_remote::remote(settings, command == Command::Retry);
     let needs_none =
         matches!(command, Command::Status | Command::History | Command::Rollback | Command::Verify | Command::Retry);
     let recall: Option<config::Recall<'_>> = if needs_none { Some(&recall) } else { None };

@@ -120,7 +120,7 @@ pub(super) const COMMANDS: &[Word] = &[
         "rollback",
         "[RELEASE]",
         Command::Rollback,
-        "go back to the release before, or to the one whose id begins so; what was live is left alone from then on",
+        "go back to the release before, or to the one whose id begins so; what was live is on hold from then on",
     ),
     word("retry", "", Command::Retry, "forget failures and rollbacks, and check once, as -f does"),
     word(

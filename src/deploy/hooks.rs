@@ -6,7 +6,7 @@
 
 mod discover;
 mod paths;
-pub(super) mod secrets;
+pub mod secrets;
 mod start_failure;
 
 use std::ffi::OsString;
@@ -20,7 +20,7 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::sys::clock::Deadline;
 use crate::sys::process::{self, Ended, Identity, Output, Program};
 use crate::sys::signal;
-pub(in crate::deploy) use discover::{Before, Found, Listed};
+pub use discover::{Before, Found, Listed};
 
 /// What runs a script whose first line names no interpreter.
 const SHELL: &str = "/bin/sh";
@@ -38,19 +38,19 @@ pub enum Verdict {
 
 /// Looks at everything in `dir`; runs nothing. A missing directory has no hooks. What its owner may have meant otherwise is
 /// a warning.
-pub(super) fn find(dir: &Path) -> Result<Found> {
+pub fn find(dir: &Path) -> Result<Found> {
     let (found, remarks) = survey(dir)?;
     remarks.iter().for_each(|remark| log::warn!("{remark}"));
     Ok(found)
 }
 
 /// The same, where what would be warned of is given.
-pub(super) fn survey(dir: &Path) -> Result<(Found, Vec<String>)> {
+pub fn survey(dir: &Path) -> Result<(Found, Vec<String>)> {
     discover::discover(dir)
 }
 
 /// Why each of `hooks` cannot be started, as far as that can be seen without starting it; and whether that is only likely.
-pub(super) fn cannot_start(hooks: &[Listed]) -> Vec<(bool, String)> {
+pub fn cannot_start(hooks: &[Listed]) -> Vec<(bool, String)> {
     let of = |hook: &Listed| {
         let (is_likely, why) = start_failure::foresee(&hook.path)?;
         Some((is_likely, format!("the hook {} cannot start: {why}", hook.path.display())))
@@ -59,7 +59,7 @@ pub(super) fn cannot_start(hooks: &[Listed]) -> Vec<(bool, String)> {
 }
 
 /// Whether there is no directory at `dir`, and so no hooks.
-pub(super) fn is_missing(dir: &Path) -> Result<bool> {
+pub fn is_missing(dir: &Path) -> Result<bool> {
     match std::fs::symlink_metadata(dir) {
         Ok(_) => Ok(false),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(true),
@@ -68,7 +68,7 @@ pub(super) fn is_missing(dir: &Path) -> Result<bool> {
 }
 
 /// Why nothing in `dir` may run, when nothing may: before anything depends on it.
-pub(super) fn refusal(dir: &Path) -> Result<Option<String>> {
+pub fn refusal(dir: &Path) -> Result<Option<String>> {
     Ok(match survey(dir)? {
         (Found::Hooks(_), _) => None,
         (Found::Refused(why), _) => Some(why),
@@ -76,10 +76,10 @@ pub(super) fn refusal(dir: &Path) -> Result<Option<String>> {
 }
 
 /// Passes every path that changes on to what it is given.
-pub(super) type EachPath<'a> = dyn FnMut(&mut dyn FnMut(&[u8])) -> Result<()> + 'a;
+pub type EachPath<'a> = dyn FnMut(&mut dyn FnMut(&[u8])) -> Result<()> + 'a;
 
 /// Which of `hooks` are there for what changes; nobody is asked for that when all of them are there for everything.
-pub(super) fn meant(hooks: &[Listed], each_path: &mut EachPath<'_>) -> Result<Vec<bool>> {
+pub fn meant(hooks: &[Listed], each_path: &mut EachPath<'_>) -> Result<Vec<bool>> {
     let mut is_meant: Vec<bool> = hooks.iter().map(|hook| hook.paths.is_none()).collect();
     if is_meant.contains(&false) {
         each_path(&mut |path| {
@@ -95,12 +95,7 @@ pub(super) fn meant(hooks: &[Listed], each_path: &mut EachPath<'_>) -> Result<Ve
 ///
 /// With no deferred region open around it, [`Verdict::Stopped`] also stands for a signal that came too late for the last
 /// hook; inside of one that is left to [`signal::pending`].
-pub(super) fn run(
-    hooks: &[Listed],
-    env: &[(&'static str, OsString)],
-    timeout: Duration,
-    deadline: Deadline,
-) -> Verdict {
+pub fn run(hooks: &[Listed], env: &[(&'static str, OsString)], timeout: Duration, deadline: Deadline) -> Verdict {
     let region = signal::defer();
     let mut verdict = Verdict::Passed;
     for hook in hooks {
@@ -113,7 +108,7 @@ pub(super) fn run(
 }
 
 /// How a hook of a directory is called: by that one's name and its own.
-pub(super) fn title(path: &Path) -> String {
+pub fn title(path: &Path) -> String {
     let dir = path.parent().and_then(Path::file_name).unwrap_or_default();
     format!("{}/{}", dir.display(), path.file_name().unwrap_or_default().display())
 }
@@ -131,18 +126,18 @@ impl Verdict {
 }
 
 /// One program, as what it is shown, and how it runs.
-pub(super) struct Hook {
-    pub(super) path: PathBuf,
+pub struct Hook {
+    pub path: PathBuf,
     /// `post-update.d/10-reload`.
-    pub(super) title: String,
+    pub title: String,
     /// Its working directory.
-    pub(super) dir: PathBuf,
+    pub dir: PathBuf,
     /// Somebody else who runs it.
-    pub(super) identity: Option<Identity>,
+    pub identity: Option<Identity>,
     /// Where its time limit is said.
-    pub(super) limit: &'static str,
+    pub limit: &'static str,
     /// Whether /bin/sh runs it where its first line names no interpreter.
-    pub(super) is_for_shell: bool,
+    pub is_for_shell: bool,
 }
 
 impl fmt::Display for Hook {
@@ -188,7 +183,7 @@ impl Hook {
     }
 
     /// Runs it to its end, `env` added to our environment.
-    pub(super) fn run(&self, env: &[(&'static str, OsString)], timeout: Duration, deadline: Deadline) -> Verdict {
+    pub fn run(&self, env: &[(&'static str, OsString)], timeout: Duration, deadline: Deadline) -> Verdict {
         if deadline.has_passed() {
             return Verdict::Failed(format!("{self} was not started: the whole check took longer than timeout"));
         }

@@ -2,94 +2,79 @@
 //! it. Up to `begin` nothing live has changed, and a crash costs nothing but the work; from there to the commit the state
 //! on disk says what to finish.
 
-mod changed;
-mod ending;
-mod environment;
-mod events;
-mod heal;
-pub mod history;
+mod changes_file;
+mod finish;
+mod hook_env;
 pub mod hooks;
-mod inspect;
-pub mod metrics;
-mod neighbours;
-mod notes;
-mod notice;
-mod obtain;
-mod places;
-pub mod plan;
-mod prove;
-pub mod recall;
-mod recover;
-pub mod repair;
-pub mod report;
-mod rest;
-pub mod retry;
-pub mod rollback;
-mod scratch;
-pub mod seed;
-pub mod status;
-pub mod validate;
-pub mod verify;
+pub mod lifecycle;
+mod overlap;
+pub mod prepare;
+pub mod recovery;
+pub mod recovery_action;
+mod verify_artifact;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::activate::limit::Limit;
+use crate::activate::locations;
 use crate::activate::{Activation, Setup};
 use crate::appspec::Behaviour;
 use crate::config::Settings;
 use crate::console;
 use crate::error::{Error, Kind, Result};
-use crate::model::{ActivationMode, Outcome, Reason, ReleaseId};
+use crate::model::{ActivationMode, Reason, ReleaseId};
+use crate::outcome::Outcome;
 use crate::package::Demands;
+use crate::report::check_report::{self, CheckReport};
+use crate::report::{config_ini, status_file};
 use crate::source::{self, Source};
 use crate::store::state::{FailureKind, Found, Phase, Record, State};
 use crate::store::{Recorded, Release, Store};
 use crate::sys::clock::{Deadline, now};
 use crate::sys::signal::{self, Deferred};
 use hooks::Verdict;
-use report::Ended;
 
 /// One deployment at work: the store is locked while this lives.
-struct Deployment<'a> {
-    settings: &'a Settings,
-    places: places::Places,
-    store: Store,
-    activation: Activation,
-    source: Source,
+pub struct Deployment<'a> {
+    pub settings: &'a Settings,
+    pub places: locations::Places,
+    pub store: Store,
+    pub activation: Activation,
+    pub source: Source,
     /// What an archive has to prove.
-    demands: Demands,
-    state: State,
+    pub demands: Demands,
+    pub state: State,
     /// Why the live tree is in doubt, when it is.
-    doubt: Option<String>,
-    deadline: Deadline,
+    pub doubt: Option<String>,
+    pub deadline: Deadline,
     /// The log waits for its reader no longer than that.
-    _limit: console::Limit,
+    pub _limit: console::Limit,
     /// What is kept in the configuration file.
-    notes: notes::Notes,
+    pub notes: config_ini::Notes,
     /// A signal that came while the live tree was changing: what was begun is over, and now we end.
-    stop: Option<i32>,
+    pub stop: Option<i32>,
     /// Why what the source has is not tried, when it is not; or what a rollback failed at.
-    why: Option<String>,
+    pub why: Option<String>,
     /// Bytes of archives read from the source.
-    fetched: u64,
+    pub fetched: u64,
     /// The deployment that this check is about, when there is one.
-    tried: Option<ending::Tried>,
+    pub tried: Option<finish::Tried>,
     /// What hooks find about the changes.
-    written: changed::Written,
+    pub written: changes_file::Written,
     /// The hook directories that were there when the check began, and what was in them.
-    hooks: Vec<hooks::Before>,
+    pub hooks: Vec<hooks::Before>,
 }
 
 /// The state on disk says that the live tree may be changing. Consumed by the commit or the way back: never both.
-struct Begun(());
+pub struct Begun(());
 
 /// Checks the source once, deploys what is new, and reports.
-pub fn check(settings: &Settings) -> Ended {
+pub fn check(settings: &Settings) -> CheckReport {
     let started = Instant::now();
     let mut deployment = match Deployment::open(settings, None) {
         Ok(deployment) => deployment,
-        Err(e) => return Ended::of(&Err(e), None, None),
+        Err(e) => return CheckReport::of_error(&e),
     };
     let result = deployment.update();
     deployment.end(result, started)
@@ -97,24 +82,24 @@ pub fn check(settings: &Settings) -> Ended {
 
 impl<'a> Deployment<'a> {
     /// Takes the lock at once, or in its turn within `most`.
-    fn open(settings: &'a Settings, most: Option<Duration>) -> Result<Self> {
-        let places = places::locate(settings)?;
+    pub fn open(settings: &'a Settings, most: Option<Duration>) -> Result<Self> {
+        let places = locations::locate(settings)?;
         let store = Store::open(&places.store, most)?;
         if let Some((volume, is_new)) = store.volume() {
             // Of a store that is there already it was told.
             let level = if is_new { log::Level::Info } else { log::Level::Debug };
             log::log!(level, "others may write the volume {}: in it only what is ours is used", volume.display());
         }
-        source::tell_tries(!report::Status::read(&store).is_told(now()));
+        source::tell_tries(!status_file::Status::read(&store).is_told(now()));
         let mut deployment = Self::with(settings, places, store)?;
-        deployment.notes = notes::Notes::open(settings, most.is_some());
+        deployment.notes = config_ini::Notes::open(settings, most.is_some());
         Ok(deployment)
     }
 
     /// The deployment as its store has it; what it costs to be sure of that is the caller's.
-    fn with(settings: &'a Settings, places: places::Places, store: Store) -> Result<Self> {
+    pub fn with(settings: &'a Settings, places: locations::Places, store: Store) -> Result<Self> {
         let demands = Demands::new(&settings.trust)?;
-        neighbours::refuse_to_swallow(settings, &places)?;
+        overlap::refuse_to_swallow(settings, &places)?;
         let (mode, root) = (places.mode, store.root().to_owned());
         let (state, doubt) = match store.recorded()? {
             Recorded::State(state) => (*state, None),
@@ -138,9 +123,9 @@ impl<'a> Deployment<'a> {
         }
         let (mut state, mut doubt) = (state, doubt);
         // A store of one's own outlives a change of `activation`; what stands at <local> decides what that takes.
-        places::refuse_to_change_ways(&state, mode, &root)?;
+        locations::refuse_to_change_ways(&state, mode, &root)?;
         (state.mode, state.local) = (mode, settings.local.clone());
-        heal::forget_lost(&mut state, &store, &mut doubt)?;
+        recovery::forget_lost(&mut state, &store, &mut doubt)?;
         // deployer.py copied over whatever was there, its own last installation before all.
         let behaviour = if settings.bundle.is_some() { Behaviour::Overwrite } else { Behaviour::Disallow };
         let activation = Activation::new(Setup {
@@ -154,7 +139,7 @@ impl<'a> Deployment<'a> {
         });
         let deadline = Deadline::after(settings.timeout);
         let source = Source::new(settings, &places.cache)?;
-        let notes = notes::Notes::default();
+        let notes = config_ini::Notes::default();
         let hooks = [&settings.pre_hooks, &settings.post_hooks].into_iter().filter_map(|dir| hooks::Before::of(dir));
         let (stop, why, fetched, tried) = (None, None, 0, None);
         Ok(Self {
@@ -173,7 +158,7 @@ impl<'a> Deployment<'a> {
             why,
             fetched,
             tried,
-            written: changed::Written::default(),
+            written: changes_file::Written::default(),
             hooks: hooks.collect(),
         })
     }
@@ -182,19 +167,21 @@ impl<'a> Deployment<'a> {
         if let Some(healed) = self.recover()? {
             return Ok(healed);
         }
-        report::hold_off(&self.store, &self.settings.remote.identity())?;
+        status_file::hold_off(&self.store, &self.settings.remote.identity())?;
         self.look()
     }
 
     /// Looks for something new, and deploys it.
-    fn look(&mut self) -> Result<Outcome> {
-        let Some(target) = self.obtain()? else { return Ok(Outcome::Unchanged) };
+    pub fn look(&mut self) -> Result<Outcome> {
+        let Some(target) = self.obtain()? else {
+            return Ok(if self.why.is_some() { Outcome::OnHold } else { Outcome::Unchanged });
+        };
         self.undisturbed(|deployment| deployment.deploy(target))
     }
 
     /// Runs what must not be cut off by a signal halfway: it is noted, hooks are told, and the end comes after it.
-    fn undisturbed(&mut self, what: impl FnOnce(&mut Self) -> Result<Outcome>) -> Result<Outcome> {
-        report::write_working(&self.store);
+    pub fn undisturbed(&mut self, what: impl FnOnce(&mut Self) -> Result<Outcome>) -> Result<Outcome> {
+        status_file::write_working(&self.store);
         let region = signal::defer();
         let outcome = what(self);
         self.stop = Deferred::close(region);
@@ -222,11 +209,11 @@ impl<'a> Deployment<'a> {
             Verdict::Stopped(signal) => return Err(stopped(signal)),
             Verdict::Failed(why) => {
                 self.note_failure(&target, FailureKind::Blocked, &why)?;
-                log::warn!("blocked: {}: {why}; the next check tries again", report::named(&target));
+                log::warn!("blocked: {}: {why}; the next check tries again", check_report::named(&target));
                 return Ok(Outcome::Blocked);
             }
         }
-        if let Some(remark) = places::open_to_all(self.settings, self.places.mode)? {
+        if let Some(remark) = locations::open_to_all(self.settings, self.places.mode)? {
             log::warn!("{remark}");
         }
         let begun = self.begin()?;
@@ -234,7 +221,7 @@ impl<'a> Deployment<'a> {
     }
 
     /// Says durably what is about to happen.
-    fn begin(&mut self) -> Result<Begun> {
+    pub fn begin(&mut self) -> Result<Begun> {
         self.activation.refuse_another()?;
         self.state.phase = Phase::Activating;
         self.state.live_dir = self.activation.live_dir();
@@ -244,7 +231,7 @@ impl<'a> Deployment<'a> {
     }
 
     /// Makes the target live and lets its scripts and post hooks judge it.
-    fn go_live(&mut self, begun: Begun, release: &Release, reason: Reason) -> Result<Outcome> {
+    pub fn go_live(&mut self, begun: Begun, release: &Release, reason: Reason) -> Result<Outcome> {
         let verdict = self.ready_live_dir().and_then(|_| self.switch(release, reason));
         // What cannot even be tried has not passed.
         match verdict.unwrap_or_else(|e| Verdict::of(&e)) {
@@ -256,7 +243,7 @@ impl<'a> Deployment<'a> {
 
     /// Neither forward nor back when somebody put something else in the place of the live directory: the next check goes on
     /// once the right one is there again.
-    fn same_live_dir(&self) -> Result<()> {
+    pub fn same_live_dir(&self) -> Result<()> {
         self.activation.refuse_another().map_err(way_back_failed)
     }
 
@@ -271,7 +258,7 @@ impl<'a> Deployment<'a> {
     }
 
     /// The target is the live release from now on.
-    fn commit(&mut self, Begun(()): Begun) -> Result<Outcome> {
+    pub fn commit(&mut self, Begun(()): Begun) -> Result<Outcome> {
         let Some(mut current) = self.state.target.take() else { return Err(Error::failed("nothing to commit")) };
         current.since = now();
         if self.state.is_rollback() {
@@ -302,7 +289,7 @@ impl<'a> Deployment<'a> {
     /// Goes back to the release that was live, and remembers why.
     fn revert(&mut self, Begun(()): Begun, why: &str) -> Result<Outcome> {
         let target = self.state.target.clone();
-        log::error!("{}: {why}; going back", target.as_ref().map_or_else(String::new, report::named));
+        log::error!("{}: {why}; going back", target.as_ref().map_or_else(String::new, check_report::named));
         target.iter().for_each(|target| self.count_failure(target, FailureKind::Reverted, why));
         (self.state.phase, self.state.attempt) = (Phase::Reverting, 1);
         self.store.record(&self.state).map_err(in_doubt)?;
@@ -330,7 +317,7 @@ impl<'a> Deployment<'a> {
         };
         match verdict {
             Verdict::Stopped(signal) => return Err(cut_off(signal)),
-            Verdict::Failed(why) if self.state.attempt < recover::MAX_ATTEMPTS => {
+            Verdict::Failed(why) if self.state.attempt < recovery_action::MAX_ATTEMPTS => {
                 let text =
                     format!("{why}, after the previous release was put back; the next check runs the post hooks again");
                 return Err(Error::new(Kind::InDoubt, text));
@@ -355,12 +342,12 @@ impl<'a> Deployment<'a> {
 
     /// Records what was learnt while nothing live changes. In doubt nothing is written before a deployment has settled it; and
     /// who only looks writes nothing at all.
-    fn note(&self) -> Result<()> {
+    pub fn note(&self) -> Result<()> {
         if self.doubt.is_none() && !self.store.is_only_read() { self.store.record(&self.state) } else { Ok(()) }
     }
 
     /// ` at <local>`, where that is what changes.
-    fn at(&self) -> String {
+    pub fn at(&self) -> String {
         match self.state.mode {
             ActivationMode::Install => String::new(),
             ActivationMode::Symlink | ActivationMode::InPlace => format!(" at {}", self.settings.local.display()),
@@ -368,18 +355,18 @@ impl<'a> Deployment<'a> {
     }
 
     /// Closes what only an open deployment needs. That is over and well: the next check tries again.
-    fn tidy(&self) {
+    pub fn tidy(&self) {
         if let Err(e) = self.activation.tidy(self.state.current.as_ref().map(|current| &current.release)) {
             log::warn!("{e}; the next check tries again");
         }
     }
 
     /// How long an activation may go on.
-    fn limit(&self) -> Limit {
+    pub fn limit(&self) -> Limit {
         Limit::at(self.deadline)
     }
 
-    fn release(&self, id: &ReleaseId) -> Result<Release> {
+    pub fn release(&self, id: &ReleaseId) -> Result<Release> {
         self.store.release(id)?.ok_or_else(|| {
             Error::new(Kind::InDoubt, format!("release {id} is gone from {}", self.store.root().display()))
         })
@@ -395,7 +382,7 @@ impl<'a> Deployment<'a> {
     }
 }
 
-fn foreign(root: &Path, format: &str) -> Error {
+pub fn foreign(root: &Path, format: &str) -> Error {
     Error::config(format!(
         "the state in {} has the format {format}, which this version does not know: a newer repo-deploy wrote it; run that one",
         root.display()
@@ -403,12 +390,12 @@ fn foreign(root: &Path, format: &str) -> Error {
 }
 
 /// How long a command waits for a check at work: as long as one may take, with a way back.
-fn turn(settings: &Settings) -> Duration {
+pub fn turn(settings: &Settings) -> Duration {
     settings.timeout.saturating_mul(2)
 }
 
 /// Refuses to look at, or to mend, what is neither old nor new.
-fn in_the_way(state: &State) -> Result<()> {
+pub fn in_the_way(state: &State) -> Result<()> {
     match state.phase {
         Phase::Idle => Ok(()),
         phase => {
@@ -419,13 +406,13 @@ fn in_the_way(state: &State) -> Result<()> {
 }
 
 /// A signal in the middle: what is live may be either.
-fn cut_off(signal: i32) -> Error {
+pub fn cut_off(signal: i32) -> Error {
     let text = format!("stopped by signal {signal} in the middle of a deployment; the next start goes on with it");
     Error::new(Kind::Stopped(signal), text)
 }
 
 /// A signal ends the way back too: the next start goes on with it. What only somebody's hand can put right is told as it is.
-fn way_back_failed(e: Error) -> Error {
+pub fn way_back_failed(e: Error) -> Error {
     match e.kind() {
         Kind::Stopped(signal) => cut_off(signal),
         Kind::Config => e,
@@ -443,6 +430,6 @@ fn stopped(signal: i32) -> Error {
     Error::new(Kind::Stopped(signal), format!("stopped by signal {signal}"))
 }
 
-fn in_doubt(e: Error) -> Error {
+pub fn in_doubt(e: Error) -> Error {
     Error::new(Kind::InDoubt, format!("the live tree is in doubt, the next check tries to settle it: {e}"))
 }

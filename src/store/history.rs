@@ -8,17 +8,16 @@ use super::lines::{Lines, Text};
 use super::state::Record;
 use crate::error::Result;
 use crate::model::ReleaseId;
+use crate::outcome::Outcome;
 
 /// Its file in the store.
 const FILE: &str = "history";
 /// How many entries are kept: some screens for whoever looks, a few weeks of daily releases, and 50 KB that are written at
 /// a deployment.
 const KEPT: usize = 100;
-/// What came to live: each one counts for itself.
-pub const DEPLOYED: &str = "deployed";
 
 /// A deployment, and what became of it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// When it ended, in seconds since 1970; counted more than once: the last time.
     pub when: u64,
@@ -26,8 +25,8 @@ pub struct Entry {
     pub first: u64,
     /// How often this happened to this release, one check after the other.
     pub count: u32,
-    /// What it came to: `deployed`, `rolled-back`, `blocked`, `refused`, `failed`, `in-doubt` and what else a check comes to.
-    pub kind: String,
+    /// What it came to.
+    pub outcome: Outcome,
     /// Why it was made: `update`, `recover`, `rollback` and so on.
     pub reason: String,
     /// Of what; `None`: it failed before anybody could know.
@@ -72,7 +71,7 @@ impl History {
     /// Adds what has just ended. What happens to a release at each check is one entry with a count: a hook that blocks
     /// every minute does not push out what came before it.
     pub fn add(&mut self, mut entry: Entry) {
-        let since_deployed = self.0.iter().map_while(|b| b.entry.as_ref().filter(|e| e.kind != DEPLOYED));
+        let since_deployed = self.0.iter().map_while(|b| b.entry.as_ref().filter(|e| e.outcome != Outcome::Deployed));
         if let Some(at) = since_deployed.map(|e| e.is_again(&entry)).position(|is_again| is_again)
             && let Some(before) = self.0.remove(at).entry
         {
@@ -126,6 +125,13 @@ const FORMAT: &str = "1";
 const ROLE: &str = "release";
 
 impl Entry {
+    /// The entry of a deployment that ended at `when`, in seconds since 1970, of which no more is known.
+    pub fn new(when: u64, outcome: Outcome) -> Self {
+        let (reason, why) = (String::new(), String::new());
+        let (record, from) = (None, None);
+        Self { when, first: when, count: 1, outcome, reason, record, from, took_ms: 0, bytes: 0, why }
+    }
+
     /// Whether it tells how `record` came to live.
     fn is_of(&self, record: &Record) -> bool {
         self.record.as_ref().is_some_and(|r| r.release == record.release && r.since == record.since)
@@ -134,7 +140,7 @@ impl Entry {
     /// Whether `next` is the same once more.
     fn is_again(&self, next: &Self) -> bool {
         let release = |entry: &Self| entry.record.as_ref().map(|r| r.release.clone());
-        self.kind == next.kind && self.reason == next.reason && release(self) == release(next)
+        self.outcome == next.outcome && self.reason == next.reason && release(self) == release(next)
     }
 
     fn print(&self) -> String {
@@ -143,7 +149,7 @@ impl Entry {
         text.number("when", self.when);
         text.number("first", self.first);
         text.number("count", self.count.into());
-        text.line("kind", self.kind.as_bytes());
+        text.line("outcome", self.outcome.word().as_bytes());
         text.line("reason", self.reason.as_bytes());
         if let Some(record) = &self.record {
             text.record(ROLE, record);
@@ -165,7 +171,7 @@ impl Entry {
             when: lines.number("when")?,
             first: lines.number("first")?,
             count: lines.number("count")?,
-            kind: lines.text("kind")?,
+            outcome: Outcome::parse(&lines.text("outcome")?).ok_or("its outcome is unknown")?,
             reason: lines.text("reason")?,
             record: lines.record(ROLE)?,
             from: lines.release("from")?,
@@ -192,7 +198,7 @@ mod tests {
             when,
             first: when,
             count: 1,
-            kind: kind.into(),
+            outcome: Outcome::parse(kind).unwrap(),
             reason: "update".into(),
             record: (!name.is_empty()).then(|| record(name, when)),
             from: Some(record("from", 0).release),
@@ -218,7 +224,8 @@ mod tests {
 
     #[test]
     fn parse_gives_back_what_print_wrote_the_newest_first() {
-        let all = [entry(1, "deployed", "a"), entry(2, "blocked", ""), Entry { why: "".into(), ..entry(3, "x", "b") }];
+        let all =
+            [entry(1, "deployed", "a"), entry(2, "blocked", ""), Entry { why: "".into(), ..entry(3, "refused", "b") }];
         let text = text(&with(&all));
         assert!(text.bytes().all(|b| b == b'\n' || (b' '..=b'~').contains(&b)), "{text}");
         assert_eq!(entries(&text), [all[2].clone(), all[1].clone(), all[0].clone()]);
@@ -255,7 +262,7 @@ mod tests {
             all.push(entry(when, if when % 2 == 0 { "blocked" } else { "failed" }, "b"));
         }
         let found = entries(&text(&with(&all)));
-        let told: Vec<_> = found.iter().map(|e| (e.kind.as_str(), e.first, e.when, e.count, e.bytes)).collect();
+        let told: Vec<_> = found.iter().map(|e| (e.outcome.word(), e.first, e.when, e.count, e.bytes)).collect();
         let expected = [("failed", 3, 999, 499, 3992), ("blocked", 4, 998, 498, 3984)];
         assert_eq!(told[..2], expected);
         assert_eq!(told[2..], [("deployed", 2, 2, 1, 8), ("blocked", 1, 1, 1, 8)]);
@@ -268,7 +275,7 @@ mod tests {
 
     #[test]
     fn what_was_deployed_is_not_counted_and_the_oldest_go() {
-        let all: Vec<_> = (1..=250).map(|when| entry(when, DEPLOYED, "a")).collect();
+        let all: Vec<_> = (1..=250).map(|when| entry(when, "deployed", "a")).collect();
         let found = with(&all);
         assert_eq!(found.0.len(), KEPT);
         assert!(found.has(&record("a", 151)) && !found.has(&record("a", 150)) && !found.has(&record("b", 250)));
@@ -276,8 +283,8 @@ mod tests {
 
     #[test]
     fn what_is_noted_late_stands_where_it_belongs() {
-        let mut found = with(&[entry(1, DEPLOYED, "a"), entry(5, "blocked", "c")]);
-        [3, 0, 7].into_iter().for_each(|when| found.add_late(entry(when, DEPLOYED, "b")));
+        let mut found = with(&[entry(1, "deployed", "a"), entry(5, "blocked", "c")]);
+        [3, 0, 7].into_iter().for_each(|when| found.add_late(entry(when, "deployed", "b")));
         let whens: Vec<_> = entries(&text(&found)).iter().map(|e| e.when).collect();
         assert_eq!(whens, [7, 5, 3, 1, 0]);
     }

@@ -108,7 +108,7 @@ impl Row {
         }
     }
 
-    /// Whether it is a directory of somebody else's that ours lie in: made again when it is gone, else left alone.
+    /// Whether it is a directory of somebody else's that ours lie in: made again when it is gone, else on hold.
     pub fn is_foreign(&self) -> bool {
         self.have.is_none()
             && self.want.is_none()

@@ -106,7 +106,7 @@ pub struct State {
     pub aside: Option<Record>,
     /// See [`Self::aside`].
     pub aside_failure: Option<Failure>,
-    /// What was rolled back from, `since` when: left alone until something else is live, or somebody says so. While a rollback
+    /// What was rolled back from, `since` when: on hold until something else is live, or somebody says so. While a rollback
     /// is at work, the live release is among them.
     pub withdrawn: Vec<Record>,
     /// Hooks may have seen something else than what is live: all of the next release is news to them.

@@ -1,7 +1,7 @@
 //! Children: started in a session of their own with nothing of ours but the environment, watched with a limit, ended with
 //! their group. No second thread: one poll(2) waits for output, for the end and for signals to us.
 //!
-//! A process that leaves the group (a daemon by setsid) is left alone, and so is the group of a program that ended by
+//! A process that leaves the group (a daemon by setsid) is on hold, and so is the group of a program that ended by
 //! itself. Only our own child is ever reaped.
 
 mod group;

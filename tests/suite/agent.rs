@@ -518,7 +518,7 @@ fn reports_are_asked_for_then_they_say_after_every_check_how_it_is() {
     let one = status(3);
     assert_eq!(
         (&one["outcome"], &one["failures"]),
-        (&"failed".into(), &serde_json::json!({"unavailable": 1})),
+        (&"unavailable".into(), &serde_json::json!({"unavailable": 1})),
         "{one}"
     );
     assert_eq!((get("last_check_success", "default"), get("failures_total", "unavailable")), (Some(0.0), Some(1.0)));

@@ -245,9 +245,9 @@ fn another_remote_is_configured_then_what_the_old_one_asked_for_holds_nothing_up
     site.put("333");
     let remote = site.0.path("src").display().to_string();
     asked(&remote);
-    site.check().expect(1).says(&format!("cannot poll {remote}: it asked to be left alone until 20"));
+    site.check().expect(1).says(&format!("cannot poll {remote}: the server asked for no request before 20"));
     // And it is remembered as long as it lasts.
-    site.check().expect(1).says("asked to be left alone");
+    site.check().expect(1).says("asked for no request");
 }
 
 #[test]

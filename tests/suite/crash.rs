@@ -446,7 +446,7 @@ impl Case {
             }
             let state = self.state().unwrap();
             if self.is_by_hand && self.code == 0 && !is_undone {
-                assert!(state.contains_key("withdrawn-0"), "{at}: what was left is not left alone");
+                assert!(state.contains_key("withdrawn-0"), "{at}: what was rolled back from is not on hold");
             }
             self.is_closed(&at);
             let left: Vec<_> = fs::read_dir(self.store().join("partial")).unwrap().map(|e| e.unwrap().path()).collect();

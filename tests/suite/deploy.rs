@@ -369,7 +369,7 @@ fn in_place_adoption_is_reverted_then_it_is_as_it_was_found() {
 }
 
 #[test]
-fn in_place_entry_is_missing_then_put_back_and_other_changes_are_left_alone() {
+fn in_place_entry_is_missing_then_put_back_and_other_changes_are_on_hold() {
     let w = World::new();
     w.config("activation = in-place");
     w.put("1");
@@ -529,7 +529,7 @@ fn read_only_directory_then_exit_1_and_one_line() {
 }
 
 #[test]
-fn max_attempts_then_a_failed_revision_is_left_alone() {
+fn max_attempts_then_a_failed_revision_is_on_hold() {
     let w = World::new();
     w.config("max-attempts = 2");
     w.put("1");
@@ -538,7 +538,7 @@ fn max_attempts_then_a_failed_revision_is_left_alone() {
     w.put("2");
     w.run(&[]).expect(1);
     w.run(&[]).expect(1);
-    let first = w.run(&[]).expect(0).says("left alone after 2 attempts");
+    let first = w.run(&[]).expect(0).says("on hold after 2 attempts");
     assert_eq!(first.complaints().len(), 1, "{}", first.log);
     let again = w.run(&[]).expect(0);
     assert_eq!(again.complaints(), Vec::<&str>::new(), "cron would mail it every minute");

@@ -94,7 +94,7 @@ fn each_outcome_then_an_entry_tells_what_when_why_and_how_long() {
     w.put("2");
     let no = w.sandbox.hook("pre.d", "10-no", "exit 1");
     (0..4).for_each(|n| drop(w.check().expect(if n < 2 { 2 } else { 0 })));
-    assert_eq!(w.told()[0], "blocked update 2", "left alone is no entry");
+    assert_eq!(w.told()[0], "blocked update 2", "on hold is no entry");
     fs::remove_file(no).unwrap();
 
     fs::write(&w.remote, "PK\x03\x04 but no ZIP").unwrap();

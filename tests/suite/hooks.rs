@@ -306,7 +306,7 @@ fn hook_leaves_a_daemon_then_the_lock_is_free_and_the_daemon_has_nothing_of_ours
     zip_of(&sandbox, "v2");
     sandbox.deploy(&remote, &[]).expect(0);
     let pid = sandbox.read("pid");
-    assert!(is_alive(&pid), "a daemon is left alone");
+    assert!(is_alive(&pid), "a daemon is on hold");
     let mut open: Vec<_> = fs::read_dir(format!("/proc/{}/fd", pid.trim()))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())

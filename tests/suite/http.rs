@@ -514,7 +514,7 @@ fn retry_after_holds_across_runs_and_the_source_is_named() {
     let remote = server.url("/app.zip?token=canary");
     sandbox.deploy(&remote, &[]).expect(1).never_says("canary");
     let line = refused(&sandbox, sandbox.deploy(&remote, &[]));
-    let words = format!(" cannot poll {}?…: it asked to be left alone until 20", server.url("/app.zip"));
+    let words = format!(" cannot poll {}?…: the server asked for no request before 20", server.url("/app.zip"));
     assert!(line.contains(&words) && line.ends_with('Z'), "{line}");
     assert_eq!(server.seen().len(), 1);
 }

@@ -387,7 +387,7 @@ fn a_bundle_is_rolled_back_from_then_its_time_stays_and_keeps_it_away_even_witho
     assert_eq!(machine.told(), "ApplicationStop p2\nBeforeInstall p1\nAfterInstall p1\nApplicationStart p1\n");
     run("-f").expect(0);
     assert_eq!((machine.app(1).as_deref(), machine.ini()), (Some("p1"), before.clone()));
-    assert!(machine.sandbox.read_log("codeploy.log").contains(" is left alone: rolled back to release "));
+    assert!(machine.sandbox.read_log("codeploy.log").contains(" is on hold: rolled back to release "));
     for lost in ["cache", "state"] {
         fs::remove_dir_all(machine.sandbox.path(lost)).unwrap();
     }

@@ -1,5 +1,5 @@
 //! Which directory is kept in sync in place: the one that was looked at first, whatever somebody puts at its path in the middle
-//! of a check. Another one that holds something is left alone until somebody says so, and what was begun goes on afterwards.
+//! of a check. Another one that holds something is on hold until somebody says so, and what was begun goes on afterwards.
 
 use std::fs;
 use std::path::PathBuf;

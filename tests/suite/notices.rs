@@ -140,7 +140,7 @@ fn hooks_object_then_each_revision_is_told_once() {
     let hook = site.sandbox.hook("post.d", "10-no", "grep -q four $CURRENT_CONFIG/file && exit 7; exit 0");
     site.put("four");
     for code in [1, 1, 1, 0, 0] {
-        site.check().expect(code); // after three times it is left alone
+        site.check().expect(code); // after three times it is on hold
     }
     fs::remove_file(hook).unwrap();
     fs::write(&site.remote, "no archive").unwrap();
@@ -149,7 +149,7 @@ fn hooks_object_then_each_revision_is_told_once() {
     }
     site.put("five");
     site.check().expect(0);
-    let expected = ["deployed", "blocked", "blocked", "rolled-back", "left-alone", "refused", "deployed"];
+    let expected = ["deployed", "blocked", "blocked", "rolled-back", "on-hold", "refused", "deployed"];
     assert_eq!(outcomes(&listener), expected);
     let notices = told(&listener);
     let back = &notices[3];

@@ -439,7 +439,7 @@ fn plans_leave_no_trace_whatever_they_find() {
     untouched(10, "\"live\":null");
     sandbox.deploy(remote, &[]).expect(0);
     untouched(0, "\"outcome\":\"unchanged\"");
-    // A candidate that is blocked, and then left alone.
+    // A candidate that is blocked, and then on hold.
     zip("two");
     untouched(10, "\"change\":\"M\"");
     sandbox.write("repo-deploy.cfg", "max-attempts = 2\n");
@@ -449,7 +449,7 @@ fn plans_leave_no_trace_whatever_they_find() {
     untouched(10, "\"notes\":[\"blocked 20");
     assert!(!sandbox.plan(remote, &[]).expect(10).log.contains("pre.d/no"), "the hook ran");
     sandbox.deploy(remote, &[]).expect(2);
-    untouched(0, "\"outcome\":\"left-alone\"");
+    untouched(0, "\"outcome\":\"on-hold\"");
     // One that is refused: told, not counted; and after a check, still refused.
     sandbox.zip("app.zip", &[("l", "-> /etc/passwd")]);
     untouched(1, "a link to /etc/passwd, which is absolute");
@@ -462,7 +462,7 @@ fn plans_leave_no_trace_whatever_they_find() {
 }
 
 #[test]
-fn what_was_rolled_back_from_is_left_alone_and_the_plan_says_so() {
+fn what_was_rolled_back_from_is_on_hold_and_the_plan_says_so() {
     let sandbox = Sandbox::new();
     let zip = |text: &str| sandbox.zip("app.zip", &[("file", text)]);
     let path = zip("one");
@@ -476,19 +476,19 @@ fn what_was_rolled_back_from_is_left_alone_and_the_plan_says_so() {
     let before = traces(&sandbox.path("deploy"));
     let plan = told(&sandbox, remote, &[], 0);
     assert_eq!(traces(&sandbox.path("deploy")), before);
-    assert_eq!(plan["outcome"], "left-alone");
-    assert!(plan["notes"][0].as_str().unwrap().contains("is left alone: rolled back to release"), "{plan:#}");
+    assert_eq!(plan["outcome"], "on-hold");
+    assert!(plan["notes"][0].as_str().unwrap().contains("is on hold: rolled back to release"), "{plan:#}");
     zip("three");
     assert_eq!(changes(&told(&sandbox, remote, &[], 10)), ["M file"]);
 }
 
 #[test]
-fn source_that_wants_to_be_left_alone_is_left_alone_and_its_wish_stays() {
+fn source_that_wants_to_be_on_hold_is_on_hold_and_its_wish_stays() {
     let sandbox = Sandbox::new();
     let server = Raw::always(status("503 Service Unavailable", "Retry-After: 3000"));
     sandbox.deploy(&server.url("/app.zip"), &[]).expect(1);
     let (asked, store) = (server.seen().len(), traces(&sandbox.path("deploy")));
-    sandbox.plan(&server.url("/app.zip"), &[]).expect(1).says("it asked to be left alone until");
+    sandbox.plan(&server.url("/app.zip"), &[]).expect(1).says("the server asked for no request before");
     assert_eq!((server.seen().len(), traces(&sandbox.path("deploy"))), (asked, store));
 }
 

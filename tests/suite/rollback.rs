@@ -1,4 +1,4 @@
-//! `rollback` and `retry`: what they do in each way of activation, what is left alone afterwards and until when, whom they
+//! `rollback` and `retry`: what they do in each way of activation, what is on hold afterwards and until when, whom they
 //! wait for, and what they say to who asks for what cannot be.
 
 use std::fs;
@@ -85,7 +85,7 @@ impl World {
         value(&self.state(), key)
     }
 
-    /// What was rolled back from and is left alone, by the state.
+    /// What was rolled back from and is on hold, by the state.
     fn withdrawn(&self) -> Vec<String> {
         (0..).map_while(|n| self.of(&format!("withdrawn-{n}"))).collect()
     }
@@ -112,10 +112,10 @@ impl World {
 
     /// A check finds what was withdrawn at the source, says what to do, and does nothing.
     #[track_caller]
-    fn is_left_alone(&self, live: &str) {
+    fn is_on_hold(&self, live: &str) {
         self.said();
         for _ in 0..2 {
-            let run = self.does(&["-f", "-v"]).expect(0).says("is left alone: rolled back to release ");
+            let run = self.does(&["-f", "-v"]).expect(0).says("is on hold: rolled back to release ");
             assert!(run.complaints()[..].iter().all(|line| line.contains(" WARN ")), "{}", run.log);
             run.says("; `repo-deploy retry` tries it again").never_says("deployed");
             assert_eq!((self.live().as_str(), self.said()), (live, vec![]));
@@ -134,18 +134,18 @@ fn json(text: &str, key: &str) -> String {
 }
 
 #[test]
-fn a_rollback_fails_then_what_was_left_alone_before_still_is() {
+fn a_rollback_fails_then_what_was_on_hold_before_still_is() {
     for config in ["", "activation = in-place"] {
         let w = World::new(config);
         w.deploys(&["v1"]);
         let first = w.current();
         w.deploys(&["v2", "v3"]);
-        w.does(&["rollback"]).expect(0); // v2; v3 is left alone
-        w.is_left_alone("v2");
+        w.does(&["rollback"]).expect(0); // v2; v3 is on hold
+        w.is_on_hold("v2");
         w.sandbox.hook("post.d", "20-no", "[ $REPO_DEPLOY_REASON != rollback ]");
         let run = w.does(&["rollback", &first]).expect(1).says("20-no ended with exit code 1; going back");
         run.says(&format!("release {first}"));
-        w.is_left_alone("v2");
+        w.is_on_hold("v2");
         fs::remove_file(w.sandbox.path("post.d/20-no")).unwrap();
         w.does(&["retry"]).expect(0).says("deployed");
         assert_eq!(w.live(), "v3");
@@ -160,26 +160,26 @@ fn rolled_back_twice_then_neither_comes_back_whatever_else_the_source_had() {
     w.deploys(&["v2", "v3"]);
     w.does(&["rollback"]).expect(0);
     w.does(&["rollback", &first]).expect(0);
-    w.is_left_alone("v1");
+    w.is_on_hold("v1");
     let told = w.does(&["status"]).expect(0).out;
     let roles = ["previous", "withdrawn", "live"];
     assert!(roles.iter().all(|role| told.contains(&format!("Z  {role}\n"))), "{told}");
     w.put("v2");
-    w.is_left_alone("v1");
+    w.is_on_hold("v1");
     // What did not become live makes nothing of that another thing.
     w.sandbox.hook("pre.d", "20-no", "[ \"$(cat $CURRENT_CONFIG/version)\" != v4 ]");
     w.put("v4");
     w.check().expect(2);
     w.put("v3");
-    w.is_left_alone("v1");
+    w.is_on_hold("v1");
     w.sandbox.zip("app.zip", &[("/absolute", "x")]);
     w.check().expect(1);
     w.put("v2");
-    w.is_left_alone("v1");
+    w.is_on_hold("v1");
     // Nor does a configuration that makes another release of it.
     let config = w.sandbox.read("repo-deploy.cfg");
     w.sandbox.write("repo-deploy.cfg", format!("{config}owner = 0:0\n"));
-    w.is_left_alone("v1");
+    w.is_on_hold("v1");
     w.put("v5");
     w.check().expect(0).says(" deployed revision ");
     assert_eq!((w.live().as_str(), w.withdrawn()), ("v5", vec![]));
@@ -193,20 +193,20 @@ fn a_revision_was_given_up_then_a_rollback_does_not_try_it_again() {
     w.check().expect(1);
     w.does(&["rollback"]).expect(0);
     assert_eq!(w.live(), "v1");
-    w.does(&["-f", "-v"]).expect(0).says("left alone after 1 attempt:");
+    w.does(&["-f", "-v"]).expect(0).says("on hold after 1 attempt:");
     w.put("v2");
-    w.is_left_alone("v1");
+    w.is_on_hold("v1");
 }
 
 #[test]
-fn retry_finds_nobody_then_what_is_left_alone_still_is() {
+fn retry_finds_nobody_then_what_is_on_hold_still_is() {
     let w = World::with_two("");
     w.does(&["rollback"]).expect(0);
     let zip = w.sandbox.path("app.zip");
     fs::rename(&zip, w.sandbox.path("away")).unwrap();
     w.does(&["retry"]).expect(1);
     fs::rename(w.sandbox.path("away"), &zip).unwrap();
-    w.is_left_alone("v1");
+    w.is_on_hold("v1");
 }
 
 #[test]
@@ -219,7 +219,7 @@ fn post_hooks_may_not_run_then_no_rollback_begins() {
 }
 
 #[test]
-fn rolled_back_then_the_release_before_is_live_and_the_other_is_left_alone_until_there_is_a_newer_one() {
+fn rolled_back_then_the_release_before_is_live_and_the_other_is_on_hold_until_there_is_a_newer_one() {
     for config in ["activation = symlink", "activation = in-place"] {
         let world = World::with_two(config);
         let (two, one) = (world.current(), world.of("previous").unwrap());
@@ -230,7 +230,7 @@ fn rolled_back_then_the_release_before_is_live_and_the_other_is_left_alone_until
         assert!(before.contains(&format!(" INFO rolled back to release {one}, revision sha256:")), "{line}");
         assert!(before.ends_with(&format!(" at {}, by hand", world.sandbox.local().display())), "{line}");
         assert!(after.starts_with("revision sha256:"), "{line}");
-        assert!(after.ends_with(" is left alone until the source has another one, or `repo-deploy retry`"), "{line}");
+        assert!(after.ends_with(" is on hold until the source has another one, or `repo-deploy retry`"), "{line}");
         // Nobody was asked beforehand, and who judges knows what this is.
         assert_eq!(world.said(), ["post rollback 1 v1 v2"]);
         assert_eq!((world.live().as_str(), world.current()), ("v1", one));
@@ -247,16 +247,16 @@ fn rolled_back_then_the_release_before_is_live_and_the_other_is_left_alone_until
         assert!(told.contains("\"withdrawn\":[{\"release\":"), "{told}");
         assert!(text.contains("Z: rolled back by hand\n"), "{text}");
         assert!(text.contains("\nwithdrawn   release ") && text.contains(", rolled back from 20"), "{text}");
-        assert!(text.contains("\nleft alone  until another revision appears, or repo-deploy retry\n"), "{text}");
+        assert!(text.contains("\non hold     until another revision appears, or repo-deploy retry\n"), "{text}");
         assert!(text.contains("\nprevious    release ") && !text.contains("\ncandidate "), "one row is enough: {text}");
         assert!(world.does(&["history", "--json"]).expect(0).out.contains("\"reason\":\"rollback\""));
 
-        world.is_left_alone("v1");
+        world.is_on_hold("v1");
         let text = world.does(&["status"]).expect(0).out;
-        assert!(text.contains("Z: unchanged\n"), "{text}");
+        assert!(text.contains("Z: on hold\n"), "{text}");
         // The same bytes under another time: only the content tells.
         world.put("v2");
-        world.is_left_alone("v1");
+        world.is_on_hold("v1");
         world.put("v3");
         world.check().expect(0).says(" deployed revision ");
         assert_eq!((world.live().as_str(), world.withdrawn()), ("v3", vec![]));
@@ -268,7 +268,7 @@ fn rolled_back_then_the_release_before_is_live_and_the_other_is_left_alone_until
 }
 
 #[test]
-fn rolled_back_and_the_source_follows_then_nothing_is_left_alone_any_more() {
+fn rolled_back_and_the_source_follows_then_nothing_is_on_hold_any_more() {
     let world = World::with_two("");
     world.does(&["rollback"]).expect(0);
     world.put("v1");
@@ -280,7 +280,7 @@ fn rolled_back_and_the_source_follows_then_nothing_is_left_alone_any_more() {
 }
 
 #[test]
-fn release_is_named_then_that_one_is_live_and_only_the_one_just_left_is_left_alone() {
+fn release_is_named_then_that_one_is_live_and_only_the_one_just_left_is_on_hold() {
     let world = World::new("");
     world.deploys(&["v1"]);
     let one = world.current();
@@ -289,7 +289,7 @@ fn release_is_named_then_that_one_is_live_and_only_the_one_just_left_is_left_alo
     world.does(&["rollback", &one]).expect(0);
     assert_eq!((world.live().as_str(), world.withdrawn()), ("v1", vec![three.clone()]));
     assert!(world.of("current-revision").unwrap().starts_with("sha256:"), "the history knows what v1 is");
-    world.is_left_alone("v1");
+    world.is_on_hold("v1");
     // Back to the newer one by the beginning of its name.
     world.does(&["rollback", &three[..4]]).expect(0);
     assert_eq!((world.live().as_str(), world.withdrawn()), ("v3", vec![one]));
@@ -310,7 +310,7 @@ fn nothing_is_known_of_a_release_but_that_it_is_there_then_it_can_be_gone_back_t
     world.deploys(&["v2", "v3"]);
     fs::remove_file(world.store().join("history")).unwrap();
     world.does(&["rollback", &one]).expect(0).says(&format!(" INFO rolled back to release {one} at "));
-    world.is_left_alone("v1");
+    world.is_on_hold("v1");
     // It is known by its name when the source has it again.
     world.put("v1");
     world.check().expect(0).never_says(" deployed ");
@@ -326,8 +326,8 @@ fn directory_was_adopted_then_it_can_be_gone_back_to_and_forth() {
     let one = world.current();
     world.does(&["rollback", "adopted"]).expect(0).says("rolled back to release adopted");
     assert_eq!((world.live().as_str(), world.withdrawn()), ("found", vec![one.clone()]));
-    world.is_left_alone("found");
-    let run = world.does(&["rollback", &one[..8]]).expect(0).never_says("left alone");
+    world.is_on_hold("found");
+    let run = world.does(&["rollback", &one[..8]]).expect(0).never_says("on hold");
     assert_eq!(
         (run.complaints(), world.live().as_str(), world.of("failure"), world.of("target")),
         (vec![], "v1", None, None)
@@ -365,17 +365,17 @@ fn installation_is_rolled_back_then_files_and_scripts_are_those_of_the_release_b
     );
     let is_v1 = || (host.dest("app/only-v1").exists(), host.dest("app/only-v2").exists());
     assert_eq!((host.sandbox.read(host.dest("app/version")).as_str(), is_v1()), ("v1", (true, false)));
-    host.deploy().expect(0).says("is left alone: rolled back to release ");
+    host.deploy().expect(0).says("is on hold: rolled back to release ");
     // What stands in the way is told before anything is touched.
     host.found("app/only-v2", "somebody's file");
     rollback().expect(1).says("only-v2");
     assert_eq!(host.sandbox.read("trace").lines().count(), 4);
     assert!(host.sandbox.read(host.store().join("state")).contains("phase = idle\n"));
-    host.deploy().expect(0).says("is left alone: rolled back to release ");
+    host.deploy().expect(0).says("is on hold: rolled back to release ");
 }
 
 #[test]
-fn post_hook_fails_after_a_rollback_then_what_was_live_is_live_and_nothing_is_left_alone() {
+fn post_hook_fails_after_a_rollback_then_what_was_live_is_live_and_nothing_is_on_hold() {
     for config in ["activation = symlink", "activation = in-place"] {
         let world = World::with_two(config);
         world.sandbox.hook("post.d", "50-judge", "[ \"$(cat $CURRENT_CONFIG/version)\" != v1 ]");
@@ -395,7 +395,7 @@ fn post_hook_fails_after_a_rollback_then_what_was_live_is_live_and_nothing_is_le
 }
 
 #[test]
-fn server_says_nothing_but_the_content_then_what_was_withdrawn_is_fetched_and_left_alone() {
+fn server_says_nothing_but_the_content_then_what_was_withdrawn_is_fetched_and_on_hold() {
     let world = World::new("");
     let zip = Arc::new(Mutex::new(Vec::new()));
     let served = zip.clone();
@@ -410,7 +410,7 @@ fn server_says_nothing_but_the_content_then_what_was_withdrawn_is_fetched_and_le
     world.does(&["rollback"]).expect(0);
     world.said();
     let state = world.state();
-    world.is_left_alone("v1");
+    world.is_on_hold("v1");
     assert_eq!(world.state(), state, "there is nothing to note");
     assert!(
         !world.sandbox.path("cache/test").read_dir().unwrap().any(|e| e
@@ -442,14 +442,14 @@ fn server_has_an_etag_then_a_check_after_a_rollback_is_one_conditional_request()
     world.does(&["rollback"]).expect(0);
     world.said();
     let before = server.seen().len();
-    world.is_left_alone("v1");
+    world.is_on_hold("v1");
     let asked: Vec<_> =
         server.seen()[before..].iter().map(|seen| seen.header("If-None-Match").map(str::to_owned)).collect();
     assert_eq!(asked, [Some("\"2\"".to_owned()), Some("\"2\"".to_owned())]);
 }
 
 #[test]
-fn repository_is_rolled_back_then_its_commit_is_left_alone_until_the_next() {
+fn repository_is_rolled_back_then_its_commit_is_on_hold_until_the_next() {
     if !needs(&["git"]) {
         return;
     }
@@ -462,8 +462,8 @@ fn repository_is_rolled_back_then_its_commit_is_left_alone_until_the_next() {
     run(&["-f"]).expect(0);
     let two = commit("v2");
     run(&["-f"]).expect(0);
-    run(&["rollback"]).expect(0).says(&format!("; revision {two} is left alone"));
-    run(&["-f"]).expect(0).says(&format!("revision {two} is left alone: rolled back to release "));
+    run(&["rollback"]).expect(0).says(&format!("; revision {two} is on hold"));
+    run(&["-f"]).expect(0).says(&format!("revision {two} is on hold: rolled back to release "));
     assert_eq!(world.live(), "v1");
     commit("v3");
     run(&["-f"]).expect(0);
@@ -546,7 +546,7 @@ fn several_deployments_then_rollback_wants_one_and_retry_does_each() {
 }
 
 #[test]
-fn retry_forgets_what_is_left_alone_and_checks_at_once() {
+fn retry_forgets_what_is_on_hold_and_checks_at_once() {
     // Withdrawn.
     let world = World::with_two("");
     world.does(&["rollback"]).expect(0);
@@ -567,10 +567,10 @@ fn retry_forgets_what_is_left_alone_and_checks_at_once() {
     world.sandbox.hook("post.d", "50-judge", "[ \"$(cat $CURRENT_CONFIG/version)\" != v3 ]");
     world.put("v3");
     world.check().expect(1);
-    world.check().expect(0).says("left alone after 1 attempt:").says("`repo-deploy retry` tries it again");
+    world.check().expect(0).says("on hold after 1 attempt:").says("`repo-deploy retry` tries it again");
     // Only the content tells that it is the same.
     world.put("v3");
-    world.does(&["-f", "-v"]).expect(0).says("left alone after 1 attempt:");
+    world.does(&["-f", "-v"]).expect(0).says("on hold after 1 attempt:");
     world.does(&["retry"]).expect(1).says(" was reverted: post.d/50-judge ended with exit code 1");
     fs::remove_file(world.sandbox.path("post.d/50-judge")).unwrap();
     world.does(&["retry"]).expect(0);
@@ -584,7 +584,7 @@ fn retry_forgets_what_is_left_alone_and_checks_at_once() {
 }
 
 #[test]
-fn source_asked_to_be_left_alone_then_retry_asks_all_the_same() {
+fn source_asked_to_be_on_hold_then_retry_asks_all_the_same() {
     let world = World::with_two("");
     world.put("v3");
     let zip = fs::read(world.sandbox.path("app.zip")).unwrap();
@@ -593,7 +593,7 @@ fn source_asked_to_be_left_alone_then_retry_asks_all_the_same() {
     });
     let world = World { remote: server.url("/app.zip"), ..world };
     world.check().expect(1);
-    world.check().expect(1).says("it asked to be left alone until ");
+    world.check().expect(1).says("the server asked for no request before ");
     assert_eq!(server.seen().len(), 1);
     world.does(&["retry"]).expect(0);
     assert_eq!(world.live(), "v3");
@@ -739,7 +739,7 @@ fn rollback_is_cut_off_then_the_next_one_who_comes_finishes_it_and_goes_no_furth
         if word == "retry" {
             assert_eq!(world.live(), "v2", "whoever says retry wants it");
         } else {
-            world.is_left_alone("v1");
+            world.is_on_hold("v1");
         }
     }
 }
@@ -754,7 +754,7 @@ fn deployment_is_cut_off_then_a_rollback_finishes_it_first() {
     assert!(run.log.contains("rolled back to release "), "{}", run.log);
     assert_eq!(world.live(), "v2");
     world.said();
-    world.is_left_alone("v2");
+    world.is_on_hold("v2");
     assert_eq!(world.history(), ["deployed rollback", "deployed recover", "deployed update", "deployed update"]);
 }
 
@@ -795,10 +795,10 @@ fn deployment_is_cut_off_again_and_again_then_a_rollback_goes_back_from_it_and_n
     for _ in 0..3 {
         world.check().expect(137);
     }
-    world.does(&["rollback"]).expect(0).says("is live again").says("is left alone until the source has another one");
+    world.does(&["rollback"]).expect(0).says("is live again").says("is on hold until the source has another one");
     assert_eq!(world.live(), "v2");
     world.said();
-    world.check().expect(0).says("is left alone").never_says("deployed");
+    world.check().expect(0).says("is on hold").never_says("deployed");
     assert_eq!((world.live().as_str(), world.said()), ("v2", vec![]));
 }
 
@@ -878,9 +878,9 @@ fn daemon_is_at_work_then_a_hundred_rollbacks_and_not_one_disagreement() {
     assert!(daemon.wait().unwrap().success());
     let log = crate::support::sandbox::plain(&fs::read_to_string(log).unwrap());
     assert!(!log.contains(" deployed revision ") && !log.contains(" ERROR "), "{log}");
-    assert!(log.contains("WARN revision sha256:") && log.contains("is left alone: rolled back to release "), "{log}");
+    assert!(log.contains("WARN revision sha256:") && log.contains("is on hold: rolled back to release "), "{log}");
     let is_known = |line: &str| {
-        [" is left alone: rolled back to release ", " another repo-deploy is at work: "]
+        [" is on hold: rolled back to release ", " another repo-deploy is at work: "]
             .iter()
             .any(|words| line.contains(words))
     };

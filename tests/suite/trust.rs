@@ -114,7 +114,7 @@ fn trusting(sandbox: &Sandbox, signers: &[&Signer<'_>], more: &str) {
 
 /// The line of a check that failed, while `text` stays live and nothing is left of what was refused.
 #[track_caller]
-fn left_alone(sandbox: &Sandbox, run: Run, text: &str) -> String {
+fn on_hold(sandbox: &Sandbox, run: Run, text: &str) -> String {
     let releases = || fs::read_dir(sandbox.store().join("releases")).unwrap().count();
     let (run, before) = (run.expect(1), releases());
     let complaints = run.complaints();
@@ -326,10 +326,10 @@ fn archive_comes_before_its_signature_then_the_next_check_heals_it() {
     sandbox.deploy(&shelf.remote(), &[]).expect(0);
 
     publish("/app.zip", &two);
-    let line = left_alone(&sandbox, sandbox.deploy(&shelf.remote(), &[]), "one");
+    let line = on_hold(&sandbox, sandbox.deploy(&shelf.remote(), &[]), "one");
     assert!(line.contains("it is not the signature of these bytes"), "{line}");
     let before = shelf.asked(0).len();
-    let line = left_alone(&sandbox, sandbox.deploy(&shelf.remote(), &[]), "one");
+    let line = on_hold(&sandbox, sandbox.deploy(&shelf.remote(), &[]), "one");
     assert!(line.contains("refused before"), "{line}");
     assert_eq!(shelf.asked(before), ["/app.zip?", "/app.zip.minisig"]);
 
@@ -470,15 +470,15 @@ fn signed_version_goes_down_then_it_is_refused_unless_that_is_allowed() {
         ),
     ] {
         publish(text, comment);
-        let line = left_alone(&sandbox, check(), "same");
+        let line = on_hold(&sandbox, check(), "same");
         assert!(line.contains(why), "{line}");
         let before = shelf.asked(0).len();
-        let line = left_alone(&sandbox, check(), "same");
+        let line = on_hold(&sandbox, check(), "same");
         assert!(line.contains(why) && line.contains("refused before"), "{line}");
         assert_eq!(shelf.asked(before), ["/app.zip?", "/app.zip.minisig"]);
     }
     publish("a", "version:1.9");
-    left_alone(&sandbox, check(), "same");
+    on_hold(&sandbox, check(), "same");
     trusting(&sandbox, &[&signer], "allow-downgrade = yes");
     check().expect(0);
     assert_eq!(live(&sandbox), "a");
@@ -487,7 +487,7 @@ fn signed_version_goes_down_then_it_is_refused_unless_that_is_allowed() {
     publish("c", "version:1.9.5");
     check().expect(0);
     publish("a", "version:1.9");
-    left_alone(&sandbox, check(), "c");
+    on_hold(&sandbox, check(), "c");
 }
 
 #[test]
@@ -516,7 +516,7 @@ fn old_release_is_replayed_under_its_old_etag_while_it_is_still_in_the_store_the
         sandbox.deploy(&server.url("/app.zip"), &[]).expect(0);
     }
     *now.lock().unwrap() = made[0].clone();
-    let line = left_alone(&sandbox, sandbox.deploy(&server.url("/app.zip"), &[]), "two");
+    let line = on_hold(&sandbox, sandbox.deploy(&server.url("/app.zip"), &[]), "two");
     assert!(line.contains("its version 1 is lower than 2"), "{line}");
     // The old name with the new bytes is the new bytes.
     *now.lock().unwrap() = (made[0].0.clone(), made[1].1.clone(), made[1].2.clone());
@@ -548,7 +548,7 @@ fn key_is_configured_later_then_what_is_live_is_proven_once_or_stays_with_an_err
     configured(&sandbox, "");
     sandbox.deploy(&shelf.remote(), &[]).expect(0);
     trusting(&sandbox, &[&signer], "");
-    left_alone(&sandbox, sandbox.deploy(&shelf.remote(), &[]), "one");
+    on_hold(&sandbox, sandbox.deploy(&shelf.remote(), &[]), "one");
     shelf.put("/app.zip.minisig", &signer.sign(&zip, &[]));
     sandbox.deploy(&shelf.remote(), &[]).expect(0).says("deployed revision");
     let before = shelf.asked(0).len();
@@ -582,7 +582,7 @@ fn signed_release_is_blocked_then_it_is_neither_fetched_nor_proven_again() {
 }
 
 #[test]
-fn signed_release_is_rolled_back_from_then_it_is_left_alone_by_one_request() {
+fn signed_release_is_rolled_back_from_then_it_is_on_hold_by_one_request() {
     if !needs(&["minisign"]) {
         return;
     }
@@ -597,9 +597,9 @@ fn signed_release_is_rolled_back_from_then_it_is_left_alone_by_one_request() {
         sandbox.deploy(&shelf.remote(), &[]).expect(0);
     };
     let run = |words: &[&str]| Run::from(sandbox.saying(words, &["--remote", &shelf.remote()]).output().unwrap());
-    let is_left_alone = || {
+    let is_on_hold = || {
         let before = shelf.asked(0).len();
-        run(&["-f", "-v"]).expect(0).says("is left alone: rolled back to release ");
+        run(&["-f", "-v"]).expect(0).says("is on hold: rolled back to release ");
         assert_eq!((live(&sandbox).as_str(), shelf.asked(before)), ("one", vec!["/app.zip?".to_owned()]));
     };
     put("one", "version:1");
@@ -607,12 +607,12 @@ fn signed_release_is_rolled_back_from_then_it_is_left_alone_by_one_request() {
     let one = state(&sandbox).lines().find_map(|line| line.strip_prefix("current = ")).unwrap().to_owned();
     put("two", "version:2");
     run(&["rollback"]).expect(0);
-    is_left_alone();
+    is_on_hold();
     // Without the key it is still the same.
     configured(&sandbox, "");
-    is_left_alone();
+    is_on_hold();
     trusting(&sandbox, &[&signer], "allow-downgrade = yes");
-    is_left_alone();
+    is_on_hold();
     run(&["retry"]).expect(0);
     assert_eq!(live(&sandbox), "two");
 
@@ -622,7 +622,7 @@ fn signed_release_is_rolled_back_from_then_it_is_left_alone_by_one_request() {
     run(&["rollback", &one]).expect(0);
     assert!(!state(&sandbox).contains("current-proof = "));
     *shelf.objects.lock().unwrap() = first;
-    run(&["-f"]).expect(0).never_says(" deployed ").never_says("left alone");
+    run(&["-f"]).expect(0).never_says(" deployed ").never_says("on hold");
     assert!(state(&sandbox).contains("current-proof = "), "{}", state(&sandbox));
     assert_eq!(live(&sandbox), "one");
 }
@@ -702,17 +702,17 @@ fn sum_is_pinned_then_only_that_archive_is_deployed() {
     configured(&sandbox, &format!("sha256 = {}\n", sum(&one).to_uppercase()));
     sandbox.deploy(&shelf.remote(), &[]).expect(0);
     shelf.put("/app.zip", &two);
-    let line = left_alone(&sandbox, sandbox.deploy(&shelf.remote(), &[]), "one");
+    let line = on_hold(&sandbox, sandbox.deploy(&shelf.remote(), &[]), "one");
     assert!(line.contains(&format!("its SHA-256 is {}, and sha256 says {}", sum(&two), sum(&one))), "{line}");
     let before = shelf.asked(0).len();
-    left_alone(&sandbox, sandbox.deploy(&shelf.remote(), &[]), "one");
+    on_hold(&sandbox, sandbox.deploy(&shelf.remote(), &[]), "one");
     assert_eq!(shelf.asked(before), ["/app.zip?"]);
     // Another pin is another question, of what is refused and of what is live.
     configured(&sandbox, &format!("sha256 = {}\n", sum(&two)));
     sandbox.deploy(&shelf.remote(), &[]).expect(0);
     assert_eq!(live(&sandbox), "two");
     configured(&sandbox, &format!("sha256 = {}\n", sum(&one)));
-    left_alone(&sandbox, sandbox.deploy(&shelf.remote(), &[]), "two");
+    on_hold(&sandbox, sandbox.deploy(&shelf.remote(), &[]), "two");
 }
 
 // ---- whose server, whose credentials ----

@@ -307,7 +307,7 @@ fn the_source_has_what_was_rolled_back_from_then_a_repair_does_not_advise_a_chec
     let file = fs::read_dir(release(&sandbox)).unwrap().map(|e| e.unwrap().path()).find(|path| path.is_file()).unwrap();
     fs::write(file, "damaged").unwrap();
     let run = verify(&sandbox, &remote, &["--repair"]).expect(1);
-    run.says(": it is left alone: repo-deploy retry deploys it, rollback RELEASE goes to another\n");
+    run.says(": it is on hold: repo-deploy retry deploys it, rollback RELEASE goes to another\n");
 }
 
 #[test]

@@ -14,7 +14,7 @@ use crate::sys::resolve::{self, Fault, Way, distrust};
 
 /// What a directory has.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::deploy) enum Found {
+pub enum Found {
     /// These, in order; none when there is no directory.
     Hooks(Vec<Listed>),
     /// Something that others may change, in words: nothing of it runs.
@@ -23,15 +23,15 @@ pub(in crate::deploy) enum Found {
 
 /// A hook that may be run.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::deploy) struct Listed {
-    pub(in crate::deploy) path: PathBuf,
+pub struct Listed {
+    pub path: PathBuf,
     /// For which changes; `None`: whatever changes.
-    pub(in crate::deploy) paths: Option<Paths>,
+    pub paths: Option<Paths>,
 }
 
 /// What a hook directory has when a check begins: what is gone at its turn has not agreed.
 #[derive(Debug)]
-pub(in crate::deploy) struct Before {
+pub struct Before {
     dir: PathBuf,
     /// Which one it is: the live tree may have it, and then the next release has another one.
     inode: Option<(u64, u64)>,
@@ -40,7 +40,7 @@ pub(in crate::deploy) struct Before {
 
 impl Before {
     /// Remembers `dir`; `None`: it is not there. What cannot be looked at is told when hooks are to run.
-    pub(in crate::deploy) fn of(dir: &Path) -> Option<Self> {
+    pub fn of(dir: &Path) -> Option<Self> {
         dir.symlink_metadata().ok()?;
         let names = std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.file_name());
         let is_hook = |name: &OsString| !is_left_over(name) && matches!(what(&dir.join(name)), Ok(Is::Program));
@@ -48,12 +48,12 @@ impl Before {
     }
 
     /// Whether it is of this directory.
-    pub(in crate::deploy) fn is_of(&self, dir: &Path) -> bool {
+    pub fn is_of(&self, dir: &Path) -> bool {
         self.dir == dir
     }
 
     /// The first of its hooks that is lost: not among `hooks`, and nobody has left it out of another directory.
-    pub(in crate::deploy) fn lost(&self, hooks: &[Listed]) -> Option<PathBuf> {
+    pub fn lost(&self, hooks: &[Listed]) -> Option<PathBuf> {
         let is_same = inode(&self.dir) == self.inode;
         let paths = self.names.iter().map(|name| self.dir.join(name));
         let is_lost = |path: &PathBuf| {
@@ -68,7 +68,7 @@ fn inode(dir: &Path) -> Option<(u64, u64)> {
 }
 
 /// Looks at everything in `dir`; runs nothing. Besides what runs: what its owner may have meant otherwise, a sentence each.
-pub(super) fn discover(dir: &Path) -> Result<(Found, Vec<String>)> {
+pub fn discover(dir: &Path) -> Result<(Found, Vec<String>)> {
     let cannot = || format!("cannot read the hook directory {}", dir.display());
     let open = match resolve::open_dir(dir, Way::Trusted) {
         Err(fault) if fault.is_missing() && !dir.is_symlink() => {

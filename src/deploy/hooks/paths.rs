@@ -17,7 +17,7 @@ const LARGEST: u64 = 64 << 10;
 
 /// The patterns of one hook: at least one.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::deploy) struct Paths(Vec<Vec<Token>>);
+pub struct Paths(Vec<Vec<Token>>);
 
 /// A part of a pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,19 +35,19 @@ enum Token {
 }
 
 /// What the file of the hook `name` is called.
-pub(super) fn file_of(name: &OsStr) -> OsString {
+pub fn file_of(name: &OsStr) -> OsString {
     let mut file = name.to_owned();
     file.push(END);
     file
 }
 
 /// The hook that a file of this name would belong to.
-pub(super) fn hook_of(file: &OsStr) -> Option<&[u8]> {
+pub fn hook_of(file: &OsStr) -> Option<&[u8]> {
     file.as_encoded_bytes().strip_suffix(END.as_bytes())
 }
 
 /// Reads the file at `path`. `Err` says why the hook cannot run.
-pub(super) fn read(path: &Path) -> Result<Paths, String> {
+pub fn read(path: &Path) -> Result<Paths, String> {
     let cannot = |fault: Fault| match fault {
         Fault::Untrusted(untrusted) => untrusted.to_string(),
         Fault::Io(e) => format!("cannot read {}: {}", path.display(), plain(&e)),
@@ -73,7 +73,7 @@ impl Paths {
     }
 
     /// Whether one of them is for `path`, or for a directory that it lies in.
-    pub(in crate::deploy) fn is_for(&self, path: &[u8]) -> bool {
+    pub fn is_for(&self, path: &[u8]) -> bool {
         self.0.iter().any(|glob| is_match(glob, path))
     }
 }

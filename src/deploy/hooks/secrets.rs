@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use crate::config::keys;
 
 /// Their names.
-pub(in crate::deploy) fn in_environment() -> Vec<OsString> {
+pub fn in_environment() -> Vec<OsString> {
     let all = std::env::vars_os().map(|(name, value)| (name, value.to_string_lossy().into_owned()));
     all.filter(|(name, value)| is_secret(&name.to_string_lossy(), value)).map(|(name, _)| name).collect()
 }

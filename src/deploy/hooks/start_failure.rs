@@ -11,13 +11,13 @@ use crate::activate::install::scripts::{head, interpreter};
 use crate::error::plain;
 
 /// The cause of `error`, from starting `path`.
-pub(super) fn explain(path: &Path, error: &io::Error) -> String {
+pub fn explain(path: &Path, error: &io::Error) -> String {
     of(&head(path), error)
 }
 
 /// Why `path` will not start, as far as its first line tells, and whether it may all the same: what begins as nothing known may
 /// be registered somewhere (binfmt_misc). The loader of a binary is not looked for.
-pub(super) fn foresee(path: &Path) -> Option<(bool, String)> {
+pub fn foresee(path: &Path) -> Option<(bool, String)> {
     let head = head(path);
     let is_ours = |path: &Path| access(path, Access::EXEC_OK);
     let started = match interpreter(&head) {
@@ -29,7 +29,7 @@ pub(super) fn foresee(path: &Path) -> Option<(bool, String)> {
 }
 
 /// Whether the kernel would not have the script at `path`, which is then one for /bin/sh.
-pub(super) fn is_for_shell(path: &Path, error: &io::Error) -> bool {
+pub fn is_for_shell(path: &Path, error: &io::Error) -> bool {
     Errno::from_io_error(error) == Some(Errno::NOEXEC) && !head(path).starts_with(b"\x7fELF")
 }
 

@@ -295,7 +295,7 @@ fn daemon_keeps_the_pipe_then_the_program_still_ends_and_the_daemon_lives() {
     assert!(before.elapsed() < LONG / 2);
     assert_eq!(ended, Ended::Exited(0));
     assert_eq!(lines[1], "done");
-    assert!(is_alive(&lines[0]), "a daemon is left alone");
+    assert!(is_alive(&lines[0]), "a daemon is on hold");
     kill(&lines[0]);
 }
 

@@ -1,5 +1,5 @@
 //! Another time for the static binary: it runs under qemu-user, whose clock is libfaketime's (which alone does nothing to a
-//! program without libc). The time can be moved while it runs; what measures durations is left alone.
+//! program without libc). The time can be moved while it runs; what measures durations is on hold.
 
 use std::path::PathBuf;
 use std::process::Command;

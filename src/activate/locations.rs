@@ -1,0 +1,155 @@
+//! Where the parts of a deployment lie, and which way of activation `auto` means.
+
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+use std::os::unix::ffi::OsStrExt;
+
+use super::local::Local;
+use crate::artifact::CacheFile;
+use crate::config::{DEFAULT_ID, Settings};
+use crate::error::{Error, Result};
+use crate::model::{ActivationMode, OUR_DIR, hex};
+use crate::store::state::{Phase, State};
+use crate::store::{Location, Recorded, Store};
+use crate::sys::fs::{Kind, Meta, can_be_made};
+use crate::sys::resolve::Way;
+
+/// Where the parts of a deployment lie, and how it makes releases live.
+#[derive(Clone, Debug)]
+pub struct Places {
+    /// How releases become live.
+    pub mode: ActivationMode,
+    /// The store.
+    pub store: Location,
+    /// The store lies in the live directory, which is the top of a mount: a container that restarts finds it there.
+    pub is_store_in_local: bool,
+    /// What may be lost: this deployment's directory of the cache.
+    pub cache: PathBuf,
+}
+
+impl Places {
+    /// Where a download lies. Two deployments with the same id have different stores, so they do not meet here.
+    pub fn download(&self) -> CacheFile {
+        let hash = hex(&Sha256::digest(self.store.path.as_os_str().as_bytes())[..4]);
+        CacheFile::new(self.cache.clone(), format!("download-{hash}"))
+    }
+
+    /// What an in-place deployment keeps away from: what the operator says, and what is ours.
+    pub fn preserve(&self, settings: &Settings) -> Vec<PathBuf> {
+        let mut preserve = settings.preserve.clone();
+        if self.is_store_in_local {
+            // ext4 makes the other one at the top of each file system.
+            preserve.extend([OUR_DIR, "lost+found"].map(PathBuf::from));
+        }
+        preserve
+    }
+}
+
+/// What to say of a live directory that everybody may change: the release that was proven there need not be the one that is
+/// read. A volume is its platform's business.
+pub fn open_to_all(settings: &Settings, mode: ActivationMode) -> Result<Option<String>> {
+    let local = Local::new(&settings.local);
+    let is_open = |meta: Meta| meta.kind == Kind::Dir && meta.mode & 0o1002 == 0o002;
+    if mode != ActivationMode::InPlace || !local.meta()?.is_some_and(is_open) || local.is_mount_top()? {
+        return Ok(None);
+    }
+    let path = settings.local.display();
+    Ok(Some(format!("everybody may write the live directory {path}, and so change what is deployed: chmod o-w {path}")))
+}
+
+/// Finds the store. `auto` stays what it was: an existing store decides, then what stands at `<local>`.
+pub fn locate(settings: &Settings) -> Result<Places> {
+    if let Some(mode) = settings.activation {
+        return place(settings, mode);
+    }
+    for mode in [ActivationMode::InPlace, ActivationMode::Symlink] {
+        // Where it cannot be, it is not; a store that is used is judged again when it is opened.
+        let Ok(places) = place(settings, mode) else { continue };
+        let Ok(store) = Store::look(&places.store) else { continue };
+        if let Recorded::State(state) = store.recorded()?
+            && state.mode == mode
+            && state.local == settings.local
+            && state.current.is_some()
+        {
+            return Ok(places);
+        }
+    }
+    let is_dir = Local::new(&settings.local).is_dir()?;
+    place(settings, if is_dir { ActivationMode::InPlace } else { ActivationMode::Symlink })
+}
+
+fn place(settings: &Settings, mode: ActivationMode) -> Result<Places> {
+    let (store, is_store_in_local) = store(settings, mode)?;
+    // As what is in it: nothing there is run.
+    let inside = || store.path.join("cache");
+    let cache = match &settings.cache.path {
+        Some(cache) if settings.cache.is_given || can_be_made(&cache.join(&settings.id)) => cache.join(&settings.id),
+        Some(_) | None => inside(),
+    };
+    Ok(Places { mode, store, is_store_in_local, cache })
+}
+
+/// The store's directory: beside `<local>` for a link, so that one shared volume holds both; in a directory that is the top
+/// of a mount; else where state belongs.
+fn store(settings: &Settings, mode: ActivationMode) -> Result<(Location, bool)> {
+    // Scripts of an installation run from there.
+    let way = if mode == ActivationMode::Install { Way::Trusted } else { Way::Shared };
+    let owner = settings.layout.owner;
+    let at = |path: PathBuf, key| Location { path, way, key, owner };
+    if let Some(store) = &settings.store {
+        return Ok((at(store.clone(), "store"), false));
+    }
+    match mode {
+        ActivationMode::Symlink => {
+            let name = settings.local.file_name().ok_or_else(|| Error::config("local has no name: it ends in .."))?;
+            let mut hidden = std::ffi::OsString::from(".");
+            hidden.push(name);
+            hidden.push(".deploy");
+            Ok((at(settings.local.with_file_name(hidden), "store"), false))
+        }
+        ActivationMode::InPlace if Local::new(&settings.local).is_mount_top()? => {
+            Ok((at(settings.local.join(OUR_DIR), "store"), true))
+        }
+        ActivationMode::InPlace | ActivationMode::Install => {
+            let dir = settings.state_dir.path.as_ref().ok_or_else(|| no_state_dir(settings.state_dir.lacks))?;
+            let usual = at(dir.join(&settings.id), "state-dir");
+            let is_unnamed = mode == ActivationMode::InPlace && settings.id == DEFAULT_ID;
+            let other = is_unnamed.then(|| at(dir.join(of_local(settings)), "state-dir"));
+            Ok((other.filter(|other| is_taken(&usual, other, settings)).unwrap_or(usual), false))
+        }
+    }
+}
+
+/// The store of a live directory that nobody gave an id of its own, when another one was there first.
+fn of_local(settings: &Settings) -> String {
+    let hash = hex(&Sha256::digest(settings.local.as_os_str().as_bytes())[..4]);
+    format!("{}-{hash}", settings.id)
+}
+
+/// Whether the store `usual` is another live directory's; `other` is used once it is there.
+fn is_taken(usual: &Location, other: &Location, settings: &Settings) -> bool {
+    if other.path.symlink_metadata().is_ok() {
+        return true;
+    }
+    let recorded = Store::look(usual).and_then(|store| store.recorded());
+    matches!(recorded, Ok(Recorded::State(state)) if state.local != settings.local)
+}
+
+fn no_state_dir(why: &str) -> Error {
+    Error::config(format!("cannot find a place for releases and state: {why}: state-dir names one"))
+}
+
+/// What an appspec has installed is known to its own store only: another way would leave it all behind.
+pub fn refuse_to_change_ways(state: &State, mode: ActivationMode, root: &Path) -> Result<()> {
+    let is_used = state.current.is_some() || state.phase != Phase::Idle;
+    let changes = (state.mode == ActivationMode::Install) != (mode == ActivationMode::Install);
+    if is_used && changes {
+        return Err(Error::config(format!(
+            "the store {} was made with activation = {}, and cannot go on with {mode}: give this deployment an id or a store of its own",
+            root.display(),
+            state.mode
+        )));
+    }
+    Ok(())
+}

@@ -1,0 +1,144 @@
+//! What the source has and the store has not: told by the directory of a ZIP that stays where it is, or else fetched, proven
+//! and read as a check does it, and laid out nowhere. What was fetched is left where the next check finds it.
+
+use std::path::Path;
+
+use super::{Fact, Plan};
+use crate::activate::install::bundle;
+use crate::command::scratch::Scratch;
+use crate::config::Settings;
+use crate::console::progress::size;
+use crate::deploy::Deployment;
+use crate::error::{Context, Error, Kind, Result};
+use crate::model::ActivationMode;
+use crate::package::{self, Unpacked, Verified};
+use crate::remote::Remote;
+use crate::source::Offer;
+use crate::store::check_room;
+use crate::store::manifest::Manifest;
+use crate::store::state::Record;
+use crate::sys::fs::{self, Dir};
+
+impl Deployment<'_> {
+    /// A ZIP that stays where it is. False: it takes a fetch to tell.
+    pub fn foretell_by_directory(&self, plan: &mut Plan, live: &Manifest, offer: &mut Offer) -> Result<bool> {
+        let Settings { layout, max_download, remote, .. } = self.settings;
+        let remote = &remote.to_string();
+        let cannot = || format!("cannot fetch {remote}");
+        let Some(mut glimpse) = offer.glimpse(*max_download, self.deadline).context(cannot)? else { return Ok(false) };
+        let Some(directory) = package::directory_of(&glimpse.file, remote)? else { return Ok(false) };
+        if !offer.reach(&mut glimpse, directory, self.deadline).context(cannot)? {
+            return Ok(false);
+        }
+        let unpacked = package::survey_directory(&glimpse.file, remote, layout, live, self.deadline)?;
+        if let Some(revision) = &offer.revision {
+            plan.text("revision", revision.as_str());
+        }
+        plan.bytes("fetch", glimpse.total);
+        plan.bytes("read", glimpse.bytes);
+        if self.demands.is_some() {
+            plan.text("proof", "to be given by what is fetched; this is only what the directory says");
+        }
+        self.foretell_room(plan, &unpacked, glimpse.total)?;
+        self.foretell_switch(plan, live, &unpacked.manifest)?;
+        Ok(true)
+    }
+
+    /// What tells what it is only as a whole.
+    pub fn foretell_by_fetching(&mut self, plan: &mut Plan, live: &Manifest, offer: Offer) -> Result<()> {
+        let settings = self.settings;
+        let writes = !matches!(settings.remote, Remote::File(_)) || self.demands.is_some();
+        // The cache is one check's at a time.
+        let alone = if writes { self.store.keep_out(&self.places.store)? } else { None };
+        let is_download = writes && !matches!(settings.remote, Remote::Git(_));
+        let download = self.places.download();
+        let fetched = self.fetch(offer, &download)?;
+        // What git has is in its cache; a note beside a download says of what it is.
+        let is_git = matches!(settings.remote, Remote::Git(_));
+        let is_kept = is_git || download.is_begun();
+        let told = match fetched {
+            Some((verified, record)) => self.foretell_fetched(plan, live, (&verified, &record), is_kept),
+            None => {
+                self.foretell_nothing(plan);
+                Ok(())
+            }
+        };
+        // What is refused is not to be found again, and what nothing names cannot be gone on with.
+        if is_download && (!is_kept || told.as_ref().is_err_and(|e| e.kind() == Kind::Refused)) {
+            download.discard();
+        }
+        drop(alone);
+        told
+    }
+
+    fn foretell_fetched(
+        &self,
+        plan: &mut Plan,
+        live: &Manifest,
+        (verified, record): (&Verified, &Record),
+        is_kept: bool,
+    ) -> Result<()> {
+        if self.store.release(&record.release)?.is_some() {
+            return self.foretell_ready(plan, live, record);
+        }
+        let Settings { layout, remote, .. } = self.settings;
+        plan.text("revision", record.revision.as_str());
+        plan.text("release", record.release.as_str());
+        let is_here = matches!(remote, Remote::File(_));
+        plan.bytes("fetch", if is_kept || is_here { 0 } else { self.fetched });
+        if self.fetched > 0 {
+            plan.bytes("read", self.fetched);
+        }
+        if is_kept {
+            plan.notes
+                .push("it had to be fetched to tell, and is kept: the next check does not fetch it again".to_owned());
+        }
+        plan.facts.extend(record.proof.clone().map(|proof| ("proof", Fact::Text(proof))));
+        let scratch = match self.state.mode {
+            ActivationMode::Install => Some(Scratch::new("plan")?),
+            ActivationMode::Symlink | ActivationMode::InPlace => None,
+        };
+        let unpacked = match &scratch {
+            Some(scratch) => package::unpack(verified, scratch.dir(), layout, self.deadline),
+            None => package::survey(verified, layout, self.deadline),
+        };
+        // As after unpacking for good: it may have changed under us.
+        if !self.source.is_still(&record.validators)? {
+            return Err(Error::new(Kind::Superseded, format!("{remote} changed while it was read")));
+        }
+        let unpacked = unpacked?;
+        self.foretell_room(plan, &unpacked, 0)?;
+        match scratch {
+            Some(scratch) => {
+                bundle::make_scripts_executable(scratch.path())?;
+                self.foretell_install(plan, scratch.path(), &record.release)
+            }
+            None => self.foretell_switch(plan, live, &unpacked.manifest),
+        }
+    }
+
+    /// Whether there is room for the archive and what is in it.
+    fn foretell_room(&self, plan: &mut Plan, unpacked: &Unpacked, fetch: u64) -> Result<()> {
+        let Settings { remote, .. } = self.settings;
+        let (store, cache) = (nearest(self.store.root())?, nearest(&self.places.cache)?);
+        let device = |dir: &Dir| dir.meta().map(|meta| meta.dev).context(|| "cannot examine a directory");
+        let room = |dir: &Dir| fs::room(dir).map(|(bytes, _)| bytes).context(|| "cannot ask for free space");
+        let needs = unpacked.space + if device(&store)? == device(&cache)? { fetch } else { 0 };
+        plan.bytes("unpacked", unpacked.bytes);
+        plan.bytes("needs", needs);
+        plan.bytes("free", room(&store)?);
+        if fetch > room(&cache)? {
+            let (needs, free) = (size(fetch), size(room(&cache)?));
+            return Err(Error::failed(format!(
+                "cannot fetch {remote}: it needs {needs}, and {free} are free in the cache: cache names another place"
+            )));
+        }
+        check_room(needs, unpacked.entries, &store).context(|| format!("cannot unpack {remote}"))
+    }
+}
+
+/// The directory at `path`, or the nearest one above that is there.
+fn nearest(path: &Path) -> Result<Dir> {
+    let there = path.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
+    Dir::open(there).context(|| format!("cannot open {}", there.display()))
+}

@@ -1,0 +1,129 @@
+//! What becomes of a release that would be live: what differs from the one before, and which programs would run.
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use super::changes::Changes;
+use super::{Plan, SOMETHING};
+use crate::activate::install::bundle::{self, Installable};
+use crate::activate::limit::Limit;
+use crate::activate::locations;
+use crate::activate::{Activation, tree};
+use crate::appspec::Event;
+use crate::config::Settings;
+use crate::deploy::hooks::{self, Found};
+use crate::deploy::{Deployment, lifecycle};
+use crate::error::{Context, Result};
+use crate::model::{ActivationMode, ReleaseId};
+use crate::store::manifest::{self, Manifest};
+use crate::sys::fs::Dir;
+
+impl Deployment<'_> {
+    /// A release takes the place of another.
+    pub fn foretell_switch(&self, plan: &mut Plan, live: &Manifest, new: &Manifest) -> Result<()> {
+        self.compare(plan, live, new)?;
+        self.foretell_programs(plan, None)
+    }
+
+    /// The bundle in `top` is installed.
+    pub fn foretell_install(&self, plan: &mut Plan, top: &Path, id: &ReleaseId) -> Result<()> {
+        let Activation::Install(install) = &self.activation else { return Ok(()) };
+        let survey = install.survey(top).context(|| format!("cannot install release {id}"))?;
+        plan.changes = Changes::listed(survey.changes);
+        let of = |top: &Path| made_of(&bundle::root(top));
+        let live = self.state.current.as_ref().map(|current| self.release(&current.release)).transpose()?;
+        let before = live.map_or(Ok(Manifest::default()), |live| of(&live.path))?;
+        plan.inside = Some(Changes::between(&before, &of(top)?, &[])?);
+        plan.notes.extend(survey.oddities);
+        survey.conflicts.into_iter().for_each(|conflict| plan.ends(1, conflict));
+        self.foretell_programs(plan, Some(top))
+    }
+
+    /// Hooks and, of the bundle in `top`, scripts.
+    fn foretell_programs(&self, plan: &mut Plan, top: Option<&Path>) -> Result<()> {
+        plan.outcome = "deploy";
+        self.foretell_hooks(plan, "pre")?;
+        self.foretell_scripts(plan, top)?;
+        self.foretell_hooks(plan, "post")?;
+        plan.notes.extend(locations::open_to_all(self.settings, self.state.mode)?);
+        if plan.obstacles.is_empty() {
+            plan.code = SOMETHING;
+        }
+        Ok(())
+    }
+
+    /// The hooks of one directory. One that others may change blocks the deployment, or sends it back.
+    pub fn foretell_hooks(&self, plan: &mut Plan, when: &'static str) -> Result<()> {
+        let Settings { pre_hooks, post_hooks, .. } = self.settings;
+        let dir = if when == "pre" { pre_hooks } else { post_hooks };
+        let (found, remarks) = hooks::survey(dir)?;
+        plan.notes.extend(remarks);
+        let hooks = match found {
+            Found::Hooks(hooks) => hooks,
+            Found::Refused(why) => {
+                plan.ends(2, why); // found out before anything changes
+                return Ok(());
+            }
+        };
+        let changes = plan.inside.as_ref().unwrap_or(&plan.changes);
+        let meant = hooks::meant(&hooks, &mut |tell| {
+            changes.each(&mut |_, path| {
+                tell(path.as_os_str().as_bytes());
+                Ok(())
+            })
+        })?;
+        let run = hooks.iter().zip(meant).filter(|(_, is_meant)| *is_meant);
+        plan.hooks.extend(run.map(|(hook, _)| (when, hook.path.display().to_string())));
+        Ok(())
+    }
+
+    /// The scripts of lifecycle events.
+    pub fn foretell_scripts(&self, plan: &mut Plan, top: Option<&Path>) -> Result<()> {
+        let Some(top) = top.filter(|_| self.state.mode == ActivationMode::Install) else { return Ok(()) };
+        let live = self.state.current.as_ref().map(|current| self.release(&current.release)).transpose()?;
+        let live = match &live {
+            Some(live) => Some((&*live.path, &lifecycle::STOP[..])),
+            None => self.settings.bundle.as_ref().map(|_| (top, &lifecycle::STOP_FIRST[..])),
+        };
+        let new = [(top, &[Event::BeforeInstall][..]), (top, &lifecycle::START)];
+        for (top, events) in live.into_iter().chain(new) {
+            let bundle = Installable::read(top)?;
+            for event in events {
+                plan.hooks.extend(bundle.scripts(*event).iter().map(|job| {
+                    let whose = job.runas.as_ref().map_or_else(String::new, |user| format!(" as {user}"));
+                    (event.name(), format!("{}{whose}, at most {} s", job.location.display(), job.timeout))
+                }));
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes what differs between two trees. In place, what is preserved never does.
+    pub fn compare(&self, plan: &mut Plan, from: &Manifest, to: &Manifest) -> Result<()> {
+        let is_in_place = self.state.mode == ActivationMode::InPlace;
+        let preserve = if is_in_place { &self.settings.preserve[..] } else { &[] };
+        plan.changes = Changes::between(from, to, preserve)?;
+        if is_in_place && plan.changes.count() > 0 {
+            plan.notes.push(
+                "what differs between the releases is listed; what was changed in place is made theirs too".to_owned(),
+            );
+        }
+        Ok(())
+    }
+
+    /// What a release is made of.
+    pub fn made_of(&self, id: &ReleaseId) -> Result<Manifest> {
+        if let Some(manifest) = manifest::read(&self.store, id) {
+            return Ok(manifest);
+        }
+        let release = self.release(id)?;
+        let cannot = || format!("cannot read {}", release.path.display());
+        release.open().context(cannot).and_then(|top| tree::manifest(&top, Limit::SIGNALS).context(cannot))
+    }
+}
+
+/// What the tree at `path` is made of.
+fn made_of(path: &Path) -> Result<Manifest> {
+    let cannot = || format!("cannot read {}", path.display());
+    Dir::open(path).context(cannot).and_then(|dir| tree::manifest(&dir, Limit::SIGNALS).context(cannot))
+}

@@ -1,0 +1,228 @@
+//! `repo-deploy verify --repair`: makes the live release what it was, and the live tree what the release is; no hook runs.
+//! What only the source has is fetched again, when it still has the very same revision. Each file changes by a rename, so
+//! nobody ever reads half of one, and doing it again heals what was cut off. Whoever presses ^C at a tree of a million files wants
+//! to have the terminal back: a signal ends it between two of them.
+
+use super::verify::{Seen, differences, live, no_differences, nothing_live};
+use crate::activate::limit::Limit;
+use crate::activate::locations;
+use crate::activate::sync::{self, Options};
+use crate::config::Settings;
+use crate::console;
+use crate::deploy::{Deployment, in_the_way, turn};
+use crate::error::{Context, Error, Kind, Result};
+use crate::model::Revision;
+use crate::package;
+use crate::report::check_report;
+use crate::report::hold::Rest;
+use crate::report::status_file;
+use crate::store::manifest::{self, Manifest};
+use crate::store::state::{Phase, Record};
+use crate::store::{Recorded, Release, Staging, Store};
+use crate::sys::clock::Deadline;
+use crate::sys::fs::set_owner_and_mode;
+use crate::sys::signal;
+
+/// Puts back what differs, and tells what that was. The exit code: 0 when all is as it should be now.
+pub fn repair(settings: &Settings, prefix: &str) -> Result<u8> {
+    is_there(settings)?;
+    let mut deployment = Deployment::open(settings, Some(turn(settings)))?;
+    if let Some(doubt) = &deployment.doubt {
+        return Err(Error::new(Kind::InDoubt, format!("cannot repair: {doubt}; the next check settles it")));
+    }
+    if deployment.state.phase != Phase::Idle {
+        deployment.take_over_live_directory()?; // else the next check would not go on
+    }
+    in_the_way(&deployment.state)?;
+    let current = live(&deployment.state)?.clone();
+    deployment.tidy();
+    let release = deployment.release(&current.release)?;
+    if manifest::is_damaged(&deployment.store, &release.id) {
+        let (_, manifest) = deployment
+            .fetch_again(&current, None)
+            .context(|| format!("the manifest of release {} is damaged", release.id))?;
+        deployment.store.keep_manifest(&release.id, &manifest)?;
+        log::info!("made the manifest of release {} anew, which was damaged", release.id);
+    } else if manifest::read(&deployment.store, &release.id).is_none() {
+        log::warn!("release {} has no manifest: it is taken as it is, and gets one", release.id);
+    }
+    let manifest = deployment.manifest(&release)?;
+    let look = |d: &Deployment<'_>| Seen::look(&d.activation, d.state.mode, &release, Some(&manifest));
+    let before = look(&deployment)?;
+    let name = check_report::named(&current);
+    if before.count == 0 {
+        drop(deployment); // whoever reads the answer must not hold the lock
+        console::print(&format!("{prefix}{name}: {}\n", no_differences(before.names)))?;
+        return Ok(0);
+    }
+    deployment.take_over_live_directory()?;
+    let mended = deployment.mend(&current, &release, &manifest);
+    if let Err(e) = &mended
+        && matches!(e.kind(), Kind::Stopped(_))
+    {
+        return mended.map(|()| 1);
+    }
+    let after = look(&deployment)?;
+    let mut left: Vec<&str> = after.text.lines().collect();
+    left.sort_unstable();
+    let mut text = String::new();
+    // What has no line may be any of these.
+    let told = before.text.lines().filter(|_| after.untold == 0);
+    for line in told.filter(|line| left.binary_search(line).is_err()) {
+        text.push_str("repaired: ");
+        text.push_str(line);
+        text.push('\n');
+    }
+    text.push_str(&after.text);
+    text.push_str(&after.rest());
+    drop(deployment); // see above
+    let what = match after.count {
+        0 => format!("{}, all repaired", differences(before.count)),
+        count => format!("{} left of {}", differences(count), before.count),
+    };
+    console::print(&format!("{text}{prefix}{name}: {what}\n"))?;
+    mended?;
+    Ok(u8::from(after.count > 0))
+}
+
+/// Nothing can be put back from a release that is gone.
+fn is_there(settings: &Settings) -> Result<()> {
+    let store = Store::look(&locations::locate(settings)?.store)?;
+    let state = match store.recorded()? {
+        Recorded::State(state) => state,
+        Recorded::Nothing => return Err(nothing_live()), // and no store is made
+        Recorded::Foreign(_) | Recorded::Unreadable(_) => return Ok(()), // it is told under the lock
+    };
+    match state.current.map(|current| store.release_at(&current.release)) {
+        Some(release) if !release.is_there()? => {
+            let (id, root) = (release.id, store.root().display());
+            Err(Error::failed(format!(
+                "cannot repair: release {id} is gone from {root}: repo-deploy -f fetches it again"
+            )))
+        }
+        _ => Ok(()),
+    }
+}
+
+impl Deployment<'_> {
+    /// Another directory than the one that was kept in sync becomes the live one. What is in it is kept as a release.
+    fn take_over_live_directory(&mut self) -> Result<()> {
+        let Some(why) = self.activation.stranger()? else { return Ok(()) };
+        log::warn!("{} is {why}: taking it, as --repair says", self.settings.local.display());
+        self.activation.accept()?;
+        self.keep_copy()?;
+        self.state.live_dir = self.activation.live_dir();
+        self.store.record(&self.state)
+    }
+
+    /// First the release, as far as it can be without its source; then what it lacks; then the live tree.
+    fn mend(&mut self, current: &Record, release: &Release, manifest: &Manifest) -> Result<()> {
+        let cannot = || format!("cannot repair release {}", release.id);
+        let top = release.open().context(cannot)?;
+        let mut lacking = None;
+        in_order(&mut || {
+            if let Some(mode) = release.mode() {
+                set_owner_and_mode(&top, None, mode).and_then(|()| top.sync()).context(cannot)?;
+            }
+            lacking = sync::mend(&top, manifest, Limit::SIGNALS).context(cannot)?;
+            Ok(())
+        })?;
+        let whole = match &lacking {
+            Some(first) => {
+                let damage = format!("{} is damaged", release.path.join(first).display());
+                Some(self.fetch_again(current, Some(manifest)).context(|| damage)?.0)
+            }
+            None => None,
+        };
+        in_order(&mut || {
+            if let Some(whole) = &whole {
+                sync::mirror(whole.dir(), &top, &Options::default(), Limit::SIGNALS).context(cannot)?;
+            }
+            self.ready_live_dir()?;
+            self.activation.put_back(release, Limit::SIGNALS)
+        })
+    }
+
+    /// The live release once more, when the source still has it.
+    fn fetch_again(&mut self, current: &Record, expected: Option<&Manifest>) -> Result<(Staging, Manifest)> {
+        if current.release.is_adopted() {
+            return Err(Error::failed("it is the copy of what was found there, and nobody else has that"));
+        }
+        let remote = self.settings.remote.identity();
+        status_file::hold_off(&self.store, &remote)?;
+        // What it took to look at everything is not the source's business.
+        self.deadline = Deadline::after(self.settings.timeout);
+        let Some(offer) = self.source.offer_like(&current.revision, self.deadline)? else {
+            return Err(Error::failed(format!("{} has nothing", self.settings.remote)));
+        };
+        if let Some(revision) = offer.revision.clone() {
+            self.is_the_same(current, &revision, current.proof.as_deref())?;
+        }
+        let download = self.places.download();
+        let artifact = self.source.fetch(offer, &download, self.deadline)?;
+        let (revision, validators) = (artifact.revision.clone(), artifact.validators.clone());
+        let seal = self.source.seal(&self.settings.remote, &self.settings.trust, self.deadline)?;
+        let verified = package::verify(artifact, &seal, &self.demands, None, self.deadline)?;
+        self.is_the_same(current, &revision, verified.proof())?;
+        let staging = self.store.staging()?;
+        let unpacked = package::unpack(&verified, staging.dir(), &self.settings.layout, self.deadline)?;
+        if !self.source.is_still(&validators)? {
+            let text = format!("{} changed while it was read: try again", self.settings.remote);
+            return Err(Error::new(Kind::Superseded, text));
+        }
+        download.discard();
+        let manifest = self.activation.finish_staging(&staging, unpacked.manifest, self.limit())?;
+        if !expected.map_or(Ok(true), |expected| expected.is_same(&manifest))? {
+            let text = format!("{} has another content now under the same revision {revision}", self.settings.remote);
+            return Err(Error::refused(text));
+        }
+        Ok((staging, manifest))
+    }
+
+    /// Whether this revision, proven so, is the live release.
+    fn is_the_same(&self, current: &Record, revision: &Revision, proof: Option<&str>) -> Result<()> {
+        if self.is_release(&current.release, revision, proof) {
+            return Ok(());
+        }
+        let remote = &self.settings.remote;
+        let why = if *revision == current.revision {
+            "the configuration says another remote, owner, strip-components or proof than when it was deployed"
+                .to_owned()
+        } else {
+            format!("{remote} has revision {revision} by now, not {}", current.revision)
+        };
+        let advice = if self.is_on_hold(revision) {
+            "it is on hold: repo-deploy retry deploys it, rollback RELEASE goes to another"
+        } else {
+            "repo-deploy -f deploys what it has, rollback goes back to the release before"
+        };
+        Err(Error::failed(format!("{why}: {advice}")))
+    }
+
+    /// Whether the next check would not try this revision.
+    fn is_on_hold(&self, revision: &Revision) -> bool {
+        let state = &self.state;
+        if state.withdrawal(&self.id_of(revision, None), revision).is_some() {
+            return true;
+        }
+        let failed = state.target.as_ref().filter(|target| self.is_of(target, revision));
+        failed.zip(state.failure.as_ref()).is_some_and(|(target, failure)| {
+            failure.release == target.release && Rest::after(failure, self.settings, &self.demands) != Rest::None
+        })
+    }
+}
+
+/// Does what a signal ends in order: between two files, and what is half-made goes.
+fn in_order(what: &mut dyn FnMut() -> Result<()>) -> Result<()> {
+    let region = signal::defer();
+    let done = what();
+    match region.close() {
+        Some(signal) => {
+            let text = format!(
+                "stopped by signal {signal}: what was repaired is right, and verify --repair again goes on with it"
+            );
+            Err(Error::new(Kind::Stopped(signal), text))
+        }
+        None => done,
+    }
+}

@@ -1,0 +1,58 @@
+//! `repo-deploy retry`: forgets why what the source has is on hold, and checks at once.
+
+use std::time::Instant;
+
+use crate::config::Settings;
+use crate::deploy::{Deployment, turn};
+use crate::error::Result;
+use crate::outcome::Outcome;
+use crate::report::{
+    check_report::{CheckReport, named},
+    status_file,
+};
+
+/// Forgets failures and what the source asked for, in its turn, and checks as [`super::check`] does.
+pub fn retry(settings: &Settings) -> CheckReport {
+    match Deployment::open(settings, Some(turn(settings))) {
+        Ok(mut deployment) => {
+            let started = Instant::now(); // whom it waited for has a time of its own
+            let result = deployment.retry();
+            deployment.end(result, started)
+        }
+        Err(e) => CheckReport::of_error(&e),
+    }
+}
+
+impl Deployment<'_> {
+    fn retry(&mut self) -> Result<Outcome> {
+        let healed = self.recover()?;
+        if let Some(outcome) = healed.filter(|_| self.stop.is_some()) {
+            return Ok(outcome);
+        }
+        self.note_recovered();
+        let before = self.state.clone();
+        if let Some(failure) = self.state.failure.take() {
+            log::info!("forgetting that release {} was {}: {}", failure.release, failure.kind, failure.why);
+        }
+        for record in self.state.withdrawn.drain(..) {
+            log::info!("forgetting that {} was rolled back from", named(&record));
+        }
+        if self.state != before {
+            self.note()?;
+        }
+        status_file::forget_hold(&self.store);
+        let looked = self.look();
+        if looked.is_err() && self.tried.is_none() && self.state.failure.is_none() {
+            // The source has not answered: who asked for another try of something has not had it.
+            (self.state.failure, self.state.withdrawn) = (before.failure, before.withdrawn);
+            self.note()?;
+        }
+        match (looked?, healed) {
+            (Outcome::Unchanged | Outcome::OnHold, Some(healed)) => {
+                self.tried = None; // what healed has its entry, and there was nothing to deploy
+                Ok(healed)
+            }
+            (outcome, _) => Ok(outcome),
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! `repo-deploy rollback`: makes a release live that the store has, by hand. That the live one is withdrawn is on disk
+//! before anything changes, so that a crash in between changes nothing about it: it is on hold until the source has
+//! another one. No pre hook is asked; everything else is as in a deployment.
+
+use std::time::Instant;
+
+use crate::config::Settings;
+use crate::deploy::{Deployment, hooks, turn};
+use crate::error::{Context, Error, Kind, Result};
+use crate::model::{Reason, ReleaseId, Revision, Validators};
+use crate::outcome::Outcome;
+use crate::report::check_report::{CheckReport, named};
+use crate::store::state::{Phase, Record};
+use crate::store::{Recorded, Store, history};
+use crate::sys::clock::now;
+
+/// The shortest beginning of an id that names a release.
+const SHORTEST: usize = 4;
+/// How many ids an error names.
+const FEW: usize = 8;
+
+/// What becomes of what was left.
+const ON_HOLD: &str = "is on hold until the source has another one, or `repo-deploy retry`";
+
+/// Goes back to the release before the live one, or to the one whose id begins with `wanted`, in its turn.
+pub fn rollback(settings: &Settings, wanted: Option<&str>) -> CheckReport {
+    let opened = live(settings).and_then(|seen| Ok((seen, Deployment::open_made(settings)?)));
+    let (seen, mut deployment) = match opened {
+        Ok(opened) => opened,
+        Err(e) => return CheckReport::of_error(&e),
+    };
+    if let (Some(seen), Some(now), None) = (seen, &deployment.state.current, wanted)
+        && seen != now.release
+    {
+        let text = format!(
+            "cannot roll back: meanwhile {} has become live, which was not when you asked: look at the status, and ask again",
+            named(now)
+        );
+        return CheckReport::failed(text);
+    }
+    let started = Instant::now(); // whom it waited for has a time of its own
+    let settled = match deployment.settle(wanted.is_some()) {
+        Ok(Settled { is_over: false, outcome }) => outcome,
+        over => return deployment.end(over.map(|s| s.outcome.unwrap_or(Outcome::Unchanged)), started),
+    };
+    let result = match deployment.choose(wanted) {
+        Ok(target) if !deployment.is_current(&target) => {
+            let result = deployment.undisturbed(|deployment| deployment.go_back(target));
+            return deployment.end(result, started);
+        }
+        Ok(live) => {
+            log::info!("{} is live already: nothing to roll back", named(&live));
+            Ok(settled.unwrap_or(Outcome::Unchanged))
+        }
+        Err(e) => Err(e),
+    };
+    // Where nothing was tried, there is no news of the deployment.
+    if settled.is_some() { deployment.end(result, started) } else { CheckReport::of(&result, &deployment.state, None) }
+}
+
+/// What is live before anybody is waited for.
+fn live(settings: &Settings) -> Result<Option<ReleaseId>> {
+    let store = Store::look(&crate::activate::locations::locate(settings)?.store);
+    Ok(match store.and_then(|store| store.recorded()) {
+        // What is being activated may have been what somebody saw.
+        Ok(Recorded::State(state)) if state.phase == Phase::Idle => state.current.map(|current| current.release),
+        // What is wrong with it is told under the lock.
+        Ok(Recorded::State(_) | Recorded::Nothing | Recorded::Foreign(_) | Recorded::Unreadable(_)) | Err(_) => None,
+    })
+}
+
+/// What an earlier run left, and what became of it.
+struct Settled {
+    outcome: Option<Outcome>,
+    /// That was what was asked for.
+    is_over: bool,
+}
+
+impl<'a> Deployment<'a> {
+    /// Opens a store that is there: a typing error makes none.
+    fn open_made(settings: &'a Settings) -> Result<Self> {
+        let root = crate::activate::locations::locate(settings)?.store.path;
+        if !root.try_exists().context(|| format!("cannot look at {}", root.display()))? {
+            return Err(Error::failed(format!(
+                "cannot roll back: nothing was deployed yet, {} is not there",
+                root.display()
+            )));
+        }
+        Self::open(settings, Some(turn(settings)))
+    }
+
+    /// Finishes what an earlier run left, as every check does.
+    fn settle(&mut self, is_named: bool) -> Result<Settled> {
+        if self.doubt.is_some() {
+            let text = "cannot roll back: `repo-deploy -f` settles it by a deployment";
+            return Err(Error::new(Kind::InDoubt, text));
+        }
+        let was_rollback = self.state.is_rollback();
+        let Some(outcome) = self.recover()? else { return Ok(Settled { outcome: None, is_over: false }) };
+        if self.stop.is_some() || (was_rollback && !is_named) {
+            return Ok(Settled { outcome: Some(outcome), is_over: true });
+        }
+        // It has gone back just now, from what somebody wants to get away from.
+        if outcome == Outcome::RolledBack && !is_named {
+            if let Some(target) = self.state.target.clone() {
+                log::info!("release {} {ON_HOLD}", target.release);
+                self.state.leave(target, now());
+            }
+            self.note()?;
+            return Ok(Settled { outcome: None, is_over: true });
+        }
+        log::info!("the deployment that was cut off is over: going on with the rollback");
+        Ok(Settled { outcome: Some(outcome), is_over: false })
+    }
+
+    fn is_current(&self, record: &Record) -> bool {
+        self.state.current.as_ref().is_some_and(|current| current.release == record.release)
+    }
+
+    /// Where to go back to.
+    fn choose(&self, wanted: Option<&str>) -> Result<Record> {
+        let Some(current) = &self.state.current else {
+            return Err(Error::failed("cannot roll back: nothing is live"));
+        };
+        let all: Vec<ReleaseId> = self.store.releases()?.into_iter().map(|release| release.id).collect();
+        let others = || {
+            let mut others: Vec<&str> =
+                all.iter().filter(|id| **id != current.release).map(ReleaseId::as_str).collect();
+            let more = others.len().saturating_sub(FEW);
+            others.truncate(FEW);
+            match (others.is_empty(), more) {
+                (true, _) => format!("the store has only the live one, {}", current.release),
+                (_, 0) => format!("besides the live one the store has {}", others.join(", ")),
+                _ => format!("besides the live one the store has {} and {more} more", others.join(", ")),
+            }
+        };
+        let Some(wanted) = wanted else {
+            return self.state.previous.clone().ok_or_else(|| {
+                Error::failed(format!(
+                    "cannot roll back: nothing was live before release {}; {}",
+                    current.release,
+                    others()
+                ))
+            });
+        };
+        let begins: Vec<&ReleaseId> = all.iter().filter(|id| id.as_str().starts_with(wanted)).collect();
+        let exact = begins.iter().find(|id| id.as_str() == wanted);
+        match (exact, &begins[..]) {
+            (Some(id), _) => Ok(self.record_of(id)),
+            (None, [id]) if wanted.len() >= SHORTEST => Ok(self.record_of(id)),
+            (None, found) => {
+                let why = match found {
+                    [] => "there is no such release",
+                    _ if wanted.len() < SHORTEST => "give at least four characters of its id",
+                    _ => "more than one release begins so",
+                };
+                Err(Error::failed(format!("cannot roll back to {wanted:?}: {why}; {}", others())))
+            }
+        }
+    }
+
+    /// What is known of a release; at least that it is there.
+    fn record_of(&self, id: &ReleaseId) -> Record {
+        let Self { state, store, .. } = self;
+        let known = [&state.current, &state.previous, &state.target].into_iter().flatten().find(|r| r.release == *id);
+        let told = || match history::read(store) {
+            Ok(all) => all.into_iter().filter_map(|entry| entry.record).find(|record| record.release == *id),
+            Err(e) => {
+                log::warn!("{e}: of release {id} no more is known than that it is there");
+                None
+            }
+        };
+        known.cloned().or_else(told).unwrap_or_else(|| {
+            let (revision, validators) = (Revision::new(""), Validators::default());
+            Record { release: id.clone(), revision, validators, since: now(), proof: None }
+        })
+    }
+
+    /// Begins, activates, and lets post hooks judge: as a deployment, but nobody may block it.
+    fn go_back(&mut self, target: Record) -> Result<Outcome> {
+        self.tries(Reason::Rollback, Some(target.clone()));
+        let release = self.release(&target.release)?;
+        self.activation.examine(&release, self.limit())?;
+        if let Some(why) = hooks::refusal(&self.settings.post_hooks)? {
+            return Err(Error::failed(format!("cannot roll back: {why}")));
+        }
+        let Some(current) = &self.state.current else { return Err(Error::failed("nothing to roll back")) };
+        (self.state.aside, self.state.aside_failure) = (self.state.target.take(), self.state.failure.take());
+        self.state.leave(current.clone(), now());
+        self.state.target = Some(target);
+        self.state.attempt = 1;
+        let begun = self.begin()?;
+        self.go_live(begun, &release, Reason::Rollback)
+    }
+
+    /// The live release gives way to `to`, by hand: from now on it is on hold, as what was left before it.
+    pub fn withdraw(&mut self, to: &Record) {
+        let Some(left) = self.state.current.clone() else { return };
+        // What was found is no source's revision; and what somebody goes to is wanted.
+        let is_over = |record: &Record| record.release.is_adopted() || record.release == to.release;
+        self.state.withdrawn.retain(|record| !is_over(record));
+        let rest = match (left.release.is_adopted(), left.revision.as_str()) {
+            (true, _) => String::new(),
+            (false, "") => format!("; release {} {ON_HOLD}", left.release),
+            (false, revision) => format!("; revision {revision} {ON_HOLD}"),
+        };
+        log::info!("rolled back to {}{}, by hand{rest}", named(to), self.at());
+        // The candidate of before stays one; else the next poll asks against what was left.
+        let target = self.state.aside.take().filter(|aside| aside.release != to.release);
+        self.state.target = target.or(Some(left).filter(|left| !left.release.is_adopted()));
+        let of = self.state.target.as_ref().map(|target| target.release.clone());
+        self.state.failure = self.state.aside_failure.take().filter(|failure| Some(&failure.release) == of.as_ref());
+    }
+
+    /// What was live is live again: a rollback that failed leaves nothing behind, and forgets nothing.
+    pub fn put_aside_back(&mut self) {
+        self.why = self.state.failure.take().map(|failure| failure.why);
+        (self.state.target, self.state.failure) = (self.state.aside.take(), self.state.aside_failure.take());
+        if let Some(current) = &self.state.current {
+            self.state.withdrawn.retain(|record| record.release != current.release);
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! A directory for what is only looked at and never becomes a release.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Context, Result, plain};
+use crate::sys::created;
+use crate::sys::fs::{Dir, unique_name};
+
+/// A directory of ours alone; removed when dropped.
+#[derive(Debug)]
+pub struct Scratch {
+    path: PathBuf,
+    dir: Dir,
+}
+
+impl Scratch {
+    /// A new one, among temporary files. `what` it is for stands in its name.
+    pub fn new(what: &str) -> Result<Self> {
+        let above = std::env::temp_dir();
+        let name = unique_name(&format!("repo-deploy-{what}-")).context(|| "cannot make a name")?;
+        let make = || created::make_own_dir(&Dir::open(&above)?, &name, 0o700);
+        let path = above.join(&name);
+        let dir = make().context(|| format!("cannot make {}", path.display()))?;
+        Ok(Self { path, dir })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub fn dir(&self) -> &Dir {
+        &self.dir
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if let Err(e) = fs::remove_dir_all(&self.path) {
+            log::warn!("cannot remove {}: {}", self.path.display(), plain(&e));
+        }
+    }
+}

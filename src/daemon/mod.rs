@@ -1,0 +1,249 @@
+//! The loop: waits for the schedule or a signal, and has each deployment checked by a copy of this process, so that what a
+//! check allocates, opens or breaks ends with it, and that signals, orphans and the watchdog are always attended to. One
+//! deployment that fails, hangs or crashes never stops the loop or another deployment.
+//!
+//! Left to others: what a check is ([`deploy::check`]), what the configuration says (whoever gives the loop its `read`).
+
+mod job;
+mod reports;
+
+use std::time::{Duration, Instant};
+
+use self::job::Section;
+use self::reports::Reports;
+use crate::config::Settings;
+use crate::error::{Context, Result};
+use crate::report::check_report::CheckReport;
+use crate::sys::clock::{Deadline, now};
+use crate::sys::notify::Notify;
+use crate::sys::vigil::{Came, Vigil};
+use crate::sys::{signal, twin};
+use crate::{console, sys};
+
+/// How long everybody else has to end, when we are the first process and end.
+const FAREWELL: Duration = Duration::from_millis(1500);
+
+/// How long one turn of the loop waits for whoever reads the log, at most: checks and the watchdog do not.
+const TURN: Duration = Duration::from_millis(500);
+
+/// Exit codes, the worst first: of several deployments, the one that stands first here counts.
+const WORST: [u8; 5] = [3, 78, 1, 2, 75];
+
+/// Reads the configuration again.
+pub type Read<'a> = &'a dyn Fn() -> Result<Vec<Settings>>;
+
+/// Does something with each deployment, one after the other: the worst exit code. `is_by_hand`: it is no check, which comes
+/// again by itself.
+pub fn once(all: Vec<Settings>, is_by_hand: bool, work: &dyn Fn(&Settings) -> CheckReport) -> u8 {
+    let (mut codes, mut sections) = (Vec::new(), Vec::new());
+    for settings in all {
+        let mut section = Section::new(settings, None);
+        section.is_by_hand = is_by_hand;
+        sections.push(section);
+    }
+    for section in &mut sections {
+        console::turn_to(section.settings.log_file.as_deref());
+        console::speak_for(Some(&section.settings.id));
+        let report = work(&section.settings);
+        section.note(&report);
+        if report.outcome.is_stop() {
+            return report.outcome.exit_code();
+        }
+        codes.push(report.outcome.exit_code());
+    }
+    console::speak_for(None);
+    Reports::default().write(&sections, |_| true);
+    worst(&codes)
+}
+
+/// The one of several exit codes that counts.
+pub fn worst(codes: &[u8]) -> u8 {
+    WORST.into_iter().find(|code| codes.contains(code)).unwrap_or_else(|| codes.iter().copied().max().unwrap_or(0))
+}
+
+/// Checks at once, then on the schedule, until TERM or INT.
+pub fn watch(all: Vec<Settings>, notify: Notify, read: Read<'_>) -> Result<()> {
+    let sections = scheduled(all)?;
+    let vigil = Vigil::begin().context(|| "cannot wait for signals")?;
+    let mut watch = Watch {
+        vigil,
+        notify,
+        read,
+        sections,
+        reports: Reports::default(),
+        stop: None,
+        beat: None,
+        is_heard: true,
+        has_worked: false,
+    };
+    watch.say(|notify| notify.say("READY=1"));
+    watch.run().context(|| "cannot wait for the next check")
+}
+
+/// The deployments with their schedules: one that cannot be read is an error of the configuration.
+fn scheduled(all: Vec<Settings>) -> Result<Vec<Section>> {
+    let mut sections = Vec::new();
+    for settings in all {
+        let schedule = settings.timing.schedule()?;
+        sections.push(Section::new(settings, Some(schedule)));
+    }
+    Ok(sections)
+}
+
+/// The loop's state.
+struct Watch<'a> {
+    vigil: Vigil,
+    notify: Notify,
+    read: Read<'a>,
+    sections: Vec<Section>,
+    reports: Reports,
+    /// The signal that asked us to end.
+    stop: Option<i32>,
+    /// When systemd was last told that we live.
+    beat: Option<Instant>,
+    /// Nothing has stood between us and systemd so far.
+    is_heard: bool,
+    /// A check has ended since the last sleep.
+    has_worked: bool,
+}
+
+impl Watch<'_> {
+    fn run(&mut self) -> std::io::Result<()> {
+        loop {
+            let most = self.notify.pace().map_or(TURN, |pace| TURN.min(pace / 2));
+            let turn = console::limit(Deadline::after(most));
+            let came = self.vigil.came()?;
+            self.obey(came);
+            self.reap();
+            if self.stop.is_none() {
+                self.start_what_is_due();
+            } else if self.sections.iter().all(Section::is_idle) {
+                return self.leave();
+            }
+            let pause = self.beat();
+            if std::mem::take(&mut self.has_worked) && self.sections.iter().all(Section::is_idle) {
+                sys::memory::release_code();
+            }
+            console::flush();
+            drop(turn);
+            let until = self.sections.iter().filter_map(Section::waits_until).min();
+            self.vigil.wait(until.filter(|_| self.stop.is_none()), pause)?;
+        }
+    }
+
+    fn obey(&mut self, came: Came) {
+        if let Some(signal) = came.stop {
+            if self.stop.is_none() {
+                let name = signal::describe(signal);
+                match self.sections.iter().all(Section::is_idle) {
+                    true => log::info!("ending: {name}"),
+                    false => log::info!("ending: {name}; the check at work is told"),
+                }
+                self.say(|notify| notify.say("STOPPING=1"));
+                self.stop = Some(signal);
+            }
+            // Again at each signal: a second one does no harm, and a check that has just begun may have missed the first.
+            self.sections.iter().for_each(Section::stop);
+        }
+        if self.stop.is_some() {
+            return;
+        }
+        if came.reload {
+            self.reload();
+        }
+        if came.reload || came.check {
+            self.sections.iter_mut().for_each(Section::check_soon);
+        }
+    }
+
+    /// Reads the configuration again; a broken one changes nothing.
+    fn reload(&mut self) {
+        self.say(Notify::reloading);
+        match (self.read)().and_then(scheduled) {
+            Ok(new) => {
+                let old = std::mem::replace(&mut self.sections, new);
+                for old in old {
+                    match self.sections.iter_mut().find(|new| new.settings.id == old.settings.id) {
+                        Some(new) => new.take_over(old),
+                        None if old.is_idle() => {}
+                        None => self.sections.push(old.retired()),
+                    }
+                }
+                log::info!("read the configuration again");
+            }
+            Err(e) => log::error!("{e}; going on with the configuration from before"),
+        }
+        self.say(|notify| notify.say("READY=1"));
+    }
+
+    /// Takes note of who has ended: our checks, and as the first process anybody whom nobody else waits for.
+    fn reap(&mut self) {
+        while let Some((pid, signal)) = twin::reap() {
+            let Some(at) = self.sections.iter().position(|section| section.is_checked_by(pid)) else { continue };
+            let several = self.sections.len() > 1;
+            let section = &mut self.sections[at];
+            console::speak_for(Some(&section.settings.id));
+            section.end(signal, self.stop);
+            self.has_worked = true;
+            console::speak_for(None);
+            if section.is_retired() {
+                self.sections.remove(at);
+                continue;
+            }
+            let id = section.settings.id.clone();
+            self.reports.write(&self.sections, |section| section.settings.id == id);
+            if self.notify.is_heard() && self.stop.is_none() {
+                let mut status = String::from("STATUS=");
+                for section in &self.sections {
+                    status += &section.summary(several);
+                }
+                self.say(|notify| notify.say(&status));
+            }
+        }
+    }
+
+    fn start_what_is_due(&mut self) {
+        let now = now();
+        for section in &mut self.sections {
+            section.look_at_the_clock(now);
+            if section.is_due(now) {
+                section.start(now);
+            }
+        }
+    }
+
+    /// Tells systemd that we live, when it is time; how long it is until the next time.
+    fn beat(&mut self) -> Option<Duration> {
+        let pace = self.notify.pace()?;
+        let since = self.beat.map(|beat| beat.elapsed());
+        if let Some(left) = since.and_then(|since| pace.checked_sub(since)).filter(|left| !left.is_zero()) {
+            return Some(left);
+        }
+        self.say(|notify| notify.say("WATCHDOG=1"));
+        self.beat = Some(Instant::now());
+        Some(pace)
+    }
+
+    /// Speaks to systemd; that it does not hear us is said once.
+    fn say(&mut self, what: impl FnOnce(&Notify) -> std::io::Result<()>) {
+        if let Err(e) = what(&self.notify)
+            && std::mem::take(&mut self.is_heard)
+        {
+            log::warn!("cannot tell NOTIFY_SOCKET how we are: {}", crate::error::plain(&e));
+        }
+    }
+
+    /// As the first process we take everybody with us: they are asked first.
+    fn leave(&mut self) -> std::io::Result<()> {
+        if !twin::is_first() {
+            return Ok(());
+        }
+        twin::dismiss_all();
+        let limit = Deadline::after(FAREWELL);
+        while twin::has_children() && !limit.has_passed() {
+            self.vigil.wait(None, Some(limit.remaining()))?;
+            self.vigil.came()?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,210 @@
+//! How a check ends: what it came to is written where everybody finds it, and the deployment that it made, or tried to make,
+//! into the history of the store. Both are reports: what cannot be written is a warning.
+
+use std::path::Path;
+use std::time::Instant;
+
+use super::Deployment;
+use crate::error::{Context, Error, Kind, Result};
+use crate::model::{Reason, ReleaseId};
+use crate::outcome::Outcome;
+use crate::report::check_report::{CheckReport, outcome_of};
+use crate::report::notify::{self, News, Notification};
+use crate::report::status_file::{self, REASON, Status};
+use crate::store::history::{Entry, History};
+use crate::store::state::{Phase, Record};
+use crate::sys::clock::now;
+use crate::sys::fs::{self, Dir};
+
+/// The key of the status that says which live release the history tells of: so that a check without news need not read it.
+const NOTED: &str = "in-history";
+/// What is said of a release whose deployment came to no end that could note it, or was made before there was a history.
+const NOTED_LATE: &str = "noted by a later check: why, how long it took and how much it read are not known";
+
+/// The deployment that a check is about.
+#[derive(Debug)]
+pub struct Tried {
+    reason: Reason,
+    record: Option<Record>,
+    from: Option<ReleaseId>,
+    /// When it began.
+    since: Instant,
+}
+
+impl Deployment<'_> {
+    /// From here on this check is about a deployment: of `record`, as far as that is known. The history tells of it, unless
+    /// it turns out that there is nothing to deploy.
+    ///
+    /// What it has finished before that is a deployment of its own, and is in the history before this one.
+    pub fn tries(&mut self, reason: Reason, record: Option<Record>) {
+        if reason != Reason::Recover {
+            self.note_recovered();
+        }
+        let from = self.state.current.as_ref().map(|current| current.release.clone());
+        self.tried = Some(Tried { reason, record, from, since: Instant::now() });
+    }
+
+    /// Writes the entry of what an earlier run left, when this check has finished it and goes on with something else.
+    pub fn note_recovered(&mut self) {
+        let Some(tried) = self.tried.take_if(|tried| tried.reason == Reason::Recover) else { return };
+        let is_live = |record: &Record| self.state.current.as_ref().is_some_and(|c| c.release == record.release);
+        let outcome = if tried.record.as_ref().is_some_and(is_live) { Outcome::Deployed } else { Outcome::RolledBack };
+        let took_ms = u64::try_from(tried.since.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.tried = Some(tried);
+        let result = Ok(outcome);
+        let report = CheckReport::of(&result, &self.state, self.why.as_deref());
+        let entry = self.entry(&result, &report).map(|entry| Entry { took_ms, ..entry });
+        let mut status = Status::read(&self.store); // for a look: that of the check comes at its end
+        if let Err(e) = self.note_deployment(entry, &mut status) {
+            log::warn!("{e}: cannot record the deployment in the history");
+        }
+    }
+
+    /// Reports what the check that began at `started` came to.
+    pub fn end(mut self, result: Result<Outcome>, started: Instant) -> CheckReport {
+        let result = match (&self.doubt, result) {
+            (Some(doubt), Err(e)) => Err(Error::new(Kind::InDoubt, format!("{doubt}; {e}"))),
+            (Some(doubt), Ok(Outcome::Blocked)) => {
+                let text = format!("{doubt}; a pre hook blocked the deployment that would settle it");
+                Err(Error::new(Kind::InDoubt, text))
+            }
+            (_, result) => result,
+        };
+        // What had to be finished is, and what came after it failed.
+        let is_over = self.state.phase == Phase::Idle;
+        if is_over && matches!(&result, Err(e) if !matches!(e.kind(), Kind::InDoubt | Kind::Stopped(_))) {
+            self.note_recovered();
+        }
+        self.notes.end(&self.state, &result);
+        let mut report = CheckReport::of(&result, &self.state, self.why.as_deref());
+        if report.outcome == Outcome::Unchanged {
+            let is_live = if self.state.current.is_some() { " is live" } else { "" };
+            log::debug!("unchanged: {}{is_live}", report.text);
+        }
+        let took = started.elapsed();
+        let mut status = Status::read(&self.store);
+        let news = status.news(&report, &self.state);
+        report.is_repeated = news.is_none();
+        report.is_told = status.tells_again(&report, now());
+        status.set_remote(&self.settings.remote);
+        let reason = self
+            .tried
+            .as_ref()
+            .map(|tried| tried.reason)
+            .filter(|_| !matches!(result, Ok(Outcome::Unchanged | Outcome::OnHold)));
+        match reason {
+            Some(reason) => status.set(REASON, reason),
+            None => status.forget(REASON),
+        }
+        let entry = self.entry(&result, &report).map(|entry| Entry {
+            took_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+            bytes: self.fetched,
+            ..entry
+        });
+        if let Err(e) = self.note_deployment(entry, &mut status) {
+            log::warn!("{e}: cannot record the deployment in the history");
+        }
+        let remote = self.settings.remote.identity();
+        let is_written = status_file::write(&self.store, status, &remote, &result, &report, took, self.fetched);
+        // What cannot be remembered is told only where it does not come again and again.
+        let news =
+            news.filter(|news| self.settings.notify.is_some() && (is_written || *news == News::Is(Outcome::Deployed)));
+        let notification = news.map(|news| {
+            let (settings, state, bytes) = (self.settings, &self.state, self.fetched);
+            Notification { settings, state, report: &report, news, reason, took, bytes }.json()
+        });
+        let (settings, stop) = (self.settings, self.stop);
+        drop(self); // the lock is free
+        if let Some(json) = notification {
+            notify::send(settings, &json);
+        }
+        match stop {
+            Some(signal) => CheckReport::of_error(&super::stopped(signal)),
+            None => report,
+        }
+    }
+
+    /// What the history gets of this check. One that was stopped goes on at the next start, or has not changed anything.
+    fn entry(&mut self, result: &Result<Outcome>, report: &CheckReport) -> Option<Entry> {
+        let Tried { reason, record, from, .. } = self.tried.take()?;
+        let (record, why) = match result {
+            Ok(Outcome::Unchanged | Outcome::OnHold) => return None,
+            Err(e) if matches!(e.kind(), Kind::Stopped(_)) => return None,
+            Ok(Outcome::Deployed) => (self.state.current.clone(), String::new()),
+            Ok(Outcome::Blocked | Outcome::RolledBack | Outcome::Adopted | Outcome::Failed(_)) | Err(_) => {
+                (record, report.text.clone())
+            }
+        };
+        let reason = reason.to_string();
+        Some(Entry { reason, record, from, why, ..Entry::new(now(), outcome_of(result)) })
+    }
+
+    /// Where there was a deployment: adds its entry to the history, with what an earlier check did not come to add, and
+    /// notes how large releases are.
+    fn note_deployment(&self, entry: Option<Entry>, status: &mut Status) -> Result<()> {
+        let live = self.state.current.as_ref().map(|live| format!("{} {}", live.release, live.since));
+        if entry.is_none() && (live.is_none() || live.as_deref() == status.text(NOTED)) {
+            return Ok(());
+        }
+        let mut history = History::read(&self.store)?;
+        let mut has_news = entry.is_some();
+        let ours = entry.as_ref().and_then(|entry| entry.record.clone());
+        for record in [&self.state.previous, &self.state.current].into_iter().flatten() {
+            if ours.as_ref() != Some(record) && !history.has(record) {
+                history.add_late(late(record));
+                has_news = true;
+            }
+        }
+        entry.into_iter().for_each(|entry| history.add(entry));
+        if has_news {
+            history.write(&self.store)?;
+        }
+        self.measure(status)?;
+        live.into_iter().for_each(|live| status.set(NOTED, live));
+        Ok(())
+    }
+
+    /// Measures the releases that are new here: none of them ever changes.
+    fn measure(&self, status: &mut Status) -> Result<()> {
+        let mut kept = Vec::new();
+        for release in self.store.releases()? {
+            let size = match status.size(&release.id) {
+                Some(known) => known.to_owned(),
+                None => size(&release.path).context(|| format!("cannot measure {}", release.path.display()))?,
+            };
+            kept.push((release.id, size));
+        }
+        status.set_sizes(kept);
+        Ok(())
+    }
+}
+
+/// What a release takes on disk, in bytes, and since when it is there.
+fn size(path: &Path) -> std::io::Result<String> {
+    let dir = Dir::open(path)?;
+    Ok(format!("{} {}", taken(&dir)?, dir.meta()?.mtime.0))
+}
+
+/// What a tree takes on disk, in bytes. What was adopted may be so deep that its paths are too long for any call.
+fn taken(dir: &Dir) -> std::io::Result<u64> {
+    let mut bytes = dir.meta()?.allocated;
+    for name in dir.names()? {
+        let more = match dir.look(&name)? {
+            Some(meta) if meta.kind == fs::Kind::Dir => taken(&dir.child(&name)?)?,
+            Some(meta) => meta.allocated,
+            None => 0,
+        };
+        bytes = bytes.saturating_add(more);
+    }
+    Ok(bytes)
+}
+
+/// The entry of a release that has been live for a while.
+fn late(record: &Record) -> Entry {
+    // What was found, or linked to before there was a state, is of no revision.
+    let (outcome, why) = match record.revision.as_str() {
+        "" => (Outcome::Adopted, ""),
+        _ => (Outcome::Deployed, NOTED_LATE),
+    };
+    Entry { why: why.to_owned(), record: Some(record.clone()), ..Entry::new(record.since, outcome) }
+}

@@ -1,0 +1,191 @@
+//! Heals what an earlier run left, as [`recovery_action::decide`] says, before anything new is looked for.
+
+use super::recovery_action::{self, Heal};
+use super::{Begun, Deployment};
+use crate::activate::Standing;
+use crate::error::{Context, Error, Result};
+use crate::model::{Reason, ReleaseId, Revision, Validators};
+use crate::outcome::Outcome;
+use crate::report::status_file;
+use crate::store::Store;
+use crate::store::state::{Phase, Record, State};
+use crate::sys::clock::now;
+
+impl Deployment<'_> {
+    /// Heals what an earlier run left. `Some`: that was a deployment of its own, and this check is over.
+    pub fn recover(&mut self) -> Result<Option<Outcome>> {
+        let (heal, standing) = self.diagnose()?;
+        // In doubt, nobody knows how the last deployment ended.
+        if self.has_record() && self.state.phase == Phase::Idle && self.doubt.is_none() {
+            self.activation.tidy(self.state.current.as_ref().map(|current| &current.release))?;
+        }
+        if !matches!(heal, Heal::Nothing | Heal::Fresh(_) | Heal::Repair) {
+            log::debug!(
+                "recovering: phase {}, attempt {}, {standing:?}: {heal:?}",
+                self.state.phase,
+                self.state.attempt
+            );
+        }
+        match heal {
+            Heal::Nothing => {}
+            Heal::Fresh(found) => self.state.found = found,
+            Heal::Adopt(release) => {
+                let local = self.settings.local.display();
+                log::info!("adopted release {release}: {local} points to it, and there was no state");
+                self.state.is_unsure = true;
+                self.adopt(release)?;
+            }
+            Heal::KeepFound => self.keep_found()?,
+            Heal::Refuse(why) => return Err(self.refusal(why)),
+            Heal::Repair => self.repair()?,
+            Heal::StartOver => {
+                log::info!("the last deployment was cut off before it changed anything: starting over");
+                (self.state.phase, self.state.attempt) = (Phase::Idle, 0);
+                self.store.record(&self.state)?;
+            }
+            Heal::Resume => return self.undisturbed(Self::resume).map(Some),
+            Heal::Revert => return self.undisturbed(Self::resume_revert).map(Some),
+        }
+        Ok(None)
+    }
+
+    /// What an earlier run left, and what stands at `<local>`.
+    pub fn diagnose(&self) -> Result<(Heal, Standing)> {
+        let standing = self.activation.standing()?;
+        let known = (self.doubt.is_none() && self.has_history()).then_some(&self.state);
+        let heal = recovery_action::decide(self.state.mode, known, &standing);
+        match heal {
+            Heal::Nothing | Heal::Fresh(_) | Heal::Adopt(_) | Heal::Refuse(_) => {}
+            // It may be a copy of the one that was.
+            Heal::Repair => {}
+            Heal::KeepFound | Heal::StartOver | Heal::Resume | Heal::Revert => self.activation.refuse_another()?,
+        }
+        Ok((heal, standing))
+    }
+
+    /// Why nothing can be deployed here.
+    pub fn refusal(&self, why: &str) -> Error {
+        Error::config(format!("cannot deploy to {}: {why}", self.settings.local.display()))
+    }
+
+    fn resume(&mut self) -> Result<Outcome> {
+        let Some(target) = self.state.target.clone() else { return Err(Error::failed("nothing to resume")) };
+        self.tries(Reason::Recover, Some(target.clone()));
+        self.state.attempt = self.state.attempt.saturating_add(1);
+        let what = if self.state.is_rollback() { "rollback" } else { "deployment" };
+        log::info!("the last {what} was cut off: attempt {} at release {}", self.state.attempt, target.release);
+        self.store.record(&self.state)?;
+        match self.release(&target.release) {
+            Ok(release) => self.go_live(Begun(()), &release, Reason::Recover),
+            Err(e) => self.revert(Begun(()), &e.to_string()),
+        }
+    }
+
+    fn resume_revert(&mut self) -> Result<Outcome> {
+        self.tries(Reason::Recover, self.state.target.clone());
+        if self.state.phase == Phase::Activating {
+            let why = format!("the deployment was cut off {} times", self.state.attempt);
+            return self.revert(Begun(()), &why);
+        }
+        let why = self.state.failure.as_ref().map_or("a deployment failed", |f| f.why.as_str());
+        log::error!("{why}, and the way back is not finished: going on with it");
+        self.state.attempt = self.state.attempt.saturating_add(1);
+        self.store.record(&self.state)?;
+        self.finish_revert()
+    }
+
+    pub fn adopt(&mut self, release: ReleaseId) -> Result<()> {
+        let (revision, validators) = (Revision::new(""), Validators::default());
+        self.state.current = Some(Record { release, revision, validators, since: now(), proof: None });
+        self.note()
+    }
+
+    fn keep_found(&mut self) -> Result<()> {
+        let id = self.keep_copy()?;
+        self.adopt(id)
+    }
+
+    /// Keeps a copy of what stands at `<local>` as a release, so that nothing is lost of it.
+    pub fn keep_copy(&mut self) -> Result<ReleaseId> {
+        let mut id = None;
+        for name in ReleaseId::adopted() {
+            // An older copy may be all that is left of what somebody had: it stays.
+            if self.store.release(&name)?.is_none() {
+                id = Some(name);
+                break;
+            }
+        }
+        let Some(id) = id else { return Err(Error::failed("there are too many copies of what was found")) };
+        let staging = self.store.staging()?;
+        let local = self.settings.local.display();
+        let manifest = self
+            .activation
+            .keep_found(staging.dir(), self.limit())
+            .context(|| format!("cannot keep a copy of {local}"))?;
+        staging.publish(&self.store, &id, &manifest)?;
+        log::info!("kept a copy of what was found at {local} as release {id}");
+        Ok(id)
+    }
+
+    fn repair(&mut self) -> Result<()> {
+        let Some(current) = self.state.current.clone() else { return Ok(()) };
+        let release = self.release(&current.release)?;
+        let is_new = self.ready_live_dir()?;
+        let drift = self.activation.repair(&release, self.limit())?;
+        let drift = if is_new { Some(format!("{} was gone", self.settings.local.display())) } else { drift };
+        let is_news = status_file::is_new_drift(&self.store, drift.as_deref());
+        let level = if is_news { log::Level::Warn } else { log::Level::Debug };
+        drift.iter().for_each(|drift| log::log!(level, "drift: {drift}; release {} is back", current.release));
+        // A copy of the one that was is taken for it.
+        self.remember_live_dir()
+    }
+
+    /// Makes the directory that is kept in sync where there is none, and says durably which one it is before anything is in it:
+    /// with something in it, a check that comes after a crash would take it for somebody else's. Whether it was made.
+    pub fn ready_live_dir(&mut self) -> Result<bool> {
+        let is_new = self.activation.make_live_dir()?;
+        self.remember_live_dir().map(|()| is_new)
+    }
+
+    fn remember_live_dir(&mut self) -> Result<()> {
+        let live_dir = self.activation.live_dir();
+        if live_dir == self.state.live_dir {
+            return Ok(());
+        }
+        self.state.live_dir = live_dir;
+        self.store.record(&self.state)
+    }
+
+    fn has_record(&self) -> bool {
+        self.state.current.is_some() || self.state.target.is_some()
+    }
+
+    fn has_history(&self) -> bool {
+        self.state.current.is_some() || self.state.phase != Phase::Idle
+    }
+}
+
+/// A live release that somebody removed from the store is fetched again. When that was the way back of a deployment that
+/// was cut off, nothing says any more what the live tree should be: a deployment anew settles that.
+pub fn forget_lost(state: &mut State, store: &Store, doubt: &mut Option<String>) -> Result<()> {
+    let is_lost = |r: &Option<Record>| match r {
+        Some(r) => store.release(&r.release).map(|found| found.is_none()),
+        None => Ok(false),
+    };
+    let is_gone = is_lost(&state.current)?;
+    if state.phase == Phase::Idle && is_gone {
+        log::error!("the live release is gone from {}: fetching it again", store.root().display());
+        state.current = None;
+    }
+    if let Some(current) = state.current.take_if(|_| state.phase != Phase::Idle && is_gone) {
+        let lost = format!("release {} is gone from {}", current.release, store.root().display());
+        log::error!("a deployment was cut off, and {lost}: there is no way back, deploying anew to settle it");
+        let version = state.version.take();
+        *state = State { version, ..State::fresh(state.local.clone(), state.mode, state.found.clone()) };
+        *doubt = Some(lost);
+    }
+    if is_lost(&state.previous)? {
+        state.previous = None;
+    }
+    Ok(())
+}

@@ -1,0 +1,76 @@
+//! From what was fetched to what may be unpacked: what lies beside the archive is fetched after it, and held against it.
+//! What does not fit is one of three things: the archive was replaced meanwhile, and is polled again; its signature is not
+//! there yet, and is looked for at every check without fetching the archive; or it is bad, and is on hold.
+
+use super::Deployment;
+use crate::artifact::Artifact;
+use crate::error::{Error, Kind, Result};
+use crate::model::Known;
+use crate::package::{self, Verified};
+use crate::store::state::{Failure, FailureKind, Record};
+
+/// Stands for what could not be fetched: whatever comes is another thing.
+const UNKNOWN: &str = "unknown";
+
+impl Deployment<'_> {
+    /// The artifact, when it proves what is configured; `record` is what it would become.
+    pub fn prove(&mut self, artifact: Artifact, record: &Record) -> Result<Verified> {
+        let seal = match self.source.seal(&self.settings.remote, &self.settings.trust, self.deadline) {
+            Ok(seal) => seal,
+            Err(e) if matches!(e.kind(), Kind::Stopped(_)) => return Err(e),
+            Err(e) => return self.leave_unproven(record, e, UNKNOWN),
+        };
+        match package::verify(artifact, &seal, &self.demands, self.state.version.as_deref(), self.deadline) {
+            Ok(verified) => {
+                self.note_version(verified.version())?;
+                Ok(verified)
+            }
+            Err(e) if e.kind() == Kind::Refused => {
+                let fetched = Known { revision: &record.revision, validators: &record.validators };
+                if self.source.has_replaced(fetched, self.deadline)? {
+                    return Err(Error::new(
+                        Kind::Superseded,
+                        format!("{} was replaced meanwhile ({e})", self.settings.remote),
+                    ));
+                }
+                self.leave_unproven(record, e, &seal.fingerprint())
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Remembers an archive that could not be proven by `seal`, and fails.
+    fn leave_unproven(&mut self, record: &Record, e: Error, seal: &str) -> Result<Verified> {
+        self.places.download().discard();
+        self.state.target = Some(record.clone());
+        self.count_failure(record, FailureKind::Refused, &e.to_string());
+        let trust = &self.settings.trust;
+        let has_seal = trust.signature.is_some() || trust.sums.is_some();
+        if let Some(failure) = self.state.failure.as_mut().filter(|_| has_seal) {
+            failure.seal = Some(seal.to_owned());
+        }
+        self.state.attempt = 0;
+        self.note()?;
+        Err(e)
+    }
+
+    /// Whether something else lies beside the archive now than when it was refused.
+    pub fn has_new_seal(&self, failure: &Failure) -> Result<bool> {
+        let Some(before) = &failure.seal else { return Ok(false) };
+        let seal = self.source.seal(&self.settings.remote, &self.settings.trust, self.deadline)?;
+        Ok(seal.fingerprint() != *before)
+    }
+
+    /// The next version is held against this one. Durable before anything is unpacked.
+    pub fn note_version(&mut self, version: Option<&str>) -> Result<()> {
+        // Who may go down goes on from there.
+        let highest = version.or(self.state.version.as_deref().filter(|_| !self.settings.trust.allow_downgrade));
+        if highest == self.state.version.as_deref() {
+            return Ok(());
+        }
+        self.state.version = highest.map(str::to_owned);
+        // A candidate of before may have a lower one.
+        (self.state.target, self.state.failure) = (None, None);
+        self.note()
+    }
+}

@@ -1,0 +1,39 @@
+//! The remote of a deployment as its last check had it, for commands that ask the store and not the source. Credentials are not
+//! in it: they are in no file of ours.
+
+use super::status_file::Status;
+use crate::activate::locations;
+use crate::config::Settings;
+use crate::error::{Error, Result};
+use crate::remote::Remote;
+use crate::store::Store;
+
+/// The keys of the `status` file: the remote, and what it lacks to be asked.
+const REMOTE: &str = "remote";
+const LACKS: &str = "remote-lacks";
+
+/// The remote that the store of a deployment knows; `None`: it knows none. One that `is_asked` has to be whole.
+pub fn remote(settings: &Settings, is_asked: bool) -> Result<Option<String>> {
+    let status = Status::read(&Store::look(&locations::locate(settings)?.store)?);
+    let Some(remote) = status.text(REMOTE) else { return Ok(None) };
+    match status.text(LACKS).filter(|_| is_asked) {
+        None => Ok(Some(remote.to_owned())),
+        Some(lacks) => Err(Error::config(format!(
+            "cannot use the remote that the store knows, {remote}: it lacks {lacks}: give --remote URL, or a configuration"
+        ))),
+    }
+}
+
+impl Status {
+    /// Notes the remote of a check.
+    pub fn set_remote(&mut self, remote: &Remote) {
+        let text = remote.to_string();
+        self.forget(LACKS);
+        match Remote::parse(&text) {
+            Ok(read) if read == *remote => {}
+            Ok(_) => self.set(LACKS, "what is secret in it"),
+            Err(_) => return self.forget(REMOTE),
+        }
+        self.set(REMOTE, text);
+    }
+}
