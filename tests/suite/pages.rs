@@ -125,7 +125,7 @@ fn source_text() -> String {
                 walk(&path, into);
             } else if name.ends_with(".rs") && !name.ends_with("tests.rs") {
                 let text = fs::read_to_string(&path).unwrap();
-                let code = text.lines().take_while(|line| !line.starts_with("#[cfg(test)]"));
+                let code = text.split("\n#[cfg(test)]\nmod tests {").next().unwrap().lines();
                 for line in code.filter(|line| !line.trim_start().starts_with("//")) {
                     match line.strip_suffix('\\') {
                         Some(begun) => into.push_str(begun.trim_start()),
