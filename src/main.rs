@@ -1,5 +1,5 @@
-//! repo-deploy: polls a source and makes what it finds the live tree. See README.md for what it does, and `deploy/mod.rs`
-//! for how one update goes.
+//! repo-deploy: keeps a directory at the release that a source offers. docs/ARCHITECTURE.md describes one update and the
+//! layers; `deploy/mod.rs` is the update in code.
 
 mod activate;
 mod appspec;

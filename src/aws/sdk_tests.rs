@@ -1,6 +1,6 @@
 //! The cases that the AWS SDKs test their own readers of profiles with, as data: what aws-sdk-rust's `profile-parser-tests.json`
 //! and `assume-role-tests.json` (smithy-rs, `aws-config/test-data`) ask for, and what we make of it. Each difference has
-//! its reason, here and in the README.
+//! its reason, here and in docs/s3.md.
 
 use super::credential_source::{Recipe, Role};
 use super::profile;
@@ -113,7 +113,7 @@ fn files_are_read_as_the_sdks_read_them_but_for_what_is_told() {
         assert!(other.is_none_or(|(_, text, _)| *sdk != Ok(*text)), "{number} is no difference");
         agree += usize::from(other.is_none());
     }
-    assert_eq!((agree, FILES.len()), (54, 61), "the README says so");
+    assert_eq!((agree, FILES.len()), (54, 61), "docs/s3.md says so");
 }
 
 /// Profiles as `name key=value …` lines, and the chain of profile `A`: keys or a source, then roles, `<` between them.

@@ -1,4 +1,4 @@
-//! The tables of options and commands: the parser, `--help` and a test of the README are made from them.
+//! The tables of options and commands: the parser, `--help` is made from them, and a test holds docs/ against it.
 
 use crate::config::keys::{KEYS, Name};
 

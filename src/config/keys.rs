@@ -252,6 +252,16 @@ mod tests {
     }
 
     #[test]
+    fn the_page_has_the_defaults_of_the_table() {
+        let page = include_str!("../../docs/configuration.md");
+        for key in KEYS.iter().filter(|key| !key.default.is_empty()) {
+            let Key { text, default, .. } = key;
+            let rows = [format!("- **`{text}`** ({default})"), format!("- **`{text}`** (`{default}`)")];
+            assert!(rows.iter().any(|row| page.contains(row)), "{rows:?}");
+        }
+    }
+
+    #[test]
     fn every_key_is_found_by_its_variable() {
         for key in KEYS {
             let variable = format!("{PREFIX}{}", key.text.to_uppercase().replace('-', "_"));

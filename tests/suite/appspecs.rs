@@ -1,5 +1,5 @@
 //! Shapes of appspecs as people publish them, written anew: each is taken or refused as AWS CodeDeploy's agent does it, or
-//! the README says what differs. The agent's verdict is that of its own classes (1.8.1, with a Ruby whose YAML has aliases).
+//! docs/codedeploy.md says what differs. The agent's verdict is that of its own classes (1.8.1, with a Ruby whose YAML has aliases).
 
 use std::fs;
 use std::path::Path;
@@ -12,9 +12,9 @@ enum Verdict {
     Taken,
     /// By the agent and by us.
     Refused,
-    /// The agent takes it, and the README has these words in what is refused here.
+    /// The agent takes it, and the page has these words in what is refused here.
     OnlyThere(&'static str),
-    /// The agent refuses it, and the README has these words in what is taken here.
+    /// The agent refuses it, and the page has these words in what is taken here.
     OnlyHere(&'static str),
 }
 use Verdict::{OnlyHere, OnlyThere, Refused, Taken};
@@ -137,10 +137,12 @@ const SHAPES: &[(&str, &str, Verdict)] = &[
 
 #[test]
 fn appspecs_as_people_publish_them_are_taken_and_refused_as_the_agent_does_it() {
-    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
-    let differs =
-        readme.split("\n### Where CodeDeploy's agent differs\n").nth(1).unwrap().split("\n### ").next().unwrap();
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/codedeploy.md")).unwrap();
+    let differs = page.split("\n## Where CodeDeploy's agent differs\n").nth(1).unwrap().split("\n## ").next().unwrap();
     let (refused_here, _) = differs.split_once("\nMore is taken").unwrap();
+    // Paragraphs are wrapped; words are compared as one line.
+    let flat = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let (differs, refused_here) = (flat(differs), flat(refused_here));
     let sandbox = Sandbox::new();
     for file in ["app/main", "dist/index.html", "config/app.conf", "app.jar", "app.service", "with blank.txt"] {
         sandbox.write(Path::new("bundle").join(file), "");
@@ -160,8 +162,8 @@ fn appspecs_as_people_publish_them_are_taken_and_refused_as_the_agent_does_it() 
         assert_eq!(run.code, code, "{appspec}\n{}", run.out);
         match verdict {
             Taken | Refused => {}
-            OnlyThere(words) => assert!(refused_here.contains(words), "{words:?} is not in the README: {appspec}"),
-            OnlyHere(words) => assert!(differs.contains(words), "{words:?} is not in the README: {appspec}"),
+            OnlyThere(words) => assert!(refused_here.contains(words), "{words:?} is not on the page: {appspec}"),
+            OnlyHere(words) => assert!(differs.contains(words), "{words:?} is not on the page: {appspec}"),
         }
         let lines: Vec<_> = run.out.lines().collect();
         assert!(code == 0 || lines.iter().any(|line| line.contains(": error: ")), "{appspec}\n{}", run.out);

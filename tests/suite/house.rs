@@ -175,18 +175,17 @@ fn the_daemon_rests_then_it_holds_2_mib_and_after_tls_no_more() {
     rests();
 }
 
-/// The first column of the README's tables that stand below `heading`, without its backticks.
-fn table(readme: &str, heading: &str) -> Vec<String> {
-    let section =
-        readme.split(&format!("\n{heading}\n")).nth(1).unwrap_or_else(|| panic!("no {heading:?} in the README"));
-    let end = section.find("\n#").unwrap_or(section.len());
-    let rows = section[..end].lines().filter(|l| l.starts_with("| `"));
-    rows.map(|row| row.split('|').nth(1).unwrap().trim().replace('`', "")).collect()
+/// The terms of the definition list below `heading` of a page, without backticks: `keep` of "- **`keep`** (5): ...".
+fn terms(page: &str, heading: &str) -> Vec<String> {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(page)).unwrap();
+    let section = text.split(&format!("\n{heading}\n")).nth(1).unwrap_or_else(|| panic!("no {heading:?} in {page}"));
+    let end = section.find("\n## ").unwrap_or(section.len());
+    let items = section[..end].lines().filter_map(|line| line.strip_prefix("- **`")?.split("**").next());
+    items.map(|item| item.replace('`', "")).collect()
 }
 
 #[test]
-fn the_readme_and_help_name_the_same_commands_options_and_keys() {
-    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+fn the_pages_and_help_name_the_same_commands_options_and_keys() {
     let help = Run::from(Command::new(binary()).arg("--help").output().unwrap()).expect(0).out;
     let in_help = |heading: &str, mark: fn(&str) -> Option<String>| -> Vec<String> {
         let section = help.split(heading).nth(1).unwrap();
@@ -205,12 +204,11 @@ fn the_readme_and_help_name_the_same_commands_options_and_keys() {
         text.split("  ").next().map(str::to_owned)
     });
     assert!(options.len() > 10 && keys.len() > 20 && commands.len() > 1, "{options:?} {keys:?} {commands:?}");
-    assert_eq!(sorted(table(&readme, "### Commands")), sorted(commands), "commands");
+    assert_eq!(sorted(terms("operations.md", "## Commands")), sorted(commands), "commands");
     let long = |cell: String| cell.split([' ', ',']).find(|w| w.starts_with("--")).unwrap_or(&cell).to_owned();
-    let in_readme: Vec<String> = table(&readme, "### Options").into_iter().map(long).collect();
-    assert_eq!(sorted(in_readme), sorted(options), "options");
-    let in_readme = table(&readme, "### Configuration");
-    assert_eq!(sorted(in_readme), sorted(keys), "keys");
+    let on_page: Vec<String> = terms("configuration.md", "## Options").into_iter().map(long).collect();
+    assert_eq!(sorted(on_page), sorted(options), "options");
+    assert_eq!(sorted(terms("configuration.md", "## Keys")), sorted(keys), "keys");
 }
 
 fn sorted(mut list: Vec<String>) -> Vec<String> {

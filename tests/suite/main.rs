@@ -43,6 +43,7 @@ mod notices;
 mod notify;
 mod opened;
 mod output;
+mod pages;
 mod plan;
 mod planted;
 mod power;
