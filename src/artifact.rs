@@ -277,25 +277,25 @@ impl Artifact {
 
 /// What lies beside an archive at its source. Nobody has looked inside. The default: nothing was asked for.
 #[derive(Debug, Default)]
-pub struct Seal {
+pub struct Sidecars {
     /// The archive's own name, as a list of sums has it.
     pub archive: String,
     /// The signature; `None`: nobody asked for one.
-    pub signature: Option<Paper>,
+    pub signature: Option<SidecarFile>,
     /// The sums; `None`: nobody asked for them.
-    pub sums: Option<Paper>,
+    pub sums: Option<SidecarFile>,
 }
 
 /// A small file from a source.
 #[derive(Debug)]
-pub struct Paper {
+pub struct SidecarFile {
     /// How messages call it.
     pub name: String,
     /// What stands in it; `None`: there is none at the source.
     pub content: Option<Vec<u8>>,
 }
 
-impl Seal {
+impl Sidecars {
     /// What tells it from another one.
     pub fn fingerprint(&self) -> String {
         let mut hash = Sha256::new();

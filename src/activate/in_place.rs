@@ -12,7 +12,7 @@ use std::rc::Rc;
 use super::compare::{Difference, Except, Tell};
 use super::limit::Limit;
 use super::local::Local;
-use super::{Standing, apply, astray, compare_at, open, sync, tree};
+use super::{LiveTree, apply, astray, compare_at, open, sync, tree};
 use crate::error::{Context, Error, Result};
 use crate::store::manifest::Manifest;
 use crate::store::state::{Found, LiveDirectory};
@@ -73,7 +73,7 @@ impl InPlace {
         }
     }
 
-    pub(super) fn standing(&self) -> Result<Standing> {
+    pub(super) fn standing(&self) -> Result<LiveTree> {
         let kind = self.local.meta()?.map(|meta| meta.kind);
         Ok(match kind {
             None => {
@@ -81,15 +81,15 @@ impl InPlace {
                     Meant::Any => Meant::Empty,
                     Meant::Empty | Meant::This(_) => meant.clone(),
                 });
-                Standing::Absent
+                LiveTree::Absent
             }
-            Some(Kind::Link) => Standing::Link(OsString::new()),
+            Some(Kind::Link) => LiveTree::Link(OsString::new()),
             Some(Kind::Dir) => {
                 let dir = self.local.open()?;
                 self.stranger_in(&dir)?; // the first look
-                if self.is_empty(&dir)? { Standing::Empty } else { Standing::Directory }
+                if self.is_empty(&dir)? { LiveTree::Empty } else { LiveTree::Directory }
             }
-            Some(Kind::File | Kind::Other) => Standing::Other,
+            Some(Kind::File | Kind::Other) => LiveTree::Other,
         })
     }
 
@@ -244,7 +244,7 @@ impl InPlace {
 
     pub(super) fn differences(&self, manifest: &Manifest, tell: &mut Tell<'_>) -> Result<u64> {
         match self.standing()? {
-            Standing::Empty | Standing::Directory => {}
+            LiveTree::Empty | LiveTree::Directory => {}
             standing => {
                 tell(self.path(), astray(standing, "a directory"));
                 return Ok(1);

@@ -30,7 +30,7 @@ use crate::sys::fs::Dir;
 
 /// What stands at `<local>`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum LiveTree {
     /// Nothing.
     Absent,
     /// Our link, to this release.
@@ -130,11 +130,11 @@ impl Activation {
     }
 
     /// What stands at `<local>` now.
-    pub fn standing(&self) -> Result<Standing> {
+    pub fn standing(&self) -> Result<LiveTree> {
         match self {
             Self::Symlink(link) => link.standing(),
             Self::InPlace(in_place) => in_place.standing(),
-            Self::Install(_) => Ok(Standing::Absent), // <local> is not used
+            Self::Install(_) => Ok(LiveTree::Absent), // <local> is not used
         }
     }
 
@@ -227,7 +227,7 @@ impl Activation {
         match self {
             Self::Symlink(link) => {
                 let top = match link.standing()? {
-                    Standing::Release(live) if live == release.id => link.local(),
+                    LiveTree::Release(live) if live == release.id => link.local(),
                     standing => {
                         tell(link.local(), astray(standing, "a link"));
                         &release.path
@@ -254,13 +254,13 @@ impl Activation {
     pub fn drift(&self, release: &Release) -> Result<Option<String>> {
         let text = match self {
             Self::Symlink(link) => match link.standing()? {
-                Standing::Release(live) if live == release.id => return Ok(None),
-                Standing::Release(_)
-                | Standing::Absent
-                | Standing::Link(_)
-                | Standing::Empty
-                | Standing::Directory
-                | Standing::Other => "it does not point to it".to_owned(),
+                LiveTree::Release(live) if live == release.id => return Ok(None),
+                LiveTree::Release(_)
+                | LiveTree::Absent
+                | LiveTree::Link(_)
+                | LiveTree::Empty
+                | LiveTree::Directory
+                | LiveTree::Other => "it does not point to it".to_owned(),
             },
             Self::InPlace(in_place) => return in_place.drift(release),
             Self::Install(_) => return Ok(None),
@@ -299,13 +299,13 @@ pub fn compare_at(
 }
 
 /// What stands at `<local>` instead of what should.
-fn astray(standing: Standing, not: &str) -> Difference {
+fn astray(standing: LiveTree, not: &str) -> Difference {
     Difference::Changed(match standing {
-        Standing::Absent => return Difference::Missing,
-        Standing::Release(other) => format!("leads to release {other}"),
-        Standing::Link(target) => format!("leads to {}", target.display()),
-        Standing::Empty | Standing::Directory => format!("a directory, not {not}"),
-        Standing::Other => format!("neither a link nor a directory, not {not}"),
+        LiveTree::Absent => return Difference::Missing,
+        LiveTree::Release(other) => format!("leads to release {other}"),
+        LiveTree::Link(target) => format!("leads to {}", target.display()),
+        LiveTree::Empty | LiveTree::Directory => format!("a directory, not {not}"),
+        LiveTree::Other => format!("neither a link nor a directory, not {not}"),
     })
 }
 

@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use super::Standing;
+use super::LiveTree;
 use super::local::Local;
 use crate::error::{Context, Error, Result, plain};
 use crate::model::ReleaseId;
@@ -45,20 +45,20 @@ impl Symlink {
     }
 
     /// What stands at `<local>`. A link is a release's only when it leads to one that is there, and nobody else owns it.
-    pub fn standing(&self) -> Result<Standing> {
-        let Some(place) = self.local.place()? else { return Ok(Standing::Absent) };
-        let Some(meta) = place.meta else { return Ok(Standing::Absent) };
+    pub fn standing(&self) -> Result<LiveTree> {
+        let Some(place) = self.local.place()? else { return Ok(LiveTree::Absent) };
+        let Some(meta) = place.meta else { return Ok(LiveTree::Absent) };
         let examine = || format!("cannot examine {}", self.local().display());
         Ok(match meta.kind {
             Kind::Link => {
                 let text = place.dir.read_link(&place.name).context(examine)?;
                 let is_ours = trust::link(meta.uid, Us::with(None)).is_none();
                 let release = if is_ours { self.leads_to(&text) } else { None };
-                release.map_or(Standing::Link(text), Standing::Release)
+                release.map_or(LiveTree::Link(text), LiveTree::Release)
             }
-            Kind::Dir if self.local.is_empty(&self.local.open()?, &[])? => Standing::Empty,
-            Kind::Dir => Standing::Directory,
-            Kind::File | Kind::Other => Standing::Other,
+            Kind::Dir if self.local.is_empty(&self.local.open()?, &[])? => LiveTree::Empty,
+            Kind::Dir => LiveTree::Directory,
+            Kind::File | Kind::Other => LiveTree::Other,
         })
     }
 
@@ -75,7 +75,7 @@ impl Symlink {
 
     /// Points the link to `release`, durably.
     pub fn activate(&self, release: &ReleaseId) -> Result<()> {
-        if self.standing()? == Standing::Release(release.clone()) {
+        if self.standing()? == LiveTree::Release(release.clone()) {
             // A crash may have come between the rename and its sync.
             return self.sync(&self.local.make_place()?);
         }
@@ -102,12 +102,12 @@ impl Symlink {
     pub fn repair(&self, release: &ReleaseId) -> Result<Option<String>> {
         let local = self.local().display();
         let was = match self.standing()? {
-            Standing::Release(live) if live == *release => return Ok(None),
-            Standing::Absent => format!("{local} was gone"),
-            Standing::Release(other) => format!("{local} pointed to release {other}"),
-            Standing::Link(target) => format!("{local} pointed to {}", target.to_string_lossy()),
-            Standing::Empty => format!("{local} was an empty directory"),
-            Standing::Directory | Standing::Other => {
+            LiveTree::Release(live) if live == *release => return Ok(None),
+            LiveTree::Absent => format!("{local} was gone"),
+            LiveTree::Release(other) => format!("{local} pointed to release {other}"),
+            LiveTree::Link(target) => format!("{local} pointed to {}", target.to_string_lossy()),
+            LiveTree::Empty => format!("{local} was an empty directory"),
+            LiveTree::Directory | LiveTree::Other => {
                 return Err(Error::config(format!(
                     "{local} is no link any more, somebody put something else there: move it away, and the next check puts the link back; or say activation = in-place"
                 )));

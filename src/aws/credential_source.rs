@@ -15,7 +15,7 @@ use crate::sys::clock::Deadline;
 
 /// One way to credentials.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Recipe {
+pub(super) enum CredentialSource {
     /// They are here.
     Keys(Credentials),
     /// A program prints them.
@@ -51,13 +51,13 @@ pub(super) struct Role {
     /// Seconds.
     pub(super) duration: Option<u32>,
     /// Who assumes it.
-    pub(super) base: Box<Recipe>,
+    pub(super) base: Box<CredentialSource>,
     /// For messages.
     pub(super) whose: String,
 }
 
 /// What getting them needs.
-pub(super) struct Kitchen<'a> {
+pub(super) struct ProviderContext<'a> {
     pub(super) env: &'a Environment,
     pub(super) http: &'a Http,
     /// Whose STS is asked, and where that is.
@@ -66,7 +66,7 @@ pub(super) struct Kitchen<'a> {
     pub(super) deadline: Deadline,
 }
 
-impl Recipe {
+impl CredentialSource {
     /// The metadata service at the end of it.
     pub(super) fn service(&self) -> Option<&Service> {
         match self {
@@ -77,8 +77,8 @@ impl Recipe {
     }
 
     /// Gets them; only the instance may have none.
-    pub(super) fn follow(&self, kitchen: &Kitchen<'_>) -> Result<Found> {
-        let Kitchen { env, http, region, sts, deadline } = kitchen;
+    pub(super) fn follow(&self, kitchen: &ProviderContext<'_>) -> Result<Found> {
+        let ProviderContext { env, http, region, sts, deadline } = kitchen;
         let sts = || Sts::of(region, sts, http);
         match self {
             Self::Keys(keys) => Ok(Ok(keys.clone())),

@@ -14,7 +14,7 @@ use crate::config::{Http, Secret, is_region};
 use crate::error::{Context, Error, Kind, Result};
 use crate::http::client::{Ask, Client};
 use crate::http::message::Headers;
-use crate::http::retry::{Fault, check_stop};
+use crate::http::retry::{RequestError, check_stop};
 use crate::sys::clock::Deadline;
 
 /// How long a connection, and an answer to the first question, may take; both are tried twice, and so is what was answered
@@ -100,7 +100,7 @@ impl Service {
         }
     }
 
-    fn ask(&self, path: &str, ask: &Ask<'_>, stall: Duration, deadline: Deadline) -> Result<web::Reply, Fault> {
+    fn ask(&self, path: &str, ask: &Ask<'_>, stall: Duration, deadline: Deadline) -> Result<web::Reply, RequestError> {
         let text = format!("{}/latest/{path}", self.url.as_str().trim_end_matches('/'));
         let url = Url::parse(&text).map_err(|_| Error::failed("a role with a name that no URL has"))?;
         let http = Http::fixed(MOMENT, stall);

@@ -34,7 +34,7 @@ pub mod xml;
 use std::fmt::Display;
 use std::time::Duration;
 
-use self::credential_source::{Kitchen, Recipe};
+use self::credential_source::{ProviderContext, CredentialSource};
 use self::endpoint::{Place, Service};
 use self::environment::Environment;
 use self::shared_files::SharedFiles;
@@ -49,7 +49,7 @@ const KEPT: u64 = 900;
 /// How long an instance that has no role, or is none, is not asked again.
 const ABSENT: u64 = 60;
 /// How long whoever fails to give new ones is on hold while the old ones are good.
-const RELIEF: u64 = 30;
+const RETRY_AFTER_FAILURE: u64 = 30;
 /// Names roots that are believed besides the others, wherever AWS is asked.
 pub(super) const CA_BUNDLE: &str = "AWS_CA_BUNDLE";
 /// Whose STS is asked where nothing names a region.
@@ -101,7 +101,7 @@ pub(super) struct Chain {
 
 #[derive(Debug)]
 struct Kept {
-    recipe: Recipe,
+    recipe: CredentialSource,
     /// That there are none is not asked again and again either.
     found: Found,
     /// When they are got anew, in seconds since 1970.
@@ -158,12 +158,12 @@ impl Chain {
         self.region_as_configured().map(drop)
     }
 
-    fn follow(&mut self, recipe: Option<Recipe>, deadline: Deadline) -> Result<Found> {
+    fn follow(&mut self, recipe: Option<CredentialSource>, deadline: Deadline) -> Result<Found> {
         let kept = self.kept.take();
         let Some(recipe) = recipe else {
             return Ok(Err("AWS_EC2_METADATA_DISABLED keeps the instance from being asked".to_owned()));
         };
-        if let Recipe::Keys(keys) = recipe {
+        if let CredentialSource::Keys(keys) = recipe {
             return Ok(Ok(keys));
         }
         let now = clock::now();
@@ -175,7 +175,7 @@ impl Chain {
         };
         let region = self.region_as_configured()?.unwrap_or_else(|| REGION.to_owned());
         let sts = self.place(Service::Sts)?;
-        let found = recipe.follow(&Kitchen { env: &self.env, http: &self.http, region, sts, deadline });
+        let found = recipe.follow(&ProviderContext { env: &self.env, http: &self.http, region, sts, deadline });
         let (found, until) = match (found, kept.and_then(|kept| kept.found.ok())) {
             (Ok(found), _) => {
                 let until = until(&found, now);
@@ -183,7 +183,7 @@ impl Chain {
             }
             (Err(e), Some(old)) if !matches!(e.kind(), Kind::Stopped(_)) && is_good(&old, now) => {
                 log::warn!("{e}; going on with what is left of those it gave before");
-                (Ok(old), now + RELIEF)
+                (Ok(old), now + RETRY_AFTER_FAILURE)
             }
             (Err(e), _) => return Err(e),
         };
@@ -205,7 +205,7 @@ impl Chain {
         }
         // Only an instance that gives us credentials is asked: elsewhere the question costs two seconds.
         let recipe = self.recipe()?;
-        let Some(service) = recipe.as_ref().and_then(Recipe::service).cloned() else { return Ok(None) };
+        let Some(service) = recipe.as_ref().and_then(CredentialSource::service).cloned() else { return Ok(None) };
         if self.instance_region.is_none() && self.follow(recipe, deadline)?.is_ok() {
             self.instance_region = service.region(deadline)?;
         }
@@ -252,9 +252,9 @@ impl Chain {
     }
 
     /// The first link that names somebody.
-    fn recipe(&self) -> Result<Option<Recipe>> {
+    fn recipe(&self) -> Result<Option<CredentialSource>> {
         if let Some(keys) = static_keys::configured(&self.aws)? {
-            return Ok(Some(Recipe::Keys(keys)));
+            return Ok(Some(CredentialSource::Keys(keys)));
         }
         if self.aws.profile.is_some()
             && let Some(recipe) = self.shared()?
@@ -262,27 +262,27 @@ impl Chain {
             return Ok(Some(recipe));
         }
         if let Some(keys) = account_key::find(&self.env)? {
-            return Ok(Some(Recipe::Keys(keys)));
+            return Ok(Some(CredentialSource::Keys(keys)));
         }
         // Who asks for a profile does not mean the keys that happen to stand in the environment.
         if self.aws.profile.is_none() {
             if let Some(keys) = static_keys::env_keys(&self.env)? {
-                return Ok(Some(Recipe::Keys(keys)));
+                return Ok(Some(CredentialSource::Keys(keys)));
             }
             if let Some(role) = static_keys::web_identity(&self.env)? {
-                return Ok(Some(Recipe::WebIdentity(role)));
+                return Ok(Some(CredentialSource::WebIdentity(role)));
             }
             if let Some(recipe) = self.shared()? {
                 return Ok(Some(recipe));
             }
         }
         if let Some(container) = container::recipe(&self.env)? {
-            return Ok(Some(Recipe::Container(container)));
+            return Ok(Some(CredentialSource::Container(container)));
         }
-        Ok(imds::Service::of(&self.env)?.map(Recipe::Instance))
+        Ok(imds::Service::of(&self.env)?.map(CredentialSource::Instance))
     }
 
-    fn shared(&self) -> Result<Option<Recipe>> {
+    fn shared(&self) -> Result<Option<CredentialSource>> {
         let (files, name) = (SharedFiles::read(&self.env)?, self.profile());
         // `default` is the one that nobody needs to have asked for.
         let is_asked = self.aws.profile.is_some() || name != "default";
@@ -300,10 +300,10 @@ fn is_good(credentials: &Credentials, now: u64) -> bool {
 
 /// Fresh credentials that have expired. Those of the machine are tried all the same: its service hands out old ones when it
 /// cannot get new ones, and they work for longer than they say.
-fn check_expiry(credentials: &Credentials, recipe: &Recipe, now: u64) -> Result<()> {
+fn check_expiry(credentials: &Credentials, recipe: &CredentialSource, now: u64) -> Result<()> {
     let Some(expires) = credentials.expires.filter(|_| !is_good(credentials, now)) else { return Ok(()) };
     let text = format!("the credentials of {} have expired at {}", credentials.whose, clock::rfc3339(expires));
-    if matches!(recipe, Recipe::Container(_) | Recipe::Instance(_)) {
+    if matches!(recipe, CredentialSource::Container(_) | CredentialSource::Instance(_)) {
         log::warn!("{text}, as whoever gave them says; trying them");
         return Ok(());
     }

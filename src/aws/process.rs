@@ -11,7 +11,7 @@ use super::{Credentials, web};
 use crate::error::{Context, Error, Kind, Result};
 use crate::sys::clock::Deadline;
 use crate::sys::process::{self, Ended, Program};
-use crate::sys::resolve::distrust;
+use crate::sys::resolve::untrusted_reason;
 
 /// How long it may take.
 const LONGEST: Duration = Duration::from_secs(60);
@@ -35,7 +35,7 @@ fn output(command: &str, env: &Environment, deadline: Deadline) -> Result<String
     let mut words = words(command).map_err(Error::failed)?.into_iter();
     let program = words.next().ok_or_else(|| Error::failed("there is no command"))?;
     let path = find(&program, env)?;
-    if let Some(why) = distrust(&path).context(|| format!("cannot run {}", path.display()))? {
+    if let Some(why) = untrusted_reason(&path).context(|| format!("cannot run {}", path.display()))? {
         return Err(Error::failed(format!("cannot run {}: {why}", path.display())));
     }
     let args = words.map(OsString::from).collect();

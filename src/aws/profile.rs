@@ -1,7 +1,7 @@
 //! What a profile means: a role to assume (with a web identity, another profile or another source behind it), keys, or a
 //! program that prints them. Pure but for the token and key files that it names, which are read when they are needed.
 
-use super::credential_source::{Recipe, Role, WebIdentity};
+use super::credential_source::{CredentialSource, Role, WebIdentity};
 use super::environment::Environment;
 use super::shared_files::{Profile, SharedFiles};
 use super::{Credentials, container, imds, static_keys};
@@ -13,7 +13,7 @@ const LONGEST: usize = 16;
 const DURATION: std::ops::RangeInclusive<u32> = 900..=43_200;
 
 /// What the profile `name` gives; `None`: it says nothing about credentials.
-pub(super) fn recipe(files: &SharedFiles, name: &str, env: &Environment) -> Result<Option<Recipe>> {
+pub(super) fn recipe(files: &SharedFiles, name: &str, env: &Environment) -> Result<Option<CredentialSource>> {
     let mut path = Vec::new();
     Reader { files, env }.profile(name, &mut path)
 }
@@ -25,7 +25,7 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     /// `path` is the profiles on the way here.
-    fn profile(&self, name: &str, path: &mut Vec<String>) -> Result<Option<Recipe>> {
+    fn profile(&self, name: &str, path: &mut Vec<String>) -> Result<Option<CredentialSource>> {
         let profile = self.files.profile(name).ok_or_else(|| self.files.unknown(name))?;
         path.push(name.to_owned());
         let what = || format!("cannot use {}", profile.called());
@@ -35,7 +35,7 @@ impl<'a> Reader<'a> {
         own(profile).context(what)
     }
 
-    fn role(&self, profile: Profile<'_>, arn: &str, path: &mut Vec<String>) -> Result<Recipe> {
+    fn role(&self, profile: Profile<'_>, arn: &str, path: &mut Vec<String>) -> Result<CredentialSource> {
         if profile.get("mfa_serial").is_some() {
             return Err(Error::failed("it wants a code (mfa_serial), and nobody is here to type one"));
         }
@@ -43,17 +43,17 @@ impl<'a> Reader<'a> {
         let named = format!("role {arn} of {}", profile.called());
         if let Some((file, place)) = profile.find("web_identity_token_file") {
             let whose = format!("{named} in {}, by its web identity token", place.display());
-            return Ok(Recipe::WebIdentity(WebIdentity { arn: arn.to_owned(), session, file: file.into(), whose }));
+            return Ok(CredentialSource::WebIdentity(WebIdentity { arn: arn.to_owned(), session, file: file.into(), whose }));
         }
         let base = self.base(profile, path)?;
         let duration = profile.get("duration_seconds").map(duration).transpose()?;
         let external_id = profile.get("external_id").map(str::to_owned);
         let arn = arn.to_owned();
-        Ok(Recipe::Role(Role { arn, session, external_id, duration, base: Box::new(base), whose: named }))
+        Ok(CredentialSource::Role(Role { arn, session, external_id, duration, base: Box::new(base), whose: named }))
     }
 
     /// Who assumes the role.
-    fn base(&self, profile: Profile<'_>, path: &mut Vec<String>) -> Result<Recipe> {
+    fn base(&self, profile: Profile<'_>, path: &mut Vec<String>) -> Result<CredentialSource> {
         match (profile.get("source_profile"), profile.get("credential_source")) {
             (Some(_), Some(_)) => Err(Error::failed("it has both source_profile and credential_source: keep one")),
             (None, None) => Err(Error::failed("it has a role_arn without source_profile or credential_source")),
@@ -72,16 +72,16 @@ impl<'a> Reader<'a> {
     }
 
     /// What a profile gives to one whose source it is: its own keys before anything else that it says.
-    fn lent(&self, name: &str, path: &mut Vec<String>) -> Result<Option<Recipe>> {
+    fn lent(&self, name: &str, path: &mut Vec<String>) -> Result<Option<CredentialSource>> {
         let keys = self.files.profile(name).map(keys).transpose()?.flatten();
         if keys.is_some() { Ok(keys) } else { self.profile(name, path) }
     }
 
-    fn source(&self, name: &str) -> Result<Recipe> {
+    fn source(&self, name: &str) -> Result<CredentialSource> {
         let found = match name {
-            "Environment" => static_keys::env_keys(self.env)?.map(Recipe::Keys),
-            "EcsContainer" => container::recipe(self.env)?.map(Recipe::Container),
-            "Ec2InstanceMetadata" => imds::Service::of(self.env)?.map(Recipe::Instance),
+            "Environment" => static_keys::env_keys(self.env)?.map(CredentialSource::Keys),
+            "EcsContainer" => container::recipe(self.env)?.map(CredentialSource::Container),
+            "Ec2InstanceMetadata" => imds::Service::of(self.env)?.map(CredentialSource::Instance),
             other => {
                 let known = "Environment, EcsContainer and Ec2InstanceMetadata";
                 return Err(Error::failed(format!("its credential_source {other:?} is none of {known}")));
@@ -92,7 +92,7 @@ impl<'a> Reader<'a> {
 }
 
 /// The keys in the profile itself.
-fn keys(profile: Profile<'_>) -> Result<Option<Recipe>> {
+fn keys(profile: Profile<'_>) -> Result<Option<CredentialSource>> {
     let Some((values, file)) = profile.whole(&["aws_access_key_id", "aws_secret_access_key"]) else { return Ok(None) };
     let get = |key: &str| values.get(key).map(String::as_str);
     let whose = format!("{} in {}", profile.called(), file.display());
@@ -101,17 +101,17 @@ fn keys(profile: Profile<'_>) -> Result<Option<Recipe>> {
         return Err(Error::failed(format!("{} {why} in {}", profile.called(), file.display())));
     };
     let token = get("aws_session_token").or_else(|| get("aws_security_token"));
-    Credentials::checked(id, secret, token, None, whose).map(|keys| Some(Recipe::Keys(keys)))
+    Credentials::checked(id, secret, token, None, whose).map(|keys| Some(CredentialSource::Keys(keys)))
 }
 
 /// What stands in the profile itself.
-fn own(profile: Profile<'_>) -> Result<Option<Recipe>> {
+fn own(profile: Profile<'_>) -> Result<Option<CredentialSource>> {
     if let Some(keys) = keys(profile)? {
         return Ok(Some(keys));
     }
     if let Some((command, file)) = profile.find("credential_process") {
         let whose = format!("credential_process of {} in {}", profile.called(), file.display());
-        return Ok(Some(Recipe::Process { command: command.to_owned(), whose }));
+        return Ok(Some(CredentialSource::Process { command: command.to_owned(), whose }));
     }
     if profile.get("web_identity_token_file").is_some() {
         return Err(Error::failed("it has a web_identity_token_file without role_arn"));
@@ -133,7 +133,7 @@ mod tests {
     use crate::aws::profile::*;
     use crate::aws::tests::Place;
 
-    fn read(place: &Place, name: &str, variables: &[(&str, &str)]) -> Result<Option<Recipe>> {
+    fn read(place: &Place, name: &str, variables: &[(&str, &str)]) -> Result<Option<CredentialSource>> {
         let env = place.env(variables);
         recipe(&SharedFiles::read(&env).unwrap(), name, &env)
     }
@@ -154,23 +154,23 @@ mod tests {
              [profile env]\nrole_arn = R\ncredential_source = Environment\n",
         );
         let got = |name: &str| read(&place, name, &[]).unwrap();
-        let Some(Recipe::Keys(base)) = got("base") else { panic!() };
+        let Some(CredentialSource::Keys(base)) = got("base") else { panic!() };
         assert_eq!((base.access_key.as_str(), base.secret_key.reveal()), ("AK", "hunter2"));
         assert_eq!(base.token.as_ref().unwrap().reveal(), "t");
         assert!(base.whose.starts_with("profile base in ") && base.whose.ends_with(".aws/credentials"));
-        let Some(Recipe::Role(role)) = got("role") else { panic!() };
+        let Some(CredentialSource::Role(role)) = got("role") else { panic!() };
         assert_eq!((role.arn.as_str(), role.external_id.as_deref(), role.duration), ("R", Some("e"), Some(3600)));
-        assert_eq!((*role.base.clone(), role.session.as_deref()), (Recipe::Keys(base), Some("s")));
-        let Some(Recipe::Role(chain)) = got("chain") else { panic!() };
-        assert_eq!(*chain.base, Recipe::Role(role));
-        let Some(Recipe::Role(both)) = got("both") else { panic!() };
-        assert!(matches!(*both.base, Recipe::Keys(keys) if keys.access_key == "AK"));
-        assert!(matches!(got("process"), Some(Recipe::Process { command, .. }) if command == "/bin/x --y"));
-        assert!(matches!(got("web"), Some(Recipe::WebIdentity(web)) if web.file.as_os_str() == "/t"));
+        assert_eq!((*role.base.clone(), role.session.as_deref()), (CredentialSource::Keys(base), Some("s")));
+        let Some(CredentialSource::Role(chain)) = got("chain") else { panic!() };
+        assert_eq!(*chain.base, CredentialSource::Role(role));
+        let Some(CredentialSource::Role(both)) = got("both") else { panic!() };
+        assert!(matches!(*both.base, CredentialSource::Keys(keys) if keys.access_key == "AK"));
+        assert!(matches!(got("process"), Some(CredentialSource::Process { command, .. }) if command == "/bin/x --y"));
+        assert!(matches!(got("web"), Some(CredentialSource::WebIdentity(web)) if web.file.as_os_str() == "/t"));
         assert_eq!(got("empty"), None);
         let keys = [("AWS_ACCESS_KEY_ID", "E"), ("AWS_SECRET_ACCESS_KEY", "s")];
-        let Some(Recipe::Role(env)) = read(&place, "env", &keys).unwrap() else { panic!() };
-        assert!(matches!(*env.base, Recipe::Keys(keys) if keys.access_key == "E"));
+        let Some(CredentialSource::Role(env)) = read(&place, "env", &keys).unwrap() else { panic!() };
+        assert!(matches!(*env.base, CredentialSource::Keys(keys) if keys.access_key == "E"));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! and `assume-role-tests.json` (smithy-rs, `aws-config/test-data`) ask for, and what we make of it. Each difference has
 //! its reason, here and in docs/s3.md.
 
-use super::credential_source::{Recipe, Role};
+use super::credential_source::{CredentialSource, Role};
 use super::profile;
 use super::shared_files::SharedFiles;
 use super::tests::Place;
@@ -167,17 +167,17 @@ const CHAINS: [(&str, Outcome); 21] = [
     ),
 ];
 
-fn shown(recipe: &Recipe) -> String {
+fn shown(recipe: &CredentialSource) -> String {
     let named =
         |before: &str, name: &Option<String>| name.as_ref().map_or_else(String::new, |n| format!(" {before} {n}"));
     match recipe {
-        Recipe::Keys(keys) => keys.access_key.clone(),
-        Recipe::Instance(_) => "instance".to_owned(),
-        Recipe::WebIdentity(web) => format!("{} by {}{}", web.file.display(), web.arn, named("as", &web.session)),
-        Recipe::Role(Role { arn, session, external_id, base, .. }) => {
+        CredentialSource::Keys(keys) => keys.access_key.clone(),
+        CredentialSource::Instance(_) => "instance".to_owned(),
+        CredentialSource::WebIdentity(web) => format!("{} by {}{}", web.file.display(), web.arn, named("as", &web.session)),
+        CredentialSource::Role(Role { arn, session, external_id, base, .. }) => {
             format!("{} < {arn}{}{}", shown(base), named("as", session), named("for", external_id))
         }
-        Recipe::Process { .. } | Recipe::Container(_) => panic!("none of the cases has one"),
+        CredentialSource::Process { .. } | CredentialSource::Container(_) => panic!("none of the cases has one"),
     }
 }
 

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::http::client::{Ask, Caller, Client};
 use crate::http::message::{Answer, Headers};
 use crate::http::request_error::fault;
-use crate::http::retry::{Fault, Patience};
+use crate::http::retry::{RequestError, RetryBudget};
 use crate::http::status;
 use crate::sys::clock::Deadline;
 
@@ -39,11 +39,11 @@ pub(super) fn secret_header(name: &'static str, value: &Secret) -> Result<(Heade
 }
 
 /// One try. Any status is an answer.
-pub(super) fn once(client: &Client, http: &Http, ask: &Ask<'_>, deadline: Deadline) -> Result<Reply, Fault> {
+pub(super) fn once(client: &Client, http: &Http, ask: &Ask<'_>, deadline: Deadline) -> Result<Reply, RequestError> {
     read(client.call(ask, deadline)?, http)
 }
 
-fn read(answer: Answer, http: &Http) -> Result<Reply, Fault> {
+fn read(answer: Answer, http: &Http) -> Result<Reply, RequestError> {
     let mut text = Vec::new();
     let mut body = answer.body.body.into_reader().take(LARGEST as u64 + 1);
     body.read_to_end(&mut text).map_err(|e| fault(e.into(), &answer.body.host, http))?;
@@ -56,7 +56,7 @@ fn read(answer: Answer, http: &Http) -> Result<Reply, Fault> {
 
 /// As many tries as trouble of a moment deserves.
 pub(super) fn patiently(client: &Client, http: &Http, ask: &Ask<'_>, deadline: Deadline) -> Result<Reply> {
-    let mut patience = Patience::new(deadline);
+    let mut patience = RetryBudget::new(deadline);
     loop {
         let answer = client.call(ask, deadline);
         let answer = answer.and_then(|answer| status::passing(&answer).map_or(Ok(answer), Err));

@@ -6,7 +6,7 @@ use crate::activate::locations;
 use crate::config::Settings;
 use crate::console::json::Json;
 use crate::console::progress::size;
-use crate::console::screen::{Screen, Shade};
+use crate::console::screen::{Screen, Color};
 use crate::error::{Context, Result};
 use crate::store::Store;
 use crate::store::history::{self, Entry};
@@ -69,7 +69,7 @@ pub fn text(all: &[Told<'_>], screen: Screen) -> String {
 /// An entry, as a line of the table.
 fn cells(entry: &Entry, screen: Screen) -> Vec<String> {
     let Entry { when, outcome, reason, record, took_ms, bytes, .. } = entry;
-    let shown = |text: &str| screen.painted(if text.is_empty() { "-" } else { text }, Shade::Plain);
+    let shown = |text: &str| screen.painted(if text.is_empty() { "-" } else { text }, Color::Plain);
     vec![
         rfc3339(*when),
         screen.painted(outcome.word(), shade(*outcome)),

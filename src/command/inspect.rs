@@ -10,7 +10,7 @@ use crate::config::keys::Name;
 use crate::console;
 use crate::deploy::Deployment;
 use crate::deploy::hooks::{self, Found};
-use crate::deploy::recovery_action::Heal;
+use crate::deploy::recovery_action::RecoveryAction;
 use crate::error::plain;
 use crate::model::ActivationMode;
 use crate::package::Demands;
@@ -70,7 +70,7 @@ fn inspect_deployment(settings: &Settings, places: &locations::Places, remarks: 
     }
     let looked = Deployment::with(settings, places.clone(), store).and_then(|deployment| {
         let healing = deployment.diagnose()?.0;
-        if let Heal::Refuse(why) = healing { Err(deployment.refusal(why)) } else { Ok(()) }
+        if let RecoveryAction::Refuse(why) = healing { Err(deployment.refusal(why)) } else { Ok(()) }
     });
     remarks.extend(looked.err().map(|e| (Name::Local, false, e.to_string())));
     match locations::open_to_all(settings, places.mode) {

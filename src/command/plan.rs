@@ -16,8 +16,8 @@ use super::status;
 use crate::activate::locations;
 use crate::config::Settings;
 use crate::deploy::Deployment;
-use crate::deploy::prepare::Next;
-use crate::deploy::recovery_action::{self, Heal};
+use crate::deploy::prepare::PollDecision;
+use crate::deploy::recovery_action::{self, RecoveryAction};
 use crate::error::{Error, Kind, Result};
 use crate::model::{ActivationMode, ReleaseId};
 use crate::report::check_report::named;
@@ -136,29 +136,29 @@ impl Deployment<'_> {
     /// What is put right before anything new is looked for, and what is live then. `None`: the check is over with that.
     fn foretell_healing(&mut self, plan: &mut Plan) -> Result<Option<Manifest>> {
         match self.diagnose()?.0 {
-            Heal::Nothing | Heal::Fresh(_) => {}
-            Heal::Refuse(why) => return Err(self.refusal(why)),
-            Heal::Adopt(release) => self.adopt(release)?,
-            Heal::KeepFound => {
+            RecoveryAction::Nothing | RecoveryAction::Fresh(_) => {}
+            RecoveryAction::Refuse(why) => return Err(self.refusal(why)),
+            RecoveryAction::Adopt(release) => self.adopt(release)?,
+            RecoveryAction::KeepFound => {
                 let local = self.settings.local.display();
                 plan.notes.push(format!("a copy of what is found at {local} is kept in the store first"));
                 let live = self.activation.found()?;
                 ReleaseId::adopted().next().map_or(Ok(()), |id| self.adopt(id))?;
                 return Ok(Some(live));
             }
-            Heal::Repair => {
+            RecoveryAction::Repair => {
                 let Some(current) = self.state.current.clone() else { return Ok(Some(Manifest::default())) };
                 if let Some(drift) = self.activation.drift(&self.release(&current.release)?)? {
                     let (local, release) = (self.settings.local.display(), current.release);
                     plan.first(&format!("puts release {release} back at {local}: {drift}"));
                 }
             }
-            Heal::StartOver => {
+            RecoveryAction::StartOver => {
                 plan.first("starts a deployment over that was cut off before it changed anything");
                 (self.state.phase, self.state.attempt) = (Phase::Idle, 0);
             }
-            Heal::Resume => return self.foretell_finish(plan, false).map(|()| None),
-            Heal::Revert => return self.foretell_finish(plan, true).map(|()| None),
+            RecoveryAction::Resume => return self.foretell_finish(plan, false).map(|()| None),
+            RecoveryAction::Revert => return self.foretell_finish(plan, true).map(|()| None),
         }
         match &self.state.current {
             Some(current) => self.made_of(&current.release).map(Some),
@@ -222,9 +222,9 @@ impl Deployment<'_> {
     /// What becomes of what the source has.
     fn foretell_deployment(&mut self, plan: &mut Plan, live: &Manifest) -> Result<()> {
         match self.poll()? {
-            Next::Nothing => self.foretell_nothing(plan),
-            Next::Ready(record) => self.foretell_ready(plan, live, &record)?,
-            Next::Fetch(mut offer) => {
+            PollDecision::Nothing => self.foretell_nothing(plan),
+            PollDecision::Ready(record) => self.foretell_ready(plan, live, &record)?,
+            PollDecision::Fetch(mut offer) => {
                 // An appspec has to be read, and what it names.
                 let is_told =
                     self.state.mode != ActivationMode::Install && self.foretell_by_directory(plan, live, &mut offer)?;

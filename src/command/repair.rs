@@ -14,7 +14,7 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::model::Revision;
 use crate::package;
 use crate::report::check_report;
-use crate::report::hold::Rest;
+use crate::report::hold::Hold;
 use crate::report::status_file;
 use crate::store::manifest::{self, Manifest};
 use crate::store::state::{Phase, Record};
@@ -207,7 +207,7 @@ impl Deployment<'_> {
         }
         let failed = state.target.as_ref().filter(|target| self.is_of(target, revision));
         failed.zip(state.failure.as_ref()).is_some_and(|(target, failure)| {
-            failure.release == target.release && Rest::after(failure, self.settings, &self.demands) != Rest::None
+            failure.release == target.release && Hold::after(failure, self.settings, &self.demands) != Hold::None
         })
     }
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use crate::activate::locations;
-use crate::artifact::{CacheFile, Seal};
+use crate::artifact::{CacheFile, Sidecars};
 use crate::config::Settings;
 use crate::deploy::{Deployment, cut_off, in_doubt, turn, way_back_failed};
 use crate::error::{Context, Error, Kind, Result};
@@ -17,7 +17,7 @@ use crate::outcome::Outcome;
 use crate::package;
 use crate::remote::Remote;
 use crate::report::check_report::{CheckReport, named};
-use crate::source::Recalled;
+use crate::source::PinnedRevision;
 use crate::source::file::FileSource;
 use crate::source::{Poll, Source};
 use crate::store::state::{Phase, Record};
@@ -64,7 +64,7 @@ impl<'a> Seed<'a> {
     }
 
     /// Whether it can be done at all, before anything is written; what the remote calls the archive.
-    fn look(&self, settings: &Settings) -> Result<Option<Recalled>> {
+    fn look(&self, settings: &Settings) -> Result<Option<PinnedRevision>> {
         if settings.is_installed() {
             return Err(Error::config(
                 "cannot seed with activation = install: its scripts would not run, and files without them are half an installation: build the image with repo-deploy -f, or install at the first start",
@@ -76,7 +76,7 @@ impl<'a> Seed<'a> {
 }
 
 impl Deployment<'_> {
-    fn seed(&mut self, archive: Option<&Path>, recalled: Option<Recalled>) -> Result<Outcome> {
+    fn seed(&mut self, archive: Option<&Path>, recalled: Option<PinnedRevision>) -> Result<Outcome> {
         self.begin_anew()?;
         let found = match archive {
             Some(archive) => self.take_in(archive, recalled)?,
@@ -119,7 +119,7 @@ impl Deployment<'_> {
     }
 
     /// The release of what lies at `archive`; `None`: it is live.
-    fn take_in(&mut self, archive: &Path, recalled: Option<Recalled>) -> Result<Option<Record>> {
+    fn take_in(&mut self, archive: &Path, recalled: Option<PinnedRevision>) -> Result<Option<Record>> {
         let download = self.places.download();
         let taken = self.lay_out_given(archive, recalled, &download);
         download.discard();
@@ -129,7 +129,7 @@ impl Deployment<'_> {
     fn lay_out_given(
         &mut self,
         archive: &Path,
-        recalled: Option<Recalled>,
+        recalled: Option<PinnedRevision>,
         download: &CacheFile,
     ) -> Result<Option<Record>> {
         let mut given = Source::File(FileSource::new(archive, self.settings));
@@ -155,7 +155,7 @@ impl Deployment<'_> {
     }
 
     /// What lies beside the archive: a signature of its own before that of the remote, which may be out of reach.
-    fn seal_of(&self, given: &Source, archive: &Path) -> Result<Seal> {
+    fn seal_of(&self, given: &Source, archive: &Path) -> Result<Sidecars> {
         let mut trust = self.settings.trust.clone();
         let (sums, theirs) = (trust.sums.take(), trust.signature.take());
         let beside = Remote::File(archive.to_owned());
@@ -167,7 +167,7 @@ impl Deployment<'_> {
         (trust.sums, trust.signature) = (sums, theirs.filter(|_| own.is_none()));
         let seal = self.source.seal(&self.settings.remote, &trust, self.deadline);
         let seal = seal.context(|| format!("cannot prove {}", archive.display()))?;
-        Ok(Seal { signature: own.or(seal.signature), ..seal })
+        Ok(Sidecars { signature: own.or(seal.signature), ..seal })
     }
 
     /// From nothing to `target`, as a deployment goes, and nobody is asked.

@@ -5,13 +5,13 @@ use crate::activate::locations::{self, Places};
 use crate::config::Settings;
 use crate::console::json::Json;
 use crate::console::progress::size;
-use crate::console::screen::{Row, Screen, Shade};
+use crate::console::screen::{Row, Screen, Color};
 use crate::error::{Context, Result};
 use crate::model::{ActivationMode, ReleaseId};
 use crate::outcome::{Outcome, Severity};
 use crate::package::Demands;
 use crate::report::check_report::named;
-use crate::report::hold::Rest;
+use crate::report::hold::Hold;
 use crate::report::json::{members, record};
 use crate::report::metrics::Sample;
 use crate::report::status_file::{BY_HAND, Kept, REASON, Status, WORKING};
@@ -82,10 +82,10 @@ impl<'a> Snapshot<'a> {
     }
 
     /// Until when what failed is on hold. Without the keys that it has to be signed by nobody can tell.
-    fn rest(&self) -> Rest {
-        let Some(failure) = self.state().and_then(|state| state.failure.as_ref()) else { return Rest::None };
+    fn rest(&self) -> Hold {
+        let Some(failure) = self.state().and_then(|state| state.failure.as_ref()) else { return Hold::None };
         let demands = Demands::new(&self.settings.trust);
-        demands.map_or(Rest::None, |demands| Rest::after(failure, self.settings, &demands))
+        demands.map_or(Hold::None, |demands| Hold::after(failure, self.settings, &demands))
     }
 
     /// What a release is to the deployment.
@@ -184,7 +184,7 @@ fn rows(snapshot: &Snapshot<'_>) -> Rows {
             (Some(Outcome::Deployed), Some("rollback")) => BY_HAND.to_owned(),
             (outcome, _) => outcome.map_or("", Outcome::word).replace('-', " "),
         };
-        let shade = outcome.map_or(Shade::Plain, shade);
+        let shade = outcome.map_or(Color::Plain, shade);
         rows.0.push(("last check", format!("{}: ", rfc3339(when)), Some((said, shade))));
     }
     if let Some(error) = last.text("error") {
@@ -206,12 +206,12 @@ const NOTHING: &str = "nothing was deployed yet";
 const MOST: usize = 6;
 
 /// The colour of an outcome.
-pub fn shade(outcome: Outcome) -> Shade {
+pub fn shade(outcome: Outcome) -> Color {
     match outcome.severity() {
-        Severity::Good => Shade::Good,
-        Severity::Neutral => Shade::Plain,
-        Severity::Doubtful => Shade::Doubtful,
-        Severity::Bad => Shade::Bad,
+        Severity::Good => Color::Good,
+        Severity::Neutral => Color::Plain,
+        Severity::Doubtful => Color::Doubtful,
+        Severity::Bad => Color::Bad,
     }
 }
 
@@ -238,7 +238,7 @@ impl Rows {
         self.0.push((key, value, None));
     }
 
-    fn state(&mut self, state: &State, rest: Rest) {
+    fn state(&mut self, state: &State, rest: Hold) {
         let heir = state.target.as_ref().filter(|_| state.phase == Phase::Activating);
         let heir = heir.map(|target| format!(", giving way to release {}", target.release)).unwrap_or_default();
         match &state.current {
@@ -271,11 +271,11 @@ impl Rows {
             let key = if n == 0 { "withdrawn" } else { "" };
             self.add(key, format!("{}, rolled back from {}", named(record), rfc3339(record.since)));
         }
-        let rest = if withdrawn(state).next().is_some() { Rest::ForGood } else { rest };
+        let rest = if withdrawn(state).next().is_some() { Hold::ForGood } else { rest };
         match rest {
-            Rest::None => {}
-            Rest::Until(until) => self.add("on hold", format!("until {}", rfc3339(until))),
-            Rest::ForGood => {
+            Hold::None => {}
+            Hold::Until(until) => self.add("on hold", format!("until {}", rfc3339(until))),
+            Hold::ForGood => {
                 self.add("on hold", "until another revision appears, or repo-deploy retry".to_owned());
             }
         }
@@ -375,7 +375,7 @@ fn failure(json: &mut Json, snapshot: &Snapshot<'_>) {
     json.time("when", Some(f.when));
     json.text("why", Some(&f.why));
     let rest = snapshot.rest();
-    json.raw("on_hold", if rest == Rest::None { "false" } else { "true" });
-    json.time("until", if let Rest::Until(until) = rest { Some(until) } else { None });
+    json.raw("on_hold", if rest == Hold::None { "false" } else { "true" });
+    json.time("until", if let Hold::Until(until) = rest { Some(until) } else { None });
     json.close("}");
 }

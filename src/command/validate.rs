@@ -11,7 +11,7 @@ use super::inspect;
 use super::scratch::Scratch;
 use crate::activate::install::{bundle, copies, scripts};
 use crate::appspec::{self, Problem};
-use crate::artifact::{Artifact, Content, Seal};
+use crate::artifact::{Artifact, Content, Sidecars};
 use crate::config::owner::Accounts;
 use crate::config::{Request, validate as configuration};
 use crate::error::{Context, Error, Kind, Result};
@@ -160,7 +160,7 @@ fn unpacked(file: File, name: &str, place: &Dir) -> Result<()> {
     let artifact = Artifact { revision, validators, content, name: name.to_owned() };
     let deadline = Deadline::after(std::time::Duration::from_secs(600));
     // Nothing is asked of an archive at hand but that it can be unpacked.
-    let artifact = package::verify(artifact, &Seal::default(), &Demands::default(), None, deadline)?;
+    let artifact = package::verify(artifact, &Sidecars::default(), &Demands::default(), None, deadline)?;
     // The defaults of the configuration; nothing is cut off, because a single top directory is looked into.
     package::unpack(&artifact, place, &Layout::default(), deadline).map(|_| ())
 }

@@ -290,11 +290,11 @@ impl Resolved {
 mod tests {
     use super::*;
     use crate::config::build;
-    use crate::config::given::Given;
+    use crate::config::given::RawSettings;
     use crate::config::keys::Name::*;
 
     fn section(id: &str, values: &[(Name, &str)]) -> Settings {
-        let mut given = Given::default();
+        let mut given = RawSettings::default();
         let defaults = [(Id, id), (PreHooks, "/none/pre"), (PostHooks, "/none/post")];
         let all = defaults.into_iter().chain(values.iter().copied());
         let arguments: Vec<_> = all.map(|(n, v)| (format!("--{}", n.key().text), n, v.into())).collect();
@@ -341,7 +341,7 @@ mod tests {
     }
 
     fn build_error(values: &[(Name, &str)]) -> String {
-        let mut given = Given::default();
+        let mut given = RawSettings::default();
         let arguments: Vec<_> = values.iter().map(|(n, v)| (format!("--{}", n.key().text), *n, (*v).into())).collect();
         given.add_arguments(&arguments).unwrap();
         build::settings(&given, None, None, &[]).unwrap_err().to_string()

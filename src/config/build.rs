@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::bundle;
 use super::file::{Configuration, DEFAULT};
-use super::given::{Given, Value};
+use super::given::{RawSettings, Value};
 use super::keys::Name;
 use super::owner::Accounts;
 use super::standard_dirs::{self, Directory, Standard};
@@ -23,7 +23,7 @@ const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Everything, checked.
 pub fn settings(
-    given: &Given,
+    given: &RawSettings,
     section: Option<&str>,
     file: Option<&Configuration>,
     environment: &[(OsString, OsString)],
@@ -68,7 +68,7 @@ pub fn settings(
 }
 
 /// Which deployment it is, and when it checks.
-pub fn timing(given: &Given, section: Option<&str>, environment: &[(OsString, OsString)]) -> Result<Timing> {
+pub fn timing(given: &RawSettings, section: Option<&str>, environment: &[(OsString, OsString)]) -> Result<Timing> {
     let id = given.read(Name::Id, value::id)?;
     let id = id.unwrap_or_else(|| section.map_or_else(|| DEFAULT_ID.to_owned(), value::id_of_section));
     let missing = || Error::config("cannot find a value of schedule");
@@ -79,11 +79,11 @@ pub fn timing(given: &Given, section: Option<&str>, environment: &[(OsString, Os
 const UNKNOWN: &str = "https://localhost/";
 
 /// Whether the remote is the one that was given.
-fn knows_remote(given: &Given) -> bool {
+fn knows_remote(given: &RawSettings) -> bool {
     given.knows(&[Name::Remote, Name::S3Bucket, Name::TargetFileKey])
 }
 
-fn remote(given: &Given, section: Option<&str>, file: Option<&Configuration>) -> Result<Remote> {
+fn remote(given: &RawSettings, section: Option<&str>, file: Option<&Configuration>) -> Result<Remote> {
     if let Some(bundle) = bundle::remote(given)? {
         return Ok(bundle);
     }
@@ -110,7 +110,7 @@ fn remote(given: &Given, section: Option<&str>, file: Option<&Configuration>) ->
 const YES_NO: [(&str, bool); 2] = [("no", false), ("yes", true)];
 
 /// `activation`, and what `appspec` says about it.
-fn activation(given: &Given) -> Result<Option<ActivationMode>> {
+fn activation(given: &RawSettings) -> Result<Option<ActivationMode>> {
     let mode = given.need(Name::Activation, |text| {
         let [symlink, in_place, install] = ActivationMode::ALL.map(Some);
         value::word(text, &[("auto", None), ("symlink", symlink), ("in-place", in_place), ("install", install)])
@@ -134,7 +134,7 @@ fn activation(given: &Given) -> Result<Option<ActivationMode>> {
 }
 
 /// `log-file`; beside a bundle that deployer.py's file names, its log too.
-fn log_file(given: &Given) -> Result<Option<PathBuf>> {
+fn log_file(given: &RawSettings) -> Result<Option<PathBuf>> {
     if given.is_given(Name::LogFile) || bundle::remote(given)?.is_none() {
         return given.read(Name::LogFile, places::absolute);
     }
@@ -143,7 +143,7 @@ fn log_file(given: &Given) -> Result<Option<PathBuf>> {
 
 /// A directory that may share another one with what is not ours.
 fn directory(
-    given: &Given,
+    given: &RawSettings,
     name: Name,
     standard: &Standard,
     environment: &[(OsString, OsString)],
@@ -154,7 +154,7 @@ fn directory(
     Ok(Directory { path: path.or_else(|| standard.find(environment)), is_given, lacks })
 }
 
-fn layout(given: &Given) -> Result<Layout> {
+fn layout(given: &RawSettings) -> Result<Layout> {
     Ok(Layout {
         symlinks: given.need(Name::Symlinks, |text| {
             value::word(text, &[("inside", Links::Inside), ("refuse", Links::Refuse), ("any", Links::Any)])
@@ -167,7 +167,7 @@ fn layout(given: &Given) -> Result<Layout> {
     })
 }
 
-fn http(given: &Given) -> Result<Http> {
+fn http(given: &RawSettings) -> Result<Http> {
     let header = |given: &Value| {
         let (name, text) = value::header(&given.text).map_err(|why| given.bad(why))?;
         Ok((name, Secret::new(text)))
@@ -185,7 +185,7 @@ fn http(given: &Given) -> Result<Http> {
     })
 }
 
-fn aws(given: &Given) -> Result<Aws> {
+fn aws(given: &RawSettings) -> Result<Aws> {
     let plain = |text: &str| match text.bytes().all(|b| b.is_ascii_graphic()) {
         true => Ok(text.to_owned()),
         false => Err("it takes letters, digits and signs, without blanks".to_owned()),
@@ -214,7 +214,7 @@ fn aws(given: &Given) -> Result<Aws> {
     Ok(aws)
 }
 
-fn git(given: &Given) -> Result<Git> {
+fn git(given: &RawSettings) -> Result<Git> {
     let whether = |text: &str| value::word(text, &[("yes", true), ("no", false)]);
     // ssh reads its own signs in the names of files, and so would a shell.
     let for_ssh = |text: &str| match text.contains(['"', '\'', '\\', '$', '%', '~']) {
@@ -230,7 +230,7 @@ fn git(given: &Given) -> Result<Git> {
     })
 }
 
-fn trust(given: &Given, remote: &Remote) -> Result<Trust> {
+fn trust(given: &RawSettings, remote: &Remote) -> Result<Trust> {
     if matches!(remote, Remote::Git(_)) {
         for name in [Name::Sha256, Name::Sha256Url, Name::VerifyKey, Name::SignatureUrl] {
             if given.get(name)?.is_some() {
@@ -258,7 +258,7 @@ fn trust(given: &Given, remote: &Remote) -> Result<Trust> {
 }
 
 /// What is replaced, cleared or written does not hold what the deployment lives by.
-fn keep_apart(given: &Given, settings: &Settings, file: Option<&Configuration>) -> Result<()> {
+fn keep_apart(given: &RawSettings, settings: &Settings, file: Option<&Configuration>) -> Result<()> {
     let file = file.and_then(|file| std::path::absolute(&file.name).ok());
     match apart::clash(&[settings], 1, file.as_deref()) {
         Some(clash) => Err(complaint(given, clash.key, clash.why)?),
@@ -295,7 +295,7 @@ pub fn keep_each_other_apart(all: &[&Settings], running: usize) -> Result<()> {
 }
 
 /// One way to say who we are, not two.
-fn credentials_agree(given: &Given, settings: &Settings) -> Result<()> {
+fn credentials_agree(given: &RawSettings, settings: &Settings) -> Result<()> {
     let http = &settings.http;
     if http.password.is_some() && http.password_file.is_some() {
         return Err(complaint(given, Name::HttpPassword, "there is an http-password-file too: keep one of them")?);
@@ -317,7 +317,7 @@ fn credentials_agree(given: &Given, settings: &Settings) -> Result<()> {
 }
 
 /// The error about the value that counts for `name`.
-pub(super) fn complaint(given: &Given, name: Name, why: impl std::fmt::Display) -> Result<Error> {
+pub(super) fn complaint(given: &RawSettings, name: Name, why: impl std::fmt::Display) -> Result<Error> {
     Ok(match given.get(name)? {
         Some(value) => value.bad(why),
         None => Error::config(format!("cannot use {}: {why}", name.key().text)),
@@ -349,7 +349,7 @@ fn who(text: &str) -> Result<Owner, Why> {
     Accounts::read()?.owner(text)
 }
 
-impl Given {
+impl RawSettings {
     /// The value of a key that may be absent.
     pub(super) fn read<T>(&self, name: Name, meaning: impl FnOnce(&str) -> Result<T, Why>) -> Result<Option<T>> {
         self.get(name)?.map(|value| meaning(&value.text).map_err(|why| value.bad(why))).transpose()
@@ -366,7 +366,7 @@ mod tests {
     use super::*;
 
     fn build(values: &[(Name, &str)]) -> Result<Settings> {
-        let mut given = Given::default();
+        let mut given = RawSettings::default();
         let arguments: Vec<_> = values.iter().map(|(n, v)| (format!("--{}", n.key().text), *n, (*v).into())).collect();
         given.add_arguments(&arguments)?;
         settings(&given, None, None, &[])

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use super::file::{self, Configuration};
-use super::given::Given;
+use super::given::RawSettings;
 use super::keys::Name;
 use super::{Request, Settings, value};
 use crate::error::{Error, Result, plain};
@@ -79,7 +79,7 @@ pub fn section(request: &Request, file: Option<&Configuration>) -> Option<String
 }
 
 /// The remote that `s3_bucket` and `target_file_key` name, unless a `remote` that stands nearer says something else.
-pub fn remote(given: &Given) -> Result<Option<Remote>> {
+pub fn remote(given: &RawSettings) -> Result<Option<Remote>> {
     if !given.knows(&[Name::S3Bucket, Name::TargetFileKey, Name::Remote]) {
         return Ok(None); // which of them would be used, nobody can tell
     }
@@ -106,7 +106,7 @@ pub fn remote(given: &Given) -> Result<Option<Remote>> {
 }
 
 /// What the section says besides.
-pub fn notes(given: &Given, request: &Request, file: Option<&Configuration>, section: Option<&str>) -> Result<Bundle> {
+pub fn notes(given: &RawSettings, request: &Request, file: Option<&Configuration>, section: Option<&str>) -> Result<Bundle> {
     let new = || is_whole(request).then(|| request.file.as_deref().unwrap_or(Path::new(FILE)));
     let path = file.map(|file| Path::new(&file.name)).or_else(new);
     let whole = |path: &Path| {

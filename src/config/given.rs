@@ -16,12 +16,12 @@ pub struct Value {
     pub text: String,
     /// How messages call the place: `/etc/x.cfg:3`, `--local`, `REPO_DEPLOY_KEEP`, `default`.
     pub origin: String,
-    rank: Rank,
+    rank: Precedence,
 }
 
 /// The strongest first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Rank {
+enum Precedence {
     Argument,
     Section,
     File,
@@ -32,7 +32,7 @@ enum Rank {
 impl Value {
     /// Whether somebody has said it.
     pub fn is_given(&self) -> bool {
-        self.rank != Rank::Default
+        self.rank != Precedence::Default
     }
 
     /// Whether it stands at a place that counts before the other's.
@@ -62,19 +62,19 @@ pub type Argument = (String, Name, OsString);
 
 /// Everything that was given.
 #[derive(Clone, Default)]
-pub struct Given {
+pub struct RawSettings {
     values: Vec<Value>,
-    /// Keys whose values were taken away: see [`Given::forget`].
+    /// Keys whose values were taken away: see [`RawSettings::forget`].
     forgotten: Vec<Name>,
 }
 
-impl Given {
+impl RawSettings {
     /// The value that counts for `name`; its default when there is one; `None` when there is none or it is empty.
     pub fn get(&self, name: Name) -> Result<Option<Value>> {
         let key = name.key();
         let Some(value) = self.values.iter().filter(|v| v.key.name == name).min_by_key(|v| v.rank) else {
             let (text, origin) = (key.default.to_owned(), "default".to_owned());
-            return Ok((!text.is_empty()).then_some(Value { key, text, origin, rank: Rank::Default }));
+            return Ok((!text.is_empty()).then_some(Value { key, text, origin, rank: Precedence::Default }));
         };
         match (value.text.is_empty(), key.default.is_empty()) {
             (false, _) => Ok(Some(value.clone())),
@@ -116,7 +116,7 @@ impl Given {
 
     /// Adds what is remembered of a key that nobody gave a value.
     pub fn remember(&mut self, name: Name, text: String) {
-        self.values.push(Value { key: name.key(), text, origin: "the store".to_owned(), rank: Rank::Default });
+        self.values.push(Value { key: name.key(), text, origin: "the store".to_owned(), rank: Precedence::Default });
     }
 
     /// Whether none of these keys had its value taken away: then they can be held against each other.
@@ -132,7 +132,7 @@ impl Given {
     /// Adds what the command line said.
     pub fn add_arguments(&mut self, arguments: &[Argument]) -> Result<()> {
         for (option, name, text) in arguments.iter().rev() {
-            self.add(name.key(), text.clone(), option.clone(), Rank::Argument)?;
+            self.add(name.key(), text.clone(), option.clone(), Precedence::Argument)?;
         }
         Ok(())
     }
@@ -140,9 +140,9 @@ impl Given {
     /// Adds what the file `file` says for `section` and for all.
     pub fn add_file(&mut self, file: &str, doc: &Document, section: Option<&str>, warnings: &mut Vec<String>) {
         if section.is_some() {
-            self.add_entries(file, doc, section, Rank::Section, warnings);
+            self.add_entries(file, doc, section, Precedence::Section, warnings);
         }
-        self.add_entries(file, doc, None, Rank::File, warnings);
+        self.add_entries(file, doc, None, Precedence::File, warnings);
     }
 
     fn add_entries(
@@ -150,7 +150,7 @@ impl Given {
         file: &str,
         doc: &Document,
         section: Option<&str>,
-        rank: Rank,
+        rank: Precedence,
         warnings: &mut Vec<String>,
     ) {
         let mut seen: Vec<(Name, usize)> = Vec::new();
@@ -166,7 +166,7 @@ impl Given {
             }
             seen.push((key.name, entry.line));
             let text = doc.value(entry);
-            warnings.extend(misread(key, text).map(|what| format!("{origin}: {}: {what}", key.text)));
+            warnings.extend(likely_mistake(key, text).map(|what| format!("{origin}: {}: {what}", key.text)));
             values.push(Value { key, text: text.to_owned(), origin, rank });
         }
         self.values.extend(values.into_iter().rev());
@@ -191,16 +191,16 @@ impl Given {
             match lines {
                 Some(lines) => {
                     for line in lines.lines().rev() {
-                        self.add(key, line.into(), name.to_owned(), Rank::Environment)?;
+                        self.add(key, line.into(), name.to_owned(), Precedence::Environment)?;
                     }
                 }
-                None => self.add(key, text.clone(), name.to_owned(), Rank::Environment)?,
+                None => self.add(key, text.clone(), name.to_owned(), Precedence::Environment)?,
             }
         }
         Ok(())
     }
 
-    fn add(&mut self, key: &'static Key, text: OsString, origin: String, rank: Rank) -> Result<()> {
+    fn add(&mut self, key: &'static Key, text: OsString, origin: String, rank: Precedence) -> Result<()> {
         let (text, readable) = match text.into_string() {
             Ok(text) => (text, true),
             Err(text) => (text.to_string_lossy().into_owned(), false),
@@ -234,7 +234,7 @@ fn misspelt(variable: &str) -> Option<String> {
 }
 
 /// What other programs take away from a value, and we do not.
-fn misread(key: &Key, text: &str) -> Option<&'static str> {
+fn likely_mistake(key: &Key, text: &str) -> Option<&'static str> {
     let quoted = text.len() >= 2
         && (text.starts_with('"') && text.ends_with('"') || text.starts_with('\'') && text.ends_with('\''));
     if key.secret {
@@ -252,21 +252,21 @@ fn misread(key: &Key, text: &str) -> Option<&'static str> {
 mod tests {
     use super::*;
 
-    fn file(given: &mut Given, text: &str, section: Option<&str>) -> Vec<String> {
+    fn file(given: &mut RawSettings, text: &str, section: Option<&str>) -> Vec<String> {
         let mut warnings = Vec::new();
         let doc = Document::parse("f", text.into()).unwrap();
         given.add_file("f", &doc, section, &mut warnings);
         warnings
     }
 
-    fn environment(given: &mut Given, variables: &[(&str, &str)]) -> Vec<String> {
+    fn environment(given: &mut RawSettings, variables: &[(&str, &str)]) -> Vec<String> {
         let mut warnings = Vec::new();
         let variables: Vec<_> = variables.iter().map(|(k, v)| (OsString::from(k), OsString::from(v))).collect();
         given.add_environment(&variables, &mut warnings).unwrap();
         warnings
     }
 
-    fn got(given: &Given, name: Name) -> Option<(String, String)> {
+    fn got(given: &RawSettings, name: Name) -> Option<(String, String)> {
         given.get(name).unwrap().map(|v| (v.text, v.origin))
     }
 
@@ -277,7 +277,7 @@ mod tests {
     #[test]
     fn the_stronger_place_counts() {
         const FILE: &str = "keep = 2\nid = all\n[s]\nkeep = 3\nkeep = 4\n[t]\nkeep = 5\n";
-        let mut given = Given::default();
+        let mut given = RawSettings::default();
         assert_eq!(got(&given, Name::Keep), some("5", "default"));
         assert_eq!(got(&given, Name::Id), None);
         environment(
@@ -298,20 +298,20 @@ mod tests {
 
     #[test]
     fn an_empty_value_takes_back_or_is_refused() {
-        let mut given = Given::default();
+        let mut given = RawSettings::default();
         file(&mut given, "http-user = me\nkeep = 3\n[s]\nhttp-user =\nkeep =\n", Some("s"));
         assert_eq!(got(&given, Name::HttpUser), None);
         let error = given.get(Name::Keep).err().unwrap().to_string();
         assert_eq!(error, "f:5: cannot use keep = (empty): it takes a value; without the key it is 5");
-        let mut given = Given::default();
+        let mut given = RawSettings::default();
         environment(&mut given, &[("REPO_DEPLOY_KEEP", "")]);
         assert_eq!(got(&given, Name::Keep), some("5", "default"));
     }
 
     #[test]
     fn repeated_keys_are_those_of_the_strongest_place_in_order() {
-        let headers = |given: &Given| given.all(Name::HttpHeader).iter().map(|v| v.text.clone()).collect::<Vec<_>>();
-        let mut given = Given::default();
+        let headers = |given: &RawSettings| given.all(Name::HttpHeader).iter().map(|v| v.text.clone()).collect::<Vec<_>>();
+        let mut given = RawSettings::default();
         environment(&mut given, &[("REPO_DEPLOY_HTTP_HEADER", "A: 1\nB: 2\n")]);
         assert_eq!(headers(&given), ["A: 1", "B: 2"]);
         let text =
@@ -320,7 +320,7 @@ mod tests {
         assert_eq!(headers(&given), ["C: 3", "D: 4"]);
         file(&mut given, text, Some("s"));
         assert_eq!(headers(&given), ["E: 5", "F: 6"]);
-        let mut given = Given::default();
+        let mut given = RawSettings::default();
         file(&mut given, text, Some("t"));
         assert_eq!(headers(&given), [""; 0]);
     }
@@ -338,14 +338,14 @@ mod tests {
                 "f:1: keep: what looks like a comment is part of the value: a comment stands on a line of its own",
             ),
         ] {
-            assert_eq!(file(&mut Given::default(), text, None), [expected]);
+            assert_eq!(file(&mut RawSettings::default(), text, None), [expected]);
         }
-        assert_eq!(file(&mut Given::default(), "http-password = a #b\nremote = git@h:a.git#main", None), [""; 0]);
+        assert_eq!(file(&mut RawSettings::default(), "http-password = a #b\nremote = git@h:a.git#main", None), [""; 0]);
     }
 
     #[test]
     fn variables_near_to_ours_are_warned_of_and_others_are_not_ours() {
-        let mut given = Given::default();
+        let mut given = RawSettings::default();
         let warnings = environment(
             &mut given,
             &[
@@ -367,18 +367,18 @@ mod tests {
             ("REPO_DEPLOY_KEEP", "7"),
             ("REPO_DEPLOY_PHASE", "post"),
         ];
-        let mut given = Given::default();
+        let mut given = RawSettings::default();
         environment(&mut given, &told);
         assert_eq!((got(&given, Name::Id), got(&given, Name::Remote)), (None, None));
         assert_eq!(got(&given, Name::Keep), some("7", "REPO_DEPLOY_KEEP"));
-        let mut given = Given::default();
+        let mut given = RawSettings::default();
         environment(&mut given, &told[..3]);
         assert_eq!(got(&given, Name::Id), some("x", "REPO_DEPLOY_ID"));
     }
 
     #[test]
     fn values_that_cannot_be_shown_are_not() {
-        let mut given = Given::default();
+        let mut given = RawSettings::default();
         for (name, text) in
             [(Name::HttpPassword, "hunter2"), (Name::Remote, "https://u:hunter2@h/"), (Name::HttpHeader, "hunter2")]
         {

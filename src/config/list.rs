@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 
 use super::bundle;
-use super::given::Given;
+use super::given::RawSettings;
 use super::{Request, build, file};
 use crate::error::{Error, Result};
 
@@ -38,7 +38,7 @@ fn row(
     file: &file::Configuration,
     section: Option<&str>,
 ) -> Result<[String; 3]> {
-    let mut given = Given::default();
+    let mut given = RawSettings::default();
     given.add_arguments(&request.arguments)?;
     let mut passed_over = Vec::new(); // warnings are for who runs it
     given.add_file(&file.name, &file.doc, section, &mut passed_over);

@@ -24,7 +24,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use self::given::Given;
+use self::given::RawSettings;
 pub use self::list::list;
 pub use self::standard_dirs::Directory;
 pub use self::timing::Timing;
@@ -231,12 +231,12 @@ pub type Recall<'a> = &'a dyn Fn(&Settings) -> Result<Option<String>>;
 
 /// What was given, and the remote that is remembered; `None`: there is one, or nobody remembers any.
 fn remembered(
-    given: &Given,
+    given: &RawSettings,
     section: Option<&str>,
     file: Option<&file::Configuration>,
     environment: &[(OsString, OsString)],
     recall: Recall<'_>,
-) -> Result<Option<Given>> {
+) -> Result<Option<RawSettings>> {
     let mut without = given.clone();
     if given.is_given(keys::Name::S3Bucket) || !without.do_without(keys::Name::Remote) {
         return Ok(None);
@@ -250,7 +250,7 @@ fn remembered(
 /// The deployments of the file that do not run now, as far as they can be read.
 fn others(file: &file::Configuration, environment: &[(OsString, OsString)], running: &[Settings]) -> Vec<Settings> {
     let read = |section: &String| {
-        let (mut given, mut unsaid) = (Given::default(), Vec::new());
+        let (mut given, mut unsaid) = (RawSettings::default(), Vec::new());
         given.add_file(&file.name, &file.doc, Some(section), &mut unsaid);
         given.add_environment(environment, &mut unsaid).ok()?;
         build::settings(&given, Some(section), Some(file), environment).ok()
@@ -274,7 +274,7 @@ pub fn timings(
 }
 
 /// What is made of a section.
-type Make<'a> = &'a mut dyn FnMut(&Given, Option<&str>, Option<&file::Configuration>) -> Result<()>;
+type Make<'a> = &'a mut dyn FnMut(&RawSettings, Option<&str>, Option<&file::Configuration>) -> Result<()>;
 
 /// Gives `make` what was given for each section that counts. The file that they stand in, when there is one.
 fn each(
@@ -295,7 +295,7 @@ fn each(
     };
     warnings.extend(file.as_ref().and_then(file::Configuration::exposed_secrets));
     for section in sections {
-        let (mut given, mut said) = (Given::default(), Vec::new());
+        let (mut given, mut said) = (RawSettings::default(), Vec::new());
         given.add_arguments(&request.arguments)?;
         if let Some(file) = &file {
             given.add_file(&file.name, &file.doc, section, &mut said);

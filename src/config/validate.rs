@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use super::file::Configuration;
-use super::given::Given;
+use super::given::RawSettings;
 use super::keys::Name;
 use super::{Request, Settings, build, bundle, file};
 use crate::error::{Error, Result};
@@ -27,7 +27,7 @@ pub struct Looked {
     /// In the order in which they were found.
     pub findings: Vec<Finding>,
     /// The sections that can be used, with what was given for each.
-    pub usable: Vec<(Given, Settings)>,
+    pub usable: Vec<(RawSettings, Settings)>,
     file: Option<Configuration>,
 }
 
@@ -94,13 +94,13 @@ impl Looked {
         environment: &[(OsString, OsString)],
     ) -> Result<()> {
         let Some(file) = &self.file else { return Ok(()) };
-        let (mut given, mut warnings) = (Given::default(), Vec::new());
+        let (mut given, mut warnings) = (RawSettings::default(), Vec::new());
         given.add_arguments(&request.arguments)?;
         given.add_file(&file.name, &file.doc, section, &mut warnings);
         let added = given.add_environment(environment, &mut warnings);
         let mut found: Vec<(bool, String)> = added.err().map(|e| (false, e.to_string())).into_iter().collect();
         found.extend(warnings.into_iter().map(|text| (!text.contains(": unknown key "), text)));
-        let check = |given: &Given| {
+        let check = |given: &RawSettings| {
             let settings = build::settings(given, section, Some(file), environment)?;
             if bundle::remote(given)?.is_some() {
                 bundle::notes(given, request, Some(file), section)?;

@@ -21,7 +21,7 @@ pub struct Screen {
 
 /// What a word is painted in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shade {
+pub enum Color {
     /// Nothing.
     Plain,
     /// Green.
@@ -33,7 +33,7 @@ pub enum Shade {
 }
 
 /// One row: what it is, its value, and the word at its end that is painted.
-pub type Row = (&'static str, String, Option<(String, Shade)>);
+pub type Row = (&'static str, String, Option<(String, Color)>);
 
 impl Screen {
     /// What is behind standard output, and what the environment says of it.
@@ -82,12 +82,12 @@ impl Screen {
     }
 
     /// A word in its colour.
-    pub fn painted(self, word: &str, shade: Shade) -> String {
+    pub fn painted(self, word: &str, shade: Color) -> String {
         let code = match shade {
-            Shade::Good => "32",
-            Shade::Doubtful => "33",
-            Shade::Bad => "31",
-            Shade::Plain => "",
+            Color::Good => "32",
+            Color::Doubtful => "33",
+            Color::Bad => "31",
+            Color::Plain => "",
         };
         let word = self.printable(word);
         if self.has_colour && !code.is_empty() { format!("\x1b[{code}m{word}{PLAIN}") } else { word }
@@ -351,10 +351,10 @@ mod tests {
     #[test]
     fn colours_take_no_room_and_end_where_the_line_does() {
         let coloured = Screen { has_colour: true, ..screen(10, true) };
-        let word = coloured.painted("deployed", Shade::Good);
+        let word = coloured.painted("deployed", Color::Good);
         assert_eq!(word, "\x1b[32mdeployed\x1b[0m");
-        assert_eq!(coloured.painted("x", Shade::Plain), "x");
-        assert_eq!(screen(10, true).painted("x", Shade::Bad), "x");
+        assert_eq!(coloured.painted("x", Color::Plain), "x");
+        assert_eq!(screen(10, true).painted("x", Color::Bad), "x");
         let lines = [vec![word.clone(), "ab".into()], vec![word, "abc".into()]];
         let table = coloured.table(&lines, 1, &[]);
         assert_eq!(table[0], "\x1b[32mdeployed\x1b[0m …");

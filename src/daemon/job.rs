@@ -14,11 +14,11 @@ use crate::report::{
 use crate::schedule::Schedule;
 use crate::sys::clock::{now, rfc3339};
 use crate::sys::signal;
-use crate::sys::twin::{self, Twin};
+use crate::sys::twin::{self, ForkedWorker};
 use crate::{console, error};
 
 /// One deployment.
-pub struct Section {
+pub struct Job {
     pub settings: Settings,
     /// `None`: it is checked once.
     pub schedule: Option<Schedule>,
@@ -28,13 +28,13 @@ pub struct Section {
     pub missed: Status,
     /// When it is to be checked; 0: now.
     due: u64,
-    check: Option<Twin>,
+    check: Option<ForkedWorker>,
     /// What the log was told last, and when.
     told: Option<(CheckReport, u64)>,
     is_retired: bool,
 }
 
-impl Section {
+impl Job {
     /// A deployment that is due now.
     pub fn new(settings: Settings, schedule: Option<Schedule>) -> Self {
         let (missed, check, told) = (Status::default(), None, None);

@@ -9,14 +9,14 @@ mod reports;
 
 use std::time::{Duration, Instant};
 
-use self::job::Section;
+use self::job::Job;
 use self::reports::Reports;
 use crate::config::Settings;
 use crate::error::{Context, Result};
 use crate::report::check_report::CheckReport;
 use crate::sys::clock::{Deadline, now};
 use crate::sys::notify::Notify;
-use crate::sys::vigil::{Came, Vigil};
+use crate::sys::vigil::{Signals, SignalWait};
 use crate::sys::{signal, twin};
 use crate::{console, sys};
 
@@ -37,7 +37,7 @@ pub type Read<'a> = &'a dyn Fn() -> Result<Vec<Settings>>;
 pub fn once(all: Vec<Settings>, is_by_hand: bool, work: &dyn Fn(&Settings) -> CheckReport) -> u8 {
     let (mut codes, mut sections) = (Vec::new(), Vec::new());
     for settings in all {
-        let mut section = Section::new(settings, None);
+        let mut section = Job::new(settings, None);
         section.is_by_hand = is_by_hand;
         sections.push(section);
     }
@@ -64,7 +64,7 @@ pub fn worst(codes: &[u8]) -> u8 {
 /// Checks at once, then on the schedule, until TERM or INT.
 pub fn watch(all: Vec<Settings>, notify: Notify, read: Read<'_>) -> Result<()> {
     let sections = scheduled(all)?;
-    let vigil = Vigil::begin().context(|| "cannot wait for signals")?;
+    let vigil = SignalWait::begin().context(|| "cannot wait for signals")?;
     let mut watch = Watch {
         vigil,
         notify,
@@ -81,21 +81,21 @@ pub fn watch(all: Vec<Settings>, notify: Notify, read: Read<'_>) -> Result<()> {
 }
 
 /// The deployments with their schedules: one that cannot be read is an error of the configuration.
-fn scheduled(all: Vec<Settings>) -> Result<Vec<Section>> {
+fn scheduled(all: Vec<Settings>) -> Result<Vec<Job>> {
     let mut sections = Vec::new();
     for settings in all {
         let schedule = settings.timing.schedule()?;
-        sections.push(Section::new(settings, Some(schedule)));
+        sections.push(Job::new(settings, Some(schedule)));
     }
     Ok(sections)
 }
 
 /// The loop's state.
 struct Watch<'a> {
-    vigil: Vigil,
+    vigil: SignalWait,
     notify: Notify,
     read: Read<'a>,
-    sections: Vec<Section>,
+    sections: Vec<Job>,
     reports: Reports,
     /// The signal that asked us to end.
     stop: Option<i32>,
@@ -117,25 +117,25 @@ impl Watch<'_> {
             self.reap();
             if self.stop.is_none() {
                 self.start_what_is_due();
-            } else if self.sections.iter().all(Section::is_idle) {
+            } else if self.sections.iter().all(Job::is_idle) {
                 return self.leave();
             }
             let pause = self.beat();
-            if std::mem::take(&mut self.has_worked) && self.sections.iter().all(Section::is_idle) {
+            if std::mem::take(&mut self.has_worked) && self.sections.iter().all(Job::is_idle) {
                 sys::memory::release_code();
             }
             console::flush();
             drop(turn);
-            let until = self.sections.iter().filter_map(Section::waits_until).min();
+            let until = self.sections.iter().filter_map(Job::waits_until).min();
             self.vigil.wait(until.filter(|_| self.stop.is_none()), pause)?;
         }
     }
 
-    fn obey(&mut self, came: Came) {
+    fn obey(&mut self, came: Signals) {
         if let Some(signal) = came.stop {
             if self.stop.is_none() {
                 let name = signal::describe(signal);
-                match self.sections.iter().all(Section::is_idle) {
+                match self.sections.iter().all(Job::is_idle) {
                     true => log::info!("ending: {name}"),
                     false => log::info!("ending: {name}; the check at work is told"),
                 }
@@ -143,7 +143,7 @@ impl Watch<'_> {
                 self.stop = Some(signal);
             }
             // Again at each signal: a second one does no harm, and a check that has just begun may have missed the first.
-            self.sections.iter().for_each(Section::stop);
+            self.sections.iter().for_each(Job::stop);
         }
         if self.stop.is_some() {
             return;
@@ -152,7 +152,7 @@ impl Watch<'_> {
             self.reload();
         }
         if came.reload || came.check {
-            self.sections.iter_mut().for_each(Section::check_soon);
+            self.sections.iter_mut().for_each(Job::check_soon);
         }
     }
 

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::job::Section;
+use super::job::Job;
 use crate::command::status;
 use crate::command::status::Snapshot;
 use crate::config::Settings;
@@ -18,7 +18,7 @@ pub struct Reports(Vec<String>);
 
 impl Reports {
     /// Writes the files of those deployments that `concern`.
-    pub fn write(&mut self, sections: &[Section], concern: impl Fn(&Section) -> bool) {
+    pub fn write(&mut self, sections: &[Job], concern: impl Fn(&Job) -> bool) {
         let mut complaints = Vec::new();
         for (key, file, text) in FILES {
             let mut written: Vec<&PathBuf> = Vec::new();
@@ -51,7 +51,7 @@ fn measured(snapshots: &[Snapshot<'_>]) -> String {
 }
 
 /// Writes what is known. A deployment whose store cannot be read is left out, and is the error.
-fn replace<'a>(key: Name, path: &Path, sections: impl Iterator<Item = &'a Section>, text: Text) -> Result<()> {
+fn replace<'a>(key: Name, path: &Path, sections: impl Iterator<Item = &'a Job>, text: Text) -> Result<()> {
     let what = || format!("cannot write {} {}", key.key().text, path.display());
     let (mut snapshots, mut unread) = (Vec::new(), Ok(()));
     for section in sections {

@@ -23,7 +23,7 @@ const NOTED_LATE: &str = "noted by a later check: why, how long it took and how 
 
 /// The deployment that a check is about.
 #[derive(Debug)]
-pub struct Tried {
+pub struct Attempt {
     reason: Reason,
     record: Option<Record>,
     from: Option<ReleaseId>,
@@ -41,7 +41,7 @@ impl Deployment<'_> {
             self.note_recovered();
         }
         let from = self.state.current.as_ref().map(|current| current.release.clone());
-        self.tried = Some(Tried { reason, record, from, since: Instant::now() });
+        self.tried = Some(Attempt { reason, record, from, since: Instant::now() });
     }
 
     /// Writes the entry of what an earlier run left, when this check has finished it and goes on with something else.
@@ -126,7 +126,7 @@ impl Deployment<'_> {
 
     /// What the history gets of this check. One that was stopped goes on at the next start, or has not changed anything.
     fn entry(&mut self, result: &Result<Outcome>, report: &CheckReport) -> Option<Entry> {
-        let Tried { reason, record, from, .. } = self.tried.take()?;
+        let Attempt { reason, record, from, .. } = self.tried.take()?;
         let (record, why) = match result {
             Ok(Outcome::Unchanged | Outcome::OnHold) => return None,
             Err(e) if matches!(e.kind(), Kind::Stopped(_)) => return None,

@@ -59,7 +59,7 @@ pub struct Deployment<'a> {
     /// Bytes of archives read from the source.
     pub fetched: u64,
     /// The deployment that this check is about, when there is one.
-    pub tried: Option<finish::Tried>,
+    pub tried: Option<finish::Attempt>,
     /// What hooks find about the changes.
     pub written: changes_file::Written,
     /// The hook directories that were there when the check began, and what was in them.

@@ -8,7 +8,7 @@ use crate::model::Known;
 use crate::model::{Reason, ReleaseId, Revision, Validators};
 use crate::outcome::Outcome;
 use crate::package::{self, Verified};
-use crate::report::hold::{self, Rest};
+use crate::report::hold::{self, Hold};
 use crate::report::{config_ini, status_file};
 use crate::source::{Offer, Poll, Source};
 use crate::store::Release;
@@ -19,7 +19,7 @@ use crate::sys::clock::{now, rfc3339};
 const MAX_POLLS: u32 = 3;
 
 /// What is to be done about what the source has.
-pub enum Next {
+pub enum PollDecision {
     /// Nothing: it is live, or on hold.
     Nothing,
     /// It is complete in the store, and can be made live.
@@ -53,9 +53,9 @@ impl Deployment<'_> {
 
     fn poll_and_publish(&mut self) -> Result<Option<Record>> {
         let offer = match self.poll()? {
-            Next::Nothing => return Ok(None),
-            Next::Ready(record) => return Ok(Some(record)),
-            Next::Fetch(offer) => offer,
+            PollDecision::Nothing => return Ok(None),
+            PollDecision::Ready(record) => return Ok(Some(record)),
+            PollDecision::Fetch(offer) => offer,
         };
         let download = self.places.download();
         status_file::write_working(&self.store);
@@ -68,7 +68,7 @@ impl Deployment<'_> {
     }
 
     /// Asks the source, and says what is to be done about the answer: a check does it, a plan tells it.
-    pub fn poll(&mut self) -> Result<Next> {
+    pub fn poll(&mut self) -> Result<PollDecision> {
         let known = self.known().cloned();
         let told = config_ini::known(self.settings).filter(|_| self.is_untouched());
         let (nothing, is_told) = (Revision::new(""), told.is_some());
@@ -82,20 +82,20 @@ impl Deployment<'_> {
             (Poll::Changed(offer), _) => offer,
             (Poll::Unchanged, Some(known)) => return self.candidate(known),
             (Poll::Unchanged, None) if is_told => {
-                return Ok(Next::Nothing); // the report says so
+                return Ok(PollDecision::Nothing); // the report says so
             }
             (Poll::Unchanged, None) => return Err(Error::failed("the source has nothing new, and nothing was known")),
         };
-        let Some(revision) = &offer.revision else { return Ok(Next::Fetch(offer)) };
+        let Some(revision) = &offer.revision else { return Ok(PollDecision::Fetch(offer)) };
         if self.is_live(revision) {
             let (revision, validators) = (revision.clone(), offer.validators);
             let release = self.id_of(&revision, None);
             self.note_same(Record { release, revision, validators, since: now(), proof: None })?;
-            return Ok(Next::Nothing);
+            return Ok(PollDecision::Nothing);
         }
         if let Some(target) = self.state.target.clone().filter(|t| self.is_of(t, revision)) {
             if self.leaves(&target, revision, &offer.validators)? {
-                return Ok(Next::Nothing);
+                return Ok(PollDecision::Nothing);
             }
             let target = Record { revision: revision.clone(), validators: offer.validators, ..target };
             return self.seen_again(target);
@@ -105,7 +105,7 @@ impl Deployment<'_> {
             // As the configuration has it now.
             let release = self.id_of(revision, record.proof.as_deref());
             if self.leaves(&Record { release, ..record }, revision, &offer.validators)? {
-                return Ok(Next::Nothing);
+                return Ok(PollDecision::Nothing);
             }
         }
         // What has to be proven is proven anew: a revision is no more than the server's word.
@@ -113,9 +113,9 @@ impl Deployment<'_> {
             // The source has gone back to something that is still here.
             let (revision, validators) = (revision.clone(), offer.validators);
             let record = Record { release: id, revision, validators, since: now(), proof: None };
-            return Ok(Next::Ready(self.obtained(record)));
+            return Ok(PollDecision::Ready(self.obtained(record)));
         }
-        Ok(Next::Fetch(offer))
+        Ok(PollDecision::Fetch(offer))
     }
 
     /// What was offered, proven, and the record of what it becomes. `None`: what is live has this content, or it is on hold.
@@ -191,7 +191,7 @@ impl Deployment<'_> {
     }
 
     /// The candidate under what the source says of it now: remembered, so that the next poll is as cheap as it can be.
-    fn seen_again(&mut self, target: Record) -> Result<Next> {
+    fn seen_again(&mut self, target: Record) -> Result<PollDecision> {
         if self.state.target.as_ref().is_some_and(|known| known.validators != target.validators) {
             self.state.target = Some(target.clone());
             self.note()?;
@@ -200,7 +200,7 @@ impl Deployment<'_> {
     }
 
     /// What the source had when we last looked, and still has: live already, staged, refused or given up.
-    fn candidate(&mut self, known: Record) -> Result<Next> {
+    fn candidate(&mut self, known: Record) -> Result<PollDecision> {
         if self.has_live(&known.release) {
             // A candidate of another source, or one that was tried by hand; or the source has followed.
             let State { target, failure, withdrawn, .. } = &self.state;
@@ -210,26 +210,26 @@ impl Deployment<'_> {
             if is_over {
                 self.note()?;
             }
-            return Ok(Next::Nothing);
+            return Ok(PollDecision::Nothing);
         }
         if self.leaves(&known, &known.revision, &known.validators)? {
-            return Ok(Next::Nothing);
+            return Ok(PollDecision::Nothing);
         }
         if let Some(failure) = self.state.failure.as_ref().filter(|f| f.release == known.release) {
-            match Rest::after(failure, self.settings, &self.demands) {
-                Rest::None | Rest::ForGood => {}
-                Rest::Until(_) if self.has_new_seal(failure)? => {
+            match Hold::after(failure, self.settings, &self.demands) {
+                Hold::None | Hold::ForGood => {}
+                Hold::Until(_) if self.has_new_seal(failure)? => {
                     self.forget_target()?;
                     return self.poll();
                 }
-                Rest::Until(_) => {
+                Hold::Until(_) => {
                     let text = format!("{} (refused before; the source still has the same)", failure.why);
                     return Err(Error::refused(text));
                 }
             }
         }
         if self.store.release(&known.release)?.is_some() {
-            return Ok(Next::Ready(known));
+            return Ok(PollDecision::Ready(known));
         }
         // The release is not in the store: ask without conditions, so that it is fetched.
         self.forget_target()?;
@@ -246,7 +246,7 @@ impl Deployment<'_> {
             // Where nothing is live it is better than nothing.
             _ => {
                 let failure = self.state.failure.as_ref().filter(|f| f.release == known.release);
-                let is_over = |f: &&Failure| Rest::after(f, self.settings, &self.demands) == Rest::ForGood;
+                let is_over = |f: &&Failure| Hold::after(f, self.settings, &self.demands) == Hold::ForGood;
                 let Some(Failure { count, why, .. }) = failure.filter(is_over) else { return Ok(false) };
                 let s = if *count == 1 { "" } else { "s" };
                 format!("revision {revision} is on hold after {count} attempt{s}: {why}")

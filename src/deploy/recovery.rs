@@ -1,8 +1,8 @@
 //! Heals what an earlier run left, as [`recovery_action::decide`] says, before anything new is looked for.
 
-use super::recovery_action::{self, Heal};
+use super::recovery_action::{self, RecoveryAction};
 use super::{Begun, Deployment};
-use crate::activate::Standing;
+use crate::activate::LiveTree;
 use crate::error::{Context, Error, Result};
 use crate::model::{Reason, ReleaseId, Revision, Validators};
 use crate::outcome::Outcome;
@@ -19,7 +19,7 @@ impl Deployment<'_> {
         if self.has_record() && self.state.phase == Phase::Idle && self.doubt.is_none() {
             self.activation.tidy(self.state.current.as_ref().map(|current| &current.release))?;
         }
-        if !matches!(heal, Heal::Nothing | Heal::Fresh(_) | Heal::Repair) {
+        if !matches!(heal, RecoveryAction::Nothing | RecoveryAction::Fresh(_) | RecoveryAction::Repair) {
             log::debug!(
                 "recovering: phase {}, attempt {}, {standing:?}: {heal:?}",
                 self.state.phase,
@@ -27,38 +27,38 @@ impl Deployment<'_> {
             );
         }
         match heal {
-            Heal::Nothing => {}
-            Heal::Fresh(found) => self.state.found = found,
-            Heal::Adopt(release) => {
+            RecoveryAction::Nothing => {}
+            RecoveryAction::Fresh(found) => self.state.found = found,
+            RecoveryAction::Adopt(release) => {
                 let local = self.settings.local.display();
                 log::info!("adopted release {release}: {local} points to it, and there was no state");
                 self.state.is_unsure = true;
                 self.adopt(release)?;
             }
-            Heal::KeepFound => self.keep_found()?,
-            Heal::Refuse(why) => return Err(self.refusal(why)),
-            Heal::Repair => self.repair()?,
-            Heal::StartOver => {
+            RecoveryAction::KeepFound => self.keep_found()?,
+            RecoveryAction::Refuse(why) => return Err(self.refusal(why)),
+            RecoveryAction::Repair => self.repair()?,
+            RecoveryAction::StartOver => {
                 log::info!("the last deployment was cut off before it changed anything: starting over");
                 (self.state.phase, self.state.attempt) = (Phase::Idle, 0);
                 self.store.record(&self.state)?;
             }
-            Heal::Resume => return self.undisturbed(Self::resume).map(Some),
-            Heal::Revert => return self.undisturbed(Self::resume_revert).map(Some),
+            RecoveryAction::Resume => return self.undisturbed(Self::resume).map(Some),
+            RecoveryAction::Revert => return self.undisturbed(Self::resume_revert).map(Some),
         }
         Ok(None)
     }
 
     /// What an earlier run left, and what stands at `<local>`.
-    pub fn diagnose(&self) -> Result<(Heal, Standing)> {
+    pub fn diagnose(&self) -> Result<(RecoveryAction, LiveTree)> {
         let standing = self.activation.standing()?;
         let known = (self.doubt.is_none() && self.has_history()).then_some(&self.state);
         let heal = recovery_action::decide(self.state.mode, known, &standing);
         match heal {
-            Heal::Nothing | Heal::Fresh(_) | Heal::Adopt(_) | Heal::Refuse(_) => {}
+            RecoveryAction::Nothing | RecoveryAction::Fresh(_) | RecoveryAction::Adopt(_) | RecoveryAction::Refuse(_) => {}
             // It may be a copy of the one that was.
-            Heal::Repair => {}
-            Heal::KeepFound | Heal::StartOver | Heal::Resume | Heal::Revert => self.activation.refuse_another()?,
+            RecoveryAction::Repair => {}
+            RecoveryAction::KeepFound | RecoveryAction::StartOver | RecoveryAction::Resume | RecoveryAction::Revert => self.activation.refuse_another()?,
         }
         Ok((heal, standing))
     }

@@ -1,7 +1,7 @@
 //! What a left-over phase means. [`decide`] is pure and total: every phase, attempt and standing of the live tree has one
 //! answer; doing it is `deploy/mod.rs`'s business.
 
-use crate::activate::Standing;
+use crate::activate::LiveTree;
 use crate::model::{ActivationMode, ReleaseId};
 use crate::store::state::{Found, Phase, State};
 
@@ -10,7 +10,7 @@ pub const MAX_ATTEMPTS: u32 = 3;
 
 /// What to do before anything else.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Heal {
+pub enum RecoveryAction {
     /// All is as the state says.
     Nothing,
     /// Nothing was ever live: remember what a revert of the first deployment has to put back.
@@ -32,7 +32,7 @@ pub enum Heal {
 }
 
 /// What to do about `state` with the live tree as it stands.
-pub fn decide(mode: ActivationMode, state: Option<&State>, standing: &Standing) -> Heal {
+pub fn decide(mode: ActivationMode, state: Option<&State>, standing: &LiveTree) -> RecoveryAction {
     let Some(state) = state else { return first(mode, standing) };
     let Some(current) = &state.current else {
         return match state.phase {
@@ -41,12 +41,12 @@ pub fn decide(mode: ActivationMode, state: Option<&State>, standing: &Standing) 
         };
     };
     match (state.phase, mode, standing) {
-        (_, ActivationMode::InPlace, Standing::Link(_) | Standing::Release(_) | Standing::Other) => {
-            Heal::Refuse(NO_DIRECTORY)
+        (_, ActivationMode::InPlace, LiveTree::Link(_) | LiveTree::Release(_) | LiveTree::Other) => {
+            RecoveryAction::Refuse(NO_DIRECTORY)
         }
-        (Phase::Idle, ActivationMode::Install, _) => Heal::Nothing,
-        (Phase::Idle, ActivationMode::Symlink, Standing::Release(live)) if *live == current.release => Heal::Nothing,
-        (Phase::Idle, _, _) => Heal::Repair,
+        (Phase::Idle, ActivationMode::Install, _) => RecoveryAction::Nothing,
+        (Phase::Idle, ActivationMode::Symlink, LiveTree::Release(live)) if *live == current.release => RecoveryAction::Nothing,
+        (Phase::Idle, _, _) => RecoveryAction::Repair,
         (phase, _, _) => cut_off(mode, phase, state, standing, Some(&current.release)),
     }
 }
@@ -56,40 +56,40 @@ const NO_DIRECTORY: &str =
 const HAS_CONTENT: &str = "it is a directory with content, and activation = symlink would hide it: move it away, or say activation = in-place";
 const NO_LINK: &str = "it is neither a link nor a directory: move it away";
 
-fn first(mode: ActivationMode, standing: &Standing) -> Heal {
+fn first(mode: ActivationMode, standing: &LiveTree) -> RecoveryAction {
     match (mode, standing) {
         // Nothing of ours is at <local>: the ledger knows what to put back.
-        (ActivationMode::Install, _) => Heal::Fresh(Found::Absent),
-        (_, Standing::Absent) => Heal::Fresh(Found::Absent),
-        (_, Standing::Empty) => Heal::Fresh(Found::Empty),
-        (ActivationMode::Symlink, Standing::Release(id)) => Heal::Adopt(id.clone()),
-        (ActivationMode::Symlink, Standing::Link(target)) => Heal::Fresh(Found::Link(target.clone())),
-        (ActivationMode::Symlink, Standing::Directory) => Heal::Refuse(HAS_CONTENT),
-        (ActivationMode::Symlink, Standing::Other) => Heal::Refuse(NO_LINK),
-        (ActivationMode::InPlace, Standing::Directory) => Heal::KeepFound,
-        (ActivationMode::InPlace, Standing::Release(_) | Standing::Link(_) | Standing::Other) => {
-            Heal::Refuse(NO_DIRECTORY)
+        (ActivationMode::Install, _) => RecoveryAction::Fresh(Found::Absent),
+        (_, LiveTree::Absent) => RecoveryAction::Fresh(Found::Absent),
+        (_, LiveTree::Empty) => RecoveryAction::Fresh(Found::Empty),
+        (ActivationMode::Symlink, LiveTree::Release(id)) => RecoveryAction::Adopt(id.clone()),
+        (ActivationMode::Symlink, LiveTree::Link(target)) => RecoveryAction::Fresh(Found::Link(target.clone())),
+        (ActivationMode::Symlink, LiveTree::Directory) => RecoveryAction::Refuse(HAS_CONTENT),
+        (ActivationMode::Symlink, LiveTree::Other) => RecoveryAction::Refuse(NO_LINK),
+        (ActivationMode::InPlace, LiveTree::Directory) => RecoveryAction::KeepFound,
+        (ActivationMode::InPlace, LiveTree::Release(_) | LiveTree::Link(_) | LiveTree::Other) => {
+            RecoveryAction::Refuse(NO_DIRECTORY)
         }
     }
 }
 
-fn cut_off(mode: ActivationMode, phase: Phase, state: &State, standing: &Standing, from: Option<&ReleaseId>) -> Heal {
+fn cut_off(mode: ActivationMode, phase: Phase, state: &State, standing: &LiveTree, from: Option<&ReleaseId>) -> RecoveryAction {
     if phase == Phase::Reverting {
-        return Heal::Revert;
+        return RecoveryAction::Revert;
     }
     let is_from = match (standing, from) {
-        (Standing::Release(live), Some(from)) => live == from,
-        (Standing::Absent, None) => true,
-        (Standing::Empty, None) => state.found == Found::Empty,
-        (Standing::Link(target), None) => state.found == Found::Link(target.clone()),
+        (LiveTree::Release(live), Some(from)) => live == from,
+        (LiveTree::Absent, None) => true,
+        (LiveTree::Empty, None) => state.found == Found::Empty,
+        (LiveTree::Link(target), None) => state.found == Found::Link(target.clone()),
         _ => false,
     };
     // In place nobody can tell an untouched tree from one that was cut off early: forward heals both. So it does for an
     // installation, whose application may have been stopped already. Who goes back by hand has decided: no hook may block it.
     if is_from && mode == ActivationMode::Symlink && !state.is_rollback() {
-        return Heal::StartOver;
+        return RecoveryAction::StartOver;
     }
-    if state.attempt < MAX_ATTEMPTS { Heal::Resume } else { Heal::Revert }
+    if state.attempt < MAX_ATTEMPTS { RecoveryAction::Resume } else { RecoveryAction::Revert }
 }
 
 #[cfg(test)]
@@ -114,10 +114,10 @@ mod tests {
         }
     }
 
-    fn standings() -> Vec<Standing> {
-        let mut all = vec![Standing::Absent, Standing::Empty, Standing::Directory, Standing::Other];
-        all.extend([1, 2, 3].map(|n| Standing::Release(id(n))));
-        all.extend(["x", "y"].map(|t| Standing::Link(t.into())));
+    fn standings() -> Vec<LiveTree> {
+        let mut all = vec![LiveTree::Absent, LiveTree::Empty, LiveTree::Directory, LiveTree::Other];
+        all.extend([1, 2, 3].map(|n| LiveTree::Release(id(n))));
+        all.extend(["x", "y"].map(|t| LiveTree::Link(t.into())));
         all
     }
 
@@ -159,37 +159,37 @@ mod tests {
                 let case = format!("{state:?}\n{standing:?}\n-> {heal:?}");
                 match state.phase {
                     // Nothing live changes while idle but to put the live release back.
-                    Phase::Idle => assert!(!matches!(heal, Heal::Resume | Heal::Revert | Heal::StartOver), "{case}"),
+                    Phase::Idle => assert!(!matches!(heal, RecoveryAction::Resume | RecoveryAction::Revert | RecoveryAction::StartOver), "{case}"),
                     // A revert is finished, whatever stands there, unless it could destroy what is not ours.
-                    Phase::Reverting => assert!(matches!(heal, Heal::Revert | Heal::Refuse(_)), "{case}"),
+                    Phase::Reverting => assert!(matches!(heal, RecoveryAction::Revert | RecoveryAction::Refuse(_)), "{case}"),
                     Phase::Activating => {
                         assert!(
-                            matches!(heal, Heal::StartOver | Heal::Resume | Heal::Revert | Heal::Refuse(_)),
+                            matches!(heal, RecoveryAction::StartOver | RecoveryAction::Resume | RecoveryAction::Revert | RecoveryAction::Refuse(_)),
                             "{case}"
                         );
                         if state.is_rollback() {
-                            assert_ne!(heal, Heal::StartOver, "what was decided by hand is not forgotten: {case}");
+                            assert_ne!(heal, RecoveryAction::StartOver, "what was decided by hand is not forgotten: {case}");
                         }
-                        if heal == Heal::Resume {
+                        if heal == RecoveryAction::Resume {
                             assert!(state.attempt < MAX_ATTEMPTS, "it would try for ever: {case}");
                         }
-                        if standing == Standing::Release(id(2)) && state.mode == ActivationMode::Symlink {
-                            assert!(matches!(heal, Heal::Resume | Heal::Revert), "the target is live: {case}");
+                        if standing == LiveTree::Release(id(2)) && state.mode == ActivationMode::Symlink {
+                            assert!(matches!(heal, RecoveryAction::Resume | RecoveryAction::Revert), "the target is live: {case}");
                         }
                     }
                 }
-                if state.phase == Phase::Idle && state.current.is_some() && standing == Standing::Release(id(1)) {
+                if state.phase == Phase::Idle && state.current.is_some() && standing == LiveTree::Release(id(1)) {
                     let expected = state.mode != ActivationMode::InPlace;
-                    assert_eq!(heal == Heal::Nothing, expected, "{case}");
+                    assert_eq!(heal == RecoveryAction::Nothing, expected, "{case}");
                 }
                 // An installation is a matter of the ledger, whatever stands at <local>.
                 if state.mode == ActivationMode::Install {
-                    assert_eq!(heal, decide(state.mode, Some(&state), &Standing::Absent), "{case}");
-                    assert!(!matches!(heal, Heal::Refuse(_) | Heal::StartOver | Heal::Repair), "{case}");
+                    assert_eq!(heal, decide(state.mode, Some(&state), &LiveTree::Absent), "{case}");
+                    assert!(!matches!(heal, RecoveryAction::Refuse(_) | RecoveryAction::StartOver | RecoveryAction::Repair), "{case}");
                 }
                 // A directory with content is never replaced by a link.
-                if standing == Standing::Directory && state.mode == ActivationMode::Symlink && state.current.is_none() {
-                    assert_ne!(heal, Heal::Fresh(Found::Absent), "{case}");
+                if standing == LiveTree::Directory && state.mode == ActivationMode::Symlink && state.current.is_none() {
+                    assert_ne!(heal, RecoveryAction::Fresh(Found::Absent), "{case}");
                 }
             }
         }
@@ -199,20 +199,20 @@ mod tests {
     fn without_a_state_the_live_tree_decides() {
         use ActivationMode::{InPlace, Install, Symlink};
         let cases = [
-            (Symlink, Standing::Absent, Heal::Fresh(Found::Absent)),
-            (Symlink, Standing::Empty, Heal::Fresh(Found::Empty)),
-            (Symlink, Standing::Release(id(1)), Heal::Adopt(id(1))),
-            (Symlink, Standing::Link("x".into()), Heal::Fresh(Found::Link("x".into()))),
-            (Symlink, Standing::Directory, Heal::Refuse(HAS_CONTENT)),
-            (Symlink, Standing::Other, Heal::Refuse(NO_LINK)),
-            (InPlace, Standing::Absent, Heal::Fresh(Found::Absent)),
-            (InPlace, Standing::Empty, Heal::Fresh(Found::Empty)),
-            (InPlace, Standing::Directory, Heal::KeepFound),
-            (InPlace, Standing::Link("x".into()), Heal::Refuse(NO_DIRECTORY)),
-            (InPlace, Standing::Other, Heal::Refuse(NO_DIRECTORY)),
-            (Install, Standing::Absent, Heal::Fresh(Found::Absent)),
-            (Install, Standing::Directory, Heal::Fresh(Found::Absent)),
-            (Install, Standing::Link("x".into()), Heal::Fresh(Found::Absent)),
+            (Symlink, LiveTree::Absent, RecoveryAction::Fresh(Found::Absent)),
+            (Symlink, LiveTree::Empty, RecoveryAction::Fresh(Found::Empty)),
+            (Symlink, LiveTree::Release(id(1)), RecoveryAction::Adopt(id(1))),
+            (Symlink, LiveTree::Link("x".into()), RecoveryAction::Fresh(Found::Link("x".into()))),
+            (Symlink, LiveTree::Directory, RecoveryAction::Refuse(HAS_CONTENT)),
+            (Symlink, LiveTree::Other, RecoveryAction::Refuse(NO_LINK)),
+            (InPlace, LiveTree::Absent, RecoveryAction::Fresh(Found::Absent)),
+            (InPlace, LiveTree::Empty, RecoveryAction::Fresh(Found::Empty)),
+            (InPlace, LiveTree::Directory, RecoveryAction::KeepFound),
+            (InPlace, LiveTree::Link("x".into()), RecoveryAction::Refuse(NO_DIRECTORY)),
+            (InPlace, LiveTree::Other, RecoveryAction::Refuse(NO_DIRECTORY)),
+            (Install, LiveTree::Absent, RecoveryAction::Fresh(Found::Absent)),
+            (Install, LiveTree::Directory, RecoveryAction::Fresh(Found::Absent)),
+            (Install, LiveTree::Link("x".into()), RecoveryAction::Fresh(Found::Absent)),
         ];
         for (mode, standing, expected) in cases {
             assert_eq!(decide(mode, None, &standing), expected, "{mode} {standing:?}");

@@ -9,12 +9,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 
 use url::{Host, Url};
 
-use super::retry::Fault;
+use super::retry::RequestError;
 use crate::error::{Error, plain};
 
 /// A kind of place that a redirect alone does not reach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum AddressClass {
     /// This host.
     Loopback,
     /// The link this host is on.
@@ -23,7 +23,7 @@ pub(super) enum Place {
     Metadata,
 }
 
-impl Place {
+impl AddressClass {
     fn name(self) -> &'static str {
         match self {
             Self::Loopback => "loopback",
@@ -35,11 +35,11 @@ impl Place {
 
 /// What a client may reach: the places where the configured remote itself is, as its addresses showed them.
 #[derive(Debug, Default)]
-pub(super) struct Reach(RefCell<Vec<Place>>);
+pub(super) struct AddressPolicy(RefCell<Vec<AddressClass>>);
 
-impl Reach {
+impl AddressPolicy {
     /// Where `url` is. The origin's own places are noted; other addresses are judged, and only good ones come out.
-    pub(super) fn addresses(&self, url: &Url, at_origin: bool) -> Result<Vec<SocketAddr>, Fault> {
+    pub(super) fn addresses(&self, url: &Url, at_origin: bool) -> Result<Vec<SocketAddr>, RequestError> {
         let mut addresses = resolve(url)?;
         if at_origin {
             self.0.borrow_mut().extend(addresses.iter().flat_map(|a| places(a.ip())));
@@ -60,25 +60,25 @@ impl Reach {
     }
 
     /// The first of `places` where the configured remote is not.
-    fn strange(&self, places: Vec<Place>) -> Option<Place> {
+    fn strange(&self, places: Vec<AddressClass>) -> Option<AddressClass> {
         places.into_iter().find(|place| !self.0.borrow().contains(place))
     }
 }
 
-fn out_of_reach(place: Place, ip: IpAddr) -> Error {
+fn out_of_reach(place: AddressClass, ip: IpAddr) -> Error {
     let name = place.name();
     Error::failed(format!("a redirect may not lead to a {name} address ({ip}) unless remote itself is at one"))
 }
 
 /// The addresses of a URL's host. Blocks for as long as libc takes: a limit would need a thread.
-pub(super) fn resolve(url: &Url) -> Result<Vec<SocketAddr>, Fault> {
+pub(super) fn resolve(url: &Url) -> Result<Vec<SocketAddr>, RequestError> {
     let port = url.port_or_known_default().unwrap_or_default();
     match url.host() {
         Some(Host::Ipv4(v4)) => Ok(vec![(v4, port).into()]),
         Some(Host::Ipv6(v6)) => Ok(vec![(v6, port).into()]),
         Some(Host::Domain(name)) => match (name, port).to_socket_addrs() {
             Ok(found) => Ok(found.collect()),
-            Err(e) => Err(Fault::transient(format!("cannot find the address of {name}: {}", reason(&e)))),
+            Err(e) => Err(RequestError::transient(format!("cannot find the address of {name}: {}", reason(&e)))),
         },
         None => Err(Error::failed("its URL has no host").into()),
     }
@@ -98,7 +98,7 @@ fn reason(error: &std::io::Error) -> String {
 }
 
 /// The kinds of place an address is: its own, and those of each address of IPv4 that it may stand for. None: an ordinary one.
-fn places(address: IpAddr) -> Vec<Place> {
+fn places(address: IpAddr) -> Vec<AddressClass> {
     match address {
         IpAddr::V4(v4) => place_v4(v4).into_iter().collect(),
         IpAddr::V6(v6) => place_v6(v6).into_iter().chain(embedded_v4(v6).into_iter().filter_map(place_v4)).collect(),
@@ -117,21 +117,21 @@ const METADATA_NAMES: [&str; 7] = [
 ];
 
 /// The kinds of place that can be told from the host as it is written.
-pub(super) fn places_as_written(host: &Host<&str>) -> Vec<Place> {
+pub(super) fn places_as_written(host: &Host<&str>) -> Vec<AddressClass> {
     match host {
         Host::Ipv4(v4) => places((*v4).into()),
         Host::Ipv6(v6) => places((*v6).into()),
         Host::Domain(name) => {
             let name = name.trim_end_matches('.').to_ascii_lowercase();
             let is_here = name == "localhost" || name.ends_with(".localhost");
-            let place = if is_here { Some(Place::Loopback) } else { None };
+            let place = if is_here { Some(AddressClass::Loopback) } else { None };
             let is_metadata = METADATA_NAMES.contains(&name.as_str());
-            place.or(is_metadata.then_some(Place::Metadata)).into_iter().collect()
+            place.or(is_metadata.then_some(AddressClass::Metadata)).into_iter().collect()
         }
     }
 }
 
-fn place_v4(address: Ipv4Addr) -> Option<Place> {
+fn place_v4(address: Ipv4Addr) -> Option<AddressClass> {
     match address.octets() {
         // Nearly every cloud; AWS's containers; Tencent; Scaleway; Alibaba; Oracle; Azure's wire server.
         [169, 254, 169, 254]
@@ -141,15 +141,15 @@ fn place_v4(address: Ipv4Addr) -> Option<Place> {
         | [169, 254, 42, 42]
         | [100, 100, 100, 200]
         | [192, 0, 0, 192]
-        | [168, 63, 129, 16] => Some(Place::Metadata),
-        [169, 254, ..] => Some(Place::LinkLocal),
+        | [168, 63, 129, 16] => Some(AddressClass::Metadata),
+        [169, 254, ..] => Some(AddressClass::LinkLocal),
         // 0.0.0.0/8 connects to this host.
-        [127 | 0, ..] => Some(Place::Loopback),
+        [127 | 0, ..] => Some(AddressClass::Loopback),
         _ => None,
     }
 }
 
-fn place_v6(address: Ipv6Addr) -> Option<Place> {
+fn place_v6(address: Ipv6Addr) -> Option<AddressClass> {
     match address.segments() {
         // AWS and its containers; Google; Oracle; Scaleway; Akamai; Alibaba; OpenStack.
         [0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254 | 0x23]
@@ -158,8 +158,8 @@ fn place_v6(address: Ipv6Addr) -> Option<Place> {
         | [0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42]
         | [0xfd00, 0xa9fe, 0xa9fe, 0, 0, 0, 0, 1]
         | [0xfd00, 0x100, 0, 0, 0, 0, 0x100, 0x200]
-        | [0xfe80, 0, 0, 0, 0, 0, 0xa9fe, 0xa9fe] => Some(Place::Metadata),
-        [0xfe80..=0xfebf, ..] => Some(Place::LinkLocal),
+        | [0xfe80, 0, 0, 0, 0, 0, 0xa9fe, 0xa9fe] => Some(AddressClass::Metadata),
+        [0xfe80..=0xfebf, ..] => Some(AddressClass::LinkLocal),
         _ => None, // :: and ::1 are 0.0.0.0 and 0.0.0.1, which are this host
     }
 }
@@ -196,7 +196,7 @@ mod tests {
 
     #[test]
     fn place_table() {
-        use Place::{LinkLocal, Loopback, Metadata};
+        use AddressClass::{LinkLocal, Loopback, Metadata};
         for (address, expected) in [
             ("127.0.0.1", Some(Loopback)),
             ("127.8.9.10", Some(Loopback)),
@@ -279,7 +279,7 @@ mod tests {
 
     #[test]
     fn the_remote_at_one_place_opens_no_other_of_the_same_address() {
-        let reach = Reach::default();
+        let reach = AddressPolicy::default();
         let at = |host: &str| Url::parse(&format!("http://[{host}]/")).unwrap();
         assert!(reach.addresses(&at("fe80::1"), true).is_ok());
         assert!(reach.addresses(&at("fe80::2"), false).is_ok());
@@ -289,7 +289,7 @@ mod tests {
     #[test]
     fn a_redirect_reaches_a_place_only_when_the_remote_is_at_one() {
         let url = |text: &str| Url::parse(text).unwrap();
-        let reach = Reach::default();
+        let reach = AddressPolicy::default();
         for place in ["http://127.0.0.1/", "http://localhost/", "http://[::ffff:127.0.0.1]/", "http://169.254.169.254/"]
         {
             assert!(reach.addresses(&url(place), false).unwrap_err().error.to_string().contains("may not lead to a"));
@@ -312,19 +312,19 @@ mod tests {
     #[test]
     fn written_hosts() {
         for (host, expected) in [
-            ("localhost", Some(Place::Loopback)),
-            ("LOCALHOST.", Some(Place::Loopback)),
-            ("a.localhost", Some(Place::Loopback)),
-            ("metadata.google.internal", Some(Place::Metadata)),
-            ("Metadata.goog.", Some(Place::Metadata)),
-            ("instance-data", Some(Place::Metadata)),
+            ("localhost", Some(AddressClass::Loopback)),
+            ("LOCALHOST.", Some(AddressClass::Loopback)),
+            ("a.localhost", Some(AddressClass::Loopback)),
+            ("metadata.google.internal", Some(AddressClass::Metadata)),
+            ("Metadata.goog.", Some(AddressClass::Metadata)),
+            ("instance-data", Some(AddressClass::Metadata)),
             ("metadata.example.org", None),
             ("notlocalhost", None),
             ("example.org", None),
         ] {
             assert_eq!(places_as_written(&Host::Domain(host)).first().copied(), expected, "{host}");
         }
-        assert_eq!(places_as_written(&Host::Ipv4(Ipv4Addr::LOCALHOST)), [Place::Loopback]);
-        assert_eq!(places_as_written(&Host::Ipv6(Ipv6Addr::LOCALHOST)), [Place::Loopback]);
+        assert_eq!(places_as_written(&Host::Ipv4(Ipv4Addr::LOCALHOST)), [AddressClass::Loopback]);
+        assert_eq!(places_as_written(&Host::Ipv6(Ipv6Addr::LOCALHOST)), [AddressClass::Loopback]);
     }
 }

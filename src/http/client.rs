@@ -13,14 +13,14 @@ use ureq::http::header::{self, HeaderValue};
 use ureq::http::{Method, Request, StatusCode, Version};
 use url::Url;
 
-use super::address_policy::{Reach, resolve};
+use super::address_policy::{AddressPolicy, resolve};
 use super::connector::Wiring;
 use super::message::{Answer, Headers, Incoming};
 use super::proxy::{Proxies, Route};
-use super::redirect::{self, Trail};
+use super::redirect::{self, RedirectChain};
 use super::request_error::{fault_of_head, out_of_time};
-use super::response_policy::{Dialect, Http as Plain};
-use super::retry::{Fault, Patience, check_stop};
+use super::response_policy::{ResponsePolicy, Http as Plain};
+use super::retry::{RequestError, RetryBudget, check_stop};
 use super::{status, tls};
 use crate::config::{Http, Secret};
 use crate::error::{Error, Result};
@@ -42,7 +42,7 @@ pub struct Client {
     url: Url,
     http: Http,
     caller: Caller,
-    dialect: Box<dyn Dialect>,
+    dialect: Box<dyn ResponsePolicy>,
     /// The variable that names more roots.
     bundle: Option<&'static str>,
     /// See [`Client::aside`].
@@ -51,7 +51,7 @@ pub struct Client {
     is_ahead: bool,
     proxies: Proxies,
     tls: OnceCell<Arc<ClientConfig>>,
-    reach: Reach,
+    reach: AddressPolicy,
 }
 
 /// What one request asks, besides the URL and what the caller adds.
@@ -75,12 +75,12 @@ impl Client {
     /// A client of `url`, which has neither userinfo nor a fragment.
     pub fn new(url: Url, http: Http, caller: Caller) -> Self {
         let proxies = Proxies::from_env(|name| std::env::var(name).ok());
-        let (dialect, tls, reach) = (Box::new(Plain), OnceCell::new(), Reach::default());
+        let (dialect, tls, reach) = (Box::new(Plain), OnceCell::new(), AddressPolicy::default());
         Self { url, http, caller, dialect, bundle: None, is_aside: false, is_ahead: false, proxies, tls, reach }
     }
 
     /// The same, which reads answers as `dialect` does.
-    pub fn speaking(self, dialect: impl Dialect + 'static) -> Self {
+    pub fn speaking(self, dialect: impl ResponsePolicy + 'static) -> Self {
         Self { dialect: Box::new(dialect), ..self }
     }
 
@@ -105,7 +105,7 @@ impl Client {
     }
 
     /// How answers are read.
-    pub fn dialect(&self) -> &dyn Dialect {
+    pub fn dialect(&self) -> &dyn ResponsePolicy {
         &*self.dialect
     }
 
@@ -141,7 +141,7 @@ impl Client {
 
     /// One GET with the headers `ask`: the answer of whoever answers in the end with neither a redirect nor trouble of a
     /// moment.
-    pub fn get(&self, ask: &Headers, patience: &mut Patience) -> Result<Answer> {
+    pub fn get(&self, ask: &Headers, patience: &mut RetryBudget) -> Result<Answer> {
         loop {
             match self.send(ask, patience.deadline()) {
                 Ok(answer) => return Ok(answer),
@@ -151,9 +151,9 @@ impl Client {
     }
 
     /// One try, along its redirects.
-    fn send(&self, headers: &Headers, deadline: Deadline) -> Result<Answer, Fault> {
+    fn send(&self, headers: &Headers, deadline: Deadline) -> Result<Answer, RequestError> {
         let ask = &Ask { method: Method::GET, headers, body: None };
-        let mut trail = Trail::new(self.url.clone());
+        let mut trail = RedirectChain::new(self.url.clone());
         loop {
             let answer = self.exchange(trail.here(), ask, deadline);
             let answer = answer.and_then(|a| status::passing(&a).map_or(Ok(a), Err));
@@ -169,12 +169,12 @@ impl Client {
     }
 
     /// One try of any method, where a redirect is an answer like others and no status is trouble.
-    pub fn call(&self, ask: &Ask<'_>, deadline: Deadline) -> Result<Answer, Fault> {
+    pub fn call(&self, ask: &Ask<'_>, deadline: Deadline) -> Result<Answer, RequestError> {
         self.exchange(&self.url, ask, deadline)
     }
 
     /// One request and the head of its answer.
-    fn exchange(&self, url: &Url, ask: &Ask<'_>, deadline: Deadline) -> Result<Answer, Fault> {
+    fn exchange(&self, url: &Url, ask: &Ask<'_>, deadline: Deadline) -> Result<Answer, RequestError> {
         if !self.is_aside {
             check_stop()?;
         }
@@ -216,7 +216,7 @@ impl Client {
         request.body(()).map_err(|e| Error::failed(format!("its URL cannot be asked for: {e}")))
     }
 
-    fn wiring(&self, url: &Url, route: &Route, at_origin: bool, deadline: Deadline) -> Result<Wiring, Fault> {
+    fn wiring(&self, url: &Url, route: &Route, at_origin: bool, deadline: Deadline) -> Result<Wiring, RequestError> {
         let (addresses, tunnel, absolute) = match route {
             Route::Direct => (self.reach.addresses(url, at_origin)?, None, None),
             Route::Forward(proxy) => {

@@ -14,12 +14,12 @@ use super::coding::{BEGINNING, coded, is_tar_gz};
 use super::connector::BUFFER;
 use super::content_range::ContentRange;
 use super::message::{Answer, Headers, Incoming};
-use super::partial_download::Part;
+use super::partial_download::PartialDownload;
 use super::request_error::{fault, out_of_time};
-use super::response_policy::Proof;
-use super::retry::{Fault, Patience, check_stop};
+use super::response_policy::BodyDigest;
+use super::retry::{RequestError, RetryBudget, check_stop};
 use super::status::check_plain;
-use super::validators::{Identity, source_of};
+use super::validators::{ResponseIdentity, source_of};
 use crate::artifact::CacheFile;
 use crate::console::Progress;
 use crate::error::{Error, Kind, Result};
@@ -31,7 +31,7 @@ use crate::sys::clock::Deadline;
 #[derive(Debug)]
 pub struct Fetched {
     pub file: File,
-    pub identity: Identity,
+    pub identity: ResponseIdentity,
     /// The revision of the response that carried the bytes.
     pub revision: Revision,
 }
@@ -40,15 +40,15 @@ pub struct Fetched {
 struct Download<'a> {
     client: &'a Client,
     source: String,
-    identity: Identity,
-    part: Part,
+    identity: ResponseIdentity,
+    part: PartialDownload,
     /// Only where nothing but the content tells what it is.
     hash: Option<Sha256>,
     /// Only where the server said what the bytes come to.
-    proof: Option<Box<dyn Proof>>,
+    proof: Option<Box<dyn BodyDigest>>,
     progress: Progress,
     limit: u64,
-    patience: Patience,
+    patience: RetryBudget,
     /// Whether an answer was labelled as gzip.
     is_gzip: bool,
 }
@@ -57,8 +57,8 @@ struct Download<'a> {
 /// error, and are not gone on with.
 pub fn fetch(
     client: &Client,
-    identity: Identity,
-    proof: Option<Box<dyn Proof>>,
+    identity: ResponseIdentity,
+    proof: Option<Box<dyn BodyDigest>>,
     body: Option<Incoming>,
     to: &CacheFile,
     limit: u64,
@@ -66,10 +66,10 @@ pub fn fetch(
 ) -> Result<Fetched> {
     check_limit(identity.length, limit)?;
     let source = source_of(client.url().as_str());
-    let part = Part::open(to, &source, &identity)?;
+    let part = PartialDownload::open(to, &source, &identity)?;
     let progress = Progress::start("fetching", identity.length);
     let hash = identity.revision().is_none().then(Sha256::new);
-    let patience = Patience::new(deadline);
+    let patience = RetryBudget::new(deadline);
     let is_gzip = body.as_ref().is_some_and(|body| body.is_gzip);
     let mut download = Download { client, source, identity, part, hash, proof, progress, limit, patience, is_gzip };
     match download.run(body).and_then(|()| download.prove()) {
@@ -160,7 +160,7 @@ impl Download<'_> {
 
     fn rest_of_it(&mut self, mut answer: Answer) -> Result<Incoming> {
         check_plain(&mut answer)?;
-        if Identity::of(&answer.headers).strong() != self.identity.strong() {
+        if ResponseIdentity::of(&answer.headers).strong() != self.identity.strong() {
             return Err(superseded());
         }
         let (first, total) = (self.part.length(), self.identity.length.unwrap_or_default());
@@ -172,7 +172,7 @@ impl Download<'_> {
     }
 
     /// Takes the body up to its end.
-    fn pour(&mut self, body: Incoming) -> Result<(), Fault> {
+    fn pour(&mut self, body: Incoming) -> Result<(), RequestError> {
         let Incoming { body, host, is_gzip } = body;
         self.is_gzip |= is_gzip;
         let mut reader = body.into_reader();
@@ -209,19 +209,19 @@ impl Download<'_> {
         Ok(())
     }
 
-    fn check_end(&self) -> Result<(), Fault> {
+    fn check_end(&self) -> Result<(), RequestError> {
         match self.identity.length {
             Some(total) if self.part.length() != total => Err(self.after("it ended")),
             _ => Ok(()),
         }
     }
 
-    fn broken(&self, error: ureq::Error, host: &str) -> Fault {
+    fn broken(&self, error: ureq::Error, host: &str) -> RequestError {
         fault(error, host, self.client.http()).at(&self.position())
     }
 
-    fn after(&self, what: &str) -> Fault {
-        Fault::transient(format!("{}: {what}", self.position()))
+    fn after(&self, what: &str) -> RequestError {
+        RequestError::transient(format!("{}: {what}", self.position()))
     }
 
     fn position(&self) -> String {

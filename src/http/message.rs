@@ -8,7 +8,7 @@ use ureq::http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use super::coding::coded;
 use super::request_error::fault;
-use super::retry::Fault;
+use super::retry::RequestError;
 use crate::config::Http;
 use crate::error::{Error, Result};
 
@@ -45,7 +45,7 @@ impl Answer {
 }
 
 /// A body that is small, up to its end.
-pub fn whole(body: Incoming, length: Option<u64>, largest: u64, http: &Http) -> Result<Vec<u8>, Fault> {
+pub fn whole(body: Incoming, length: Option<u64>, largest: u64, http: &Http) -> Result<Vec<u8>, RequestError> {
     let Incoming { body, host, is_gzip } = body;
     if is_gzip {
         return Err(coded("gzip").into());
@@ -55,7 +55,7 @@ pub fn whole(body: Incoming, length: Option<u64>, largest: u64, http: &Http) -> 
     read.map_err(|e| fault(e.into(), &host, http))?;
     let content = within(content, largest)?;
     if length.is_some_and(|length| length != content.len() as u64) {
-        return Err(Fault::transient(format!("it ended after {} bytes", content.len())));
+        return Err(RequestError::transient(format!("it ended after {} bytes", content.len())));
     }
     Ok(content)
 }

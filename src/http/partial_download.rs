@@ -9,7 +9,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
 use super::connector::BUFFER;
-use super::validators::Identity;
+use super::validators::ResponseIdentity;
 use crate::artifact::CacheFile;
 use crate::console::progress::size;
 use crate::error::{Context, Error, Result};
@@ -21,7 +21,7 @@ const LARGEST_NOTE: u64 = 4096;
 
 /// An open download.
 #[derive(Debug)]
-pub(super) struct Part {
+pub(super) struct PartialDownload {
     dir: Dir,
     path: PathBuf,
     name: OsString,
@@ -30,9 +30,9 @@ pub(super) struct Part {
     length: u64,
 }
 
-impl Part {
+impl PartialDownload {
     /// Opens a download: what is there of `identity` already, or a fresh file.
-    pub(super) fn open(download: &CacheFile, source: &str, identity: &Identity) -> Result<Self> {
+    pub(super) fn open(download: &CacheFile, source: &str, identity: &ResponseIdentity) -> Result<Self> {
         let (dir, name, path) = (download.open_dir()?, download.name().clone(), &download.path());
         let note = note(source, identity);
         if let (Some(note), Some(total)) = (&note, identity.length)
@@ -50,7 +50,7 @@ impl Part {
     }
 
     /// Throws away what is there and begins with another file, of `identity`.
-    pub(super) fn restart(&mut self, source: &str, identity: &Identity) -> Result<()> {
+    pub(super) fn restart(&mut self, source: &str, identity: &ResponseIdentity) -> Result<()> {
         self.note = note(source, identity);
         self.file = fresh(&self.dir, &self.path, &self.name, self.note.as_deref())?;
         self.length = 0;
@@ -116,7 +116,7 @@ impl Part {
 }
 
 /// The text of the note; `None` when bytes cannot be gone on from.
-fn note(source: &str, identity: &Identity) -> Option<String> {
+fn note(source: &str, identity: &ResponseIdentity) -> Option<String> {
     let (etag, length) = (identity.strong()?, identity.length?);
     let boot = boot_id()?;
     Some(format!("source = {source}\netag = {etag}\nlength = {length}\nboot = {boot}\n"))
@@ -190,13 +190,13 @@ mod tests {
         }
     }
 
-    fn identity(etag: &str, length: &str) -> Identity {
+    fn identity(etag: &str, length: &str) -> ResponseIdentity {
         let header = |k, v: &str| (HeaderName::from_static(k), HeaderValue::from_str(v).unwrap());
-        Identity::of(&HeaderMap::from_iter([header("etag", etag), header("content-length", length)]))
+        ResponseIdentity::of(&HeaderMap::from_iter([header("etag", etag), header("content-length", length)]))
     }
 
     fn begin(place: &Place) {
-        let mut part = Part::open(&place.download(), "s", &identity("\"a\"", "10")).unwrap();
+        let mut part = PartialDownload::open(&place.download(), "s", &identity("\"a\"", "10")).unwrap();
         assert_eq!(part.length(), 0);
         part.append(b"12345").unwrap();
     }
@@ -225,7 +225,7 @@ mod tests {
             let place = Place::new(name);
             begin(&place);
             change(&place.file());
-            let part = Part::open(&place.download(), source, &identity(etag, length)).unwrap();
+            let part = PartialDownload::open(&place.download(), source, &identity(etag, length)).unwrap();
             assert_eq!(part.length(), if name == "fits" { 5 } else { 0 }, "{name}");
             let meta = std::fs::symlink_metadata(place.file()).unwrap();
             assert!(meta.is_file() && meta.permissions().mode() & 0o7777 == 0o600, "{name}");
@@ -237,26 +237,26 @@ mod tests {
     fn a_complete_download_has_no_note_and_is_never_gone_on_with() {
         let place = Place::new("complete");
         begin(&place);
-        let mut part = Part::open(&place.download(), "s", &identity("\"a\"", "10")).unwrap();
+        let mut part = PartialDownload::open(&place.download(), "s", &identity("\"a\"", "10")).unwrap();
         part.append(b"67890").unwrap();
         let mut text = String::new();
         part.complete(false).unwrap().read_to_string(&mut text).unwrap();
         assert_eq!(text, "1234567890");
-        assert_eq!(Part::open(&place.download(), "s", &identity("\"a\"", "10")).unwrap().length(), 0);
+        assert_eq!(PartialDownload::open(&place.download(), "s", &identity("\"a\"", "10")).unwrap().length(), 0);
     }
 
     #[test]
     fn a_discarded_part_leaves_nothing() {
         let place = Place::new("discard");
         begin(&place);
-        Part::open(&place.download(), "s", &identity("\"a\"", "10")).unwrap().discard().unwrap();
+        PartialDownload::open(&place.download(), "s", &identity("\"a\"", "10")).unwrap().discard().unwrap();
         assert_eq!(std::fs::read_dir(&place.0).unwrap().count(), 0);
     }
 
     #[test]
     fn without_room_it_is_said_before_the_first_byte() {
         let place = Place::new("room");
-        let part = Part::open(&place.download(), "s", &identity("\"a\"", "10")).unwrap();
+        let part = PartialDownload::open(&place.download(), "s", &identity("\"a\"", "10")).unwrap();
         part.check_room(1).unwrap();
         let error = part.check_room(u64::MAX).unwrap_err().to_string();
         assert!(error.contains("it needs 16.0 EiB, and "), "{error}");

@@ -14,9 +14,9 @@ use super::content_range::ContentRange;
 use super::download::{check_limit, superseded};
 use super::message::whole;
 use super::message::{Answer, Headers, Incoming};
-use super::retry::Patience;
+use super::retry::RetryBudget;
 use super::status::check_plain;
-use super::validators::Identity;
+use super::validators::ResponseIdentity;
 use crate::artifact::{HEAD, TAIL};
 use crate::error::{Context, Error, Result};
 use crate::sys::clock::Deadline;
@@ -27,7 +27,7 @@ const LARGEST: u64 = 64 << 20;
 
 /// The body of the answer to a poll.
 #[derive(Debug)]
-pub enum Offered {
+pub enum PolledBody {
     /// Everything.
     Whole(Incoming),
     /// The last bytes.
@@ -36,7 +36,7 @@ pub enum Offered {
     Taken,
 }
 
-impl Offered {
+impl PolledBody {
     /// All of it, if it is that.
     pub fn whole(self) -> Option<Incoming> {
         match self {
@@ -47,7 +47,7 @@ impl Offered {
 }
 
 /// Asks on the conditions `ask`: for everything, or for the end alone where the client looks ahead.
-pub fn poll(client: &Client, ask: &Headers, patience: &mut Patience) -> Result<Answer> {
+pub fn poll(client: &Client, ask: &Headers, patience: &mut RetryBudget) -> Result<Answer> {
     if client.is_ahead() {
         let mut ranged = ask.clone();
         let end = HeaderValue::from_str(&format!("bytes=-{TAIL}"));
@@ -67,21 +67,21 @@ pub fn is_offer(answer: &Answer, client: &Client) -> bool {
 }
 
 /// What such an answer offers, and what it is.
-pub fn offered(mut answer: Answer, identity: Identity) -> Result<(Identity, Offered)> {
+pub fn offered(mut answer: Answer, identity: ResponseIdentity) -> Result<(ResponseIdentity, PolledBody)> {
     check_plain(&mut answer)?;
     if answer.status == StatusCode::OK {
-        return Ok((identity, Offered::Whole(answer.body)));
+        return Ok((identity, PolledBody::Whole(answer.body)));
     }
     let range = answer.header(&header::CONTENT_RANGE).and_then(ContentRange::parse);
     match range.filter(|range| range.is_rest(range.total.saturating_sub(TAIL), range.total)) {
-        Some(range) => Ok((identity.with_length(range.total), Offered::End(answer.body))),
+        Some(range) => Ok((identity.with_length(range.total), PolledBody::End(answer.body))),
         None => Err(Error::failed(format!("it answered the last {TAIL} bytes with another range"))),
     }
 }
 
 /// Some of an archive.
 #[derive(Debug)]
-pub struct Glimpse {
+pub struct PartialArchive {
     /// As long as the archive.
     pub file: File,
     /// From here on everything is there.
@@ -92,27 +92,27 @@ pub struct Glimpse {
     pub total: u64,
 }
 
-impl Glimpse {
+impl PartialArchive {
     /// The beginning and the end of what was offered. `None`: the server gives no ranges, or nothing pins them.
     pub fn open(
         client: &Client,
-        identity: &Identity,
-        body: &mut Offered,
+        identity: &ResponseIdentity,
+        body: &mut PolledBody,
         limit: u64,
         deadline: Deadline,
     ) -> Result<Option<Self>> {
         check_limit(identity.length, limit)?;
         let (Some(total), true) = (identity.length, identity.strong().is_some()) else { return Ok(None) };
-        if matches!(body, Offered::Whole(_)) {
+        if matches!(body, PolledBody::Whole(_)) {
             return Ok(None);
         }
-        let Offered::End(end) = std::mem::replace(body, Offered::Taken) else { return Ok(None) };
+        let PolledBody::End(end) = std::mem::replace(body, PolledBody::Taken) else { return Ok(None) };
         if end.is_gzip {
             return Ok(None);
         }
         let file =
             unnamed().and_then(|file| file.set_len(total).map(|()| file)).context(|| "cannot make room for it")?;
-        let (from, mut patience) = (total.saturating_sub(TAIL), Patience::new(deadline));
+        let (from, mut patience) = (total.saturating_sub(TAIL), RetryBudget::new(deadline));
         let mut glimpse = Self { file, from, bytes: 0, total };
         match whole(end, Some(total - from), TAIL, client.http()) {
             Ok(bytes) => glimpse.take(&bytes, from)?,
@@ -128,12 +128,12 @@ impl Glimpse {
     }
 
     /// Reads on to the front until all from `from` on is there. False: that is too much.
-    pub fn reach(&mut self, client: &Client, identity: &Identity, from: u64, deadline: Deadline) -> Result<bool> {
+    pub fn reach(&mut self, client: &Client, identity: &ResponseIdentity, from: u64, deadline: Deadline) -> Result<bool> {
         if from < self.from {
             if self.from - from > LARGEST {
                 return Ok(false);
             }
-            self.read(client, identity, (from, self.from), &mut Patience::new(deadline))?;
+            self.read(client, identity, (from, self.from), &mut RetryBudget::new(deadline))?;
             self.from = from;
         }
         Ok(true)
@@ -142,9 +142,9 @@ impl Glimpse {
     fn read(
         &mut self,
         client: &Client,
-        identity: &Identity,
+        identity: &ResponseIdentity,
         (first, end): (u64, u64),
-        patience: &mut Patience,
+        patience: &mut RetryBudget,
     ) -> Result<()> {
         let mut ask = Headers::new();
         let range = format!("bytes={first}-{}", end - 1);
@@ -159,7 +159,7 @@ impl Glimpse {
                 StatusCode::OK => return Err(Error::failed("it gave a range before, and gives none now")),
                 _ => return Err(client.dialect().refusal(answer, client)),
             }
-            if Identity::of(&answer.headers).strong() != identity.strong() {
+            if ResponseIdentity::of(&answer.headers).strong() != identity.strong() {
                 return Err(superseded());
             }
             let got = answer.header(&header::CONTENT_RANGE).and_then(ContentRange::parse);

@@ -16,9 +16,9 @@ pub(super) fn is_redirect(status: u16) -> bool {
 
 /// The places a request has been, the configured one first.
 #[derive(Debug)]
-pub(super) struct Trail(Vec<Url>, Url);
+pub(super) struct RedirectChain(Vec<Url>, Url);
 
-impl Trail {
+impl RedirectChain {
     /// Begins at `start`.
     pub(super) fn new(start: Url) -> Self {
         Self(Vec::new(), start)
@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn five_hops_are_followed_and_a_sixth_is_not() {
-        let mut trail = Trail::new(Url::parse("http://a/0").unwrap());
+        let mut trail = RedirectChain::new(Url::parse("http://a/0").unwrap());
         assert_eq!(trail.name(), None);
         for n in 1..=5 {
             trail.follow(Some(format!("/{n}").as_bytes())).unwrap();
@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn a_circle_is_named() {
-        let mut trail = Trail::new(Url::parse("http://a/0").unwrap());
+        let mut trail = RedirectChain::new(Url::parse("http://a/0").unwrap());
         assert!(trail.follow(Some(b"/0")).unwrap_err().to_string().contains("circle"));
         trail.follow(Some(b"/1")).unwrap();
         assert!(trail.follow(Some(b"/0")).unwrap_err().to_string().contains("circle"));

@@ -6,7 +6,7 @@ use ureq::Timeout;
 use url::Url;
 
 use super::connector::LARGEST_HEAD;
-use super::retry::Fault;
+use super::retry::RequestError;
 use super::tls;
 use crate::config::Http;
 use crate::error::{Error, Kind, plain};
@@ -16,7 +16,7 @@ pub(super) const PLAIN_TO_TLS: &str = " (https:// instead of http://?)";
 
 /// The fault of a request to `url` that got no head of an answer. What does not even begin like HTTP, to a plain request,
 /// is most likely an alert of TLS.
-pub(super) fn fault_of_head(error: ureq::Error, url: &Url, host: &str, http: &Http) -> Fault {
+pub(super) fn fault_of_head(error: ureq::Error, url: &Url, host: &str, http: &Http) -> RequestError {
     match &error {
         ureq::Error::Protocol(e) if url.scheme() == "http" && e.to_string().ends_with("invalid HTTP version") => {
             Error::failed(format!("its answer is no HTTP{PLAIN_TO_TLS}")).into()
@@ -26,21 +26,21 @@ pub(super) fn fault_of_head(error: ureq::Error, url: &Url, host: &str, http: &Ht
 }
 
 /// The fault that `error` is, of an exchange with `host`.
-pub fn fault(error: ureq::Error, host: &str, http: &Http) -> Fault {
+pub fn fault(error: ureq::Error, host: &str, http: &Http) -> RequestError {
     let named = |key: &str| if http.is_fixed { String::new() } else { format!(" ({key})") };
     match error {
         ureq::Error::Timeout(Timeout::Connect) => {
             let limit = http.connect_timeout.as_secs_f64();
-            Fault::transient(format!("no connection to {host} within {limit} s{}", named("connect-timeout")))
+            RequestError::transient(format!("no connection to {host} within {limit} s{}", named("connect-timeout")))
         }
         ureq::Error::Timeout(Timeout::Global) => out_of_time().into(),
         ureq::Error::Timeout(_) => {
             let limit = http.stall_timeout.as_secs_f64();
-            Fault::transient(format!("nothing came from {host} for {limit} s{}", named("stall-timeout")))
+            RequestError::transient(format!("nothing came from {host} for {limit} s{}", named("stall-timeout")))
         }
         ureq::Error::Io(e) => match e.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
             Some(e) => Error::failed(tls::explain(e, host)).into(),
-            None => Fault::transient(io(&e, host)),
+            None => RequestError::transient(io(&e, host)),
         },
         ureq::Error::Rustls(e) => Error::failed(tls::explain(&e, host)).into(),
         ureq::Error::ConnectProxyFailed(reason) => proxy(&reason),
@@ -67,14 +67,14 @@ fn io(error: &std::io::Error, host: &str) -> String {
     }
 }
 
-fn proxy(reason: &str) -> Fault {
+fn proxy(reason: &str) -> RequestError {
     // ureq has the status in its text only: `proxy server responded 407/407`.
     let status: Option<u16> = reason.rsplit_once('/').and_then(|(_, status)| status.parse().ok());
     match status {
         Some(407) => Error::failed("the proxy wants other credentials (407): put them into the proxy's URL").into(),
-        Some(status @ 500..) => Fault::transient(format!("the proxy cannot make the tunnel ({status})")),
+        Some(status @ 500..) => RequestError::transient(format!("the proxy cannot make the tunnel ({status})")),
         Some(status) => Error::failed(format!("the proxy refuses the tunnel ({status})")).into(),
-        None => Fault::transient("the proxy did not answer"),
+        None => RequestError::transient("the proxy did not answer"),
     }
 }
 

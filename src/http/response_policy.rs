@@ -6,23 +6,23 @@ use ureq::http::HeaderMap;
 use super::client::Client;
 use super::message::Answer;
 use super::status;
-use super::validators::Identity;
+use super::validators::ResponseIdentity;
 use crate::error::{Error, Result};
 
 /// How answers are read.
-pub trait Dialect {
+pub trait ResponsePolicy {
     /// Whether a redirect is followed; else its answer is handed back as it is.
     fn is_redirected(&self) -> bool {
         true
     }
 
     /// What the headers of an answer say it is.
-    fn identity(&self, headers: &HeaderMap) -> Identity {
-        Identity::of(headers)
+    fn identity(&self, headers: &HeaderMap) -> ResponseIdentity {
+        ResponseIdentity::of(headers)
     }
 
     /// What the bytes have to come to, when the headers of a 200 tell. An error: what they tell cannot be.
-    fn proof(&self, _headers: &HeaderMap) -> Result<Option<Box<dyn Proof>>> {
+    fn proof(&self, _headers: &HeaderMap) -> Result<Option<Box<dyn BodyDigest>>> {
         Ok(None)
     }
 
@@ -36,10 +36,10 @@ pub trait Dialect {
 #[derive(Debug)]
 pub(super) struct Http;
 
-impl Dialect for Http {}
+impl ResponsePolicy for Http {}
 
 /// What the bytes of a body have to come to.
-pub trait Proof: std::fmt::Debug {
+pub trait BodyDigest: std::fmt::Debug {
     /// Takes the next bytes, of the whole thing from its start.
     fn take(&mut self, bytes: &[u8]);
 

@@ -1,5 +1,5 @@
 //! How long to be patient with a server that cannot answer now: full jitter, few tries, never past the deadline, and the
-//! server's own `Retry-After` before anything of ours. What counts as passing is said by whoever makes a [`Fault`].
+//! server's own `Retry-After` before anything of ours. What counts as passing is said by whoever makes a [`RequestError`].
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -22,14 +22,14 @@ const SLICE: Duration = Duration::from_millis(200);
 
 /// A failed try: what went wrong, and whether it may be over by itself.
 #[derive(Debug)]
-pub struct Fault {
+pub struct RequestError {
     /// The line to print when nothing more is tried.
     pub error: Error,
     transient: bool,
     retry_after: Option<Duration>,
 }
 
-impl Fault {
+impl RequestError {
     /// Something that may be over in a moment.
     pub fn transient(text: impl Into<String>) -> Self {
         let error = Error::new(Kind::Unavailable { retry_after: None }, text);
@@ -53,7 +53,7 @@ impl Fault {
     }
 }
 
-impl From<Error> for Fault {
+impl From<Error> for RequestError {
     fn from(error: Error) -> Self {
         Self { error, transient: false, retry_after: None }
     }
@@ -69,12 +69,12 @@ pub fn set_told(is_told: bool) {
 
 /// The tries that are left for one thing.
 #[derive(Debug)]
-pub struct Patience {
+pub struct RetryBudget {
     deadline: Deadline,
     failures: u32,
 }
 
-impl Patience {
+impl RetryBudget {
     /// All tries, until `deadline`.
     pub fn new(deadline: Deadline) -> Self {
         Self { deadline, failures: 0 }
@@ -91,7 +91,7 @@ impl Patience {
     }
 
     /// Waits until the next try of `what`, a URL for messages, is due, or gives up with the fault's error.
-    pub fn after(&mut self, fault: Fault, what: &str) -> Result<()> {
+    pub fn after(&mut self, fault: RequestError, what: &str) -> Result<()> {
         if !fault.transient {
             return Err(fault.error);
         }
@@ -239,7 +239,7 @@ mod tests {
 
     #[test]
     fn a_lasting_fault_is_not_waited_for() {
-        let mut patience = Patience::new(Deadline::after(Duration::from_secs(60)));
+        let mut patience = RetryBudget::new(Deadline::after(Duration::from_secs(60)));
         let error = patience.after(Error::refused("no").into(), "u").unwrap_err();
         assert_eq!((error.kind(), error.to_string().as_str()), (Kind::Refused, "no"));
     }
@@ -247,15 +247,15 @@ mod tests {
     #[test]
     fn a_retry_after_beyond_the_deadline_fails_at_once_and_says_when_to_come_back() {
         let hour = Some(Duration::from_secs(3600));
-        let mut patience = Patience::new(Deadline::after(Duration::from_secs(60)));
-        let error = patience.after(Fault::busy("503", hour), "u").unwrap_err();
+        let mut patience = RetryBudget::new(Deadline::after(Duration::from_secs(60)));
+        let error = patience.after(RequestError::busy("503", hour), "u").unwrap_err();
         assert_eq!(error.kind(), Kind::Unavailable { retry_after: hour });
     }
 
     #[test]
     fn renewed_patience_has_all_its_tries() {
-        let mut patience = Patience::new(Deadline::after(Duration::from_secs(60)));
-        let busy = || Fault::busy("503", Some(Duration::ZERO));
+        let mut patience = RetryBudget::new(Deadline::after(Duration::from_secs(60)));
+        let busy = || RequestError::busy("503", Some(Duration::ZERO));
         for _ in 0..3 {
             patience.after(busy(), "u").unwrap();
         }
@@ -264,8 +264,8 @@ mod tests {
             patience.after(busy(), "u").unwrap();
         }
         assert_eq!(patience.after(busy(), "u").unwrap_err().to_string(), "503; tried 4 times");
-        let mut late = Patience::new(Deadline::after(Duration::ZERO));
-        let error = late.after(Fault::transient("reset"), "u").unwrap_err().to_string();
+        let mut late = RetryBudget::new(Deadline::after(Duration::ZERO));
+        let error = late.after(RequestError::transient("reset"), "u").unwrap_err().to_string();
         assert_eq!(error, "reset; the time for one check is over before the next try (timeout)");
     }
 }

@@ -7,14 +7,14 @@ use super::client::Client;
 use super::coding;
 use super::message::Answer;
 use super::request_error::PLAIN_TO_TLS;
-use super::retry::{Fault, retry_after};
+use super::retry::{RequestError, retry_after};
 use crate::error::{Error, Result};
 
 /// The fault of a status that may be over in a moment.
-pub fn passing(answer: &Answer) -> Option<Fault> {
+pub fn passing(answer: &Answer) -> Option<RequestError> {
     let busy = answer.status == StatusCode::TOO_MANY_REQUESTS || answer.status.is_server_error();
     let hint = answer.header(&header::RETRY_AFTER).and_then(retry_after);
-    busy.then(|| Fault::busy(words(answer.status), hint))
+    busy.then(|| RequestError::busy(words(answer.status), hint))
 }
 
 /// Why a status that nobody waits for is an error.

@@ -24,7 +24,7 @@ const YOUNG: &str = "young";
 
 /// How a representation is told from another one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Identity {
+pub struct ResponseIdentity {
     etag: Option<String>,
     modified: Option<String>,
     /// What the server calls this version of the thing.
@@ -42,7 +42,7 @@ pub fn source_of(url: &str) -> String {
     hex(&Sha256::digest(url)[..8])
 }
 
-impl Identity {
+impl ResponseIdentity {
     /// What the headers of a response say.
     pub fn of(headers: &HeaderMap) -> Self {
         // A body in chunks has the length it turns out to have.

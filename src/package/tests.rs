@@ -29,14 +29,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use super::*;
-use crate::artifact::{Artifact, HEAD, Seal, TAIL};
+use crate::artifact::{Artifact, HEAD, Sidecars, TAIL};
 use crate::error::Kind;
 use crate::model::{Links, Revision, Validators};
 use crate::store::manifest::{Item, What};
 
 /// An artifact of which nothing is asked.
 fn unasked(artifact: Artifact) -> Verified {
-    verify(artifact, &Seal::default(), &Demands::default(), None, Deadline::after(Duration::ZERO)).unwrap()
+    verify(artifact, &Sidecars::default(), &Demands::default(), None, Deadline::after(Duration::ZERO)).unwrap()
 }
 
 /// A directory of its own; removed when the test ends.

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use super::minisign::Signature;
 use super::sums;
 use super::version::{self, Version};
-use crate::artifact::{Artifact, Content, Paper, Seal};
+use crate::artifact::{Artifact, Content, SidecarFile, Sidecars};
 use crate::config::{PublicKey, Trust};
 use crate::console::Progress;
 use crate::error::{Context, Error, Result};
@@ -87,7 +87,7 @@ const SUMMED: &str = "sum";
 /// Checks an artifact and what lies beside it. `highest` is the highest version that was seen so far.
 pub fn verify(
     artifact: Artifact,
-    seal: &Seal,
+    seal: &Sidecars,
     demands: &Demands,
     highest: Option<&str>,
     deadline: Deadline,
@@ -137,7 +137,7 @@ struct Claim<'a> {
 
 impl Demands {
     /// The signature that has to be there.
-    fn signature<'a>(&'a self, seal: &'a Seal) -> Result<Option<Claim<'a>>> {
+    fn signature<'a>(&'a self, seal: &'a Sidecars) -> Result<Option<Claim<'a>>> {
         if self.keys.is_empty() {
             return Ok(None);
         }
@@ -149,7 +149,7 @@ impl Demands {
     }
 
     /// The list of sums that has to be there, and what it says.
-    fn listed<'a>(&self, seal: &'a Seal) -> Result<Option<(&'a str, String)>> {
+    fn listed<'a>(&self, seal: &'a Sidecars) -> Result<Option<(&'a str, String)>> {
         if !self.sums {
             return Ok(None);
         }
@@ -208,7 +208,7 @@ impl Claim<'_> {
 }
 
 /// What stands in a paper that has to be there.
-fn paper<'a>(archive: &str, paper: Option<&'a Paper>, what: &str) -> Result<(&'a str, &'a [u8])> {
+fn paper<'a>(archive: &str, paper: Option<&'a SidecarFile>, what: &str) -> Result<(&'a str, &'a [u8])> {
     let Some(paper) = paper else {
         return Err(Error::refused(format!("cannot trust {archive}: nobody asked for its {what}")));
     };

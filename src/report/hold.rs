@@ -12,7 +12,7 @@ const REFUSED_FOR: u64 = 3600;
 
 /// How long it is on hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rest {
+pub enum Hold {
     /// The next check tries it again.
     None,
     /// Until then; or until something else lies beside it, or the configuration asks for something else.
@@ -21,7 +21,7 @@ pub enum Rest {
     ForGood,
 }
 
-impl Rest {
+impl Hold {
     /// For a revision that failed under `settings`, of which archives have to meet `demands`.
     pub fn after(failure: &Failure, settings: &Settings, demands: &Demands) -> Self {
         let limit = settings.max_attempts;

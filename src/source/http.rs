@@ -12,9 +12,9 @@ use crate::error::{Context, Error, Result};
 use crate::http::auth::UserInfo;
 use crate::http::client::{Caller, Client};
 use crate::http::message::Headers;
-use crate::http::range_reader::Offered;
-use crate::http::retry::Patience;
-use crate::http::validators::{Identity, source_of};
+use crate::http::range_reader::PolledBody;
+use crate::http::retry::RetryBudget;
+use crate::http::validators::{ResponseIdentity, source_of};
 use crate::http::{auth, download, range_reader, status, warn_once};
 use crate::model::Known;
 use crate::remote::redacted;
@@ -36,8 +36,8 @@ pub struct HttpSource {
 #[derive(Debug)]
 pub struct HttpOffer {
     pub(super) client: Client,
-    pub(super) identity: Identity,
-    pub(super) body: Offered,
+    pub(super) identity: ResponseIdentity,
+    pub(super) body: PolledBody,
 }
 
 impl HttpSource {
@@ -129,15 +129,15 @@ impl HttpSource {
 
 /// One conditional GET. `None`: what is there is what is known.
 fn poll(client: Client, known: Option<Known<'_>>, deadline: Deadline) -> Result<Option<HttpOffer>> {
-    let known = known.and_then(|known| Identity::remembered(known, &source_of(client.url().as_str())));
-    let ask = known.as_ref().map_or_else(Headers::new, Identity::conditions);
-    let answer = range_reader::poll(&client, &ask, &mut Patience::new(deadline))?;
+    let known = known.and_then(|known| ResponseIdentity::remembered(known, &source_of(client.url().as_str())));
+    let ask = known.as_ref().map_or_else(Headers::new, ResponseIdentity::conditions);
+    let answer = range_reader::poll(&client, &ask, &mut RetryBudget::new(deadline))?;
     match answer.status {
         StatusCode::NOT_MODIFIED if !ask.is_empty() => return Ok(None),
         _ if range_reader::is_offer(&answer, &client) => {}
         _ => return Err(status::refusal(&answer, &client)),
     }
-    let identity = Identity::of(&answer.headers);
+    let identity = ResponseIdentity::of(&answer.headers);
     let (identity, body) = range_reader::offered(answer, identity)?;
     if known.as_ref().is_some_and(|known| known.is_still(&identity)) {
         return Ok(None);

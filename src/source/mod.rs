@@ -9,13 +9,13 @@ mod parse_revision;
 pub mod s3;
 mod sidecar;
 
-pub use self::parse_revision::Recalled;
+pub use self::parse_revision::PinnedRevision;
 use std::path::Path;
 
 use crate::artifact::{Artifact, CacheFile};
 use crate::config::Settings;
 use crate::error::Result;
-pub use crate::http::range_reader::Glimpse;
+pub use crate::http::range_reader::PartialArchive;
 use crate::model::{Known, OF_CONTENT, Revision, Validators};
 use crate::remote::Remote;
 use crate::sys::clock::Deadline;
@@ -79,16 +79,16 @@ impl Offer {
 
     /// The beginning and the end of the archive that is offered, for who asked to look ahead; no larger one than `limit`.
     /// `None`: it takes a fetch to tell.
-    pub fn glimpse(&mut self, limit: u64, deadline: Deadline) -> Result<Option<Glimpse>> {
+    pub fn glimpse(&mut self, limit: u64, deadline: Deadline) -> Result<Option<PartialArchive>> {
         match &mut self.kind {
-            OfferKind::Http(o) => Glimpse::open(&o.client, &o.identity, &mut o.body, limit, deadline),
-            OfferKind::S3(o) => Glimpse::open(&o.client, &o.identity, &mut o.body, limit, deadline),
+            OfferKind::Http(o) => PartialArchive::open(&o.client, &o.identity, &mut o.body, limit, deadline),
+            OfferKind::S3(o) => PartialArchive::open(&o.client, &o.identity, &mut o.body, limit, deadline),
             OfferKind::File(_) | OfferKind::Git(_) => Ok(None),
         }
     }
 
     /// Adds to a glimpse of it what is missing from `from` on. False: that is too much.
-    pub fn reach(&self, glimpse: &mut Glimpse, from: u64, deadline: Deadline) -> Result<bool> {
+    pub fn reach(&self, glimpse: &mut PartialArchive, from: u64, deadline: Deadline) -> Result<bool> {
         match &self.kind {
             OfferKind::Http(o) => glimpse.reach(&o.client, &o.identity, from, deadline),
             OfferKind::S3(o) => glimpse.reach(&o.client, &o.identity, from, deadline),

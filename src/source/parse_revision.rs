@@ -17,11 +17,11 @@ use crate::sys::fs as sysfs;
 use crate::sys::resolve::{self, Last, Way};
 
 /// A revision, and what makes the next poll conditional on it.
-pub type Recalled = (Revision, Validators);
+pub type PinnedRevision = (Revision, Validators);
 
 impl Source {
     /// What `text` means here; `archive` is what it is said to be the revision of.
-    pub fn recall(&self, text: &str, archive: &Path) -> Result<Recalled> {
+    pub fn recall(&self, text: &str, archive: &Path) -> Result<PinnedRevision> {
         let text = text.trim();
         let (recalled, forms) = match self {
             Self::File(_) => (hash(text), "sha256:HEX (an archive) or tree:HEX (a directory)"),
@@ -45,14 +45,14 @@ impl Source {
     }
 }
 
-fn hash(text: &str) -> Option<Recalled> {
+fn hash(text: &str) -> Option<PinnedRevision> {
     let (kind, digits) = text.split_once(':')?;
     let is_hex = digits.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
     let fits = matches!((kind, digits.len()), ("sha256", 64) | ("tree", 32));
     (fits && is_hex).then(|| (Revision::new(text), Validators::default()))
 }
 
-fn http(text: &str) -> Option<Recalled> {
+fn http(text: &str) -> Option<PinnedRevision> {
     if let Some(modified) = text.strip_prefix("modified:") {
         let (date, length) = match modified.rsplit_once('+') {
             Some((date, length)) => (date, Some(length)),
@@ -68,7 +68,7 @@ fn http(text: &str) -> Option<Recalled> {
     hash(text).filter(|_| text.starts_with("sha256:")).or_else(|| etag(text))
 }
 
-fn etag(text: &str) -> Option<Recalled> {
+fn etag(text: &str) -> Option<PinnedRevision> {
     let is_quoted = |tag: &str| tag.len() > 2 && tag.starts_with('"') && tag.ends_with('"');
     let is_tag = |tag: &str| is_quoted(tag.strip_prefix("W/").unwrap_or(tag));
     let tag = match text.strip_prefix("etag:") {
@@ -88,7 +88,7 @@ fn etag(text: &str) -> Option<Recalled> {
 
 /// A version says nothing that a poll could ask for. What was uploaded in one piece has its MD5 as ETag, and any other ETag
 /// is learnt at the first poll: so is that of a directory.
-fn s3(text: &str, archive: &Path) -> Result<Option<Recalled>> {
+fn s3(text: &str, archive: &Path) -> Result<Option<PinnedRevision>> {
     let Some(version) = text.strip_prefix("version:") else { return Ok(etag(text)) };
     if !is_plain(version) || version == "null" || version.contains(' ') {
         return Ok(None);
@@ -115,7 +115,7 @@ fn md5(mut file: File) -> std::io::Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use crate::http::validators::Identity;
+    use crate::http::validators::ResponseIdentity;
     use crate::model::Known;
     use crate::source::parse_revision::*;
 
@@ -134,7 +134,7 @@ mod tests {
         ] {
             let (found, validators) = http(&text).unwrap();
             assert_eq!(found.as_str(), revision);
-            let identity = Identity::remembered(Known { revision: &found, validators: &validators }, "any").unwrap();
+            let identity = ResponseIdentity::remembered(Known { revision: &found, validators: &validators }, "any").unwrap();
             let (name, value) = identity.conditions().pop().unwrap();
             assert_eq!(format!("{name}: {}", value.to_str().unwrap()), condition);
             // What the server would say of it is the same revision.

@@ -6,13 +6,13 @@ use std::path::Path;
 use url::Url;
 
 use super::Source;
-use crate::artifact::{Paper, Seal};
+use crate::artifact::{SidecarFile, Sidecars};
 use crate::config::Trust;
 use crate::error::{Context, Error, Result, plain};
 use crate::http::client::Client;
 use crate::http::message::{Headers, whole};
 use crate::http::percent_decoded;
-use crate::http::retry::Patience;
+use crate::http::retry::RetryBudget;
 use crate::http::status::check_plain;
 use crate::remote::Remote;
 use crate::sys::clock::Deadline;
@@ -26,20 +26,20 @@ const LARGEST_SUMS: u64 = 1 << 20;
 
 impl Source {
     /// Fetches what `trust` asks for beside the archive at `remote`, as it is now.
-    pub fn seal(&self, remote: &Remote, trust: &Trust, deadline: Deadline) -> Result<Seal> {
+    pub fn seal(&self, remote: &Remote, trust: &Trust, deadline: Deadline) -> Result<Sidecars> {
         let paper = |place: &Option<Remote>, largest, what| {
             let of =
                 |place| self.paper(place, largest, deadline).context(|| format!("cannot fetch the {what} {place}"));
             place.as_ref().map(of).transpose()
         };
-        Ok(Seal {
+        Ok(Sidecars {
             archive: file_name(remote),
             signature: paper(&trust.signature, LARGEST_SIGNATURE, "signature")?,
             sums: paper(&trust.sums, LARGEST_SUMS, "list of sums")?,
         })
     }
 
-    fn paper(&self, place: &Remote, largest: u64, deadline: Deadline) -> Result<Paper> {
+    fn paper(&self, place: &Remote, largest: u64, deadline: Deadline) -> Result<SidecarFile> {
         let content = match (self, place) {
             (Self::File(_), Remote::File(path)) => read(path, largest),
             (Self::Http(source), Remote::Http(url)) => {
@@ -48,7 +48,7 @@ impl Source {
             (Self::S3(source), Remote::S3(object)) => source.beside(object, largest, deadline),
             _ => Err(Error::config("it is not of the remote's kind")),
         };
-        Ok(Paper { name: place.to_string(), content: content? })
+        Ok(SidecarFile { name: place.to_string(), content: content? })
     }
 }
 
@@ -72,7 +72,7 @@ fn read(path: &Path, largest: u64) -> Result<Option<Vec<u8>>> {
 }
 
 fn get(client: &Client, largest: u64, deadline: Deadline) -> Result<Option<Vec<u8>>> {
-    let mut patience = Patience::new(deadline);
+    let mut patience = RetryBudget::new(deadline);
     loop {
         let mut answer = client.get(&Headers::new(), &mut patience)?;
         match answer.status.as_u16() {

@@ -123,7 +123,7 @@ pub fn read_file(path: &Path, way: Way, us: Us, largest: u64) -> Result<(Vec<u8>
 }
 
 /// Why a path may not be trusted; `Ok(None)`: only root and we can change it and the way to it.
-pub fn distrust(path: &Path) -> io::Result<Option<Untrusted>> {
+pub fn untrusted_reason(path: &Path) -> io::Result<Option<Untrusted>> {
     let judged = find(path, Way::Trusted, Last::Follow).and_then(|place| place.judge_as_it_stands());
     match judged {
         Ok(()) => Ok(None),

@@ -14,7 +14,7 @@ use super::{signal, stderr};
 
 /// A copy at work.
 #[derive(Debug)]
-pub struct Twin {
+pub struct ForkedWorker {
     /// Its number.
     pub pid: Pid,
     tells: File,
@@ -25,7 +25,7 @@ const LONGEST: usize = 4096;
 
 /// Forks. The copy does `work`, which gives what its parent is to be told, and ends. It obeys TERM and INT as a program
 /// that runs once does, does not hear HUP and USR1, which are its parent's, and gets TERM when its parent dies.
-pub fn fork(work: &mut dyn FnMut() -> Vec<u8>) -> io::Result<Twin> {
+pub fn fork(work: &mut dyn FnMut() -> Vec<u8>) -> io::Result<ForkedWorker> {
     let (tells, told) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC | rustix::pipe::PipeFlags::NONBLOCK)?;
     let parent = rustix::process::getpid();
     // SAFETY: there is no second thread, so the copy finds every lock and the allocator as they are here.
@@ -46,7 +46,7 @@ pub fn fork(work: &mut dyn FnMut() -> Vec<u8>) -> io::Result<Twin> {
         }
         pid => {
             let pid = Pid::from_raw(pid).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?;
-            Ok(Twin { pid, tells: File::from(tells) })
+            Ok(ForkedWorker { pid, tells: File::from(tells) })
         }
     }
 }
@@ -61,7 +61,7 @@ fn begin(parent: Pid) -> io::Result<()> {
     signal::install_in_twin()
 }
 
-impl Twin {
+impl ForkedWorker {
     /// What it has told, once it has ended; nothing when it was cut off.
     pub fn told(self) -> Vec<u8> {
         let mut buffer = vec![0; LONGEST];

@@ -25,7 +25,7 @@ const SIGNALS: [libc::c_int; 5] = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, li
 
 /// What has come since the last look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Came {
+pub struct Signals {
     /// TERM or INT: end.
     pub stop: Option<i32>,
     /// HUP: read the configuration again.
@@ -36,12 +36,12 @@ pub struct Came {
 
 /// Holds the daemon's signals back from ending it, and waits for them.
 #[derive(Debug)]
-pub struct Vigil {
+pub struct SignalWait {
     signals: OwnedFd,
     timer: Option<OwnedFd>,
 }
 
-impl Vigil {
+impl SignalWait {
     /// From here on the daemon's signals are only noted.
     pub fn begin() -> io::Result<Self> {
         signal::settle()?;
@@ -118,8 +118,8 @@ impl Vigil {
     }
 
     /// The signals that have come. Several of a kind are one.
-    pub fn came(&self) -> io::Result<Came> {
-        let mut came = Came::default();
+    pub fn came(&self) -> io::Result<Signals> {
+        let mut came = Signals::default();
         let mut record = [0_u8; size_of::<libc::signalfd_siginfo>()];
         loop {
             match rustix::io::read(self.signals.as_fd(), &mut record) {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use super::paths::{self, Paths};
 use crate::config::keys::Name;
 use crate::error::{Context, Error, Result, plain};
-use crate::sys::resolve::{self, Fault, Way, distrust};
+use crate::sys::resolve::{self, Fault, Way, untrusted_reason};
 
 /// What a directory has.
 #[derive(Debug, PartialEq, Eq)]
@@ -92,7 +92,7 @@ pub fn discover(dir: &Path) -> Result<(Found, Vec<String>)> {
     let mut listed = Vec::new();
     for name in hooks {
         let path = dir.join(&name);
-        match distrust(&path) {
+        match untrusted_reason(&path) {
             Ok(None) => {}
             Ok(Some(why)) => return refused(format!("the hook {} is refused: {why}", path.display())),
             Err(e) => return refused(format!("cannot look at the hook {}: {}", path.display(), plain(&e))),

@@ -2,9 +2,9 @@
 
 use super::*;
 
-fn identity(headers: &[(&'static str, &str)]) -> Identity {
+fn identity(headers: &[(&'static str, &str)]) -> ResponseIdentity {
     let pairs = headers.iter().map(|(k, v)| (HeaderName::from_static(k), HeaderValue::from_str(v).unwrap()));
-    Identity::of(&pairs.collect())
+    ResponseIdentity::of(&pairs.collect())
 }
 
 const MON: &str = "Mon, 02 Nov 2026 10:00:00 GMT";
@@ -58,7 +58,7 @@ fn what_is_made_of_times_names_nothing_while_it_is_young() {
         assert_eq!(got, (expected, expected || !is_strong(etag)), "{etag} {after}");
         // It is asked for without conditions, and what has the same name then is told by its content, and is certain.
         let (revision, validators) = (Revision::new("sha256:00"), seen.validators("here"));
-        let known = Identity::remembered(Known { revision: &revision, validators: &validators }, "here").unwrap();
+        let known = ResponseIdentity::remembered(Known { revision: &revision, validators: &validators }, "here").unwrap();
         assert_eq!(known.conditions().is_empty(), expected, "{etag} {after}");
         let old = identity(&headers[..1].iter().chain(&headers[2..]).copied().collect::<Vec<_>>());
         assert_eq!((known.is_still(&old), old.revision().is_some()), (!expected, true), "{etag} {after}");
@@ -74,12 +74,12 @@ fn what_is_made_of_times_names_nothing_while_it_is_young() {
         .iter()
         .map(|(k, v)| (HeaderName::from_static(k), HeaderValue::from_static(v)))
         .collect();
-    assert_eq!(Identity::of(&headers).with_version(&headers, &version).revision(), Some(Revision::new("version:v1")));
+    assert_eq!(ResponseIdentity::of(&headers).with_version(&headers, &version).revision(), Some(Revision::new("version:v1")));
 }
 
 #[test]
 fn a_name_that_stays_young_is_relied_upon_when_it_is_read_long_after_it_was_seen_first() {
-    let seen = |at: u64| Identity { young: Some(at), ..identity(&[("last-modified", MON), ("date", MON)]) };
+    let seen = |at: u64| ResponseIdentity { young: Some(at), ..identity(&[("last-modified", MON), ("date", MON)]) };
     let first = seen(1000);
     for (at, young) in [(1000, Some(1000)), (1002, Some(1000)), (1003, None), (999, Some(999))] {
         let now = seen(at).after(Some(&first));
@@ -87,7 +87,7 @@ fn a_name_that_stays_young_is_relied_upon_when_it_is_read_long_after_it_was_seen
     }
     // Read again within the same fetch, or known for sure: it stays what it is.
     let settled = seen(1003).after(Some(&first));
-    assert_eq!(seen(1004).after(Some(&settled)), Identity { young: None, ..seen(1004) });
+    assert_eq!(seen(1004).after(Some(&settled)), ResponseIdentity { young: None, ..seen(1004) });
     let sure = identity(&[("last-modified", MON)]);
     assert_eq!(seen(1004).after(Some(&sure)).revision(), sure.revision());
     let other = identity(&[("last-modified", TUE), ("date", TUE)]);
@@ -123,8 +123,8 @@ fn what_is_remembered_is_what_was_seen() {
         let seen = identity(headers);
         let validators = seen.validators("here");
         let known = Known { revision: &revision, validators: &validators };
-        assert_eq!(Identity::remembered(known, "here"), Some(seen), "{headers:?}");
-        assert_eq!(Identity::remembered(known, "elsewhere"), None, "{headers:?}");
+        assert_eq!(ResponseIdentity::remembered(known, "here"), Some(seen), "{headers:?}");
+        assert_eq!(ResponseIdentity::remembered(known, "elsewhere"), None, "{headers:?}");
     }
 }
 
@@ -139,7 +139,7 @@ fn remembered_without_validators_is_what_the_revision_says() {
     ] {
         let revision = Revision::new(revision);
         let known = Known { revision: &revision, validators: &none };
-        let conditions = Identity::remembered(known, "here").map(|i| i.conditions());
+        let conditions = ResponseIdentity::remembered(known, "here").map(|i| i.conditions());
         let shown = conditions.map(|c| format!("{}: {}", c[0].0, c[0].1.to_str().unwrap()));
         assert_eq!(shown.as_deref(), condition, "{revision}");
     }

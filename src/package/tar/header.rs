@@ -87,7 +87,7 @@ pub(super) fn field(block: &Block, from: usize, length: usize) -> &[u8] {
 
 /// What pax headers, or GNU's long names, say in the place of the header that follows them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Instead {
+pub(super) struct PaxOverrides {
     pub(super) name: Option<Vec<u8>>,
     pub(super) target: Option<Vec<u8>>,
     pub(super) size: Option<u64>,
@@ -95,7 +95,7 @@ pub(super) struct Instead {
     pub(super) sparse: Option<Sparse>,
 }
 
-impl Instead {
+impl PaxOverrides {
     /// Reads the records of a pax header: `LENGTH KEY=VALUE\n` each. What does not change the tree is passed over. Of
     /// records with one key the last one counts.
     pub(super) fn read(&mut self, mut records: &[u8]) -> Result<()> {

@@ -9,7 +9,7 @@ use flate2::{Crc, Decompress, FlushDecompress, Status};
 
 use crate::error::{Context, Error, Result};
 use crate::package::in_time;
-use crate::package::zip::window::Window;
+use crate::package::zip::window::ReadWindow;
 use crate::sys::clock::Deadline;
 
 /// Bytes read at once.
@@ -26,7 +26,7 @@ pub(super) struct Stream<'a> {
     file: &'a File,
     size: u64,
     at: u64,
-    input: Window,
+    input: ReadWindow,
     gzip: Option<Gzip>,
     deadline: Deadline,
 }
@@ -50,7 +50,7 @@ impl<'a> Stream<'a> {
             output: vec![0; OUTPUT].into_boxed_slice(),
             ready: 0..0,
         });
-        Ok(Self { file, size, at: 0, input: Window::new(INPUT), gzip, deadline })
+        Ok(Self { file, size, at: 0, input: ReadWindow::new(INPUT), gzip, deadline })
     }
 
     /// Whether they are gzipped: then they have a checksum, and an end of their own.
@@ -217,7 +217,7 @@ fn cut_off() -> Error {
 }
 
 /// The bytes of the file from `at` on; none at `size`, which is where it ended when reading began.
-fn input<'w>(window: &'w mut Window, file: &File, at: u64, size: u64) -> Result<&'w [u8]> {
+fn input<'w>(window: &'w mut ReadWindow, file: &File, at: u64, size: u64) -> Result<&'w [u8]> {
     if at >= size {
         return Ok(&[]);
     }

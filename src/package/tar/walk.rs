@@ -2,7 +2,7 @@
 
 use std::fs::File;
 
-use super::header::{self, BLOCK, Block, Header, Instead};
+use super::header::{self, BLOCK, Block, Header, PaxOverrides};
 use super::sparse::{self, InFront, Map};
 use super::stream::{Stream, ends_early};
 use crate::error::{Context, Error, Result};
@@ -77,12 +77,12 @@ impl<'a> Walk<'a> {
                 }
                 b'x' | b'X' if pax.is_none() => {
                     self.is_pax = true;
-                    pax.insert(Instead::default()).read(&self.extension(header.size)?)?;
+                    pax.insert(PaxOverrides::default()).read(&self.extension(header.size)?)?;
                 }
                 b'x' | b'X' => return Err(Error::refused("two pax headers stand in front of one member")),
                 kind @ (b'L' | b'K') => {
                     let body = self.extension(header.size)?;
-                    long.get_or_insert_with(Instead::default).read_gnu(kind, &body)?;
+                    long.get_or_insert_with(PaxOverrides::default).read_gnu(kind, &body)?;
                 }
                 _ => {
                     let instead = pax.take().unwrap_or_default().joined(long.take().unwrap_or_default());
@@ -106,7 +106,7 @@ impl<'a> Walk<'a> {
     }
 
     /// What a header stands for. `None`: nothing that is laid out; it has been passed over.
-    fn member(&mut self, block: &Block, mut header: Header, instead: Instead) -> Result<Option<Member>> {
+    fn member(&mut self, block: &Block, mut header: Header, instead: PaxOverrides) -> Result<Option<Member>> {
         let sparse = instead.sparse;
         let own = sparse.as_ref().and_then(|sparse| sparse.name.clone());
         header.name = own.or(instead.name).unwrap_or(header.name);
@@ -182,9 +182,9 @@ impl<'a> Walk<'a> {
         if self.global > MAX_EXTENDED {
             return Err(Error::refused(format!("its global headers have more than {MAX_EXTENDED} bytes together")));
         }
-        let mut global = Instead::default();
+        let mut global = PaxOverrides::default();
         global.read(&self.extension(size)?)?;
-        if global != Instead::default() {
+        if global != PaxOverrides::default() {
             return Err(Error::refused("a global header gives a name or a size to every member"));
         }
         Ok(())

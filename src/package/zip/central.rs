@@ -9,7 +9,7 @@ use super::local::Local;
 use super::record::Central;
 use super::seams;
 use super::second::Second;
-use super::window::Glass;
+use super::window::BufferedAt;
 use crate::error::{Context, Error, Result};
 use crate::model::Layout;
 use crate::package::in_time;
@@ -37,7 +37,7 @@ pub(super) fn list(
     let expected = usize::try_from(end.members).unwrap_or(0);
     let mut listing = Listing::new(layout, expected);
     let mut members = Vec::with_capacity(expected);
-    let open = || Glass::new(file).context(|| "cannot read the directory");
+    let open = || BufferedAt::new(file).context(|| "cannot read the directory");
     let (mut glass, mut second) = (open()?, Second::new(open()?, end.base));
     let mut second = second.pass();
     let mut at = end.directory;

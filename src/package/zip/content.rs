@@ -7,7 +7,7 @@ use std::fs::File;
 use flate2::{Crc, Decompress, FlushDecompress, Status};
 
 use super::Member;
-use super::window::Window;
+use super::window::ReadWindow;
 use crate::error::{Context, Error, Result};
 
 /// Bytes read at once.
@@ -18,7 +18,7 @@ const OUTPUT: usize = 256 * 1024;
 /// Reads members' content.
 pub(super) struct Contents<'a> {
     file: &'a File,
-    input: Window,
+    input: ReadWindow,
     output: Box<[u8]>,
     inflate: Decompress,
 }
@@ -27,7 +27,7 @@ impl<'a> Contents<'a> {
     /// A reader for the members of `file`.
     pub(super) fn new(file: &'a File) -> Self {
         let output = vec![0; OUTPUT].into_boxed_slice();
-        Self { file, input: Window::new(INPUT), output, inflate: Decompress::new(false) }
+        Self { file, input: ReadWindow::new(INPUT), output, inflate: Decompress::new(false) }
     }
 
     /// Passes the content of `member` to `write`, piece by piece.
@@ -102,7 +102,7 @@ impl<'a> Contents<'a> {
 }
 
 /// Some of the at most `left` bytes at `at`.
-fn input<'w>(window: &'w mut Window, file: &File, at: u64, left: u64) -> Result<&'w [u8]> {
+fn input<'w>(window: &'w mut ReadWindow, file: &File, at: u64, left: u64) -> Result<&'w [u8]> {
     let bytes = window.at(file, at).context(|| "cannot read it")?;
     if bytes.is_empty() {
         return Err(Error::failed("the archive became shorter while it was read"));

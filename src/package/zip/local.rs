@@ -5,7 +5,7 @@ use super::Member;
 use super::end::{u16_at, u32_at};
 use super::extra;
 use super::record::Central;
-use super::window::Glass;
+use super::window::BufferedAt;
 use crate::error::{Context, Error, Result};
 
 /// A local header.
@@ -26,7 +26,7 @@ impl Local {
     pub(super) const SIZE: usize = 30;
 
     /// Reads the header at `at`, in front of the directory at `end`.
-    pub(super) fn read(glass: &mut Glass<'_>, at: u64, end: u64) -> Result<Self> {
+    pub(super) fn read(glass: &mut BufferedAt<'_>, at: u64, end: u64) -> Result<Self> {
         let cannot = || "cannot read its local header";
         let mut raw = [0; Self::SIZE];
         if at.checked_add(Self::SIZE as u64).is_none_or(|header| header > end) {

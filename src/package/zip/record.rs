@@ -6,7 +6,7 @@ use super::Member;
 use super::end::{u16_at, u32_at};
 use super::extra;
 use super::local::Local;
-use super::window::Glass;
+use super::window::BufferedAt;
 use crate::error::{Context, Error, Result};
 use crate::package::names::bare;
 
@@ -49,7 +49,7 @@ impl Central {
     const UNIX: u8 = 3;
 
     /// Reads the record at `at` of a directory that ends at `end`.
-    pub(super) fn read(glass: &mut Glass<'_>, at: u64, end: u64) -> Result<Self> {
+    pub(super) fn read(glass: &mut BufferedAt<'_>, at: u64, end: u64) -> Result<Self> {
         let cannot = || "cannot read the directory";
         let cut = || Error::refused("its directory is damaged");
         if at.checked_add(Self::SIZE as u64).is_none_or(|record| record > end) {

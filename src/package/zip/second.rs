@@ -6,19 +6,19 @@ use ::zip::unstable::read::{ZipIterable, ZipIterableFiles};
 
 use super::Member;
 use super::record::Central;
-use super::window::Glass;
+use super::window::BufferedAt;
 use crate::error::{Error, Result};
 
 /// A second reader, at its beginning.
 #[derive(Debug)]
-pub(super) struct Second<'f>(Option<ZipIterable<Glass<'f>>>);
+pub(super) struct Second<'f>(Option<ZipIterable<BufferedAt<'f>>>);
 
 /// A second reader, at the member that comes next.
-pub(super) struct Pass<'s, 'f>(Option<&'s mut ZipIterableFiles<Glass<'f>>>);
+pub(super) struct Pass<'s, 'f>(Option<&'s mut ZipIterableFiles<BufferedAt<'f>>>);
 
 impl<'f> Second<'f> {
     /// Of an archive that begins at `base`.
-    pub(super) fn new(glass: Glass<'f>, base: u64) -> Self {
+    pub(super) fn new(glass: BufferedAt<'f>, base: u64) -> Self {
         Self(ZipIterable::try_new(glass, Config { archive_offset: ArchiveOffset::Known(base) }).ok())
     }
 

@@ -8,13 +8,13 @@ use std::os::unix::fs::FileExt;
 
 /// A piece of a file.
 #[derive(Debug)]
-pub(in crate::package) struct Window {
+pub(in crate::package) struct ReadWindow {
     start: u64,
     filled: usize,
     bytes: Box<[u8]>,
 }
 
-impl Window {
+impl ReadWindow {
     /// A window that holds `size` bytes.
     pub(in crate::package) fn new(size: usize) -> Self {
         Self { start: 0, filled: 0, bytes: vec![0; size].into_boxed_slice() }
@@ -44,21 +44,21 @@ impl Window {
 
 /// A reader for the structure of an archive: one window stays on the directory, the other walks over the members.
 #[derive(Debug)]
-pub(super) struct Glass<'a> {
+pub(super) struct BufferedAt<'a> {
     file: &'a File,
     size: u64,
     position: u64,
-    windows: [Window; 2],
+    windows: [ReadWindow; 2],
     last: usize,
 }
 
-impl<'a> Glass<'a> {
+impl<'a> BufferedAt<'a> {
     /// Headers are small: what is read for one of them and not used is wasted.
     const WINDOW: usize = 4096;
 
     /// A reader over `file`, at its beginning.
     pub(super) fn new(file: &'a File) -> io::Result<Self> {
-        let windows = [Window::new(Self::WINDOW), Window::new(Self::WINDOW)];
+        let windows = [ReadWindow::new(Self::WINDOW), ReadWindow::new(Self::WINDOW)];
         Ok(Self { file, size: file.metadata()?.len(), position: 0, windows, last: 0 })
     }
 
@@ -69,7 +69,7 @@ impl<'a> Glass<'a> {
     }
 }
 
-impl Read for Glass<'_> {
+impl Read for BufferedAt<'_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         if let Some(holder) = self.windows.iter().position(|w| w.held(self.position).is_some()) {
             self.last = holder;
@@ -84,7 +84,7 @@ impl Read for Glass<'_> {
     }
 }
 
-impl Seek for Glass<'_> {
+impl Seek for BufferedAt<'_> {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         let place = match to {
             SeekFrom::Start(at) => Some(at),
@@ -108,7 +108,7 @@ mod tests {
         File::create(&path).unwrap().write_all(&content).unwrap();
         let file = File::open(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
-        let mut glass = Glass::new(&file).unwrap();
+        let mut glass = BufferedAt::new(&file).unwrap();
         let mut place = 7_usize;
         for step in 0..2_000 {
             place = (place * 31 + step) % content.len();

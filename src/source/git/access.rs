@@ -12,7 +12,7 @@ use crate::http::auth::{UserInfo, load};
 use crate::http::secret_file;
 use crate::http::warn_once;
 use crate::remote::place::Place;
-use crate::sys::resolve::distrust;
+use crate::sys::resolve::untrusted_reason;
 
 /// Where systems keep the roots they trust, in one file.
 const BUNDLES: [&str; 5] = [
@@ -93,7 +93,7 @@ pub(super) fn ssh(settings: &Settings, is_ours: bool) -> Result<OsString> {
 /// A file that decides whom we believe must not be anybody's.
 pub(super) fn check(file: &Path, key: &str, must_exist: bool) -> Result<()> {
     let what = || format!("cannot use {key} {}", file.display());
-    match distrust(file) {
+    match untrusted_reason(file) {
         Ok(None) => Ok(()),
         Ok(Some(why)) => Err(Error::failed(why.to_string())).context(what),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound && !must_exist => Ok(()),

@@ -15,10 +15,10 @@ use std::time::Duration;
 use super::error_class;
 use crate::config::Secret;
 use crate::error::{Context, Error, Kind, Result, plain};
-use crate::http::retry::Fault;
+use crate::http::retry::RequestError;
 use crate::sys::clock::Deadline;
 use crate::sys::process::{self, Ended, Pipes, Program, Stream};
-use crate::sys::resolve::distrust;
+use crate::sys::resolve::untrusted_reason;
 
 /// The most that is kept of what git says: the last lines tell why it failed.
 const LINES: usize = 40;
@@ -67,32 +67,32 @@ const ENVIRONMENT: &[(&str, &str)] = &[
 
 /// Why a call did not do what it should.
 #[derive(Debug)]
-pub(super) enum Trouble {
+pub(super) enum GitError {
     /// What is known: the remote's, the network's, ours.
-    Fault(Fault),
+    Request(RequestError),
     /// What may be a broken cache.
     Cache(Error),
     /// The server gives out parts, and then not the rest of them.
     Parts(Error),
 }
 
-impl From<Error> for Trouble {
+impl From<Error> for GitError {
     fn from(error: Error) -> Self {
-        Self::Fault(error.into())
+        Self::Request(error.into())
     }
 }
 
-impl From<Fault> for Trouble {
-    fn from(fault: Fault) -> Self {
-        Self::Fault(fault)
+impl From<RequestError> for GitError {
+    fn from(fault: RequestError) -> Self {
+        Self::Request(fault)
     }
 }
 
-impl Trouble {
+impl GitError {
     /// The line to print.
     pub(super) fn error(self) -> Error {
         match self {
-            Self::Fault(fault) => fault.error,
+            Self::Request(fault) => fault.error,
             Self::Cache(error) | Self::Parts(error) => error,
         }
     }
@@ -128,7 +128,7 @@ impl Git {
                 "cannot use remote {remote}: there is no git in PATH: install git ({NEEDED} or later)"
             ))
         })?;
-        if let Some(why) = distrust(&path).context(|| format!("cannot run {}", path.display()))? {
+        if let Some(why) = untrusted_reason(&path).context(|| format!("cannot run {}", path.display()))? {
             return Err(Error::config(format!("cannot run {}: {why}", path.display())));
         }
         let is_unset = |name: &OsString| {
@@ -147,7 +147,7 @@ impl Git {
     fn check_version(&self, remote: &str) -> Result<()> {
         let said = match self.call("", Access::default(), &["--version"]).output(1000, Deadline::after(VERSION), None) {
             Ok(said) => String::from_utf8_lossy(&said).into_owned(),
-            Err(Trouble::Fault(fault)) if fault.error.kind() != Kind::Refused => return Err(fault.error),
+            Err(GitError::Request(fault)) if fault.error.kind() != Kind::Refused => return Err(fault.error),
             Err(_) => String::new(), // it ended badly, or talks without end: that is no version either
         };
         let found = said.strip_prefix("git version ").unwrap_or_default().split_whitespace().next();
@@ -197,7 +197,7 @@ type Said = Rc<RefCell<Vec<String>>>;
 
 /// A call whose output is read as it comes.
 #[derive(Debug)]
-pub(super) struct Reading {
+pub(super) struct RunningGit {
     stream: Stream<'static>,
     said: Said,
     verb: String,
@@ -207,7 +207,7 @@ pub(super) struct Reading {
 
 impl Call<'_> {
     /// What it prints, at most `most` bytes. `patience`: how long a server may take to answer at all.
-    pub(super) fn output(self, most: u64, deadline: Deadline, patience: Option<Duration>) -> Result<Vec<u8>, Trouble> {
+    pub(super) fn output(self, most: u64, deadline: Deadline, patience: Option<Duration>) -> Result<Vec<u8>, GitError> {
         let until = patience.map_or(deadline, |patience| deadline.at_most(patience));
         let mut reading = self.stream(until)?;
         let mut output = Vec::new();
@@ -217,7 +217,7 @@ impl Call<'_> {
             drop(reading);
             let seconds = patience.as_secs();
             return Err(
-                Fault::transient(format!("no answer within {seconds} s (connect-timeout + stall-timeout)")).into()
+                RequestError::transient(format!("no answer within {seconds} s (connect-timeout + stall-timeout)")).into()
             );
         }
         if output.len() as u64 > most {
@@ -230,7 +230,7 @@ impl Call<'_> {
     }
 
     /// Starts it.
-    pub(super) fn stream(self, deadline: Deadline) -> Result<Reading> {
+    pub(super) fn stream(self, deadline: Deadline) -> Result<RunningGit> {
         let Self { git, args, repository, scheme, access, input, largest_file } = self;
         let verb = args.first().map(|verb| verb.to_string_lossy().into_owned()).unwrap_or_default();
         let mut env: Vec<(OsString, OsString)> =
@@ -274,13 +274,13 @@ impl Call<'_> {
         };
         let stream = Stream::start(&program, pipes, deadline, listen)
             .map_err(|e| Error::failed(format!("cannot run {}: {}", git.path.display(), plain(&e))))?;
-        Ok(Reading { stream, said, verb, secrets: access.secrets, whose: access.whose })
+        Ok(RunningGit { stream, said, verb, secrets: access.secrets, whose: access.whose })
     }
 }
 
-impl Reading {
+impl RunningGit {
     /// Waits for its end, and says whether that was a good one.
-    pub(super) fn finish(self) -> Result<(), Trouble> {
+    pub(super) fn finish(self) -> Result<(), GitError> {
         let Self { stream, said, verb, secrets, whose } = self;
         let ended = stream.finish().context(|| format!("cannot wait for git {verb}"))?;
         let how = match ended {
@@ -300,7 +300,7 @@ impl Reading {
     }
 }
 
-impl Read for Reading {
+impl Read for RunningGit {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.stream.read(buffer)
     }

@@ -1,10 +1,10 @@
 //! What git says when it fails, read: whether it may pass, whether it is the remote's, ours or perhaps the cache's, and
 //! one line for whoever is woken by it. Pure. git's words are C's (LC_ALL); a remote may put its own among them.
 
-use super::command::Trouble;
+use super::command::GitError;
 use crate::config::Secret;
 use crate::error::{Error, Kind};
-use crate::http::retry::Fault;
+use crate::http::retry::RequestError;
 
 /// The longest part of git's own words in a line.
 const LONGEST: usize = 300;
@@ -182,17 +182,17 @@ pub(super) fn read<'a>(
     said: impl Iterator<Item = &'a str>,
     secrets: &[Secret],
     whose: Option<&str>,
-) -> Trouble {
+) -> GitError {
     let said: Vec<&str> = said.collect();
     let words = without_urls(&said.join("\n").to_ascii_lowercase());
     let quote = quoted(&said, secrets);
     let quote = if quote.is_empty() { format!("git {verb} {how}") } else { quote };
     let Some((_, cause, text)) = CAUSES.iter().find(|(parts, ..)| parts.iter().any(|part| words.contains(part))) else {
-        return Trouble::Cache(Error::failed(format!("git {verb}: {quote}")));
+        return GitError::Cache(Error::failed(format!("git {verb}: {quote}")));
     };
     let text = if text.is_empty() { quote } else { format!("{text} ({quote})") };
     match cause {
-        Cause::Passing => Fault::transient(text).into(),
+        Cause::Passing => RequestError::transient(text).into(),
         Cause::Lasting => Error::failed(text).into(),
         Cause::Refused => Error::refused(text).into(),
         Cause::Gone => Error::new(Kind::Superseded, text).into(),
@@ -265,8 +265,8 @@ mod tests {
 
     fn line(said: &[&str]) -> (bool, bool, String) {
         match read("fetch", "exited with 128", said.iter().copied(), &[Secret::new("hunter2")], Some("user \"u\"")) {
-            Trouble::Fault(fault) => (false, fault.is_transient(), fault.error.to_string()),
-            Trouble::Cache(error) | Trouble::Parts(error) => (true, false, error.to_string()),
+            GitError::Request(fault) => (false, fault.is_transient(), fault.error.to_string()),
+            GitError::Cache(error) | GitError::Parts(error) => (true, false, error.to_string()),
         }
     }
 

@@ -3,14 +3,14 @@
 
 use std::io::{BufRead, BufReader, Read};
 
-use super::command::{Access, Call, Trouble};
+use super::command::{Access, Call, GitError};
 use super::modules::{self, Level};
 use super::objects::{Line, MODULE, Members};
 use super::repository::{Repository, reference};
 use super::{GitSource, access};
 use crate::artifact::{MAX_NAME, Node};
 use crate::error::{Error, Kind, Result};
-use crate::http::retry::Patience;
+use crate::http::retry::RetryBudget;
 use crate::remote::place::Place;
 use crate::remote::reference::{Reference, is_object};
 use crate::sys::clock::Deadline;
@@ -60,7 +60,7 @@ impl<'a> Fetching<'a> {
     }
 
     /// Everything of `commit` that is deployed.
-    pub(super) fn run(mut self, commit: &str) -> Result<Fetched, Trouble> {
+    pub(super) fn run(mut self, commit: &str) -> Result<Fetched, GitError> {
         let GitSource { remote, settings, .. } = self.source;
         let is_pinned = matches!(remote.reference, Some(Reference::Commit(_)));
         self.bring(&remote.place, commit, self.repository.is_partial, is_pinned)?;
@@ -76,7 +76,7 @@ impl<'a> Fetching<'a> {
     }
 
     /// Fetches a commit, unless it is here.
-    pub(super) fn bring(&self, place: &Place, commit: &str, is_partial: bool, is_pinned: bool) -> Result<(), Trouble> {
+    pub(super) fn bring(&self, place: &Place, commit: &str, is_partial: bool, is_pinned: bool) -> Result<(), GitError> {
         if self.repository.has(commit) {
             return Ok(());
         }
@@ -84,7 +84,7 @@ impl<'a> Fetching<'a> {
         let mut args = vec!["--depth=1"];
         args.extend(is_partial.then_some("--filter=blob:none"));
         match self.fetch(place, &args, &[&here], None) {
-            Err(Trouble::Fault(fault)) if fault.error.kind() == Kind::Superseded && is_pinned => {
+            Err(GitError::Request(fault)) if fault.error.kind() == Kind::Superseded && is_pinned => {
                 if !fault.error.to_string().contains("unadvertised") {
                     return Err(Error::failed(fault.error.to_string()).into());
                 }
@@ -92,7 +92,7 @@ impl<'a> Fetching<'a> {
                 self.fetch(place, &[], &["+refs/heads/*:refs/all/heads/*", "+refs/tags/*:refs/all/tags/*"], None)?;
                 let found = self.local(&["update-ref", &reference(commit), commit]).output(LITTLE, self.deadline, None);
                 found.map(|_| ()).map_err(|trouble| match trouble {
-                    Trouble::Cache(_) => Error::failed(format!("commit {commit} is in no branch and no tag")).into(),
+                    GitError::Cache(_) => Error::failed(format!("commit {commit} is in no branch and no tag")).into(),
                     other => other,
                 })
             }
@@ -101,7 +101,7 @@ impl<'a> Fetching<'a> {
     }
 
     /// `git fetch`, with patience.
-    fn fetch(&self, place: &Place, options: &[&str], names: &[&str], stdin: Option<&[u8]>) -> Result<(), Trouble> {
+    fn fetch(&self, place: &Place, options: &[&str], names: &[&str], stdin: Option<&[u8]>) -> Result<(), GitError> {
         let GitSource { git, remote, settings, .. } = self.source;
         let url = place.for_git();
         // The remote that a partial repository knows gets its URL here, and nowhere on disk.
@@ -110,7 +110,7 @@ impl<'a> Fetching<'a> {
         args.extend(stdin.map(|_| "--stdin"));
         args.extend(["--", if is_origin { "origin" } else { &url }]);
         args.extend(names);
-        let mut patience = Patience::new(self.deadline);
+        let mut patience = RetryBudget::new(self.deadline);
         loop {
             let mut access = access::to(place, &remote.place, settings, || self.source.home())?;
             if is_origin {
@@ -129,7 +129,7 @@ impl<'a> Fetching<'a> {
             call.input = stdin.map(|text| self.repository.input(text)).transpose()?;
             match call.output(LITTLE, self.deadline, None) {
                 Ok(_) => return Ok(()),
-                Err(Trouble::Fault(fault)) => patience.after(fault, &place.to_string())?,
+                Err(GitError::Request(fault)) => patience.after(fault, &place.to_string())?,
                 Err(trouble) => return Err(trouble),
             }
         }
@@ -140,18 +140,18 @@ impl<'a> Fetching<'a> {
     }
 
     /// What a short call prints.
-    pub(super) fn answer(&self, args: &[&str]) -> Result<Vec<u8>, Trouble> {
+    pub(super) fn answer(&self, args: &[&str]) -> Result<Vec<u8>, GitError> {
         self.local(args).output(LITTLE, self.deadline, None)
     }
 
     /// Refuses a commit that nobody of `verify-commit` has signed.
-    fn verify(&self, commit: &str) -> Result<(), Trouble> {
+    fn verify(&self, commit: &str) -> Result<(), GitError> {
         let Some(signers) = &self.source.settings.git.signers else { return Ok(()) };
         access::check(signers, "verify-commit", true)?;
         let mut call = self.local(&["verify-commit", commit]);
         let file = signers.display().to_string();
         call.access = Access { config: vec![("gpg.ssh.allowedSignersFile", file)], ..Access::default() };
-        match call.output(LITTLE, self.deadline, None).map_err(Trouble::error) {
+        match call.output(LITTLE, self.deadline, None).map_err(GitError::error) {
             Ok(_) => Ok(()),
             Err(e) if matches!(e.kind(), Kind::Stopped(_)) || self.deadline.has_passed() => Err(e.into()),
             Err(e) => {
@@ -163,14 +163,14 @@ impl<'a> Fetching<'a> {
     }
 
     /// The tree at `path` of a commit.
-    pub(super) fn tree(&self, commit: &str, path: &str) -> Result<String, Trouble> {
+    pub(super) fn tree(&self, commit: &str, path: &str) -> Result<String, GitError> {
         if path.is_empty() {
             let name = format!("{commit}^{{tree}}");
             let answer = self.answer(&["rev-parse", "--verify", &name])?;
             let tree = String::from_utf8_lossy(&answer).trim().to_owned();
             return if is_object(&tree) { Ok(tree) } else { Err(Error::failed("git rev-parse names no tree").into()) };
         }
-        let wrong = |what: String| Trouble::from(Error::failed(what));
+        let wrong = |what: String| GitError::from(Error::failed(what));
         match self.entry(commit, path)? {
             Some((0o040_000, tree)) => Ok(tree),
             Some((MODULE, _)) => Err(wrong(format!("{path} is a submodule: name its own repository as the remote"))),
@@ -180,7 +180,7 @@ impl<'a> Fetching<'a> {
     }
 
     /// Mode and object of what is at `path` in a commit.
-    pub(super) fn entry(&self, commit: &str, path: &str) -> Result<Option<(u32, String)>, Trouble> {
+    pub(super) fn entry(&self, commit: &str, path: &str) -> Result<Option<(u32, String)>, GitError> {
         let answer = self.answer(&["ls-tree", "-z", commit, "--", path])?;
         let Some(line) = answer.split(|b| *b == 0).find(|line| !line.is_empty()) else { return Ok(None) };
         let line = Line::parse(line)?;
@@ -188,7 +188,7 @@ impl<'a> Fetching<'a> {
     }
 
     /// Fetches the contents that are missing below `tree`, all at once.
-    fn complete(&self, tree: &str) -> Result<(), Trouble> {
+    fn complete(&self, tree: &str) -> Result<(), GitError> {
         let mut missing = Vec::new();
         let args = ["rev-list", "--objects", "--no-object-names", "--missing=print", tree];
         self.lines(&args, b'\n', |line| {
@@ -202,20 +202,20 @@ impl<'a> Fetching<'a> {
     }
 
     /// Fetches contents by their names, one a line, from the remote itself.
-    pub(super) fn bring_contents(&self, objects: &[u8]) -> Result<(), Trouble> {
+    pub(super) fn bring_contents(&self, objects: &[u8]) -> Result<(), GitError> {
         if objects.is_empty() {
             return Ok(());
         }
         let fetched = self.fetch(&self.source.remote.place, &["--filter=blob:none"], &[], Some(objects));
         fetched.map_err(|trouble| match trouble {
-            Trouble::Fault(fault) if fault.error.kind() == Kind::Superseded => Trouble::Parts(fault.error),
+            GitError::Request(fault) if fault.error.kind() == Kind::Superseded => GitError::Parts(fault.error),
             other => other,
         })
     }
 
     /// Adds what is in `tree` to the members, `prefix` in front. Submodules are told of instead where they are wanted, and
     /// empty directories otherwise; the answer says whether there are any, too.
-    pub(super) fn list(&mut self, tree: &str, prefix: &[u8]) -> Result<(bool, Vec<Module>), Trouble> {
+    pub(super) fn list(&mut self, tree: &str, prefix: &[u8]) -> Result<(bool, Vec<Module>), GitError> {
         let (mut has_modules, mut found) = (false, Vec::new());
         let (settings, most) = (&self.source.settings, self.source.settings.layout.max_files);
         let mut members = std::mem::replace(&mut self.members, Members::new(0));
@@ -251,7 +251,7 @@ impl<'a> Fetching<'a> {
     }
 
     /// Passes on each piece of what a call prints.
-    fn lines(&self, args: &[&str], end: u8, mut take: impl FnMut(&[u8]) -> Result<()>) -> Result<(), Trouble> {
+    fn lines(&self, args: &[&str], end: u8, mut take: impl FnMut(&[u8]) -> Result<()>) -> Result<(), GitError> {
         let mut reading = BufReader::new(self.local(args).stream(self.deadline)?);
         let mut line = Vec::new();
         loop {

@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use self::command::{Git, Trouble};
+use self::command::{Git, GitError};
 use self::fetching::Fetching;
 use self::objects::GitTree;
 use self::repository::{Purpose, Repository};
@@ -33,7 +33,7 @@ use crate::config::Settings;
 use crate::config::keys::Name;
 use crate::error::{Context, Error, Kind, Result, plain};
 use crate::http::auth::{UserInfo, load};
-use crate::http::retry::Patience;
+use crate::http::retry::RetryBudget;
 use crate::model::Known;
 use crate::model::{Revision, Validators, hex};
 use crate::remote::git::GitRemote;
@@ -42,7 +42,7 @@ use crate::remote::reference::Reference;
 use crate::sys::clock::Deadline;
 use crate::sys::created;
 use crate::sys::fs::Dir;
-use crate::sys::resolve::distrust;
+use crate::sys::resolve::untrusted_reason;
 use crate::sys::trust::{Untrusted, Writer};
 
 /// The most that an answer of `ls-remote` may be: a handful of lines.
@@ -121,11 +121,11 @@ impl GitSource {
             let is_fresh = repository.is_fresh;
             match Fetching::new(self, repository.clone(), deadline)?.run(&offer.commit) {
                 Ok(fetched) => return Ok(self.artifact(&offer.commit, repository, fetched)),
-                Err(Trouble::Cache(e)) if !is_fresh && !deadline.has_passed() => {
+                Err(GitError::Cache(e)) if !is_fresh && !deadline.has_passed() => {
                     log::warn!("{}: {e}; making the cache anew", self.name);
                     repository.discard().context(what)?;
                 }
-                Err(Trouble::Parts(e)) if purpose.is_partial => {
+                Err(GitError::Parts(e)) if purpose.is_partial => {
                     log::debug!("{}: {e}; fetching everything", self.name);
                     purpose.is_partial = false;
                 }
@@ -177,18 +177,18 @@ impl GitSource {
         if let Some(Reference::Commit(commit)) = &self.remote.reference {
             return Ok(commit.clone());
         }
-        let mut patience = Patience::new(deadline);
+        let mut patience = RetryBudget::new(deadline);
         loop {
             match self.ask(deadline) {
                 Ok(commit) => return Ok(commit),
-                Err(Trouble::Fault(fault)) => patience.after(fault, &self.name)?,
+                Err(GitError::Request(fault)) => patience.after(fault, &self.name)?,
                 Err(trouble) => return Err(trouble.error()),
             }
         }
     }
 
     /// One `ls-remote`.
-    fn ask(&self, deadline: Deadline) -> Result<String, Trouble> {
+    fn ask(&self, deadline: Deadline) -> Result<String, GitError> {
         let (place, reference) = (&self.remote.place, self.remote.reference.as_ref());
         if let Place::Local(path) = place {
             check_local(path)?;
@@ -245,7 +245,7 @@ fn check_local(path: &Path) -> Result<()> {
         return Err(Error::failed("it is no directory, and so no repository"));
     }
     let is_anothers = |untrusted: Untrusted| matches!(untrusted.writer, Writer::Owner(_) | Writer::Link(_));
-    if distrust(path).is_ok_and(|untrusted| untrusted.is_some_and(is_anothers)) && meta.uid() != 0 {
+    if untrusted_reason(path).is_ok_and(|untrusted| untrusted.is_some_and(is_anothers)) && meta.uid() != 0 {
         let owner = meta.uid();
         return Err(Error::new(
             Kind::Failed,

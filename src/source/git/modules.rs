@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use super::command::Trouble;
+use super::command::GitError;
 use super::fetching::{Fetching, joined};
 use super::objects::shown;
 use crate::error::{Context, Error};
@@ -36,7 +36,7 @@ pub(super) struct Level<'a> {
 }
 
 /// Lists a tree and the submodules in it. Whether there were any.
-pub(super) fn collect(fetching: &mut Fetching<'_>, level: Level<'_>) -> Result<bool, Trouble> {
+pub(super) fn collect(fetching: &mut Fetching<'_>, level: Level<'_>) -> Result<bool, GitError> {
     let (has_modules, modules) = fetching.list(level.tree, level.prefix)?;
     if modules.is_empty() {
         return Ok(has_modules);
@@ -57,11 +57,11 @@ pub(super) fn collect(fetching: &mut Fetching<'_>, level: Level<'_>) -> Result<b
     Ok(true)
 }
 
-fn in_module(trouble: Trouble, what: &str) -> Trouble {
+fn in_module(trouble: GitError, what: &str) -> GitError {
     match trouble {
-        Trouble::Fault(fault) => Trouble::Fault(fault.at(what)),
-        Trouble::Parts(error) => Trouble::Parts(error),
-        Trouble::Cache(error) => Trouble::Cache(Error::new(error.kind(), format!("{what}: {error}"))),
+        GitError::Request(fault) => GitError::Request(fault.at(what)),
+        GitError::Parts(error) => GitError::Parts(error),
+        GitError::Cache(error) => GitError::Cache(Error::new(error.kind(), format!("{what}: {error}"))),
     }
 }
 
@@ -88,7 +88,7 @@ fn place(urls: &Urls, level: Level<'_>, name: &[u8]) -> Result<Place, Error> {
 }
 
 /// The URL by the path of each submodule that `.gitmodules` of the commit names.
-fn urls(fetching: &Fetching<'_>, level: Level<'_>) -> Result<Urls, Trouble> {
+fn urls(fetching: &Fetching<'_>, level: Level<'_>) -> Result<Urls, GitError> {
     let object = match fetching.entry(level.commit, ".gitmodules")? {
         Some((mode, object)) if FILES.contains(&mode) => object,
         Some(_) => return Err(Error::refused(".gitmodules is no file").into()),
@@ -106,7 +106,7 @@ fn urls(fetching: &Fetching<'_>, level: Level<'_>) -> Result<Urls, Trouble> {
     // Includes would be followed otherwise, to any file of this host.
     let listing = fetching.answer(&["config", "-z", "--no-includes", "--blob", &object, "--list"]);
     let listing = listing.map_err(|trouble| match trouble {
-        Trouble::Cache(e) => Error::refused(format!(".gitmodules cannot be read: {e}")).into(),
+        GitError::Cache(e) => Error::refused(format!(".gitmodules cannot be read: {e}")).into(),
         other => other,
     })?;
     Ok(pairs(&String::from_utf8_lossy(&listing)))

@@ -4,7 +4,7 @@
 use std::io::{self, BufRead, BufReader, Read};
 use std::rc::Rc;
 
-use super::command::{Git, Reading, Trouble};
+use super::command::{Git, RunningGit, GitError};
 use super::repository::Repository;
 use crate::artifact::{Contents, Found, Node, Span, Texts, Tree};
 use crate::error::{Context, Error, Kind, Result, plain};
@@ -155,7 +155,7 @@ struct Blobs<'a> {
     tree: &'a GitTree,
     wanted: std::vec::IntoIter<u32>,
     /// `None`: it has failed.
-    reading: Option<BufReader<Reading>>,
+    reading: Option<BufReader<RunningGit>>,
     pointers: u64,
     first: String,
 }
@@ -175,8 +175,8 @@ impl Blobs<'_> {
         let said = self.reading.take().map(|reading| reading.into_inner().finish());
         let Repository { is_fresh, .. } = self.tree.repository;
         let error = match said {
-            Some(Err(Trouble::Fault(fault))) => return fault.error,
-            Some(Err(Trouble::Cache(error))) => error,
+            Some(Err(GitError::Request(fault))) => return fault.error,
+            Some(Err(GitError::Cache(error))) => error,
             _ => Error::failed(format!("git cat-file: {}", plain(e))),
         };
         if is_fresh {
@@ -233,7 +233,7 @@ impl Contents for Blobs<'_> {
 
     fn finish(mut self: Box<Self>) -> Result<()> {
         if let Some(reading) = self.reading.take() {
-            reading.into_inner().finish().map_err(Trouble::error).context(|| "cannot read the cache")?;
+            reading.into_inner().finish().map_err(GitError::error).context(|| "cannot read the cache")?;
         }
         if self.pointers > 0 {
             let (remote, first, count) = (&self.tree.remote, &self.first, self.pointers);

@@ -21,7 +21,7 @@ const LONGEST_WORDS: usize = 300;
 
 /// Whom a request was made as.
 #[derive(Clone, Debug)]
-pub(super) struct Asker {
+pub(super) struct Requester {
     /// `asked as AKIA…, which comes from …`.
     pub(super) words: String,
     /// What no message may have.
@@ -30,7 +30,7 @@ pub(super) struct Asker {
 
 /// An answer that is no object.
 #[derive(Debug)]
-pub(super) struct Complaint {
+pub(super) struct S3Error {
     status: u16,
     /// `it answered 403 forbidden`.
     words: String,
@@ -38,7 +38,7 @@ pub(super) struct Complaint {
     body: String,
 }
 
-impl Complaint {
+impl S3Error {
     /// Reads it, as far as it comes.
     pub(super) fn read(answer: Answer) -> Self {
         let (status, words) = (answer.status.as_u16(), status::words(answer.status));
@@ -69,7 +69,7 @@ impl Complaint {
     }
 
     /// The line for the operator.
-    pub(super) fn error(&self, object: &Object, client: &Client, asker: &Asker) -> Error {
+    pub(super) fn error(&self, object: &Object, client: &Client, asker: &Requester) -> Error {
         let code = self.code();
         // A server that says it is slow in a 400, and a token that the next check has anew.
         let passes = code == "RequestTimeout" || self.is_expired();
@@ -143,9 +143,9 @@ mod tests {
     use crate::source::s3::error::*;
     use ureq::http::{HeaderName, HeaderValue};
 
-    fn complaint(status: u16, headers: &[(&'static str, &str)], body: &str) -> Complaint {
+    fn complaint(status: u16, headers: &[(&'static str, &str)], body: &str) -> S3Error {
         let pairs = headers.iter().map(|(k, v)| (HeaderName::from_static(k), HeaderValue::from_str(v).unwrap()));
-        Complaint { status, words: "it answered".to_owned(), headers: pairs.collect(), body: body.to_owned() }
+        S3Error { status, words: "it answered".to_owned(), headers: pairs.collect(), body: body.to_owned() }
     }
 
     #[test]

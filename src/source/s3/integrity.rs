@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256, Sha512};
 use ureq::http::{HeaderMap, header};
 
 use crate::error::{Error, Result};
-use crate::http::response_policy::Proof;
+use crate::http::response_policy::BodyDigest;
 use crate::model::hex;
 
 /// Sums in the making, and what they have to be.
@@ -97,7 +97,7 @@ fn from_hex(text: &str) -> Option<Vec<u8>> {
     text.as_bytes().chunks(2).map(|pair| Some(digit(*pair.first()?)? << 4 | digit(*pair.get(1)?)?)).collect()
 }
 
-impl Proof for Checks {
+impl BodyDigest for Checks {
     fn take(&mut self, bytes: &[u8]) {
         for check in &mut self.0 {
             match &mut check.sum {

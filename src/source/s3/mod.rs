@@ -17,7 +17,7 @@ use ureq::http::{HeaderMap, StatusCode, header};
 use url::Url;
 
 use self::address::{Address, Endpoint};
-use self::error::{Asker, Complaint};
+use self::error::{Requester, S3Error};
 use super::inspect::{self, Remark};
 use super::{Offer, OfferKind, Poll};
 use crate::artifact::{Artifact, CacheFile, Content};
@@ -31,10 +31,10 @@ use crate::http::client::{Caller, Client};
 use crate::http::download;
 use crate::http::message::whole;
 use crate::http::message::{Answer, Headers};
-use crate::http::range_reader::{self, Offered};
-use crate::http::response_policy::{Dialect, Proof};
-use crate::http::retry::Patience;
-use crate::http::validators::{Identity, source_of};
+use crate::http::range_reader::{self, PolledBody};
+use crate::http::response_policy::{ResponsePolicy, BodyDigest};
+use crate::http::retry::RetryBudget;
+use crate::http::validators::{ResponseIdentity, source_of};
 use crate::model::Known;
 use crate::model::Validators;
 use crate::remote::Object;
@@ -67,9 +67,9 @@ pub struct S3Source {
 #[derive(Debug)]
 pub struct S3Offer {
     pub(super) client: Client,
-    pub(super) identity: Identity,
-    proof: Option<Box<dyn Proof>>,
-    pub(super) body: Offered,
+    pub(super) identity: ResponseIdentity,
+    proof: Option<Box<dyn BodyDigest>>,
+    pub(super) body: PolledBody,
     /// Where the bucket is, when the server had to tell us.
     region: Option<String>,
 }
@@ -126,7 +126,7 @@ impl S3Source {
         let (aws, endpoint, http, chain) = (aws.clone(), endpoint.clone(), http.clone(), chain.clone());
         let (subject, max_download) = (object.clone(), *max_download);
         let there = Self { object: subject, may_lack: true, is_ahead: false, aws, endpoint, http, max_download, chain };
-        let mut patience = Patience::new(deadline);
+        let mut patience = RetryBudget::new(deadline);
         loop {
             let Some(offer) = there.ask(None, deadline)? else { return Ok(None) };
             let Some(body) = offer.body.whole() else { return Err(Error::failed("it answered with a part")) };
@@ -142,10 +142,10 @@ impl S3Source {
     fn ask(&self, known: Option<Known<'_>>, deadline: Deadline) -> Result<Option<S3Offer>> {
         let source = self.name();
         let mut learned = known.and_then(|known| learned(known, &source));
-        let known = known.and_then(|known| Identity::remembered(known, &source));
-        let ask = known.as_ref().map_or_else(Headers::new, Identity::conditions);
+        let known = known.and_then(|known| ResponseIdentity::remembered(known, &source));
+        let ask = known.as_ref().map_or_else(Headers::new, ResponseIdentity::conditions);
         let mut region = self.region(learned.as_deref(), deadline)?;
-        let mut patience = Patience::new(deadline);
+        let mut patience = RetryBudget::new(deadline);
         let (mut moved, mut renewed) = (false, false);
         loop {
             let (client, asker) = self.client(&region, deadline)?;
@@ -157,7 +157,7 @@ impl S3Source {
                 }
                 _ => {}
             }
-            let complaint = Complaint::read(answer);
+            let complaint = S3Error::read(answer);
             let elsewhere = complaint.region().filter(|there| *there != region && !moved);
             if let Some(there) = elsewhere {
                 log::debug!("the bucket {} is in {there}, not in {region}", self.object.bucket);
@@ -175,7 +175,7 @@ impl S3Source {
     }
 
     /// What makes the next poll conditional, and begin in the right region.
-    fn validators(&self, identity: &Identity, region: Option<&str>) -> Validators {
+    fn validators(&self, identity: &ResponseIdentity, region: Option<&str>) -> Validators {
         let validators = identity.validators(&self.name());
         match region {
             Some(region) => validators.with("region", region),
@@ -191,13 +191,13 @@ impl S3Source {
     }
 
     /// A client for one check, and whom it asks as.
-    fn client(&self, region: &str, deadline: Deadline) -> Result<(Client, Asker)> {
+    fn client(&self, region: &str, deadline: Deadline) -> Result<(Client, Requester)> {
         let asker = match self.chain.borrow_mut().credentials(deadline)? {
             Ok(c) => {
-                Asker { words: format!("asked as {}, which comes from {}", c.access_key, c.whose), token: c.token }
+                Requester { words: format!("asked as {}, which comes from {}", c.access_key, c.whose), token: c.token }
             }
             Err(why) => {
-                Asker { words: format!("asked without credentials, since none were found ({why})"), token: None }
+                Requester { words: format!("asked without credentials, since none were found ({why})"), token: None }
             }
         };
         let address = self.endpoint.address(&self.object, region)?;
@@ -207,7 +207,7 @@ impl S3Source {
         let (chain, object, region) = (self.chain.clone(), self.object.clone(), region.to_owned());
         let signer = Signer { chain, address, object, region, plain, deadline };
         let caller = Caller { whose: None, sign: Box::new(move |url, ask| signer.headers(url, ask)) };
-        let speech = Speech { object: self.object.clone(), asker: asker.clone() };
+        let speech = S3Responses { object: self.object.clone(), asker: asker.clone() };
         let client = Client::new(url, self.http.clone(), caller).looking_ahead(self.is_ahead);
         Ok((client.speaking(speech).trusting(CA_BUNDLE), asker))
     }
@@ -241,27 +241,27 @@ impl Signer {
 }
 
 /// How S3's answers are read.
-struct Speech {
+struct S3Responses {
     object: Object,
-    asker: Asker,
+    asker: Requester,
 }
 
-impl Dialect for Speech {
+impl ResponsePolicy for S3Responses {
     /// The signature is for this host, and S3's redirects tell a region: no other host is believed.
     fn is_redirected(&self) -> bool {
         false
     }
 
-    fn identity(&self, headers: &HeaderMap) -> Identity {
-        Identity::of(headers).with_version(headers, &VERSION)
+    fn identity(&self, headers: &HeaderMap) -> ResponseIdentity {
+        ResponseIdentity::of(headers).with_version(headers, &VERSION)
     }
 
-    fn proof(&self, headers: &HeaderMap) -> Result<Option<Box<dyn Proof>>> {
-        Ok(integrity::checks(headers)?.map(|checks| Box::new(checks) as Box<dyn Proof>))
+    fn proof(&self, headers: &HeaderMap) -> Result<Option<Box<dyn BodyDigest>>> {
+        Ok(integrity::checks(headers)?.map(|checks| Box::new(checks) as Box<dyn BodyDigest>))
     }
 
     fn refusal(&self, answer: Answer, client: &Client) -> Error {
-        Complaint::read(answer).error(&self.object, client, &self.asker)
+        S3Error::read(answer).error(&self.object, client, &self.asker)
     }
 }
 
@@ -275,7 +275,7 @@ fn learned(known: Known<'_>, source: &str) -> Option<String> {
 fn offered(
     client: Client,
     answer: Answer,
-    known: Option<&Identity>,
+    known: Option<&ResponseIdentity>,
     region: Option<String>,
 ) -> Result<Option<S3Offer>> {
     let (headers, identity) = (answer.headers.clone(), client.dialect().identity(&answer.headers));
@@ -286,8 +286,8 @@ fn offered(
     }
     let identity = identity.after(known);
     let proof = match &body {
-        Offered::Whole(_) => client.dialect().proof(&headers)?,
-        Offered::End(_) | Offered::Taken => None,
+        PolledBody::Whole(_) => client.dialect().proof(&headers)?,
+        PolledBody::End(_) | PolledBody::Taken => None,
     };
     Ok(Some(S3Offer { client, identity, proof, body, region }))
 }

@@ -30,7 +30,7 @@ impl Scratch {
     }
 
     fn why(&self, name: &str) -> Option<String> {
-        distrust(&self.at(name)).unwrap().map(|untrusted| untrusted.to_string())
+        untrusted_reason(&self.at(name)).unwrap().map(|untrusted| untrusted.to_string())
     }
 }
 
@@ -80,8 +80,8 @@ fn distrust_names_what_others_can_turn() {
         let expected = format!("others may write {0}: chmod go-w {0}", root.at(culprit).display());
         assert_eq!(root.why(name), Some(expected), "{name}");
     }
-    assert!(distrust(&root.at("circle")).is_err());
-    assert_eq!(distrust(&root.at("missing")).unwrap_err().kind(), io::ErrorKind::NotFound);
+    assert!(untrusted_reason(&root.at("circle")).is_err());
+    assert_eq!(untrusted_reason(&root.at("missing")).unwrap_err().kind(), io::ErrorKind::NotFound);
     assert!(matches!(find(&root.at("loose/x"), Way::Any, Last::Follow), Err(Fault::Io(_))));
 }
 
