@@ -130,17 +130,17 @@ impl std::error::Error for Error {}
 pub trait Context<T> {
     /// Puts `what` in front of the message; the kind stays, also that of one that came as an I/O error, and a foreign error
     /// becomes [`Kind::Failed`].
-    fn context<D: fmt::Display>(self, what: impl FnOnce() -> D) -> Result<T>;
+    fn with_context<D: fmt::Display>(self, what: impl FnOnce() -> D) -> Result<T>;
 }
 
 impl<T> Context<T> for Result<T> {
-    fn context<D: fmt::Display>(self, what: impl FnOnce() -> D) -> Result<T> {
+    fn with_context<D: fmt::Display>(self, what: impl FnOnce() -> D) -> Result<T> {
         self.map_err(|e| Error { kind: e.kind, text: format!("{}: {}", what(), e.text) })
     }
 }
 
 impl<T> Context<T> for std::io::Result<T> {
-    fn context<D: fmt::Display>(self, what: impl FnOnce() -> D) -> Result<T> {
+    fn with_context<D: fmt::Display>(self, what: impl FnOnce() -> D) -> Result<T> {
         self.map_err(|e| {
             let ours = e.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
             Error::new(ours.map_or(Kind::Failed, Error::kind), format!("{}: {}", what(), plain(&e)))
@@ -156,8 +156,8 @@ impl From<Error> for std::io::Error {
 }
 
 impl<T> Context<T> for std::result::Result<T, rustix::io::Errno> {
-    fn context<D: fmt::Display>(self, what: impl FnOnce() -> D) -> Result<T> {
-        self.map_err(std::io::Error::from).context(what)
+    fn with_context<D: fmt::Display>(self, what: impl FnOnce() -> D) -> Result<T> {
+        self.map_err(std::io::Error::from).with_context(what)
     }
 }
 
@@ -181,7 +181,7 @@ mod tests {
     #[test]
     fn an_error_of_ours_comes_through_io_with_its_kind() {
         let stopped = Error::new(Kind::Stopped(15), "stopped by SIGTERM");
-        let error = Err::<(), _>(std::io::Error::from(stopped)).context(|| "cannot copy").unwrap_err();
+        let error = Err::<(), _>(std::io::Error::from(stopped)).with_context(|| "cannot copy").unwrap_err();
         assert_eq!((error.kind(), error.to_string().as_str()), (Kind::Stopped(15), "cannot copy: stopped by SIGTERM"));
     }
 

@@ -71,7 +71,7 @@ fn run() -> error::Result<ExitCode> {
         daemon::watch(run.sections, notify, &again)?;
         return Ok(ExitCode::SUCCESS);
     }
-    sys::signal::install().context(|| "cannot install the signal handlers")?;
+    sys::signal::install().with_context(|| "cannot install the signal handlers")?;
     match run.command {
         Command::Status => status(&run),
         Command::History => history(&run),

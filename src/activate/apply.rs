@@ -89,13 +89,13 @@ impl<'a> Mirror<'a> {
         }
         for entry in &plan.make {
             let entry = self.want.at(*entry);
-            self.make(entry).context(|| format!("cannot make {}", entry.path().display()))?;
+            self.make(entry).with_context(|| format!("cannot make {}", entry.path().display()))?;
         }
         let moved = self.put(&plan.put)?;
         let mut again = Vec::new();
         for adjust @ Adjust { entry, .. } in &plan.adjust {
             let cannot = || format!("cannot change mode or owner of {}", self.want.at(*entry).path().display());
-            if !self.adjust(*adjust).context(cannot)? {
+            if !self.adjust(*adjust).with_context(cannot)? {
                 again.push(Put { entry: *entry, aside: None });
             }
         }
@@ -161,11 +161,11 @@ impl<'a> Mirror<'a> {
                     Err(e) if e.kind() == io::ErrorKind::CrossesDevices => {
                         self.remove_tree(&path, directory.inode())?;
                     }
-                    Err(e) => return Err(e).context(|| cannot_put(entry)),
+                    Err(e) => return Err(e).with_context(|| cannot_put(entry)),
                 }
             }
-            let dir = self.to.of(&path).context(|| cannot_put(entry))?;
-            dir.rename(&staged.name(), dir, entry.name()).context(|| cannot_put(entry))?;
+            let dir = self.to.of(&path).with_context(|| cannot_put(entry))?;
+            dir.rename(&staged.name(), dir, entry.name()).with_context(|| cannot_put(entry))?;
             self.touch(entry);
         }
         Ok(moved)
@@ -177,15 +177,15 @@ impl<'a> Mirror<'a> {
         let want = self.want;
         for Put { entry, .. } in put {
             let entry = want.at(*entry);
-            let temporary = random().context(|| cannot_put(entry))?;
+            let temporary = random().with_context(|| cannot_put(entry))?;
             staged.push(Staged { temporary, written: None });
-            let written = self.write(entry, &name_of(TEMPORARY, temporary)).context(|| cannot_put(entry))?;
+            let written = self.write(entry, &name_of(TEMPORARY, temporary)).with_context(|| cannot_put(entry))?;
             staged.last_mut().into_iter().for_each(|staged| staged.written = written);
         }
         for (Put { entry, .. }, staged) in put.iter().zip(staged) {
             let (Some(written), entry) = (staged.written, want.at(*entry)) else { continue };
             let file = self.to.of(&entry.path()).and_then(|dir| open_judged(dir, &staged.name(), written));
-            file.and_then(|(file, _)| file.sync_all()).context(|| cannot_put(entry))?;
+            file.and_then(|(file, _)| file.sync_all()).with_context(|| cannot_put(entry))?;
         }
         Ok(())
     }
@@ -255,8 +255,8 @@ impl<'a> Mirror<'a> {
     fn remove_tree(&mut self, path: &Path, judged: (u64, u64)) -> Result<()> {
         let cannot = || format!("cannot remove {}", path.display());
         let emptied = self.to.judged_dir(path, judged).and_then(|dir| empty(&dir, dir.meta()?.dev, 0, self.limit));
-        emptied.context(cannot)?;
-        self.to.of(path).and_then(|parent| parent.remove_dir(name(path))).context(cannot)
+        emptied.with_context(cannot)?;
+        self.to.of(path).and_then(|parent| parent.remove_dir(name(path))).with_context(cannot)
     }
 
     /// Removes what was there under this number.
@@ -272,7 +272,7 @@ impl<'a> Mirror<'a> {
             Err(e) if is_gone(&e) => {}
             // Something in it is preserved, or an application has just put something there: both stay.
             Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => {}
-            Err(e) => return Err(e).context(|| format!("cannot remove {}", entry.path().display())),
+            Err(e) => return Err(e).with_context(|| format!("cannot remove {}", entry.path().display())),
         }
         Ok(())
     }
@@ -289,15 +289,15 @@ impl<'a> Mirror<'a> {
             }
             match self.to.dir(&path).and_then(|dir| dir.sync()) {
                 Err(e) if is_gone(&e) && is_removed[entry.number() as usize] => {}
-                synced => synced.context(|| cannot_sync(&path))?,
+                synced => synced.with_context(|| cannot_sync(&path))?,
             }
         }
         for entry in self.want.all().rev().filter(|entry| wanted[entry.number() as usize]) {
             let path = entry.path();
-            self.to.dir(&path).and_then(|dir| dir.sync()).context(|| cannot_sync(&path))?;
+            self.to.dir(&path).and_then(|dir| dir.sync()).with_context(|| cannot_sync(&path))?;
         }
         let path = Path::new("");
-        if top { self.to.dir(path).and_then(|dir| dir.sync()).context(|| cannot_sync(path)) } else { Ok(()) }
+        if top { self.to.dir(path).and_then(|dir| dir.sync()).with_context(|| cannot_sync(path)) } else { Ok(()) }
     }
 }
 

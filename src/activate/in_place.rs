@@ -130,11 +130,11 @@ impl InPlace {
     fn has_store(&self, dir: &Dir) -> Result<bool> {
         let Some((name, store)) = &self.store else { return Ok(true) };
         let is_it = || io::Result::Ok(dir.look(name)?.map(|meta| meta.inode()) == Some(store.meta()?.inode()));
-        is_it().context(|| format!("cannot examine {}", self.path().join(name).display()))
+        is_it().with_context(|| format!("cannot examine {}", self.path().join(name).display()))
     }
 
     fn identity(&self, dir: &Dir) -> Result<LiveDirectory> {
-        let identity = Identity::of(dir).context(|| format!("cannot examine {}", self.path().display()))?;
+        let identity = Identity::of(dir).with_context(|| format!("cannot examine {}", self.path().display()))?;
         Ok(LiveDirectory::now(identity))
     }
 
@@ -191,7 +191,7 @@ impl InPlace {
     /// Does what makes the live directory like `release`.
     pub(super) fn make_like(&self, release: &Release, limit: Limit, what: Sync) -> Result<()> {
         let done = what(&open(release)?, &self.open()?, &self.options, limit)
-            .context(|| format!("at {}", self.path().display()))?;
+            .with_context(|| format!("at {}", self.path().display()))?;
         log::debug!("in-place: {done}");
         Ok(())
     }
@@ -201,7 +201,7 @@ impl InPlace {
             return Ok(());
         }
         let (from, live) = (open(release)?, self.open()?);
-        sync::examine(&from, &live, &self.options, limit).context(|| format!("at {}", self.path().display()))
+        sync::examine(&from, &live, &self.options, limit).with_context(|| format!("at {}", self.path().display()))
     }
 
     pub(super) fn withdraw(&self, found: &Found, limit: Limit) -> Result<()> {
@@ -214,7 +214,7 @@ impl InPlace {
             // Something preserved may be in it: then it stays.
             match place.dir.remove_dir(&place.name) {
                 Err(e) if e.kind() != ErrorKind::DirectoryNotEmpty => {
-                    return Err(e).context(|| format!("cannot remove {}", self.path().display()));
+                    return Err(e).with_context(|| format!("cannot remove {}", self.path().display()));
                 }
                 _ => {}
             }

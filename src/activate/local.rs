@@ -59,20 +59,20 @@ impl Local {
         let Some(place) = self.place()?.filter(|place| place.meta.is_some_and(|meta| meta.kind == Kind::Dir)) else {
             return Ok(false);
         };
-        place.dir.is_mount(&place.name).context(|| format!("cannot examine {}", self.path.display()))
+        place.dir.is_mount(&place.name).with_context(|| format!("cannot examine {}", self.path.display()))
     }
 
     /// Opens the directory that it is, and nothing that somebody put in its place since a check looked at it.
     pub fn open(&self) -> Result<Dir> {
         let cannot = || format!("cannot open {}", self.path.display());
-        let place = self.place()?.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound)).context(cannot)?;
+        let place = self.place()?.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound)).with_context(cannot)?;
         if place.meta.is_some_and(|meta| meta.kind == Kind::Link) {
             return Err(Error::failed(format!(
                 "{} has become a link: it is a link that is not followed, move it away",
                 self.path.display()
             )));
         }
-        place.dir.child(&place.name).context(cannot)
+        place.dir.child(&place.name).with_context(cannot)
     }
 
     /// Makes it a directory where nothing stands; whether it did.
@@ -82,7 +82,7 @@ impl Local {
             Some(_) => Ok(false),
             None => created::make_dir(&place.dir, &place.name, None, 0o755).map(|_| true),
         };
-        made.context(|| format!("cannot make the directory {}", self.path.display()))
+        made.with_context(|| format!("cannot make the directory {}", self.path.display()))
     }
 
     /// Whether there is nothing in `dir`, which is it, but `except`.
@@ -92,7 +92,7 @@ impl Local {
             is_empty = except.iter().any(|path| path.as_os_str() == name);
             is_empty
         });
-        read.context(|| format!("cannot read {}", self.path.display())).map(|()| is_empty)
+        read.with_context(|| format!("cannot read {}", self.path.display())).map(|()| is_empty)
     }
 
     fn refusal(&self, fault: Fault) -> Error {

@@ -145,7 +145,7 @@ impl Activation {
             Self::InPlace(in_place) => in_place.make_like(release, limit, sync::mirror),
             Self::Install(install) => install.activate(release, limit),
         }
-        .context(|| format!("cannot activate release {}", release.id))
+        .with_context(|| format!("cannot activate release {}", release.id))
     }
 
     /// Whether `release` can be made live, before anything is touched. Everything that is in the way is the error.
@@ -154,10 +154,10 @@ impl Activation {
             Self::Symlink(_) => Ok(()),
             Self::InPlace(in_place) => {
                 let cannot = || format!("cannot activate release {}", release.id);
-                in_place.examine(release, limit).context(cannot)
+                in_place.examine(release, limit).with_context(cannot)
             }
             Self::Install(install) => {
-                install.examine(release, limit).context(|| format!("cannot install release {}", release.id))
+                install.examine(release, limit).with_context(|| format!("cannot install release {}", release.id))
             }
         }
     }
@@ -178,7 +178,7 @@ impl Activation {
         match self {
             Self::Symlink(_) | Self::InPlace(_) => Ok(()),
             Self::Install(install) => {
-                install.prepare(release, limit).context(|| format!("cannot prepare for release {}", release.id))
+                install.prepare(release, limit).with_context(|| format!("cannot prepare for release {}", release.id))
             }
         }
     }
@@ -190,14 +190,14 @@ impl Activation {
             Self::InPlace(in_place) => in_place.make_like(release, limit, sync::put_back),
             Self::Install(install) => install.revert(limit),
         }
-        .context(|| format!("cannot go back to release {}", release.id))
+        .with_context(|| format!("cannot go back to release {}", release.id))
     }
 
     /// Forgets what only a deployment that is over needed; `current` is live.
     pub fn tidy(&self, current: Option<&ReleaseId>) -> Result<()> {
         match self {
             Self::Symlink(_) | Self::InPlace(_) => Ok(()),
-            Self::Install(install) => install.tidy(current).context(|| "cannot close the ledger"),
+            Self::Install(install) => install.tidy(current).with_context(|| "cannot close the ledger"),
         }
     }
 
@@ -208,7 +208,7 @@ impl Activation {
             Self::InPlace(in_place) => in_place.withdraw(found, limit),
             Self::Install(install) => install.revert(limit),
         }
-        .context(|| "cannot withdraw the first release")
+        .with_context(|| "cannot withdraw the first release")
     }
 
     /// Puts back what is missing of the live `release`: the link, or entries of the directory. Tells what it was.
@@ -218,7 +218,7 @@ impl Activation {
             Self::InPlace(in_place) => in_place.repair(release, limit),
             Self::Install(_) => Ok(None), // destinations belong to the application too
         }
-        .context(|| "cannot repair the live tree")
+        .with_context(|| "cannot repair the live tree")
     }
 
     /// Tells what of the live tree is not as `release`, which is made of `manifest`, would have it; `tell` takes whole paths. The
@@ -247,7 +247,7 @@ impl Activation {
             Self::InPlace(_) => self.activate(release, limit),
             Self::Install(install) => install.put_back(limit),
         }
-        .context(|| "cannot repair the live tree")
+        .with_context(|| "cannot repair the live tree")
     }
 
     /// Whether there is something to [`Self::repair`], in words.
@@ -294,8 +294,8 @@ pub fn compare_at(
     tell: &mut Tell<'_>,
 ) -> Result<u64> {
     let cannot = || format!("cannot verify {}", shown.display());
-    let top = top.context(cannot)?;
-    compare::compare(&top, manifest, except, &mut |path, what| tell(&shown.join(path), what)).context(cannot)
+    let top = top.with_context(cannot)?;
+    compare::compare(&top, manifest, except, &mut |path, what| tell(&shown.join(path), what)).with_context(cannot)
 }
 
 /// What stands at `<local>` instead of what should.
@@ -310,7 +310,7 @@ fn astray(standing: LiveTree, not: &str) -> Difference {
 }
 
 fn open(release: &Release) -> Result<Dir> {
-    release.open().context(|| format!("cannot open {}", release.path.display()))
+    release.open().with_context(|| format!("cannot open {}", release.path.display()))
 }
 
 /// One error out of many problems: with more than one, each has a line of its own before it.

@@ -51,7 +51,7 @@ impl Symlink {
         let examine = || format!("cannot examine {}", self.local().display());
         Ok(match meta.kind {
             Kind::Link => {
-                let text = place.dir.read_link(&place.name).context(examine)?;
+                let text = place.dir.read_link(&place.name).with_context(examine)?;
                 let is_ours = trust::link(meta.uid, Us::with(None)).is_none();
                 let release = if is_ours { self.leads_to(&text) } else { None };
                 release.map_or(LiveTree::Link(text), LiveTree::Release)
@@ -90,7 +90,7 @@ impl Symlink {
         let place = self.local.make_place()?;
         let is = |kind: Kind| place.meta.is_some_and(|meta| meta.kind == kind);
         if is(Kind::Link) {
-            place.dir.unlink(&place.name).context(|| format!("cannot remove {}", self.local().display()))?;
+            place.dir.unlink(&place.name).with_context(|| format!("cannot remove {}", self.local().display()))?;
         } // else it was never made
         if *found == Found::Empty && (place.meta.is_none() || is(Kind::Link)) {
             self.local.make_dir()?;
@@ -141,12 +141,12 @@ impl Symlink {
             }
             _ => e,
         })
-        .context(|| format!("cannot link {} to {}", self.local().display(), target.to_string_lossy()))?;
+        .with_context(|| format!("cannot link {} to {}", self.local().display(), target.to_string_lossy()))?;
         self.sync(&place)
     }
 
     fn sync(&self, place: &Place) -> Result<()> {
-        place.dir.sync().context(|| format!("cannot sync the directory of {}", self.local().display()))
+        place.dir.sync().with_context(|| format!("cannot sync the directory of {}", self.local().display()))
     }
 }
 

@@ -118,7 +118,7 @@ fn is_left_over(name: &OsStr) -> bool {
 /// file that lacks the right one.
 pub fn mend(top: &Dir, manifest: &Manifest, limit: Limit) -> Result<Option<PathBuf>> {
     let have = Tree::read(top, &[], limit)?;
-    let ours = top.meta().context(|| "cannot examine a release")?;
+    let ours = top.meta().with_context(|| "cannot examine a release")?;
     let (mut want, sums) = listed(manifest, ours)?;
     // Owners are not in a manifest: that of the top is everybody's where nothing else is known.
     want.take_owners(&have, (ours.uid, ours.gid));
@@ -235,7 +235,7 @@ fn is_same_file(
         let Ok((present, _)) = present else { return Ok(false) };
         same_bytes(&wanted, &present, limit)
     };
-    compare().context(|| format!("cannot compare {}", path.display()))
+    compare().with_context(|| format!("cannot compare {}", path.display()))
 }
 
 #[cfg(test)]

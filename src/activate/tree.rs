@@ -70,8 +70,8 @@ impl<'a> Walk<'a> {
 
     /// Walks over all that is below `top`, and gives the names that are kept.
     pub(super) fn over_all(mut self, top: &Dir, found: &mut Named<'_>) -> Result<Texts> {
-        self.device = top.meta().context(|| "cannot examine a tree")?.dev;
-        let names = self.list(top).context(|| "cannot read the top of a tree")?;
+        self.device = top.meta().with_context(|| "cannot examine a tree")?.dev;
+        let names = self.list(top).with_context(|| "cannot read the top of a tree")?;
         self.walk(top, &names, Path::new(""), found)?;
         Ok(self.names)
     }
@@ -101,7 +101,7 @@ impl<'a> Walk<'a> {
             }
             // A name may be gone by now: an application works in there.
             let examine = || format!("cannot examine {}", path.display());
-            let Some((meta, is_mount)) = dir.look_for_mount(&name).context(examine)? else { continue };
+            let Some((meta, is_mount)) = dir.look_for_mount(&name).with_context(examine)? else { continue };
             // An overlay's files may show the device of their layer; its directories never do.
             let is_elsewhere = meta.kind == Kind::Dir && meta.dev != self.device;
             let mount = is_elsewhere || is_mount;
@@ -115,7 +115,7 @@ impl<'a> Walk<'a> {
             };
             match opened {
                 Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
-                opened => opened.context(|| format!("cannot read {}", path.display()))?,
+                opened => opened.with_context(|| format!("cannot read {}", path.display()))?,
             }
             found(dir, Entry { path: path.clone(), meta, target, mount }, *span)?;
             if let Some((child, names)) = child {
@@ -146,7 +146,7 @@ pub fn manifest_without(top: &Dir, skip: &[PathBuf], limit: Limit) -> Result<Man
             Kind::Link => What::Link { target: target.unwrap_or_default() },
             Kind::Other => return Ok(()),
             Kind::File => {
-                let crc = sums.of(dir, name(&path), size).context(|| format!("cannot read {}", path.display()))?;
+                let crc = sums.of(dir, name(&path), size).with_context(|| format!("cannot read {}", path.display()))?;
                 What::File { mode, size, crc }
             }
         };

@@ -34,9 +34,9 @@ fn read(path: &Path, friend: Option<(u32, u32)>) -> Result<Credentials> {
         text.lines().find_map(named).filter(|value| !value.is_empty())
     };
     match (value("accessKey"), value("secretKey")) {
-        (Some(id), Some(secret)) => Credentials::checked(&id, &secret, None, None, path.display()).context(what),
-        (None, _) => Err(Error::failed("it has no line accessKey=…")).context(what),
-        (_, None) => Err(Error::failed("it has no line secretKey=…")).context(what),
+        (Some(id), Some(secret)) => Credentials::checked(&id, &secret, None, None, path.display()).with_context(what),
+        (None, _) => Err(Error::failed("it has no line accessKey=…")).with_context(what),
+        (_, None) => Err(Error::failed("it has no line secretKey=…")).with_context(what),
     }
 }
 

@@ -76,7 +76,7 @@ impl Container {
     pub(super) fn ask(&self, http: &Http, deadline: Deadline) -> Result<Credentials> {
         let host = self.url.host_str().unwrap_or_default();
         let what = || format!("cannot get credentials from the container endpoint {host}");
-        self.exchange(http, deadline).context(what)
+        self.exchange(http, deadline).with_context(what)
     }
 
     fn exchange(&self, http: &Http, deadline: Deadline) -> Result<Credentials> {

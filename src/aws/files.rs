@@ -18,7 +18,7 @@ pub(super) fn is_there(path: &Path) -> Result<bool> {
             log::debug!("{} is not ours to look at", path.display());
             Ok(false)
         }
-        Err(e) => Err(e).context(|| format!("cannot read {}", path.display())),
+        Err(e) => Err(e).with_context(|| format!("cannot read {}", path.display())),
     }
 }
 
@@ -27,11 +27,11 @@ pub(super) fn read_token(what: &str, path: &Path) -> Result<Secret> {
     let place = || format!("cannot read {what} {}", path.display());
     let (text, _) = resolve::read_file(path, Way::Any, Us::with(None), LARGEST as u64)
         .map_err(std::io::Error::from)
-        .context(place)?;
-    let text = String::from_utf8(text).map_err(|_| Error::failed("it is not UTF-8")).context(place)?;
+        .with_context(place)?;
+    let text = String::from_utf8(text).map_err(|_| Error::failed("it is not UTF-8")).with_context(place)?;
     let token = text.trim();
     if token.is_empty() {
-        return Err(Error::failed("it is empty")).context(place);
+        return Err(Error::failed("it is empty")).with_context(place);
     }
     Ok(Secret::new(token))
 }

@@ -61,8 +61,8 @@ impl Service {
     /// The credentials of the instance's role, when this is an instance and it has one.
     pub(super) fn credentials(&self, deadline: Deadline) -> Result<Found> {
         let what = || "cannot get credentials from the instance metadata service".to_owned();
-        match self.session(deadline).context(what)? {
-            Ok(mut session) => session.credentials().context(what),
+        match self.session(deadline).with_context(what)? {
+            Ok(mut session) => session.credentials().with_context(what),
             Err(why) => Ok(Err(why)),
         }
     }
@@ -70,8 +70,8 @@ impl Service {
     /// The region of the instance.
     pub(super) fn region(&self, deadline: Deadline) -> Result<Option<String>> {
         let what = || "cannot get the region from the instance metadata service".to_owned();
-        let Ok(mut session) = self.session(deadline).context(what)? else { return Ok(None) };
-        let reply = session.get("placement/region").context(what)?;
+        let Ok(mut session) = self.session(deadline).with_context(what)? else { return Ok(None) };
+        let reply = session.get("placement/region").with_context(what)?;
         let region = reply.text.trim();
         Ok((reply.status == 200 && is_region(region)).then(|| region.to_owned()))
     }

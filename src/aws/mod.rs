@@ -34,7 +34,7 @@ pub mod xml;
 use std::fmt::Display;
 use std::time::Duration;
 
-use self::credential_source::{ProviderContext, CredentialSource};
+use self::credential_source::{CredentialSource, ProviderContext};
 use self::endpoint::{Place, Service};
 use self::environment::Environment;
 use self::shared_files::SharedFiles;

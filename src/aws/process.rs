@@ -19,8 +19,8 @@ const LONGEST: Duration = Duration::from_secs(60);
 /// The credentials that `command` prints.
 pub(super) fn run(command: &str, whose: &str, env: &Environment, deadline: Deadline) -> Result<Credentials> {
     let what = || format!("cannot get credentials from {whose}");
-    let text = output(command, env, deadline).context(what)?;
-    credentials(&text, whose).context(|| format!("{}: its output is of no use", what()))
+    let text = output(command, env, deadline).with_context(what)?;
+    credentials(&text, whose).with_context(|| format!("{}: its output is of no use", what()))
 }
 
 fn credentials(text: &str, whose: &str) -> Result<Credentials> {
@@ -35,7 +35,7 @@ fn output(command: &str, env: &Environment, deadline: Deadline) -> Result<String
     let mut words = words(command).map_err(Error::failed)?.into_iter();
     let program = words.next().ok_or_else(|| Error::failed("there is no command"))?;
     let path = find(&program, env)?;
-    if let Some(why) = untrusted_reason(&path).context(|| format!("cannot run {}", path.display()))? {
+    if let Some(why) = untrusted_reason(&path).with_context(|| format!("cannot run {}", path.display()))? {
         return Err(Error::failed(format!("cannot run {}: {why}", path.display())));
     }
     let args = words.map(OsString::from).collect();
@@ -48,7 +48,7 @@ fn output(command: &str, env: &Environment, deadline: Deadline) -> Result<String
         }
     };
     let ended = process::run(&program, deadline.at_most(LONGEST), &mut take);
-    match ended.context(|| format!("cannot run {}", path.display()))? {
+    match ended.with_context(|| format!("cannot run {}", path.display()))? {
         Ended::Exited(0) if text.len() > web::LARGEST => {
             Err(Error::failed(format!("its output is larger than {} bytes", web::LARGEST)))
         }

@@ -30,9 +30,9 @@ impl<'a> Reader<'a> {
         path.push(name.to_owned());
         let what = || format!("cannot use {}", profile.called());
         if let Some((arn, _)) = profile.find("role_arn") {
-            return self.role(profile, arn, path).context(what).map(Some);
+            return self.role(profile, arn, path).with_context(what).map(Some);
         }
-        own(profile).context(what)
+        own(profile).with_context(what)
     }
 
     fn role(&self, profile: Profile<'_>, arn: &str, path: &mut Vec<String>) -> Result<CredentialSource> {
@@ -43,7 +43,12 @@ impl<'a> Reader<'a> {
         let named = format!("role {arn} of {}", profile.called());
         if let Some((file, place)) = profile.find("web_identity_token_file") {
             let whose = format!("{named} in {}, by its web identity token", place.display());
-            return Ok(CredentialSource::WebIdentity(WebIdentity { arn: arn.to_owned(), session, file: file.into(), whose }));
+            return Ok(CredentialSource::WebIdentity(WebIdentity {
+                arn: arn.to_owned(),
+                session,
+                file: file.into(),
+                whose,
+            }));
         }
         let base = self.base(profile, path)?;
         let duration = profile.get("duration_seconds").map(duration).transpose()?;

@@ -173,7 +173,9 @@ fn shown(recipe: &CredentialSource) -> String {
     match recipe {
         CredentialSource::Keys(keys) => keys.access_key.clone(),
         CredentialSource::Instance(_) => "instance".to_owned(),
-        CredentialSource::WebIdentity(web) => format!("{} by {}{}", web.file.display(), web.arn, named("as", &web.session)),
+        CredentialSource::WebIdentity(web) => {
+            format!("{} by {}{}", web.file.display(), web.arn, named("as", &web.session))
+        }
         CredentialSource::Role(Role { arn, session, external_id, base, .. }) => {
             format!("{} < {arn}{}{}", shown(base), named("as", session), named("for", external_id))
         }

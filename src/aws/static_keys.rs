@@ -31,7 +31,7 @@ pub(super) fn env_keys(env: &Environment) -> Result<Option<Credentials>> {
     match (env.get("AWS_ACCESS_KEY_ID"), env.get("AWS_SECRET_ACCESS_KEY")) {
         (Some(id), Some(secret)) => {
             Credentials::checked(&id, &secret, env.get("AWS_SESSION_TOKEN").as_deref(), None, WHOSE)
-                .context(|| format!("cannot use {WHOSE}"))
+                .with_context(|| format!("cannot use {WHOSE}"))
                 .map(Some)
         }
         (None, None) => Ok(None),

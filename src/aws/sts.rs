@@ -38,13 +38,13 @@ impl<'a> Sts<'a> {
     /// AssumeRoleWithWebIdentity: the token is read now, since whoever writes it writes it anew.
     pub(super) fn web_identity(&self, role: &WebIdentity, deadline: Deadline) -> Result<Credentials> {
         let what = || format!("cannot get credentials of {}", role.whose);
-        let token = read_token("web identity token", &role.file).context(what)?;
+        let token = read_token("web identity token", &role.file).with_context(what)?;
         let mut form = Serializer::new(String::new());
         form.append_pair("Action", "AssumeRoleWithWebIdentity").append_pair("Version", "2011-06-15");
         form.append_pair("RoleArn", &role.arn);
         form.append_pair("RoleSessionName", role.session.as_deref().unwrap_or(SESSION));
         form.append_pair("WebIdentityToken", token.reveal());
-        self.ask(form.finish(), None, Some(&token), &role.whose, deadline).context(what)
+        self.ask(form.finish(), None, Some(&token), &role.whose, deadline).with_context(what)
     }
 
     /// AssumeRole as `base`.
@@ -61,7 +61,7 @@ impl<'a> Sts<'a> {
         }
         let whose = format!("{}, assumed as {}", role.whose, base.whose);
         let what = || format!("cannot get credentials of {whose}");
-        self.ask(form.finish(), Some(base.clone()), base.token.as_ref(), &whose, deadline).context(what)
+        self.ask(form.finish(), Some(base.clone()), base.token.as_ref(), &whose, deadline).with_context(what)
     }
 
     /// Asks as whoever has `keys`; the secret that is `told` in doing so is in no message.
@@ -83,11 +83,11 @@ impl<'a> Sts<'a> {
         let client = Client::new(self.url.clone(), self.http.clone(), caller).trusting(CA_BUNDLE);
         let ask = Ask { method: Method::POST, headers: &headers, body: Some(form.as_bytes()) };
         let what = || format!("asked {}", self.url.host_str().unwrap_or_default());
-        let reply = web::patiently(&client, self.http, &ask, deadline).context(what)?;
+        let reply = web::patiently(&client, self.http, &ask, deadline).with_context(what)?;
         if reply.status != 200 {
-            return Err(refusal(&reply, told)).context(what);
+            return Err(refusal(&reply, told)).with_context(what);
         }
-        credentials(&reply.text, whose).context(what)
+        credentials(&reply.text, whose).with_context(what)
     }
 }
 

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use lexopt::Arg;
 
-use crate::config::nearest::hint;
+use crate::config::suggest::hint;
 use crate::config::{self, Request, Settings};
 use crate::error::{Error, Kind, Result};
 use crate::report::known_remote;

@@ -6,7 +6,7 @@ use crate::activate::locations;
 use crate::config::Settings;
 use crate::console::json::Json;
 use crate::console::progress::size;
-use crate::console::screen::{Screen, Color};
+use crate::console::screen::{Color, Screen};
 use crate::error::{Context, Result};
 use crate::store::Store;
 use crate::store::history::{self, Entry};
@@ -23,7 +23,7 @@ impl<'a> Told<'a> {
     /// Reads those in its store.
     pub fn read(settings: &'a Settings) -> Result<Self> {
         let store = Store::look(&locations::locate(settings)?.store);
-        let entries = store.and_then(|store| history::read(&store)).context(|| "cannot tell the history")?;
+        let entries = store.and_then(|store| history::read(&store)).with_context(|| "cannot tell the history")?;
         Ok(Self { settings, entries })
     }
 }

@@ -40,7 +40,7 @@ pub fn repair(settings: &Settings, prefix: &str) -> Result<u8> {
     if manifest::is_damaged(&deployment.store, &release.id) {
         let (_, manifest) = deployment
             .fetch_again(&current, None)
-            .context(|| format!("the manifest of release {} is damaged", release.id))?;
+            .with_context(|| format!("the manifest of release {} is damaged", release.id))?;
         deployment.store.keep_manifest(&release.id, &manifest)?;
         log::info!("made the manifest of release {} anew, which was damaged", release.id);
     } else if manifest::read(&deployment.store, &release.id).is_none() {
@@ -118,25 +118,25 @@ impl Deployment<'_> {
     /// First the release, as far as it can be without its source; then what it lacks; then the live tree.
     fn mend(&mut self, current: &Record, release: &Release, manifest: &Manifest) -> Result<()> {
         let cannot = || format!("cannot repair release {}", release.id);
-        let top = release.open().context(cannot)?;
+        let top = release.open().with_context(cannot)?;
         let mut lacking = None;
         in_order(&mut || {
             if let Some(mode) = release.mode() {
-                set_owner_and_mode(&top, None, mode).and_then(|()| top.sync()).context(cannot)?;
+                set_owner_and_mode(&top, None, mode).and_then(|()| top.sync()).with_context(cannot)?;
             }
-            lacking = sync::mend(&top, manifest, Limit::SIGNALS).context(cannot)?;
+            lacking = sync::mend(&top, manifest, Limit::SIGNALS).with_context(cannot)?;
             Ok(())
         })?;
         let whole = match &lacking {
             Some(first) => {
                 let damage = format!("{} is damaged", release.path.join(first).display());
-                Some(self.fetch_again(current, Some(manifest)).context(|| damage)?.0)
+                Some(self.fetch_again(current, Some(manifest)).with_context(|| damage)?.0)
             }
             None => None,
         };
         in_order(&mut || {
             if let Some(whole) = &whole {
-                sync::mirror(whole.dir(), &top, &Options::default(), Limit::SIGNALS).context(cannot)?;
+                sync::mirror(whole.dir(), &top, &Options::default(), Limit::SIGNALS).with_context(cannot)?;
             }
             self.ready_live_dir()?;
             self.activation.put_back(release, Limit::SIGNALS)

@@ -80,7 +80,7 @@ impl<'a> Deployment<'a> {
     /// Opens a store that is there: a typing error makes none.
     fn open_made(settings: &'a Settings) -> Result<Self> {
         let root = crate::activate::locations::locate(settings)?.store.path;
-        if !root.try_exists().context(|| format!("cannot look at {}", root.display()))? {
+        if !root.try_exists().with_context(|| format!("cannot look at {}", root.display()))? {
             return Err(Error::failed(format!(
                 "cannot roll back: nothing was deployed yet, {} is not there",
                 root.display()

@@ -18,10 +18,10 @@ impl Scratch {
     /// A new one, among temporary files. `what` it is for stands in its name.
     pub fn new(what: &str) -> Result<Self> {
         let above = std::env::temp_dir();
-        let name = unique_name(&format!("repo-deploy-{what}-")).context(|| "cannot make a name")?;
+        let name = unique_name(&format!("repo-deploy-{what}-")).with_context(|| "cannot make a name")?;
         let make = || created::make_own_dir(&Dir::open(&above)?, &name, 0o700);
         let path = above.join(&name);
-        let dir = make().context(|| format!("cannot make {}", path.display()))?;
+        let dir = make().with_context(|| format!("cannot make {}", path.display()))?;
         Ok(Self { path, dir })
     }
 

@@ -166,7 +166,7 @@ impl Deployment<'_> {
         }
         (trust.sums, trust.signature) = (sums, theirs.filter(|_| own.is_none()));
         let seal = self.source.seal(&self.settings.remote, &trust, self.deadline);
-        let seal = seal.context(|| format!("cannot prove {}", archive.display()))?;
+        let seal = seal.with_context(|| format!("cannot prove {}", archive.display()))?;
         Ok(Sidecars { signature: own.or(seal.signature), ..seal })
     }
 

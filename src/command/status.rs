@@ -5,7 +5,7 @@ use crate::activate::locations::{self, Places};
 use crate::config::Settings;
 use crate::console::json::Json;
 use crate::console::progress::size;
-use crate::console::screen::{Row, Screen, Color};
+use crate::console::screen::{Color, Row, Screen};
 use crate::error::{Context, Result};
 use crate::model::{ActivationMode, ReleaseId};
 use crate::outcome::{Outcome, Severity};
@@ -44,8 +44,8 @@ impl<'a> Snapshot<'a> {
     /// Looks at the store of a deployment. `missed`: what checks came to that could not write it there.
     pub fn take(settings: &'a Settings, schedule: Option<&Schedule>, missed: &Status) -> Result<Self> {
         let places = locations::locate(settings)?;
-        let store = Store::look(&places.store).context(|| "cannot tell the status")?;
-        let recorded = store.recorded().context(|| "cannot tell the status")?;
+        let store = Store::look(&places.store).with_context(|| "cannot tell the status")?;
+        let recorded = store.recorded().with_context(|| "cannot tell the status")?;
         let (mut last, cut_off) = look(&store)?;
         last.add_missed(missed);
         let now = now();
@@ -114,7 +114,7 @@ impl<'a> Snapshot<'a> {
 fn look(store: &Store) -> Result<(Status, Option<u64>)> {
     let works = |status: &Status| status.number(WORKING);
     let last = Status::read(store);
-    if works(&last).is_none() || store.is_locked().context(|| "cannot tell the status")? {
+    if works(&last).is_none() || store.is_locked().with_context(|| "cannot tell the status")? {
         return Ok((last, None));
     }
     let mut last = Status::read(store); // it may have ended in between
@@ -127,7 +127,7 @@ fn look(store: &Store) -> Result<(Status, Option<u64>)> {
 fn unmeasured(store: &Store, id: &ReleaseId) -> Result<Option<Kept>> {
     let Some(release) = store.release(id)? else { return Ok(None) };
     let meta = release.open().and_then(|top| top.meta());
-    let meta = meta.context(|| format!("cannot examine {}", release.path.display()))?;
+    let meta = meta.with_context(|| format!("cannot examine {}", release.path.display()))?;
     let since = u64::try_from(meta.mtime.0).unwrap_or(0);
     Ok(Some(Kept { release: id.to_string(), bytes: None, since }))
 }

@@ -67,7 +67,7 @@ pub fn validate(path: Option<&Path>, request: &Request, environment: &[(OsString
 
 fn look(path: &Path, request: &Request, environment: &[(OsString, OsString)], report: &mut Report) -> Result<()> {
     let name = path.display().to_string();
-    if fs::metadata(path).context(|| "cannot look at it")?.is_dir() {
+    if fs::metadata(path).with_context(|| "cannot look at it")?.is_dir() {
         return look_at_bundle(path, &name, report);
     }
     let is_regular = fs::metadata(path).is_ok_and(|meta| meta.is_file());
@@ -75,7 +75,7 @@ fn look(path: &Path, request: &Request, environment: &[(OsString, OsString)], re
         return Err(Error::config("it is no regular file and no directory: validate takes a file or a bundle"));
     }
     let extension = path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
-    let file = sysfs::open_file(path).context(|| "cannot open it")?;
+    let file = sysfs::open_file(path).with_context(|| "cannot open it")?;
     if matches!(&*extension, "yml" | "yaml") {
         let (appspec, mut problems) = appspec::look(&bundle::read(path)?);
         problems.extend(appspec.iter().flat_map(strangers));

@@ -134,7 +134,7 @@ impl Seen {
             return Ok(seen);
         }
         let cannot = || format!("cannot read release {}", release.id);
-        let mode_of_top = release.open().and_then(|top| top.meta()).context(cannot)?.mode;
+        let mode_of_top = release.open().and_then(|top| top.meta()).with_context(cannot)?.mode;
         if let Some(should) = release.mode().filter(|should| *should != mode_of_top) {
             tell(&release.path, Difference::Changed(other_mode(mode_of_top, should)));
         }
@@ -145,7 +145,7 @@ impl Seen {
                     "release {} has no manifest, an older repo-deploy unpacked it: it is taken as it is",
                     release.id
                 );
-                release.open().context(cannot).and_then(|top| tree::manifest(&top, Limit::SIGNALS))?
+                release.open().with_context(cannot).and_then(|top| tree::manifest(&top, Limit::SIGNALS))?
             }
         };
         *names = activation.differences(release, known.unwrap_or(&made), &mut tell)?;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::Settings;
 use super::keys::Name;
-use super::places;
+use super::paths;
 use crate::model::ActivationMode;
 use crate::sys::mounts::{Mounts, Origin};
 
@@ -109,7 +109,7 @@ fn paths_of(settings: &Settings, file: Option<&Path>, mut add: impl FnMut(Option
         (None, _) => some(Name::StateDir, settings.state_dir.path.as_deref(), Use::Shared),
     }
     some(Name::Cache, settings.cache.path.as_deref(), Use::Shared);
-    some(Name::Remote, places::of_remote(&settings.remote), Use::Source);
+    some(Name::Remote, paths::of_remote(&settings.remote), Use::Source);
     some(Name::PreHooks, Some(&settings.pre_hooks), Use::Read);
     some(Name::PostHooks, Some(&settings.post_hooks), Use::Read);
     let Settings { http, git, trust, .. } = settings;
@@ -267,14 +267,14 @@ impl Resolved {
         let above = match self.dirs.get(above) {
             Some(known) => known.clone(),
             None => {
-                let found = places::resolve(above);
+                let found = paths::resolve(above);
                 self.dirs.insert(above.to_owned(), found.clone());
                 found
             }
         };
         match is {
             Use::Link | Use::Directory => above.join(name),
-            Use::Store | Use::Shared | Use::Source | Use::Read | Use::Written => places::resolve(&above.join(name)),
+            Use::Store | Use::Shared | Use::Source | Use::Read | Use::Written => paths::resolve(&above.join(name)),
         }
     }
 
@@ -290,8 +290,8 @@ impl Resolved {
 mod tests {
     use super::*;
     use crate::config::build;
-    use crate::config::given::RawSettings;
     use crate::config::keys::Name::*;
+    use crate::config::layers::RawSettings;
 
     fn section(id: &str, values: &[(Name, &str)]) -> Settings {
         let mut given = RawSettings::default();

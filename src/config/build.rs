@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use super::bundle;
 use super::file::{Configuration, DEFAULT};
-use super::given::{RawSettings, Value};
 use super::keys::Name;
+use super::layers::{RawSettings, Value};
 use super::owner::Accounts;
 use super::standard_dirs::{self, Directory, Standard};
 use super::value::{self, Why};
-use super::{Aws, DEFAULT_ID, Git, Http, Secret, Settings, Timing, Trust, apart, places, trust};
+use super::{Aws, DEFAULT_ID, Git, Http, Secret, Settings, Timing, Trust, apart, paths, trust};
 use crate::error::{Error, Result};
 use crate::model::{ActivationMode, Layout, Links, Owner};
 use crate::remote::Remote;
@@ -39,21 +39,21 @@ pub fn settings(
         cache: directory(given, Name::Cache, &standard_dirs::CACHE, environment)?,
         state_dir: directory(given, Name::StateDir, &standard_dirs::STATE, environment)?,
         store: given.read(Name::Store, place)?,
-        pre_hooks: given.need(Name::PreHooks, places::absolute)?,
-        post_hooks: given.need(Name::PostHooks, places::absolute)?,
+        pre_hooks: given.need(Name::PreHooks, paths::absolute)?,
+        post_hooks: given.need(Name::PostHooks, paths::absolute)?,
         log_file: log_file(given)?,
         activation: activation(given)?,
         ignore_stop_failure: given.need(Name::IgnoreStopFailure, |text| value::word(text, &YES_NO))?,
         keep: given.need(Name::Keep, |text| small(text, 2, 10_000))?,
-        preserve: given.read(Name::Preserve, places::below)?.unwrap_or_default(),
+        preserve: given.read(Name::Preserve, paths::below)?.unwrap_or_default(),
         layout: layout(given)?,
         max_download: given.need(Name::MaxDownload, value::size)?,
         timeout: given.need(Name::Timeout, |text| value::time(text, WEEK))?,
         hook_timeout: given.need(Name::HookTimeout, |text| value::time(text, WEEK))?,
         max_attempts: given.need(Name::MaxAttempts, |text| small(text, 0, 1_000_000))?,
         splay: given.need(Name::Splay, |text| if text == "0" { Ok(Duration::ZERO) } else { value::time(text, DAY) })?,
-        status_file: given.read(Name::StatusFile, places::absolute)?,
-        metrics_file: given.read(Name::MetricsFile, places::absolute)?,
+        status_file: given.read(Name::StatusFile, paths::absolute)?,
+        metrics_file: given.read(Name::MetricsFile, paths::absolute)?,
         notify: given.read(Name::NotifyUrl, value::web)?,
         http: http(given)?,
         aws: aws(given)?,
@@ -136,9 +136,9 @@ fn activation(given: &RawSettings) -> Result<Option<ActivationMode>> {
 /// `log-file`; beside a bundle that deployer.py's file names, its log too.
 fn log_file(given: &RawSettings) -> Result<Option<PathBuf>> {
     if given.is_given(Name::LogFile) || bundle::remote(given)?.is_none() {
-        return given.read(Name::LogFile, places::absolute);
+        return given.read(Name::LogFile, paths::absolute);
     }
-    places::absolute(bundle::LOG).map(Some).map_err(Error::config)
+    paths::absolute(bundle::LOG).map(Some).map_err(Error::config)
 }
 
 /// A directory that may share another one with what is not ours.
@@ -148,7 +148,7 @@ fn directory(
     standard: &Standard,
     environment: &[(OsString, OsString)],
 ) -> Result<Directory> {
-    let path = given.read(name, |text| unless(places::absolute(text)?, places::refused_cache))?;
+    let path = given.read(name, |text| unless(paths::absolute(text)?, paths::refused_cache))?;
     let is_given = path.is_some();
     let lacks = standard_dirs::lacks_home(environment);
     Ok(Directory { path: path.or_else(|| standard.find(environment)), is_given, lacks })
@@ -178,9 +178,9 @@ fn http(given: &RawSettings) -> Result<Http> {
         headers: given.all(Name::HttpHeader).into_iter().map(header).collect::<Result<_>>()?,
         user: given.read(Name::HttpUser, user)?,
         password: given.read(Name::HttpPassword, |text| Ok(Secret::new(text)))?,
-        password_file: given.read(Name::HttpPasswordFile, places::absolute)?,
-        netrc: given.read(Name::Netrc, places::absolute)?,
-        ca_file: given.read(Name::CaFile, places::absolute)?,
+        password_file: given.read(Name::HttpPasswordFile, paths::absolute)?,
+        netrc: given.read(Name::Netrc, paths::absolute)?,
+        ca_file: given.read(Name::CaFile, paths::absolute)?,
         is_fixed: false,
     })
 }
@@ -219,14 +219,14 @@ fn git(given: &RawSettings) -> Result<Git> {
     // ssh reads its own signs in the names of files, and so would a shell.
     let for_ssh = |text: &str| match text.contains(['"', '\'', '\\', '$', '%', '~']) {
         true => Err("ssh cannot take a path with quotes, a backslash, $, % or ~".to_owned()),
-        false => places::absolute(text),
+        false => paths::absolute(text),
     };
     Ok(Git {
         submodules: given.need(Name::Submodules, whether)?,
         key: given.read(Name::SshKey, for_ssh)?,
         known_hosts: given.read(Name::SshKnownHosts, for_ssh)?,
         strict: given.need(Name::SshStrict, whether)?,
-        signers: given.read(Name::VerifyCommit, places::absolute)?,
+        signers: given.read(Name::VerifyCommit, paths::absolute)?,
     })
 }
 
@@ -325,7 +325,7 @@ pub(super) fn complaint(given: &RawSettings, name: Name, why: impl std::fmt::Dis
 }
 
 fn place(text: &str) -> Result<PathBuf, Why> {
-    unless(places::absolute(text)?, places::refused)
+    unless(paths::absolute(text)?, paths::refused)
 }
 
 fn unless(path: PathBuf, refused: impl FnOnce(&Path) -> Option<String>) -> Result<PathBuf, Why> {

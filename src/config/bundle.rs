@@ -1,11 +1,11 @@
 //! A section that names a bundle by `s3_bucket` and `target_file_key`, as deployer.py's `config.ini` does: what it says,
-//! what the command line overrides in it, and where notes about it are kept. Writing is `remember`'s.
+//! what the command line overrides in it, and where notes about it are kept. Writing is `write_back`'s.
 
 use std::path::{Path, PathBuf};
 
 use super::file::{self, Configuration};
-use super::given::RawSettings;
 use super::keys::Name;
+use super::layers::RawSettings;
 use super::{Request, Settings, value};
 use crate::error::{Error, Result, plain};
 use crate::remote::Remote;
@@ -106,7 +106,12 @@ pub fn remote(given: &RawSettings) -> Result<Option<Remote>> {
 }
 
 /// What the section says besides.
-pub fn notes(given: &RawSettings, request: &Request, file: Option<&Configuration>, section: Option<&str>) -> Result<Bundle> {
+pub fn notes(
+    given: &RawSettings,
+    request: &Request,
+    file: Option<&Configuration>,
+    section: Option<&str>,
+) -> Result<Bundle> {
     let new = || is_whole(request).then(|| request.file.as_deref().unwrap_or(Path::new(FILE)));
     let path = file.map(|file| Path::new(&file.name)).or_else(new);
     let whole = |path: &Path| {
@@ -126,8 +131,8 @@ pub fn notes(given: &RawSettings, request: &Request, file: Option<&Configuration
 
 #[cfg(test)]
 mod tests {
-    use super::super::remember;
     use super::*;
+    use crate::config::write_back;
 
     /// The sections of the old page, as they stand.
     const OLD: &str = "[Settings]\ns3_bucket = codedeploy-202107\ntarget_file_key = business-services-test.zip\n\
@@ -185,7 +190,7 @@ mod tests {
             let expected = [("s3_bucket", "mine".to_owned()), ("profile_name", "me".to_owned())];
             assert_eq!(bundle.overrides, expected);
             let values: Vec<_> = bundle.overrides.iter().map(|(k, v)| (*k, v.as_str())).collect();
-            assert!(remember::remember(&bundle.file.unwrap(), bundle.section.as_deref(), &values).unwrap());
+            assert!(write_back::remember(&bundle.file.unwrap(), bundle.section.as_deref(), &values).unwrap());
             let read = std::fs::read_to_string(dir.join(FILE)).unwrap();
             let new = OLD.replace("codedeploy-prod-202107", "mine").replace("production-profile", "me");
             assert_eq!(read, new);

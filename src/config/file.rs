@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::bundle;
 use super::keys::{self, Name};
-use super::nearest::hint;
+use super::suggest::hint;
 use super::syntax::{Document, Entry};
 use crate::error::{Error, Result, plain};
 use crate::sys::fs::Meta;

@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 
 use super::bundle;
-use super::given::RawSettings;
+use super::layers::RawSettings;
 use super::{Request, build, file};
 use crate::error::{Error, Result};
 

@@ -6,25 +6,25 @@ pub mod apart;
 mod build;
 pub mod bundle;
 mod file;
-pub mod given;
 pub mod keys;
+pub mod layers;
 mod list;
-pub mod nearest;
 pub mod owner;
-mod places;
-pub mod remember;
+mod paths;
 mod standard_dirs;
+pub mod suggest;
 mod syntax;
 mod timing;
 mod trust;
 pub mod validate;
 mod value;
+pub mod write_back;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use self::given::RawSettings;
+use self::layers::RawSettings;
 pub use self::list::list;
 pub use self::standard_dirs::Directory;
 pub use self::timing::Timing;
@@ -195,7 +195,7 @@ pub struct Request {
     /// `--config-section`, each of them; `all` stands for every one.
     pub sections: Vec<String>,
     /// Options that stand for keys, in order.
-    pub arguments: Vec<given::Argument>,
+    pub arguments: Vec<layers::Argument>,
 }
 
 /// Reads the file and the environment, and checks everything: one deployment for each section that counts. `warnings`

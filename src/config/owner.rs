@@ -1,6 +1,6 @@
 //! Users and groups, by name or number, from /etc/passwd and /etc/group: a static binary has no other name services.
 
-use super::nearest::hint;
+use super::suggest::hint;
 use crate::model::Owner;
 
 /// The users and groups of this host.

@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 
 use super::Settings;
-use super::given::Value;
+use super::layers::Value;
 use crate::error::Result;
 use crate::schedule::{Schedule, Seed, zone};
 use crate::sys;

@@ -9,7 +9,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
 use super::value::Why;
-use super::{file, places};
+use super::{file, paths};
 use crate::error::{Error, Result, plain};
 use crate::remote::Remote;
 
@@ -101,7 +101,7 @@ pub(super) fn keys(text: &str) -> Result<Vec<Key>, Why> {
         let is_base64 = word.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'='));
         match word.starts_with(BEGINNING) && is_base64 {
             true => parse(word).map(Key::Here).map_err(|why| format!("what begins with {:.8} {why}", word)),
-            false => places::absolute(word).map(Key::File),
+            false => paths::absolute(word).map(Key::File),
         }
     };
     text.split_whitespace().map(one).collect()

@@ -5,8 +5,8 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use super::file::Configuration;
-use super::given::RawSettings;
 use super::keys::Name;
+use super::layers::RawSettings;
 use super::{Request, Settings, build, bundle, file};
 use crate::error::{Error, Result};
 

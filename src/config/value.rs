@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Secret;
-use super::nearest::hint;
+use super::suggest::hint;
 
 /// Why a value cannot be used: what would be right.
 pub type Why = String;

@@ -14,7 +14,7 @@ use crate::report::{
 use crate::schedule::Schedule;
 use crate::sys::clock::{now, rfc3339};
 use crate::sys::signal;
-use crate::sys::twin::{self, ForkedWorker};
+use crate::sys::worker::{self, ForkedWorker};
 use crate::{console, error};
 
 /// One deployment.
@@ -91,7 +91,7 @@ impl Job {
     pub fn start(&mut self, now: u64) {
         self.due = self.after(now);
         let settings = &self.settings;
-        let twin = twin::fork(&mut || {
+        let twin = worker::fork(&mut || {
             console::begin_copy();
             console::turn_to(settings.log_file.as_deref());
             console::speak_for(Some(&settings.id));

@@ -15,9 +15,9 @@ use crate::config::Settings;
 use crate::error::{Context, Result};
 use crate::report::check_report::CheckReport;
 use crate::sys::clock::{Deadline, now};
+use crate::sys::event_wait::{SignalWait, Signals};
 use crate::sys::notify::Notify;
-use crate::sys::vigil::{Signals, SignalWait};
-use crate::sys::{signal, twin};
+use crate::sys::{signal, worker};
 use crate::{console, sys};
 
 /// How long everybody else has to end, when we are the first process and end.
@@ -64,7 +64,7 @@ pub fn worst(codes: &[u8]) -> u8 {
 /// Checks at once, then on the schedule, until TERM or INT.
 pub fn watch(all: Vec<Settings>, notify: Notify, read: Read<'_>) -> Result<()> {
     let sections = scheduled(all)?;
-    let vigil = SignalWait::begin().context(|| "cannot wait for signals")?;
+    let vigil = SignalWait::begin().with_context(|| "cannot wait for signals")?;
     let mut watch = Watch {
         vigil,
         notify,
@@ -77,7 +77,7 @@ pub fn watch(all: Vec<Settings>, notify: Notify, read: Read<'_>) -> Result<()> {
         has_worked: false,
     };
     watch.say(|notify| notify.say("READY=1"));
-    watch.run().context(|| "cannot wait for the next check")
+    watch.run().with_context(|| "cannot wait for the next check")
 }
 
 /// The deployments with their schedules: one that cannot be read is an error of the configuration.
@@ -178,7 +178,7 @@ impl Watch<'_> {
 
     /// Takes note of who has ended: our checks, and as the first process anybody whom nobody else waits for.
     fn reap(&mut self) {
-        while let Some((pid, signal)) = twin::reap() {
+        while let Some((pid, signal)) = worker::reap() {
             let Some(at) = self.sections.iter().position(|section| section.is_checked_by(pid)) else { continue };
             let several = self.sections.len() > 1;
             let section = &mut self.sections[at];
@@ -235,12 +235,12 @@ impl Watch<'_> {
 
     /// As the first process we take everybody with us: they are asked first.
     fn leave(&mut self) -> std::io::Result<()> {
-        if !twin::is_first() {
+        if !worker::is_first() {
             return Ok(());
         }
-        twin::dismiss_all();
+        worker::dismiss_all();
         let limit = Deadline::after(FAREWELL);
-        while twin::has_children() && !limit.has_passed() {
+        while worker::has_children() && !limit.has_passed() {
             self.vigil.wait(None, Some(limit.remaining()))?;
             self.vigil.came()?;
         }

@@ -57,10 +57,10 @@ fn replace<'a>(key: Name, path: &Path, sections: impl Iterator<Item = &'a Job>, 
     for section in sections {
         match Snapshot::take(&section.settings, section.schedule.as_ref(), &section.missed) {
             Ok(snapshot) => snapshots.push(snapshot),
-            Err(e) => unread = Err(e).context(|| format!("cannot report on {}", section.settings.id)),
+            Err(e) => unread = Err(e).with_context(|| format!("cannot report on {}", section.settings.id)),
         }
     }
-    let place = resolve::find(path, Way::Any, Last::Written).map_err(std::io::Error::from).context(what)?;
-    place.replace(text(&snapshots).as_bytes(), 0o644).context(what)?;
+    let place = resolve::find(path, Way::Any, Last::Written).map_err(std::io::Error::from).with_context(what)?;
+    place.replace(text(&snapshots).as_bytes(), 0o644).with_context(what)?;
     unread
 }

@@ -37,9 +37,9 @@ impl Deployment<'_> {
             let cannot = || "cannot write it";
             let mut file = BufWriter::new(file);
             self.each_change(reason, &mut |letter, path| {
-                [&[letter, b' '], path, &[0]].into_iter().try_for_each(|part| file.write_all(part)).context(cannot)
+                [&[letter, b' '], path, &[0]].into_iter().try_for_each(|part| file.write_all(part)).with_context(cannot)
             })?;
-            file.flush().context(cannot)
+            file.flush().with_context(cannot)
         })?;
         self.written.0.set(Some(is_back));
         Ok(path)
@@ -111,7 +111,10 @@ impl Deployment<'_> {
         }
         log::debug!("release {} has no manifest: making one of what is there", release.id);
         let cannot = || format!("cannot read release {}", release.id);
-        let made = release.open().context(cannot).and_then(|top| tree::manifest(&top, self.limit()).context(cannot))?;
+        let made = release
+            .open()
+            .with_context(cannot)
+            .and_then(|top| tree::manifest(&top, self.limit()).with_context(cannot))?;
         // What lies there now may be what a damaged one should be held against.
         if !manifest::is_damaged(&self.store, &release.id) {
             self.store.keep_manifest(&release.id, &made)?;

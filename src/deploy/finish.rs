@@ -170,7 +170,7 @@ impl Deployment<'_> {
         for release in self.store.releases()? {
             let size = match status.size(&release.id) {
                 Some(known) => known.to_owned(),
-                None => size(&release.path).context(|| format!("cannot measure {}", release.path.display()))?,
+                None => size(&release.path).with_context(|| format!("cannot measure {}", release.path.display()))?,
             };
             kept.push((release.id, size));
         }

@@ -63,7 +63,7 @@ pub fn is_missing(dir: &Path) -> Result<bool> {
     match std::fs::symlink_metadata(dir) {
         Ok(_) => Ok(false),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(true),
-        Err(e) => Err(e).context(|| format!("cannot read the hook directory {}", dir.display())),
+        Err(e) => Err(e).with_context(|| format!("cannot read the hook directory {}", dir.display())),
     }
 }
 

@@ -100,7 +100,7 @@ impl Deployment<'_> {
         }
         let release = self.release(&of.release)?;
         let bundle = Installable::read(&release.path)
-            .context(|| format!("cannot read the appspec of release {}", release.id))?;
+            .with_context(|| format!("cannot read the appspec of release {}", release.id))?;
         let mut jobs: Vec<(Event, Job)> = Vec::new();
         for event in events {
             jobs.extend(bundle.scripts(*event).into_iter().map(|job| (*event, job)));

@@ -48,7 +48,7 @@ fn stores_in(above: &Path, ours: &Location) -> Result<Vec<(PathBuf, State)>> {
     let names = match list() {
         // Where we may not look there is nothing of ours.
         Err(e) if [ErrorKind::NotFound, ErrorKind::PermissionDenied].contains(&e.kind()) => return Ok(Vec::new()),
-        names => names.context(|| format!("cannot read the state-dir {}", above.display()))?,
+        names => names.with_context(|| format!("cannot read the state-dir {}", above.display()))?,
     };
     let mut states = Vec::new();
     for path in names.iter().map(|name| above.join(name)).filter(|path| *path != ours.path) {

@@ -55,10 +55,15 @@ impl Deployment<'_> {
         let known = (self.doubt.is_none() && self.has_history()).then_some(&self.state);
         let heal = recovery_action::decide(self.state.mode, known, &standing);
         match heal {
-            RecoveryAction::Nothing | RecoveryAction::Fresh(_) | RecoveryAction::Adopt(_) | RecoveryAction::Refuse(_) => {}
+            RecoveryAction::Nothing
+            | RecoveryAction::Fresh(_)
+            | RecoveryAction::Adopt(_)
+            | RecoveryAction::Refuse(_) => {}
             // It may be a copy of the one that was.
             RecoveryAction::Repair => {}
-            RecoveryAction::KeepFound | RecoveryAction::StartOver | RecoveryAction::Resume | RecoveryAction::Revert => self.activation.refuse_another()?,
+            RecoveryAction::KeepFound | RecoveryAction::StartOver | RecoveryAction::Resume | RecoveryAction::Revert => {
+                self.activation.refuse_another()?
+            }
         }
         Ok((heal, standing))
     }
@@ -121,7 +126,7 @@ impl Deployment<'_> {
         let manifest = self
             .activation
             .keep_found(staging.dir(), self.limit())
-            .context(|| format!("cannot keep a copy of {local}"))?;
+            .with_context(|| format!("cannot keep a copy of {local}"))?;
         staging.publish(&self.store, &id, &manifest)?;
         log::info!("kept a copy of what was found at {local} as release {id}");
         Ok(id)

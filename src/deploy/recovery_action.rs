@@ -45,7 +45,9 @@ pub fn decide(mode: ActivationMode, state: Option<&State>, standing: &LiveTree) 
             RecoveryAction::Refuse(NO_DIRECTORY)
         }
         (Phase::Idle, ActivationMode::Install, _) => RecoveryAction::Nothing,
-        (Phase::Idle, ActivationMode::Symlink, LiveTree::Release(live)) if *live == current.release => RecoveryAction::Nothing,
+        (Phase::Idle, ActivationMode::Symlink, LiveTree::Release(live)) if *live == current.release => {
+            RecoveryAction::Nothing
+        }
         (Phase::Idle, _, _) => RecoveryAction::Repair,
         (phase, _, _) => cut_off(mode, phase, state, standing, Some(&current.release)),
     }
@@ -73,7 +75,13 @@ fn first(mode: ActivationMode, standing: &LiveTree) -> RecoveryAction {
     }
 }
 
-fn cut_off(mode: ActivationMode, phase: Phase, state: &State, standing: &LiveTree, from: Option<&ReleaseId>) -> RecoveryAction {
+fn cut_off(
+    mode: ActivationMode,
+    phase: Phase,
+    state: &State,
+    standing: &LiveTree,
+    from: Option<&ReleaseId>,
+) -> RecoveryAction {
     if phase == Phase::Reverting {
         return RecoveryAction::Revert;
     }
@@ -159,22 +167,40 @@ mod tests {
                 let case = format!("{state:?}\n{standing:?}\n-> {heal:?}");
                 match state.phase {
                     // Nothing live changes while idle but to put the live release back.
-                    Phase::Idle => assert!(!matches!(heal, RecoveryAction::Resume | RecoveryAction::Revert | RecoveryAction::StartOver), "{case}"),
+                    Phase::Idle => assert!(
+                        !matches!(heal, RecoveryAction::Resume | RecoveryAction::Revert | RecoveryAction::StartOver),
+                        "{case}"
+                    ),
                     // A revert is finished, whatever stands there, unless it could destroy what is not ours.
-                    Phase::Reverting => assert!(matches!(heal, RecoveryAction::Revert | RecoveryAction::Refuse(_)), "{case}"),
+                    Phase::Reverting => {
+                        assert!(matches!(heal, RecoveryAction::Revert | RecoveryAction::Refuse(_)), "{case}")
+                    }
                     Phase::Activating => {
                         assert!(
-                            matches!(heal, RecoveryAction::StartOver | RecoveryAction::Resume | RecoveryAction::Revert | RecoveryAction::Refuse(_)),
+                            matches!(
+                                heal,
+                                RecoveryAction::StartOver
+                                    | RecoveryAction::Resume
+                                    | RecoveryAction::Revert
+                                    | RecoveryAction::Refuse(_)
+                            ),
                             "{case}"
                         );
                         if state.is_rollback() {
-                            assert_ne!(heal, RecoveryAction::StartOver, "what was decided by hand is not forgotten: {case}");
+                            assert_ne!(
+                                heal,
+                                RecoveryAction::StartOver,
+                                "what was decided by hand is not forgotten: {case}"
+                            );
                         }
                         if heal == RecoveryAction::Resume {
                             assert!(state.attempt < MAX_ATTEMPTS, "it would try for ever: {case}");
                         }
                         if standing == LiveTree::Release(id(2)) && state.mode == ActivationMode::Symlink {
-                            assert!(matches!(heal, RecoveryAction::Resume | RecoveryAction::Revert), "the target is live: {case}");
+                            assert!(
+                                matches!(heal, RecoveryAction::Resume | RecoveryAction::Revert),
+                                "the target is live: {case}"
+                            );
                         }
                     }
                 }
@@ -185,7 +211,10 @@ mod tests {
                 // An installation is a matter of the ledger, whatever stands at <local>.
                 if state.mode == ActivationMode::Install {
                     assert_eq!(heal, decide(state.mode, Some(&state), &LiveTree::Absent), "{case}");
-                    assert!(!matches!(heal, RecoveryAction::Refuse(_) | RecoveryAction::StartOver | RecoveryAction::Repair), "{case}");
+                    assert!(
+                        !matches!(heal, RecoveryAction::Refuse(_) | RecoveryAction::StartOver | RecoveryAction::Repair),
+                        "{case}"
+                    );
                 }
                 // A directory with content is never replaced by a link.
                 if standing == LiveTree::Directory && state.mode == ActivationMode::Symlink && state.current.is_none() {

@@ -19,7 +19,7 @@ use super::message::{Answer, Headers, Incoming};
 use super::proxy::{Proxies, Route};
 use super::redirect::{self, RedirectChain};
 use super::request_error::{fault_of_head, out_of_time};
-use super::response_policy::{ResponsePolicy, Http as Plain};
+use super::response_policy::{Http as Plain, ResponsePolicy};
 use super::retry::{RequestError, RetryBudget, check_stop};
 use super::{status, tls};
 use crate::config::{Http, Secret};

@@ -60,21 +60,21 @@ impl PartialDownload {
     /// Fails when the file system has no room for `bytes` more.
     pub(super) fn check_room(&self, bytes: u64) -> Result<()> {
         let what = || format!("cannot write {}", self.path.display());
-        let (free, _) = fs::room(&self.dir).context(what)?;
+        let (free, _) = fs::room(&self.dir).with_context(what)?;
         if bytes > free {
             return Err(Error::failed(format!(
                 "it needs {}, and {} are free: cache names another place",
                 size(bytes),
                 size(free)
             )))
-            .context(what);
+            .with_context(what);
         }
         Ok(())
     }
 
     /// Adds bytes.
     pub(super) fn append(&mut self, bytes: &[u8]) -> Result<()> {
-        self.file.write_all(bytes).context(|| format!("cannot write {}", self.path.display()))?;
+        self.file.write_all(bytes).with_context(|| format!("cannot write {}", self.path.display()))?;
         self.length += bytes.len() as u64;
         Ok(())
     }
@@ -83,17 +83,17 @@ impl PartialDownload {
     pub(super) fn beginning(&self, length: u64) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
         let read = self.dir.open_file(&self.name).and_then(|file| file.take(length).read_to_end(&mut bytes));
-        read.context(|| format!("cannot read {}", self.path.display()))?;
+        read.with_context(|| format!("cannot read {}", self.path.display()))?;
         Ok(bytes)
     }
 
     /// Reads what is there again, from its start.
     pub(super) fn read_again(&self, mut take: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
         let what = || format!("cannot read {}", self.path.display());
-        let mut file = self.dir.open_file(&self.name).context(what)?;
+        let mut file = self.dir.open_file(&self.name).with_context(what)?;
         let mut buffer = vec![0; BUFFER];
         loop {
-            match file.read(&mut buffer).context(what)? {
+            match file.read(&mut buffer).with_context(what)? {
                 0 => return Ok(()),
                 n => take(buffer.get(..n).unwrap_or_default())?,
             }
@@ -104,14 +104,14 @@ impl PartialDownload {
     pub(super) fn complete(self, is_kept: bool) -> Result<File> {
         if !is_kept {
             let what = || format!("cannot remove {}.meta", self.path.display());
-            remove(&self.dir, &note_name(&self.name)).context(what)?;
+            remove(&self.dir, &note_name(&self.name)).with_context(what)?;
         }
-        self.dir.open_file(&self.name).context(|| format!("cannot open {}", self.path.display()))
+        self.dir.open_file(&self.name).with_context(|| format!("cannot open {}", self.path.display()))
     }
 
     /// It will not be gone on with: removes it.
     pub(super) fn discard(self) -> Result<()> {
-        discard(&self.dir, &self.name).context(|| format!("cannot remove {}", self.path.display()))
+        discard(&self.dir, &self.name).with_context(|| format!("cannot remove {}", self.path.display()))
     }
 }
 
@@ -141,10 +141,10 @@ fn leftover(dir: &Dir, name: &OsStr, note: &str, total: u64) -> Option<(File, u6
 /// A new empty file, and its note.
 fn fresh(dir: &Dir, path: &Path, name: &OsStr, note: Option<&str>) -> Result<File> {
     let what = || format!("cannot write {}", path.display());
-    discard(dir, name).context(what)?;
-    let file = dir.create(name).context(what)?;
+    discard(dir, name).with_context(what)?;
+    let file = dir.create(name).with_context(what)?;
     if let Some(note) = note {
-        dir.create(&note_name(name)).and_then(|mut file| file.write_all(note.as_bytes())).context(what)?;
+        dir.create(&note_name(name)).and_then(|mut file| file.write_all(note.as_bytes())).with_context(what)?;
     }
     Ok(file)
 }

@@ -22,7 +22,7 @@ pub fn post(to: &Secret, body: &str, http: &Http) -> Result<()> {
     let url = Url::parse(to.reveal()).map_err(|_| Error::config("notify-url is no URL"))?;
     let origin = url.origin().ascii_serialization();
     let deadline = Deadline::after(LIMIT);
-    send(url, body, http, deadline).context(|| format!("cannot notify {origin}"))
+    send(url, body, http, deadline).with_context(|| format!("cannot notify {origin}"))
 }
 
 fn send(mut url: Url, body: &str, http: &Http, deadline: Deadline) -> Result<()> {

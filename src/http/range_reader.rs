@@ -111,7 +111,7 @@ impl PartialArchive {
             return Ok(None);
         }
         let file =
-            unnamed().and_then(|file| file.set_len(total).map(|()| file)).context(|| "cannot make room for it")?;
+            unnamed().and_then(|file| file.set_len(total).map(|()| file)).with_context(|| "cannot make room for it")?;
         let (from, mut patience) = (total.saturating_sub(TAIL), RetryBudget::new(deadline));
         let mut glimpse = Self { file, from, bytes: 0, total };
         match whole(end, Some(total - from), TAIL, client.http()) {
@@ -128,7 +128,13 @@ impl PartialArchive {
     }
 
     /// Reads on to the front until all from `from` on is there. False: that is too much.
-    pub fn reach(&mut self, client: &Client, identity: &ResponseIdentity, from: u64, deadline: Deadline) -> Result<bool> {
+    pub fn reach(
+        &mut self,
+        client: &Client,
+        identity: &ResponseIdentity,
+        from: u64,
+        deadline: Deadline,
+    ) -> Result<bool> {
         if from < self.from {
             if self.from - from > LARGEST {
                 return Ok(false);
@@ -175,6 +181,6 @@ impl PartialArchive {
 
     fn take(&mut self, bytes: &[u8], at: u64) -> Result<()> {
         self.bytes += bytes.len() as u64;
-        self.file.write_all_at(bytes, at).context(|| "cannot keep it")
+        self.file.write_all_at(bytes, at).with_context(|| "cannot keep it")
     }
 }

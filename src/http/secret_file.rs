@@ -19,7 +19,7 @@ pub fn read(key: &str, path: &Path) -> Result<Vec<u8>> {
 
 fn read_unless(key: &str, path: &Path, friend: Option<(u32, u32)>) -> Result<(Vec<u8>, Meta)> {
     let read = resolve::read_file(path, Way::Trusted, Us::with(friend), LARGEST);
-    read.map_err(io::Error::from).context(|| format!("cannot read {key} {}", path.display()))
+    read.map_err(io::Error::from).with_context(|| format!("cannot read {key} {}", path.display()))
 }
 
 /// The text of a file with a secret in it, and the warning it deserves when others may read it.

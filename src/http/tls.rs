@@ -22,7 +22,7 @@ pub(super) fn config(files: &[(&str, Option<PathBuf>)]) -> Result<Arc<ClientConf
     for (key, path) in files {
         if let Some(path) = path {
             add(&mut roots, &secret_file::read(key, path)?)
-                .context(|| format!("cannot use {key} {}", path.display()))?;
+                .with_context(|| format!("cannot use {key} {}", path.display()))?;
         }
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());

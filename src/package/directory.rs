@@ -46,7 +46,7 @@ pub(super) fn unpack(source: &Folder, staging: Option<&Dir>, layout: &Layout, de
     let (mut expected, mut private) = (Vec::new(), 0);
     let mut sums = source.sums.as_ref().map(|sums| sums.iter().copied());
     let what = || "cannot examine it";
-    let mode = acl::mode_of_group(&source.dir, source.dir.meta().context(what)?.mode).context(what)?;
+    let mode = acl::mode_of_group(&source.dir, source.dir.meta().with_context(what)?.mode).with_context(what)?;
     let access = Access::through_dir(mode);
     let mut room = Room { names: 0, budget: Budget::new(layout.max_names), layout, deadline };
     list(&source.dir, &mut Vec::new(), access, &mut room, &mut |name, found| {
@@ -92,13 +92,13 @@ impl Room<'_> {
         let names = dir.names_while(&mut |name| {
             self.names += 1;
             let taken = self.budget.take(name.len() as u64);
-            let taken = taken.context(|| {
+            let taken = taken.with_context(|| {
                 format!("member {}", shown(Path::new(OsStr::from_bytes(path)).join(name).as_os_str().as_bytes()))
             });
             refused = if self.names > self.layout.max_files { Some(too_many(self.layout)) } else { taken.err() };
             refused.is_none()
         });
-        let names = names.context(|| format!("cannot list {}", place(path)))?;
+        let names = names.with_context(|| format!("cannot list {}", place(path)))?;
         refused.map_or(Ok(names), Err)
     }
 
@@ -119,8 +119,9 @@ fn list(dir: &Dir, path: &mut Vec<u8>, reach: Access, room: &mut Room<'_>, take:
             path.push(b'/');
         }
         path.extend_from_slice(name.as_bytes());
-        let meta = dir.look(&name).context(|| format!("cannot look at {}", shown(path)))?.ok_or_else(|| gone(path))?;
-        let mode = acl::mode_of_entry(dir, &name, &meta).context(|| format!("cannot look at {}", shown(path)))?;
+        let meta =
+            dir.look(&name).with_context(|| format!("cannot look at {}", shown(path)))?.ok_or_else(|| gone(path))?;
+        let mode = acl::mode_of_entry(dir, &name, &meta).with_context(|| format!("cannot look at {}", shown(path)))?;
         match meta.kind {
             fs::Kind::File => {
                 let (kind, access) = (Kind::file(meta.mode), reach.min(Access::of_file(mode)));
@@ -131,7 +132,7 @@ fn list(dir: &Dir, path: &mut Vec<u8>, reach: Access, room: &mut Room<'_>, take:
                 // The policy limits the depth, and with it this recursion.
                 let access = reach.min(Access::of_dir(mode));
                 take(path, Found { kind: Kind::Dir, access, size: 0 })?;
-                let child = dir.child(&name).context(|| format!("cannot open {}", shown(path)))?;
+                let child = dir.child(&name).with_context(|| format!("cannot open {}", shown(path)))?;
                 list(&child, path, reach.min(Access::through_dir(mode)), room, take)?;
             }
             fs::Kind::Other => {
@@ -153,8 +154,8 @@ fn copy(source: &Dir, plan: &Plan, expected: &[Expected], mut writer: Writer<'_>
             Kind::Link => {
                 let (parent, name) = split(plan.name(index));
                 let cannot = || format!("cannot read the link {}", shown(plan.name(index)));
-                let dir = trail.enter(source, parent, |dir, name| dir.child(name)).context(cannot)?;
-                let text = dir.read_link(name).context(cannot)?;
+                let dir = trail.enter(source, parent, |dir, name| dir.child(name)).with_context(cannot)?;
+                let text = dir.read_link(name).with_context(cannot)?;
                 let mut sum = EntrySum::new(plan.name(index), false, expected.access);
                 sum.update(text.as_bytes());
                 expected.check(&sum, plan.name(index))?;
@@ -163,10 +164,10 @@ fn copy(source: &Dir, plan: &Plan, expected: &[Expected], mut writer: Writer<'_>
             kind @ (Kind::File | Kind::Program) => {
                 let (parent, name) = split(plan.name(index));
                 let cannot = || format!("cannot open {}", shown(plan.name(index)));
-                let dir = trail.enter(source, parent, |dir, name| dir.child(name)).context(cannot)?;
-                let mut file = dir.open_file(name).context(cannot)?;
-                let meta = fs::meta(&file).context(cannot)?;
-                let mode = acl::mode_of_group(&file, meta.mode).context(cannot)?;
+                let dir = trail.enter(source, parent, |dir, name| dir.child(name)).with_context(cannot)?;
+                let mut file = dir.open_file(name).with_context(cannot)?;
+                let meta = fs::meta(&file).with_context(cannot)?;
+                let mode = acl::mode_of_group(&file, meta.mode).with_context(cannot)?;
                 let is_private_now = Access::of_file(mode) < expected.access;
                 if meta.kind != fs::Kind::File || meta.size != expected.size || is_private_now {
                     return Err(gone(plan.name(index)));
@@ -202,7 +203,7 @@ pub(super) fn transfer(
     loop {
         let read = match file.read(buffer) {
             Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
-            read => read.context(|| "cannot read it")?,
+            read => read.with_context(|| "cannot read it")?,
         };
         left = left.checked_sub(read as u64).ok_or_else(changed)?;
         match (read, left) {

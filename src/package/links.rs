@@ -109,7 +109,7 @@ impl<'a> Paths<'a> {
         }
         let end = self.follow(index, true, depth)?;
         let kept = self.budget.take(end.place.len() as u64);
-        kept.context(|| format!("member {}", shown(self.plan.name(index))))?;
+        kept.with_context(|| format!("member {}", shown(self.plan.name(index))))?;
         self.ends.insert(index, end.clone());
         Ok(end)
     }

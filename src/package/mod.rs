@@ -63,11 +63,11 @@ pub fn survey(verified: &Verified, layout: &Layout, deadline: Deadline) -> Resul
 
 /// Where the directory of a ZIP begins, of which the head and the end are in `file`. `None`: it is another archive, or none.
 pub fn directory_of(file: &File, name: &str) -> Result<Option<u64>> {
-    let head = sniff::head(file).context(|| format!("cannot read {name}"))?;
+    let head = sniff::head(file).with_context(|| format!("cannot read {name}"))?;
     if sniff::tar(&head).is_some() {
         return Ok(None);
     }
-    Ok(zip::end::find(file).context(|| format!("cannot unpack {name}"))?.map(|end| end.directory))
+    Ok(zip::end::find(file).with_context(|| format!("cannot unpack {name}"))?.map(|end| end.directory))
 }
 
 /// The same as [`survey`] for a ZIP of which `file` has the head, the directory and the end, and nothing else; `live` is
@@ -80,8 +80,8 @@ pub fn survey_directory(
     deadline: Deadline,
 ) -> Result<Unpacked> {
     let cannot = || format!("cannot unpack {name}");
-    match zip::end::find(file).context(cannot)? {
-        Some(end) => zip::survey(file, &end, layout, live, deadline).context(cannot),
+    match zip::end::find(file).with_context(cannot)? {
+        Some(end) => zip::survey(file, &end, layout, live, deadline).with_context(cannot),
         None => Err(Error::failed(format!("{name} has no directory"))),
     }
 }
@@ -92,17 +92,17 @@ fn lay_out(verified: &Verified, staging: Option<&Dir>, layout: &Layout, deadline
     match &artifact.content {
         Content::Archive(file) => unpack_archive(file, name, staging, layout, deadline),
         Content::Directory(folder) => {
-            directory::unpack(folder, staging, layout, deadline).context(|| format!("cannot copy {name}"))
+            directory::unpack(folder, staging, layout, deadline).with_context(|| format!("cannot copy {name}"))
         }
         Content::Tree(tree) => {
-            tree::unpack(&**tree, staging, layout, deadline).context(|| format!("cannot unpack {name}"))
+            tree::unpack(&**tree, staging, layout, deadline).with_context(|| format!("cannot unpack {name}"))
         }
     }
 }
 
 /// Whether a file is, or should be, an archive.
 pub fn is_archive(file: &File) -> Result<bool> {
-    let head = sniff::head(file).context(|| "cannot read it")?;
+    let head = sniff::head(file).with_context(|| "cannot read it")?;
     Ok(sniff::tar(&head).is_some() || head.starts_with(b"PK"))
 }
 
@@ -115,12 +115,12 @@ fn unpack_archive(
     deadline: Deadline,
 ) -> Result<Unpacked> {
     let cannot = || format!("cannot unpack {name}");
-    let head = sniff::head(file).context(|| format!("cannot read {name}"))?;
+    let head = sniff::head(file).with_context(|| format!("cannot read {name}"))?;
     if let Some(gzipped) = sniff::tar(&head) {
-        return tar::unpack(file, gzipped, staging, layout, deadline).context(cannot);
+        return tar::unpack(file, gzipped, staging, layout, deadline).with_context(cannot);
     }
-    match zip::end::find(file).context(cannot)? {
-        Some(end) => zip::unpack(file, &end, staging, layout, deadline).context(cannot),
+    match zip::end::find(file).with_context(cannot)? {
+        Some(end) => zip::unpack(file, &end, staging, layout, deadline).with_context(cannot),
         None => Err(Error::refused(format!("{name} is no ZIP and no tar.gz: {}", sniff::looks_like(&head)))),
     }
 }

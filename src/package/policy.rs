@@ -138,7 +138,7 @@ impl<'a> Listing<'a> {
             self.keep_size(0);
         }
         let pushed = self.hard_links.push(index, before, target, &mut self.budget);
-        pushed.context(|| format!("member {}", shown(name)))?;
+        pushed.with_context(|| format!("member {}", shown(name)))?;
         Ok(index)
     }
 
@@ -146,18 +146,18 @@ impl<'a> Listing<'a> {
     fn admit(&mut self, name: &[u8], kind: Kind, size: u64) -> Result<Option<usize>> {
         let member = || format!("member {}", shown(name));
         if let Some(reason) = refusal(name) {
-            return Err(Error::refused(reason)).context(member);
+            return Err(Error::refused(reason)).with_context(member);
         }
         if kind == Kind::Link {
-            check_link_kind(self.layout, size).context(member)?;
+            check_link_kind(self.layout, size).with_context(member)?;
         }
         let Some(skip) = stripped(name, self.layout.strip_components) else { return Ok(None) };
-        self.budget.take(name.len() as u64).context(member)?;
+        self.budget.take(name.len() as u64).with_context(member)?;
         if kind == Kind::Link {
             self.texts += size;
-            self.budget.take(size).context(member)?;
+            self.budget.take(size).with_context(member)?;
         } else {
-            self.count(size).context(member)?;
+            self.count(size).with_context(member)?;
         }
         if self.entries.len() as u64 >= self.layout.max_files {
             return Err(too_many(self.layout));
@@ -227,7 +227,7 @@ impl<'a> Listing<'a> {
             for length in parents(path(here)).skip(shared) {
                 implied += 1;
                 // Nobody else names it, and the manifest does.
-                budget.take(length as u64).context(|| format!("member {}", shown(path(here))))?;
+                budget.take(length as u64).with_context(|| format!("member {}", shown(path(here))))?;
             }
             before = Some(here);
         }
@@ -242,7 +242,7 @@ impl<'a> Listing<'a> {
             let target = hard_links.target(link);
             let name = link.index.map_or(target, |index| self.names.get(self.entries[index as usize].name));
             let named = || format!("member {}: it is a hard link to {}", shown(name), shown(target));
-            let original = self.original(order, link.before, target).map_err(Error::refused).context(named)?;
+            let original = self.original(order, link.before, target).map_err(Error::refused).with_context(named)?;
             self.budget.give_back(target.len() as u64);
             let Some(index) = link.index else { continue };
             let kind = self.entries[original as usize].kind;
@@ -251,7 +251,7 @@ impl<'a> Listing<'a> {
             let size = hard_links.copy_size(index, original);
             if kind != Kind::Link {
                 let names = Rc::clone(&self.names);
-                self.count(size).context(|| format!("member {}", shown(names.get(name))))?;
+                self.count(size).with_context(|| format!("member {}", shown(names.get(name))))?;
             }
             copies.push((index, original));
         }

@@ -105,7 +105,7 @@ pub fn verify(
     let signature = demands.signature(seal)?;
     let listed = demands.listed(seal)?;
     let wants_hash = signature.as_ref().is_some_and(|s| s.signature.is_prehashed);
-    let sums = Sums::of(file, wants_hash, deadline).context(|| format!("cannot read {name}"))?;
+    let sums = Sums::of(file, wants_hash, deadline).with_context(|| format!("cannot read {name}"))?;
     if let Some(pinned) = demands.sha256.as_ref().filter(|pinned| **pinned != sums.sha256) {
         return Err(Error::refused(format!(
             "cannot trust {name}: its SHA-256 is {}, and sha256 says {pinned}",
@@ -191,8 +191,8 @@ impl Claim<'_> {
     fn whole(&self, mut file: &File) -> Result<Vec<u8>> {
         let what = || format!("cannot read what {} signs", self.name);
         let mut bytes = Vec::new();
-        file.seek(SeekFrom::Start(0)).context(what)?;
-        file.take(LARGEST_LEGACY + 1).read_to_end(&mut bytes).context(what)?;
+        file.seek(SeekFrom::Start(0)).with_context(what)?;
+        file.take(LARGEST_LEGACY + 1).read_to_end(&mut bytes).with_context(what)?;
         if bytes.len() as u64 > LARGEST_LEGACY {
             let largest = LARGEST_LEGACY >> 20;
             return Err(self.refused(&format!(
@@ -234,9 +234,9 @@ impl Sums {
         let (mut sha256, mut blake2b) = (Sha256::new(), wants_hash.then(Blake2b512::new));
         let mut buffer = vec![0; 128 * 1024];
         let what = || "its bytes";
-        file.seek(SeekFrom::Start(0)).context(what)?;
+        file.seek(SeekFrom::Start(0)).with_context(what)?;
         loop {
-            let got = file.read(&mut buffer).context(what)?;
+            let got = file.read(&mut buffer).with_context(what)?;
             let bytes = buffer.get(..got).unwrap_or_default();
             if bytes.is_empty() {
                 break;

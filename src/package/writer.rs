@@ -72,7 +72,7 @@ impl<'a> Writer<'a> {
         let (plan, mode) = (self.plan, self.plan.mode(index));
         self.what[index as usize] = Entry::Dir { mode };
         let Some(top) = self.top else { return Ok(()) };
-        self.enter(top, plan.path(index), mode).map(|_| ()).context(|| cannot("make", plan.name(index)))
+        self.enter(top, plan.path(index), mode).map(|_| ()).with_context(|| cannot("make", plan.name(index)))
     }
 
     /// Makes the file `index`. What `fill` passes on becomes its content.
@@ -86,26 +86,27 @@ impl<'a> Writer<'a> {
         let (parent, name) = split(plan.path(index));
         let file: Option<File> = match self.top {
             Some(top) => {
-                let dir = self.enter(top, parent, Kind::Dir.mode()).context(|| cannot("make", plan.name(index)))?;
-                Some(dir.create(name).context(|| cannot("create", plan.name(index)))?)
+                let dir =
+                    self.enter(top, parent, Kind::Dir.mode()).with_context(|| cannot("make", plan.name(index)))?;
+                Some(dir.create(name).with_context(|| cannot("create", plan.name(index)))?)
             }
             None => None,
         };
         let (mut size, mut crc) = (0, Crc::new());
         fill(&mut |bytes| {
             in_time(deadline)?;
-            file.as_ref().map_or(Ok(()), |mut file| file.write_all(bytes)).context(|| "cannot write it")?;
+            file.as_ref().map_or(Ok(()), |mut file| file.write_all(bytes)).with_context(|| "cannot write it")?;
             size += bytes.len() as u64;
             crc.update(bytes);
             self.progress.advance(bytes.len() as u64);
             Ok(())
         })
-        .context(|| format!("member {}", shown(plan.name(index))))?;
+        .with_context(|| format!("member {}", shown(plan.name(index))))?;
         self.written += size;
         let mode = plan.mode(index);
         self.what[index as usize] = Entry::File { size, crc: crc.sum(), mode };
         let Some(file) = file else { return Ok(()) };
-        fs::set_owner_and_mode(&file, owner, mode.into()).context(|| owning(owner, plan.name(index)))?;
+        fs::set_owner_and_mode(&file, owner, mode.into()).with_context(|| owning(owner, plan.name(index)))?;
         if size > 0 {
             fs::start_writeback(&file);
         }
@@ -124,7 +125,7 @@ impl<'a> Writer<'a> {
                 let mode = self.plan.mode(index);
                 let copy = std::mem::replace(&mut self.what[index as usize], Entry::File { size, crc, mode });
                 if self.top.is_some() && copy != self.what[index as usize] {
-                    return Err(Error::failed("it is not what was written")).context(|| self.copying(original));
+                    return Err(Error::failed("it is not what was written")).with_context(|| self.copying(original));
                 }
                 Ok(size)
             }
@@ -138,7 +139,7 @@ impl<'a> Writer<'a> {
     fn copy_file(&mut self, top: &Dir, index: u32, original: u32, size: u64) -> Result<()> {
         let (parent, name) = split(self.plan.path(original));
         let file = self.enter(top, parent, Kind::Dir.mode()).and_then(|dir| dir.open_file(name));
-        let mut file = file.context(|| self.copying(original))?;
+        let mut file = file.with_context(|| self.copying(original))?;
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.resize(COPIED, 0);
         self.file(index, |write| transfer(&mut file, size, &mut buffer, write))?;
@@ -163,7 +164,7 @@ impl<'a> Writer<'a> {
             text.extend_from_slice(bytes);
             Ok(())
         })
-        .context(|| format!("member {}", shown(self.plan.name(index))))?;
+        .with_context(|| format!("member {}", shown(self.plan.name(index))))?;
         let text = self.texts.push(&text);
         let text = text.ok_or_else(|| Error::refused("the texts of its links are longer than 4 GiB together"))?;
         self.what[index as usize] = Entry::Link { text };
@@ -177,7 +178,8 @@ impl<'a> Writer<'a> {
             for index in self.plan.members() {
                 self.make_link(index, top)?;
             }
-            fs::set_owner_and_mode(top, self.owner, Kind::Dir.mode().into()).context(|| owning(self.owner, b"/"))?;
+            fs::set_owner_and_mode(top, self.owner, Kind::Dir.mode().into())
+                .with_context(|| owning(self.owner, b"/"))?;
         }
         let Self { plan, what, texts, written: bytes, .. } = self;
         Ok(Unpacked { entries: plan.count, bytes, space: plan.space, manifest: plan.manifest(&what, texts) })
@@ -189,11 +191,11 @@ impl<'a> Writer<'a> {
         in_time(self.deadline)?;
         let (plan, owner) = (self.plan, self.owner);
         let (parent, name) = split(plan.path(index));
-        self.enter(top, parent, Kind::Dir.mode()).context(|| cannot("make", plan.name(index)))?;
+        self.enter(top, parent, Kind::Dir.mode()).with_context(|| cannot("make", plan.name(index)))?;
         let dir = self.trail.last(top);
-        dir.symlink(OsStr::from_bytes(self.texts.get(text)), name).context(|| cannot("make", plan.name(index)))?;
+        dir.symlink(OsStr::from_bytes(self.texts.get(text)), name).with_context(|| cannot("make", plan.name(index)))?;
         if let Some((uid, gid)) = owner {
-            dir.set_owner(name, uid, gid).context(|| owning(owner, plan.name(index)))?;
+            dir.set_owner(name, uid, gid).with_context(|| owning(owner, plan.name(index)))?;
         }
         Ok(())
     }

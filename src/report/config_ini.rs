@@ -4,7 +4,7 @@
 
 use crate::config::Settings;
 use crate::config::bundle::Bundle;
-use crate::config::remember::remember;
+use crate::config::write_back::remember;
 use crate::error::Result;
 use crate::model::Validators;
 use crate::outcome::Outcome;

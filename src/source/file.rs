@@ -69,7 +69,7 @@ impl FileSource {
             Some(_) => Some(self.read(&mut content, &stamps, None, deadline)?),
             None => None,
         };
-        let validators = stamps.remembered(before, keeps_our_time(&content).context(|| self.cannot_read())?);
+        let validators = stamps.remembered(before, keeps_our_time(&content).with_context(|| self.cannot_read())?);
         let offer = FileOffer { content, stamps, validators: validators.clone() };
         Ok(Poll::Changed(Offer { revision, validators, kind: OfferKind::File(offer) }))
     }
@@ -120,7 +120,7 @@ impl FileSource {
                 stamps.add_archive(&meta);
             }
             Content::Directory(folder) => {
-                tree::look(&folder.dir, &meta, &mut stamps).context(|| self.cannot_read())?;
+                tree::look(&folder.dir, &meta, &mut stamps).with_context(|| self.cannot_read())?;
             }
             Content::Tree(_) => {}
         }
@@ -144,7 +144,7 @@ impl FileSource {
             }
             sysfs::Kind::Dir => {
                 let dir = place.open_dir().map_err(|fault| self.refusal(fault))?;
-                let meta = dir.meta().context(|| self.cannot_read())?;
+                let meta = dir.meta().with_context(|| self.cannot_read())?;
                 Ok((Content::Directory(Folder { dir, sums: None }), meta))
             }
             sysfs::Kind::File => {
@@ -184,12 +184,12 @@ impl FileSource {
             Content::Archive(file) => {
                 let hash = self.hash(file, copy, deadline)?;
                 let mut now = Stamps::new(0);
-                now.add_archive(&sysfs::meta(file).context(|| self.cannot_read())?);
+                now.add_archive(&sysfs::meta(file).with_context(|| self.cannot_read())?);
                 if now.are_other(stamps) { Err(self.superseded()) } else { Ok(Revision::new(hash)) }
             }
             Content::Directory(folder) => {
                 let mut contents = Contents::new(self.max_unpacked, deadline);
-                let (hash, sums) = contents.read(&folder.dir, stamps).context(|| self.cannot_read())?;
+                let (hash, sums) = contents.read(&folder.dir, stamps).with_context(|| self.cannot_read())?;
                 folder.sums = sums;
                 Ok(Revision::new(format!("tree:{hash}")))
             }
@@ -200,9 +200,9 @@ impl FileSource {
     fn hash(&self, mut file: &File, mut copy: Option<&mut Copy>, deadline: Deadline) -> Result<String> {
         let mut progress = Progress::start("reading", file.metadata().ok().map(|m| m.len()));
         let (mut hash, mut buffer) = (Sha256::new(), vec![0; 128 * 1024]);
-        file.seek(SeekFrom::Start(0)).context(|| self.cannot_read())?;
+        file.seek(SeekFrom::Start(0)).with_context(|| self.cannot_read())?;
         loop {
-            let got = file.read(&mut buffer).context(|| self.cannot_read())?;
+            let got = file.read(&mut buffer).with_context(|| self.cannot_read())?;
             if got == 0 {
                 return Ok(format!("{OF_CONTENT}{}", hex(&hash.finalize())));
             }
@@ -247,7 +247,7 @@ impl<'a> Copy<'a> {
     fn new(to: &'a CacheFile) -> Result<Self> {
         to.discard();
         let dir = to.open_dir()?;
-        let file = dir.create(to.name()).context(|| format!("cannot write {}", to.path().display()))?;
+        let file = dir.create(to.name()).with_context(|| format!("cannot write {}", to.path().display()))?;
         Ok(Self { to, dir, file, length: 0 })
     }
 
@@ -256,11 +256,11 @@ impl<'a> Copy<'a> {
         if self.length > limit {
             return Err(Error::refused(format!("it has more than {limit} bytes, and max-download allows no more")));
         }
-        self.file.write_all(bytes).context(|| format!("cannot write {}", self.to.path().display()))
+        self.file.write_all(bytes).with_context(|| format!("cannot write {}", self.to.path().display()))
     }
 
     fn open(self) -> Result<File> {
-        self.dir.open_file(self.to.name()).context(|| format!("cannot open {}", self.to.path().display()))
+        self.dir.open_file(self.to.name()).with_context(|| format!("cannot open {}", self.to.path().display()))
     }
 }
 

@@ -60,9 +60,9 @@ impl HttpSource {
     /// Asks for another revision than `known`.
     pub fn poll(&mut self, known: Option<Known<'_>>, deadline: Deadline) -> Result<Poll> {
         let what = || format!("cannot poll {}", redacted(&self.url));
-        let (client, warnings) = self.client().context(what)?;
+        let (client, warnings) = self.client().with_context(what)?;
         warn_once(warnings);
-        let answer = poll(client, known, deadline).context(what)?;
+        let answer = poll(client, known, deadline).with_context(what)?;
         Ok(match answer {
             None => Poll::Unchanged,
             Some(offer) => {
@@ -77,7 +77,7 @@ impl HttpSource {
     pub fn fetch(&mut self, offer: HttpOffer, download: &CacheFile, deadline: Deadline) -> Result<Artifact> {
         let HttpOffer { client, identity, body } = offer;
         let fetched = download::fetch(&client, identity, None, body.whole(), download, self.max_download, deadline)
-            .context(|| format!("cannot fetch {}", client.name()))?;
+            .with_context(|| format!("cannot fetch {}", client.name()))?;
         Ok(Artifact {
             revision: fetched.revision,
             validators: fetched.identity.validators(&source_of(client.url().as_str())),

@@ -94,11 +94,11 @@ fn s3(text: &str, archive: &Path) -> Result<Option<PinnedRevision>> {
         return Ok(None);
     }
     let what = || format!("cannot read {}", archive.display());
-    let place = resolve::find(archive, Way::Any, Last::Follow).map_err(std::io::Error::from).context(what)?;
+    let place = resolve::find(archive, Way::Any, Last::Follow).map_err(std::io::Error::from).with_context(what)?;
     let mut validators = Validators::default();
     if place.meta.is_none_or(|meta| meta.kind != sysfs::Kind::Dir) {
-        let (file, _) = place.open_file().map_err(std::io::Error::from).context(what)?;
-        validators = validators.with("etag", format!("\"{}\"", md5(file).context(what)?));
+        let (file, _) = place.open_file().map_err(std::io::Error::from).with_context(what)?;
+        validators = validators.with("etag", format!("\"{}\"", md5(file).with_context(what)?));
     }
     Ok(Some((Revision::new(text), validators)))
 }
@@ -134,7 +134,8 @@ mod tests {
         ] {
             let (found, validators) = http(&text).unwrap();
             assert_eq!(found.as_str(), revision);
-            let identity = ResponseIdentity::remembered(Known { revision: &found, validators: &validators }, "any").unwrap();
+            let identity =
+                ResponseIdentity::remembered(Known { revision: &found, validators: &validators }, "any").unwrap();
             let (name, value) = identity.conditions().pop().unwrap();
             assert_eq!(format!("{name}: {}", value.to_str().unwrap()), condition);
             // What the server would say of it is the same revision.

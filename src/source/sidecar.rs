@@ -28,8 +28,9 @@ impl Source {
     /// Fetches what `trust` asks for beside the archive at `remote`, as it is now.
     pub fn seal(&self, remote: &Remote, trust: &Trust, deadline: Deadline) -> Result<Sidecars> {
         let paper = |place: &Option<Remote>, largest, what| {
-            let of =
-                |place| self.paper(place, largest, deadline).context(|| format!("cannot fetch the {what} {place}"));
+            let of = |place| {
+                self.paper(place, largest, deadline).with_context(|| format!("cannot fetch the {what} {place}"))
+            };
             place.as_ref().map(of).transpose()
         };
         Ok(Sidecars {

@@ -4,7 +4,7 @@
 //! Nothing here decides about the live tree; when an entry is due is left to the deployment.
 
 use super::Store;
-use super::lines::{Lines, Text};
+use super::key_value::{Lines, Text};
 use super::state::Record;
 use crate::error::Result;
 use crate::model::ReleaseId;

@@ -128,7 +128,7 @@ impl Ledger {
                 ))
             }),
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(Self::default()),
-            Err(e) => Err(e).context(|| format!("cannot read {}", path.display())),
+            Err(e) => Err(e).with_context(|| format!("cannot read {}", path.display())),
         }
     }
 
@@ -143,7 +143,7 @@ impl Ledger {
                 Ok(lines.nth(1).is_some_and(|line| line.ends_with(format!(" idle - {copies}").as_bytes())))
             }
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(copies == 0),
-            Err(e) => Err(e).context(|| format!("cannot read {}", path.display())),
+            Err(e) => Err(e).with_context(|| format!("cannot read {}", path.display())),
         }
     }
 
@@ -155,9 +155,9 @@ impl Ledger {
     /// Replaces the one of the store at `root`, durably.
     pub fn record(&self, root: &Path) -> Result<()> {
         let cannot = || format!("cannot replace {}", root.join(FILE).display());
-        let (dir, text) = (Dir::open(root).context(cannot)?, self.print());
-        let fill = &mut |file: &mut fs::File| file.write_all(text.as_bytes()).context(|| "cannot write it");
-        super::put(&dir, FILE, fill, 0o600, true).context(cannot)
+        let (dir, text) = (Dir::open(root).with_context(cannot)?, self.print());
+        let fill = &mut |file: &mut fs::File| file.write_all(text.as_bytes()).with_context(|| "cannot write it");
+        super::put(&dir, FILE, fill, 0o600, true).with_context(cannot)
     }
 
     /// Every image in it.

@@ -23,7 +23,7 @@ pub(super) fn lock(store: &Store, location: &Location, most: Option<Duration>) -
         Error::failed(format!("cannot open {}: {}{hint}", path.display(), plain(&e)))
     })?;
     let cannot = || format!("cannot lock {}", path.display());
-    if sysfs::try_lock(&file).context(cannot)? {
+    if sysfs::try_lock(&file).with_context(cannot)? {
         return Ok(file);
     }
     let path = path.display();
@@ -36,7 +36,7 @@ pub(super) fn lock(store: &Store, location: &Location, most: Option<Duration>) -
             log::info!(
                 "waiting for another repo-deploy{holder} that is at work: it holds {path}; for {most} s at most"
             );
-            if sys::lock::lock_in_turn(&file, Duration::from_secs(most)).context(cannot)? {
+            if sys::lock::lock_in_turn(&file, Duration::from_secs(most)).with_context(cannot)? {
                 return Ok(file);
             }
             format!("waited for {most} s, try again when it is done")
@@ -65,9 +65,9 @@ impl Store {
         let cannot = || format!("cannot look at {}", self.root().join(LOCK).display());
         let file = match self.dir().and_then(|dir| dir.open_file(LOCK.as_ref())) {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(false),
-            file => file.context(cannot)?,
+            file => file.with_context(cannot)?,
         };
-        Ok(!sysfs::try_lock(&file).context(cannot)?) // for this moment only
+        Ok(!sysfs::try_lock(&file).with_context(cannot)?) // for this moment only
     }
 
     /// Keeps others out of it, where there is one, until what is returned is dropped.
@@ -76,7 +76,7 @@ impl Store {
             Ok(Some(_)) => lock(self, location, None).map(Some),
             Ok(None) => Ok(None),
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(e).context(|| format!("cannot look at {}", self.root().display())),
+            Err(e) => Err(e).with_context(|| format!("cannot look at {}", self.root().display())),
         }
     }
 }

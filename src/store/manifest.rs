@@ -129,12 +129,12 @@ impl Manifest {
         for item in self.items() {
             text::write(&item?, &mut lines);
             if lines.len() >= BUFFER {
-                to.write_all(lines.as_bytes()).context(cannot)?;
+                to.write_all(lines.as_bytes()).with_context(cannot)?;
                 lines.clear();
             }
         }
         lines.push_str(text::END);
-        to.write_all(lines.as_bytes()).context(cannot)
+        to.write_all(lines.as_bytes()).with_context(cannot)
     }
 
     /// Passes on what differs between this tree and `to`, in order.

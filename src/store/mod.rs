@@ -2,8 +2,8 @@
 //! `partial/` and vanish when the store is opened. Whoever has a [`Store`] holds its lock.
 
 pub mod history;
+mod key_value;
 pub mod ledger;
-mod lines;
 mod lock;
 pub mod manifest;
 mod releases;
@@ -127,7 +127,7 @@ impl Store {
                 None => created::make_own_dir(dir, name, mode).map(drop),
             }
         };
-        make().context(|| cannot_make(&path))?;
+        make().with_context(|| cannot_make(&path))?;
         Ok(path)
     }
 
@@ -147,7 +147,7 @@ impl Store {
             let partial = self.sub(PARTIAL)?;
             partial.names()?.iter().try_for_each(|name| partial.remove_all(name))
         };
-        empty().context(|| format!("cannot remove what is left in {}", self.root.join(PARTIAL).display()))
+        empty().with_context(|| format!("cannot remove what is left in {}", self.root.join(PARTIAL).display()))
     }
 
     /// What the state file says; needs no lock, because the file is always one whole version.
@@ -162,7 +162,7 @@ impl Store {
 
     /// Replaces the state, durably: when this returns, it survives a power cut.
     pub fn record(&self, state: &State) -> Result<()> {
-        self.replace("state", state.print().as_bytes(), true).context(|| "cannot write the state")
+        self.replace("state", state.print().as_bytes(), true).with_context(|| "cannot write the state")
     }
 
     /// What stands in one of its files; `None`: there is none.
@@ -175,13 +175,13 @@ impl Store {
         match read() {
             Ok(content) => Ok(Some(content)),
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(e).context(|| format!("cannot read {}", self.root.join(name).display())),
+            Err(e) => Err(e).with_context(|| format!("cannot read {}", self.root.join(name).display())),
         }
     }
 
     /// Replaces a file in the store by `content`, atomically.
     pub fn replace(&self, name: &str, content: &[u8], durably: bool) -> Result<()> {
-        self.put(name, &mut |file| file.write_all(content).context(|| "cannot write it"), 0o600, durably)
+        self.put(name, &mut |file| file.write_all(content).with_context(|| "cannot write it"), 0o600, durably)
     }
 
     /// Replaces a file in the store that everybody may read by what `fill` writes, atomically; not durably.
@@ -193,9 +193,9 @@ impl Store {
     fn put(&self, name: &str, fill: &mut Fill<'_>, mode: u32, durably: bool) -> Result<()> {
         let cannot = || format!("cannot replace {}", self.root.join(name).display());
         if self.is_only_read() {
-            return Err(Error::failed("it is only read")).context(cannot);
+            return Err(Error::failed("it is only read")).with_context(cannot);
         }
-        put(self.dir().context(cannot)?, name, fill, mode, durably).context(cannot)
+        put(self.dir().with_context(cannot)?, name, fill, mode, durably).with_context(cannot)
     }
 
     /// Writes down what the release `id` is made of, durably.
@@ -248,7 +248,7 @@ fn put(dir: &Dir, name: &str, fill: &mut Fill<'_>, mode: u32, durably: bool) -> 
         let (partial, new) = (dir.child(PARTIAL.as_ref())?, sysfs::unique_name("")?);
         Ok((to, name, partial.create(&new)?, partial, new))
     };
-    let (to, name, mut file, partial, new) = open().context(|| "cannot make a new one")?;
+    let (to, name, mut file, partial, new) = open().with_context(|| "cannot make a new one")?;
     let to = to.as_ref().unwrap_or(dir);
     let finish = |file: &File| -> io::Result<()> {
         if mode != 0o600 {
@@ -260,14 +260,14 @@ fn put(dir: &Dir, name: &str, fill: &mut Fill<'_>, mode: u32, durably: bool) -> 
         partial.rename(&new, to, name.as_ref())?;
         if durably { to.sync() } else { Ok(()) }
     };
-    fill(&mut file).and_then(|()| finish(&file).context(|| "cannot write it")).inspect_err(|_| {
+    fill(&mut file).and_then(|()| finish(&file).with_context(|| "cannot write it")).inspect_err(|_| {
         let _ = partial.unlink(&new); // it may not be there; if it stays, the next start removes it
     })
 }
 
 /// Fails when the file system of `place`, a directory of a store, has no room for `space` bytes and `count` names more.
 pub fn check_room(space: u64, count: u64, place: &Dir) -> Result<()> {
-    let (bytes, inodes) = sysfs::room(place).context(|| "cannot ask for free space")?;
+    let (bytes, inodes) = sysfs::room(place).with_context(|| "cannot ask for free space")?;
     let short = if space > bytes {
         format!("{}, and {}", size(space), size(bytes))
     } else if let Some(free) = inodes.filter(|free| count > *free) {
@@ -285,5 +285,5 @@ fn cannot_make(path: &Path) -> String {
 }
 
 fn unique(prefix: &str) -> Result<std::ffi::OsString> {
-    sysfs::unique_name(prefix).context(|| "cannot get random bytes")
+    sysfs::unique_name(prefix).with_context(|| "cannot get random bytes")
 }

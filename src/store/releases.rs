@@ -47,7 +47,7 @@ impl Store {
             let partial = self.sub(PARTIAL)?;
             Ok((partial.make_child(&name, None, 0o700)?, partial))
         };
-        let (dir, partial) = make().context(|| cannot_make(&path))?;
+        let (dir, partial) = make().with_context(|| cannot_make(&path))?;
         Ok(Staging { path, name, dir, partial })
     }
 
@@ -60,7 +60,7 @@ impl Store {
             Ok(Some(_)) => Err(Error::failed(format!("{} is no directory: move it away", release.path.display()))),
             Ok(None) => Ok(None),
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(e).context(|| format!("cannot examine {}", release.path.display())),
+            Err(e) => Err(e).with_context(|| format!("cannot examine {}", release.path.display())),
         }
     }
 
@@ -90,7 +90,7 @@ impl Store {
             self.sub(manifest::DIR)?.remove_all(name(id))?;
             partial.remove_all(&away)
         };
-        discard().context(|| format!("cannot remove {}", release.path.display()))
+        discard().with_context(|| format!("cannot remove {}", release.path.display()))
     }
 
     /// All releases, the newest first.
@@ -106,7 +106,7 @@ impl Store {
         let (mut kept, mut removed) = (distinct.len(), 0_usize);
         for (release, _) in self.entries()?.iter().filter(|(_, is_doomed)| *is_doomed) {
             let removed = self.releases_dir().and_then(|releases| releases.remove_all(name(&release.id)));
-            removed.context(|| format!("cannot remove {}", release.path.display()))?;
+            removed.with_context(|| format!("cannot remove {}", release.path.display()))?;
         }
         for release in self.releases()? {
             if needed.contains(&&release.id) || release.id.is_adopted() {
@@ -120,11 +120,11 @@ impl Store {
             removed += 1;
             log::debug!("pruned release {}", release.id);
         }
-        let releases = self.releases_dir().context(|| self.cannot_list())?;
+        let releases = self.releases_dir().with_context(|| self.cannot_list())?;
         if removed > 0 {
-            releases.sync().context(|| format!("cannot sync {}", self.root().join(RELEASES).display()))?;
+            releases.sync().with_context(|| format!("cannot sync {}", self.root().join(RELEASES).display()))?;
         }
-        self.forget_manifests(&releases).context(|| "cannot remove the manifests of releases that are gone")
+        self.forget_manifests(&releases).with_context(|| "cannot remove the manifests of releases that are gone")
     }
 
     /// Removes manifests whose release is gone: a run was killed between the two.
@@ -153,7 +153,7 @@ impl Store {
         };
         let mut found = match list() {
             Err(e) if e.kind() == ErrorKind::NotFound => Vec::new(),
-            found => found.context(|| self.cannot_list())?,
+            found => found.with_context(|| self.cannot_list())?,
         };
         // Unpacking set it, and nothing writes to the top directory afterwards. A copy of the store keeps it.
         found.sort_unstable_by(|a, b| b.1.mtime.cmp(&a.1.mtime).then_with(|| a.0.cmp(&b.0)));
@@ -204,7 +204,7 @@ impl Release {
         match self.open() {
             Ok(_) => Ok(true),
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
-            Err(e) => Err(e).context(|| format!("cannot examine {}", self.path.display())),
+            Err(e) => Err(e).with_context(|| format!("cannot examine {}", self.path.display())),
         }
     }
 
@@ -239,7 +239,7 @@ impl Staging {
             self.partial.rename(&self.name, &releases, name(id))?;
             releases.sync()
         };
-        publish().context(|| format!("cannot publish {}", release.path.display()))?;
+        publish().with_context(|| format!("cannot publish {}", release.path.display()))?;
         std::mem::forget(self); // it is a release now
         Ok(release)
     }

@@ -5,8 +5,8 @@ use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
-use super::lines::{Lines, Text};
-pub use super::lines::{escape, unescape};
+use super::key_value::{Lines, Text};
+pub use super::key_value::{escape, unescape};
 use crate::model::{ActivationMode, ReleaseId, Revision, Validators};
 use crate::sys::fs::Identity;
 use crate::sys::host::boot_id;

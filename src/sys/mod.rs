@@ -4,6 +4,7 @@
 pub mod acl;
 pub mod clock;
 pub mod created;
+pub mod event_wait;
 pub mod fs;
 pub mod host;
 pub mod lock;
@@ -15,8 +16,7 @@ pub mod resolve;
 pub mod signal;
 pub mod stderr;
 pub mod trust;
-pub mod twin;
 #[cfg(all(target_env = "musl", panic = "abort"))]
 mod unwind;
-pub mod vigil;
+pub mod worker;
 pub mod xattr;

@@ -63,7 +63,7 @@ impl<'a> Apply<'a> {
         let put = |task: &&Task<'_>| task.image.is_some_and(|image| image.kind != Kind::Dir);
         self.clear(&tasks)?;
         for task in &tasks {
-            self.make(task).context(|| format!("cannot make {}", shown(task.path)))?;
+            self.make(task).with_context(|| format!("cannot make {}", shown(task.path)))?;
         }
         self.put(&tasks.iter().filter(put).collect::<Vec<_>>())?;
         for task in tasks.iter().rev().filter(|task| task.image.is_none()) {
@@ -90,7 +90,7 @@ impl<'a> Apply<'a> {
                 });
                 match removed {
                     Err(e) if is_no_way(&e) => {}
-                    removed => removed.context(|| format!("cannot remove what is left beside {}", shown(path)))?,
+                    removed => removed.with_context(|| format!("cannot remove what is left beside {}", shown(path)))?,
                 }
             }
         }
@@ -168,7 +168,7 @@ impl<'a> Apply<'a> {
             let Some(meta) = task.meta else { continue };
             self.live
                 .remove(task.path, &meta)
-                .context(|| format!("cannot remove {}, which stands in the way", shown(task.path)))?;
+                .with_context(|| format!("cannot remove {}, which stands in the way", shown(task.path)))?;
             self.touch(task.path);
         }
         Ok(())
@@ -204,8 +204,8 @@ impl<'a> Apply<'a> {
         let renamed = staged.and_then(|()| {
             tasks.iter().try_for_each(|task| {
                 let temporary = self.temporary(task.path);
-                let dir = self.live.dir_of(task.path).context(|| cannot(task))?;
-                dir.rename(&temporary, dir, name(task.path)).context(|| cannot(task))?;
+                let dir = self.live.dir_of(task.path).with_context(|| cannot(task))?;
+                dir.rename(&temporary, dir, name(task.path)).with_context(|| cannot(task))?;
                 self.touch(task.path);
                 Ok(())
             })
@@ -226,13 +226,13 @@ impl<'a> Apply<'a> {
         let mut files = Vec::new();
         for task in tasks {
             let Some(image) = task.image else { continue };
-            let written = self.write(task.path, image).context(|| cannot(task))?;
+            let written = self.write(task.path, image).with_context(|| cannot(task))?;
             files.extend(written.map(|meta| (task, meta)));
         }
         for (task, written) in files {
             let temporary = self.temporary(task.path);
             let file = self.live.dir_of(task.path).and_then(|dir| open_judged(dir, &temporary, written.inode()));
-            file.and_then(|(file, _)| file.sync_all()).context(|| cannot(task))?;
+            file.and_then(|(file, _)| file.sync_all()).with_context(|| cannot(task))?;
         }
         Ok(())
     }
@@ -272,7 +272,7 @@ impl<'a> Apply<'a> {
         match self.live.remove(task.path, &judged) {
             Err(e) if is_replaced(&e) => return Ok(()), // put there just now
             Err(e) if e.kind() == ErrorKind::DirectoryNotEmpty || e.kind() == ErrorKind::ResourceBusy => return Ok(()),
-            removed => removed.context(cannot)?,
+            removed => removed.with_context(cannot)?,
         }
         self.touch(task.path);
         Ok(())
@@ -288,7 +288,7 @@ impl<'a> Apply<'a> {
             let synced = self.live.dir_of(&path.join("x")).and_then(Dir::sync);
             match synced {
                 Err(e) if is_no_way(&e) => {}
-                synced => synced.context(|| format!("cannot sync the directory {}", shown(path)))?,
+                synced => synced.with_context(|| format!("cannot sync the directory {}", shown(path)))?,
             }
         }
         Ok(())

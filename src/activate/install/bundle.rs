@@ -38,14 +38,14 @@ pub struct Bundle {
 pub fn find(top: &Path) -> Result<Option<Bundle>> {
     let cannot = || format!("cannot look into {}", top.display());
     let mut entries = Vec::new();
-    for entry in fs::read_dir(top).context(cannot)? {
-        entries.push(entry.context(cannot)?);
+    for entry in fs::read_dir(top).with_context(cannot)? {
+        entries.push(entry.with_context(cannot)?);
         if entries.len() > 1 {
             break;
         }
     }
     let single = match &entries[..] {
-        [one] if one.file_type().context(cannot)?.is_dir() => Some(one.file_name()),
+        [one] if one.file_type().with_context(cannot)?.is_dir() => Some(one.file_name()),
         _ => None,
     };
     for below in [Some(PathBuf::new()), single.map(PathBuf::from)].into_iter().flatten() {
@@ -78,11 +78,11 @@ fn leads_out(root: &Path, path: &Path) -> bool {
 /// The text of an appspec.
 pub fn read(path: &Path) -> Result<Vec<u8>> {
     let cannot = || format!("cannot read {}", path.display());
-    if !fs::metadata(path).context(cannot)?.is_file() {
+    if !fs::metadata(path).with_context(cannot)?.is_file() {
         return Err(Error::refused(format!("{}: it is no file", cannot())));
     }
     let mut text = Vec::new();
-    fs::File::open(path).context(cannot)?.take(LARGEST).read_to_end(&mut text).context(cannot)?;
+    fs::File::open(path).with_context(cannot)?.take(LARGEST).read_to_end(&mut text).with_context(cannot)?;
     Ok(text)
 }
 
@@ -258,7 +258,7 @@ pub fn make_scripts_executable(staging: &Path) -> Result<()> {
             Ok(meta) if meta.is_file() && meta.permissions().mode() & 0o111 == 0 && !leads_out(&root, &path) => {
                 let mode = fs::Permissions::from_mode(0o755);
                 fs::set_permissions(&path, mode)
-                    .context(|| format!("cannot make {} executable", location.display()))?;
+                    .with_context(|| format!("cannot make {} executable", location.display()))?;
             }
             _ => {} // there is none, or it is a link: what it leads to is executable or not
         }

@@ -31,7 +31,7 @@ pub fn copies(appspec: &Appspec, root: &Path) -> Result<(BTreeMap<PathBuf, Copy>
             copies.add(above.to_owned(), Copy { source: None, is_directory: true, at });
         }
         let cannot = || format!("cannot look into {}", root.join(source).display());
-        match fs::symlink_metadata(root.join(source)).context(cannot)?.is_dir() {
+        match fs::symlink_metadata(root.join(source)).with_context(cannot)?.is_dir() {
             true => copies.walk(root, source, &files.destination.it, at)?,
             false => {
                 let path = files.destination.it.join(source.file_name().unwrap_or_default());
@@ -57,9 +57,9 @@ impl Copies {
         let mut open = vec![(source.to_owned(), destination.to_owned())];
         while let Some((source, destination)) = open.pop() {
             let cannot = || format!("cannot look into {}", root.join(&source).display());
-            for entry in fs::read_dir(root.join(&source)).context(cannot)? {
-                let entry = entry.context(cannot)?;
-                let is_directory = entry.file_type().context(cannot)?.is_dir();
+            for entry in fs::read_dir(root.join(&source)).with_context(cannot)? {
+                let entry = entry.with_context(cannot)?;
+                let is_directory = entry.file_type().with_context(cannot)?.is_dir();
                 let (source, path) = (source.join(entry.file_name()), destination.join(entry.file_name()));
                 if is_directory {
                     open.push((source.clone(), path.clone()));

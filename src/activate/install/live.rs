@@ -68,14 +68,14 @@ impl<'a> Live<'a> {
         let found = self.host.of(path).and_then(|dir| dir.look(name(path)));
         match found {
             Err(e) if is_no_way(&e) => Ok(None),
-            found => found.context(|| format!("cannot examine {}", shown(path))),
+            found => found.with_context(|| format!("cannot examine {}", shown(path))),
         }
     }
 
     /// Whether something is mounted at `path`.
     pub(super) fn is_mount(&mut self, path: &Path) -> Result<bool> {
         let mount = self.host.of(path).and_then(|dir| dir.is_mount(name(path)));
-        mount.context(|| format!("cannot examine {}", shown(path)))
+        mount.with_context(|| format!("cannot examine {}", shown(path)))
     }
 
     /// What stands at `path`, without a file's content.
@@ -93,8 +93,8 @@ impl<'a> Live<'a> {
             uid,
             gid,
             mtime,
-            source: source.context(cannot)?,
-            attributes: attributes.context(cannot)?,
+            source: source.with_context(cannot)?,
+            attributes: attributes.with_context(cannot)?,
         })
     }
 
@@ -125,7 +125,9 @@ impl<'a> Live<'a> {
                 Some(known) if known.kind == Kind::File && self.has_content_of(path, meta, known)? => {
                     known.source.clone()
                 }
-                Some(_) | None => self.keep(path, meta).context(|| format!("cannot keep a copy of {}", shown(path)))?,
+                Some(_) | None => {
+                    self.keep(path, meta).with_context(|| format!("cannot keep a copy of {}", shown(path)))?
+                }
             };
         }
         Ok(image)
@@ -256,7 +258,7 @@ impl<'a> Live<'a> {
         let live = source.and_then(|source| Ok((source, self.attributes(path, meta)?)));
         let (source, attributes) = match live {
             Err(e) if is_replaced(&e) => return Ok(false),
-            live => live.context(|| format!("cannot read {}", shown(path)))?,
+            live => live.with_context(|| format!("cannot read {}", shown(path)))?,
         };
         if !is_same(&attributes) {
             return Ok(false);
@@ -272,7 +274,7 @@ impl<'a> Live<'a> {
     fn has_content_of(&mut self, path: &Path, meta: &Meta, image: &Image) -> Result<bool> {
         let wanted = match self.content(image) {
             Err(e) if is_no_way(&e) => return Ok(false),
-            opened => opened.context(|| format!("cannot open {} of the store", image.source.display()))?,
+            opened => opened.with_context(|| format!("cannot open {} of the store", image.source.display()))?,
         };
         let limit = self.limit;
         let compare = |dir: &Dir| -> io::Result<bool> {
@@ -282,7 +284,7 @@ impl<'a> Live<'a> {
             };
             Ok(live.size == sysfs::meta(&wanted)?.size && same_bytes(&wanted, &file, limit)?)
         };
-        self.host.of(path).and_then(compare).context(|| format!("cannot compare {}", shown(path)))
+        self.host.of(path).and_then(compare).with_context(|| format!("cannot compare {}", shown(path)))
     }
 }
 

@@ -6,14 +6,14 @@
 
 mod apply;
 pub mod bundle;
+mod conflicts;
 pub mod copies;
-mod inherit;
+mod default_acl;
 mod live;
 mod permissions;
 mod plan;
+mod preview;
 pub mod scripts;
-mod settle;
-mod survey;
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -124,7 +124,7 @@ impl Install {
     pub fn tidy(&self, current: Option<&ReleaseId>) -> Result<()> {
         let copies = match std::fs::read_dir(self.root.join(KEPT)) {
             Err(e) if e.kind() == ErrorKind::NotFound => 0,
-            entries => entries.context(|| "cannot list the copies of replaced files")?.count(),
+            entries => entries.with_context(|| "cannot list the copies of replaced files")?.count(),
         };
         if Ledger::is_closed(&self.root, copies)? {
             return Ok(());
@@ -172,9 +172,9 @@ impl Install {
         let faults = scripts::faults(appspec, &bundle.root);
         problems.extend(missing.iter().chain(&strangers).chain(&faults).map(|problem| bundle.line(problem)));
         let mut plan = plan::gather(bundle, &self.root, &missing, problems)?;
-        settle::judge(&mut plan, ledger, live, appspec.behaviour.unwrap_or(self.behaviour), problems)?;
+        conflicts::judge(&mut plan, ledger, live, appspec.behaviour.unwrap_or(self.behaviour), problems)?;
         let idle = permissions::apply(bundle, &accounts, &mut plan, problems);
-        inherit::hand_down(&mut plan, live)?;
+        default_acl::hand_down(&mut plan, live)?;
         Ok((plan, idle))
     }
 
@@ -182,8 +182,8 @@ impl Install {
         let host = Host::open(&self.root)?;
         let mut live = host.live(limit);
         let (plan, _) = self.resolve(release, &ledger, &mut live)?; // what is idle was told of beforehand
-        let ledger = settle::settle(ledger, plan, &mut live, (stage, release.id.clone()))?;
-        host.kept.sync().context(|| format!("cannot sync {}", self.root.join(KEPT).display()))?;
+        let ledger = conflicts::settle(ledger, plan, &mut live, (stage, release.id.clone()))?;
+        host.kept.sync().with_context(|| format!("cannot sync {}", self.root.join(KEPT).display()))?;
         ledger.record(&self.root)?;
         Ok(ledger)
     }
@@ -199,9 +199,9 @@ impl Install {
     fn forget_copies(&self, ledger: &Ledger) -> Result<()> {
         let host = Host::open(&self.root)?;
         let needed = ledger.copies();
-        for name in host.kept.names().context(|| "cannot list the copies of replaced files")? {
+        for name in host.kept.names().with_context(|| "cannot list the copies of replaced files")? {
             if !needed.contains(Path::new(&name)) {
-                host.kept.unlink(&name).context(|| format!("cannot remove the copy {}", name.display()))?;
+                host.kept.unlink(&name).with_context(|| format!("cannot remove the copy {}", name.display()))?;
             }
         }
         Ok(())
@@ -226,7 +226,7 @@ impl Host {
             let kept = store.child(KEPT.as_ref())?;
             Ok(Self { top, store, kept })
         };
-        open().context(|| format!("cannot open {}", root.display()))
+        open().with_context(|| format!("cannot open {}", root.display()))
     }
 
     fn live(&self, limit: Limit) -> Live<'_> {

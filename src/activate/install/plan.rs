@@ -41,7 +41,7 @@ pub(super) fn gather(
     });
     let (copies, clashes) = copies(&appspec, &bundle.root)?;
     problems.extend(clashes.iter().map(|problem| bundle.line(problem)));
-    let top = Dir::open(&bundle.root).context(|| "cannot open the bundle")?;
+    let top = Dir::open(&bundle.root).with_context(|| "cannot open the bundle")?;
     let inside = bundle.root.strip_prefix(store).unwrap_or(Path::new(""));
     let mut plan = Plan::new();
     for (to, copy) in copies {
@@ -75,7 +75,7 @@ fn image(top: &Dir, inside: &Path, copy: &Copy) -> Result<Image> {
         };
         Ok((meta, source))
     };
-    let (meta, source) = look().context(|| format!("cannot look at {} of the bundle", source.display()))?;
+    let (meta, source) = look().with_context(|| format!("cannot look at {} of the bundle", source.display()))?;
     let Meta { kind, mode, uid, gid, .. } = meta;
     let mtime = if kind == Kind::Dir { (0, 0) } else { meta.mtime };
     Ok(Image { kind, mode, uid, gid, mtime, source, attributes: Vec::new() })

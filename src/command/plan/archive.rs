@@ -25,9 +25,11 @@ impl Deployment<'_> {
         let Settings { layout, max_download, remote, .. } = self.settings;
         let remote = &remote.to_string();
         let cannot = || format!("cannot fetch {remote}");
-        let Some(mut glimpse) = offer.glimpse(*max_download, self.deadline).context(cannot)? else { return Ok(false) };
+        let Some(mut glimpse) = offer.glimpse(*max_download, self.deadline).with_context(cannot)? else {
+            return Ok(false);
+        };
         let Some(directory) = package::directory_of(&glimpse.file, remote)? else { return Ok(false) };
-        if !offer.reach(&mut glimpse, directory, self.deadline).context(cannot)? {
+        if !offer.reach(&mut glimpse, directory, self.deadline).with_context(cannot)? {
             return Ok(false);
         }
         let unpacked = package::survey_directory(&glimpse.file, remote, layout, live, self.deadline)?;
@@ -121,8 +123,8 @@ impl Deployment<'_> {
     fn foretell_room(&self, plan: &mut Plan, unpacked: &Unpacked, fetch: u64) -> Result<()> {
         let Settings { remote, .. } = self.settings;
         let (store, cache) = (nearest(self.store.root())?, nearest(&self.places.cache)?);
-        let device = |dir: &Dir| dir.meta().map(|meta| meta.dev).context(|| "cannot examine a directory");
-        let room = |dir: &Dir| fs::room(dir).map(|(bytes, _)| bytes).context(|| "cannot ask for free space");
+        let device = |dir: &Dir| dir.meta().map(|meta| meta.dev).with_context(|| "cannot examine a directory");
+        let room = |dir: &Dir| fs::room(dir).map(|(bytes, _)| bytes).with_context(|| "cannot ask for free space");
         let needs = unpacked.space + if device(&store)? == device(&cache)? { fetch } else { 0 };
         plan.bytes("unpacked", unpacked.bytes);
         plan.bytes("needs", needs);
@@ -133,12 +135,12 @@ impl Deployment<'_> {
                 "cannot fetch {remote}: it needs {needs}, and {free} are free in the cache: cache names another place"
             )));
         }
-        check_room(needs, unpacked.entries, &store).context(|| format!("cannot unpack {remote}"))
+        check_room(needs, unpacked.entries, &store).with_context(|| format!("cannot unpack {remote}"))
     }
 }
 
 /// The directory at `path`, or the nearest one above that is there.
 fn nearest(path: &Path) -> Result<Dir> {
     let there = path.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
-    Dir::open(there).context(|| format!("cannot open {}", there.display()))
+    Dir::open(there).with_context(|| format!("cannot open {}", there.display()))
 }

@@ -28,7 +28,7 @@ impl Deployment<'_> {
     /// The bundle in `top` is installed.
     pub fn foretell_install(&self, plan: &mut Plan, top: &Path, id: &ReleaseId) -> Result<()> {
         let Activation::Install(install) = &self.activation else { return Ok(()) };
-        let survey = install.survey(top).context(|| format!("cannot install release {id}"))?;
+        let survey = install.survey(top).with_context(|| format!("cannot install release {id}"))?;
         plan.changes = Changes::listed(survey.changes);
         let of = |top: &Path| made_of(&bundle::root(top));
         let live = self.state.current.as_ref().map(|current| self.release(&current.release)).transpose()?;
@@ -118,12 +118,12 @@ impl Deployment<'_> {
         }
         let release = self.release(id)?;
         let cannot = || format!("cannot read {}", release.path.display());
-        release.open().context(cannot).and_then(|top| tree::manifest(&top, Limit::SIGNALS).context(cannot))
+        release.open().with_context(cannot).and_then(|top| tree::manifest(&top, Limit::SIGNALS).with_context(cannot))
     }
 }
 
 /// What the tree at `path` is made of.
 fn made_of(path: &Path) -> Result<Manifest> {
     let cannot = || format!("cannot read {}", path.display());
-    Dir::open(path).context(cannot).and_then(|dir| tree::manifest(&dir, Limit::SIGNALS).context(cannot))
+    Dir::open(path).with_context(cannot).and_then(|dir| tree::manifest(&dir, Limit::SIGNALS).with_context(cannot))
 }

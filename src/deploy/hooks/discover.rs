@@ -83,10 +83,11 @@ pub fn discover(dir: &Path) -> Result<(Found, Vec<String>)> {
         Err(Fault::Untrusted(why)) => {
             return refused(format!("the hook directory {} is refused: {why}", dir.display()));
         }
-        Err(Fault::Io(e)) => return Err(e).context(cannot),
+        Err(Fault::Io(e)) => return Err(e).with_context(cannot),
         Ok(open) => open,
     };
-    let seen = open.names().context(cannot)?.into_iter().map(|name| look(dir, name)).collect::<Result<Vec<_>>>()?;
+    let seen =
+        open.names().with_context(cannot)?.into_iter().map(|name| look(dir, name)).collect::<Result<Vec<_>>>()?;
     let mut remarks: Vec<String> = seen.iter().filter_map(|seen| seen.remark(dir)).collect();
     let (hooks, mut passed_over) = select(seen);
     let mut listed = Vec::new();

@@ -58,7 +58,8 @@ fn what_is_made_of_times_names_nothing_while_it_is_young() {
         assert_eq!(got, (expected, expected || !is_strong(etag)), "{etag} {after}");
         // It is asked for without conditions, and what has the same name then is told by its content, and is certain.
         let (revision, validators) = (Revision::new("sha256:00"), seen.validators("here"));
-        let known = ResponseIdentity::remembered(Known { revision: &revision, validators: &validators }, "here").unwrap();
+        let known =
+            ResponseIdentity::remembered(Known { revision: &revision, validators: &validators }, "here").unwrap();
         assert_eq!(known.conditions().is_empty(), expected, "{etag} {after}");
         let old = identity(&headers[..1].iter().chain(&headers[2..]).copied().collect::<Vec<_>>());
         assert_eq!((known.is_still(&old), old.revision().is_some()), (!expected, true), "{etag} {after}");
@@ -74,7 +75,10 @@ fn what_is_made_of_times_names_nothing_while_it_is_young() {
         .iter()
         .map(|(k, v)| (HeaderName::from_static(k), HeaderValue::from_static(v)))
         .collect();
-    assert_eq!(ResponseIdentity::of(&headers).with_version(&headers, &version).revision(), Some(Revision::new("version:v1")));
+    assert_eq!(
+        ResponseIdentity::of(&headers).with_version(&headers, &version).revision(),
+        Some(Revision::new("version:v1"))
+    );
 }
 
 #[test]

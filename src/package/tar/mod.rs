@@ -48,7 +48,7 @@ fn list(mut walk: Walk<'_>, layout: &Layout) -> Result<Plan> {
                 }
             }
         }
-        walk.skip(&member).context(|| member.named())?;
+        walk.skip(&member).with_context(|| member.named())?;
     }
     listing.check()
 }

@@ -42,7 +42,7 @@ struct Gzip {
 impl<'a> Stream<'a> {
     /// The bytes of `file` from its beginning.
     pub(super) fn new(file: &'a File, gzipped: bool, deadline: Deadline) -> Result<Self> {
-        let size = file.metadata().context(|| "cannot ask for the size")?.len();
+        let size = file.metadata().with_context(|| "cannot ask for the size")?.len();
         let gzip = gzipped.then(|| Gzip {
             inflate: Decompress::new(false),
             crc: Crc::new(),
@@ -221,7 +221,7 @@ fn input<'w>(window: &'w mut ReadWindow, file: &File, at: u64, size: u64) -> Res
     if at >= size {
         return Ok(&[]);
     }
-    let bytes = window.at(file, at).context(|| "cannot read it")?;
+    let bytes = window.at(file, at).with_context(|| "cannot read it")?;
     if bytes.is_empty() {
         return Err(Error::failed("the archive became shorter while it was read"));
     }

@@ -113,7 +113,7 @@ impl<'a> Walk<'a> {
         header.target = instead.target.unwrap_or(header.target);
         header.size = instead.size.unwrap_or(header.size);
         let named = format!("member {}", shown(&header.name));
-        let Some(what) = what(&header, self.is_pax).map_err(Error::refused).context(|| named.clone())? else {
+        let Some(what) = what(&header, self.is_pax).map_err(Error::refused).with_context(|| named.clone())? else {
             self.pass(header.size)?;
             return Ok(None);
         };
@@ -132,7 +132,7 @@ impl<'a> Walk<'a> {
             Some(sparse) if sparse.is_in_front() => Some(self.map_in_front(&mut stored, sparse.size)),
             Some(sparse) => Some(Ok(sparse.map(stored))),
         };
-        let map = match map.transpose().context(|| named.clone())? {
+        let map = match map.transpose().with_context(|| named.clone())? {
             Some(None) => return Err(Error::refused(format!("{named}: its map is damaged, and it is a sparse file"))),
             map => map.flatten(),
         };

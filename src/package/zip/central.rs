@@ -5,9 +5,9 @@ use std::fs::File;
 
 use super::Member;
 use super::end::End;
+use super::gap_check;
 use super::local::Local;
 use super::record::Central;
-use super::seams;
 use super::second::Second;
 use super::window::BufferedAt;
 use crate::error::{Context, Error, Result};
@@ -37,7 +37,7 @@ pub(super) fn list(
     let expected = usize::try_from(end.members).unwrap_or(0);
     let mut listing = Listing::new(layout, expected);
     let mut members = Vec::with_capacity(expected);
-    let open = || BufferedAt::new(file).context(|| "cannot read the directory");
+    let open = || BufferedAt::new(file).with_context(|| "cannot read the directory");
     let (mut glass, mut second) = (open()?, Second::new(open()?, end.base));
     let mut second = second.pass();
     let mut at = end.directory;
@@ -45,15 +45,15 @@ pub(super) fn list(
         in_time(deadline)?;
         let central = Central::read(&mut glass, at, end.end)?;
         let named = || format!("member {}", shown(&central.name));
-        central.check().context(named)?;
-        let mut member = central.member(end.base).context(named)?;
-        second.agree(at, &central, &member).context(named)?;
+        central.check().with_context(named)?;
+        let mut member = central.member(end.base).with_context(named)?;
+        second.agree(at, &central, &member).with_context(named)?;
         if is_whole {
-            let local = Local::read(&mut glass, member.start, end.directory).context(named)?;
-            local.check(&central, &member).context(named)?;
+            let local = Local::read(&mut glass, member.start, end.directory).with_context(named)?;
+            local.check(&central, &member).with_context(named)?;
             member.data = local.next;
         }
-        if let Some(kind) = kind_of(&central, &member).context(named)? {
+        if let Some(kind) = kind_of(&central, &member).with_context(named)? {
             let size = if kind == Kind::Dir { 0 } else { member.size };
             member.index = listing.add(&central.bare_name(), kind, size)?;
         }
@@ -65,7 +65,7 @@ pub(super) fn list(
     }
     members.sort_unstable_by_key(|m| m.start);
     let plan = listing.check()?;
-    seams::check(&members, &plan, end)?;
+    gap_check::check(&members, &plan, end)?;
     Ok((plan, members))
 }
 

@@ -103,7 +103,7 @@ impl<'a> Contents<'a> {
 
 /// Some of the at most `left` bytes at `at`.
 fn input<'w>(window: &'w mut ReadWindow, file: &File, at: u64, left: u64) -> Result<&'w [u8]> {
-    let bytes = window.at(file, at).context(|| "cannot read it")?;
+    let bytes = window.at(file, at).with_context(|| "cannot read it")?;
     if bytes.is_empty() {
         return Err(Error::failed("the archive became shorter while it was read"));
     }

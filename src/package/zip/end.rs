@@ -35,11 +35,11 @@ pub(in crate::package) struct End {
 
 /// Reads the end of `file`. `None`: nothing there looks like the end of a ZIP.
 pub(in crate::package) fn find(file: &File) -> Result<Option<End>> {
-    let size = file.metadata().context(|| "cannot ask for the size")?.len();
+    let size = file.metadata().with_context(|| "cannot ask for the size")?.len();
     let start = size.saturating_sub(TAIL);
     // At most TAIL, which fits.
     let mut tail = vec![0; usize::try_from(size - start).unwrap_or(0)];
-    file.read_exact_at(&mut tail, start).context(|| "cannot read the end")?;
+    file.read_exact_at(&mut tail, start).with_context(|| "cannot read the end")?;
     parse(&tail, start)
 }
 

@@ -32,7 +32,7 @@ impl Local {
         if at.checked_add(Self::SIZE as u64).is_none_or(|header| header > end) {
             return Err(Error::refused("it has no local header"));
         }
-        glass.exact(&mut raw, at).context(cannot)?;
+        glass.exact(&mut raw, at).with_context(cannot)?;
         if !raw.starts_with(b"PK\x03\x04") {
             return Err(Error::refused("it has no local header"));
         }
@@ -43,8 +43,8 @@ impl Local {
         if next > end {
             return Err(Error::refused("it has no local header"));
         }
-        glass.exact(&mut name, names).context(cannot)?;
-        glass.exact(&mut extra, extras).context(cannot)?;
+        glass.exact(&mut name, names).with_context(cannot)?;
+        glass.exact(&mut extra, extras).with_context(cannot)?;
         let sizes = [22, 18].map(|field| u32_at(&raw, field));
         Ok(Self { flags: u16_at(&raw, 6), method: u16_at(&raw, 8), crc: u32_at(&raw, 14), sizes, name, extra, next })
     }

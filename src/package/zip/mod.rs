@@ -1,14 +1,14 @@
 //! ZIP archives. All of the structure and the whole policy is checked before the first byte is written: `end` finds the
-//! directory, `central` reads it, `local` holds the header of each member against it, `seams` sees that members do not
+//! directory, `central` reads it, `local` holds the header of each member against it, `gap_check` sees that members do not
 //! overlap. Then `content` inflates one member after the other, exact to the byte.
 
 mod central;
 mod content;
 pub(super) mod end;
 mod extra;
+mod gap_check;
 mod local;
 mod record;
-mod seams;
 mod second;
 pub(super) mod window;
 

@@ -56,7 +56,7 @@ impl Central {
             return Err(cut());
         }
         let mut raw = [0; Self::SIZE];
-        glass.exact(&mut raw, at).context(cannot)?;
+        glass.exact(&mut raw, at).with_context(cannot)?;
         if !raw.starts_with(b"PK\x01\x02") {
             return Err(cut());
         }
@@ -68,8 +68,8 @@ impl Central {
             return Err(cut());
         }
         let (mut name, mut extra) = (vec![0; name.into()], vec![0; extra.into()]);
-        glass.exact(&mut name, names).context(cannot)?;
-        glass.exact(&mut extra, extras).context(cannot)?;
+        glass.exact(&mut name, names).with_context(cannot)?;
+        glass.exact(&mut extra, extras).with_context(cannot)?;
         Ok(Self {
             made_on: raw[5],
             needs: u16_at(&raw, 6),

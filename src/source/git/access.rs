@@ -95,9 +95,9 @@ pub(super) fn check(file: &Path, key: &str, must_exist: bool) -> Result<()> {
     let what = || format!("cannot use {key} {}", file.display());
     match untrusted_reason(file) {
         Ok(None) => Ok(()),
-        Ok(Some(why)) => Err(Error::failed(why.to_string())).context(what),
+        Ok(Some(why)) => Err(Error::failed(why.to_string())).with_context(what),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound && !must_exist => Ok(()),
-        Err(e) => Err(e).context(what),
+        Err(e) => Err(e).with_context(what),
     }
 }
 
@@ -124,7 +124,7 @@ fn roots<'a>(settings: &Settings, home: impl FnOnce() -> Result<&'a Path>) -> Re
         return Ok(Some(file));
     }
     let new = home.join("roots.new");
-    std::fs::write(&new, &bundle).context(what)?;
-    std::fs::rename(&new, &file).context(what)?;
+    std::fs::write(&new, &bundle).with_context(what)?;
+    std::fs::rename(&new, &file).with_context(what)?;
     Ok(Some(file))
 }

@@ -128,7 +128,7 @@ impl Git {
                 "cannot use remote {remote}: there is no git in PATH: install git ({NEEDED} or later)"
             ))
         })?;
-        if let Some(why) = untrusted_reason(&path).context(|| format!("cannot run {}", path.display()))? {
+        if let Some(why) = untrusted_reason(&path).with_context(|| format!("cannot run {}", path.display()))? {
             return Err(Error::config(format!("cannot run {}: {why}", path.display())));
         }
         let is_unset = |name: &OsString| {
@@ -216,9 +216,10 @@ impl Call<'_> {
         if let Some(patience) = patience.filter(|_| is_late(until) && !deadline.has_passed()) {
             drop(reading);
             let seconds = patience.as_secs();
-            return Err(
-                RequestError::transient(format!("no answer within {seconds} s (connect-timeout + stall-timeout)")).into()
-            );
+            return Err(RequestError::transient(format!(
+                "no answer within {seconds} s (connect-timeout + stall-timeout)"
+            ))
+            .into());
         }
         if output.len() as u64 > most {
             let verb = reading.verb.clone();
@@ -282,7 +283,7 @@ impl RunningGit {
     /// Waits for its end, and says whether that was a good one.
     pub(super) fn finish(self) -> Result<(), GitError> {
         let Self { stream, said, verb, secrets, whose } = self;
-        let ended = stream.finish().context(|| format!("cannot wait for git {verb}"))?;
+        let ended = stream.finish().with_context(|| format!("cannot wait for git {verb}"))?;
         let how = match ended {
             Ended::Exited(0) => return Ok(()),
             Ended::Exited(code) => format!("exited with {code}"),

@@ -90,7 +90,7 @@ impl GitSource {
 
     /// Asks for another revision than `known`.
     pub fn poll(&mut self, known: Option<Known<'_>>, deadline: Deadline) -> Result<Poll> {
-        let commit = self.commit(deadline).context(|| format!("cannot poll {}", self.name))?;
+        let commit = self.commit(deadline).with_context(|| format!("cannot poll {}", self.name))?;
         let is_known = |known: Known<'_>| {
             let validator = |key| known.validators.get(key);
             validator("commit") == Some(commit.as_str()) && validator("asked") == Some(self.asked().as_str())
@@ -113,23 +113,23 @@ impl GitSource {
         let what = || format!("cannot fetch {}", self.name);
         let remote = self.remote.place.to_string();
         let mut purpose = Purpose { remote: &remote, is_partial: false, commit: &offer.commit };
-        let home = self.home().context(what)?;
+        let home = self.home().with_context(what)?;
         // A server that once did not give out parts is not asked for them again while the cache lasts.
         purpose.is_partial = !self.remote.path.is_empty() && !Repository::is_whole(home, purpose);
         loop {
-            let repository = Repository::open(home, purpose).context(what)?;
+            let repository = Repository::open(home, purpose).with_context(what)?;
             let is_fresh = repository.is_fresh;
             match Fetching::new(self, repository.clone(), deadline)?.run(&offer.commit) {
                 Ok(fetched) => return Ok(self.artifact(&offer.commit, repository, fetched)),
                 Err(GitError::Cache(e)) if !is_fresh && !deadline.has_passed() => {
                     log::warn!("{}: {e}; making the cache anew", self.name);
-                    repository.discard().context(what)?;
+                    repository.discard().with_context(what)?;
                 }
                 Err(GitError::Parts(e)) if purpose.is_partial => {
                     log::debug!("{}: {e}; fetching everything", self.name);
                     purpose.is_partial = false;
                 }
-                Err(trouble) => return Err(trouble.error()).context(what),
+                Err(trouble) => return Err(trouble.error()).with_context(what),
             }
         }
     }
@@ -162,7 +162,7 @@ impl GitSource {
                 access::ssh(&self.settings, true).err().map(|e| (key, false, e.to_string())).into_iter().collect()
             }
             Place::Local(path) => {
-                let judged = check_local(path).context(|| format!("cannot poll {}", self.name));
+                let judged = check_local(path).with_context(|| format!("cannot poll {}", self.name));
                 judged.err().map(|e| (Name::Remote, true, e.to_string())).into_iter().collect()
             }
             Place::Daemon(_) => Vec::new(),
@@ -213,7 +213,7 @@ impl GitSource {
             Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => Err(e),
             _ => above.child(name),
         };
-        let dir = open().context(|| format!("cannot make {}", self.home.display()))?;
+        let dir = open().with_context(|| format!("cannot make {}", self.home.display()))?;
         // Where others may rename what is on the way, git and we go by the descriptor.
         let path = if is_shared { dir.by_descriptor() } else { self.home.clone() };
         if !path.is_dir() {

@@ -45,7 +45,7 @@ pub(super) fn collect(fetching: &mut Fetching<'_>, level: Level<'_>) -> Result<b
     for (name, commit) in &modules {
         let shown = shown(&joined(level.prefix, name));
         let what = || format!("submodule {shown}");
-        let place = place(&urls, level, name).context(what)?;
+        let place = place(&urls, level, name).with_context(what)?;
         log::debug!("submodule {shown} is commit {commit} of {place}");
         let brought = fetching.bring(&place, commit, false, true);
         brought.map_err(|trouble| in_module(trouble, &format!("{} from {place}", what())))?;

@@ -4,7 +4,7 @@
 use std::io::{self, BufRead, BufReader, Read};
 use std::rc::Rc;
 
-use super::command::{Git, RunningGit, GitError};
+use super::command::{Git, GitError, RunningGit};
 use super::repository::Repository;
 use crate::artifact::{Contents, Found, Node, Span, Texts, Tree};
 use crate::error::{Context, Error, Kind, Result, plain};
@@ -57,7 +57,7 @@ impl Members {
 
     /// Takes what a name costs from the budget that the policy has for them: now, and not when all of them are here.
     pub(super) fn make_room(&mut self, name: &[u8]) -> Result<()> {
-        self.budget.take(name.len() as u64).context(|| format!("member {}", shown(name)))
+        self.budget.take(name.len() as u64).with_context(|| format!("member {}", shown(name)))
     }
 
     fn name(&self, row: &Row) -> &[u8] {
@@ -233,7 +233,7 @@ impl Contents for Blobs<'_> {
 
     fn finish(mut self: Box<Self>) -> Result<()> {
         if let Some(reading) = self.reading.take() {
-            reading.into_inner().finish().map_err(GitError::error).context(|| "cannot read the cache")?;
+            reading.into_inner().finish().map_err(GitError::error).with_context(|| "cannot read the cache")?;
         }
         if self.pointers > 0 {
             let (remote, first, count) = (&self.tree.remote, &self.first, self.pointers);

@@ -69,20 +69,20 @@ impl Repository {
     pub(super) fn discard(&self) -> Result<()> {
         let what = || format!("cannot remove {}", self.path.display());
         let home = self.path.parent().unwrap_or(&self.path);
-        let away = home.join(unique_name(OLD).context(what)?);
+        let away = home.join(unique_name(OLD).with_context(what)?);
         match fs::rename(&self.path, &away) {
             // A directory of an image's lower layer is not renamed.
-            Err(e) if e.kind() == ErrorKind::CrossesDevices => fs::remove_dir_all(&self.path).context(what)?,
-            Err(e) if e.kind() != ErrorKind::NotFound => return Err(e).context(what),
+            Err(e) if e.kind() == ErrorKind::CrossesDevices => fs::remove_dir_all(&self.path).with_context(what)?,
+            Err(e) if e.kind() != ErrorKind::NotFound => return Err(e).with_context(what),
             _ => {}
         }
-        for entry in fs::read_dir(home).context(what)? {
-            let entry = entry.context(what)?;
+        for entry in fs::read_dir(home).with_context(what)? {
+            let entry = entry.with_context(what)?;
             if !entry.file_name().as_encoded_bytes().starts_with(OLD.as_bytes()) {
                 continue;
             }
             let path = entry.path();
-            let is_dir = entry.file_type().context(what)?.is_dir();
+            let is_dir = entry.file_type().with_context(what)?.is_dir();
             if let Err(e) = if is_dir { fs::remove_dir_all(&path) } else { fs::remove_file(&path) } {
                 log::debug!("{} stays until the next time: {}", path.display(), plain(&e));
             }
@@ -101,10 +101,10 @@ impl Repository {
         let path = self.path.join("input");
         let what = || format!("cannot write {}", path.display());
         let mut file =
-            fs::File::options().read(true).write(true).create(true).truncate(true).open(&path).context(what)?;
-        fs::remove_file(&path).context(what)?;
-        file.write_all(text).context(what)?;
-        file.rewind().context(what)?;
+            fs::File::options().read(true).write(true).create(true).truncate(true).open(&path).with_context(what)?;
+        fs::remove_file(&path).with_context(what)?;
+        file.write_all(text).with_context(what)?;
+        file.rewind().with_context(what)?;
         Ok(file)
     }
 
@@ -137,7 +137,7 @@ impl Repository {
 
     /// Bytes of all its packs; only while no git is at work on it.
     pub(super) fn bytes(&self) -> Result<u64> {
-        let packs = self.packs().context(|| format!("cannot read {}", self.path.display()))?;
+        let packs = self.packs().with_context(|| format!("cannot read {}", self.path.display()))?;
         Ok(packs.iter().sum())
     }
 
@@ -161,11 +161,11 @@ impl Repository {
         self.discard()?;
         let what = || format!("cannot make the repository {}", self.path.display());
         for dir in ["objects/pack", "objects/info", "refs/heads"] {
-            fs::create_dir_all(self.path.join(dir)).context(what)?;
+            fs::create_dir_all(self.path.join(dir)).with_context(what)?;
         }
-        fs::write(self.path.join("HEAD"), "ref: refs/heads/none\n").context(what)?;
+        fs::write(self.path.join("HEAD"), "ref: refs/heads/none\n").with_context(what)?;
         // Last: with it the repository is whole.
-        fs::write(self.path.join("config"), config).context(what)?;
+        fs::write(self.path.join("config"), config).with_context(what)?;
         Ok(Self { is_fresh: true, ..self.clone() })
     }
 }

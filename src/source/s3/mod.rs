@@ -32,7 +32,7 @@ use crate::http::download;
 use crate::http::message::whole;
 use crate::http::message::{Answer, Headers};
 use crate::http::range_reader::{self, PolledBody};
-use crate::http::response_policy::{ResponsePolicy, BodyDigest};
+use crate::http::response_policy::{BodyDigest, ResponsePolicy};
 use crate::http::retry::RetryBudget;
 use crate::http::validators::{ResponseIdentity, source_of};
 use crate::model::Known;
@@ -98,8 +98,8 @@ impl S3Source {
     /// Asks for another revision than `known`.
     pub fn poll(&mut self, known: Option<Known<'_>>, deadline: Deadline) -> Result<Poll> {
         let what = || format!("cannot poll {}", self.object);
-        self.endpoint = Endpoint::new(&self.aws, || self.chain.borrow().place(Service::S3)).context(what)?;
-        let offer = self.ask(known, deadline).context(what)?;
+        self.endpoint = Endpoint::new(&self.aws, || self.chain.borrow().place(Service::S3)).with_context(what)?;
+        let offer = self.ask(known, deadline).with_context(what)?;
         Ok(match offer {
             None => Poll::Unchanged,
             Some(offer) => {
@@ -114,7 +114,7 @@ impl S3Source {
     pub fn fetch(&mut self, offer: S3Offer, download: &CacheFile, deadline: Deadline) -> Result<Artifact> {
         let S3Offer { client, identity, proof, body, region } = offer;
         let fetched = download::fetch(&client, identity, proof, body.whole(), download, self.max_download, deadline)
-            .context(|| format!("cannot fetch {}", self.object))?;
+            .with_context(|| format!("cannot fetch {}", self.object))?;
         let validators = self.validators(&fetched.identity, region.as_deref());
         let (content, name) = (Content::Archive(fetched.file), self.object.to_string());
         Ok(Artifact { revision: fetched.revision, validators, content, name })

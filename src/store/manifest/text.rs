@@ -67,7 +67,7 @@ impl<'a> Lines<'a> {
     fn read_line(&mut self) -> Result<&[u8]> {
         self.line.clear();
         let read = (&mut self.input).take(LONGEST).read_until(b'\n', &mut self.line);
-        read.context(|| "cannot read the manifest of a release")?;
+        read.with_context(|| "cannot read the manifest of a release")?;
         Ok(&self.line)
     }
 }

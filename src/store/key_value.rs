@@ -138,7 +138,7 @@ impl Lines {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::store::key_value::*;
 
     #[test]
     fn escape_keeps_every_byte_on_one_line() {

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::fmt::Display;
 
 use super::keys::{self, KEYS, Key, Name};
-use super::nearest::hint;
+use super::suggest::hint;
 use super::syntax::{Document, Entry};
 use crate::error::{Error, Result};
 
@@ -229,7 +229,7 @@ fn misspelt(variable: &str) -> Option<String> {
         ["REVISION", "PREVIOUS_REVISION", "RELEASE", "PHASE", "REASON", "ATTEMPT", "CHANGED_FILES"];
     let name = variable.strip_prefix(keys::PREFIX).filter(|n| !FOR_HOOKS.contains(n))?;
     let known: Vec<String> = KEYS.iter().map(|k| k.text.to_uppercase().replace('-', "_")).collect();
-    let near = super::nearest::nearest(name, known.iter().map(String::as_str))?;
+    let near = super::suggest::nearest(name, known.iter().map(String::as_str))?;
     Some(format!("unknown variable {variable}; did you mean {}{near}?", keys::PREFIX))
 }
 
@@ -250,7 +250,7 @@ fn likely_mistake(key: &Key, text: &str) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::config::layers::*;
 
     fn file(given: &mut RawSettings, text: &str, section: Option<&str>) -> Vec<String> {
         let mut warnings = Vec::new();
@@ -310,7 +310,8 @@ mod tests {
 
     #[test]
     fn repeated_keys_are_those_of_the_strongest_place_in_order() {
-        let headers = |given: &RawSettings| given.all(Name::HttpHeader).iter().map(|v| v.text.clone()).collect::<Vec<_>>();
+        let headers =
+            |given: &RawSettings| given.all(Name::HttpHeader).iter().map(|v| v.text.clone()).collect::<Vec<_>>();
         let mut given = RawSettings::default();
         environment(&mut given, &[("REPO_DEPLOY_HTTP_HEADER", "A: 1\nB: 2\n")]);
         assert_eq!(headers(&given), ["A: 1", "B: 2"]);

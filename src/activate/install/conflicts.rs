@@ -85,7 +85,8 @@ fn is_ours(ledger: &Ledger, path: &Path) -> bool {
 
 /// Something in the directory `path` that is not ours.
 pub(super) fn stranger(ledger: &Ledger, live: &mut Live<'_>, path: &Path) -> Result<Option<PathBuf>> {
-    let names = live.dir_of(&path.join("x")).and_then(Dir::names).context(|| format!("cannot read {}", shown(path)))?;
+    let names =
+        live.dir_of(&path.join("x")).and_then(Dir::names).with_context(|| format!("cannot read {}", shown(path)))?;
     for name in names {
         let child = path.join(name);
         if !is_ours(ledger, &child) {

@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::super::limit::Limit;
 use super::bundle::Installable;
 use super::live::Live;
-use super::{Install, settle};
+use super::{Install, conflicts};
+use crate::activate::limit::Limit;
 use crate::error::{Context, Result};
 use crate::store::ledger::Ledger;
 use crate::store::manifest::Change;
@@ -27,7 +27,7 @@ impl Install {
     pub fn survey(&self, top: &Path) -> Result<Survey> {
         let bundle = Installable::read(top)?;
         let ledger = Ledger::read(&self.root)?;
-        let open = |path: &Path| Dir::open(path).context(|| format!("cannot open {}", path.display()));
+        let open = |path: &Path| Dir::open(path).with_context(|| format!("cannot open {}", path.display()));
         // The bundle is what contents are found in.
         let (host, inside) = (open(Path::new("/"))?, open(&bundle.root)?);
         let mut live = Live::new(&host, &inside, &inside, Limit::SIGNALS);
@@ -46,7 +46,7 @@ impl Install {
             let Some(meta) = live.look(path)? else { continue };
             let change = match &row.origin {
                 Some(_) => Change::Changed, // what was there first comes back
-                None if meta.kind == Kind::Dir && settle::stranger(&ledger, &mut live, path)?.is_some() => continue,
+                None if meta.kind == Kind::Dir && conflicts::stranger(&ledger, &mut live, path)?.is_some() => continue,
                 None => Change::Removed,
             };
             changes.push((change, Path::new("/").join(path)));

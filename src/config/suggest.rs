@@ -39,7 +39,7 @@ fn distance(a: &[char], b: &[char]) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::config::suggest::*;
 
     #[test]
     fn distances_count_edits() {

@@ -179,7 +179,7 @@ pub fn of_remote(remote: &Remote) -> Option<&Path> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::config::paths::*;
     use std::os::unix::fs::symlink;
 
     /// A directory that goes when the test ends.
