@@ -84,7 +84,7 @@ fn run() -> error::Result<ExitCode> {
         Command::Plan => plan(&run),
         Command::Seed => {
             let seed = command::seed::Seed::new(&run.operands, run.revision.as_deref(), &run.sections)?;
-            once(run.sections, true, &|settings| seed.plant(settings))
+            once(run.sections, true, &|settings| seed.run(settings))
         }
         _ => once(run.sections, false, &deploy::check),
     }
@@ -110,7 +110,7 @@ fn read(environment: &[(OsString, OsString)]) -> error::Result<Invocation> {
         let has_usual_log = |s: &config::Settings| s.bundle.as_ref().is_some_and(|bundle| bundle.is_log_usual);
         use Command::{Plan, Retry, Rollback, Seed, Verify};
         let is_by_hand = matches!(run.command, Rollback | Retry | Verify | Plan | Seed); // or a script's: it is told why
-        console::show_too(is_by_hand || console::is_watched() && run.sections.iter().any(has_usual_log));
+        console::tee_to_stderr(is_by_hand || console::stderr_is_terminal() && run.sections.iter().any(has_usual_log));
     }
     for warning in warnings {
         log::warn!("{warning}");
@@ -146,8 +146,8 @@ fn verify(run: &Run) -> ExitCode {
     let (several, mut codes) = (run.sections.len() > 1, Vec::new());
     for settings in &run.sections {
         let prefix = if several { format!("{}: ", settings.id) } else { String::new() };
-        console::turn_to(settings.log_file.as_deref());
-        console::speak_for(Some(&settings.id));
+        console::switch_file(settings.log_file.as_deref());
+        console::set_prefix(Some(&settings.id));
         let work = if run.is_repair { command::repair::repair } else { command::verify::verify };
         codes.push(work(settings, &prefix).unwrap_or_else(|e| {
             log::error!("{e}");
@@ -164,7 +164,7 @@ fn plan(run: &Run) -> error::Result<ExitCode> {
         command::plan::json_begins()?;
     }
     for settings in &run.sections {
-        console::speak_for(Some(&settings.id));
+        console::set_prefix(Some(&settings.id));
         let plan = command::plan::plan(settings);
         match &plan {
             Ok(_) if run.is_json => {}
@@ -184,7 +184,7 @@ fn plan(run: &Run) -> error::Result<ExitCode> {
             break;
         }
     }
-    console::speak_for(None);
+    console::set_prefix(None);
     if run.is_json {
         command::plan::json_ends()?;
     }

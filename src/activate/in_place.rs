@@ -12,7 +12,7 @@ use std::rc::Rc;
 use super::compare::{Difference, Except, Tell};
 use super::limit::Limit;
 use super::local::Local;
-use super::{LiveTree, apply, astray, compare_at, open, sync, tree};
+use super::{LiveTree, apply, compare_at, open, sync, tree, wrong_target};
 use crate::error::{Context, Error, Result};
 use crate::store::manifest::Manifest;
 use crate::store::state::{Found, LiveDirectory};
@@ -246,7 +246,7 @@ impl InPlace {
         match self.standing()? {
             LiveTree::Empty | LiveTree::Directory => {}
             standing => {
-                tell(self.path(), astray(standing, "a directory"));
+                tell(self.path(), wrong_target(standing, "a directory"));
                 return Ok(1);
             }
         }

@@ -194,10 +194,10 @@ impl Activation {
     }
 
     /// Forgets what only a deployment that is over needed; `current` is live.
-    pub fn tidy(&self, current: Option<&ReleaseId>) -> Result<()> {
+    pub fn close_ledger(&self, current: Option<&ReleaseId>) -> Result<()> {
         match self {
             Self::Symlink(_) | Self::InPlace(_) => Ok(()),
-            Self::Install(install) => install.tidy(current).with_context(|| "cannot close the ledger"),
+            Self::Install(install) => install.close_ledger(current).with_context(|| "cannot close the ledger"),
         }
     }
 
@@ -229,7 +229,7 @@ impl Activation {
                 let top = match link.standing()? {
                     LiveTree::Release(live) if live == release.id => link.local(),
                     standing => {
-                        tell(link.local(), astray(standing, "a link"));
+                        tell(link.local(), wrong_target(standing, "a link"));
                         &release.path
                     }
                 };
@@ -299,7 +299,7 @@ pub fn compare_at(
 }
 
 /// What stands at `<local>` instead of what should.
-fn astray(standing: LiveTree, not: &str) -> Difference {
+fn wrong_target(standing: LiveTree, not: &str) -> Difference {
     Difference::Changed(match standing {
         LiveTree::Absent => return Difference::Missing,
         LiveTree::Release(other) => format!("leads to release {other}"),

@@ -116,7 +116,7 @@ fn is_left_over(name: &OsStr) -> bool {
 
 /// Makes the tree below `top` what `manifest` says, as far as that can be done without the content of files. Gives the first
 /// file that lacks the right one.
-pub fn mend(top: &Dir, manifest: &Manifest, limit: Limit) -> Result<Option<PathBuf>> {
+pub fn fix_metadata(top: &Dir, manifest: &Manifest, limit: Limit) -> Result<Option<PathBuf>> {
     let have = Tree::read(top, &[], limit)?;
     let ours = top.meta().with_context(|| "cannot examine a release")?;
     let (mut want, sums) = listed(manifest, ours)?;

@@ -70,7 +70,7 @@ fn row(left: &str, right: &str) -> String {
     }
     let line = text.len() - text.rfind('\n').map_or(0, |at| at + 1);
     text += &" ".repeat(COLUMN - line);
-    Screen::page(WIDTH).hang(&mut text, right, COLUMN);
+    Screen::page(WIDTH).wrap_hanging(&mut text, right, COLUMN);
     text
 }
 

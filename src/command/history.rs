@@ -59,7 +59,7 @@ pub fn text(all: &[Told<'_>], screen: Screen) -> String {
             text.push('\n');
             if !note.is_empty() {
                 text += "    ";
-                screen.hang(&mut text, &screen.printable(&note), INDENT);
+                screen.wrap_hanging(&mut text, &screen.printable(&note), INDENT);
             }
         }
     }

@@ -118,7 +118,7 @@ impl Deployment<'_> {
             plan.notes.push(format!("the live tree is in doubt: {doubt}; a deployment settles it"));
         }
         head(self, plan);
-        let live = match self.foretell_healing(plan)? {
+        let live = match self.plan_healing(plan)? {
             Some(live) => live,
             None => return Ok(()), // that is a deployment of its own
         };
@@ -129,12 +129,12 @@ impl Deployment<'_> {
             // What an attempt found out about something that was replaced meanwhile says nothing.
             *plan = Plan { notes: plan.notes.drain(..notes).collect(), code: is_pending, ..Plan::default() };
             head(deployment, plan);
-            deployment.foretell_deployment(plan, &live)
+            deployment.plan_deployment(plan, &live)
         })
     }
 
     /// What is put right before anything new is looked for, and what is live then. `None`: the check is over with that.
-    fn foretell_healing(&mut self, plan: &mut Plan) -> Result<Option<Manifest>> {
+    fn plan_healing(&mut self, plan: &mut Plan) -> Result<Option<Manifest>> {
         match self.diagnose()?.0 {
             RecoveryAction::Nothing | RecoveryAction::Fresh(_) => {}
             RecoveryAction::Refuse(why) => return Err(self.refusal(why)),
@@ -157,8 +157,8 @@ impl Deployment<'_> {
                 plan.first("starts a deployment over that was cut off before it changed anything");
                 (self.state.phase, self.state.attempt) = (Phase::Idle, 0);
             }
-            RecoveryAction::Resume => return self.foretell_finish(plan, false).map(|()| None),
-            RecoveryAction::Revert => return self.foretell_finish(plan, true).map(|()| None),
+            RecoveryAction::Resume => return self.plan_finish(plan, false).map(|()| None),
+            RecoveryAction::Revert => return self.plan_finish(plan, true).map(|()| None),
         }
         match &self.state.current {
             Some(current) => self.made_of(&current.release).map(Some),
@@ -167,7 +167,7 @@ impl Deployment<'_> {
     }
 
     /// A deployment that was cut off goes on, or back.
-    fn foretell_finish(&self, plan: &mut Plan, is_back: bool) -> Result<()> {
+    fn plan_finish(&self, plan: &mut Plan, is_back: bool) -> Result<()> {
         let (to, from) = (self.state.target.as_ref(), self.state.current.as_ref());
         let (to, from) = if is_back { (from, to) } else { (to, from) };
         let way = if is_back { "goes back to" } else { "goes on to" };
@@ -196,9 +196,9 @@ impl Deployment<'_> {
         let (to, from) = (release(to)?, release(from)?);
         self.compare(plan, &of(&from)?, &of(&to)?)?;
         if !is_back {
-            self.foretell_scripts(plan, to.as_ref().map(|to| &*to.path))?;
+            self.plan_scripts(plan, to.as_ref().map(|to| &*to.path))?;
         }
-        self.foretell_hooks(plan, "post")?;
+        self.plan_hooks(plan, "post")?;
         if is_there {
             plan.changes = Changes::default(); // hooks were chosen by what came back
         }
@@ -220,23 +220,23 @@ impl Deployment<'_> {
     }
 
     /// What becomes of what the source has.
-    fn foretell_deployment(&mut self, plan: &mut Plan, live: &Manifest) -> Result<()> {
+    fn plan_deployment(&mut self, plan: &mut Plan, live: &Manifest) -> Result<()> {
         match self.poll()? {
-            PollDecision::Nothing => self.foretell_nothing(plan),
-            PollDecision::Ready(record) => self.foretell_ready(plan, live, &record)?,
+            PollDecision::Nothing => self.plan_nothing(plan),
+            PollDecision::Ready(record) => self.plan_ready(plan, live, &record)?,
             PollDecision::Fetch(mut offer) => {
                 // An appspec has to be read, and what it names.
                 let is_told =
-                    self.state.mode != ActivationMode::Install && self.foretell_by_directory(plan, live, &mut offer)?;
+                    self.state.mode != ActivationMode::Install && self.plan_by_directory(plan, live, &mut offer)?;
                 if !is_told {
-                    self.foretell_by_fetching(plan, live, offer)?;
+                    self.plan_by_fetching(plan, live, offer)?;
                 }
             }
         }
         Ok(())
     }
 
-    fn foretell_nothing(&self, plan: &mut Plan) {
+    fn plan_nothing(&self, plan: &mut Plan) {
         plan.outcome = "unchanged";
         if let Some(why) = &self.why {
             plan.outcome = "on-hold";
@@ -245,7 +245,7 @@ impl Deployment<'_> {
     }
 
     /// What is complete in the store.
-    fn foretell_ready(&self, plan: &mut Plan, live: &Manifest, record: &Record) -> Result<()> {
+    fn plan_ready(&self, plan: &mut Plan, live: &Manifest, record: &Record) -> Result<()> {
         let release = self.release(&record.release)?;
         let failure = self.state.failure.as_ref().filter(|failure| failure.release == record.release);
         plan.notes.extend(failure.map(status::failed));
@@ -253,9 +253,9 @@ impl Deployment<'_> {
         plan.text("release", release.id.as_str());
         plan.bytes("fetch", 0);
         match self.state.mode {
-            ActivationMode::Install => self.foretell_install(plan, &release.path, &release.id),
+            ActivationMode::Install => self.plan_install(plan, &release.path, &release.id),
             ActivationMode::Symlink | ActivationMode::InPlace => {
-                self.foretell_switch(plan, live, &self.made_of(&release.id)?)
+                self.plan_switch(plan, live, &self.made_of(&release.id)?)
             }
         }
     }

@@ -35,7 +35,7 @@ pub fn repair(settings: &Settings, prefix: &str) -> Result<u8> {
     }
     in_the_way(&deployment.state)?;
     let current = live(&deployment.state)?.clone();
-    deployment.tidy();
+    deployment.close_ledger();
     let release = deployment.release(&current.release)?;
     if manifest::is_damaged(&deployment.store, &release.id) {
         let (_, manifest) = deployment
@@ -56,7 +56,7 @@ pub fn repair(settings: &Settings, prefix: &str) -> Result<u8> {
         return Ok(0);
     }
     deployment.take_over_live_directory()?;
-    let mended = deployment.mend(&current, &release, &manifest);
+    let mended = deployment.fix_metadata(&current, &release, &manifest);
     if let Err(e) = &mended
         && matches!(e.kind(), Kind::Stopped(_))
     {
@@ -116,7 +116,7 @@ impl Deployment<'_> {
     }
 
     /// First the release, as far as it can be without its source; then what it lacks; then the live tree.
-    fn mend(&mut self, current: &Record, release: &Release, manifest: &Manifest) -> Result<()> {
+    fn fix_metadata(&mut self, current: &Record, release: &Release, manifest: &Manifest) -> Result<()> {
         let cannot = || format!("cannot repair release {}", release.id);
         let top = release.open().with_context(cannot)?;
         let mut lacking = None;
@@ -124,7 +124,7 @@ impl Deployment<'_> {
             if let Some(mode) = release.mode() {
                 set_owner_and_mode(&top, None, mode).and_then(|()| top.sync()).with_context(cannot)?;
             }
-            lacking = sync::mend(&top, manifest, Limit::SIGNALS).with_context(cannot)?;
+            lacking = sync::fix_metadata(&top, manifest, Limit::SIGNALS).with_context(cannot)?;
             Ok(())
         })?;
         let whole = match &lacking {
@@ -191,7 +191,7 @@ impl Deployment<'_> {
         } else {
             format!("{remote} has revision {revision} by now, not {}", current.revision)
         };
-        let advice = if self.is_on_hold(revision) {
+        let advice = if self.is_kept_back(revision) {
             "it is on hold: repo-deploy retry deploys it, rollback RELEASE goes to another"
         } else {
             "repo-deploy -f deploys what it has, rollback goes back to the release before"
@@ -200,7 +200,7 @@ impl Deployment<'_> {
     }
 
     /// Whether the next check would not try this revision.
-    fn is_on_hold(&self, revision: &Revision) -> bool {
+    fn is_kept_back(&self, revision: &Revision) -> bool {
         let state = &self.state;
         if state.withdrawal(&self.id_of(revision, None), revision).is_some() {
             return true;

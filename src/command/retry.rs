@@ -29,12 +29,12 @@ impl Deployment<'_> {
         if let Some(outcome) = healed.filter(|_| self.stop.is_some()) {
             return Ok(outcome);
         }
-        self.note_recovered();
+        self.record_recovered();
         let before = self.state.clone();
         if let Some(failure) = self.state.failure.take() {
             log::info!("forgetting that release {} was {}: {}", failure.release, failure.kind, failure.why);
         }
-        for record in self.state.withdrawn.drain(..) {
+        for record in self.state.rolled_back.drain(..) {
             log::info!("forgetting that {} was rolled back from", named(&record));
         }
         if self.state != before {
@@ -42,14 +42,14 @@ impl Deployment<'_> {
         }
         status_file::forget_hold(&self.store);
         let looked = self.look();
-        if looked.is_err() && self.tried.is_none() && self.state.failure.is_none() {
+        if looked.is_err() && self.attempt_report.is_none() && self.state.failure.is_none() {
             // The source has not answered: who asked for another try of something has not had it.
-            (self.state.failure, self.state.withdrawn) = (before.failure, before.withdrawn);
+            (self.state.failure, self.state.rolled_back) = (before.failure, before.rolled_back);
             self.note()?;
         }
         match (looked?, healed) {
             (Outcome::Unchanged | Outcome::OnHold, Some(healed)) => {
-                self.tried = None; // what healed has its entry, and there was nothing to deploy
+                self.attempt_report = None; // what healed has its entry, and there was nothing to deploy
                 Ok(healed)
             }
             (outcome, _) => Ok(outcome),

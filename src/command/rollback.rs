@@ -45,7 +45,7 @@ pub fn rollback(settings: &Settings, wanted: Option<&str>) -> CheckReport {
     };
     let result = match deployment.choose(wanted) {
         Ok(target) if !deployment.is_current(&target) => {
-            let result = deployment.undisturbed(|deployment| deployment.go_back(target));
+            let result = deployment.with_signals_deferred(|deployment| deployment.go_back(target));
             return deployment.end(result, started);
         }
         Ok(live) => {
@@ -178,19 +178,19 @@ impl<'a> Deployment<'a> {
 
     /// Begins, activates, and lets post hooks judge: as a deployment, but nobody may block it.
     fn go_back(&mut self, target: Record) -> Result<Outcome> {
-        self.tries(Reason::Rollback, Some(target.clone()));
+        self.begin_attempt(Reason::Rollback, Some(target.clone()));
         let release = self.release(&target.release)?;
         self.activation.examine(&release, self.limit())?;
         if let Some(why) = hooks::refusal(&self.settings.post_hooks)? {
             return Err(Error::failed(format!("cannot roll back: {why}")));
         }
         let Some(current) = &self.state.current else { return Err(Error::failed("nothing to roll back")) };
-        (self.state.aside, self.state.aside_failure) = (self.state.target.take(), self.state.failure.take());
+        (self.state.saved_candidate, self.state.aside_failure) = (self.state.target.take(), self.state.failure.take());
         self.state.leave(current.clone(), now());
         self.state.target = Some(target);
         self.state.attempt = 1;
         let begun = self.begin()?;
-        self.go_live(begun, &release, Reason::Rollback)
+        self.activate_and_verify(begun, &release, Reason::Rollback)
     }
 
     /// The live release gives way to `to`, by hand: from now on it is on hold, as what was left before it.
@@ -198,7 +198,7 @@ impl<'a> Deployment<'a> {
         let Some(left) = self.state.current.clone() else { return };
         // What was found is no source's revision; and what somebody goes to is wanted.
         let is_over = |record: &Record| record.release.is_adopted() || record.release == to.release;
-        self.state.withdrawn.retain(|record| !is_over(record));
+        self.state.rolled_back.retain(|record| !is_over(record));
         let rest = match (left.release.is_adopted(), left.revision.as_str()) {
             (true, _) => String::new(),
             (false, "") => format!("; release {} {ON_HOLD}", left.release),
@@ -206,7 +206,7 @@ impl<'a> Deployment<'a> {
         };
         log::info!("rolled back to {}{}, by hand{rest}", named(to), self.at());
         // The candidate of before stays one; else the next poll asks against what was left.
-        let target = self.state.aside.take().filter(|aside| aside.release != to.release);
+        let target = self.state.saved_candidate.take().filter(|aside| aside.release != to.release);
         self.state.target = target.or(Some(left).filter(|left| !left.release.is_adopted()));
         let of = self.state.target.as_ref().map(|target| target.release.clone());
         self.state.failure = self.state.aside_failure.take().filter(|failure| Some(&failure.release) == of.as_ref());
@@ -215,9 +215,9 @@ impl<'a> Deployment<'a> {
     /// What was live is live again: a rollback that failed leaves nothing behind, and forgets nothing.
     pub fn put_aside_back(&mut self) {
         self.why = self.state.failure.take().map(|failure| failure.why);
-        (self.state.target, self.state.failure) = (self.state.aside.take(), self.state.aside_failure.take());
+        (self.state.target, self.state.failure) = (self.state.saved_candidate.take(), self.state.aside_failure.take());
         if let Some(current) = &self.state.current {
-            self.state.withdrawn.retain(|record| record.release != current.release);
+            self.state.rolled_back.retain(|record| record.release != current.release);
         }
     }
 }

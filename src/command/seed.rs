@@ -49,7 +49,7 @@ impl<'a> Seed<'a> {
     }
 
     /// Makes it live for a deployment.
-    pub fn plant(&self, settings: &Settings) -> CheckReport {
+    pub fn run(&self, settings: &Settings) -> CheckReport {
         // An image is no machine that somebody waits for.
         let quiet = Settings { notify: None, ..settings.clone() };
         let opened = self.look(settings).and_then(|it| Ok((it, Deployment::open(&quiet, Some(turn(settings)))?)));
@@ -77,13 +77,13 @@ impl<'a> Seed<'a> {
 
 impl Deployment<'_> {
     fn seed(&mut self, archive: Option<&Path>, recalled: Option<PinnedRevision>) -> Result<Outcome> {
-        self.begin_anew()?;
+        self.reset_interrupted()?;
         let found = match archive {
-            Some(archive) => self.take_in(archive, recalled)?,
+            Some(archive) => self.unpack_archive(archive, recalled)?,
             None => self.obtain()?,
         };
         match (found, self.live().cloned()) {
-            (Some(record), None) => self.undisturbed(|deployment| deployment.put_live(record)),
+            (Some(record), None) => self.with_signals_deferred(|deployment| deployment.make_live(record)),
             (None, Some(live)) => {
                 log::info!("{} is live already", named(&live));
                 Ok(Outcome::Unchanged)
@@ -97,7 +97,7 @@ impl Deployment<'_> {
     }
 
     /// Whether there is room for a seed. One that was cut off is taken back.
-    fn begin_anew(&mut self) -> Result<()> {
+    fn reset_interrupted(&mut self) -> Result<()> {
         if self.doubt.is_some() {
             return Err(Error::failed("only a deployment settles that: repo-deploy -f"));
         }
@@ -119,7 +119,7 @@ impl Deployment<'_> {
     }
 
     /// The release of what lies at `archive`; `None`: it is live.
-    fn take_in(&mut self, archive: &Path, recalled: Option<PinnedRevision>) -> Result<Option<Record>> {
+    fn unpack_archive(&mut self, archive: &Path, recalled: Option<PinnedRevision>) -> Result<Option<Record>> {
         let download = self.places.download();
         let taken = self.lay_out_given(archive, recalled, &download);
         download.discard();
@@ -150,7 +150,7 @@ impl Deployment<'_> {
         record.release = self.id_of(&record.revision, verified.proof());
         // It is not live, and may have come from another archive of the same name.
         self.store.discard(&record.release)?;
-        self.lay_out(&verified, &record, &given, &seen)?;
+        self.unpack_release(&verified, &record, &given, &seen)?;
         Ok(Some(record))
     }
 
@@ -171,8 +171,8 @@ impl Deployment<'_> {
     }
 
     /// From nothing to `target`, as a deployment goes, and nobody is asked.
-    fn put_live(&mut self, target: Record) -> Result<Outcome> {
-        self.tries(Reason::Seed, Some(target.clone()));
+    fn make_live(&mut self, target: Record) -> Result<Outcome> {
+        self.begin_attempt(Reason::Seed, Some(target.clone()));
         let release = self.release(&target.release)?;
         (self.state.target, self.state.attempt) = (Some(target), 1);
         let begun = self.begin()?;

@@ -227,7 +227,7 @@ pub fn failed(Failure { kind, count, when, why, .. }: &Failure) -> String {
 /// What was rolled back from, the last first. While that is at work, the live release is among them.
 fn withdrawn(state: &State) -> impl Iterator<Item = &Record> {
     let is_live = |record: &&Record| state.current.as_ref().is_some_and(|current| current.release == record.release);
-    state.withdrawn.iter().rev().filter(move |record| !is_live(record))
+    state.rolled_back.iter().rev().filter(move |record| !is_live(record))
 }
 
 /// What is told, row by row.

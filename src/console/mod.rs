@@ -108,7 +108,7 @@ pub fn begin_copy() {
 }
 
 /// Whether records that go to a log file are shown on standard error too.
-pub fn show_too(is_shown: bool) {
+pub fn tee_to_stderr(is_shown: bool) {
     if let Ok(mut outlets) = CONSOLE.outlets.lock() {
         outlets.is_shown = is_shown;
     }
@@ -120,12 +120,12 @@ pub fn is_quiet() -> bool {
 }
 
 /// Whether somebody looks at standard error.
-pub fn is_watched() -> bool {
+pub fn stderr_is_terminal() -> bool {
     Sink::stderr().as_fd().is_terminal()
 }
 
 /// From here on records go to `log_file`, when they do not already.
-pub fn turn_to(log_file: Option<&Path>) {
+pub fn switch_file(log_file: Option<&Path>) {
     if asked().as_deref() != log_file {
         init(level(), log_file);
     }
@@ -143,7 +143,7 @@ fn asked() -> Option<PathBuf> {
 }
 
 /// From here on records are those of the deployment `id`, or of none.
-pub fn speak_for(id: Option<&str>) {
+pub fn set_prefix(id: Option<&str>) {
     if let Ok(mut speaker) = CONSOLE.speaker.lock() {
         *speaker = id.map(str::to_owned);
     }
@@ -273,7 +273,7 @@ mod tests {
         const PART: &str = "REPO_DEPLOY_CONSOLE_TEST";
         if let Some(log) = std::env::var_os(PART) {
             init(0, Some(Path::new(&log)));
-            speak_for(Some("web"));
+            set_prefix(Some("web"));
             #[allow(clippy::print_stderr, reason = "somebody's dependency")]
             {
                 eprintln!("stray \x1b[31m\nand another");

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use log::LevelFilter;
 
 use super::screen::columns;
-use super::{CLEAR, CONSOLE, is_watched, show};
+use super::{CLEAR, CONSOLE, show, stderr_is_terminal};
 use crate::sys::signal;
 use crate::sys::stderr::Sink;
 
@@ -91,7 +91,7 @@ impl Drop for Progress {
 /// Whether somebody looks: a terminal that can erase a line, and no `--quiet`.
 fn has_reader() -> bool {
     let able = std::env::var_os("TERM").is_some_and(|t| !t.is_empty() && t != "dumb");
-    able && log::max_level() >= LevelFilter::Info && is_watched()
+    able && log::max_level() >= LevelFilter::Info && stderr_is_terminal()
 }
 
 fn width() -> usize {

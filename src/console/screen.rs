@@ -102,14 +102,14 @@ impl Screen {
             let mut value = self.printable(value);
             end.iter().for_each(|(word, shade)| value.push_str(&self.painted(word, *shade)));
             pad(&mut text, key, column);
-            self.hang(&mut text, &value, column);
+            self.wrap_hanging(&mut text, &value, column);
         }
         text
     }
 
     /// Adds a text to a line that has `column` columns already, and ends it: what does not fit goes on below, in the same
     /// column. Broken between words, and within those that are longer than a line.
-    pub fn hang(self, text: &mut String, value: &str, column: usize) {
+    pub fn wrap_hanging(self, text: &mut String, value: &str, column: usize) {
         let width = self.width.saturating_sub(column).max(NARROWEST);
         let mut used = 0;
         for (n, word) in value.trim_end_matches(' ').split(' ').enumerate() {

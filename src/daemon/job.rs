@@ -25,25 +25,25 @@ pub struct Job {
     /// Somebody asked for it, and wants to know why it was not done.
     pub is_by_hand: bool,
     /// What checks came to that could not write it into the store.
-    pub missed: Status,
+    pub unsaved: Status,
     /// When it is to be checked; 0: now.
     due: u64,
     check: Option<ForkedWorker>,
     /// What the log was told last, and when.
-    told: Option<(CheckReport, u64)>,
+    last_logged: Option<(CheckReport, u64)>,
     is_retired: bool,
 }
 
 impl Job {
     /// A deployment that is due now.
     pub fn new(settings: Settings, schedule: Option<Schedule>) -> Self {
-        let (missed, check, told) = (Status::default(), None, None);
-        Self { settings, schedule, is_by_hand: false, missed, due: 0, check, told, is_retired: false }
+        let (unsaved, check, last_logged) = (Status::default(), None, None);
+        Self { settings, schedule, is_by_hand: false, unsaved, due: 0, check, last_logged, is_retired: false }
     }
 
     /// Goes on where the same deployment was before its configuration was read again.
     pub fn take_over(&mut self, old: Self) {
-        (self.check, self.told, self.missed) = (old.check, old.told, old.missed);
+        (self.check, self.last_logged, self.unsaved) = (old.check, old.last_logged, old.unsaved);
     }
 
     /// The configuration has it no more: it goes when its check has ended.
@@ -93,8 +93,8 @@ impl Job {
         let settings = &self.settings;
         let twin = worker::fork(&mut || {
             console::begin_copy();
-            console::turn_to(settings.log_file.as_deref());
-            console::speak_for(Some(&settings.id));
+            console::switch_file(settings.log_file.as_deref());
+            console::set_prefix(Some(&settings.id));
             let ended = deploy::check(settings).print();
             console::flush();
             ended
@@ -115,7 +115,7 @@ impl Job {
     /// The check has ended, by `signal` when it did not by itself.
     pub fn end(&mut self, signal: Option<i32>, stop: Option<i32>) {
         let Some(twin) = self.check.take() else { return };
-        let report = match (CheckReport::parse(&twin.told()), signal) {
+        let report = match (CheckReport::parse(&twin.report()), signal) {
             (Some(report), _) => report,
             (None, None) if stop.is_some() => return,
             (None, None) => {
@@ -133,16 +133,18 @@ impl Job {
     pub fn note(&mut self, report: &CheckReport) {
         let outcome = report.outcome;
         if !report.is_recorded && !outcome.is_stop() {
-            self.missed.note(report, now(), std::time::Duration::ZERO);
+            self.unsaved.note(report, now(), std::time::Duration::ZERO);
         }
-        let before =
-            self.told.as_ref().filter(|(told, _)| told.outcome.word() == outcome.word() && told.text == report.text);
+        let before = self
+            .last_logged
+            .as_ref()
+            .filter(|(told, _)| told.outcome.word() == outcome.word() && told.text == report.text);
         let is_known = before.is_some_and(|(_, when)| now().abs_diff(*when) < QUIET || !outcome.is_error());
         let text = &report.text;
         match outcome {
             Outcome::Unchanged if is_known => {} // the deployment has said it
             _ if is_known => log::debug!("{outcome}, as before: {text}"),
-            Outcome::Unchanged => self.welcome(report),
+            Outcome::Unchanged => self.log_up_to_date(report),
             // Cron, which checks once a minute, has had the first of these.
             Outcome::OnHold if report.is_repeated && self.schedule.is_none() => log::debug!("{text}"),
             Outcome::OnHold => log::warn!("{text}"),
@@ -154,14 +156,14 @@ impl Job {
             _ => {} // the deployment has said it
         }
         if !is_known {
-            self.told = Some((report.clone(), now()));
+            self.last_logged = Some((report.clone(), now()));
         }
     }
 
     /// The first time that nothing is new: in the loop, and at a terminal, somebody may wonder whether it did anything at all.
-    fn welcome(&self, report: &CheckReport) {
-        let was_deployed = self.told.as_ref().is_some_and(|(told, _)| told.outcome == Outcome::Deployed);
-        if (self.schedule.is_some() || console::is_watched() && !self.is_by_hand) && !was_deployed {
+    fn log_up_to_date(&self, report: &CheckReport) {
+        let was_deployed = self.last_logged.as_ref().is_some_and(|(told, _)| told.outcome == Outcome::Deployed);
+        if (self.schedule.is_some() || console::stderr_is_terminal() && !self.is_by_hand) && !was_deployed {
             log::info!("up to date: {}", report.text);
         }
     }
@@ -169,7 +171,8 @@ impl Job {
     /// One line for systemd.
     pub fn summary(&self, several: bool) -> String {
         let name = if several { format!("[{}] ", self.settings.id) } else { String::new() };
-        let (kind, text) = self.told.as_ref().map_or(("at work", ""), |(told, _)| (told.outcome.word(), &*told.text));
+        let (kind, text) =
+            self.last_logged.as_ref().map_or(("at work", ""), |(told, _)| (told.outcome.word(), &*told.text));
         let text = text.replace('\n', " ");
         match self.waits_until() {
             Some(due) if due > 0 => format!("{name}{kind}: {text}; next check at {}. ", rfc3339(due)),

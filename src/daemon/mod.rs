@@ -42,8 +42,8 @@ pub fn once(all: Vec<Settings>, is_by_hand: bool, work: &dyn Fn(&Settings) -> Ch
         sections.push(section);
     }
     for section in &mut sections {
-        console::turn_to(section.settings.log_file.as_deref());
-        console::speak_for(Some(&section.settings.id));
+        console::switch_file(section.settings.log_file.as_deref());
+        console::set_prefix(Some(&section.settings.id));
         let report = work(&section.settings);
         section.note(&report);
         if report.outcome.is_stop() {
@@ -51,7 +51,7 @@ pub fn once(all: Vec<Settings>, is_by_hand: bool, work: &dyn Fn(&Settings) -> Ch
         }
         codes.push(report.outcome.exit_code());
     }
-    console::speak_for(None);
+    console::set_prefix(None);
     Reports::default().write(&sections, |_| true);
     worst(&codes)
 }
@@ -72,7 +72,7 @@ pub fn watch(all: Vec<Settings>, notify: Notify, read: Read<'_>) -> Result<()> {
         sections,
         reports: Reports::default(),
         stop: None,
-        beat: None,
+        last_fed: None,
         is_heard: true,
         has_worked: false,
     };
@@ -100,7 +100,7 @@ struct Watch<'a> {
     /// The signal that asked us to end.
     stop: Option<i32>,
     /// When systemd was last told that we live.
-    beat: Option<Instant>,
+    last_fed: Option<Instant>,
     /// Nothing has stood between us and systemd so far.
     is_heard: bool,
     /// A check has ended since the last sleep.
@@ -118,9 +118,9 @@ impl Watch<'_> {
             if self.stop.is_none() {
                 self.start_what_is_due();
             } else if self.sections.iter().all(Job::is_idle) {
-                return self.leave();
+                return self.shut_down();
             }
-            let pause = self.beat();
+            let pause = self.feed_watchdog();
             if std::mem::take(&mut self.has_worked) && self.sections.iter().all(Job::is_idle) {
                 sys::memory::release_code();
             }
@@ -182,10 +182,10 @@ impl Watch<'_> {
             let Some(at) = self.sections.iter().position(|section| section.is_checked_by(pid)) else { continue };
             let several = self.sections.len() > 1;
             let section = &mut self.sections[at];
-            console::speak_for(Some(&section.settings.id));
+            console::set_prefix(Some(&section.settings.id));
             section.end(signal, self.stop);
             self.has_worked = true;
-            console::speak_for(None);
+            console::set_prefix(None);
             if section.is_retired() {
                 self.sections.remove(at);
                 continue;
@@ -213,14 +213,14 @@ impl Watch<'_> {
     }
 
     /// Tells systemd that we live, when it is time; how long it is until the next time.
-    fn beat(&mut self) -> Option<Duration> {
+    fn feed_watchdog(&mut self) -> Option<Duration> {
         let pace = self.notify.pace()?;
-        let since = self.beat.map(|beat| beat.elapsed());
+        let since = self.last_fed.map(|beat| beat.elapsed());
         if let Some(left) = since.and_then(|since| pace.checked_sub(since)).filter(|left| !left.is_zero()) {
             return Some(left);
         }
         self.say(|notify| notify.say("WATCHDOG=1"));
-        self.beat = Some(Instant::now());
+        self.last_fed = Some(Instant::now());
         Some(pace)
     }
 
@@ -234,7 +234,7 @@ impl Watch<'_> {
     }
 
     /// As the first process we take everybody with us: they are asked first.
-    fn leave(&mut self) -> std::io::Result<()> {
+    fn shut_down(&mut self) -> std::io::Result<()> {
         if !worker::is_first() {
             return Ok(());
         }

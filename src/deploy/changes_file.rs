@@ -30,7 +30,7 @@ impl Deployment<'_> {
     /// left there is never believed.
     pub fn changed_files(&self, reason: Reason) -> Result<PathBuf> {
         let is_back = reason == Reason::Revert;
-        if self.written.0.get() == Some(is_back) {
+        if self.changes_file.0.get() == Some(is_back) {
             return Ok(self.store.root().join(FILE));
         }
         let path = self.store.replace_public(FILE, &mut |file| {
@@ -41,7 +41,7 @@ impl Deployment<'_> {
             })?;
             file.flush().with_context(cannot)
         })?;
-        self.written.0.set(Some(is_back));
+        self.changes_file.0.set(Some(is_back));
         Ok(path)
     }
 
@@ -69,7 +69,7 @@ impl Deployment<'_> {
         let state = &self.state;
         // The live release anew, a doubt, a way back that hooks did not take: nobody knows what they have seen.
         let is_anew = state.current.as_ref().map(|r| &r.release) == state.target.as_ref().map(|r| &r.release);
-        let is_sure = !is_anew && !state.is_unsure && self.doubt.is_none();
+        let is_sure = !is_anew && !state.hooks_state_unknown && self.doubt.is_none();
         let before = state.current.as_ref().filter(|_| is_sure);
         let read = |record: Option<&Record>| record.map_or(Ok(Manifest::default()), |record| self.contents(record));
         let (old, new) = (read(before)?, read(state.target.as_ref())?);

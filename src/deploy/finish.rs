@@ -36,21 +36,21 @@ impl Deployment<'_> {
     /// it turns out that there is nothing to deploy.
     ///
     /// What it has finished before that is a deployment of its own, and is in the history before this one.
-    pub fn tries(&mut self, reason: Reason, record: Option<Record>) {
+    pub fn begin_attempt(&mut self, reason: Reason, record: Option<Record>) {
         if reason != Reason::Recover {
-            self.note_recovered();
+            self.record_recovered();
         }
         let from = self.state.current.as_ref().map(|current| current.release.clone());
-        self.tried = Some(Attempt { reason, record, from, since: Instant::now() });
+        self.attempt_report = Some(Attempt { reason, record, from, since: Instant::now() });
     }
 
     /// Writes the entry of what an earlier run left, when this check has finished it and goes on with something else.
-    pub fn note_recovered(&mut self) {
-        let Some(tried) = self.tried.take_if(|tried| tried.reason == Reason::Recover) else { return };
+    pub fn record_recovered(&mut self) {
+        let Some(tried) = self.attempt_report.take_if(|tried| tried.reason == Reason::Recover) else { return };
         let is_live = |record: &Record| self.state.current.as_ref().is_some_and(|c| c.release == record.release);
         let outcome = if tried.record.as_ref().is_some_and(is_live) { Outcome::Deployed } else { Outcome::RolledBack };
         let took_ms = u64::try_from(tried.since.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.tried = Some(tried);
+        self.attempt_report = Some(tried);
         let result = Ok(outcome);
         let report = CheckReport::of(&result, &self.state, self.why.as_deref());
         let entry = self.entry(&result, &report).map(|entry| Entry { took_ms, ..entry });
@@ -73,9 +73,9 @@ impl Deployment<'_> {
         // What had to be finished is, and what came after it failed.
         let is_over = self.state.phase == Phase::Idle;
         if is_over && matches!(&result, Err(e) if !matches!(e.kind(), Kind::InDoubt | Kind::Stopped(_))) {
-            self.note_recovered();
+            self.record_recovered();
         }
-        self.notes.end(&self.state, &result);
+        self.config_ini.end(&self.state, &result);
         let mut report = CheckReport::of(&result, &self.state, self.why.as_deref());
         if report.outcome == Outcome::Unchanged {
             let is_live = if self.state.current.is_some() { " is live" } else { "" };
@@ -88,7 +88,7 @@ impl Deployment<'_> {
         report.is_told = status.tells_again(&report, now());
         status.set_remote(&self.settings.remote);
         let reason = self
-            .tried
+            .attempt_report
             .as_ref()
             .map(|tried| tried.reason)
             .filter(|_| !matches!(result, Ok(Outcome::Unchanged | Outcome::OnHold)));
@@ -126,7 +126,7 @@ impl Deployment<'_> {
 
     /// What the history gets of this check. One that was stopped goes on at the next start, or has not changed anything.
     fn entry(&mut self, result: &Result<Outcome>, report: &CheckReport) -> Option<Entry> {
-        let Attempt { reason, record, from, .. } = self.tried.take()?;
+        let Attempt { reason, record, from, .. } = self.attempt_report.take()?;
         let (record, why) = match result {
             Ok(Outcome::Unchanged | Outcome::OnHold) => return None,
             Err(e) if matches!(e.kind(), Kind::Stopped(_)) => return None,

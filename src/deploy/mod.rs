@@ -51,7 +51,7 @@ pub struct Deployment<'a> {
     /// The log waits for its reader no longer than that.
     pub _limit: console::Limit,
     /// What is kept in the configuration file.
-    pub notes: config_ini::Notes,
+    pub config_ini: config_ini::Notes,
     /// A signal that came while the live tree was changing: what was begun is over, and now we end.
     pub stop: Option<i32>,
     /// Why what the source has is not tried, when it is not; or what a rollback failed at.
@@ -59,9 +59,9 @@ pub struct Deployment<'a> {
     /// Bytes of archives read from the source.
     pub fetched: u64,
     /// The deployment that this check is about, when there is one.
-    pub tried: Option<finish::Attempt>,
+    pub attempt_report: Option<finish::Attempt>,
     /// What hooks find about the changes.
-    pub written: changes_file::Written,
+    pub changes_file: changes_file::Written,
     /// The hook directories that were there when the check began, and what was in them.
     pub hooks: Vec<hooks::Before>,
 }
@@ -92,7 +92,7 @@ impl<'a> Deployment<'a> {
         }
         source::tell_tries(!status_file::Status::read(&store).is_told(now()));
         let mut deployment = Self::with(settings, places, store)?;
-        deployment.notes = config_ini::Notes::open(settings, most.is_some());
+        deployment.config_ini = config_ini::Notes::open(settings, most.is_some());
         Ok(deployment)
     }
 
@@ -139,9 +139,9 @@ impl<'a> Deployment<'a> {
         });
         let deadline = Deadline::after(settings.timeout);
         let source = Source::new(settings, &places.cache)?;
-        let notes = config_ini::Notes::default();
+        let config_ini = config_ini::Notes::default();
         let hooks = [&settings.pre_hooks, &settings.post_hooks].into_iter().filter_map(|dir| hooks::Before::of(dir));
-        let (stop, why, fetched, tried) = (None, None, 0, None);
+        let (stop, why, fetched, attempt_report) = (None, None, 0, None);
         Ok(Self {
             settings,
             places,
@@ -153,12 +153,12 @@ impl<'a> Deployment<'a> {
             doubt,
             deadline,
             _limit: console::limit(deadline),
-            notes,
+            config_ini,
             stop,
             why,
             fetched,
-            tried,
-            written: changes_file::Written::default(),
+            attempt_report,
+            changes_file: changes_file::Written::default(),
             hooks: hooks.collect(),
         })
     }
@@ -176,11 +176,11 @@ impl<'a> Deployment<'a> {
         let Some(target) = self.obtain()? else {
             return Ok(if self.why.is_some() { Outcome::OnHold } else { Outcome::Unchanged });
         };
-        self.undisturbed(|deployment| deployment.deploy(target))
+        self.with_signals_deferred(|deployment| deployment.deploy(target))
     }
 
     /// Runs what must not be cut off by a signal halfway: it is noted, hooks are told, and the end comes after it.
-    pub fn undisturbed(&mut self, what: impl FnOnce(&mut Self) -> Result<Outcome>) -> Result<Outcome> {
+    pub fn with_signals_deferred(&mut self, what: impl FnOnce(&mut Self) -> Result<Outcome>) -> Result<Outcome> {
         status_file::write_working(&self.store);
         let region = signal::defer();
         let outcome = what(self);
@@ -190,7 +190,7 @@ impl<'a> Deployment<'a> {
 
     /// Frames the one dangerous moment: pre hooks, begin, activate, post hooks, commit or revert.
     fn deploy(&mut self, target: Record) -> Result<Outcome> {
-        self.tries(Reason::Update, Some(target.clone()));
+        self.begin_attempt(Reason::Update, Some(target.clone()));
         let release = self.release(&target.release)?;
         self.state.target = Some(target.clone());
         self.state.attempt = 1;
@@ -217,7 +217,7 @@ impl<'a> Deployment<'a> {
             log::warn!("{remark}");
         }
         let begun = self.begin()?;
-        self.go_live(begun, &release, Reason::Update)
+        self.activate_and_verify(begun, &release, Reason::Update)
     }
 
     /// Says durably what is about to happen.
@@ -226,13 +226,13 @@ impl<'a> Deployment<'a> {
         self.state.phase = Phase::Activating;
         self.state.live_dir = self.activation.live_dir();
         self.store.record(&self.state)?;
-        self.notes.begin();
+        self.config_ini.begin();
         Ok(Begun(()))
     }
 
     /// Makes the target live and lets its scripts and post hooks judge it.
-    pub fn go_live(&mut self, begun: Begun, release: &Release, reason: Reason) -> Result<Outcome> {
-        let verdict = self.ready_live_dir().and_then(|_| self.switch(release, reason));
+    pub fn activate_and_verify(&mut self, begun: Begun, release: &Release, reason: Reason) -> Result<Outcome> {
+        let verdict = self.ready_live_dir().and_then(|_| self.run_steps(release, reason));
         // What cannot even be tried has not passed.
         match verdict.unwrap_or_else(|e| Verdict::of(&e)) {
             Verdict::Stopped(signal) => Err(cut_off(signal)),
@@ -248,7 +248,7 @@ impl<'a> Deployment<'a> {
     }
 
     /// From the live release to the target, step by step; the first that fails ends it.
-    fn switch(&self, release: &Release, reason: Reason) -> Result<Verdict> {
+    fn run_steps(&self, release: &Release, reason: Reason) -> Result<Verdict> {
         self.activation.prepare(release, self.limit())?;
         self.stop(reason)?
             .then(|| self.before_install(reason))?
@@ -267,10 +267,10 @@ impl<'a> Deployment<'a> {
             log::info!("deployed revision {} as release {}{}", current.revision, current.release, self.at());
             self.state.failure = None;
             if self.state.current.as_ref().is_none_or(|before| before.release != current.release) {
-                self.state.withdrawn.clear(); // something else is live
+                self.state.rolled_back.clear(); // something else is live
             }
         }
-        self.state.is_unsure = false;
+        self.state.hooks_state_unknown = false;
         let replaced = self.state.current.replace(current);
         // Deploying the same release anew, to settle a doubt, has no other one before it.
         if replaced.as_ref().map(|r| &r.release) != self.state.current.as_ref().map(|r| &r.release) {
@@ -281,7 +281,7 @@ impl<'a> Deployment<'a> {
         // The new release is live, and the state on disk says that it is being activated: the next check finishes that.
         self.store.record(&self.state).map_err(in_doubt)?;
         self.doubt = None;
-        self.tidy();
+        self.close_ledger();
         self.prune();
         Ok(Outcome::Deployed)
     }
@@ -324,7 +324,7 @@ impl<'a> Deployment<'a> {
             }
             Verdict::Failed(why) => {
                 log::error!("{why}, {} times after going back; leaving it at that", self.state.attempt);
-                self.state.is_unsure = true;
+                self.state.hooks_state_unknown = true;
             }
             Verdict::Passed => {}
         }
@@ -335,7 +335,7 @@ impl<'a> Deployment<'a> {
         (self.state.phase, self.state.attempt) = (Phase::Idle, 0);
         self.state.live_dir = self.activation.live_dir();
         self.store.record(&self.state).map_err(in_doubt)?;
-        self.tidy();
+        self.close_ledger();
         self.prune();
         Ok(Outcome::RolledBack)
     }
@@ -355,8 +355,8 @@ impl<'a> Deployment<'a> {
     }
 
     /// Closes what only an open deployment needs. That is over and well: the next check tries again.
-    pub fn tidy(&self) {
-        if let Err(e) = self.activation.tidy(self.state.current.as_ref().map(|current| &current.release)) {
+    pub fn close_ledger(&self) {
+        if let Err(e) = self.activation.close_ledger(self.state.current.as_ref().map(|current| &current.release)) {
             log::warn!("{e}; the next check tries again");
         }
     }

@@ -80,7 +80,7 @@ impl Deployment<'_> {
         let polled = self.source.poll(asked, self.deadline)?;
         let offer = match (polled, known) {
             (Poll::Changed(offer), _) => offer,
-            (Poll::Unchanged, Some(known)) => return self.candidate(known),
+            (Poll::Unchanged, Some(known)) => return self.pending(known),
             (Poll::Unchanged, None) if is_told => {
                 return Ok(PollDecision::Nothing); // the report says so
             }
@@ -94,7 +94,7 @@ impl Deployment<'_> {
             return Ok(PollDecision::Nothing);
         }
         if let Some(target) = self.state.target.clone().filter(|t| self.is_of(t, revision)) {
-            if self.leaves(&target, revision, &offer.validators)? {
+            if self.is_on_hold(&target, revision, &offer.validators)? {
                 return Ok(PollDecision::Nothing);
             }
             let target = Record { revision: revision.clone(), validators: offer.validators, ..target };
@@ -104,7 +104,7 @@ impl Deployment<'_> {
         if let Some(record) = self.state.withdrawal(&id, revision).cloned() {
             // As the configuration has it now.
             let release = self.id_of(revision, record.proof.as_deref());
-            if self.leaves(&Record { release, ..record }, revision, &offer.validators)? {
+            if self.is_on_hold(&Record { release, ..record }, revision, &offer.validators)? {
                 return Ok(PollDecision::Nothing);
             }
         }
@@ -120,34 +120,34 @@ impl Deployment<'_> {
 
     /// What was offered, proven, and the record of what it becomes. `None`: what is live has this content, or it is on hold.
     pub fn fetch(&mut self, offer: Offer, download: &CacheFile) -> Result<Option<(Verified, Record)>> {
-        self.tries(Reason::Update, offer.revision.as_ref().map(|revision| self.unfetched(revision)));
+        self.begin_attempt(Reason::Update, offer.revision.as_ref().map(|revision| self.unfetched(revision)));
         let artifact = self.source.fetch(offer, download, self.deadline)?;
         self.fetched = self.fetched.saturating_add(artifact.bytes());
         let (revision, validators) = (artifact.revision.clone(), artifact.validators.clone());
         let release = self.id_of(&revision, None);
         let mut record = Record { release, revision, validators, since: now(), proof: None };
-        self.tries(Reason::Update, Some(record.clone()));
+        self.begin_attempt(Reason::Update, Some(record.clone()));
         if self.is_live(&record.revision) {
             download.discard();
             self.note_same(record)?;
             return Ok(None);
         }
         let target = self.state.target.clone().filter(|t| self.is_of(t, &record.revision));
-        if self.leaves(target.as_ref().unwrap_or(&record), &record.revision, &record.validators)? {
+        if self.is_on_hold(target.as_ref().unwrap_or(&record), &record.revision, &record.validators)? {
             download.discard();
             return Ok(None);
         }
-        let verified = self.prove(artifact, &record)?;
+        let verified = self.verify_artifact(artifact, &record)?;
         record.proof = verified.proof().map(str::to_owned);
         record.release = self.id_of(&record.revision, verified.proof());
-        if self.has_live(&record.release) || self.leaves(&record, &record.revision, &record.validators)? {
+        if self.has_live(&record.release) || self.is_on_hold(&record, &record.revision, &record.validators)? {
             download.discard();
             if self.has_live(&record.release) {
                 self.note_same(record)?;
             }
             return Ok(None);
         }
-        self.tries(Reason::Update, Some(record.clone()));
+        self.begin_attempt(Reason::Update, Some(record.clone()));
         Ok(Some((verified, record)))
     }
 
@@ -165,7 +165,7 @@ impl Deployment<'_> {
 
     /// Unpacks; what is refused is remembered, so that it is not fetched again every minute.
     fn publish(&mut self, verified: &Verified, record: &Record) -> Result<Release> {
-        match self.lay_out(verified, record, &self.source, &record.validators) {
+        match self.unpack_release(verified, record, &self.source, &record.validators) {
             Err(e) if e.kind() == Kind::Refused => {
                 self.places.download().discard();
                 self.note_failure(record, FailureKind::Refused, &e.to_string())?;
@@ -176,7 +176,13 @@ impl Deployment<'_> {
     }
 
     /// Makes a release of what came from `source`, which said `seen` with it.
-    pub fn lay_out(&self, verified: &Verified, record: &Record, source: &Source, seen: &Validators) -> Result<Release> {
+    pub fn unpack_release(
+        &self,
+        verified: &Verified,
+        record: &Record,
+        source: &Source,
+        seen: &Validators,
+    ) -> Result<Release> {
         let staging = self.store.staging()?;
         let unpacked = package::unpack(verified, staging.dir(), &self.settings.layout, self.deadline);
         // Read from where it lies, it may have changed under us: then neither the tree nor the refusal means anything.
@@ -196,23 +202,23 @@ impl Deployment<'_> {
             self.state.target = Some(target.clone());
             self.note()?;
         }
-        self.candidate(target)
+        self.pending(target)
     }
 
     /// What the source had when we last looked, and still has: live already, staged, refused or given up.
-    fn candidate(&mut self, known: Record) -> Result<PollDecision> {
+    fn pending(&mut self, known: Record) -> Result<PollDecision> {
         if self.has_live(&known.release) {
             // A candidate of another source, or one that was tried by hand; or the source has followed.
-            let State { target, failure, withdrawn, .. } = &self.state;
-            let is_over = target.is_some() || failure.is_some() || !withdrawn.is_empty();
+            let State { target, failure, rolled_back, .. } = &self.state;
+            let is_over = target.is_some() || failure.is_some() || !rolled_back.is_empty();
             (self.state.target, self.state.failure) = (None, None);
-            self.state.withdrawn.clear();
+            self.state.rolled_back.clear();
             if is_over {
                 self.note()?;
             }
             return Ok(PollDecision::Nothing);
         }
-        if self.leaves(&known, &known.revision, &known.validators)? {
+        if self.is_on_hold(&known, &known.revision, &known.validators)? {
             return Ok(PollDecision::Nothing);
         }
         if let Some(failure) = self.state.failure.as_ref().filter(|f| f.release == known.release) {
@@ -237,7 +243,7 @@ impl Deployment<'_> {
     }
 
     /// Whether `known`, which the source calls `revision` now, is not to be tried: then it is what the next poll asks against.
-    fn leaves(&mut self, known: &Record, revision: &Revision, validators: &Validators) -> Result<bool> {
+    fn is_on_hold(&mut self, known: &Record, revision: &Revision, validators: &Validators) -> Result<bool> {
         let text = match (self.state.withdrawal(&known.release, revision), &self.state.current) {
             (Some(record), Some(live)) => {
                 let when = rfc3339(record.since);
@@ -301,12 +307,12 @@ impl Deployment<'_> {
     fn note_same(&mut self, seen: Record) -> Result<()> {
         let Some(current) = &mut self.state.current else { return Ok(()) };
         log::debug!("revision {} has the content that is live: nothing to deploy", seen.revision);
-        let has_more = self.state.target.is_some() || !self.state.withdrawn.is_empty();
+        let has_more = self.state.target.is_some() || !self.state.rolled_back.is_empty();
         if current.validators != seen.validators || current.revision != seen.revision || has_more {
             (current.validators, current.revision) = (seen.validators, seen.revision);
             current.proof = seen.proof.or(current.proof.take());
             (self.state.target, self.state.failure) = (None, None);
-            self.state.withdrawn.clear(); // the source has followed
+            self.state.rolled_back.clear(); // the source has followed
             self.note()?;
         }
         Ok(())

@@ -17,7 +17,7 @@ impl Deployment<'_> {
         let (heal, standing) = self.diagnose()?;
         // In doubt, nobody knows how the last deployment ended.
         if self.has_record() && self.state.phase == Phase::Idle && self.doubt.is_none() {
-            self.activation.tidy(self.state.current.as_ref().map(|current| &current.release))?;
+            self.activation.close_ledger(self.state.current.as_ref().map(|current| &current.release))?;
         }
         if !matches!(heal, RecoveryAction::Nothing | RecoveryAction::Fresh(_) | RecoveryAction::Repair) {
             log::debug!(
@@ -32,7 +32,7 @@ impl Deployment<'_> {
             RecoveryAction::Adopt(release) => {
                 let local = self.settings.local.display();
                 log::info!("adopted release {release}: {local} points to it, and there was no state");
-                self.state.is_unsure = true;
+                self.state.hooks_state_unknown = true;
                 self.adopt(release)?;
             }
             RecoveryAction::KeepFound => self.keep_found()?,
@@ -43,8 +43,8 @@ impl Deployment<'_> {
                 (self.state.phase, self.state.attempt) = (Phase::Idle, 0);
                 self.store.record(&self.state)?;
             }
-            RecoveryAction::Resume => return self.undisturbed(Self::resume).map(Some),
-            RecoveryAction::Revert => return self.undisturbed(Self::resume_revert).map(Some),
+            RecoveryAction::Resume => return self.with_signals_deferred(Self::resume).map(Some),
+            RecoveryAction::Revert => return self.with_signals_deferred(Self::resume_revert).map(Some),
         }
         Ok(None)
     }
@@ -75,19 +75,19 @@ impl Deployment<'_> {
 
     fn resume(&mut self) -> Result<Outcome> {
         let Some(target) = self.state.target.clone() else { return Err(Error::failed("nothing to resume")) };
-        self.tries(Reason::Recover, Some(target.clone()));
+        self.begin_attempt(Reason::Recover, Some(target.clone()));
         self.state.attempt = self.state.attempt.saturating_add(1);
         let what = if self.state.is_rollback() { "rollback" } else { "deployment" };
         log::info!("the last {what} was cut off: attempt {} at release {}", self.state.attempt, target.release);
         self.store.record(&self.state)?;
         match self.release(&target.release) {
-            Ok(release) => self.go_live(Begun(()), &release, Reason::Recover),
+            Ok(release) => self.activate_and_verify(Begun(()), &release, Reason::Recover),
             Err(e) => self.revert(Begun(()), &e.to_string()),
         }
     }
 
     fn resume_revert(&mut self) -> Result<Outcome> {
-        self.tries(Reason::Recover, self.state.target.clone());
+        self.begin_attempt(Reason::Recover, self.state.target.clone());
         if self.state.phase == Phase::Activating {
             let why = format!("the deployment was cut off {} times", self.state.attempt);
             return self.revert(Begun(()), &why);

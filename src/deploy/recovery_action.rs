@@ -133,7 +133,7 @@ mod tests {
     fn states() -> Vec<State> {
         let rolled_back = |mut state: State| {
             let live = state.current.clone()?;
-            state.withdrawn.push(live);
+            state.rolled_back.push(live);
             Some(state)
         };
         let plain = plain_states();

@@ -14,11 +14,11 @@ const UNKNOWN: &str = "unknown";
 
 impl Deployment<'_> {
     /// The artifact, when it proves what is configured; `record` is what it would become.
-    pub fn prove(&mut self, artifact: Artifact, record: &Record) -> Result<Verified> {
+    pub fn verify_artifact(&mut self, artifact: Artifact, record: &Record) -> Result<Verified> {
         let seal = match self.source.seal(&self.settings.remote, &self.settings.trust, self.deadline) {
             Ok(seal) => seal,
             Err(e) if matches!(e.kind(), Kind::Stopped(_)) => return Err(e),
-            Err(e) => return self.leave_unproven(record, e, UNKNOWN),
+            Err(e) => return self.refuse_unverified(record, e, UNKNOWN),
         };
         match package::verify(artifact, &seal, &self.demands, self.state.version.as_deref(), self.deadline) {
             Ok(verified) => {
@@ -33,14 +33,14 @@ impl Deployment<'_> {
                         format!("{} was replaced meanwhile ({e})", self.settings.remote),
                     ));
                 }
-                self.leave_unproven(record, e, &seal.fingerprint())
+                self.refuse_unverified(record, e, &seal.fingerprint())
             }
             Err(e) => Err(e),
         }
     }
 
     /// Remembers an archive that could not be proven by `seal`, and fails.
-    fn leave_unproven(&mut self, record: &Record, e: Error, seal: &str) -> Result<Verified> {
+    fn refuse_unverified(&mut self, record: &Record, e: Error, seal: &str) -> Result<Verified> {
         self.places.download().discard();
         self.state.target = Some(record.clone());
         self.count_failure(record, FailureKind::Refused, &e.to_string());

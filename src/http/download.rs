@@ -113,7 +113,7 @@ impl Download<'_> {
                 Ok(()) => return Ok(()),
                 Err(fault) => {
                     // Less than a buffer is no progress: a server that drips must not have us come again and again.
-                    if self.identity.strong().is_some() && self.part.length() - before >= BUFFER as u64 {
+                    if self.identity.strong_etag().is_some() && self.part.length() - before >= BUFFER as u64 {
                         self.patience.renew();
                     }
                     self.patience.after(fault, &self.client.name())?;
@@ -127,7 +127,7 @@ impl Download<'_> {
     fn ask(&mut self) -> Result<Incoming> {
         let mut ask = Headers::new();
         let mut ranged = false;
-        if let Some(etag) = self.identity.strong().and_then(|etag| HeaderValue::from_str(etag).ok()) {
+        if let Some(etag) = self.identity.strong_etag().and_then(|etag| HeaderValue::from_str(etag).ok()) {
             ask.push((header::IF_MATCH, etag));
             if let Ok(range) = HeaderValue::from_str(&format!("bytes={}-", self.part.length())) {
                 ranged = self.identity.length.is_some() && self.part.length() > 0;
@@ -160,7 +160,7 @@ impl Download<'_> {
 
     fn rest_of_it(&mut self, mut answer: Answer) -> Result<Incoming> {
         check_plain(&mut answer)?;
-        if ResponseIdentity::of(&answer.headers).strong() != self.identity.strong() {
+        if ResponseIdentity::of(&answer.headers).strong_etag() != self.identity.strong_etag() {
             return Err(superseded());
         }
         let (first, total) = (self.part.length(), self.identity.length.unwrap_or_default());
@@ -257,7 +257,7 @@ impl Download<'_> {
 
     /// What stays after an error: only what the next check can go on with.
     fn fail(self, error: Error) -> Error {
-        let resumable = self.identity.strong().is_some() && self.identity.length.is_some();
+        let resumable = self.identity.strong_etag().is_some() && self.identity.length.is_some();
         let keep = resumable && matches!(error.kind(), Kind::Unavailable { .. } | Kind::Stopped(_));
         if !keep && let Err(e) = self.part.discard() {
             log::warn!("{e}");

@@ -117,7 +117,7 @@ impl PartialDownload {
 
 /// The text of the note; `None` when bytes cannot be gone on from.
 fn note(source: &str, identity: &ResponseIdentity) -> Option<String> {
-    let (etag, length) = (identity.strong()?, identity.length?);
+    let (etag, length) = (identity.strong_etag()?, identity.length?);
     let boot = boot_id()?;
     Some(format!("source = {source}\netag = {etag}\nlength = {length}\nboot = {boot}\n"))
 }

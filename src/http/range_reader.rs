@@ -102,7 +102,7 @@ impl PartialArchive {
         deadline: Deadline,
     ) -> Result<Option<Self>> {
         check_limit(identity.length, limit)?;
-        let (Some(total), true) = (identity.length, identity.strong().is_some()) else { return Ok(None) };
+        let (Some(total), true) = (identity.length, identity.strong_etag().is_some()) else { return Ok(None) };
         if matches!(body, PolledBody::Whole(_)) {
             return Ok(None);
         }
@@ -154,7 +154,7 @@ impl PartialArchive {
     ) -> Result<()> {
         let mut ask = Headers::new();
         let range = format!("bytes={first}-{}", end - 1);
-        for (name, value) in [(header::IF_MATCH, identity.strong()), (header::RANGE, Some(range.as_str()))] {
+        for (name, value) in [(header::IF_MATCH, identity.strong_etag()), (header::RANGE, Some(range.as_str()))] {
             ask.extend(value.and_then(|value| HeaderValue::from_str(value).ok()).map(|value| (name, value)));
         }
         loop {
@@ -165,7 +165,7 @@ impl PartialArchive {
                 StatusCode::OK => return Err(Error::failed("it gave a range before, and gives none now")),
                 _ => return Err(client.dialect().refusal(answer, client)),
             }
-            if ResponseIdentity::of(&answer.headers).strong() != identity.strong() {
+            if ResponseIdentity::of(&answer.headers).strong_etag() != identity.strong_etag() {
                 return Err(superseded());
             }
             let got = answer.header(&header::CONTENT_RANGE).and_then(ContentRange::parse);

@@ -126,7 +126,7 @@ impl ResponseIdentity {
     }
 
     /// The ETag that names exactly these bytes.
-    pub fn strong(&self) -> Option<&str> {
+    pub fn strong_etag(&self) -> Option<&str> {
         self.etag.as_deref().filter(|tag| !self.by_content && is_strong(tag))
     }
 

@@ -52,7 +52,7 @@ impl Notes {
     /// The check is over.
     pub fn end(&mut self, state: &State, result: &Result<Outcome>) {
         // Gone back by hand: the time of what was left stays, so that whoever goes by it alone does not install that again.
-        let is_back = !state.withdrawn.is_empty();
+        let is_back = !state.rolled_back.is_empty();
         let current = state.current.as_ref().filter(|_| !is_back);
         let uploaded = current.and_then(|current| modified(&current.validators));
         let mut values = Vec::new();

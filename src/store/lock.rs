@@ -71,7 +71,7 @@ impl Store {
     }
 
     /// Keeps others out of it, where there is one, until what is returned is dropped.
-    pub fn keep_out(&self, location: &Location) -> Result<Option<File>> {
+    pub fn try_lock(&self, location: &Location) -> Result<Option<File>> {
         match self.dir().and_then(|dir| dir.look(LOCK.as_ref())) {
             Ok(Some(_)) => lock(self, location, None).map(Some),
             Ok(None) => Ok(None),

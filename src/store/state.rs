@@ -103,14 +103,14 @@ pub struct State {
     /// The target's failures.
     pub failure: Option<Failure>,
     /// While something else is tried by hand: the candidate of before and its failure, which come back when that fails.
-    pub aside: Option<Record>,
+    pub saved_candidate: Option<Record>,
     /// See [`Self::aside`].
     pub aside_failure: Option<Failure>,
     /// What was rolled back from, `since` when: on hold until something else is live, or somebody says so. While a rollback
     /// is at work, the live release is among them.
-    pub withdrawn: Vec<Record>,
+    pub rolled_back: Vec<Record>,
     /// Hooks may have seen something else than what is live: all of the next release is news to them.
-    pub is_unsure: bool,
+    pub hooks_state_unknown: bool,
     /// The highest version that a signature named: the next one may not be lower.
     pub version: Option<String>,
     /// The directory that was kept in sync: another one at the same path is somebody else's doing.
@@ -170,10 +170,10 @@ impl State {
             previous: None,
             target: None,
             failure: None,
-            aside: None,
+            saved_candidate: None,
             aside_failure: None,
-            withdrawn: Vec::new(),
-            is_unsure: false,
+            rolled_back: Vec::new(),
+            hooks_state_unknown: false,
             version: None,
             live_dir: None,
         }
@@ -182,15 +182,15 @@ impl State {
     /// Whether the deployment at work goes back by hand: the live release is to be withdrawn.
     pub fn is_rollback(&self) -> bool {
         let is_live = |record: &Record| self.current.as_ref().is_some_and(|c| c.release == record.release);
-        self.phase != Phase::Idle && self.withdrawn.iter().any(is_live)
+        self.phase != Phase::Idle && self.rolled_back.iter().any(is_live)
     }
 
     /// Notes that `record` is rolled back from, now.
     pub fn leave(&mut self, record: Record, now: u64) {
-        self.withdrawn.retain(|known| known.release != record.release);
-        self.withdrawn.push(Record { since: now, ..record });
-        let few = self.withdrawn.len().saturating_sub(MOST_WITHDRAWN);
-        self.withdrawn.drain(..few);
+        self.rolled_back.retain(|known| known.release != record.release);
+        self.rolled_back.push(Record { since: now, ..record });
+        let few = self.rolled_back.len().saturating_sub(MOST_WITHDRAWN);
+        self.rolled_back.drain(..few);
     }
 
     /// What was rolled back from, when that is this release, or what the source calls by the same name: a configuration that
@@ -202,7 +202,7 @@ impl State {
                 || (!one.as_str().is_empty() && one.as_str() == revision.as_str())
                 || (content.is_some() && one.content() == content)
         };
-        self.withdrawn.iter().find(is_same)
+        self.rolled_back.iter().find(is_same)
     }
 
     /// As text.
@@ -222,7 +222,7 @@ impl State {
             ("current", &self.current),
             ("previous", &self.previous),
             ("target", &self.target),
-            ("aside", &self.aside),
+            ("aside", &self.saved_candidate),
         ];
         for (role, record) in records {
             let Some(record) = record else { continue };
@@ -240,10 +240,10 @@ impl State {
                 text.line(&format!("{role}-seal"), seal.as_bytes());
             }
         }
-        for (n, record) in self.withdrawn.iter().enumerate() {
+        for (n, record) in self.rolled_back.iter().enumerate() {
             text.record(&format!("withdrawn-{n}"), record);
         }
-        if self.is_unsure {
+        if self.hooks_state_unknown {
             text.line("unsure", b"yes");
         }
         if let Some(version) = &self.version {
@@ -283,10 +283,10 @@ impl State {
             previous: lines.record("previous")?,
             target: lines.record("target")?,
             failure: lines.failure("failure")?,
-            aside: lines.record("aside")?,
+            saved_candidate: lines.record("aside")?,
             aside_failure: lines.failure("aside-failure")?,
-            withdrawn: lines.withdrawn()?,
-            is_unsure: lines.find("unsure").is_some(),
+            rolled_back: lines.withdrawn()?,
+            hooks_state_unknown: lines.find("unsure").is_some(),
             version: lines.may_have("version")?,
             live_dir: lines.may_have("live-directory")?.and_then(|text| LiveDirectory::parse(&text)),
         };
@@ -392,9 +392,9 @@ mod tests {
                     state.current = (n > 0).then(|| record(1));
                     state.previous = (n > 1).then(|| record(2));
                     state.target = (phase != Phase::Idle).then(|| record(3));
-                    state.withdrawn = (4..4 + n as u64).map(record).collect();
-                    state.aside = (n > 1).then(|| record(7));
-                    state.is_unsure = n > 0;
+                    state.rolled_back = (4..4 + n as u64).map(record).collect();
+                    state.saved_candidate = (n > 1).then(|| record(7));
+                    state.hooks_state_unknown = n > 0;
                     state.failure = (n > 1).then(|| Failure {
                         release: record(3).release,
                         kind: FailureKind::Blocked,
@@ -426,8 +426,8 @@ mod tests {
             let is_new = |line: &&str| NEW.iter().any(|key| line.contains(key));
             let (text, mut old) = (state.print(), state);
             let text: String = text.lines().filter(|line| !is_new(line)).map(|line| format!("{line}\n")).collect();
-            (old.version, old.aside, old.aside_failure, old.is_unsure) = (None, None, None, false);
-            old.withdrawn.clear();
+            (old.version, old.saved_candidate, old.aside_failure, old.hooks_state_unknown) = (None, None, None, false);
+            old.rolled_back.clear();
             for record in [&mut old.current, &mut old.previous, &mut old.target].into_iter().flatten() {
                 record.proof = None;
             }
@@ -444,9 +444,9 @@ mod tests {
         for n in [1, 2, 1] {
             state.leave(record(n), n);
         }
-        assert_eq!(state.withdrawn.iter().map(|r| r.since).collect::<Vec<_>>(), [2, 1]);
+        assert_eq!(state.rolled_back.iter().map(|r| r.since).collect::<Vec<_>>(), [2, 1]);
         (0..100).for_each(|n| state.leave(record(n), n));
-        assert_eq!((state.withdrawn.len(), state.withdrawn[0].since), (MOST_WITHDRAWN, 50));
+        assert_eq!((state.rolled_back.len(), state.rolled_back[0].since), (MOST_WITHDRAWN, 50));
         let known = record(99);
         let other = ReleaseId::of("elsewhere", &known.revision, "");
         assert_eq!(state.withdrawal(&other, &known.revision).map(|r| r.since), Some(99), "the revision counts");

@@ -44,7 +44,7 @@ pub struct SignalWait {
 impl SignalWait {
     /// From here on the daemon's signals are only noted.
     pub fn begin() -> io::Result<Self> {
-        signal::settle()?;
+        signal::reset_sigchld()?;
         let set = signal::block(&SIGNALS)?;
         // SAFETY: `set` is a whole set that lives through the call; the kernel makes a new descriptor.
         let fd = unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) };

@@ -16,7 +16,7 @@ use super::signal;
 /// `most`, to the second.
 pub fn lock_in_turn(file: &File, most: Duration) -> io::Result<bool> {
     let limit = Deadline::after(most);
-    let _ticks = signal::tick()?;
+    let _ticks = signal::start_alarm()?;
     loop {
         match flock(file, FlockOperation::LockExclusive) {
             Ok(()) => return Ok(true),

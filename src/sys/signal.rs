@@ -81,7 +81,7 @@ pub fn install() -> io::Result<()> {
     for signal in STOP {
         if !is_ignored(signal)? {
             // No SA_RESTART: what waits inside a region comes back and can ask.
-            set_handler(signal, note, 0)?;
+            set_handler(signal, on_signal, 0)?;
         }
         unblock(signal)?;
     }
@@ -90,7 +90,7 @@ pub fn install() -> io::Result<()> {
 }
 
 /// What the daemon's parent process needs: children that can be waited for, whatever was ignored when we started.
-pub(super) fn settle() -> io::Result<()> {
+pub(super) fn reset_sigchld() -> io::Result<()> {
     ignore(libc::SIGXFSZ);
     // SAFETY: setting a default needs no handler.
     let before = unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
@@ -143,10 +143,10 @@ static TICKS: AtomicU32 = AtomicU32::new(0);
 pub(super) struct Ticks(());
 
 /// Begins that. The handler stays.
-pub(super) fn tick() -> io::Result<Ticks> {
+pub(super) fn start_alarm() -> io::Result<Ticks> {
     static IS_READY: AtomicBool = AtomicBool::new(false);
     if !IS_READY.load(SeqCst) {
-        set_handler(libc::SIGALRM, wind, 0)?;
+        set_handler(libc::SIGALRM, rearm_alarm, 0)?;
         unblock(libc::SIGALRM)?;
         IS_READY.store(true, SeqCst);
     }
@@ -165,7 +165,7 @@ impl Drop for Ticks {
 }
 
 /// The handler of ticks: winds the clock again, so that one that comes just before the wait is not the last.
-extern "C" fn wind(_: c_int) {
+extern "C" fn rearm_alarm(_: c_int) {
     if TICKS.load(SeqCst) > 0 {
         set_alarm(1);
     }
@@ -217,13 +217,13 @@ fn pipe() -> io::Result<&'static (OwnedFd, OwnedFd)> {
     let ends = PIPE.get_or_init(|| made);
     WAKE.store(ends.1.as_raw_fd(), SeqCst);
     // SA_RESTART: a child that ends somewhere must not interrupt an unrelated read; poll(2) comes back all the same.
-    set_handler(libc::SIGCHLD, note, libc::SA_RESTART | libc::SA_NOCLDSTOP)?;
+    set_handler(libc::SIGCHLD, on_signal, libc::SA_RESTART | libc::SA_NOCLDSTOP)?;
     unblock(libc::SIGCHLD)?;
     Ok(ends)
 }
 
 /// The handler. Only atomics, poll(2), write(2) and _exit(2); errno is left as it was found.
-extern "C" fn note(signal: c_int) {
+extern "C" fn on_signal(signal: c_int) {
     if signal != libc::SIGCHLD {
         let note = |region: u32| match (region & OPEN, noted(region)) {
             (0, _) => None,

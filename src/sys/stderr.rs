@@ -156,7 +156,7 @@ impl Sink {
         if !self.has_room_within(Duration::ZERO)? {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let _ticks = signal::tick()?;
+        let _ticks = signal::start_alarm()?;
         Ok(rustix::io::write(self, &bytes[..bytes.len().min(PIECE)])?)
     }
 

@@ -63,7 +63,7 @@ fn begin(parent: Pid) -> io::Result<()> {
 
 impl ForkedWorker {
     /// What it has told, once it has ended; nothing when it was cut off.
-    pub fn told(self) -> Vec<u8> {
+    pub fn report(self) -> Vec<u8> {
         let mut buffer = vec![0; LONGEST];
         // One piece or none: an error means that there is none.
         let length = rustix::io::read(&self.tells, &mut buffer).unwrap_or(0);

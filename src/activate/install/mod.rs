@@ -121,7 +121,7 @@ impl Install {
     }
 
     /// Closes the ledger of a deployment that is over: `current` is live.
-    pub fn tidy(&self, current: Option<&ReleaseId>) -> Result<()> {
+    pub fn close_ledger(&self, current: Option<&ReleaseId>) -> Result<()> {
         let copies = match std::fs::read_dir(self.root.join(KEPT)) {
             Err(e) if e.kind() == ErrorKind::NotFound => 0,
             entries => entries.with_context(|| "cannot list the copies of replaced files")?.count(),

@@ -21,7 +21,7 @@ use crate::sys::fs::{self, Dir};
 
 impl Deployment<'_> {
     /// A ZIP that stays where it is. False: it takes a fetch to tell.
-    pub fn foretell_by_directory(&self, plan: &mut Plan, live: &Manifest, offer: &mut Offer) -> Result<bool> {
+    pub fn plan_by_directory(&self, plan: &mut Plan, live: &Manifest, offer: &mut Offer) -> Result<bool> {
         let Settings { layout, max_download, remote, .. } = self.settings;
         let remote = &remote.to_string();
         let cannot = || format!("cannot fetch {remote}");
@@ -41,17 +41,17 @@ impl Deployment<'_> {
         if self.demands.is_some() {
             plan.text("proof", "to be given by what is fetched; this is only what the directory says");
         }
-        self.foretell_room(plan, &unpacked, glimpse.total)?;
-        self.foretell_switch(plan, live, &unpacked.manifest)?;
+        self.plan_room(plan, &unpacked, glimpse.total)?;
+        self.plan_switch(plan, live, &unpacked.manifest)?;
         Ok(true)
     }
 
     /// What tells what it is only as a whole.
-    pub fn foretell_by_fetching(&mut self, plan: &mut Plan, live: &Manifest, offer: Offer) -> Result<()> {
+    pub fn plan_by_fetching(&mut self, plan: &mut Plan, live: &Manifest, offer: Offer) -> Result<()> {
         let settings = self.settings;
         let writes = !matches!(settings.remote, Remote::File(_)) || self.demands.is_some();
         // The cache is one check's at a time.
-        let alone = if writes { self.store.keep_out(&self.places.store)? } else { None };
+        let alone = if writes { self.store.try_lock(&self.places.store)? } else { None };
         let is_download = writes && !matches!(settings.remote, Remote::Git(_));
         let download = self.places.download();
         let fetched = self.fetch(offer, &download)?;
@@ -59,9 +59,9 @@ impl Deployment<'_> {
         let is_git = matches!(settings.remote, Remote::Git(_));
         let is_kept = is_git || download.is_begun();
         let told = match fetched {
-            Some((verified, record)) => self.foretell_fetched(plan, live, (&verified, &record), is_kept),
+            Some((verified, record)) => self.plan_fetched(plan, live, (&verified, &record), is_kept),
             None => {
-                self.foretell_nothing(plan);
+                self.plan_nothing(plan);
                 Ok(())
             }
         };
@@ -73,7 +73,7 @@ impl Deployment<'_> {
         told
     }
 
-    fn foretell_fetched(
+    fn plan_fetched(
         &self,
         plan: &mut Plan,
         live: &Manifest,
@@ -81,7 +81,7 @@ impl Deployment<'_> {
         is_kept: bool,
     ) -> Result<()> {
         if self.store.release(&record.release)?.is_some() {
-            return self.foretell_ready(plan, live, record);
+            return self.plan_ready(plan, live, record);
         }
         let Settings { layout, remote, .. } = self.settings;
         plan.text("revision", record.revision.as_str());
@@ -109,18 +109,18 @@ impl Deployment<'_> {
             return Err(Error::new(Kind::Superseded, format!("{remote} changed while it was read")));
         }
         let unpacked = unpacked?;
-        self.foretell_room(plan, &unpacked, 0)?;
+        self.plan_room(plan, &unpacked, 0)?;
         match scratch {
             Some(scratch) => {
                 bundle::make_scripts_executable(scratch.path())?;
-                self.foretell_install(plan, scratch.path(), &record.release)
+                self.plan_install(plan, scratch.path(), &record.release)
             }
-            None => self.foretell_switch(plan, live, &unpacked.manifest),
+            None => self.plan_switch(plan, live, &unpacked.manifest),
         }
     }
 
     /// Whether there is room for the archive and what is in it.
-    fn foretell_room(&self, plan: &mut Plan, unpacked: &Unpacked, fetch: u64) -> Result<()> {
+    fn plan_room(&self, plan: &mut Plan, unpacked: &Unpacked, fetch: u64) -> Result<()> {
         let Settings { remote, .. } = self.settings;
         let (store, cache) = (nearest(self.store.root())?, nearest(&self.places.cache)?);
         let device = |dir: &Dir| dir.meta().map(|meta| meta.dev).with_context(|| "cannot examine a directory");

@@ -20,13 +20,13 @@ use crate::sys::fs::Dir;
 
 impl Deployment<'_> {
     /// A release takes the place of another.
-    pub fn foretell_switch(&self, plan: &mut Plan, live: &Manifest, new: &Manifest) -> Result<()> {
+    pub fn plan_switch(&self, plan: &mut Plan, live: &Manifest, new: &Manifest) -> Result<()> {
         self.compare(plan, live, new)?;
-        self.foretell_programs(plan, None)
+        self.plan_programs(plan, None)
     }
 
     /// The bundle in `top` is installed.
-    pub fn foretell_install(&self, plan: &mut Plan, top: &Path, id: &ReleaseId) -> Result<()> {
+    pub fn plan_install(&self, plan: &mut Plan, top: &Path, id: &ReleaseId) -> Result<()> {
         let Activation::Install(install) = &self.activation else { return Ok(()) };
         let survey = install.survey(top).with_context(|| format!("cannot install release {id}"))?;
         plan.changes = Changes::listed(survey.changes);
@@ -36,15 +36,15 @@ impl Deployment<'_> {
         plan.inside = Some(Changes::between(&before, &of(top)?, &[])?);
         plan.notes.extend(survey.oddities);
         survey.conflicts.into_iter().for_each(|conflict| plan.ends(1, conflict));
-        self.foretell_programs(plan, Some(top))
+        self.plan_programs(plan, Some(top))
     }
 
     /// Hooks and, of the bundle in `top`, scripts.
-    fn foretell_programs(&self, plan: &mut Plan, top: Option<&Path>) -> Result<()> {
+    fn plan_programs(&self, plan: &mut Plan, top: Option<&Path>) -> Result<()> {
         plan.outcome = "deploy";
-        self.foretell_hooks(plan, "pre")?;
-        self.foretell_scripts(plan, top)?;
-        self.foretell_hooks(plan, "post")?;
+        self.plan_hooks(plan, "pre")?;
+        self.plan_scripts(plan, top)?;
+        self.plan_hooks(plan, "post")?;
         plan.notes.extend(locations::open_to_all(self.settings, self.state.mode)?);
         if plan.obstacles.is_empty() {
             plan.code = SOMETHING;
@@ -53,7 +53,7 @@ impl Deployment<'_> {
     }
 
     /// The hooks of one directory. One that others may change blocks the deployment, or sends it back.
-    pub fn foretell_hooks(&self, plan: &mut Plan, when: &'static str) -> Result<()> {
+    pub fn plan_hooks(&self, plan: &mut Plan, when: &'static str) -> Result<()> {
         let Settings { pre_hooks, post_hooks, .. } = self.settings;
         let dir = if when == "pre" { pre_hooks } else { post_hooks };
         let (found, remarks) = hooks::survey(dir)?;
@@ -78,7 +78,7 @@ impl Deployment<'_> {
     }
 
     /// The scripts of lifecycle events.
-    pub fn foretell_scripts(&self, plan: &mut Plan, top: Option<&Path>) -> Result<()> {
+    pub fn plan_scripts(&self, plan: &mut Plan, top: Option<&Path>) -> Result<()> {
         let Some(top) = top.filter(|_| self.state.mode == ActivationMode::Install) else { return Ok(()) };
         let live = self.state.current.as_ref().map(|current| self.release(&current.release)).transpose()?;
         let live = match &live {

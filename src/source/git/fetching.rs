@@ -63,7 +63,7 @@ impl<'a> Fetching<'a> {
     pub(super) fn run(mut self, commit: &str) -> Result<Fetched, GitError> {
         let GitSource { remote, settings, .. } = self.source;
         let is_pinned = matches!(remote.reference, Some(Reference::Commit(_)));
-        self.bring(&remote.place, commit, self.repository.is_partial, is_pinned)?;
+        self.fetch_missing(&remote.place, commit, self.repository.is_partial, is_pinned)?;
         self.verify(commit)?;
         let tree = self.tree(commit, &remote.path)?;
         if self.repository.is_partial {
@@ -76,7 +76,13 @@ impl<'a> Fetching<'a> {
     }
 
     /// Fetches a commit, unless it is here.
-    pub(super) fn bring(&self, place: &Place, commit: &str, is_partial: bool, is_pinned: bool) -> Result<(), GitError> {
+    pub(super) fn fetch_missing(
+        &self,
+        place: &Place,
+        commit: &str,
+        is_partial: bool,
+        is_pinned: bool,
+    ) -> Result<(), GitError> {
         if self.repository.has(commit) {
             return Ok(());
         }

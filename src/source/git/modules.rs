@@ -47,7 +47,7 @@ pub(super) fn collect(fetching: &mut Fetching<'_>, level: Level<'_>) -> Result<b
         let what = || format!("submodule {shown}");
         let place = place(&urls, level, name).with_context(what)?;
         log::debug!("submodule {shown} is commit {commit} of {place}");
-        let brought = fetching.bring(&place, commit, false, true);
+        let brought = fetching.fetch_missing(&place, commit, false, true);
         brought.map_err(|trouble| in_module(trouble, &format!("{} from {place}", what())))?;
         let tree = fetching.tree(commit, "")?;
         let prefix = joined(level.prefix, name);
