@@ -109,7 +109,7 @@ impl Symlink {
             LiveTree::Empty => format!("{local} was an empty directory"),
             LiveTree::Directory | LiveTree::Other => {
                 return Err(Error::config(format!(
-                    "{local} is no link any more, somebody put something else there: move it away, and the next check puts the link back; or say activation = in-place"
+                    "{local} is no link any more: something else was put there: move it away, and the next check puts the link back; or say activation = in-place"
                 )));
             }
         };

@@ -96,7 +96,7 @@ impl<'a> Snapshot<'a> {
         let roles = [
             (is(&state.current), "live"),
             (is(&state.previous), "previous"),
-            (withdrawn(state).any(is_it), "withdrawn"),
+            (rolled_back(state).any(is_it), "rolled back"),
             (is(&state.target), "candidate"),
         ];
         roles.iter().find(|(is_it, _)| *is_it).map(|(_, role)| *role)
@@ -225,7 +225,7 @@ pub fn failed(Failure { kind, count, when, why, .. }: &Failure) -> String {
 }
 
 /// What was rolled back from, the last first. While that is at work, the live release is among them.
-fn withdrawn(state: &State) -> impl Iterator<Item = &Record> {
+fn rolled_back(state: &State) -> impl Iterator<Item = &Record> {
     let is_live = |record: &&Record| state.current.as_ref().is_some_and(|current| current.release == record.release);
     state.rolled_back.iter().rev().filter(move |record| !is_live(record))
 }
@@ -260,18 +260,18 @@ impl Rows {
         let attempt = if state.attempt == 0 { String::new() } else { format!(", attempt {}", state.attempt) };
         self.add("phase", format!("{}{attempt}", state.phase));
         if let Some(target) =
-            state.target.as_ref().filter(|target| withdrawn(state).all(|w| w.release != target.release))
+            state.target.as_ref().filter(|target| rolled_back(state).all(|w| w.release != target.release))
         {
             self.add("candidate", named(target));
         }
         if let Some(f) = &state.failure {
             self.add("failure", failed(f));
         }
-        for (n, record) in withdrawn(state).take(MOST).enumerate() {
-            let key = if n == 0 { "withdrawn" } else { "" };
-            self.add(key, format!("{}, rolled back from {}", named(record), rfc3339(record.since)));
+        for (n, record) in rolled_back(state).take(MOST).enumerate() {
+            let key = if n == 0 { "rolled back" } else { "" };
+            self.add(key, format!("{}, at {}", named(record), rfc3339(record.since)));
         }
-        let rest = if withdrawn(state).next().is_some() { Hold::ForGood } else { rest };
+        let rest = if rolled_back(state).next().is_some() { Hold::ForGood } else { rest };
         match rest {
             Hold::None => {}
             Hold::Until(until) => self.add("on hold", format!("until {}", rfc3339(until))),
@@ -315,8 +315,8 @@ fn deployment(json: &mut Json, snapshot: &Snapshot<'_>) {
     json.text("store", Some(&places.store.path.to_string_lossy()));
     record(json, "live", state.and_then(|s| s.current.as_ref()));
     record(json, "previous", state.and_then(|s| s.previous.as_ref()));
-    json.raw("withdrawn", "[");
-    for one in state.into_iter().flat_map(withdrawn) {
+    json.raw("rolled_back", "[");
+    for one in state.into_iter().flat_map(rolled_back) {
         json.open("{");
         members(json, one);
     }

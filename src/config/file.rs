@@ -99,7 +99,7 @@ impl Configuration {
         }
         let misspelt = self.doc.sections().iter().map(|name| hint(name, [SETTINGS])).find(|hint| !hint.is_empty());
         let what = misspelt.unwrap_or_else(|| ", and --config-section chooses one".to_owned());
-        Some(format!("{}: nothing in it counts: {}{what}", self.name, self.sections()))
+        Some(format!("{}: no section of it is used: {}{what}", self.name, self.sections()))
     }
 
     /// A warning when it holds secrets and others may read it.

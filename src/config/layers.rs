@@ -162,7 +162,7 @@ impl RawSettings {
             };
             let origin = format!("{file}:{}", entry.line);
             if let Some((_, line)) = seen.iter().find(|(n, _)| *n == key.name && !key.repeated) {
-                warnings.push(format!("{origin}: {} stands in line {line} already: this one counts", key.text));
+                warnings.push(format!("{origin}: {} stands in line {line} already: this value is used", key.text));
             }
             seen.push((key.name, entry.line));
             let text = doc.value(entry);
@@ -329,8 +329,8 @@ mod tests {
     #[test]
     fn what_is_probably_a_mistake_is_a_warning() {
         for (text, expected) in [
-            ("keep = 2\nkeep = 3", "f:2: keep stands in line 1 already: this one counts"),
-            ("remote = /a\nrepository = /b", "f:2: remote stands in line 1 already: this one counts"),
+            ("keep = 2\nkeep = 3", "f:2: keep stands in line 1 already: this value is used"),
+            ("remote = /a\nrepository = /b", "f:2: remote stands in line 1 already: this value is used"),
             ("remot = /a", "f:1: unknown key remot; did you mean remote?"),
             ("frobnicate = 1", "f:1: unknown key frobnicate"),
             ("local = \"/a\"", "f:1: local: the quotes are part of the value: leave them out"),

@@ -118,11 +118,9 @@ impl Job {
         let report = match (CheckReport::parse(&twin.report()), signal) {
             (Some(report), _) => report,
             (None, None) if stop.is_some() => return,
-            (None, None) => {
-                CheckReport::failed("the check was ended from outside; the next one heals what it left".to_owned())
-            }
+            (None, None) => CheckReport::failed("the check was ended from outside; the next check recovers".to_owned()),
             (None, Some(by)) => CheckReport::failed(format!(
-                "the check died of {}; the next one heals what it left",
+                "the check was killed by {}; the next check recovers",
                 signal::describe(by)
             )),
         };

@@ -137,7 +137,7 @@ impl Watch<'_> {
                 let name = signal::describe(signal);
                 match self.sections.iter().all(Job::is_idle) {
                     true => log::info!("ending: {name}"),
-                    false => log::info!("ending: {name}; the check at work is told"),
+                    false => log::info!("ending: {name}; stopping the running check"),
                 }
                 self.say(|notify| notify.say("STOPPING=1"));
                 self.stop = Some(signal);
@@ -229,7 +229,7 @@ impl Watch<'_> {
         if let Err(e) = what(&self.notify)
             && std::mem::take(&mut self.is_heard)
         {
-            log::warn!("cannot tell NOTIFY_SOCKET how we are: {}", crate::error::plain(&e));
+            log::warn!("cannot notify systemd (NOTIFY_SOCKET): {}", crate::error::plain(&e));
         }
     }
 

@@ -203,14 +203,14 @@ impl Hook {
         match ended {
             Ok(Ended::Exited(code)) => log::debug!("{self} ended with exit code {code} after {took:.3} s"),
             Ok(Ended::Stopped(by)) => log::warn!("{self} was ended: {} asked us to stop", signal::describe(by)),
-            Ok(Ended::Killed(by)) => log::debug!("{self} died of {} after {took:.3} s", signal::describe(by)),
+            Ok(Ended::Killed(by)) => log::debug!("{self} was killed by {} after {took:.3} s", signal::describe(by)),
             Ok(Ended::TimedOut) => log::debug!("{self} was ended: it was not over after {took:.3} s"),
             Err(_) => {} // the verdict tells
         }
         match ended {
             Ok(Ended::Exited(0)) => Verdict::Passed,
             Ok(Ended::Exited(code)) => Verdict::Failed(format!("{self} ended with exit code {code}")),
-            Ok(Ended::Killed(by)) => Verdict::Failed(format!("{self} died of {}", signal::describe(by))),
+            Ok(Ended::Killed(by)) => Verdict::Failed(format!("{self} was killed by {}", signal::describe(by))),
             Ok(Ended::TimedOut) if is_last_of_the_check => {
                 Verdict::Failed(format!("{self} was ended because the whole check took longer than timeout"))
             }

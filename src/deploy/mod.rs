@@ -289,7 +289,7 @@ impl<'a> Deployment<'a> {
     /// Goes back to the release that was live, and remembers why.
     fn revert(&mut self, Begun(()): Begun, why: &str) -> Result<Outcome> {
         let target = self.state.target.clone();
-        log::error!("{}: {why}; going back", target.as_ref().map_or_else(String::new, check_report::named));
+        log::error!("{}: {why}; rolling back", target.as_ref().map_or_else(String::new, check_report::named));
         target.iter().for_each(|target| self.count_failure(target, FailureKind::Reverted, why));
         (self.state.phase, self.state.attempt) = (Phase::Reverting, 1);
         self.store.record(&self.state).map_err(in_doubt)?;
@@ -305,13 +305,13 @@ impl<'a> Deployment<'a> {
                 let release = self.release(&current.release).map_err(in_doubt)?;
                 let back = self.ready_live_dir().and_then(|_| self.activation.reactivate(&release, self.limit()));
                 back.map_err(way_back_failed)?;
-                log::warn!("reverted: release {} is live again", current.release);
+                log::warn!("rolled back: release {} is live again", current.release);
                 let judged = self.start_again().and_then(|verdict| verdict.then(|| self.post_hooks(Reason::Revert)));
                 judged.unwrap_or_else(|e| Verdict::of(&e))
             }
             None => {
                 self.activation.withdraw(&self.state.found, self.limit()).map_err(way_back_failed)?;
-                log::warn!("reverted: there was no release before, everything{} is as it was found", self.at());
+                log::warn!("rolled back: there was no release before, everything{} is as it was found", self.at());
                 Verdict::Passed
             }
         };
@@ -323,7 +323,7 @@ impl<'a> Deployment<'a> {
                 return Err(Error::new(Kind::InDoubt, text));
             }
             Verdict::Failed(why) => {
-                log::error!("{why}, {} times after going back; leaving it at that", self.state.attempt);
+                log::error!("{why}, {} times after rolling back: giving up", self.state.attempt);
                 self.state.hooks_state_unknown = true;
             }
             Verdict::Passed => {}

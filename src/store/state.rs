@@ -241,7 +241,7 @@ impl State {
             }
         }
         for (n, record) in self.rolled_back.iter().enumerate() {
-            text.record(&format!("withdrawn-{n}"), record);
+            text.record(&format!("rolled-back-{n}"), record);
         }
         if self.hooks_state_unknown {
             text.line("unsure", b"yes");
@@ -309,7 +309,7 @@ fn phase_word(phase: Phase) -> &'static str {
     match phase {
         Phase::Idle => "idle",
         Phase::Activating => "activating",
-        Phase::Reverting => "reverting",
+        Phase::Reverting => "rolling-back",
     }
 }
 
@@ -323,7 +323,7 @@ fn failure_word(kind: FailureKind) -> &'static str {
     match kind {
         FailureKind::Refused => "refused",
         FailureKind::Blocked => "blocked",
-        FailureKind::Reverted => "reverted",
+        FailureKind::Reverted => "rolled-back",
     }
 }
 
@@ -340,7 +340,7 @@ fn one_of<T: Copy, const N: usize>(word: &str, all: [T; N], print: impl Fn(T) ->
 impl Lines {
     fn withdrawn(&self) -> Result<Vec<Record>, String> {
         let mut all = Vec::new();
-        while let Some(record) = self.record(&format!("withdrawn-{}", all.len()))? {
+        while let Some(record) = self.record(&format!("rolled-back-{}", all.len()))? {
             all.push(record);
         }
         Ok(all)
@@ -422,7 +422,7 @@ mod tests {
     #[test]
     fn states_of_before_signatures_and_rollbacks_are_read_and_have_none() {
         for state in states() {
-            const NEW: [&str; 6] = ["-proof = ", "-seal = ", "version = ", "aside", "withdrawn-", "unsure = "];
+            const NEW: [&str; 6] = ["-proof = ", "-seal = ", "version = ", "aside", "rolled-back-", "unsure = "];
             let is_new = |line: &&str| NEW.iter().any(|key| line.contains(key));
             let (text, mut old) = (state.print(), state);
             let text: String = text.lines().filter(|line| !is_new(line)).map(|line| format!("{line}\n")).collect();

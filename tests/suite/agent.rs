@@ -213,7 +213,7 @@ fn a_check_is_killed_then_the_loop_says_so_and_the_next_one_heals() {
     source(&sandbox, "v2");
     daemon.signal(Signal::USR1).until("10-x: update");
     kill_process(copy_of(daemon.pid()), Signal::KILL).unwrap();
-    daemon.until("ERROR the check died of signal 9 (SIGKILL); the next one heals what it left");
+    daemon.until("ERROR the check was killed by signal 9 (SIGKILL); the next check recovers");
     daemon.signal(Signal::USR1).until("10-x: recover").until(" deployed revision ");
     assert_eq!(live(&sandbox), "v2");
 }

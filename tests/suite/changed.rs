@@ -325,7 +325,7 @@ fn the_way_back_was_not_taken_by_hooks_then_all_of_the_next_release_is_news() {
     sandbox.zip("app.zip", &[("conf/a", "2"), ("version", "v2")]);
     sandbox.deploy(&remote, &[]).expect(3);
     sandbox.deploy(&remote, &[]).expect(3);
-    sandbox.deploy(&remote, &[]).expect(1).says("leaving it at that");
+    sandbox.deploy(&remote, &[]).expect(1).says("times after rolling back: giving up");
     told(&sandbox);
     sandbox.zip("app.zip", &[("conf/a", "1"), ("version", "v3")]);
     sandbox.deploy(&remote, &[]).expect(0).never_says("20-conf was not run");

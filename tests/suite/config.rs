@@ -117,11 +117,11 @@ fn only_sections_that_nobody_chose_then_a_warning_names_them() {
     let file = sandbox.path("c.cfg").display().to_string();
     assert_eq!(
         warned("# site\n[Settngs]\nkeep = 7\n", &[]),
-        [format!("{file}: nothing in it counts: it has the section Settngs; did you mean Settings?")]
+        [format!("{file}: no section of it is used: it has the section Settngs; did you mean Settings?")]
     );
     assert_eq!(
         warned("[a]\nkeep = 7\n[b]\n", &[]),
-        [format!("{file}: nothing in it counts: it has the sections a, b, and --config-section chooses one")]
+        [format!("{file}: no section of it is used: it has the sections a, b, and --config-section chooses one")]
     );
     for (config, args) in [
         ("keep = 7\n[a]\n", &[][..]),

@@ -163,7 +163,7 @@ fn ten_thousand_orphans_end_then_there_is_no_zombie_and_our_own_hooks_are_not_lo
         with_busybox(&root, "pre/10-orphans", &body);
         with_busybox(&root, "post/10-no", "exit 7");
         let mut daemon = Running::start(command);
-        daemon.until(&format!("10-orphans: {orphans} orphans")).until("10-no ended with exit code 7; going back");
+        daemon.until(&format!("10-orphans: {orphans} orphans")).until("10-no ended with exit code 7; rolling back");
         let first = first_of(daemon.pid()).as_raw_nonzero();
         wait_for("the end of every orphan", || {
             let children = fs::read_to_string(format!("/proc/{first}/task/{first}/children")).unwrap();

@@ -297,7 +297,7 @@ fn state_counts_as_far_as_numbers_go_then_it_ends_all_the_same() {
     site.check().expect(0);
     site.put("22");
     site.cut_off();
-    let state = site.0.read("deploy/.current.deploy/state").replace("phase = activating", "phase = reverting");
+    let state = site.0.read("deploy/.current.deploy/state").replace("phase = activating", "phase = rolling-back");
     site.0.write("deploy/.current.deploy/state", state.replace("attempt = 1", "attempt = 4294967295"));
     site.check().expect(1);
     assert_eq!(site.live("version"), "1");

@@ -417,7 +417,7 @@ impl Case {
     pub fn heals(&self, at: &str) {
         // Where a rollback had not begun yet, or failed, nobody goes on with it; where it had, everybody does.
         let before = self.state().unwrap_or_default();
-        let is_withdrawn = before.contains_key("withdrawn-0");
+        let is_withdrawn = before.contains_key("rolled-back-0");
         let is_undone = self.is_by_hand && !is_withdrawn;
         let is_cut_off = before.get("phase").is_some_and(|phase| phase != "idle");
         for round in 1..=2 {
@@ -446,7 +446,7 @@ impl Case {
             }
             let state = self.state().unwrap();
             if self.is_by_hand && self.code == 0 && !is_undone {
-                assert!(state.contains_key("withdrawn-0"), "{at}: what was rolled back from is not on hold");
+                assert!(state.contains_key("rolled-back-0"), "{at}: what was rolled back from is not on hold");
             }
             self.is_closed(&at);
             let left: Vec<_> = fs::read_dir(self.store().join("partial")).unwrap().map(|e| e.unwrap().path()).collect();

@@ -364,7 +364,7 @@ fn in_place_adoption_is_reverted_then_it_is_as_it_was_found() {
     let before = seen();
     w.sandbox.hook("post.d", "10-no", "[ \"$REPO_DEPLOY_REASON\" = revert ]");
     w.put("1");
-    w.run(&[]).expect(1).says("reverted");
+    w.run(&[]).expect(1).says("rolled back: ");
     assert_eq!(seen(), before);
 }
 

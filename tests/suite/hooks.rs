@@ -90,7 +90,7 @@ fn hook_does_not_end_by_itself_then_the_verbose_log_says_how_in_english() {
     let remote = zip_of(&sandbox, "v1");
     for (config, body, words) in [
         ("hook-timeout = 1\n", "sleep 1000", "DEBUG pre.d/10-x was ended: it was not over after "),
-        ("", "kill -KILL $$", "DEBUG pre.d/10-x died of signal 9 (SIGKILL) after "),
+        ("", "kill -KILL $$", "DEBUG pre.d/10-x was killed by signal 9 (SIGKILL) after "),
     ] {
         sandbox.write("repo-deploy.cfg", config);
         sandbox.hook("pre.d", "10-x", body);
@@ -459,7 +459,7 @@ fn others_may_write_a_post_hook_then_nothing_becomes_live() {
     fs::set_permissions(&hook, fs::Permissions::from_mode(0o757)).unwrap();
     let remote = zip_of(&sandbox, "v1");
     let run = sandbox.deploy(&remote, &[]).expect(2).says("10-x is refused").says("chmod go-w");
-    run.never_says("deployed").never_says("going back");
+    run.never_says("deployed").never_says("rolling back");
     assert!(fs::symlink_metadata(sandbox.local()).is_err());
     fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).unwrap();
     sandbox.deploy(&remote, &[]).expect(0);
@@ -471,7 +471,7 @@ fn hook_dies_of_a_signal_then_it_failed() {
     let sandbox = Sandbox::new();
     sandbox.hook("pre.d", "10-x", "kill -SEGV $$");
     let remote = zip_of(&sandbox, "v1");
-    sandbox.deploy(&remote, &[]).expect(2).says("pre.d/10-x died of signal 11 (SIGSEGV)");
+    sandbox.deploy(&remote, &[]).expect(2).says("pre.d/10-x was killed by signal 11 (SIGSEGV)");
 }
 
 #[test]

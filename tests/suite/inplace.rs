@@ -73,7 +73,7 @@ fn fifos_stand_where_the_release_has_something_then_all_are_told_and_nothing_has
             .says("a FIFO, socket or device is at pipe, where the release has something: move it away, or name it in preserve")
             .says("the release has a file where the directory dir is, and dir/pipe in it must stay: move dir/pipe away, or name dir")
             .says("a FIFO, socket or device is at tree, ")
-            .never_says("going back")
+            .never_says("rolling back")
             .never_says("a hook ran");
         assert_eq!(tree(&w.sandbox.local()), before);
     }
@@ -95,7 +95,7 @@ fn fifo_comes_up_while_hooks_run_then_the_way_back_leaves_it_and_ends() {
     let hook = format!("[ -p {0}/pipe ] || {{ rm -r {0}/pipe {0}/gone; mkfifo {0}/pipe {0}/gone; }}", local.display());
     w.sandbox.hook("pre.d", "10-pipe", &hook);
     w.put(&[("VERSION", "2"), ("pipe", "another file"), ("gone/file", "2"), ("more", "2"), ("stays", "1")]);
-    let run = w.run(&[]).expect(1).says("a FIFO, socket or device is at pipe").says("going back");
+    let run = w.run(&[]).expect(1).says("a FIFO, socket or device is at pipe").says("rolling back");
     let run = run.says("a FIFO, socket or device is at gone, where the release has something: it stays as it is");
     run.says("is live again").never_says("in doubt");
     assert!(is_fifo(&w.live("pipe")) && is_fifo(&w.live("gone")));
@@ -207,7 +207,7 @@ fn term_comes_while_the_live_tree_is_written_then_143_and_the_next_check_finishe
     many(&w, 600, "2");
     let (live, remote) = (w.live("d1"), w.remote.clone());
     let run = stopped_in_the_middle(&w.command(), ("utimensat", ""), &|| has_temporary(&live)).expect(143);
-    run.says("stopped by").never_says("going back");
+    run.says("stopped by").never_says("rolling back");
     w.run(&[]).expect(0).says("was cut off: attempt 2");
     assert_eq!(tree(&w.sandbox.local()).len(), tree(&remote).len());
     assert_eq!(w.sandbox.read("deploy/current/d1/f1"), "2");
@@ -233,7 +233,7 @@ fn term_comes_on_the_way_back_then_143_and_the_next_check_finishes_that() {
     // The way there has 600 of these, the way back is slow.
     let slow = ("utimensat", ":when=601+");
     let run = stopped_in_the_middle(&w.command(), slow, &|| back.exists() && has_temporary(&live)).expect(143);
-    run.says("going back").says("stopped by").never_says("is live again");
+    run.says("rolling back").says("stopped by").never_says("is live again");
     w.run(&[]).expect(1).says("is live again");
     assert_eq!(w.sandbox.read("deploy/current/d1/f1"), "1");
     assert!(!has_temporary(&live));

@@ -345,7 +345,7 @@ fn failure_at_every_event_then_everything_is_as_before_and_the_old_release_start
             format!("[ $LIFECYCLE_EVENT != BeforeInstall ] || rm -rf {0}/version {0}/turn", host.dest("app").display());
         bundle(&host, "v2", &format!("{vandal}\n[ $LIFECYCLE_EVENT != {event} ]"));
         let run = went_back(&host, host.deploy(), &before, event);
-        run.says(&format!("{event} scripts/say ended with exit code 1; going back"));
+        run.says(&format!("{event} scripts/say ended with exit code 1; rolling back"));
         let mut expected = all("v1", &EVENTS[..3.min(n + 1)]);
         expected.extend(all("v2", EVENTS.get(3..=n).unwrap_or_default()));
         expected.extend(again.clone());
@@ -410,7 +410,7 @@ fn post_hook_fails_then_everything_is_as_before() {
     let before = host.tree();
     host.sandbox.hook("post.d", "10-no", "[ $(cat $CURRENT_CONFIG/version) = v1 ]");
     bundle(&host, "v2", "");
-    went_back(&host, host.deploy(), &before, "post hook").says("post.d/10-no ended with exit code 1; going back");
+    went_back(&host, host.deploy(), &before, "post hook").says("post.d/10-no ended with exit code 1; rolling back");
 }
 
 #[test]
@@ -476,7 +476,9 @@ fn something_is_mounted_on_a_file_of_ours_then_it_is_told_before_anything_runs()
     alone.args(["--mount", "sh", "-c", mount]).arg(other).arg(host.dest("app/version"));
     alone.arg(check.get_program()).args(check.get_args());
     let run = Run::from(alone.output().unwrap()).expect(1);
-    run.says("something is mounted at /").says("/dest/app/version, and a file is to be there").never_says("going back");
+    run.says("something is mounted at /")
+        .says("/dest/app/version, and a file is to be there")
+        .never_says("rolling back");
     assert_eq!((host.tree(), trace(&host)), (before, vec![]));
 }
 
@@ -498,7 +500,7 @@ fn read_only_destination_then_nothing_is_in_doubt() {
         assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "cannot mount: {}", run.log);
         return;
     }
-    run.expect(1).says("read-only file system; going back").says("is live again");
+    run.expect(1).says("read-only file system; rolling back").says("is live again");
     assert_eq!(host.tree(), before);
 }
 

@@ -115,7 +115,7 @@ fn nobody_hears_then_it_is_said_once_and_everything_goes_on() {
         daemon.until(" deployed revision ").signal(Signal::HUP).until("read the configuration again");
         daemon.signal(Signal::TERM);
         let log = daemon.end().expect(0).log;
-        assert_eq!(log.matches(" WARN cannot tell NOTIFY_SOCKET how we are: ").count(), 1, "{log}");
+        assert_eq!(log.matches(" WARN cannot notify systemd (NOTIFY_SOCKET): ").count(), 1, "{log}");
     }
 }
 

@@ -297,7 +297,7 @@ fn a_release_is_sent_back_and_there_is_no_limit_then_nothing_is_on_hold() {
     w.sandbox.hook("post.d", "10-no", "exit 1");
     w.check().expect(1);
     let text = Run::from(w.command("status", &[]).output().unwrap()).expect(1).out;
-    assert!(text.contains("\nfailure     reverted 20") && !text.contains("on hold"), "{text}");
+    assert!(text.contains("\nfailure     rolled-back 20") && !text.contains("on hold"), "{text}");
     // Whatever stood in the way counts, and is not said to be what it was the last time.
     w.sandbox.hook("pre.d", "10-no", "exit 1");
     w.check().expect(2);
@@ -314,7 +314,7 @@ fn going_back_fails_then_status_says_that_the_live_tree_is_in_doubt() {
     w.sandbox.hook("post.d", "10-no", "exit 1");
     w.check().expect(3);
     let text = Run::from(w.command("status", &[]).output().unwrap()).expect(1).out;
-    assert!(text.contains("Z: in doubt\n") && text.contains("\nphase       reverting, attempt 1\n"), "{text}");
+    assert!(text.contains("Z: in doubt\n") && text.contains("\nphase       rolling-back, attempt 1\n"), "{text}");
     let outcome = || {
         let run = Run::from(w.command("status", &["--json"]).output().unwrap()).expect(1);
         serde_json::from_str::<Value>(&run.out).unwrap()["deployments"][0]["outcome"].clone()

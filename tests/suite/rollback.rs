@@ -87,7 +87,7 @@ impl World {
 
     /// What was rolled back from and is on hold, by the state.
     fn withdrawn(&self) -> Vec<String> {
-        (0..).map_while(|n| self.of(&format!("withdrawn-{n}"))).collect()
+        (0..).map_while(|n| self.of(&format!("rolled-back-{n}"))).collect()
     }
 
     /// The release that is live, by the state.
@@ -143,7 +143,7 @@ fn a_rollback_fails_then_what_was_on_hold_before_still_is() {
         w.does(&["rollback"]).expect(0); // v2; v3 is on hold
         w.is_on_hold("v2");
         w.sandbox.hook("post.d", "20-no", "[ $REPO_DEPLOY_REASON != rollback ]");
-        let run = w.does(&["rollback", &first]).expect(1).says("20-no ended with exit code 1; going back");
+        let run = w.does(&["rollback", &first]).expect(1).says("20-no ended with exit code 1; rolling back");
         run.says(&format!("release {first}"));
         w.is_on_hold("v2");
         fs::remove_file(w.sandbox.path("post.d/20-no")).unwrap();
@@ -162,7 +162,7 @@ fn rolled_back_twice_then_neither_comes_back_whatever_else_the_source_had() {
     w.does(&["rollback", &first]).expect(0);
     w.is_on_hold("v1");
     let told = w.does(&["status"]).expect(0).out;
-    let roles = ["previous", "withdrawn", "live"];
+    let roles = ["previous", "rolled back", "live"];
     assert!(roles.iter().all(|role| told.contains(&format!("Z  {role}\n"))), "{told}");
     w.put("v2");
     w.is_on_hold("v1");
@@ -244,9 +244,9 @@ fn rolled_back_then_the_release_before_is_live_and_the_other_is_on_hold_until_th
         assert!(told.contains("\"deployments\":3,"), "{told}");
         let text = world.does(&["status"]).expect(0).out;
         assert_eq!(json(&told, "reason"), "rollback");
-        assert!(told.contains("\"withdrawn\":[{\"release\":"), "{told}");
+        assert!(told.contains("\"rolled_back\":[{\"release\":"), "{told}");
         assert!(text.contains("Z: rolled back by hand\n"), "{text}");
-        assert!(text.contains("\nwithdrawn   release ") && text.contains(", rolled back from 20"), "{text}");
+        assert!(text.contains("\nrolled back release ") && text.contains(", at 20"), "{text}");
         assert!(text.contains("\non hold     until another revision appears, or repo-deploy retry\n"), "{text}");
         assert!(text.contains("\nprevious    release ") && !text.contains("\ncandidate "), "one row is enough: {text}");
         assert!(world.does(&["history", "--json"]).expect(0).out.contains("\"reason\":\"rollback\""));
@@ -379,7 +379,7 @@ fn post_hook_fails_after_a_rollback_then_what_was_live_is_live_and_nothing_is_on
     for config in ["activation = symlink", "activation = in-place"] {
         let world = World::with_two(config);
         world.sandbox.hook("post.d", "50-judge", "[ \"$(cat $CURRENT_CONFIG/version)\" != v1 ]");
-        let run = world.does(&["rollback"]).expect(1).says(": post.d/50-judge ended with exit code 1; going back");
+        let run = world.does(&["rollback"]).expect(1).says(": post.d/50-judge ended with exit code 1; rolling back");
         assert!(run.log.contains("is live again"), "{}", run.log);
         assert_eq!(world.said(), ["post rollback 1 v1 v2", "post revert 1 v2"]);
         assert_eq!(world.live(), "v2");
@@ -571,7 +571,7 @@ fn retry_forgets_what_is_on_hold_and_checks_at_once() {
     // Only the content tells that it is the same.
     world.put("v3");
     world.does(&["-f", "-v"]).expect(0).says("on hold after 1 attempt:");
-    world.does(&["retry"]).expect(1).says(" was reverted: post.d/50-judge ended with exit code 1");
+    world.does(&["retry"]).expect(1).says(" was rolled-back: post.d/50-judge ended with exit code 1");
     fs::remove_file(world.sandbox.path("post.d/50-judge")).unwrap();
     world.does(&["retry"]).expect(0);
     assert_eq!(world.live(), "v3");

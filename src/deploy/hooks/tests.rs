@@ -111,8 +111,8 @@ fn hook_is_a_link_to_an_executable_then_it_runs() {
 fn hook_fails_then_it_is_named_and_the_list_stops() {
     for (body, words) in [
         ("exit 3", "post.d/20-x ended with exit code 3"),
-        ("kill -KILL $$", "post.d/20-x died of signal 9 (SIGKILL)"),
-        ("kill -TERM $$", "post.d/20-x died of signal 15 (SIGTERM)"),
+        ("kill -KILL $$", "post.d/20-x was killed by signal 9 (SIGKILL)"),
+        ("kill -TERM $$", "post.d/20-x was killed by signal 15 (SIGTERM)"),
     ] {
         let sandbox = Sandbox::new();
         sandbox.trace("10");
