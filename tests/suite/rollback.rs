@@ -246,9 +246,12 @@ fn rolled_back_then_the_release_before_is_live_and_the_other_is_on_hold_until_th
         assert_eq!(json(&told, "reason"), "rollback");
         assert!(told.contains("\"rolled_back\":[{\"release\":"), "{told}");
         assert!(text.contains("Z: rolled back by hand\n"), "{text}");
-        assert!(text.contains("\nrolled back release ") && text.contains(", at 20"), "{text}");
-        assert!(text.contains("\non hold     until another revision appears, or repo-deploy retry\n"), "{text}");
-        assert!(text.contains("\nprevious    release ") && !text.contains("\ncandidate "), "one row is enough: {text}");
+        assert!(text.contains("\nrolled back  release ") && text.contains(", at 20"), "{text}");
+        assert!(text.contains("\non hold      until another revision appears, or repo-deploy retry\n"), "{text}");
+        assert!(
+            text.contains("\nprevious     release ") && !text.contains("\ncandidate "),
+            "one row is enough: {text}"
+        );
         assert!(world.does(&["history", "--json"]).expect(0).out.contains("\"reason\":\"rollback\""));
 
         world.is_on_hold("v1");
