@@ -18,7 +18,7 @@ use super::report::{self, named};
 use super::{Deployment, places, status};
 use crate::config::Settings;
 use crate::error::{Error, Kind, Result};
-use crate::model::{ActivationMode, ReleaseId};
+use crate::model::{ActivationMode, ReleaseId, Revision};
 use crate::store::manifest::Manifest;
 use crate::store::state::{Phase, Record};
 use crate::store::{Recorded, Release, Store};
@@ -46,12 +46,13 @@ pub struct Plan {
     pub code: u8,
 }
 
-/// A value: a text, a number of bytes, a release when there is one.
+/// A value: a text, a number of bytes, a release when there is one, a revision.
 #[derive(Debug)]
 enum Fact {
     Text(String),
     Bytes(u64),
     Release(Option<Record>),
+    Revision(Revision),
 }
 
 /// Asks the source, and says what a check would do now.
@@ -246,7 +247,7 @@ impl Deployment<'_> {
         let release = self.release(&record.release)?;
         let failure = self.state.failure.as_ref().filter(|failure| failure.release == record.release);
         plan.notes.extend(failure.map(status::failed));
-        plan.text("revision", record.revision.as_str());
+        plan.facts.push(("revision", Fact::Revision(record.revision.clone())));
         plan.text("release", release.id.as_str());
         plan.bytes("fetch", 0);
         match self.state.mode {

@@ -163,7 +163,7 @@ pub(super) fn forget_hold(store: &Store) {
 pub(super) fn named(r: &Record) -> String {
     match r.revision.as_str() {
         "" => format!("release {}", r.release),
-        revision => format!("release {}, revision {revision}", r.release),
+        _ => format!("release {}, revision {}", r.release, r.revision),
     }
 }
 

@@ -201,7 +201,7 @@ impl<'a> Deployment<'a> {
         let rest = match (left.release.is_adopted(), left.revision.as_str()) {
             (true, _) => String::new(),
             (false, "") => format!("; release {} {LEFT_ALONE}", left.release),
-            (false, revision) => format!("; revision {revision} {LEFT_ALONE}"),
+            (false, _) => format!("; revision {} {LEFT_ALONE}", left.revision),
         };
         log::info!("rolled back to {}{}, by hand{rest}", named(to), self.at());
         // The candidate of before stays one; else the next poll asks against what was left.
