@@ -142,6 +142,7 @@ impl Section {
             "locked" if !self.is_by_hand => log::info!("{text}"), // somebody else does our work
             // Whoever checks from cron is mailed what is printed: once an hour, as the loop says it.
             _ if ended.is_told && !self.is_by_hand && console::is_quiet() => log::debug!("{text}"),
+            "usage" => console::complain(text, None),
             _ if ended.is_error() => log::error!("{text}"),
             _ => {} // the deployment has said it
         }

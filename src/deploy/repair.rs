@@ -4,7 +4,7 @@
 //! to have the terminal back: a signal ends it between two of them.
 
 use super::rest::Rest;
-use super::verify::{Seen, differences, live, no_differences, nothing_live};
+use super::verify::{Seen, differences, live, no_differences, nothing_live, painted};
 use super::{Deployment, in_the_way, places, report, turn};
 use crate::activate::limit::Limit;
 use crate::activate::sync::{self, Options};
@@ -77,7 +77,7 @@ pub fn repair(settings: &Settings, prefix: &str) -> Result<u8> {
         0 => format!("{}, all repaired", differences(before.count)),
         count => format!("{} left of {}", differences(count), before.count),
     };
-    console::print(&format!("{text}{prefix}{name}: {what}\n"))?;
+    console::print(&format!("{}{prefix}{name}: {what}\n", painted(text)))?;
     mended?;
     Ok(u8::from(after.count > 0))
 }
