@@ -261,10 +261,8 @@ fn show(text: &str) {
 /// log file.
 pub fn complain(text: &str, hint: Option<&str>) {
     let hint = hint.map_or(String::new(), |hint| format!("{hint}\n"));
-    match CONSOLE.outlets.try_lock().as_deref_mut() {
-        Ok(Outlets { stderr: Some(stderr), .. }) => CONSOLE.print(stderr, &(line::of_command(text) + &hint)),
-        // There is nowhere left to say it.
-        Ok(_) | Err(_) => {}
+    if let Ok(Outlets { stderr: Some(stderr), .. }) = CONSOLE.outlets.try_lock().as_deref_mut() {
+        CONSOLE.print(stderr, &(line::of_command(text) + &hint));
     }
 }
 
