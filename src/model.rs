@@ -36,10 +36,21 @@ impl Revision {
     }
 }
 
+/// For people: a long hash is cut to its first 12 digits, unless the log is at -v. Programs get [`Revision::as_str`].
 impl fmt::Display for Revision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        f.write_str(if log::max_level() >= log::LevelFilter::Debug { &self.text } else { shortened(&self.text) })
     }
+}
+
+/// How many digits of a hash people read.
+const DIGITS: usize = 12;
+
+/// Without the end of a hash: `sha256:HEX`, `tree:HEX`, or the name of a git object. Anything else is as it was.
+fn shortened(text: &str) -> &str {
+    let digits = ["sha256:", "tree:"].iter().find_map(|kind| text.strip_prefix(kind)).unwrap_or(text);
+    let is_hash = digits.len() >= 32 && digits.bytes().all(|b| b.is_ascii_hexdigit());
+    if is_hash { &text[..text.len() - digits.len() + DIGITS] } else { text }
 }
 
 /// The name of a release in the store: a short hash of where it came from, its revision and how it was laid out, so that
@@ -247,4 +258,27 @@ pub struct Known<'a> {
     pub revision: &'a Revision,
     /// What came with it.
     pub validators: &'a Validators,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shortened;
+
+    #[test]
+    fn only_hashes_are_shortened() {
+        let hex = "0123456789abcdef".repeat(4);
+        for (text, expected) in [
+            (&*format!("sha256:{hex}"), "sha256:0123456789ab"),
+            (&format!("tree:{}", &hex[..32]), "tree:0123456789ab"),
+            (&hex[..40], "0123456789ab"),
+            (&hex, "0123456789ab"),
+            ("0123456789abcdef", "0123456789abcdef"),
+            ("etag:\"0123456789abcdef0123456789abcdef\"", "etag:\"0123456789abcdef0123456789abcdef\""),
+            ("version:0123456789abcdef0123456789abcdef", "version:0123456789abcdef0123456789abcdef"),
+            ("sha256:\u{fc}", "sha256:\u{fc}"),
+            ("", ""),
+        ] {
+            assert_eq!(shortened(text), expected);
+        }
+    }
 }

@@ -40,7 +40,7 @@ impl Source {
                 text if is_plain(text) => format!("--revision {text}"),
                 _ => "a --revision with such signs".to_owned(),
             };
-            Error::new(Kind::Usage, format!("cannot use {what}: of this remote it is what status prints: {forms}"))
+            Error::new(Kind::Usage, format!("cannot use {what}: of this remote it is what status -v prints: {forms}"))
         })
     }
 }

@@ -655,7 +655,7 @@ fn a_terminal_looks_on_then_verify_shows_how_far_it_is() {
     let out = Run::from(script.stdin(Stdio::null()).output().unwrap()).expect(1).out;
     let (before, last) = out.rsplit_once("\r\x1b[K").unwrap_or_else(|| panic!("no progress: {out:?}"));
     assert!(before.contains("verifying ") && before.contains(" of 32.0 MiB, "), "{out:?}");
-    assert!(last.starts_with("changed "), "erased before the answer: {last:?}");
+    assert!(last.starts_with("\x1b[33mchanged\x1b[0m "), "erased before the answer: {last:?}");
 }
 
 /// Kills a repair before its system calls; nobody ever sees half a file.
