@@ -12,7 +12,7 @@ use crate::support::walk::{Point, SAMPLE, points, sample};
 
 /// A sandbox in which v1 is live in place, and v2 is to be.
 fn between_two() -> (Sandbox, String) {
-    let sandbox = Sandbox::new();
+    let sandbox = Sandbox::in_memory();
     sandbox.write("repo-deploy.cfg", "activation = in-place\n");
     let remote = source(&sandbox, "v1");
     sandbox.deploy(&remote, &[]).expect(0);

@@ -25,7 +25,8 @@ impl OnDisk {
         if !needs(&["strace"]) {
             return None;
         }
-        let aside = Sandbox::new();
+        // The image may be in memory: what survives a cut is the business of the file system in it.
+        let aside = Sandbox::in_memory();
         let disk = Disk::new(&aside, kind, &[])?;
         let case = Case::at(Sandbox::at(&disk.at.join("sandbox")), way, doing);
         Some(Self { case, disk, _aside: aside })

@@ -56,7 +56,7 @@ fn says(sandbox: &Sandbox, run: &Run, expected: &[&str]) {
 
 /// One deployment of `FILES`, in `mode`.
 fn deployed(mode: &str) -> (Sandbox, String) {
-    let sandbox = Sandbox::new();
+    let sandbox = Sandbox::in_memory();
     sandbox.write("repo-deploy.cfg", format!("activation = {mode}\n"));
     let zip = sandbox.zip("app.zip", FILES).display().to_string();
     sandbox.deploy(&zip, &[]).expect(0);
@@ -388,7 +388,7 @@ fn one_bit_of_a_file_flips_then_it_is_found() {
 
 /// A bundle, installed.
 fn installed(files: &[(&str, &str)]) -> (Sandbox, String) {
-    let sandbox = Sandbox::new();
+    let sandbox = Sandbox::in_memory();
     sandbox.write("repo-deploy.cfg", "activation = install\n");
     let dest = sandbox.path("dest").display().to_string();
     let appspec = format!(
