@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::support::git_servers::Repo;
-use crate::support::sandbox::{Run, Sandbox, needs, tree};
+use crate::support::sandbox::{Run, Sandbox, has_time, needs, tree};
 use crate::support::tree::{everything, manifest, put_back, without_times};
 use crate::support::walk::{Point, SAMPLE, points, sample};
 
@@ -474,7 +474,7 @@ pub fn traced(command: &Command, options: &[&str]) -> Command {
 
 /// Walks every system call of the check, killing before each.
 fn kill_everywhere(way: Way, doing: Doing) {
-    if !needs(&["strace"]) {
+    if !has_time() || !needs(&["strace"]) {
         return;
     }
     let case = Case::new(way, doing);
@@ -502,7 +502,7 @@ fn kill_everywhere(way: Way, doing: Doing) {
 
 /// Lets every system call fail, one after the other. Never exit code 0 with a wrong tree, and the next check heals.
 fn fail_everywhere(way: Way, doing: Doing, error: &str) {
-    if !needs(&["strace"]) {
+    if !has_time() || !needs(&["strace"]) {
         return;
     }
     let case = Case::new(way, doing);

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use crate::agent::{live, source};
 use crate::crash::traced;
-use crate::support::sandbox::{Run, Sandbox, needs, tree};
+use crate::support::sandbox::{Run, Sandbox, has_time, needs, tree};
 use crate::support::walk::{Point, SAMPLE, points, sample};
 
 /// A sandbox in which v1 is live in place, and v2 is to be.
@@ -138,7 +138,7 @@ fn another_one_stands_there_in_the_middle_of_a_deployment_then_repair_takes_it_a
 
 #[test]
 fn putting_back_a_lost_one_is_cut_off_anywhere_then_the_next_check_goes_on() {
-    if !needs(&["strace"]) {
+    if !has_time() || !needs(&["strace"]) {
         return;
     }
     let (sandbox, remote) = between_two();

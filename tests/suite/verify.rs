@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use crate::crash::traced;
 use crate::support::git_servers::Repo;
 use crate::support::running::Running;
-use crate::support::sandbox::{Run, Sandbox, needs, tree};
+use crate::support::sandbox::{Run, Sandbox, has_time, needs, tree};
 use crate::support::tree::{everything, without_times};
 use crate::support::walk::{Point, SAMPLE, points, sample};
 
@@ -661,7 +661,7 @@ fn a_terminal_looks_on_then_verify_shows_how_far_it_is() {
 
 /// Kills a repair before its system calls; nobody ever sees half a file.
 fn kill_everywhere(mode: &str) {
-    if !needs(&["strace"]) {
+    if !has_time() || !needs(&["strace"]) {
         return;
     }
     let (sandbox, zip) = if mode == "install" { installed(FILES) } else { deployed(mode) };
