@@ -28,7 +28,7 @@ lint: ## what can be said without running it
 	@if command -v shellcheck >/dev/null; then shellcheck musl-build.sh etc/demo/run etc/demo/app/bin/greet etc/demo/*-update.d/* tests/parts.sh .ci/run; else echo "shellcheck is not here: shell scripts not looked at"; fi
 	@if command -v cargo-deny >/dev/null; then cargo deny --offline check bans licenses sources; else echo "cargo-deny is not here: deny.toml not checked"; fi
 
-test: build ## everything, against real servers; installs what it needs where it can
+test: build ## everything, against real servers; installs what it needs where it can; walks try a sample (REPO_DEPLOY_EVERY_POINT=1: all)
 	tests/parts.sh
 	cargo test --locked --bin repo-deploy
 	cargo test --locked --test suite -- --test-threads=$(THREADS)
@@ -44,6 +44,7 @@ demo: build $(BUILT)/demo-server ## the main job on real input
 	etc/demo/run $(BINARY) $(BUILT)/demo-server
 
 $(BUILT)/demo-server: etc/demo/server.rs
+	@mkdir -p $(BUILT)
 	rustc --edition 2024 -o $@ $<
 
 bench: build ## side by side with curl, bsdtar and unzip, as ratios
