@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::support::running::Running;
-use crate::support::sandbox::{Run, Sandbox, binary, needs};
+use crate::support::sandbox::{Run, Sandbox, binary, has_time, needs};
 use crate::support::servers::{Authority, Nginx, wait_for};
 
 fn sources() -> BTreeMap<PathBuf, String> {
@@ -117,7 +117,7 @@ fn the_binary_is_static_and_within_its_size() {
 
 #[test]
 fn five_thousand_files_then_at_most_8_mib_of_memory() {
-    if !needs(&["time"]) {
+    if !has_time() || !needs(&["time"]) {
         return;
     }
     let sandbox = Sandbox::new();

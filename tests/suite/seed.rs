@@ -14,7 +14,7 @@ use super::s3::configure;
 use crate::support::git_servers::{Repo, Smart, git, says};
 use crate::support::moto::Moto;
 use crate::support::running::Running;
-use crate::support::sandbox::{Run, Sandbox, needs, short, tree};
+use crate::support::sandbox::{Run, Sandbox, has_time, needs, short, tree};
 use crate::support::servers::{Nginx, Raw, closed_port, object, ok, wait_for};
 
 /// `repo-deploy seed ARGS`.
@@ -653,7 +653,7 @@ fn several_sections_then_one_archive_is_refused_and_remotes_are_seeded_each() {
 
 #[test]
 fn cut_off_at_any_call_then_the_next_seed_makes_it_whole() {
-    if !needs(&["strace"]) {
+    if !has_time() || !needs(&["strace"]) {
         return;
     }
     let pattern = Sandbox::new();

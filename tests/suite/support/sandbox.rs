@@ -289,6 +289,16 @@ pub fn short(revision: &str) -> String {
     if is_hash { format!("{kind}{}", &digits[..12]) } else { revision.to_owned() }
 }
 
+/// Whether there is time for what takes long: walks, disks, emulators, thousands of repetitions. With REPO_DEPLOY_QUICK in the
+/// environment (`make quick`) there is none, and the test is left out.
+pub fn has_time() -> bool {
+    let is_quick = std::env::var_os("REPO_DEPLOY_QUICK").is_some();
+    if is_quick {
+        eprintln!("left out, because it takes long");
+    }
+    !is_quick
+}
+
 /// Whether all these programs are here. With CI=true a missing one fails the test; elsewhere the test says that it is left out.
 pub fn needs(programs: &[&str]) -> bool {
     let is_here = |program: &&&str| {
