@@ -152,7 +152,7 @@ pub enum Content {
 /// A directory on this host, which other processes may change while it is read.
 #[derive(Debug)]
 pub struct Folder {
-    /// The directory itself, open.
+    /// The directory, open.
     pub dir: Dir,
     /// The [`EntrySum`] of each file and link below it, in the order of a walk that sorts each directory by the bytes
     /// of its names. The revision is computed from these sums, and a copy must match them. `None`: not read yet.
@@ -248,27 +248,27 @@ pub type Found<'a> = dyn FnMut(Span, Node, u64) -> Result<()> + 'a;
 
 /// A tree that its source hands over in pieces. Its names are not checked yet.
 pub trait Tree: std::fmt::Debug {
-    /// The full names of all members, which whoever lays them out shares.
+    /// The full names of all members, shared with the code that unpacks them.
     fn names(&self) -> Rc<Texts>;
 
-    /// Tells `found` of every member, always in the same order.
+    /// Passes every member to `found`, always in the same order.
     fn list(&self, found: &mut Found<'_>) -> Result<()>;
 
-    /// The contents of the members `wanted`, files and links by their number in the list, in this order.
+    /// Opens the contents of the members `wanted`, files and links by their number in the list, in this order.
     fn contents(&self, wanted: Vec<u32>, deadline: Deadline) -> Result<Box<dyn Contents + '_>>;
 }
 
-/// Contents that come one after the other.
+/// The contents of several members, one after the other.
 pub trait Contents {
-    /// Passes the next one on to `write`, exactly as many bytes as the list said.
+    /// Passes the next content to `write`, exactly as many bytes as the list said.
     fn next(&mut self, write: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()>;
 
-    /// Nothing more is wanted: whether all was well.
+    /// Ends the reading; fails if the source reported an error.
     fn finish(self: Box<Self>) -> Result<()>;
 }
 
 impl Artifact {
-    /// How many bytes of an archive the source sent. A directory on this host sends none, and git does not tell.
+    /// The number of bytes of an archive. A directory on this host has none, and git does not tell.
     pub fn bytes(&self) -> u64 {
         match &self.content {
             Content::Archive(file) => file.metadata().map_or(0, |meta| meta.len()), // a count for reports only
@@ -277,32 +277,32 @@ impl Artifact {
     }
 }
 
-/// What lies beside an archive at its source. Nobody has looked inside. The default: nothing was asked for.
+/// The signature and checksum files beside an archive at its source, not examined yet. The default: none requested.
 #[derive(Debug, Default)]
 pub struct Sidecars {
-    /// The archive's own name, as a list of sums has it.
+    /// The archive's own name, as listed in a checksum file.
     pub archive: String,
-    /// The signature; `None`: nobody asked for one.
+    /// The signature; `None`: not requested.
     pub signature: Option<SidecarFile>,
-    /// The sums; `None`: nobody asked for them.
+    /// The checksum file; `None`: not requested.
     pub sums: Option<SidecarFile>,
 }
 
 /// A small file from a source.
 #[derive(Debug)]
 pub struct SidecarFile {
-    /// How messages call it.
+    /// Its name in messages.
     pub name: String,
-    /// What stands in it; `None`: there is none at the source.
+    /// Its content; `None`: the source does not have it.
     pub content: Option<Vec<u8>>,
 }
 
 impl Sidecars {
-    /// What tells it from another one.
+    /// A hash of both files, to tell whether they changed.
     pub fn fingerprint(&self) -> String {
         let mut hash = Sha256::new();
         for content in [&self.signature, &self.sums].map(|paper| paper.as_ref().and_then(|p| p.content.as_ref())) {
-            // The length first: no two seals read the same.
+            // The length first: no two pairs hash the same bytes.
             hash.update(content.map_or(u64::MAX, |c| c.len() as u64).to_le_bytes());
             hash.update(content.map_or(&[][..], |c| c));
         }

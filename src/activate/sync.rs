@@ -181,7 +181,7 @@ pub fn is_like(from: &Dir, to: &Dir, options: &Options, limit: Limit) -> Result<
 }
 
 /// The entries of `want` that `have` lacks and that can be restored. Entries below a directory that was replaced by
-/// another kind of file, or mounted over, do not count: that was done on purpose.
+/// another kind of file, or mounted over, do not count: another process put that there.
 fn missing<'a>(want: &'a Tree, have: &Tree) -> impl Iterator<Item = Member<'a>> {
     let pairs = Pairs::of(want, have);
     let is_other = |number| have.at(number).kind != Kind::Dir || have.at(number).mount;
