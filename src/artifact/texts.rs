@@ -1,4 +1,5 @@
-//! Many short texts in memory, each once and none of them ever moved: a vector that grows would be there twice for a moment.
+//! Many short texts in memory, in blocks that are never moved: a single vector would need twice the memory while it
+//! grows.
 
 /// Bytes of a block. Most of the last one are never touched, and so cost nothing.
 const BLOCK: usize = 1 << 18;
