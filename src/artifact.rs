@@ -130,7 +130,7 @@ fn cannot_use_cache(path: &Path, e: &io::Error) -> Error {
 pub struct Artifact {
     /// The revision of the response that carried the bytes, never of an earlier poll.
     pub revision: Revision,
-    /// Make the next poll conditional.
+    /// The validators for the next poll.
     pub validators: Validators,
     /// The content.
     pub content: Content,

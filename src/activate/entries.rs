@@ -233,7 +233,7 @@ impl Tree {
         (at != NONE).then(|| self.at(at))
     }
 
-    /// The entry `name` in the directory `parent`, whose entries have the numbers `inside`.
+    /// The entry `name` of the directory `parent`, among the numbers `inside`.
     fn child(&self, parent: u32, mut inside: Range<u32>, name: &OsStr) -> Option<u32> {
         while !inside.is_empty() {
             let mut at = inside.start + (inside.end - inside.start) / 2;

@@ -29,7 +29,7 @@ pub struct Record {
     pub release: ReleaseId,
     /// The source's name for it.
     pub revision: Revision,
-    /// What makes the next poll conditional.
+    /// The validators for the next poll.
     pub validators: Validators,
     /// The time since which it is live or staged, in seconds since 1970.
     pub since: u64,
@@ -107,8 +107,8 @@ pub struct State {
     pub saved_candidate: Option<Record>,
     /// The failure of [`Self::saved_candidate`].
     pub aside_failure: Option<Failure>,
-    /// Releases rolled back, with the time in `since`: on hold until another release is live or the operator releases
-    /// them. During a rollback, the live release is among them.
+    /// Releases rolled back, with the time in `since`: on hold until another release is live or the operator lifts the
+    /// hold. During a rollback, the live release is among them.
     pub rolled_back: Vec<Record>,
     /// Whether hooks may have seen another release than the live one: all files of the next release are new to them.
     pub hooks_state_unknown: bool,

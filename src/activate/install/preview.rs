@@ -23,7 +23,7 @@ pub struct Survey {
 }
 
 impl Install {
-    /// Resolves what installing the bundle in `top` would do.
+    /// Plans the installation of the bundle in `top`, and lists its conflicts and changes.
     pub fn survey(&self, top: &Path) -> Result<Survey> {
         let bundle = Installable::read(top)?;
         let ledger = Ledger::read(&self.root)?;
