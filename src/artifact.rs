@@ -268,7 +268,7 @@ pub trait Contents {
 }
 
 impl Artifact {
-    /// The number of bytes of an archive. A directory on this host has none, and git does not tell.
+    /// The size of an archive in bytes; 0 for a directory on this host, and for git, which does not report one.
     pub fn bytes(&self) -> u64 {
         match &self.content {
             Content::Archive(file) => file.metadata().map_or(0, |meta| meta.len()), // a count for reports only

@@ -240,7 +240,7 @@ impl fmt::Display for ActivationMode {
 /// Prefix of a revision that is a hash of an archive's bytes.
 pub const OF_CONTENT: &str = "sha256:";
 
-/// The revision in the store, and the validators that came with it.
+/// The revision known from an earlier poll, and its validators.
 #[derive(Clone, Copy, Debug)]
 pub struct Known<'a> {
     /// The live or staged revision.

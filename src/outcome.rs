@@ -97,7 +97,7 @@ impl Outcome {
         }
     }
 
-    /// Whether it is a success. On hold is one: it was reported before, and needs no action.
+    /// Whether it is a success. On hold is one: it was reported before.
     pub fn is_success(self) -> bool {
         self.exit_code() == 0
     }

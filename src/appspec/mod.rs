@@ -140,9 +140,9 @@ pub enum Event {
     ApplicationStart,
     /// Validates the deployment.
     ValidateService,
-    /// Before the load balancer gets the new release.
+    /// Before the load balancer sends traffic again.
     BeforeAllowTraffic,
-    /// After the load balancer got the new release.
+    /// After the load balancer sends traffic again.
     AfterAllowTraffic,
 }
 

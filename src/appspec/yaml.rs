@@ -3,7 +3,7 @@
 //! merged.
 //!
 //! One document is read. Refused are texts that YAML readers disagree on (duplicate keys, line ends of YAML 1.1 only,
-//! tags for other types), and texts that are too large, too deep or, with their aliases expanded, too large. Tests
+//! tags for other types), and texts that are too deep, or too large, also once their aliases are expanded. Tests
 //! compare it with PyYAML.
 
 mod mend;

@@ -224,7 +224,7 @@ impl Location {
     }
 }
 
-/// Opens the store found at `place`, if this process's user owns all of it.
+/// Opens the store found at `place`; fails if another user may have made part of it.
 fn open(place: &Place, location: &Location) -> Result<Dir> {
     let judged = place.open_own_dir().and_then(|dir| {
         releases::judge(&dir, &place.path, location.owner)?;

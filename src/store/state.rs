@@ -48,7 +48,7 @@ pub enum Found {
     Empty,
 }
 
-/// The failure of a revision that did not become live.
+/// The way in which a revision failed to become live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailureKind {
     /// The archive was refused, as the same bytes would be again.

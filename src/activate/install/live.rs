@@ -63,7 +63,7 @@ impl<'a> Live<'a> {
         self.host.of(path)
     }
 
-    /// Examines the entry at `path`. `None` also if a directory above is missing or is none.
+    /// Examines the entry at `path`. `None` also if a directory above is missing or is no directory.
     pub(super) fn look(&mut self, path: &Path) -> Result<Option<Meta>> {
         let found = self.host.of(path).and_then(|dir| dir.look(name(path)));
         match found {

@@ -1,5 +1,5 @@
 //! The budget for names and link targets, the same for all sources, so that a tree that compresses well costs no more
-//! memory than another. It counts stored bytes; bytes that only pass through are limited there.
+//! memory than another. It counts stored bytes; code that only passes bytes on has limits of its own.
 
 use crate::console::progress::size;
 use crate::error::{Error, Result};
