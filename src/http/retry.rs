@@ -90,7 +90,7 @@ impl RetryBudget {
         self.failures = 0;
     }
 
-    /// Waits for the next try of `what`, a URL for messages, or returns the fault's error if there is none.
+    /// Waits for the next try of the URL in `what`, or returns the fault's error if there is none.
     pub fn after(&mut self, fault: RequestError, what: &str) -> Result<()> {
         if !fault.transient {
             return Err(fault.error);

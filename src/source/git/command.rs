@@ -108,7 +108,7 @@ pub(super) struct Git {
     stall: Duration,
 }
 
-/// What a call to a remote needs besides its URL.
+/// The parameters of a call to a remote, besides its URL.
 #[derive(Debug, Default)]
 pub(super) struct Access {
     pub(super) environment: Vec<(&'static str, OsString)>,
@@ -195,7 +195,7 @@ pub(super) struct Call<'g> {
 /// The last lines of git's standard error.
 type Said = Rc<RefCell<Vec<String>>>;
 
-/// A running git, whose standard output is read as a stream.
+/// A running git with its standard output.
 #[derive(Debug)]
 pub(super) struct RunningGit {
     stream: Stream<'static>,
