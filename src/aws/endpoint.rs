@@ -83,7 +83,7 @@ impl Place {
             Service::S3 if self.dual_stack => format!("s3{fips}.dualstack.{region}.{plain}"),
             Service::S3 => format!("s3{fips}.{region}.{plain}"),
             Service::Sts if self.dual_stack => format!("sts{fips}.{region}.{both}"),
-            // All endpoints of GovCloud are FIPS endpoints.
+            // GovCloud's STS has only FIPS endpoints.
             Service::Sts if region.starts_with("us-gov-") => format!("sts.{region}.{plain}"),
             Service::Sts => format!("sts{fips}.{region}.{plain}"),
         };

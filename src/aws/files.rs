@@ -9,7 +9,7 @@ use crate::error::{Context, Error, Result};
 use crate::sys::resolve::{self, Way};
 use crate::sys::trust::Us;
 
-/// Whether an optional file exists. If a directory on the path is closed to this process, the file is another user's.
+/// Whether an optional file exists. A file in a directory that is closed to this process counts as missing.
 pub(super) fn is_there(path: &Path) -> Result<bool> {
     match std::fs::metadata(path) {
         Ok(_) => Ok(true),

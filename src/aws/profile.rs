@@ -76,7 +76,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The credentials of a source profile: its own keys take precedence over its role.
+    /// The credentials of a source profile: its own keys take precedence over its other settings.
     fn lent(&self, name: &str, path: &mut Vec<String>) -> Result<Option<CredentialSource>> {
         let keys = self.files.profile(name).map(keys).transpose()?.flatten();
         if keys.is_some() { Ok(keys) } else { self.profile(name, path) }

@@ -13,7 +13,7 @@ use crate::sys::signal;
 const TRIES: u32 = 4;
 /// The limit of the first wait; it doubles with each try.
 const BASE: Duration = Duration::from_secs(1);
-/// The limit of all own waits.
+/// The limit of each own wait.
 const CAP: Duration = Duration::from_secs(30);
 /// The limit of a server's `Retry-After`.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);

@@ -27,8 +27,8 @@ const OLDEST: (u32, u32) = (2, 32);
 const NEEDED: &str = "2.32";
 /// The time limit for `git --version`.
 const VERSION: Duration = Duration::from_secs(30);
-/// The memory limit of git. A file of half a gigabyte may be a delta of another one: then both files and the delta are
-/// in memory, beside a stack for each thread. Larger ones are bombs, or need a host of their own.
+/// The memory limit of git. A file of half a gigabyte may be stored as a delta to another one: then both are in memory
+/// with the result, beside a stack for each thread. Larger ones are bombs, or need a host of their own.
 const MEMORY: u64 = 2 << 30;
 /// Configuration of every call. It takes precedence over all configuration files.
 const CONFIG: &[(&str, &str)] = &[

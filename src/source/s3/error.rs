@@ -71,7 +71,7 @@ impl S3Error {
     /// The error to report.
     pub(super) fn error(&self, object: &Object, client: &Client, asker: &Requester) -> Error {
         let code = self.code();
-        // S3 reports a slow upload with 400; an expired token is renewed at the next check.
+        // S3 reports RequestTimeout with status 400; an expired token is renewed at the next check.
         let passes = code == "RequestTimeout" || self.is_expired();
         let kind = if passes { Kind::Unavailable { retry_after: None } } else { Kind::Failed };
         let is_safe = |text: &String| asker.token.as_ref().is_none_or(|token| !text.contains(token.reveal()));

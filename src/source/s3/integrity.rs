@@ -1,6 +1,6 @@
 //! Checks that the received bytes are the stored ones, by the checksums of the whole object in S3's headers, else by
 //! the ETag: it is the MD5 if the object was uploaded in one piece and is not encrypted with a key that S3 does not
-//! hold. Checksums of checksums (multipart uploads) cannot be checked without the sizes of the parts.
+//! hold. Checksums of checksums (multipart uploads) cannot be checked without knowing the parts.
 
 use std::fmt;
 
