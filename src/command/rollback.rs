@@ -62,7 +62,7 @@ pub fn rollback(settings: &Settings, wanted: Option<&str>) -> CheckReport {
 fn live(settings: &Settings) -> Result<Option<ReleaseId>> {
     let store = Store::look(&crate::activate::locations::locate(settings)?.store);
     Ok(match store.and_then(|store| store.recorded()) {
-        // A release may be live already while it is being activated, so the operator may have meant either.
+        // While a release is being activated, the operator may have seen that one as live.
         Ok(Recorded::State(state)) if state.phase == Phase::Idle => state.current.map(|current| current.release),
         // Errors are reported under the lock.
         Ok(Recorded::State(_) | Recorded::Nothing | Recorded::Foreign(_) | Recorded::Unreadable(_)) | Err(_) => None,

@@ -18,8 +18,7 @@ use crate::sys::fs::{self, Dir};
 
 /// The status key that names the live release last seen in the history; a check without news need not read the history.
 const NOTED: &str = "in-history";
-/// The text for a release that went live without a history entry: its deployment was cut off, or is older than the
-/// history.
+/// The text for a release without a history entry: its deployment was interrupted, or is older than the history.
 const NOTED_LATE: &str = "noted by a later check: why, how long it took and how much it read are not known";
 
 /// The deployment that a check makes or tries.

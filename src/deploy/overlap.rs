@@ -46,7 +46,7 @@ fn stores_in(above: &Path, ours: &Location) -> Result<Vec<(PathBuf, State)>> {
         Ok(names)
     };
     let names = match list() {
-        // A directory that this process may not read has no stores of ours.
+        // A directory that this process may not read has no stores of this user.
         Err(e) if [ErrorKind::NotFound, ErrorKind::PermissionDenied].contains(&e.kind()) => return Ok(Vec::new()),
         names => names.with_context(|| format!("cannot read the state-dir {}", above.display()))?,
     };

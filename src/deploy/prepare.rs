@@ -209,8 +209,7 @@ impl Deployment<'_> {
     /// Decides about a revision that the source still has since the last poll: live, in the store, refused or on hold.
     fn pending(&mut self, known: Record) -> Result<PollDecision> {
         if self.has_live(&known.release) {
-            // The candidate is of another source, or was rolled back by hand; or the source now offers the live
-            // release.
+            // The candidate is of another source, or was tried by hand; or the source now offers the live release.
             let State { target, failure, rolled_back, .. } = &self.state;
             let is_over = target.is_some() || failure.is_some() || !rolled_back.is_empty();
             (self.state.target, self.state.failure) = (None, None);

@@ -63,7 +63,7 @@ impl Deployment<'_> {
 
     /// Records the version that the next one must not be lower than, durably before anything is unpacked.
     pub fn note_version(&mut self, version: Option<&str>) -> Result<()> {
-        // With `allow-downgrade`, the version of this archive becomes the new minimum.
+        // With `allow-downgrade`, this archive sets the new minimum, even if it names no version.
         let highest = version.or(self.state.version.as_deref().filter(|_| !self.settings.trust.allow_downgrade));
         if highest == self.state.version.as_deref() {
             return Ok(());

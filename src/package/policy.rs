@@ -124,7 +124,7 @@ impl<'a> Listing<'a> {
     /// Adds a hard link to an earlier member by both full names. `None`: it is no member, because it links to itself or
     /// because `strip-components` leaves nothing of its name.
     pub(super) fn add_hard_link(&mut self, name: &[u8], target: &[u8]) -> Result<Option<u32>> {
-        let before = u32::try_from(self.entries.len()).unwrap_or(u32::MAX); // `push` sees to it
+        let before = u32::try_from(self.entries.len()).unwrap_or(u32::MAX); // `push` checks it
         let index = match name == target {
             true if stripped(name, self.layout.strip_components).is_none() => return Ok(None),
             true => None,
@@ -200,7 +200,7 @@ impl<'a> Listing<'a> {
         }
         let copies = if self.hard_links.is_empty() { Vec::new() } else { self.copies(&order)? };
         let Self { names, entries, mut budget, texts, bytes, space, .. } = self;
-        budget.give_back(texts); // whoever reads them takes what they really have
+        budget.give_back(texts); // their actual size is taken when they are read
         Ok(Plan { names, entries, order, copies, budget, bytes, space, count })
     }
 
@@ -302,7 +302,7 @@ impl Plan {
 
     /// The members in the order of the artifact.
     pub(super) fn members(&self) -> std::ops::Range<u32> {
-        0..u32::try_from(self.entries.len()).unwrap_or(u32::MAX) // `push` saw to it
+        0..u32::try_from(self.entries.len()).unwrap_or(u32::MAX) // `push` checked it
     }
 
     /// The kind that a member becomes.

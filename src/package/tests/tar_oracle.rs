@@ -153,7 +153,7 @@ fn what_is_accepted_means_the_same_to_python_gnu_tar_and_bsdtar() {
     assert!(accepted > COUNT / 8 && refusals > COUNT / 4, "{accepted} accepted, {refusals} refused");
 }
 
-/// Corrupts one byte in a header and fixes its checksum, or corrupts one byte anywhere.
+/// Changes one byte in a header and fixes its checksum, or flips one bit anywhere.
 fn damage(bytes: &mut [u8], dice: &mut Dice) {
     let headers: Vec<usize> =
         (0..bytes.len() / 512).map(|n| n * 512).filter(|at| &bytes[at + 257..at + 262] == b"ustar").collect();
