@@ -1,5 +1,4 @@
-//! What became of every deployment, for people ([`text`]) and programs ([`json`]): the `history` of a store, the newest
-//! first. Needs no lock.
+//! The history of a store, newest deployment first, for people ([`text`]) and programs ([`json`]). Needs no lock.
 
 use super::status::shade;
 use crate::activate::locations;
@@ -12,7 +11,7 @@ use crate::store::Store;
 use crate::store::history::{self, Entry};
 use crate::sys::clock::rfc3339;
 
-/// The entries of a deployment.
+/// The history of one deployment.
 #[derive(Debug)]
 pub struct Told<'a> {
     settings: &'a Settings,
@@ -20,7 +19,7 @@ pub struct Told<'a> {
 }
 
 impl<'a> Told<'a> {
-    /// Reads those in its store.
+    /// Reads the entries from its store.
     pub fn read(settings: &'a Settings) -> Result<Self> {
         let store = Store::look(&locations::locate(settings)?.store);
         let entries = store.and_then(|store| history::read(&store)).with_context(|| "cannot tell the history")?;
@@ -28,13 +27,13 @@ impl<'a> Told<'a> {
     }
 }
 
-/// What stands above the columns.
+/// The headings of the columns.
 const HEADINGS: [&str; 7] = ["when", "outcome", "release", "revision", "reason", "took", "bytes"];
-/// The column that is cut where room is short.
+/// The column that is shortened on a narrow terminal.
 const REVISION: usize = 3;
-/// The columns that go where there is no room for them: reason, took, bytes.
+/// The columns that are left out on a narrow terminal: reason, took, bytes.
 const SPARE: [usize; 3] = [4, 5, 6];
-/// How far what explains an entry stands to the right.
+/// The indentation of the note below an entry.
 const INDENT: usize = 4;
 
 /// The text of `repo-deploy history`.
@@ -66,7 +65,7 @@ pub fn text(all: &[Told<'_>], screen: Screen) -> String {
     text
 }
 
-/// An entry, as a line of the table.
+/// An entry as a row of the table.
 fn cells(entry: &Entry, screen: Screen) -> Vec<String> {
     let Entry { when, outcome, reason, record, took_ms, bytes, .. } = entry;
     let shown = |text: &str| screen.painted(if text.is_empty() { "-" } else { text }, Color::Plain);
@@ -77,12 +76,12 @@ fn cells(entry: &Entry, screen: Screen) -> Vec<String> {
         shown(&record.as_ref().map_or_else(String::new, |record| record.revision.to_string())),
         shown(reason),
         shown(&span(*took_ms)),
-        // As short as ls has them.
+        // As short as in `ls -h`.
         shown(&if *bytes == 0 { String::new() } else { size(*bytes).replace(' ', "").replace("iB", "") }),
     ]
 }
 
-/// What an entry has to say besides: how often, and why.
+/// The note below an entry: how often, and why.
 fn note(entry: &Entry) -> String {
     match entry.count {
         0 | 1 => entry.why.clone(),
@@ -90,7 +89,7 @@ fn note(entry: &Entry) -> String {
     }
 }
 
-/// Milliseconds as people read them: `40ms`, `59.9s`, `3m20s`, `2h05m`; none when nobody knows.
+/// A duration for people: `40ms`, `59.9s`, `3m20s`, `2h05m`; empty if unknown.
 fn span(ms: u64) -> String {
     match ms / 1000 {
         _ if ms == 0 => String::new(),
@@ -101,7 +100,7 @@ fn span(ms: u64) -> String {
     }
 }
 
-/// The same as JSON: one object, one entry a line.
+/// The history as JSON: one object, one entry a line.
 pub fn json(all: &[Told<'_>]) -> String {
     let mut json = Json("{\"deployments\":[".to_owned());
     for Told { settings, entries } in all {
@@ -136,7 +135,7 @@ fn object(json: &mut Json, entry: &Entry) {
     json.close("}");
 }
 
-/// A text, when there is one.
+/// A text, unless it is empty.
 fn known(text: &str) -> Option<&str> {
     Some(text).filter(|text| !text.is_empty())
 }

@@ -1,5 +1,5 @@
-//! What a check would open, opened by the same calls and left as it is: for `validate`, which says before what a check would
-//! fail with, be blocked by, or warn of.
+//! Opens the files and directories that a check would open, by the same calls, without changing them: `validate`
+//! reports in advance why a check would fail, be blocked, or warn.
 
 use std::path::Path;
 
@@ -21,7 +21,7 @@ use crate::store::Store;
 use crate::sys::fs::can_be_made;
 use crate::sys::resolve::{self, Fault, Last, Way};
 
-/// What is wrong with what the settings name.
+/// The problems with the files and directories that the settings name.
 pub fn inspect(settings: &Settings) -> Vec<Remark> {
     let mut remarks = Vec::new();
     inspect_log_and_reports(settings, &mut remarks);
@@ -46,13 +46,13 @@ pub fn inspect(settings: &Settings) -> Vec<Remark> {
         }
         Err(e) => remarks.push((Name::Remote, false, e.to_string())),
     }
-    // A directory on this host is copied from where it lies.
+    // A directory on this host is copied without the cache.
     let is_cache_used = !matches!(&settings.remote, Remote::File(path) if path.is_dir());
     remarks.extend(artifact::look_at_cache(&places.cache).err().map(|e| (Name::Cache, !is_cache_used, e.to_string())));
     remarks
 }
 
-/// The store, and what stands at `<local>`.
+/// The problems with the store and the entry at `<local>`.
 fn inspect_deployment(settings: &Settings, places: &locations::Places, remarks: &mut Vec<Remark>) {
     let key = match places.mode {
         _ if settings.store.is_some() => Name::Store,
@@ -79,7 +79,7 @@ fn inspect_deployment(settings: &Settings, places: &locations::Places, remarks: 
     }
 }
 
-/// Without a log and without reports it works all the same; but what is no file is not made one.
+/// A deployment works without a log and reports; but an existing entry that is not a file is not replaced by one.
 fn inspect_log_and_reports(settings: &Settings, remarks: &mut Vec<Remark>) {
     let bad = |key: Name, path: &Path, why: &std::io::Error| {
         format!("cannot use {} = {}: {}", key.key().text, path.display(), plain(why))
@@ -101,7 +101,7 @@ fn inspect_log_and_reports(settings: &Settings, remarks: &mut Vec<Remark>) {
     }
 }
 
-/// A hook that cannot run blocks every deployment, or sends it back.
+/// The problems with hooks: one that cannot run blocks every deployment, or rolls it back.
 fn inspect_hooks(key: Name, dir: &Path, remarks: &mut Vec<Remark>) {
     match hooks::survey(dir) {
         Ok((found, odd)) => {

@@ -1,4 +1,4 @@
-//! The commands, a file each: what a person or a script asks for, done with the engine of `deploy` or read from the store.
+//! The commands, one file each: they use the engine of `deploy`, or read the store.
 
 pub mod history;
 mod inspect;

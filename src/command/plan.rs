@@ -1,9 +1,9 @@
-//! `repo-deploy plan`: what the next check would do, found out by the same decisions and told instead of done. Nothing live
-//! is touched, no hook runs, no state is written: a check afterwards does what it would have done without it. What has to be
-//! fetched to know is left where the check finds it.
+//! `repo-deploy plan`: shows the steps of the next check. It makes the same decisions, but changes nothing live, runs
+//! no hook and writes no state, so the next check is the same as without it. An archive that must be fetched stays in
+//! the cache for that check.
 //!
-//! A ZIP over HTTP or from S3 is not fetched: its directory tells. `archive` looks into what the source has, `release` tells what becomes of it,
-//! `shown` shows it.
+//! A ZIP over HTTP or from S3 is not fetched: its directory is enough. `archive` examines the archive of the source,
+//! `release` plans the release, `shown` prints the plan.
 
 mod archive;
 mod changes;
@@ -26,30 +26,30 @@ use crate::store::manifest::Manifest;
 use crate::store::state::{Phase, Record};
 use crate::store::{Recorded, Release, Store};
 
-/// There is something to do.
+/// The exit code if the next check has something to do.
 const SOMETHING: u8 = 10;
 
-/// What the next check would do.
+/// The plan of the next check.
 #[derive(Debug, Default)]
 pub struct Plan {
-    /// What is known, in order.
+    /// The known facts, in order.
     facts: Vec<(&'static str, Fact)>,
-    /// `deploy`, `unchanged`, `on-hold`; or `recover`: something has to be finished first.
+    /// `deploy`, `unchanged`, `on-hold`; or `recover`: an interrupted deployment must be finished first.
     outcome: &'static str,
-    /// What one should know besides.
+    /// Further remarks for the operator.
     notes: Vec<String>,
-    /// What would end it before, or after, the release is live.
+    /// The reasons why the check would fail, before or after the release is live.
     obstacles: Vec<String>,
     changes: Changes,
-    /// Where the changes are those of the machine, what changes in the bundle: hooks are told that.
+    /// The changes inside the bundle, which hooks get, where `changes` are those of the host.
     inside: Option<Changes>,
-    /// Programs in the order in which they run, and when.
+    /// The programs in the order in which they run, each with its phase.
     hooks: Vec<(&'static str, String)>,
-    /// The process exit code: 0 nothing to do, 10 something, else as the check would end.
+    /// The exit code: 0 nothing to do, 10 something to do, else the exit code of the check.
     pub code: u8,
 }
 
-/// A value: a text, a number of bytes, a release when there is one, a revision.
+/// A value: a text, a number of bytes, an optional release, or a revision.
 #[derive(Debug)]
 enum Fact {
     Text(String),
@@ -58,7 +58,7 @@ enum Fact {
     Revision(Revision),
 }
 
-/// Asks the source, and says what a check would do now.
+/// Polls the source and plans the next check.
 pub fn plan(settings: &Settings) -> Result<Plan> {
     let places = locations::locate(settings)?;
     let store = Store::look(&places.store)?;
@@ -73,7 +73,7 @@ pub fn plan(settings: &Settings) -> Result<Plan> {
     }
 }
 
-/// What a deployment at work will come to, nobody can tell.
+/// Fails during a deployment: its end cannot be foreseen.
 fn keep_clear(store: &Store) -> Result<()> {
     match store.recorded()? {
         Recorded::State(state) if state.phase != Phase::Idle && store.is_locked()? => {
@@ -93,13 +93,13 @@ impl Plan {
         self.facts.push((key, Fact::Bytes(bytes)));
     }
 
-    /// Something is put right before anything else.
+    /// Adds a step that the check takes before all others.
     fn first(&mut self, text: &str) {
         self.code = SOMETHING;
         self.notes.push(format!("the next check first {text}"));
     }
 
-    /// What a check would fail with.
+    /// Adds a reason why the check would fail.
     fn ends(&mut self, code: u8, why: String) {
         if self.obstacles.is_empty() {
             self.code = code;
@@ -121,20 +121,20 @@ impl Deployment<'_> {
         head(self, plan);
         let live = match self.plan_healing(plan)? {
             Some(live) => live,
-            None => return Ok(()), // that is a deployment of its own
+            None => return Ok(()), // a recovery is a deployment of its own
         };
         status_file::hold_off(&self.store, &self.settings.remote.identity())?;
         let is_pending = plan.code;
         let notes = plan.notes.len();
         self.until_settled(&mut |deployment| {
-            // What an attempt found out about something that was replaced meanwhile says nothing.
+            // An attempt whose archive was replaced meanwhile is void.
             *plan = Plan { notes: plan.notes.drain(..notes).collect(), code: is_pending, ..Plan::default() };
             head(deployment, plan);
             deployment.plan_deployment(plan, &live)
         })
     }
 
-    /// What is put right before anything new is looked for, and what is live then. `None`: the check is over with that.
+    /// Plans the recovery; returns the entries that are live after it. `None`: the check ends with the recovery.
     fn plan_healing(&mut self, plan: &mut Plan) -> Result<Option<Manifest>> {
         match self.diagnose()?.0 {
             RecoveryAction::Nothing | RecoveryAction::Fresh(_) => {}
@@ -167,7 +167,7 @@ impl Deployment<'_> {
         }
     }
 
-    /// A deployment that was cut off goes on, or back.
+    /// Plans how an interrupted deployment is finished or rolled back.
     fn plan_finish(&self, plan: &mut Plan, is_back: bool) -> Result<()> {
         let (to, from) = (self.state.target.as_ref(), self.state.current.as_ref());
         let (to, from) = if is_back { (from, to) } else { (to, from) };
@@ -186,7 +186,7 @@ impl Deployment<'_> {
             plan.first(&format!("finishes a deployment that was cut off: it {way} {name}"));
         }
         plan.outcome = "recover";
-        // One that somebody removed is nothing.
+        // A release that was removed from the store counts as empty.
         let release = |record: Option<&Record>| match record {
             Some(record) => self.store.release(&record.release),
             None => Ok(None),
@@ -201,12 +201,12 @@ impl Deployment<'_> {
         }
         self.plan_hooks(plan, "post")?;
         if is_there {
-            plan.changes = Changes::default(); // hooks were chosen by what came back
+            plan.changes = Changes::default(); // the rollback is done: only its hooks run
         }
         Ok(())
     }
 
-    /// Whether the live tree is that of this release again. An installation is gone through anew in any case.
+    /// Whether the rollback to this release has already restored the live tree. An installation is always repeated.
     fn is_back(&self, id: &ReleaseId) -> Result<bool> {
         let Some(release) = self.store.release(id)? else { return Ok(false) };
         let mut is_back = self.activation.drift(&release)?.is_none();
@@ -220,13 +220,13 @@ impl Deployment<'_> {
         Ok(is_back)
     }
 
-    /// What becomes of what the source has.
+    /// Plans the deployment of the offered revision.
     fn plan_deployment(&mut self, plan: &mut Plan, live: &Manifest) -> Result<()> {
         match self.poll()? {
             PollDecision::Nothing => self.plan_nothing(plan),
             PollDecision::Ready(record) => self.plan_ready(plan, live, &record)?,
             PollDecision::Fetch(mut offer) => {
-                // An appspec has to be read, and what it names.
+                // An appspec must be read, and the files that it names.
                 let is_told =
                     self.state.mode != ActivationMode::Install && self.plan_by_directory(plan, live, &mut offer)?;
                 if !is_told {
@@ -245,7 +245,7 @@ impl Deployment<'_> {
         }
     }
 
-    /// What is complete in the store.
+    /// Plans a release that is complete in the store.
     fn plan_ready(&self, plan: &mut Plan, live: &Manifest, record: &Record) -> Result<()> {
         let release = self.release(&record.release)?;
         let failure = self.state.failure.as_ref().filter(|failure| failure.release == record.release);

@@ -1,7 +1,7 @@
-//! `repo-deploy verify --repair`: makes the live release what it was, and the live tree what the release is; no hook runs.
-//! What only the source has is fetched again, when it still has the very same revision. Each file changes by a rename, so
-//! nobody ever reads half of one, and doing it again heals what was cut off. Whoever presses ^C at a tree of a million files wants
-//! to have the terminal back: a signal ends it between two of them.
+//! `repo-deploy verify --repair`: restores the content of the live release, then makes the live tree like it; no hook
+//! runs. Damaged files are fetched again if the source still has the same revision. Each file is replaced by a rename,
+//! so no process reads a half-written one, and a repeated run finishes an interrupted one. A signal takes effect
+//! between two files: ^C works on a tree of a million files.
 
 use super::verify::{Seen, differences, live, no_differences, nothing_live, painted};
 use crate::activate::limit::Limit;
@@ -23,7 +23,7 @@ use crate::sys::clock::Deadline;
 use crate::sys::fs::set_owner_and_mode;
 use crate::sys::signal;
 
-/// Puts back what differs, and tells what that was. The exit code: 0 when all is as it should be now.
+/// Repairs all differences and prints them. The exit code is 0 if no difference is left.
 pub fn repair(settings: &Settings, prefix: &str) -> Result<u8> {
     is_there(settings)?;
     let mut deployment = Deployment::open(settings, Some(turn(settings)))?;
@@ -31,7 +31,7 @@ pub fn repair(settings: &Settings, prefix: &str) -> Result<u8> {
         return Err(Error::new(Kind::InDoubt, format!("cannot repair: {doubt}; the next check settles it")));
     }
     if deployment.state.phase != Phase::Idle {
-        deployment.take_over_live_directory()?; // else the next check would not go on
+        deployment.take_over_live_directory()?; // else the next check would refuse the directory
     }
     in_the_way(&deployment.state)?;
     let current = live(&deployment.state)?.clone();
@@ -51,7 +51,7 @@ pub fn repair(settings: &Settings, prefix: &str) -> Result<u8> {
     let before = look(&deployment)?;
     let name = check_report::named(&current);
     if before.count == 0 {
-        drop(deployment); // whoever reads the answer must not hold the lock
+        drop(deployment); // a slow reader of the output must not hold the lock
         console::print(&format!("{prefix}{name}: {}\n", no_differences(before.names)))?;
         return Ok(0);
     }
@@ -66,7 +66,7 @@ pub fn repair(settings: &Settings, prefix: &str) -> Result<u8> {
     let mut left: Vec<&str> = after.text.lines().collect();
     left.sort_unstable();
     let mut text = String::new();
-    // What has no line may be any of these.
+    // An unprinted difference may be one of these.
     let told = before.text.lines().filter(|_| after.untold == 0);
     for line in told.filter(|line| left.binary_search(line).is_err()) {
         text.push_str("repaired: ");
@@ -85,13 +85,13 @@ pub fn repair(settings: &Settings, prefix: &str) -> Result<u8> {
     Ok(u8::from(after.count > 0))
 }
 
-/// Nothing can be put back from a release that is gone.
+/// Fails if the live release is gone: there is nothing to repair from.
 fn is_there(settings: &Settings) -> Result<()> {
     let store = Store::look(&locations::locate(settings)?.store)?;
     let state = match store.recorded()? {
         Recorded::State(state) => state,
-        Recorded::Nothing => return Err(nothing_live()), // and no store is made
-        Recorded::Foreign(_) | Recorded::Unreadable(_) => return Ok(()), // it is told under the lock
+        Recorded::Nothing => return Err(nothing_live()), // without creating a store
+        Recorded::Foreign(_) | Recorded::Unreadable(_) => return Ok(()), // reported under the lock
     };
     match state.current.map(|current| store.release_at(&current.release)) {
         Some(release) if !release.is_there()? => {
@@ -105,7 +105,7 @@ fn is_there(settings: &Settings) -> Result<()> {
 }
 
 impl Deployment<'_> {
-    /// Another directory than the one that was kept in sync becomes the live one. What is in it is kept as a release.
+    /// Accepts another directory at `<local>` as the live one, and keeps its content as a release.
     fn take_over_live_directory(&mut self) -> Result<()> {
         let Some(why) = self.activation.stranger()? else { return Ok(()) };
         log::warn!("{} is {why}: taking it, as --repair says", self.settings.local.display());
@@ -115,7 +115,8 @@ impl Deployment<'_> {
         self.store.record(&self.state)
     }
 
-    /// First the release, as far as it can be without its source; then what it lacks; then the live tree.
+    /// Repairs the release as far as possible without the source, then fetches its missing content, then repairs the
+    /// live tree.
     fn fix_metadata(&mut self, current: &Record, release: &Release, manifest: &Manifest) -> Result<()> {
         let cannot = || format!("cannot repair release {}", release.id);
         let top = release.open().with_context(cannot)?;
@@ -143,14 +144,14 @@ impl Deployment<'_> {
         })
     }
 
-    /// The live release once more, when the source still has it.
+    /// Fetches the live release again, if the source still has it.
     fn fetch_again(&mut self, current: &Record, expected: Option<&Manifest>) -> Result<(Staging, Manifest)> {
         if current.release.is_adopted() {
             return Err(Error::failed("it is the copy of what was found there, and nobody else has that"));
         }
         let remote = self.settings.remote.identity();
         status_file::hold_off(&self.store, &remote)?;
-        // What it took to look at everything is not the source's business.
+        // The time spent on comparing does not count against the source.
         self.deadline = Deadline::after(self.settings.timeout);
         let Some(offer) = self.source.offer_like(&current.revision, self.deadline)? else {
             return Err(Error::failed(format!("{} has nothing", self.settings.remote)));
@@ -179,7 +180,7 @@ impl Deployment<'_> {
         Ok((staging, manifest))
     }
 
-    /// Whether this revision, proven so, is the live release.
+    /// Fails unless this revision with this proof is the live release.
     fn is_the_same(&self, current: &Record, revision: &Revision, proof: Option<&str>) -> Result<()> {
         if self.is_release(&current.release, revision, proof) {
             return Ok(());
@@ -212,7 +213,7 @@ impl Deployment<'_> {
     }
 }
 
-/// Does what a signal ends in order: between two files, and what is half-made goes.
+/// Runs `what`, which a signal may end, and reports the signal after its cleanup.
 fn in_order(what: &mut dyn FnMut() -> Result<()>) -> Result<()> {
     let region = signal::defer();
     let done = what();

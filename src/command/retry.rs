@@ -1,4 +1,4 @@
-//! `repo-deploy retry`: forgets why what the source has is on hold, and checks at once.
+//! `repo-deploy retry`: takes the revision of the source off hold, and checks at once.
 
 use std::time::Instant;
 
@@ -11,11 +11,11 @@ use crate::report::{
     status_file,
 };
 
-/// Forgets failures and what the source asked for, in its turn, and checks as [`super::check`] does.
+/// Waits for a running check, forgets failures and the source's request to wait, and checks as [`super::check`] does.
 pub fn retry(settings: &Settings) -> CheckReport {
     match Deployment::open(settings, Some(turn(settings))) {
         Ok(mut deployment) => {
-            let started = Instant::now(); // whom it waited for has a time of its own
+            let started = Instant::now(); // without the wait for the lock
             let result = deployment.retry();
             deployment.end(result, started)
         }
@@ -43,13 +43,13 @@ impl Deployment<'_> {
         status_file::forget_hold(&self.store);
         let looked = self.look();
         if looked.is_err() && self.attempt_report.is_none() && self.state.failure.is_none() {
-            // The source has not answered: who asked for another try of something has not had it.
+            // The source has not answered, so nothing was tried again: the failures are kept.
             (self.state.failure, self.state.rolled_back) = (before.failure, before.rolled_back);
             self.note()?;
         }
         match (looked?, healed) {
             (Outcome::Unchanged | Outcome::OnHold, Some(healed)) => {
-                self.attempt_report = None; // what healed has its entry, and there was nothing to deploy
+                self.attempt_report = None; // the recovery has its entry, and there was nothing to deploy
                 Ok(healed)
             }
             (outcome, _) => Ok(outcome),

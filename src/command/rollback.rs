@@ -1,6 +1,6 @@
-//! `repo-deploy rollback`: makes a release live that the store has, by hand. That the live one is withdrawn is on disk
-//! before anything changes, so that a crash in between changes nothing about it: it is on hold until the source has
-//! another one. No pre hook is asked; everything else is as in a deployment.
+//! `repo-deploy rollback`: makes another release of the store live, by hand. The live one is marked as rolled back on
+//! disk before anything changes, so a crash cannot lose that: it is on hold until the source has another revision. No
+//! pre hook runs; everything else is as in a deployment.
 
 use std::time::Instant;
 
@@ -14,15 +14,15 @@ use crate::store::state::{Phase, Record};
 use crate::store::{Recorded, Store, history};
 use crate::sys::clock::now;
 
-/// The shortest beginning of an id that names a release.
+/// The shortest prefix of a release id.
 const SHORTEST: usize = 4;
 /// How many ids an error names.
 const FEW: usize = 8;
 
-/// What becomes of what was left.
+/// The end of the message about the release that was live.
 const ON_HOLD: &str = "is on hold until the source has another one, or `repo-deploy retry`";
 
-/// Goes back to the release before the live one, or to the one whose id begins with `wanted`, in its turn.
+/// Waits for a running check, then rolls back to the previous release, or to the one whose id begins with `wanted`.
 pub fn rollback(settings: &Settings, wanted: Option<&str>) -> CheckReport {
     let opened = live(settings).and_then(|seen| Ok((seen, Deployment::open_made(settings)?)));
     let (seen, mut deployment) = match opened {
@@ -38,7 +38,7 @@ pub fn rollback(settings: &Settings, wanted: Option<&str>) -> CheckReport {
         );
         return CheckReport::failed(text);
     }
-    let started = Instant::now(); // whom it waited for has a time of its own
+    let started = Instant::now(); // without the wait for the lock
     let settled = match deployment.settle(wanted.is_some()) {
         Ok(Settled { is_over: false, outcome }) => outcome,
         over => return deployment.end(over.map(|s| s.outcome.unwrap_or(Outcome::Unchanged)), started),
@@ -54,30 +54,30 @@ pub fn rollback(settings: &Settings, wanted: Option<&str>) -> CheckReport {
         }
         Err(e) => Err(e),
     };
-    // Where nothing was tried, there is no news of the deployment.
+    // Nothing was tried, so there is no news to report.
     if settled.is_some() { deployment.end(result, started) } else { CheckReport::of(&result, &deployment.state, None) }
 }
 
-/// What is live before anybody is waited for.
+/// The live release before this command waits for the lock.
 fn live(settings: &Settings) -> Result<Option<ReleaseId>> {
     let store = Store::look(&crate::activate::locations::locate(settings)?.store);
     Ok(match store.and_then(|store| store.recorded()) {
-        // What is being activated may have been what somebody saw.
+        // While a release is being activated, the operator may have seen that one as live.
         Ok(Recorded::State(state)) if state.phase == Phase::Idle => state.current.map(|current| current.release),
-        // What is wrong with it is told under the lock.
+        // Errors are reported under the lock.
         Ok(Recorded::State(_) | Recorded::Nothing | Recorded::Foreign(_) | Recorded::Unreadable(_)) | Err(_) => None,
     })
 }
 
-/// What an earlier run left, and what became of it.
+/// The result of recovering from an interrupted run.
 struct Settled {
     outcome: Option<Outcome>,
-    /// That was what was asked for.
+    /// The recovery has already done the requested rollback.
     is_over: bool,
 }
 
 impl<'a> Deployment<'a> {
-    /// Opens a store that is there: a typing error makes none.
+    /// Opens an existing store: a mistyped path creates none.
     fn open_made(settings: &'a Settings) -> Result<Self> {
         let root = crate::activate::locations::locate(settings)?.store.path;
         if !root.try_exists().with_context(|| format!("cannot look at {}", root.display()))? {
@@ -89,7 +89,7 @@ impl<'a> Deployment<'a> {
         Self::open(settings, Some(turn(settings)))
     }
 
-    /// Finishes what an earlier run left, as every check does.
+    /// Recovers from an interrupted run, as every check does.
     fn settle(&mut self, is_named: bool) -> Result<Settled> {
         if self.doubt.is_some() {
             let text = "cannot roll back: `repo-deploy -f` settles it by a deployment";
@@ -100,7 +100,7 @@ impl<'a> Deployment<'a> {
         if self.stop.is_some() || (was_rollback && !is_named) {
             return Ok(Settled { outcome: Some(outcome), is_over: true });
         }
-        // It has gone back just now, from what somebody wants to get away from.
+        // The recovery has just rolled back the release that the operator wants to leave.
         if outcome == Outcome::RolledBack && !is_named {
             if let Some(target) = self.state.target.clone() {
                 log::info!("release {} {ON_HOLD}", target.release);
@@ -117,7 +117,7 @@ impl<'a> Deployment<'a> {
         self.state.current.as_ref().is_some_and(|current| current.release == record.release)
     }
 
-    /// Where to go back to.
+    /// Chooses the release to roll back to.
     fn choose(&self, wanted: Option<&str>) -> Result<Record> {
         let Some(current) = &self.state.current else {
             return Err(Error::failed("cannot roll back: nothing is live"));
@@ -159,7 +159,7 @@ impl<'a> Deployment<'a> {
         }
     }
 
-    /// What is known of a release; at least that it is there.
+    /// The known record of a release, or a minimal one.
     fn record_of(&self, id: &ReleaseId) -> Record {
         let Self { state, store, .. } = self;
         let known = [&state.current, &state.previous, &state.target].into_iter().flatten().find(|r| r.release == *id);
@@ -176,7 +176,7 @@ impl<'a> Deployment<'a> {
         })
     }
 
-    /// Begins, activates, and lets post hooks judge: as a deployment, but nobody may block it.
+    /// Begins, activates and runs post hooks as a deployment does, but without pre hooks that could block it.
     fn go_back(&mut self, target: Record) -> Result<Outcome> {
         self.begin_attempt(Reason::Rollback, Some(target.clone()));
         let release = self.release(&target.release)?;
@@ -193,10 +193,11 @@ impl<'a> Deployment<'a> {
         self.activate_and_verify(begun, &release, Reason::Rollback)
     }
 
-    /// The live release gives way to `to`, by hand: from now on it is on hold, as what was left before it.
+    /// Puts the live release on hold, because the operator rolled back to `to`; earlier rolled-back releases stay on
+    /// hold.
     pub fn withdraw(&mut self, to: &Record) {
         let Some(left) = self.state.current.clone() else { return };
-        // What was found is no source's revision; and what somebody goes to is wanted.
+        // An adopted release is no revision of a source; and the operator wants the release that is rolled back to.
         let is_over = |record: &Record| record.release.is_adopted() || record.release == to.release;
         self.state.rolled_back.retain(|record| !is_over(record));
         let rest = match (left.release.is_adopted(), left.revision.as_str()) {
@@ -205,14 +206,15 @@ impl<'a> Deployment<'a> {
             (false, _) => format!("; revision {} {ON_HOLD}", left.revision),
         };
         log::info!("rolled back to {}{}, by hand{rest}", named(to), self.at());
-        // The candidate of before stays one; else the next poll asks against what was left.
+        // An earlier candidate is kept; else the next poll asks against the release that was left.
         let target = self.state.saved_candidate.take().filter(|aside| aside.release != to.release);
         self.state.target = target.or(Some(left).filter(|left| !left.release.is_adopted()));
         let of = self.state.target.as_ref().map(|target| target.release.clone());
         self.state.failure = self.state.aside_failure.take().filter(|failure| Some(&failure.release) == of.as_ref());
     }
 
-    /// What was live is live again: a rollback that failed leaves nothing behind, and forgets nothing.
+    /// Undoes the state of a failed rollback: the earlier release is live again, with the earlier candidate and
+    /// failure.
     pub fn put_aside_back(&mut self) {
         self.why = self.state.failure.take().map(|failure| failure.why);
         (self.state.target, self.state.failure) = (self.state.saved_candidate.take(), self.state.aside_failure.take());

@@ -1,4 +1,4 @@
-//! A directory for what is only looked at and never becomes a release.
+//! A directory for unpacking archives that are only examined and never become a release.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use crate::error::{Context, Result, plain};
 use crate::sys::created;
 use crate::sys::fs::{Dir, unique_name};
 
-/// A directory of ours alone; removed when dropped.
+/// A private directory; removed when dropped.
 #[derive(Debug)]
 pub struct Scratch {
     path: PathBuf,
@@ -15,7 +15,7 @@ pub struct Scratch {
 }
 
 impl Scratch {
-    /// A new one, among temporary files. `what` it is for stands in its name.
+    /// Creates one in the directory for temporary files; its name contains `what`.
     pub fn new(what: &str) -> Result<Self> {
         let above = std::env::temp_dir();
         let name = unique_name(&format!("repo-deploy-{what}-")).with_context(|| "cannot make a name")?;

@@ -1,8 +1,8 @@
-//! `repo-deploy seed [ARCHIVE --revision R]`: at the build of an image a release is put in place with what the source calls
-//! it, through the same checks, the same policy and the same writer as any other; no hook runs. Only where nothing is live.
+//! `repo-deploy seed [ARCHIVE --revision R]`: makes a release live when an image is built, under the revision that the
+//! source gives it, with the same verification, policy and writer as a deployment; no hook runs. Fails if another
+//! release is live.
 //!
-//! A seed that is cut off is taken back by the next one. When a check comes first, it goes on with it as with any
-//! deployment, hooks and all.
+//! The next seed undoes an interrupted one. If a check comes first, it resumes it like any deployment, hooks included.
 
 use std::path::Path;
 use std::time::Instant;
@@ -23,21 +23,21 @@ use crate::source::{Poll, Source};
 use crate::store::state::{Phase, Record};
 use crate::sys::clock::{Deadline, now};
 
-/// What is to be made live.
+/// The release to make live.
 #[derive(Debug)]
 pub struct Seed<'a> {
-    /// `None`: what the remote has.
+    /// `None`: the archive of the remote.
     archive: Option<&'a Path>,
-    /// What the remote calls it.
+    /// The revision that the remote gives the archive.
     revision: Option<&'a str>,
 }
 
 impl<'a> Seed<'a> {
-    /// Reads what the command line says.
+    /// Reads the operands of the command line.
     pub fn new(operands: &'a [String], revision: Option<&'a str>, sections: &[Settings]) -> Result<Self> {
         let archive = operands.first().map(Path::new);
         let misused = |why: &str| Err(Error::new(Kind::Usage, format!("cannot seed {why}")));
-        let is_told = |settings: &Settings| matches!(settings.remote, Remote::File(_)); // a hash, which the bytes have
+        let is_told = |settings: &Settings| matches!(settings.remote, Remote::File(_)); // the bytes give the hash
         match (archive, revision) {
             (None, Some(_)) => misused("with --revision alone: it says what the remote calls an ARCHIVE at hand"),
             (Some(_), _) if sections.len() > 1 => misused("several sections with one ARCHIVE: choose one"),
@@ -48,14 +48,14 @@ impl<'a> Seed<'a> {
         }
     }
 
-    /// Makes it live for a deployment.
+    /// Makes the release live for one deployment.
     pub fn run(&self, settings: &Settings) -> CheckReport {
-        // An image is no machine that somebody waits for.
+        // The build of an image is no news to be notified of.
         let quiet = Settings { notify: None, ..settings.clone() };
         let opened = self.look(settings).and_then(|it| Ok((it, Deployment::open(&quiet, Some(turn(settings)))?)));
         match opened {
             Ok((recalled, mut deployment)) => {
-                let started = Instant::now(); // whom it waited for has a time of its own
+                let started = Instant::now(); // without the wait for the lock
                 let result = deployment.seed(self.archive, recalled);
                 deployment.end(result, started)
             }
@@ -63,7 +63,8 @@ impl<'a> Seed<'a> {
         }
     }
 
-    /// Whether it can be done at all, before anything is written; what the remote calls the archive.
+    /// Fails if seeding is impossible, before anything is written; returns the revision that the remote gives the
+    /// archive.
     fn look(&self, settings: &Settings) -> Result<Option<PinnedRevision>> {
         if settings.is_installed() {
             return Err(Error::config(
@@ -96,13 +97,13 @@ impl Deployment<'_> {
         }
     }
 
-    /// Whether there is room for a seed. One that was cut off is taken back.
+    /// Makes sure that nothing prevents a seed; undoes an interrupted one.
     fn reset_interrupted(&mut self) -> Result<()> {
         if self.doubt.is_some() {
             return Err(Error::failed("only a deployment settles that: repo-deploy -f"));
         }
         match self.state.phase {
-            Phase::Idle => self.recover().map(|_| ()), // while idle that is no deployment
+            Phase::Idle => self.recover().map(|_| ()), // while idle, this makes no deployment
             Phase::Activating if self.live().is_none() => {
                 log::info!("the last deployment was cut off: beginning anew");
                 self.take_back()
@@ -113,12 +114,12 @@ impl Deployment<'_> {
         }
     }
 
-    /// The live release. What somebody else had put there is none.
+    /// The live release. An adopted one does not count.
     fn live(&self) -> Option<&Record> {
         self.state.current.as_ref().filter(|current| !current.release.is_adopted())
     }
 
-    /// The release of what lies at `archive`; `None`: it is live.
+    /// Makes a release of the archive at `archive`; `None`: it is live.
     fn unpack_archive(&mut self, archive: &Path, recalled: Option<PinnedRevision>) -> Result<Option<Record>> {
         let download = self.places.download();
         let taken = self.lay_out_given(archive, recalled, &download);
@@ -148,13 +149,14 @@ impl Deployment<'_> {
         self.note_version(verified.version())?;
         record.proof = verified.proof().map(str::to_owned);
         record.release = self.id_of(&record.revision, verified.proof());
-        // It is not live, and may have come from another archive of the same name.
+        // The release is not live, and may have come from another archive of the same name.
         self.store.discard(&record.release)?;
         self.unpack_release(&verified, &record, &given, &seen)?;
         Ok(Some(record))
     }
 
-    /// What lies beside the archive: a signature of its own before that of the remote, which may be out of reach.
+    /// The signature and checksums of the archive: a signature file beside it comes before the one of the remote, which
+    /// may be out of reach.
     fn seal_of(&self, given: &Source, archive: &Path) -> Result<Sidecars> {
         let mut trust = self.settings.trust.clone();
         let (sums, theirs) = (trust.sums.take(), trust.signature.take());
@@ -170,7 +172,7 @@ impl Deployment<'_> {
         Ok(Sidecars { signature: own.or(seal.signature), ..seal })
     }
 
-    /// From nothing to `target`, as a deployment goes, and nobody is asked.
+    /// Makes `target` live as a deployment does, but without hooks.
     fn make_live(&mut self, target: Record) -> Result<Outcome> {
         self.begin_attempt(Reason::Seed, Some(target.clone()));
         let release = self.release(&target.release)?;
@@ -179,14 +181,14 @@ impl Deployment<'_> {
         let done = self.ready_live_dir().and_then(|_| self.activation.activate(&release, self.limit()));
         let Err(e) = done.and_then(|()| self.same_live_dir()) else { return self.commit(begun) };
         if let Kind::Stopped(signal) = e.kind() {
-            return Err(cut_off(signal)); // a way back would be stopped too
+            return Err(cut_off(signal)); // a rollback would be stopped too
         }
         self.take_back().and(Err(e))
     }
 
-    /// Undoes what a seed has begun.
+    /// Undoes an interrupted or failed seed.
     fn take_back(&mut self) -> Result<()> {
-        self.deadline = Deadline::after(self.settings.timeout); // as on every way back
+        self.deadline = Deadline::after(self.settings.timeout); // as in every rollback
         match self.state.current.as_ref().map(|before| self.release(&before.release)).transpose()? {
             Some(before) => self.ready_live_dir().and_then(|_| self.activation.reactivate(&before, self.limit())),
             None => self.activation.withdraw(&self.state.found, self.limit()),

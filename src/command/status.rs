@@ -1,5 +1,5 @@
-//! How a deployment is, for people ([`text`]) and programs ([`json`]): what the state and the `status` file of its store say.
-//! Needs no lock: both files are always whole.
+//! The status of a deployment, for people ([`text`]) and programs ([`json`]), from the state and the `status` file of
+//! its store. Needs no lock: both files are always complete.
 
 use crate::activate::locations::{self, Places};
 use crate::config::Settings;
@@ -20,7 +20,7 @@ use crate::store::state::{Failure, Phase, Record, State};
 use crate::store::{Recorded, Store};
 use crate::sys::clock::{now, rfc3339};
 
-/// How many periods a check may be old before it counts for nothing.
+/// The age of a check, in periods, from which a deployment counts as unhealthy.
 const PERIODS: usize = 3;
 
 /// A deployment at one moment.
@@ -30,18 +30,18 @@ pub struct Snapshot<'a> {
     pub places: Places,
     pub recorded: Recorded,
     pub last: Status,
-    /// Since when something is to be finished that nobody works at any more.
+    /// Since when an interrupted deployment waits to be finished.
     cut_off: Option<u64>,
     /// The releases in the store, the newest first.
     releases: Vec<Kept>,
-    /// The next check, as the schedule has it.
+    /// The time of the next check, if there is a schedule.
     next: Option<u64>,
-    /// The last check succeeded, and not more than three periods ago.
+    /// The last check succeeded, at most three periods ago.
     pub is_healthy: bool,
 }
 
 impl<'a> Snapshot<'a> {
-    /// Looks at the store of a deployment. `missed`: what checks came to that could not write it there.
+    /// Reads the store of a deployment. `missed`: results of checks that could not be written to it.
     pub fn take(settings: &'a Settings, schedule: Option<&Schedule>, missed: &Status) -> Result<Self> {
         let places = locations::locate(settings)?;
         let store = Store::look(&places.store).with_context(|| "cannot tell the status")?;
@@ -62,7 +62,7 @@ impl<'a> Snapshot<'a> {
         Ok(Self { settings, places, recorded, last, cut_off, releases, next, is_healthy })
     }
 
-    /// The same for metrics.
+    /// The values for metrics.
     pub fn sample(&self) -> Sample<'_> {
         Sample { settings: self.settings, last: &self.last, state: self.state() }
     }
@@ -72,7 +72,7 @@ impl<'a> Snapshot<'a> {
         self.is_healthy
     }
 
-    /// Why nothing is known of the state, when it is there.
+    /// The reason why the state cannot be used, if it exists.
     fn problem(&self) -> Option<String> {
         match &self.recorded {
             Recorded::Foreign(format) => Some(format!("has the format {format} of another version")),
@@ -81,14 +81,14 @@ impl<'a> Snapshot<'a> {
         }
     }
 
-    /// Until when what failed is on hold. Without the keys that it has to be signed by nobody can tell.
+    /// How long the failed revision is on hold. Unknown without the keys that must sign it.
     fn rest(&self) -> Hold {
         let Some(failure) = self.state().and_then(|state| state.failure.as_ref()) else { return Hold::None };
         let demands = Demands::new(&self.settings.trust);
         demands.map_or(Hold::None, |demands| Hold::after(failure, self.settings, &demands))
     }
 
-    /// What a release is to the deployment.
+    /// The role of a release in the deployment.
     fn role(&self, release: &str) -> Option<&'static str> {
         let state = self.state()?;
         let is_it = |record: &Record| record.release.as_str() == release;
@@ -110,20 +110,21 @@ impl<'a> Snapshot<'a> {
     }
 }
 
-/// The `status` file of a store; and since when there is something to finish, when nobody is at work on that.
+/// The `status` file of a store; and since when an interrupted deployment waits to be finished, unless a check is
+/// running.
 fn look(store: &Store) -> Result<(Status, Option<u64>)> {
     let works = |status: &Status| status.number(WORKING);
     let last = Status::read(store);
     if works(&last).is_none() || store.is_locked().with_context(|| "cannot tell the status")? {
         return Ok((last, None));
     }
-    let mut last = Status::read(store); // it may have ended in between
+    let mut last = Status::read(store); // the check may have ended in between
     let cut_off = works(&last);
     last.forget(WORKING);
     Ok((last, cut_off))
 }
 
-/// A release that is there, and whose size nobody knows yet.
+/// A release that exists, but was not measured yet.
 fn unmeasured(store: &Store, id: &ReleaseId) -> Result<Option<Kept>> {
     let Some(release) = store.release(id)? else { return Ok(None) };
     let meta = release.open().and_then(|top| top.meta());
@@ -132,19 +133,19 @@ fn unmeasured(store: &Store, id: &ReleaseId) -> Result<Option<Kept>> {
     Ok(Some(Kept { release: id.to_string(), bytes: None, since }))
 }
 
-/// A deployment that is being made counts as the check before it, for as long as it may take.
+/// During a deployment, the previous check counts, for as long as a deployment may take.
 fn is_healthy(settings: &Settings, schedule: Option<&Schedule>, last: &Status, now: u64) -> bool {
     let Some(checked) = last.number("last-check").filter(|_| last.is_good()) else { return false };
-    let limit = settings.timeout.as_secs().saturating_mul(2); // a way back has its own
+    let limit = settings.timeout.as_secs().saturating_mul(2); // a rollback has its own limit
     if last.number(WORKING).is_some_and(|since| now < since.saturating_add(limit)) {
         return true;
     }
     let Some(schedule) = schedule else { return true };
     let third = (0..PERIODS).try_fold(checked, |at, _| settings.next_check(schedule, at));
-    third.is_none_or(|third| now <= third) // none: not in this age of the calendar
+    third.is_none_or(|third| now <= third) // none: no such time in the calendar
 }
 
-/// The text of `repo-deploy status`: each deployment on its own.
+/// The text of `repo-deploy status`, one block per deployment.
 pub fn text(snapshots: &[Snapshot<'_>], screen: Screen) -> String {
     let mut text = String::new();
     for snapshot in snapshots {
@@ -200,9 +201,9 @@ fn rows(snapshot: &Snapshot<'_>) -> Rows {
     rows
 }
 
-/// What is said before the first deployment.
+/// The text before the first deployment.
 const NOTHING: &str = "nothing was deployed yet";
-/// How many releases are told of: with the rest of it that is one screen.
+/// The number of releases that are listed, so that the status fits on a screen.
 const MOST: usize = 6;
 
 /// The colour of an outcome.
@@ -215,7 +216,7 @@ pub fn shade(outcome: Outcome) -> Color {
     }
 }
 
-/// How often something failed, in whatever way, and how it did the last time.
+/// How often a release failed in any way, and its last failure.
 pub fn failed(Failure { kind, count, when, why, .. }: &Failure) -> String {
     let times = match count {
         count if *count > 1 => format!("failed {count} times, last "),
@@ -224,13 +225,14 @@ pub fn failed(Failure { kind, count, when, why, .. }: &Failure) -> String {
     format!("{times}{kind} {}: {why}", rfc3339(*when))
 }
 
-/// What was rolled back from, the last first. While that is at work, the live release is among them.
+/// The releases that were rolled back by hand, the last first. During a rollback the live release is among them, and
+/// left out.
 fn rolled_back(state: &State) -> impl Iterator<Item = &Record> {
     let is_live = |record: &&Record| state.current.as_ref().is_some_and(|current| current.release == record.release);
     state.rolled_back.iter().rev().filter(move |record| !is_live(record))
 }
 
-/// What is told, row by row.
+/// The rows of the text.
 struct Rows(Vec<Row>);
 
 impl Rows {
@@ -295,7 +297,7 @@ impl Rows {
     }
 }
 
-/// The same as JSON: one object, one deployment a line.
+/// The status as JSON: one object, one deployment a line.
 pub fn json(snapshots: &[Snapshot<'_>]) -> String {
     let mut json = Json("{\"deployments\":[".to_owned());
     for snapshot in snapshots {
@@ -365,7 +367,7 @@ fn deployment(json: &mut Json, snapshot: &Snapshot<'_>) {
     json.close("]}");
 }
 
-/// What failed, and until when it is on hold: `null` is until another revision appears.
+/// The failure, and until when the revision is on hold: `null` means until another revision appears.
 fn failure(json: &mut Json, snapshot: &Snapshot<'_>) {
     let Some(f) = snapshot.state().and_then(|state| state.failure.as_ref()) else { return json.raw("failure", "null") };
     json.raw("failure", "{");

@@ -1,6 +1,6 @@
-//! `repo-deploy validate [PATH]`: everything that is wrong with a bundle (a directory or an archive), an appspec or a
-//! configuration, a line each: `FILE:LINE:COLUMN: error|warning: what, and what to write`. No host is changed: an archive
-//! is unpacked into a directory of its own, which is removed again.
+//! `repo-deploy validate [PATH]`: all problems of a bundle (a directory or an archive), an appspec or a configuration,
+//! a line each: `FILE:LINE:COLUMN: error|warning: problem, and the fix`. The host is not changed: an archive is
+//! unpacked into a temporary directory.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -20,7 +20,7 @@ use crate::package::{self, Demands};
 use crate::sys::clock::Deadline;
 use crate::sys::fs::{self as sysfs, Dir};
 
-/// What was found.
+/// The problems that were found.
 #[derive(Debug, Default)]
 pub struct Report {
     /// A line for each problem.
@@ -45,7 +45,7 @@ impl Report {
     }
 }
 
-/// Looks at `path`, or at the configuration that is asked for where none is given.
+/// Validates `path`, or else the configuration that `request` selects.
 pub fn validate(path: Option<&Path>, request: &Request, environment: &[(OsString, OsString)]) -> Report {
     let mut report = Report::default();
     match path {
@@ -122,14 +122,14 @@ fn look_at_bundle(top: &Path, name: &str, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-/// What is wrong with whom `permissions` are for: a path that two entries mean, an entry that means none.
+/// The problems with the paths of `permissions`: a path that two entries match, an entry that matches none.
 fn matches(appspec: &appspec::Appspec, copies: &BTreeMap<PathBuf, copies::Copy>) -> Vec<Problem> {
     let (mut problems, mut used) = (Vec::new(), vec![false; appspec.permissions.len()]);
     for (path, copy) in copies {
         let is_hit = |(_, entry): &(usize, &appspec::Permission)| entry.is_for(path, copy.is_directory);
         let hits: Vec<_> = appspec.permissions.iter().enumerate().filter(is_hit).collect();
         hits.iter().for_each(|(n, _)| used[*n] = true);
-        // A directory that need only be there gets nothing where it is there already.
+        // A directory that only has to exist gets no permissions if it exists already.
         if let ([(_, one), (_, other), ..], true) = (&*hits, copy.source.is_some()) {
             let text =
                 format!("{} is meant by this entry and by the one of line {}", path.display(), one.object.at.line);
@@ -141,7 +141,7 @@ fn matches(appspec: &appspec::Appspec, copies: &BTreeMap<PathBuf, copies::Copy>)
 }
 
 fn strangers(appspec: &appspec::Appspec) -> Vec<Problem> {
-    // Without the files nobody is known, and the warnings say whose they are.
+    // Without the account files every user is unknown, and the warnings name the users.
     bundle::strangers(appspec, &Accounts::read().unwrap_or_default())
 }
 
@@ -159,8 +159,8 @@ fn unpacked(file: File, name: &str, place: &Dir) -> Result<()> {
     let (revision, validators) = (Revision::new(""), Validators::default());
     let artifact = Artifact { revision, validators, content, name: name.to_owned() };
     let deadline = Deadline::after(std::time::Duration::from_secs(600));
-    // Nothing is asked of an archive at hand but that it can be unpacked.
+    // An archive at hand only needs to be unpackable.
     let artifact = package::verify(artifact, &Sidecars::default(), &Demands::default(), None, deadline)?;
-    // The defaults of the configuration; nothing is cut off, because a single top directory is looked into.
+    // The default layout; stripping nothing, because a single top directory is looked into.
     package::unpack(&artifact, place, &Layout::default(), deadline).map(|_| ())
 }

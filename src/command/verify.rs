@@ -1,7 +1,7 @@
-//! `repo-deploy verify`: whether the live tree is what the live release was made of. It changes nothing and takes no lock: the
-//! state is read before and after, and when a deployment came in between, what was seen means nothing and is not told.
+//! `repo-deploy verify`: compares the live tree with the manifest of the live release. It changes nothing and takes no
+//! lock: the state is read before and after, and if a deployment came in between, the result is discarded.
 //!
-//! Putting it back is [`super::repair`]'s.
+//! [`super::repair`] repairs the differences.
 
 use std::path::Path;
 
@@ -21,7 +21,7 @@ use crate::store::manifest::{self, Manifest};
 use crate::store::state::{Phase, Record, State};
 use crate::store::{Recorded, Release, Store};
 
-/// Tells on standard output what differs, and then what that comes to. The exit code.
+/// Prints the differences to standard output, then a summary. Returns the exit code.
 pub fn verify(settings: &Settings, prefix: &str) -> Result<u8> {
     let places = locations::locate(settings)?;
     let (mode, store) = (places.mode, Store::look(&places.store)?);
@@ -70,7 +70,7 @@ pub(super) fn painted(text: String) -> String {
     Screen::of_stdout().highlighted(text, &words)
 }
 
-/// The state of a store while nothing is going on.
+/// The state of a store with no deployment in progress.
 fn settled(store: &Store) -> Result<State> {
     let root = store.root();
     let state = match store.recorded()? {
@@ -90,7 +90,7 @@ fn settled(store: &Store) -> Result<State> {
     Ok(state)
 }
 
-/// What is live.
+/// The live release.
 pub fn live(state: &State) -> Result<&Record> {
     state.current.as_ref().ok_or_else(nothing_live)
 }
@@ -99,25 +99,25 @@ pub fn nothing_live() -> Error {
     Error::failed("nothing to verify: nothing has been deployed")
 }
 
-/// Bytes of lines that are told at most; the count tells of the rest.
+/// Most bytes of lines that are printed; further differences are only counted.
 const MOST: usize = 16 << 20;
 
-/// What differs.
+/// The differences that were found.
 #[derive(Debug, Default)]
 pub struct Seen {
-    /// A line for each, as far as there is room.
+    /// A line for each difference, up to [`MOST`] bytes.
     pub text: String,
-    /// How many.
+    /// The number of differences.
     pub count: u64,
-    /// How many have no line.
+    /// The number of differences without a line.
     pub untold: u64,
-    /// How many names were held against what they should be.
+    /// The number of names that were compared.
     pub names: u64,
 }
 
 impl Seen {
-    /// Looks at the live tree, and at the release in the store. `known`: what that was made of; without it nobody can tell
-    /// whether it is what it was, and the live tree is held against it as it is.
+    /// Compares the live tree and the release in the store. `known`: the manifest of the release; without it the
+    /// release cannot be checked, and the live tree is compared with its present content.
     pub fn look(
         activation: &Activation,
         mode: ActivationMode,
@@ -128,13 +128,13 @@ impl Seen {
         let Self { text, count, untold, names } = &mut seen;
         let mut tell = |path: &Path, difference: Difference| {
             *count += 1;
-            // The live tree may be anybody's, and then so are the number and the length of its names.
+            // Other users may write the live tree, so the number and the length of its names are unbounded.
             let line = difference.line(path);
             if *untold > 0 || text.len() + line.len() > MOST {
                 *untold += 1;
                 return;
             }
-            text.reserve(MOST - text.len()); // at once: a text that grows is there twice
+            text.reserve(MOST - text.len()); // at once: growing would hold the text twice
             text.push_str(&line);
         };
         if !release.is_there()? {
@@ -163,7 +163,7 @@ impl Seen {
         Ok(seen)
     }
 
-    /// The line about those that have none.
+    /// The line that counts the differences without a line.
     pub fn rest(&self) -> String {
         if self.untold == 0 { String::new() } else { format!("and {}\n", differences(self.untold)) }
     }

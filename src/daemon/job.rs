@@ -1,5 +1,5 @@
-//! One deployment in the loop: when it is due, the check that is at work on it, and what the log was told already, so that
-//! what does not change does not fill it.
+//! One deployment in the daemon: when it is due, its running check, and the report that was logged last, so that an
+//! unchanged result is not logged again.
 
 use rustix::process::Pid;
 
@@ -20,33 +20,33 @@ use crate::{console, error};
 /// One deployment.
 pub struct Job {
     pub settings: Settings,
-    /// `None`: it is checked once.
+    /// `None`: checked once.
     pub schedule: Option<Schedule>,
-    /// Somebody asked for it, and wants to know why it was not done.
+    /// Started by a command: the operator is waiting for the reason if it fails.
     pub is_by_hand: bool,
-    /// What checks came to that could not write it into the store.
+    /// The results of checks that could not be written into the store.
     pub unsaved: Status,
-    /// When it is to be checked; 0: now.
+    /// When the next check is due; 0: now.
     due: u64,
     check: Option<ForkedWorker>,
-    /// What the log was told last, and when.
+    /// The report that was logged last, and its time.
     last_logged: Option<(CheckReport, u64)>,
     is_retired: bool,
 }
 
 impl Job {
-    /// A deployment that is due now.
+    /// A job that is due now.
     pub fn new(settings: Settings, schedule: Option<Schedule>) -> Self {
         let (unsaved, check, last_logged) = (Status::default(), None, None);
         Self { settings, schedule, is_by_hand: false, unsaved, due: 0, check, last_logged, is_retired: false }
     }
 
-    /// Goes on where the same deployment was before its configuration was read again.
+    /// Takes over the running check and the reports of the same job before the configuration was reloaded.
     pub fn take_over(&mut self, old: Self) {
         (self.check, self.last_logged, self.unsaved) = (old.check, old.last_logged, old.unsaved);
     }
 
-    /// The configuration has it no more: it goes when its check has ended.
+    /// Marks a job that the configuration no longer has: it is removed when its check has ended.
     pub fn retired(self) -> Self {
         Self { is_retired: true, ..self }
     }
@@ -63,7 +63,7 @@ impl Job {
         self.check.as_ref().is_some_and(|twin| twin.pid == pid)
     }
 
-    /// The next check is not the schedule's: it comes now, or when the one at work is over.
+    /// Makes the next check due now, or as soon as the running one ends.
     pub fn check_soon(&mut self) {
         self.due = 0;
     }
@@ -72,12 +72,12 @@ impl Job {
         self.is_idle() && self.due <= now
     }
 
-    /// Until when there is nothing to do; `None`: until the check at work has ended.
+    /// When the job is due; `None`: a check is running.
     pub fn waits_until(&self) -> Option<u64> {
         self.is_idle().then_some(self.due)
     }
 
-    /// A clock that was set back must not make us wait for longer than a period.
+    /// A clock that was set back must not delay the next check by more than a period.
     pub fn look_at_the_clock(&mut self, now: u64) {
         self.due = self.due.min(self.after(now));
     }
@@ -87,7 +87,7 @@ impl Job {
         next.unwrap_or(u64::MAX)
     }
 
-    /// Starts a check. Times that pass while it is at work become one.
+    /// Starts a check. Times that pass while it runs are merged into one.
     pub fn start(&mut self, now: u64) {
         self.due = self.after(now);
         let settings = &self.settings;
@@ -105,14 +105,14 @@ impl Job {
         }
     }
 
-    /// Tells the check at work to end.
+    /// Tells the running check to stop.
     pub fn stop(&self) {
         if let Some(check) = &self.check {
             check.stop();
         }
     }
 
-    /// The check has ended, by `signal` when it did not by itself.
+    /// Called when the check has ended, by `signal` unless it exited.
     pub fn end(&mut self, signal: Option<i32>, stop: Option<i32>) {
         let Some(twin) = self.check.take() else { return };
         let report = match (CheckReport::parse(&twin.report()), signal) {
@@ -127,7 +127,7 @@ impl Job {
         self.note(&report);
     }
 
-    /// Keeps what a check came to, and logs what the log does not have yet.
+    /// Keeps the result of a check, and logs it unless it was logged already.
     pub fn note(&mut self, report: &CheckReport) {
         let outcome = report.outcome;
         if !report.is_recorded && !outcome.is_stop() {
@@ -140,26 +140,26 @@ impl Job {
         let is_known = before.is_some_and(|(_, when)| now().abs_diff(*when) < QUIET || !outcome.is_error());
         let text = &report.text;
         match outcome {
-            Outcome::Unchanged if is_known => {} // the deployment has said it
+            Outcome::Unchanged if is_known => {} // the deployment has logged it
             _ if is_known => log::debug!("{outcome}, as before: {text}"),
             Outcome::Unchanged => self.log_up_to_date(report),
-            // Cron, which checks once a minute, has had the first of these.
+            // From cron, once a minute, an earlier process has logged the first one.
             Outcome::OnHold if report.is_repeated && self.schedule.is_none() => log::debug!("{text}"),
             Outcome::OnHold => log::warn!("{text}"),
             Outcome::Failed(Kind::Stopped(_)) if self.schedule.is_none() => log::error!("{text}"),
-            Outcome::Failed(Kind::Locked) if !self.is_by_hand => log::info!("{text}"), // another process does our work
-            // Cron mails what is printed: once an hour, as the daemon logs it.
+            Outcome::Failed(Kind::Locked) if !self.is_by_hand => log::info!("{text}"), // another process is checking
+            // Cron mails all output: once an hour, as the daemon logs it.
             _ if report.is_told && !self.is_by_hand && console::is_quiet() => log::debug!("{text}"),
             Outcome::Failed(Kind::Usage) => console::complain(text, None),
             _ if outcome.is_error() => log::error!("{text}"),
-            _ => {} // the deployment has said it
+            _ => {} // the deployment has logged it
         }
         if !is_known {
             self.last_logged = Some((report.clone(), now()));
         }
     }
 
-    /// The first time that nothing is new: in the loop, and at a terminal, somebody may wonder whether it did anything at all.
+    /// Logs the first check without news, in the daemon and at a terminal, where silence would look like a failure.
     fn log_up_to_date(&self, report: &CheckReport) {
         let was_deployed = self.last_logged.as_ref().is_some_and(|(told, _)| told.outcome == Outcome::Deployed);
         if (self.schedule.is_some() || console::stderr_is_terminal() && !self.is_by_hand) && !was_deployed {
@@ -167,7 +167,7 @@ impl Job {
         }
     }
 
-    /// One line for systemd.
+    /// A line for the status in systemd.
     pub fn summary(&self, several: bool) -> String {
         let name = if several { format!("[{}] ", self.settings.id) } else { String::new() };
         let (kind, text) =

@@ -1,8 +1,8 @@
-//! The loop: waits for the schedule or a signal, and has each deployment checked by a copy of this process, so that what a
-//! check allocates, opens or breaks ends with it, and that signals, orphans and the watchdog are always attended to. One
+//! The daemon's loop: waits for the schedule or a signal, and has each deployment checked by a forked worker, so that
+//! memory, files and crashes of a check end with it, and signals, orphans and the watchdog are always served. A
 //! deployment that fails, hangs or crashes never stops the loop or another deployment.
 //!
-//! Left to others: what a check is ([`deploy::check`]), what the configuration says (whoever gives the loop its `read`).
+//! [`deploy::check`] makes a check; the caller of the loop passes `read`, which reads the configuration.
 
 mod job;
 mod reports;
@@ -20,20 +20,20 @@ use crate::sys::notify::Notify;
 use crate::sys::{signal, worker};
 use crate::{console, sys};
 
-/// How long everybody else has to end, when we are the first process and end.
+/// How long other processes have to end when this process is the first one (PID 1) and ends.
 const FAREWELL: Duration = Duration::from_millis(1500);
 
-/// How long one turn of the loop waits for whoever reads the log, at most: checks and the watchdog do not.
+/// How long a turn of the loop waits for the reader of the log at most; checks and the watchdog cannot wait.
 const TURN: Duration = Duration::from_millis(500);
 
-/// Exit codes, the worst first: of several deployments, the one that stands first here counts.
+/// Exit codes, the worst first: for several deployments, the first of these is used.
 const WORST: [u8; 5] = [3, 78, 1, 2, 75];
 
 /// Reads the configuration again.
 pub type Read<'a> = &'a dyn Fn() -> Result<Vec<Settings>>;
 
-/// Does something with each deployment, one after the other: the worst exit code. `is_by_hand`: it is no check, which comes
-/// again by itself.
+/// Runs `work` for each deployment, one after the other, until a signal stops one. Returns the worst exit code.
+/// `is_by_hand`: the work is a command, not a check, which would be repeated.
 pub fn once(all: Vec<Settings>, is_by_hand: bool, work: &dyn Fn(&Settings) -> CheckReport) -> u8 {
     let (mut codes, mut sections) = (Vec::new(), Vec::new());
     for settings in all {
@@ -56,7 +56,7 @@ pub fn once(all: Vec<Settings>, is_by_hand: bool, work: &dyn Fn(&Settings) -> Ch
     worst(&codes)
 }
 
-/// The one of several exit codes that counts.
+/// The worst of several exit codes.
 pub fn worst(codes: &[u8]) -> u8 {
     WORST.into_iter().find(|code| codes.contains(code)).unwrap_or_else(|| codes.iter().copied().max().unwrap_or(0))
 }
@@ -80,7 +80,7 @@ pub fn watch(all: Vec<Settings>, notify: Notify, read: Read<'_>) -> Result<()> {
     watch.run().with_context(|| "cannot wait for the next check")
 }
 
-/// The deployments with their schedules: one that cannot be read is an error of the configuration.
+/// The jobs with their schedules; fails on an invalid schedule.
 fn scheduled(all: Vec<Settings>) -> Result<Vec<Job>> {
     let mut sections = Vec::new();
     for settings in all {
@@ -90,20 +90,20 @@ fn scheduled(all: Vec<Settings>) -> Result<Vec<Job>> {
     Ok(sections)
 }
 
-/// The loop's state.
+/// The state of the loop.
 struct Watch<'a> {
     vigil: SignalWait,
     notify: Notify,
     read: Read<'a>,
     sections: Vec<Job>,
     reports: Reports,
-    /// The signal that asked us to end.
+    /// The signal that asked the daemon to stop.
     stop: Option<i32>,
-    /// When systemd was last told that we live.
+    /// When the watchdog was last fed.
     last_fed: Option<Instant>,
-    /// Nothing has stood between us and systemd so far.
+    /// No notification of systemd has failed so far.
     is_heard: bool,
-    /// A check has ended since the last sleep.
+    /// Whether a check has ended since the last sleep.
     has_worked: bool,
 }
 
@@ -142,7 +142,8 @@ impl Watch<'_> {
                 self.say(|notify| notify.say("STOPPING=1"));
                 self.stop = Some(signal);
             }
-            // Again at each signal: a second one does no harm, and a check that has just begun may have missed the first.
+            // At each signal again: a check that has just begun may have missed the first, and a second one is
+            // harmless.
             self.sections.iter().for_each(Job::stop);
         }
         if self.stop.is_some() {
@@ -156,7 +157,7 @@ impl Watch<'_> {
         }
     }
 
-    /// Reads the configuration again; a broken one changes nothing.
+    /// Reads the configuration again; an invalid one changes nothing.
     fn reload(&mut self) {
         self.say(Notify::reloading);
         match (self.read)().and_then(scheduled) {
@@ -176,7 +177,7 @@ impl Watch<'_> {
         self.say(|notify| notify.say("READY=1"));
     }
 
-    /// Takes note of who has ended: our checks, and as the first process anybody whom nobody else waits for.
+    /// Handles ended processes: the workers of checks, and orphans if this process is PID 1.
     fn reap(&mut self) {
         while let Some((pid, signal)) = worker::reap() {
             let Some(at) = self.sections.iter().position(|section| section.is_checked_by(pid)) else { continue };
@@ -212,7 +213,7 @@ impl Watch<'_> {
         }
     }
 
-    /// Tells systemd that we live, when it is time; how long it is until the next time.
+    /// Feeds systemd's watchdog when it is time; returns the time until the next feeding.
     fn feed_watchdog(&mut self) -> Option<Duration> {
         let pace = self.notify.pace()?;
         let since = self.last_fed.map(|beat| beat.elapsed());
@@ -224,7 +225,7 @@ impl Watch<'_> {
         Some(pace)
     }
 
-    /// Speaks to systemd; that it does not hear us is said once.
+    /// Notifies systemd; a failure is logged once.
     fn say(&mut self, what: impl FnOnce(&Notify) -> std::io::Result<()>) {
         if let Err(e) = what(&self.notify)
             && std::mem::take(&mut self.is_heard)
@@ -233,7 +234,7 @@ impl Watch<'_> {
         }
     }
 
-    /// As the first process we take everybody with us: they are asked first.
+    /// Ends all other processes if this one is PID 1, since the kernel would kill them with it: first asks them to end.
     fn shut_down(&mut self) -> std::io::Result<()> {
         if !worker::is_first() {
             return Ok(());

@@ -1,5 +1,5 @@
-//! `status-file` and `metrics-file`: written whole after every check. Deployments that name the same file stand in it
-//! together. What cannot be written costs a warning, once for each reason.
+//! `status-file` and `metrics-file`: rewritten after every check. Deployments that name the same file share it. Failing
+//! to write one is a warning, once for each reason.
 
 use std::path::{Path, PathBuf};
 
@@ -12,12 +12,12 @@ use crate::error::{Context, Result};
 use crate::report::metrics;
 use crate::sys::resolve::{self, Last, Way};
 
-/// What has been complained about.
+/// The warnings that were logged.
 #[derive(Debug, Default)]
 pub struct Reports(Vec<String>);
 
 impl Reports {
-    /// Writes the files of those deployments that `concern`.
+    /// Writes the files of the deployments that `concern` selects.
     pub fn write(&mut self, sections: &[Job], concern: impl Fn(&Job) -> bool) {
         let mut complaints = Vec::new();
         for (key, file, text) in FILES {
@@ -39,7 +39,7 @@ impl Reports {
 type File = fn(&Settings) -> Option<&PathBuf>;
 type Text = fn(&[Snapshot<'_>]) -> String;
 
-/// The keys of the two files, the files, and what stands in them.
+/// The keys of the two files, their paths and their content.
 const FILES: [(Name, File, Text); 2] = [
     (Name::StatusFile, |s| s.status_file.as_ref(), status::json),
     (Name::MetricsFile, |s| s.metrics_file.as_ref(), measured),
@@ -50,7 +50,7 @@ fn measured(snapshots: &[Snapshot<'_>]) -> String {
     metrics::text(&snapshots.iter().map(Snapshot::sample).collect::<Vec<_>>())
 }
 
-/// Writes what is known. A deployment whose store cannot be read is left out, and is the error.
+/// Writes one file. A deployment whose store cannot be read is left out, and is the error.
 fn replace<'a>(key: Name, path: &Path, sections: impl Iterator<Item = &'a Job>, text: Text) -> Result<()> {
     let what = || format!("cannot write {} {}", key.key().text, path.display());
     let (mut snapshots, mut unread) = (Vec::new(), Ok(()));

@@ -1,7 +1,7 @@
-//! What a deployment changes, name by name, from the manifests of the two releases: no tree is read for it. Hooks find it in
-//! a file, and their `.paths` are held against it.
+//! Lists the entries that a deployment changes, from the manifests of the two releases; no tree is read. Hooks get the
+//! list as a file, and their `.paths` globs are matched against it.
 //!
-//! It follows from the state, so it is the same before and after the switch, and after a crash.
+//! The list depends on the state only, so it is the same before and after the switch, and after a crash.
 
 use std::cell::Cell;
 use std::io::{BufWriter, Write};
@@ -18,16 +18,16 @@ use crate::store::Release;
 use crate::store::manifest::{self, Change, Manifest};
 use crate::store::state::Record;
 
-/// Its file in the store, which hooks of any user may read.
+/// The name of the list in the store; hooks of any user may read it.
 const FILE: &str = "changed-files";
 
-/// What this process has written there last: the way forward or the way back.
+/// The list that this process wrote last: `true` for a rollback, `false` for a deployment.
 #[derive(Debug, Default)]
 pub struct Written(Cell<Option<bool>>);
 
 impl Deployment<'_> {
-    /// The file with what differs: written once for each way, and only when somebody is to read it. Whatever an earlier run
-    /// left there is never believed.
+    /// The path of the file that lists the changes. The file is written once per direction, and only if it is asked
+    /// for; a file that an earlier run left is never used.
     pub fn changed_files(&self, reason: Reason) -> Result<PathBuf> {
         let is_back = reason == Reason::Revert;
         if self.changes_file.0.get() == Some(is_back) {
@@ -45,7 +45,7 @@ impl Deployment<'_> {
         Ok(path)
     }
 
-    /// Takes out the hooks that are there for other changes than these.
+    /// Removes the hooks whose `.paths` match none of the changes.
     pub fn pass_over(&self, hooks: &mut Vec<Listed>, reason: Reason) -> Result<()> {
         let is_meant = hooks::meant(hooks, &mut |tell| {
             self.each_change(reason, &mut |_, path| {
@@ -53,7 +53,7 @@ impl Deployment<'_> {
                 Ok(())
             })
         })?;
-        // Of one deployment it is told once.
+        // Logged once per deployment, so not again on its rollback.
         let level = if reason == Reason::Revert { log::Level::Debug } else { log::Level::Info };
         for (hook, _) in hooks.iter().zip(&is_meant).filter(|(_, is_meant)| !**is_meant) {
             log::log!(level, "{} was not run: nothing that changed matches its .paths", hooks::title(&hook.path));
@@ -63,11 +63,12 @@ impl Deployment<'_> {
         Ok(())
     }
 
-    /// Passes on `A`, `M` or `D` and the path of each entry in which what is live differs from what is to be live; after a
-    /// revert the other way round.
+    /// Calls `tell` with `A`, `M` or `D` and the path of each entry that differs between the live release and the
+    /// target; after a rollback in the opposite direction.
     pub fn each_change(&self, reason: Reason, tell: &mut dyn FnMut(u8, &[u8]) -> Result<()>) -> Result<()> {
         let state = &self.state;
-        // The live release anew, a doubt, a way back that hooks did not take: nobody knows what they have seen.
+        // It is unknown which files the hooks last saw if the live release is deployed again, if the live tree is in
+        // doubt, or if the hooks failed after a rollback: then every entry of the target is listed.
         let is_anew = state.current.as_ref().map(|r| &r.release) == state.target.as_ref().map(|r| &r.release);
         let is_sure = !is_anew && !state.hooks_state_unknown && self.doubt.is_none();
         let before = state.current.as_ref().filter(|_| is_sure);
@@ -89,10 +90,10 @@ impl Deployment<'_> {
         })
     }
 
-    /// What hooks find of a release: all of it, or its bundle.
+    /// The entries of a release that hooks may look at: all of them, or those of its bundle.
     fn contents(&self, record: &Record) -> Result<Manifest> {
         let Some(release) = self.store.release(&record.release)? else {
-            // Removed by somebody; what it was made of may still be known.
+            // Removed from the store by another process; its manifest may still be there.
             return Ok(manifest::read(&self.store, &record.release).unwrap_or_default());
         };
         let all = self.manifest(&release)?;
@@ -104,7 +105,7 @@ impl Deployment<'_> {
         }
     }
 
-    /// What a release is made of. One that an older version unpacked gets its manifest now.
+    /// The manifest of a release. A release that an older version unpacked gets its manifest now.
     pub fn manifest(&self, release: &Release) -> Result<Manifest> {
         if let Some(known) = manifest::read(&self.store, &release.id) {
             return Ok(known);
@@ -115,7 +116,7 @@ impl Deployment<'_> {
             .open()
             .with_context(cannot)
             .and_then(|top| tree::manifest(&top, self.limit()).with_context(cannot))?;
-        // What lies there now may be what a damaged one should be held against.
+        // A damaged release must keep the manifest that shows the damage, so none is made from its present content.
         if !manifest::is_damaged(&self.store, &release.id) {
             self.store.keep_manifest(&release.id, &made)?;
         }

@@ -1,5 +1,5 @@
-//! How a check ends: what it came to is written where everybody finds it, and the deployment that it made, or tried to make,
-//! into the history of the store. Both are reports: what cannot be written is a warning.
+//! The end of a check: writes its result to the status file and its deployment, if there was one, to the history of the
+//! store. Both are reports: failing to write them is a warning.
 
 use std::path::Path;
 use std::time::Instant;
@@ -16,26 +16,26 @@ use crate::store::state::{Phase, Record};
 use crate::sys::clock::now;
 use crate::sys::fs::{self, Dir};
 
-/// The key of the status that says which live release the history tells of: so that a check without news need not read it.
+/// The status key that names the live release last seen in the history; a check without news need not read the history.
 const NOTED: &str = "in-history";
-/// What is said of a release whose deployment came to no end that could note it, or was made before there was a history.
+/// The text for a release without a history entry: its deployment was interrupted, or is older than the history.
 const NOTED_LATE: &str = "noted by a later check: why, how long it took and how much it read are not known";
 
-/// The deployment that a check is about.
+/// The deployment that a check makes or tries.
 #[derive(Debug)]
 pub struct Attempt {
     reason: Reason,
     record: Option<Record>,
     from: Option<ReleaseId>,
-    /// When it began.
+    /// When the deployment began.
     since: Instant,
 }
 
 impl Deployment<'_> {
-    /// From here on this check is about a deployment: of `record`, as far as that is known. The history tells of it, unless
-    /// it turns out that there is nothing to deploy.
+    /// Starts the history entry of a deployment of `record`, as far as it is known. No entry is written if there turns
+    /// out to be nothing to deploy.
     ///
-    /// What it has finished before that is a deployment of its own, and is in the history before this one.
+    /// A recovery that this check has finished before is a deployment of its own, and is written to the history first.
     pub fn begin_attempt(&mut self, reason: Reason, record: Option<Record>) {
         if reason != Reason::Recover {
             self.record_recovered();
@@ -44,7 +44,7 @@ impl Deployment<'_> {
         self.attempt_report = Some(Attempt { reason, record, from, since: Instant::now() });
     }
 
-    /// Writes the entry of what an earlier run left, when this check has finished it and goes on with something else.
+    /// Writes the history entry of a recovery that this check has finished before it goes on with another deployment.
     pub fn record_recovered(&mut self) {
         let Some(tried) = self.attempt_report.take_if(|tried| tried.reason == Reason::Recover) else { return };
         let is_live = |record: &Record| self.state.current.as_ref().is_some_and(|c| c.release == record.release);
@@ -54,13 +54,13 @@ impl Deployment<'_> {
         let result = Ok(outcome);
         let report = CheckReport::of(&result, &self.state, self.why.as_deref());
         let entry = self.entry(&result, &report).map(|entry| Entry { took_ms, ..entry });
-        let mut status = Status::read(&self.store); // for a look: that of the check comes at its end
+        let mut status = Status::read(&self.store); // read only: the check writes its status at its end
         if let Err(e) = self.note_deployment(entry, &mut status) {
             log::warn!("{e}: cannot record the deployment in the history");
         }
     }
 
-    /// Reports what the check that began at `started` came to.
+    /// Reports the result of the check that began at `started`.
     pub fn end(mut self, result: Result<Outcome>, started: Instant) -> CheckReport {
         let result = match (&self.doubt, result) {
             (Some(doubt), Err(e)) => Err(Error::new(Kind::InDoubt, format!("{doubt}; {e}"))),
@@ -70,7 +70,7 @@ impl Deployment<'_> {
             }
             (_, result) => result,
         };
-        // What had to be finished is, and what came after it failed.
+        // The recovery is finished, and a later step failed.
         let is_over = self.state.phase == Phase::Idle;
         if is_over && matches!(&result, Err(e) if !matches!(e.kind(), Kind::InDoubt | Kind::Stopped(_))) {
             self.record_recovered();
@@ -106,7 +106,8 @@ impl Deployment<'_> {
         }
         let remote = self.settings.remote.identity();
         let is_written = status_file::write(&self.store, status, &remote, &result, &report, took, self.fetched);
-        // What cannot be remembered is told only where it does not come again and again.
+        // If the status cannot be written, every check would send the same news again: then only a deployment is
+        // notified.
         let news =
             news.filter(|news| self.settings.notify.is_some() && (is_written || *news == News::Is(Outcome::Deployed)));
         let notification = news.map(|news| {
@@ -124,7 +125,8 @@ impl Deployment<'_> {
         }
     }
 
-    /// What the history gets of this check. One that was stopped goes on at the next start, or has not changed anything.
+    /// The history entry of this check. A stopped check gets none: the next start resumes it, or it has changed
+    /// nothing.
     fn entry(&mut self, result: &Result<Outcome>, report: &CheckReport) -> Option<Entry> {
         let Attempt { reason, record, from, .. } = self.attempt_report.take()?;
         let (record, why) = match result {
@@ -139,8 +141,8 @@ impl Deployment<'_> {
         Some(Entry { reason, record, from, why, ..Entry::new(now(), outcome_of(result)) })
     }
 
-    /// Where there was a deployment: adds its entry to the history, with what an earlier check did not come to add, and
-    /// notes how large releases are.
+    /// Adds the entry of a deployment to the history, along with entries that earlier checks could not add, and records
+    /// the sizes of the releases in the status.
     fn note_deployment(&self, entry: Option<Entry>, status: &mut Status) -> Result<()> {
         let live = self.state.current.as_ref().map(|live| format!("{} {}", live.release, live.since));
         if entry.is_none() && (live.is_none() || live.as_deref() == status.text(NOTED)) {
@@ -164,7 +166,7 @@ impl Deployment<'_> {
         Ok(())
     }
 
-    /// Measures the releases that are new here: none of them ever changes.
+    /// Measures the releases that have no recorded size; a release never changes.
     fn measure(&self, status: &mut Status) -> Result<()> {
         let mut kept = Vec::new();
         for release in self.store.releases()? {
@@ -179,13 +181,14 @@ impl Deployment<'_> {
     }
 }
 
-/// What a release takes on disk, in bytes, and since when it is there.
+/// The disk space of a release in bytes, and the time of its creation.
 fn size(path: &Path) -> std::io::Result<String> {
     let dir = Dir::open(path)?;
     Ok(format!("{} {}", taken(&dir)?, dir.meta()?.mtime.0))
 }
 
-/// What a tree takes on disk, in bytes. What was adopted may be so deep that its paths are too long for any call.
+/// The disk space of a tree in bytes. An adopted tree may be nested so deep that its paths exceed the limit of any
+/// system call, so this goes from directory to directory.
 fn taken(dir: &Dir) -> std::io::Result<u64> {
     let mut bytes = dir.meta()?.allocated;
     for name in dir.names()? {
@@ -199,9 +202,9 @@ fn taken(dir: &Dir) -> std::io::Result<u64> {
     Ok(bytes)
 }
 
-/// The entry of a release that has been live for a while.
+/// The history entry of a release that has been live for a while.
 fn late(record: &Record) -> Entry {
-    // What was found, or linked to before there was a state, is of no revision.
+    // An adopted release has no revision.
     let (outcome, why) = match record.revision.as_str() {
         "" => (Outcome::Adopted, ""),
         _ => (Outcome::Deployed, NOTED_LATE),

@@ -1,4 +1,4 @@
-//! What hooks are told: the two trees to compare, and which deployment this is.
+//! The environment of hooks: the two trees to compare, and the deployment they belong to.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ impl Deployment<'_> {
         self.run_hooks(&self.settings.pre_hooks, "pre", Reason::Update, Some(release))
     }
 
-    /// Runs the post hooks for what is live now.
+    /// Runs the post hooks for the live release.
     pub fn post_hooks(&self, reason: Reason) -> Result<Verdict> {
         self.run_hooks(&self.settings.post_hooks, "post", reason, None)
     }
@@ -40,13 +40,13 @@ impl Deployment<'_> {
         }
         self.pass_over(&mut hooks, reason)?;
         if hooks.is_empty() {
-            return Ok(Verdict::Passed); // and nothing is worked out for them
+            return Ok(Verdict::Passed); // skips computing the environment
         }
         let environment = self.environment(phase, reason, new)?;
         Ok(hooks::run(&hooks, &environment, self.settings.hook_timeout, self.deadline))
     }
 
-    /// What hooks are told. `new`: the release that pre hooks may look at before it is live.
+    /// The variables that hooks get. `new`: the release that pre hooks may inspect before it is live.
     pub fn environment(
         &self,
         phase: &str,
@@ -85,7 +85,7 @@ impl Deployment<'_> {
         ])
     }
 
-    /// Where nothing is at `<local>`: the directories of the new bundle and the one before.
+    /// In a mode without `<local>`: the directories of the new bundle and of the previous one.
     fn bundles(&self, reason: Reason) -> Result<(OsString, OsString)> {
         let root = |record: &Option<Record>| -> Result<OsString> {
             Ok(match record {

@@ -1,8 +1,8 @@
-//! Hook directories: which programs run, in which order, with which environment, and what their end means. All of a
-//! directory is looked at before the first one runs; one that fails ends the list.
+//! Hook directories: which programs run, in which order, with which environment, and the meaning of their exit status.
+//! All entries of a directory are examined before the first hook runs; the first hook that fails ends the list.
 //!
-//! The scripts of lifecycle events run in the same way. Left to others: what a verdict means for the deployment, and what the
-//! variables say.
+//! The scripts of lifecycle events run in the same way. Other modules decide how a verdict affects the deployment, and
+//! which variables are set.
 
 mod discover;
 mod paths;
@@ -22,34 +22,35 @@ use crate::sys::process::{self, Ended, Identity, Output, Program};
 use crate::sys::signal;
 pub use discover::{Before, Found, Listed};
 
-/// What runs a script whose first line names no interpreter.
+/// The interpreter of a script whose first line names none.
 const SHELL: &str = "/bin/sh";
 
-/// What a list of hooks came to.
+/// The result of a list of hooks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// All ended with 0, or there were none.
     Passed,
-    /// One did not; the rest did not run. The text names it and how it ended.
+    /// One hook failed, and the rest did not run. The text names the hook and its exit status.
     Failed(String),
-    /// A signal asked us to stop while one ran.
+    /// A signal asked this process to stop while a hook ran.
     Stopped(i32),
 }
 
-/// Looks at everything in `dir`; runs nothing. A missing directory has no hooks. What its owner may have meant otherwise is
-/// a warning.
+/// Examines everything in `dir`; runs nothing. A missing directory has no hooks. Likely mistakes are logged as
+/// warnings.
 pub fn find(dir: &Path) -> Result<Found> {
     let (found, remarks) = survey(dir)?;
     remarks.iter().for_each(|remark| log::warn!("{remark}"));
     Ok(found)
 }
 
-/// The same, where what would be warned of is given.
+/// Like [`find`], but returns the warnings instead of logging them.
 pub fn survey(dir: &Path) -> Result<(Found, Vec<String>)> {
     discover::discover(dir)
 }
 
-/// Why each of `hooks` cannot be started, as far as that can be seen without starting it; and whether that is only likely.
+/// The reason why each of `hooks` cannot be started, as far as it shows without starting it, and whether it is only
+/// likely.
 pub fn cannot_start(hooks: &[Listed]) -> Vec<(bool, String)> {
     let of = |hook: &Listed| {
         let (is_likely, why) = start_failure::foresee(&hook.path)?;
@@ -67,7 +68,7 @@ pub fn is_missing(dir: &Path) -> Result<bool> {
     }
 }
 
-/// Why nothing in `dir` may run, when nothing may: before anything depends on it.
+/// The reason why no hook in `dir` may run, if so; for use before the live tree changes.
 pub fn refusal(dir: &Path) -> Result<Option<String>> {
     Ok(match survey(dir)? {
         (Found::Hooks(_), _) => None,
@@ -75,10 +76,10 @@ pub fn refusal(dir: &Path) -> Result<Option<String>> {
     })
 }
 
-/// Passes every path that changes on to what it is given.
+/// Calls its argument with every path that changes.
 pub type EachPath<'a> = dyn FnMut(&mut dyn FnMut(&[u8])) -> Result<()> + 'a;
 
-/// Which of `hooks` are there for what changes; nobody is asked for that when all of them are there for everything.
+/// Selects the hooks whose `.paths` match a change. `each_path` is not called if no hook has a `.paths` file.
 pub fn meant(hooks: &[Listed], each_path: &mut EachPath<'_>) -> Result<Vec<bool>> {
     let mut is_meant: Vec<bool> = hooks.iter().map(|hook| hook.paths.is_none()).collect();
     if is_meant.contains(&false) {
@@ -91,10 +92,10 @@ pub fn meant(hooks: &[Listed], each_path: &mut EachPath<'_>) -> Result<Vec<bool>
     Ok(is_meant)
 }
 
-/// Runs `hooks` in order with `env` added to our environment.
+/// Runs `hooks` in order with `env` added to the environment of this process.
 ///
-/// With no deferred region open around it, [`Verdict::Stopped`] also stands for a signal that came too late for the last
-/// hook; inside of one that is left to [`signal::pending`].
+/// With no deferred region open around the call, [`Verdict::Stopped`] also reports a signal that came too late for the
+/// last hook; inside a deferred region, [`signal::pending`] reports it.
 pub fn run(hooks: &[Listed], env: &[(&'static str, OsString)], timeout: Duration, deadline: Deadline) -> Verdict {
     let region = signal::defer();
     let mut verdict = Verdict::Passed;
@@ -107,36 +108,37 @@ pub fn run(hooks: &[Listed], env: &[(&'static str, OsString)], timeout: Duration
     region.close().map_or(verdict, Verdict::Stopped)
 }
 
-/// How a hook of a directory is called: by that one's name and its own.
+/// The title of a hook: the name of its directory and its own.
 pub fn title(path: &Path) -> String {
     let dir = path.parent().and_then(Path::file_name).unwrap_or_default();
     format!("{}/{}", dir.display(), path.file_name().unwrap_or_default().display())
 }
 
 impl Verdict {
-    /// What an error comes to: what cannot even be tried has not passed, and what a signal has ended is not over.
+    /// The verdict for an error: a hook that cannot be started has failed, and one that a signal interrupted is
+    /// stopped.
     pub fn of(e: &Error) -> Self {
         if let Kind::Stopped(signal) = e.kind() { Self::Stopped(signal) } else { Self::Failed(e.to_string()) }
     }
 
-    /// Goes on with `next`, unless something has failed.
+    /// Continues with `next` if everything has passed so far.
     pub fn then(self, next: impl FnOnce() -> Result<Self>) -> Result<Self> {
         if self == Self::Passed { next() } else { Ok(self) }
     }
 }
 
-/// One program, as what it is shown, and how it runs.
+/// A program to run, and how to run it.
 pub struct Hook {
     pub path: PathBuf,
-    /// `post-update.d/10-reload`.
+    /// The name in the log: `post-update.d/10-reload`.
     pub title: String,
     /// Its working directory.
     pub dir: PathBuf,
-    /// Somebody else who runs it.
+    /// The user to run it as, if not the user of this process.
     pub identity: Option<Identity>,
-    /// Where its time limit is said.
+    /// The setting that its time limit comes from, for messages.
     pub limit: &'static str,
-    /// Whether /bin/sh runs it where its first line names no interpreter.
+    /// Whether /bin/sh runs the program if its first line names no interpreter.
     pub is_for_shell: bool,
 }
 
@@ -182,7 +184,7 @@ impl Hook {
         })
     }
 
-    /// Runs it to its end, `env` added to our environment.
+    /// Runs the program to its end, with `env` added to the environment of this process.
     pub fn run(&self, env: &[(&'static str, OsString)], timeout: Duration, deadline: Deadline) -> Verdict {
         if deadline.has_passed() {
             return Verdict::Failed(format!("{self} was not started: the whole check took longer than timeout"));
@@ -205,7 +207,7 @@ impl Hook {
             Ok(Ended::Stopped(by)) => log::warn!("{self} was ended: {} asked us to stop", signal::describe(by)),
             Ok(Ended::Killed(by)) => log::debug!("{self} was killed by {} after {took:.3} s", signal::describe(by)),
             Ok(Ended::TimedOut) => log::debug!("{self} was ended: it was not over after {took:.3} s"),
-            Err(_) => {} // the verdict tells
+            Err(_) => {} // the verdict reports it
         }
         match ended {
             Ok(Ended::Exited(0)) => Verdict::Passed,

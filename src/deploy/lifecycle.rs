@@ -1,5 +1,6 @@
-//! Lifecycle events of a bundle: whose scripts run when, as what user, and what they are told. The live release is asked
-//! to stop; everything else is the new one's. Only an installation has them.
+//! Lifecycle events of a bundle: which release's scripts run at which event, as which user, and with which variables.
+//! The live release's scripts stop the application; all other scripts are the new release's. Only installations have
+//! them.
 
 use std::ffi::OsString;
 use std::time::Duration;
@@ -17,11 +18,11 @@ use crate::store::state::Record;
 use crate::sys::process::{self, Identity};
 use crate::sys::signal;
 
-/// The live release stops.
+/// The events that stop the live release.
 pub const STOP: [Event; 3] = [Event::BeforeBlockTraffic, Event::AfterBlockTraffic, Event::ApplicationStop];
-/// The new release stops what deployer.py installed.
+/// The event in which the first bundle stops the application that deployer.py installed.
 pub const STOP_FIRST: [Event; 1] = [Event::ApplicationStop];
-/// The new one starts, its files in place.
+/// The events that start the new release once its files are in place.
 pub const START: [Event; 5] = [
     Event::AfterInstall,
     Event::ApplicationStart,
@@ -33,7 +34,7 @@ pub const START: [Event; 5] = [
 type Environment = Vec<(&'static str, OsString)>;
 
 impl Deployment<'_> {
-    /// The live release stops. There is none at the first deployment.
+    /// Stops the live release; before the first deployment there is none.
     pub fn stop(&self, reason: Reason) -> Result<Verdict> {
         let Some(live) = &self.state.current else { return self.stop_the_first(reason) };
         for event in STOP {
@@ -52,8 +53,8 @@ impl Deployment<'_> {
         Ok(Verdict::Passed)
     }
 
-    /// In a section of deployer.py something is installed and running when our first bundle comes, and that bundle alone
-    /// knows how to stop it. That it cannot is no reason to end: there may be nothing to stop.
+    /// In a section of deployer.py an application is installed and running before the first bundle comes, and only that
+    /// bundle has scripts to stop it. A failure is a warning: there may be nothing to stop.
     fn stop_the_first(&self, reason: Reason) -> Result<Verdict> {
         if self.settings.bundle.is_none() {
             return Ok(Verdict::Passed);
@@ -67,17 +68,17 @@ impl Deployment<'_> {
         Ok(Verdict::Passed)
     }
 
-    /// What the new release does before its files are in place.
+    /// Runs the events of the new release that precede the installation of its files.
     pub fn before_install(&self, reason: Reason) -> Result<Verdict> {
         self.events_of_target(&[Event::BeforeInstall], "pre", reason)
     }
 
-    /// What the new release does once they are.
+    /// Runs the events of the new release that follow the installation of its files.
     pub fn start(&self, reason: Reason) -> Result<Verdict> {
         self.events_of_target(&START, "post", reason)
     }
 
-    /// What the release before does when its files are back.
+    /// Runs the events of the previous release once its files are restored.
     pub fn start_again(&self) -> Result<Verdict> {
         let events = [Event::AfterInstall, Event::ApplicationStart, Event::ValidateService];
         match &self.state.current {
@@ -93,7 +94,7 @@ impl Deployment<'_> {
         }
     }
 
-    /// Runs the scripts that the release `of` has for these events. The first that fails ends it.
+    /// Runs the scripts of the release `of` for `events`, up to the first that fails.
     fn events(&self, of: &Record, events: &[Event], phase: &str, reason: Reason) -> Result<Verdict> {
         if self.state.mode != ActivationMode::Install {
             return Ok(Verdict::Passed);
@@ -106,7 +107,7 @@ impl Deployment<'_> {
             jobs.extend(bundle.scripts(*event).into_iter().map(|job| (*event, job)));
         }
         if jobs.is_empty() {
-            return Ok(Verdict::Passed); // and nothing is worked out for them
+            return Ok(Verdict::Passed); // skips computing the environment
         }
         let mut env = self.environment(phase, reason, self.new_release()?.as_ref())?;
         env.extend(self.about_the_bundle(reason));
@@ -121,7 +122,7 @@ impl Deployment<'_> {
         Ok(region.close().map_or(verdict, Verdict::Stopped))
     }
 
-    /// The target's release while one is being deployed.
+    /// The release being deployed, if there is one.
     fn new_release(&self) -> Result<Option<Release>> {
         self.state.target.as_ref().map(|target| self.release(&target.release)).transpose()
     }
@@ -142,11 +143,11 @@ impl Deployment<'_> {
         Ok(script.run(&env, Duration::from_secs(job.timeout.into()), self.deadline))
     }
 
-    /// What CodeDeploy's scripts expect to be told.
+    /// The variables that scripts written for CodeDeploy expect.
     fn about_the_bundle(&self, reason: Reason) -> Environment {
         let id = || OsString::from(self.settings.id.clone());
         let mut env = vec![("APPLICATION_NAME", id()), ("DEPLOYMENT_GROUP_NAME", id()), ("DEPLOYMENT_GROUP_ID", id())];
-        // On the way back the release before is the one that is deployed.
+        // During a rollback, the previous release is the one being deployed.
         let subject = if reason == Reason::Revert { &self.state.current } else { &self.state.target };
         let Some(target) = subject else { return env };
         env.push(("DEPLOYMENT_ID", target.release.as_str().into()));
@@ -166,7 +167,8 @@ impl Deployment<'_> {
     }
 }
 
-/// Who `runas` is, with what his programs expect to be told about him. `None`: that is who we are.
+/// Looks up the user `runas` and sets the variables that programs of that user expect. `None`: this process already
+/// runs as that user.
 fn become_user(runas: &str, env: &mut Environment) -> Result<Option<Identity>> {
     let user = Accounts::read()
         .and_then(|accounts| accounts.user(runas))

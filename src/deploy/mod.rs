@@ -1,6 +1,6 @@
-//! One update from poll to commit: read this first. [`check`] is the whole of it: open, recover, obtain a release, deploy
-//! it. Up to `begin` nothing live has changed, and a crash costs nothing but the work; from there to the commit the state
-//! on disk says what to finish.
+//! One update from poll to commit: read this first. [`check`] does all of it: open, recover, obtain a release, deploy
+//! it. Up to `begin` the live tree is unchanged, and a crash costs only the work; from there to the commit the state on
+//! disk records the step to finish.
 
 mod changes_file;
 mod finish;
@@ -35,41 +35,41 @@ use crate::sys::clock::{Deadline, now};
 use crate::sys::signal::{self, Deferred};
 use hooks::Verdict;
 
-/// One deployment at work: the store is locked while this lives.
+/// A running deployment; the store stays locked while this value exists.
 pub struct Deployment<'a> {
     pub settings: &'a Settings,
     pub places: locations::Places,
     pub store: Store,
     pub activation: Activation,
     pub source: Source,
-    /// What an archive has to prove.
+    /// The proofs that `trust` requires of an archive.
     pub demands: Demands,
     pub state: State,
-    /// Why the live tree is in doubt, when it is.
+    /// The reason why the live tree is in doubt, if it is.
     pub doubt: Option<String>,
     pub deadline: Deadline,
-    /// The log waits for its reader no longer than that.
+    /// Limits how long a log line may wait for its reader.
     pub _limit: console::Limit,
-    /// What is kept in the configuration file.
+    /// The values that are kept in the configuration file.
     pub config_ini: config_ini::Notes,
-    /// A signal that came while the live tree was changing: what was begun is over, and now we end.
+    /// A signal that arrived while the live tree was changing: the step was finished, and the process ends now.
     pub stop: Option<i32>,
-    /// Why what the source has is not tried, when it is not; or what a rollback failed at.
+    /// The reason why the revision of the source is not tried, if so; or why a rollback failed.
     pub why: Option<String>,
-    /// Bytes of archives read from the source.
+    /// Bytes of archives that were read from the source.
     pub fetched: u64,
-    /// The deployment that this check is about, when there is one.
+    /// The deployment that this check makes or tries, if there is one.
     pub attempt_report: Option<finish::Attempt>,
-    /// What hooks find about the changes.
+    /// The list of changes that was written for hooks.
     pub changes_file: changes_file::Written,
-    /// The hook directories that were there when the check began, and what was in them.
+    /// The hook directories that existed when the check began, with their hooks.
     pub hooks: Vec<hooks::Before>,
 }
 
-/// The state on disk says that the live tree may be changing. Consumed by the commit or the way back: never both.
+/// Proof that the state on disk says the live tree may be changing. Commit or rollback consumes it: never both.
 pub struct Begun(());
 
-/// Checks the source once, deploys what is new, and reports.
+/// Checks the source once, deploys a new revision, and reports.
 pub fn check(settings: &Settings) -> CheckReport {
     let started = Instant::now();
     let mut deployment = match Deployment::open(settings, None) {
@@ -81,12 +81,12 @@ pub fn check(settings: &Settings) -> CheckReport {
 }
 
 impl<'a> Deployment<'a> {
-    /// Takes the lock at once, or in its turn within `most`.
+    /// Opens a deployment. Takes the lock of the store at once, or waits for it up to `most`.
     pub fn open(settings: &'a Settings, most: Option<Duration>) -> Result<Self> {
         let places = locations::locate(settings)?;
         let store = Store::open(&places.store, most)?;
         if let Some((volume, is_new)) = store.volume() {
-            // Of a store that is there already it was told.
+            // For an existing store, an earlier run has logged this.
             let level = if is_new { log::Level::Info } else { log::Level::Debug };
             log::log!(level, "others may write the volume {}: in it only what is ours is used", volume.display());
         }
@@ -96,7 +96,7 @@ impl<'a> Deployment<'a> {
         Ok(deployment)
     }
 
-    /// The deployment as its store has it; what it costs to be sure of that is the caller's.
+    /// Builds the deployment from the recorded state of `store`; locking the store is up to the caller.
     pub fn with(settings: &'a Settings, places: locations::Places, store: Store) -> Result<Self> {
         let demands = Demands::new(&settings.trust)?;
         overlap::refuse_to_swallow(settings, &places)?;
@@ -111,7 +111,7 @@ impl<'a> Deployment<'a> {
                 (State::fresh(settings.local.clone(), mode, Found::Absent), Some(doubt))
             }
         };
-        // A store beside <local> is found by it: the two were moved together, or are called by another name.
+        // A store beside <local> is found by that path: both were moved together, or are reached by another name.
         let is_beside = mode == ActivationMode::Symlink && settings.store.is_none();
         if state.local != settings.local && !is_beside && mode != ActivationMode::Install {
             return Err(Error::config(format!(
@@ -122,11 +122,12 @@ impl<'a> Deployment<'a> {
             )));
         }
         let (mut state, mut doubt) = (state, doubt);
-        // A store of one's own outlives a change of `activation`; what stands at <local> decides what that takes.
+        // A configured store may survive a change of `activation`; the entry at <local> decides what the change
+        // requires.
         locations::refuse_to_change_ways(&state, mode, &root)?;
         (state.mode, state.local) = (mode, settings.local.clone());
         recovery::forget_lost(&mut state, &store, &mut doubt)?;
-        // deployer.py copied over whatever was there, its own last installation before all.
+        // deployer.py overwrote existing files, its own last installation above all.
         let behaviour = if settings.bundle.is_some() { Behaviour::Overwrite } else { Behaviour::Disallow };
         let activation = Activation::new(Setup {
             mode,
@@ -171,7 +172,7 @@ impl<'a> Deployment<'a> {
         self.look()
     }
 
-    /// Looks for something new, and deploys it.
+    /// Polls the source and deploys a new revision.
     pub fn look(&mut self) -> Result<Outcome> {
         let Some(target) = self.obtain()? else {
             return Ok(if self.why.is_some() { Outcome::OnHold } else { Outcome::Unchanged });
@@ -179,7 +180,7 @@ impl<'a> Deployment<'a> {
         self.with_signals_deferred(|deployment| deployment.deploy(target))
     }
 
-    /// Runs what must not be cut off by a signal halfway: it is noted, hooks are told, and the end comes after it.
+    /// Runs `what` to its end: a signal is recorded, a running hook is told, and the process ends after `what`.
     pub fn with_signals_deferred(&mut self, what: impl FnOnce(&mut Self) -> Result<Outcome>) -> Result<Outcome> {
         status_file::write_working(&self.store);
         let region = signal::defer();
@@ -188,7 +189,7 @@ impl<'a> Deployment<'a> {
         outcome
     }
 
-    /// Frames the one dangerous moment: pre hooks, begin, activate, post hooks, commit or revert.
+    /// The critical section: pre hooks, begin, activate, post hooks, then commit or roll back.
     fn deploy(&mut self, target: Record) -> Result<Outcome> {
         self.begin_attempt(Reason::Update, Some(target.clone()));
         let release = self.release(&target.release)?;
@@ -199,7 +200,7 @@ impl<'a> Deployment<'a> {
             Err(e) => return self.refuse(&target, e),
             Ok(()) => {}
         }
-        // Hooks that may not run would only be found out when the release is live.
+        // Post hooks that may not run would otherwise be noticed only once the release is live.
         let judged = match hooks::refusal(&self.settings.post_hooks)? {
             Some(why) => Verdict::Failed(why),
             None => self.pre_hooks(&release)?,
@@ -220,7 +221,7 @@ impl<'a> Deployment<'a> {
         self.activate_and_verify(begun, &release, Reason::Update)
     }
 
-    /// Says durably what is about to happen.
+    /// Records durably that the live tree is about to change.
     pub fn begin(&mut self) -> Result<Begun> {
         self.activation.refuse_another()?;
         self.state.phase = Phase::Activating;
@@ -230,10 +231,10 @@ impl<'a> Deployment<'a> {
         Ok(Begun(()))
     }
 
-    /// Makes the target live and lets its scripts and post hooks judge it.
+    /// Makes the target live; its scripts and the post hooks decide between commit and rollback.
     pub fn activate_and_verify(&mut self, begun: Begun, release: &Release, reason: Reason) -> Result<Outcome> {
         let verdict = self.ready_live_dir().and_then(|_| self.run_steps(release, reason));
-        // What cannot even be tried has not passed.
+        // A step that cannot even be tried has failed.
         match verdict.unwrap_or_else(|e| Verdict::of(&e)) {
             Verdict::Stopped(signal) => Err(cut_off(signal)),
             Verdict::Passed => self.same_live_dir().and_then(|()| self.commit(begun)),
@@ -241,13 +242,13 @@ impl<'a> Deployment<'a> {
         }
     }
 
-    /// Neither forward nor back when somebody put something else in the place of the live directory: the next check goes on
-    /// once the right one is there again.
+    /// Fails if another directory has replaced the live directory: neither commit nor rollback is possible until the
+    /// right one is back, then the next check goes on.
     pub fn same_live_dir(&self) -> Result<()> {
         self.activation.refuse_another().map_err(way_back_failed)
     }
 
-    /// From the live release to the target, step by step; the first that fails ends it.
+    /// Goes from the live release to the target, step by step, up to the first step that fails.
     fn run_steps(&self, release: &Release, reason: Reason) -> Result<Verdict> {
         self.activation.prepare(release, self.limit())?;
         self.stop(reason)?
@@ -257,7 +258,7 @@ impl<'a> Deployment<'a> {
             .then(|| self.post_hooks(reason))
     }
 
-    /// The target is the live release from now on.
+    /// Makes the target the live release in the state.
     pub fn commit(&mut self, Begun(()): Begun) -> Result<Outcome> {
         let Some(mut current) = self.state.target.take() else { return Err(Error::failed("nothing to commit")) };
         current.since = now();
@@ -267,18 +268,19 @@ impl<'a> Deployment<'a> {
             log::info!("deployed revision {} as release {}{}", current.revision, current.release, self.at());
             self.state.failure = None;
             if self.state.current.as_ref().is_none_or(|before| before.release != current.release) {
-                self.state.rolled_back.clear(); // something else is live
+                self.state.rolled_back.clear(); // another release is live
             }
         }
         self.state.hooks_state_unknown = false;
         let replaced = self.state.current.replace(current);
-        // Deploying the same release anew, to settle a doubt, has no other one before it.
+        // Deploying the live release again, to settle a doubt, does not replace `previous`.
         if replaced.as_ref().map(|r| &r.release) != self.state.current.as_ref().map(|r| &r.release) {
             self.state.previous = replaced;
         }
         (self.state.phase, self.state.attempt) = (Phase::Idle, 0);
         self.state.live_dir = self.activation.live_dir();
-        // The new release is live, and the state on disk says that it is being activated: the next check finishes that.
+        // On failure, the new release is live while the state on disk says it is being activated: the next check
+        // finishes that.
         self.store.record(&self.state).map_err(in_doubt)?;
         self.doubt = None;
         self.close_ledger();
@@ -286,7 +288,7 @@ impl<'a> Deployment<'a> {
         Ok(Outcome::Deployed)
     }
 
-    /// Goes back to the release that was live, and remembers why.
+    /// Rolls back to the release that was live, and records the reason.
     fn revert(&mut self, Begun(()): Begun, why: &str) -> Result<Outcome> {
         let target = self.state.target.clone();
         log::error!("{}: {why}; rolling back", target.as_ref().map_or_else(String::new, check_report::named));
@@ -297,7 +299,7 @@ impl<'a> Deployment<'a> {
     }
 
     fn finish_revert(&mut self) -> Result<Outcome> {
-        // What is left of the check's time is not the way back's business: it gets its own.
+        // The rollback gets a time limit of its own, however much of the check's is left.
         self.deadline = Deadline::after(self.settings.timeout);
         let _limit = console::limit(self.deadline);
         let verdict = match self.state.current.clone() {
@@ -340,13 +342,13 @@ impl<'a> Deployment<'a> {
         Ok(Outcome::RolledBack)
     }
 
-    /// Records what was learnt while nothing live changes. In doubt nothing is written before a deployment has settled it; and
-    /// who only looks writes nothing at all.
+    /// Saves the state while the live tree does not change. Saves nothing while the live tree is in doubt, and nothing
+    /// in a store opened only for reading.
     pub fn note(&self) -> Result<()> {
         if self.doubt.is_none() && !self.store.is_only_read() { self.store.record(&self.state) } else { Ok(()) }
     }
 
-    /// ` at <local>`, where that is what changes.
+    /// ` at <local>`, in the modes that change `<local>`.
     pub fn at(&self) -> String {
         match self.state.mode {
             ActivationMode::Install => String::new(),
@@ -354,14 +356,14 @@ impl<'a> Deployment<'a> {
         }
     }
 
-    /// Closes what only an open deployment needs. That is over and well: the next check tries again.
+    /// Closes the ledger of a finished deployment. A failure is only a warning: the next check tries again.
     pub fn close_ledger(&self) {
         if let Err(e) = self.activation.close_ledger(self.state.current.as_ref().map(|current| &current.release)) {
             log::warn!("{e}; the next check tries again");
         }
     }
 
-    /// How long an activation may go on.
+    /// The time limit of an activation.
     pub fn limit(&self) -> Limit {
         Limit::at(self.deadline)
     }
@@ -372,7 +374,8 @@ impl<'a> Deployment<'a> {
         })
     }
 
-    /// Removes releases beyond `keep`. The deployment is over and well: a release that stays costs space, not the outcome.
+    /// Removes releases beyond `keep`. A failure is only a warning: the deployment is done, and the release costs only
+    /// space.
     fn prune(&self) {
         let records = [&self.state.current, &self.state.previous, &self.state.target];
         let needed: Vec<_> = records.into_iter().flatten().map(|r| &r.release).collect();
@@ -389,12 +392,12 @@ pub fn foreign(root: &Path, format: &str) -> Error {
     ))
 }
 
-/// How long a command waits for a check at work: as long as one may take, with a way back.
+/// How long a command waits for a running check: twice `timeout`, enough for a deployment and its rollback.
 pub fn turn(settings: &Settings) -> Duration {
     settings.timeout.saturating_mul(2)
 }
 
-/// Refuses to look at, or to mend, what is neither old nor new.
+/// Refuses to inspect or repair a live tree that is between two releases.
 pub fn in_the_way(state: &State) -> Result<()> {
     match state.phase {
         Phase::Idle => Ok(()),
@@ -405,13 +408,14 @@ pub fn in_the_way(state: &State) -> Result<()> {
     }
 }
 
-/// A signal in the middle: what is live may be either.
+/// A signal during a deployment: either release may be live.
 pub fn cut_off(signal: i32) -> Error {
     let text = format!("stopped by signal {signal} in the middle of a deployment; the next start goes on with it");
     Error::new(Kind::Stopped(signal), text)
 }
 
-/// A signal ends the way back too: the next start goes on with it. What only somebody's hand can put right is told as it is.
+/// The error of a failed rollback. A signal ends a rollback too, and the next start resumes it. A configuration error,
+/// which only the operator can fix, is passed on unchanged.
 pub fn way_back_failed(e: Error) -> Error {
     match e.kind() {
         Kind::Stopped(signal) => cut_off(signal),

@@ -1,5 +1,5 @@
-//! Deployments of other configuration files, which this one knows nothing of but that their stores lie in the same `state-dir`
-//! and say what their `<local>` is: one that lies in ours would be cleared away as what no release has.
+//! Deployments of other configuration files. Their stores in the same `state-dir` name their `<local>`; one inside our
+//! `<local>` would be deleted as an entry that no release has.
 
 use std::ffi::OsString;
 use std::io::ErrorKind;
@@ -13,7 +13,7 @@ use crate::store::state::{Phase, State};
 use crate::store::{Location, Recorded, Store};
 use crate::sys::fs::{Dir, Kind, Meta};
 
-/// Refuses to keep a directory in sync that holds another deployment.
+/// Refuses to keep a directory in sync that contains another deployment.
 pub fn refuse_to_swallow(settings: &Settings, places: &Places) -> Result<()> {
     let Some(above) = settings.state_dir.path.as_deref().filter(|_| places.mode == ActivationMode::InPlace) else {
         return Ok(());
@@ -33,7 +33,7 @@ pub fn refuse_to_swallow(settings: &Settings, places: &Places) -> Result<()> {
     Ok(())
 }
 
-/// The other stores in `above` that say something, and what. Those of other users deploy nothing of ours.
+/// The other stores in `above` that have a state, with that state. Stores of other users are skipped.
 fn stores_in(above: &Path, ours: &Location) -> Result<Vec<(PathBuf, State)>> {
     let us = rustix::process::geteuid().as_raw();
     let list = || -> std::io::Result<Vec<OsString>> {
@@ -46,14 +46,14 @@ fn stores_in(above: &Path, ours: &Location) -> Result<Vec<(PathBuf, State)>> {
         Ok(names)
     };
     let names = match list() {
-        // Where we may not look there is nothing of ours.
+        // A directory that this process may not read has no stores of this user.
         Err(e) if [ErrorKind::NotFound, ErrorKind::PermissionDenied].contains(&e.kind()) => return Ok(Vec::new()),
         names => names.with_context(|| format!("cannot read the state-dir {}", above.display()))?,
     };
     let mut states = Vec::new();
     for path in names.iter().map(|name| above.join(name)).filter(|path| *path != ours.path) {
         let store = match Store::look(&Location { path: path.clone(), ..ours.clone() }) {
-            Err(e) if e.kind() == error::Kind::Config => continue, // it is not to be believed
+            Err(e) if e.kind() == error::Kind::Config => continue, // an untrusted store is ignored
             store => store?,
         };
         if let Recorded::State(state) = store.recorded()? {
@@ -63,7 +63,7 @@ fn stores_in(above: &Path, ours: &Location) -> Result<Vec<(PathBuf, State)>> {
     Ok(states)
 }
 
-/// Whether something is at the `<local>` of another deployment, and that lies in ours, where a deployment clears it away.
+/// Whether the `<local>` of another deployment exists inside ours, where a deployment would delete it.
 fn is_swallowed(settings: &Settings, other: &State) -> bool {
     let is_used = other.current.is_some() || other.phase != Phase::Idle;
     if !is_used || other.mode == ActivationMode::Install || other.local.symlink_metadata().is_err() {
@@ -71,5 +71,5 @@ fn is_swallowed(settings: &Settings, other: &State) -> bool {
     }
     let Some(below) = apart::lies_in(&settings.local, &other.local) else { return false };
     let is_kept = settings.preserve.iter().any(|kept| below.starts_with(kept));
-    !is_kept && !below.as_os_str().is_empty() // else it is this one, which has another id by now
+    !is_kept && !below.as_os_str().is_empty() // empty: this deployment, which has another id by now
 }

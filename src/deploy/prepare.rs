@@ -1,5 +1,5 @@
-//! From poll to publish: the new release, complete in the store. Nothing live changes in here. What the source has is
-//! fetched once: a release that was blocked or sent back stays, and an archive that was refused is remembered.
+//! From poll to publish: the new release, complete in the store. The live tree is not changed here. A revision is
+//! fetched once: a release that was blocked or rolled back stays in the store, and a refused archive is remembered.
 
 use super::Deployment;
 use crate::artifact::CacheFile;
@@ -15,21 +15,21 @@ use crate::store::Release;
 use crate::store::state::{Failure, FailureKind, Record, State};
 use crate::sys::clock::{now, rfc3339};
 
-/// How often a source may replace what it offered before the check gives up.
+/// How often the source may replace its archive before the check gives up.
 const MAX_POLLS: u32 = 3;
 
-/// What is to be done about what the source has.
+/// The next step for the revision that the source offers.
 pub enum PollDecision {
-    /// Nothing: it is live, or on hold.
+    /// Nothing: the revision is live, or on hold.
     Nothing,
-    /// It is complete in the store, and can be made live.
+    /// The release is complete in the store, and can be made live.
     Ready(Record),
-    /// It has to be fetched.
+    /// The archive must be fetched.
     Fetch(Offer),
 }
 
 impl Deployment<'_> {
-    /// The new release, complete in the store, or nothing when what the source has is live already.
+    /// The new release, complete in the store, or `None` if the offered revision is live or on hold.
     pub fn obtain(&mut self) -> Result<Option<Record>> {
         let mut obtained = None;
         self.until_settled(&mut |deployment| {
@@ -39,7 +39,7 @@ impl Deployment<'_> {
         Ok(obtained)
     }
 
-    /// Does `what` again when the source replaced meanwhile what it was about.
+    /// Calls `what` again while it fails because the source replaced the archive.
     pub fn until_settled(&mut self, what: &mut dyn FnMut(&mut Self) -> Result<()>) -> Result<()> {
         for _ in 0..MAX_POLLS {
             match what(self) {
@@ -67,7 +67,7 @@ impl Deployment<'_> {
         Ok(Some(self.obtained(record)))
     }
 
-    /// Asks the source, and says what is to be done about the answer: a check does it, a plan tells it.
+    /// Polls the source and decides on the next step: a check takes it, a plan reports it.
     pub fn poll(&mut self) -> Result<PollDecision> {
         let known = self.known().cloned();
         let told = config_ini::known(self.settings).filter(|_| self.is_untouched());
@@ -102,15 +102,15 @@ impl Deployment<'_> {
         }
         let id = self.id_of(revision, None);
         if let Some(record) = self.state.withdrawal(&id, revision).cloned() {
-            // As the configuration has it now.
+            // With the id that the present configuration gives it.
             let release = self.id_of(revision, record.proof.as_deref());
             if self.is_on_hold(&Record { release, ..record }, revision, &offer.validators)? {
                 return Ok(PollDecision::Nothing);
             }
         }
-        // What has to be proven is proven anew: a revision is no more than the server's word.
+        // With `trust` configured, the archive is fetched and verified again: a revision is only the server's word.
         if !self.demands.is_some() && self.store.release(&id)?.is_some() {
-            // The source has gone back to something that is still here.
+            // The source offers a revision again whose release is still in the store.
             let (revision, validators) = (revision.clone(), offer.validators);
             let record = Record { release: id, revision, validators, since: now(), proof: None };
             return Ok(PollDecision::Ready(self.obtained(record)));
@@ -118,7 +118,7 @@ impl Deployment<'_> {
         Ok(PollDecision::Fetch(offer))
     }
 
-    /// What was offered, proven, and the record of what it becomes. `None`: what is live has this content, or it is on hold.
+    /// Fetches and verifies the offered archive. `None`: its content is live already, or it is on hold.
     pub fn fetch(&mut self, offer: Offer, download: &CacheFile) -> Result<Option<(Verified, Record)>> {
         self.begin_attempt(Reason::Update, offer.revision.as_ref().map(|revision| self.unfetched(revision)));
         let artifact = self.source.fetch(offer, download, self.deadline)?;
@@ -151,19 +151,19 @@ impl Deployment<'_> {
         Ok(Some((verified, record)))
     }
 
-    /// A revision of which nothing is here yet.
+    /// The record of a revision that is not fetched yet.
     fn unfetched(&self, revision: &Revision) -> Record {
         let (release, validators) = (self.id_of(revision, None), Validators::default());
         Record { release, revision: revision.clone(), validators, since: now(), proof: None }
     }
 
-    /// A release that is complete in the store; what failed before it no longer counts.
+    /// Returns the record of a complete release and forgets the failures of other releases.
     fn obtained(&mut self, record: Record) -> Record {
         self.state.failure = self.state.failure.take().filter(|f| f.release == record.release);
         record
     }
 
-    /// Unpacks; what is refused is remembered, so that it is not fetched again every minute.
+    /// Unpacks a release. A refused archive is remembered, so that it is not fetched again every minute.
     fn publish(&mut self, verified: &Verified, record: &Record) -> Result<Release> {
         match self.unpack_release(verified, record, &self.source, &record.validators) {
             Err(e) if e.kind() == Kind::Refused => {
@@ -175,7 +175,7 @@ impl Deployment<'_> {
         }
     }
 
-    /// Makes a release of what came from `source`, which said `seen` with it.
+    /// Makes a release of the archive from `source`, which came with the validators `seen`.
     pub fn unpack_release(
         &self,
         verified: &Verified,
@@ -185,7 +185,8 @@ impl Deployment<'_> {
     ) -> Result<Release> {
         let staging = self.store.staging()?;
         let unpacked = package::unpack(verified, staging.dir(), &self.settings.layout, self.deadline);
-        // Read from where it lies, it may have changed under us: then neither the tree nor the refusal means anything.
+        // An archive read from its own place may have changed while it was read: then the tree and a refusal are both
+        // void.
         if !source.is_still(seen)? {
             return Err(Error::new(Kind::Superseded, format!("{} changed while it was read", verified.name())));
         }
@@ -196,7 +197,7 @@ impl Deployment<'_> {
         staging.publish(&self.store, &record.release, &manifest)
     }
 
-    /// The candidate under what the source says of it now: remembered, so that the next poll is as cheap as it can be.
+    /// Saves the candidate with the validators that the source has now, so that the next poll is conditional.
     fn seen_again(&mut self, target: Record) -> Result<PollDecision> {
         if self.state.target.as_ref().is_some_and(|known| known.validators != target.validators) {
             self.state.target = Some(target.clone());
@@ -205,10 +206,10 @@ impl Deployment<'_> {
         self.pending(target)
     }
 
-    /// What the source had when we last looked, and still has: live already, staged, refused or given up.
+    /// Decides about a revision that the source still has since the last poll: live, in the store, refused or on hold.
     fn pending(&mut self, known: Record) -> Result<PollDecision> {
         if self.has_live(&known.release) {
-            // A candidate of another source, or one that was tried by hand; or the source has followed.
+            // The candidate is of another source, or was tried by hand; or the source now offers the live release.
             let State { target, failure, rolled_back, .. } = &self.state;
             let is_over = target.is_some() || failure.is_some() || !rolled_back.is_empty();
             (self.state.target, self.state.failure) = (None, None);
@@ -242,14 +243,14 @@ impl Deployment<'_> {
         self.poll()
     }
 
-    /// Whether `known`, which the source calls `revision` now, is not to be tried: then it is what the next poll asks against.
+    /// Whether `known`, which the source now calls `revision`, is on hold; if so, the next poll is conditional on it.
     fn is_on_hold(&mut self, known: &Record, revision: &Revision, validators: &Validators) -> Result<bool> {
         let text = match (self.state.withdrawal(&known.release, revision), &self.state.current) {
             (Some(record), Some(live)) => {
                 let when = rfc3339(record.since);
                 format!("revision {revision} is on hold: rolled back to release {} at {when}", live.release)
             }
-            // Where nothing is live it is better than nothing.
+            // With nothing live, a release that was rolled back by hand is better than none.
             _ => {
                 let failure = self.state.failure.as_ref().filter(|f| f.release == known.release);
                 let is_over = |f: &&Failure| Hold::after(f, self.settings, &self.demands) == Hold::ForGood;
@@ -267,15 +268,15 @@ impl Deployment<'_> {
         Ok(true)
     }
 
-    /// The revision to ask against: the candidate's, else the live one's. Only one that came from this source in this
-    /// layout; another remote's ETag means nothing here.
+    /// The record whose validators make the next poll conditional: the candidate's, else the live one's. Only a record
+    /// from this source in this layout is used; an ETag of another remote means nothing here.
     fn known(&self) -> Option<&Record> {
         let is_from_here = |r: &&Record| self.is_of(r, &r.revision);
         let target = self.state.target.as_ref().filter(is_from_here);
         target.or_else(|| self.state.current.as_ref().filter(is_from_here).filter(|_| self.doubt.is_none()))
     }
 
-    /// Whether the store knows of nothing yet.
+    /// Whether the store has no release and no candidate yet.
     fn is_untouched(&self) -> bool {
         self.doubt.is_none() && self.state.current.is_none() && self.state.target.is_none()
     }
@@ -288,8 +289,8 @@ impl Deployment<'_> {
         self.doubt.is_none() && self.state.current.as_ref().is_some_and(|c| self.is_of(c, revision))
     }
 
-    /// Whether a record is of this revision of this source in this layout, and its proof is enough for today. A record
-    /// of what was refused has none, and nothing was unpacked for it.
+    /// Whether a record is of this revision of this source in this layout, and its proof meets the present `trust`. The
+    /// record of a refused archive has no proof, and nothing was unpacked for it.
     pub fn is_of(&self, record: &Record, revision: &Revision) -> bool {
         let proof = record.proof.as_deref();
         self.is_release(&record.release, revision, proof) && (proof.is_none() || self.demands.is_met_by(proof))
@@ -303,7 +304,7 @@ impl Deployment<'_> {
         self.note()
     }
 
-    /// The live release under other validators: remember those, so that the next poll is conditional again.
+    /// Saves new validators for the live release, so that the next poll is conditional again.
     fn note_same(&mut self, seen: Record) -> Result<()> {
         let Some(current) = &mut self.state.current else { return Ok(()) };
         log::debug!("revision {} has the content that is live: nothing to deploy", seen.revision);
@@ -312,13 +313,14 @@ impl Deployment<'_> {
             (current.validators, current.revision) = (seen.validators, seen.revision);
             current.proof = seen.proof.or(current.proof.take());
             (self.state.target, self.state.failure) = (None, None);
-            self.state.rolled_back.clear(); // the source has followed
+            self.state.rolled_back.clear(); // the source offers the live release again
             self.note()?;
         }
         Ok(())
     }
 
-    /// A release that cannot be made live: nothing has been touched. What is in the way may go, so the next check looks again.
+    /// Records a release that cannot be made live; nothing was changed. The obstacle may be removed, so the next check
+    /// tries again.
     pub fn refuse(&mut self, target: &Record, e: Error) -> Result<Outcome> {
         self.note_failure(target, FailureKind::Refused, &e.to_string())?;
         if let Some(failure) = &mut self.state.failure {
@@ -348,13 +350,14 @@ impl Deployment<'_> {
         });
     }
 
-    /// Whether `release` is this revision's. One that was seeded by its name alone does not know what else tells its content.
+    /// Whether `release` is of this revision. The id of a seeded release may come from the bare name of its revision,
+    /// without the validators that identify its content.
     pub fn is_release(&self, release: &ReleaseId, revision: &Revision, proof: Option<&str>) -> bool {
         let bare = Revision::new(revision.as_str());
         *release == self.id_of(revision, proof) || *release == self.id_of(&bare, proof)
     }
 
-    /// The id of a revision, with the proof of its bytes: what was proven is never mistaken for what was not.
+    /// The release id of a revision with its proof: a verified release never shares its id with an unverified one.
     pub fn id_of(&self, revision: &Revision, proof: Option<&str>) -> ReleaseId {
         let mut layout = self.settings.layout.identity();
         match proof {

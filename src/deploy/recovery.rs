@@ -1,4 +1,4 @@
-//! Heals what an earlier run left, as [`recovery_action::decide`] says, before anything new is looked for.
+//! Recovers from an interrupted run, as [`recovery_action::decide`] says, before the source is polled.
 
 use super::recovery_action::{self, RecoveryAction};
 use super::{Begun, Deployment};
@@ -12,10 +12,10 @@ use crate::store::state::{Phase, Record, State};
 use crate::sys::clock::now;
 
 impl Deployment<'_> {
-    /// Heals what an earlier run left. `Some`: that was a deployment of its own, and this check is over.
+    /// Recovers from an interrupted run. `Some`: the recovery was a deployment of its own, and the check ends with it.
     pub fn recover(&mut self) -> Result<Option<Outcome>> {
         let (heal, standing) = self.diagnose()?;
-        // In doubt, nobody knows how the last deployment ended.
+        // In doubt, the end of the last deployment is unknown.
         if self.has_record() && self.state.phase == Phase::Idle && self.doubt.is_none() {
             self.activation.close_ledger(self.state.current.as_ref().map(|current| &current.release))?;
         }
@@ -49,7 +49,7 @@ impl Deployment<'_> {
         Ok(None)
     }
 
-    /// What an earlier run left, and what stands at `<local>`.
+    /// Determines the recovery action and the kind of entry at `<local>`.
     pub fn diagnose(&self) -> Result<(RecoveryAction, LiveTree)> {
         let standing = self.activation.standing()?;
         let known = (self.doubt.is_none() && self.has_history()).then_some(&self.state);
@@ -59,7 +59,7 @@ impl Deployment<'_> {
             | RecoveryAction::Fresh(_)
             | RecoveryAction::Adopt(_)
             | RecoveryAction::Refuse(_) => {}
-            // It may be a copy of the one that was.
+            // The directory may be a copy of the original.
             RecoveryAction::Repair => {}
             RecoveryAction::KeepFound | RecoveryAction::StartOver | RecoveryAction::Resume | RecoveryAction::Revert => {
                 self.activation.refuse_another()?;
@@ -68,7 +68,7 @@ impl Deployment<'_> {
         Ok((heal, standing))
     }
 
-    /// Why nothing can be deployed here.
+    /// The error for a `<local>` that cannot be deployed to.
     pub fn refusal(&self, why: &str) -> Error {
         Error::config(format!("cannot deploy to {}: {why}", self.settings.local.display()))
     }
@@ -110,11 +110,11 @@ impl Deployment<'_> {
         self.adopt(id)
     }
 
-    /// Keeps a copy of what stands at `<local>` as a release, so that nothing is lost of it.
+    /// Keeps a copy of the content of `<local>` as a release, so that nothing is lost.
     pub fn keep_copy(&mut self) -> Result<ReleaseId> {
         let mut id = None;
         for name in ReleaseId::adopted() {
-            // An older copy may be all that is left of what somebody had: it stays.
+            // An older copy may be the only one left of the operator's files: it stays.
             if self.store.release(&name)?.is_none() {
                 id = Some(name);
                 break;
@@ -141,12 +141,13 @@ impl Deployment<'_> {
         let is_news = status_file::is_new_drift(&self.store, drift.as_deref());
         let level = if is_news { log::Level::Warn } else { log::Level::Debug };
         drift.iter().for_each(|drift| log::log!(level, "drift: {drift}; release {} is back", current.release));
-        // A copy of the one that was is taken for it.
+        // A copy of the original directory is accepted as the live directory.
         self.remember_live_dir()
     }
 
-    /// Makes the directory that is kept in sync where there is none, and says durably which one it is before anything is in it:
-    /// with something in it, a check that comes after a crash would take it for somebody else's. Whether it was made.
+    /// Creates the live directory if it is missing, and records its identity durably before it has content: after a
+    /// crash, a check would take an unrecorded directory with content for a foreign one. Returns whether it was
+    /// created.
     pub fn ready_live_dir(&mut self) -> Result<bool> {
         let is_new = self.activation.make_live_dir()?;
         self.remember_live_dir().map(|()| is_new)
@@ -170,8 +171,8 @@ impl Deployment<'_> {
     }
 }
 
-/// A live release that somebody removed from the store is fetched again. When that was the way back of a deployment that
-/// was cut off, nothing says any more what the live tree should be: a deployment anew settles that.
+/// Handles releases that were removed from the store by hand. A lost live release is fetched again. If it was the
+/// rollback target of an interrupted deployment, the right live tree is unknown: a new deployment settles it.
 pub fn forget_lost(state: &mut State, store: &Store, doubt: &mut Option<String>) -> Result<()> {
     let is_lost = |r: &Option<Record>| match r {
         Some(r) => store.release(&r.release).map(|found| found.is_none()),

@@ -1,37 +1,37 @@
-//! What a left-over phase means. [`decide`] is pure and total: every phase, attempt and standing of the live tree has one
-//! answer; doing it is `deploy/mod.rs`'s business.
+//! The recovery from an interrupted run. [`decide`] is pure and total: every phase, attempt and live tree has one
+//! answer, which `deploy/recovery.rs` carries out.
 
 use crate::activate::LiveTree;
 use crate::model::{ActivationMode, ReleaseId};
 use crate::store::state::{Found, Phase, State};
 
-/// How often post hooks are tried again after a crash, before the way is back.
+/// How often an interrupted activation is tried again before it is rolled back.
 pub const MAX_ATTEMPTS: u32 = 3;
 
-/// What to do before anything else.
+/// The first step of a check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RecoveryAction {
-    /// All is as the state says.
+    /// The live tree is as the state says.
     Nothing,
-    /// Nothing was ever live: remember what a revert of the first deployment has to put back.
+    /// Nothing was ever live: record the entry that a rollback of the first deployment has to restore.
     Fresh(Found),
-    /// Our link, and no state: it is the live release.
+    /// A link of this program without a state: the release it points to is live.
     Adopt(ReleaseId),
     /// In-place on a directory with content: keep a copy before the first change.
     KeepFound,
-    /// This cannot be deployed onto; in words.
+    /// The entry at `<local>` cannot be deployed onto; the text says why.
     Refuse(&'static str),
-    /// Idle: put the live release back where it is gone.
+    /// Idle: restore the live release where it is missing.
     Repair,
-    /// Cut off before the first live change: begin again at the pre hooks.
+    /// Interrupted before the first live change: start over at the pre hooks.
     StartOver,
-    /// Cut off while activating: make the target live again and run its post hooks.
+    /// Interrupted while activating: make the target live again and run its post hooks.
     Resume,
-    /// Finish going back.
+    /// Finish the rollback.
     Revert,
 }
 
-/// What to do about `state` with the live tree as it stands.
+/// Decides on the recovery action for `state` and the live tree.
 pub fn decide(mode: ActivationMode, state: Option<&State>, standing: &LiveTree) -> RecoveryAction {
     let Some(state) = state else { return first(mode, standing) };
     let Some(current) = &state.current else {
@@ -60,7 +60,7 @@ const NO_LINK: &str = "it is neither a link nor a directory: move it away";
 
 fn first(mode: ActivationMode, standing: &LiveTree) -> RecoveryAction {
     match (mode, standing) {
-        // Nothing of ours is at <local>: the ledger knows what to put back.
+        // An installation has no entry at <local>: the ledger records the files to restore.
         (ActivationMode::Install, _) => RecoveryAction::Fresh(Found::Absent),
         (_, LiveTree::Absent) => RecoveryAction::Fresh(Found::Absent),
         (_, LiveTree::Empty) => RecoveryAction::Fresh(Found::Empty),
@@ -92,8 +92,9 @@ fn cut_off(
         (LiveTree::Link(target), None) => state.found == Found::Link(target.clone()),
         _ => false,
     };
-    // In place nobody can tell an untouched tree from one that was cut off early: forward heals both. So it does for an
-    // installation, whose application may have been stopped already. Who goes back by hand has decided: no hook may block it.
+    // In place, an untouched tree looks like one that was interrupted early, and only going forward repairs both; so it
+    // does for an installation, whose application may be stopped already. A rollback by hand is the operator's
+    // decision: no pre hook may block it.
     if is_from && mode == ActivationMode::Symlink && !state.is_rollback() {
         return RecoveryAction::StartOver;
     }
@@ -129,7 +130,7 @@ mod tests {
         all
     }
 
-    /// With and without a rollback at work.
+    /// With and without a rollback by hand in progress.
     fn states() -> Vec<State> {
         let rolled_back = |mut state: State| {
             let live = state.current.clone()?;
@@ -166,12 +167,13 @@ mod tests {
                 let heal = decide(state.mode, Some(&state), &standing);
                 let case = format!("{state:?}\n{standing:?}\n-> {heal:?}");
                 match state.phase {
-                    // Nothing live changes while idle but to put the live release back.
+                    // While idle, the live tree changes only to restore the live release.
                     Phase::Idle => assert!(
                         !matches!(heal, RecoveryAction::Resume | RecoveryAction::Revert | RecoveryAction::StartOver),
                         "{case}"
                     ),
-                    // A revert is finished, whatever stands there, unless it could destroy what is not ours.
+                    // A rollback is finished with any entry at <local>, unless that could destroy files of the
+                    // operator.
                     Phase::Reverting => {
                         assert!(matches!(heal, RecoveryAction::Revert | RecoveryAction::Refuse(_)), "{case}");
                     }
@@ -208,7 +210,7 @@ mod tests {
                     let expected = state.mode != ActivationMode::InPlace;
                     assert_eq!(heal == RecoveryAction::Nothing, expected, "{case}");
                 }
-                // An installation is a matter of the ledger, whatever stands at <local>.
+                // An installation depends on the ledger, not on the entry at <local>.
                 if state.mode == ActivationMode::Install {
                     assert_eq!(heal, decide(state.mode, Some(&state), &LiveTree::Absent), "{case}");
                     assert!(

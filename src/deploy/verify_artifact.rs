@@ -1,6 +1,6 @@
-//! From what was fetched to what may be unpacked: what lies beside the archive is fetched after it, and held against it.
-//! What does not fit is one of three things: the archive was replaced meanwhile, and is polled again; its signature is not
-//! there yet, and is looked for at every check without fetching the archive; or it is bad, and is on hold.
+//! Verifies a fetched archive before it is unpacked: its signature and checksum file are fetched after it. On a
+//! mismatch, the archive was replaced meanwhile, and is polled again; or its signature is not there yet, and every
+//! check looks for it without fetching the archive again; or the archive is bad, and is on hold.
 
 use super::Deployment;
 use crate::artifact::Artifact;
@@ -9,11 +9,11 @@ use crate::model::Known;
 use crate::package::{self, Verified};
 use crate::store::state::{Failure, FailureKind, Record};
 
-/// Stands for what could not be fetched: whatever comes is another thing.
+/// The fingerprint of signature files that could not be fetched: any later fingerprint differs from it.
 const UNKNOWN: &str = "unknown";
 
 impl Deployment<'_> {
-    /// The artifact, when it proves what is configured; `record` is what it would become.
+    /// Verifies the artifact against the configured `trust`; `record` is the release it would become.
     pub fn verify_artifact(&mut self, artifact: Artifact, record: &Record) -> Result<Verified> {
         let seal = match self.source.seal(&self.settings.remote, &self.settings.trust, self.deadline) {
             Ok(seal) => seal,
@@ -39,7 +39,7 @@ impl Deployment<'_> {
         }
     }
 
-    /// Remembers an archive that could not be proven by `seal`, and fails.
+    /// Records an archive that `seal` does not prove, and fails.
     fn refuse_unverified(&mut self, record: &Record, e: Error, seal: &str) -> Result<Verified> {
         self.places.download().discard();
         self.state.target = Some(record.clone());
@@ -54,22 +54,22 @@ impl Deployment<'_> {
         Err(e)
     }
 
-    /// Whether something else lies beside the archive now than when it was refused.
+    /// Whether the signature or checksum file differs from the one with which the archive was refused.
     pub fn has_new_seal(&self, failure: &Failure) -> Result<bool> {
         let Some(before) = &failure.seal else { return Ok(false) };
         let seal = self.source.seal(&self.settings.remote, &self.settings.trust, self.deadline)?;
         Ok(seal.fingerprint() != *before)
     }
 
-    /// The next version is held against this one. Durable before anything is unpacked.
+    /// Records the version that the next one must not be lower than, durably before anything is unpacked.
     pub fn note_version(&mut self, version: Option<&str>) -> Result<()> {
-        // Who may go down goes on from there.
+        // With `allow-downgrade`, this archive sets the new minimum, even if it names no version.
         let highest = version.or(self.state.version.as_deref().filter(|_| !self.settings.trust.allow_downgrade));
         if highest == self.state.version.as_deref() {
             return Ok(());
         }
         self.state.version = highest.map(str::to_owned);
-        // A candidate of before may have a lower one.
+        // An earlier candidate may have a lower version.
         (self.state.target, self.state.failure) = (None, None);
         self.note()
     }

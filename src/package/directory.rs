@@ -1,7 +1,7 @@
-//! A directory of this host as an artifact: looked through first, then copied, both with openat and through no link.
-//! Hard links become files of their own. What is no file, directory or link is refused by its name and never opened. What
-//! others may not read or reach there, they may not read in the copy. The copy is made of what the revision was made of,
-//! to the byte: anything else is an error, and the source is polled again.
+//! A directory of this host as an artifact: examined first, then copied, both with openat and through no link. Hard
+//! links become separate files. An entry that is no file, directory or link is refused by its name and never opened.
+//! Entries that other users may not read or reach there, they may not read in the copy. The copy must match the entries
+//! that the revision was computed from, byte by byte; otherwise the source is polled again.
 
 use std::ffi::{OsStr, OsString};
 use std::io::Read;
@@ -20,10 +20,10 @@ use crate::sys::acl;
 use crate::sys::clock::Deadline;
 use crate::sys::fs::{self, Dir};
 
-/// Bytes that are copied at once.
+/// The number of bytes that are copied at once.
 const BUFFER: usize = 128 * 1024;
 
-/// What an entry of the directory is. A directory comes before what is in it.
+/// The kind of an entry of the directory. A directory comes before its content.
 #[derive(Clone, Copy, Debug)]
 struct Found {
     kind: Kind,
@@ -31,16 +31,16 @@ struct Found {
     size: u64,
 }
 
-/// What a member is expected to be when it is copied.
+/// The properties that a member must still have when it is copied.
 #[derive(Clone, Copy, Debug)]
 struct Expected {
     size: u64,
-    /// `None`: a directory, or nobody has read it before.
+    /// `None`: a directory, or an entry that was not read before.
     sum: Option<u32>,
     access: Access,
 }
 
-/// Lays a copy of `source` out in `staging`.
+/// Unpacks a copy of `source` into `staging`.
 pub(super) fn unpack(source: &Folder, staging: Option<&Dir>, layout: &Layout, deadline: Deadline) -> Result<Unpacked> {
     let mut listing = Listing::new(layout, 0);
     let (mut expected, mut private) = (Vec::new(), 0);
@@ -74,10 +74,10 @@ pub(super) fn unpack(source: &Folder, staging: Option<&Dir>, layout: &Layout, de
     copy(&source.dir, &plan, &expected, writer)
 }
 
-/// Takes a full name and what it names.
+/// Receives the full name and the kind of an entry.
 type Take<'a> = dyn FnMut(&[u8], Found) -> Result<()> + 'a;
 
-/// What may be read ahead of directories, in all that are open at once: no more names than the policy would take.
+/// Limits the names that are read ahead, in all directories that are open at once: no more than the policy allows.
 struct Room<'a> {
     names: u64,
     budget: Budget,
@@ -86,7 +86,7 @@ struct Room<'a> {
 }
 
 impl Room<'_> {
-    /// The names in `dir`, which stands at `path`.
+    /// The names in `dir`, whose path is `path`.
     fn names(&mut self, dir: &Dir, path: &[u8]) -> Result<Vec<OsString>> {
         let mut refused = None;
         let names = dir.names_while(&mut |name| {
@@ -102,14 +102,14 @@ impl Room<'_> {
         refused.map_or(Ok(names), Err)
     }
 
-    /// A name that is looked at is none that was read ahead.
+    /// Returns the share of a name that is being examined, and so no longer read ahead.
     fn give_back(&mut self, name: &OsStr) {
         self.names = self.names.saturating_sub(1);
         self.budget.give_back(name.len() as u64);
     }
 }
 
-/// Passes everything below `dir`, which stands at `path` and which `reach` may enter, on to `take`.
+/// Calls `take` for every entry below `dir`, whose path is `path` and which `reach` may enter.
 fn list(dir: &Dir, path: &mut Vec<u8>, reach: Access, room: &mut Room<'_>, take: &mut Take<'_>) -> Result<()> {
     let above = path.len();
     for name in room.names(dir, path)? {

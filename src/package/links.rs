@@ -1,5 +1,5 @@
-//! Where the symbolic links of a tree lead: followed on paper, through the other links of the tree too, as the kernel would
-//! follow them once all of them are made. None may lead outside. Pure; each link is followed once.
+//! The targets of a tree's symbolic links: resolved without the file system, through the other links of the tree too,
+//! as the kernel would resolve them once all are made. None may lead outside. Pure; each link is resolved once.
 
 use std::collections::HashMap;
 
@@ -10,37 +10,37 @@ use crate::error::{Context, Error, Result};
 use crate::model::Links;
 use crate::store::manifest::{Budget, Entry};
 
-/// Why a text can be that of no link.
+/// The refusal of a text that no link can have.
 const IMPOSSIBLE: &str = "is no possible target";
-/// Links on the way of one path: what Linux follows.
+/// The most links on the way of a path, as in Linux.
 const MOST: u32 = 40;
 
-/// The links of a plan, and where those that others go through lead.
+/// The links of a plan, and the resolved targets of those that other links go through.
 pub(super) struct Paths<'a> {
     plan: &'a Plan,
     what: &'a [Entry],
     texts: &'a Texts,
     rule: Links,
     ends: HashMap<u32, End>,
-    /// The places are kept while links are looked at.
+    /// Limits the memory for resolved targets.
     budget: Budget,
 }
 
-/// Where a link leads.
+/// The target of a link.
 #[derive(Clone)]
 struct End {
     place: Box<[u8]>,
-    /// Links on the way, itself among them.
+    /// The number of links on the way, itself included.
     links: u32,
 }
 
 impl<'a> Paths<'a> {
-    /// The links of `plan`, of which the texts are what `what` says.
+    /// The links of `plan`, with their texts according to `what`.
     pub(super) fn new(plan: &'a Plan, what: &'a [Entry], texts: &'a Texts, rule: Links, budget: Budget) -> Self {
         Self { plan, what, texts, rule, ends: HashMap::new(), budget }
     }
 
-    /// Refuses any link that may not be made.
+    /// Refuses any link that `rule` does not allow.
     pub(super) fn check(&mut self) -> Result<()> {
         for index in self.plan.members().filter(|index| self.plan.kind(*index) == Kind::Link) {
             let text = self.text(index);
@@ -49,7 +49,7 @@ impl<'a> Paths<'a> {
             }
             match self.rule {
                 Links::Any => {}
-                // What it ends at is a link of the tree itself, or none.
+                // The entry at its end is a link of the tree, which is checked itself, or no link.
                 Links::Inside | Links::Refuse => {
                     let end = self.follow(index, false, 0);
                     end.map_err(|e| e.unwrap_or_else(|| self.endless(index)))?;
@@ -59,8 +59,8 @@ impl<'a> Paths<'a> {
         Ok(())
     }
 
-    /// Follows the text of the link `index`; what stands at the end of it only where `whole`. It is the `depth`th on the
-    /// way. `None` as the error: there are too many.
+    /// Follows the text of the link `index`, and a link at its end only if `whole`. It is the `depth`th link on the
+    /// way. The error `None`: there are too many.
     fn follow(&mut self, index: u32, whole: bool, depth: u32) -> Result<End, Option<Error>> {
         let text = self.text(index);
         if text.starts_with(b"/") {
@@ -99,7 +99,7 @@ impl<'a> Paths<'a> {
         Ok(End { place: place.into(), links })
     }
 
-    /// Where the link `index` leads in the end.
+    /// The final target of the link `index`.
     fn end(&mut self, index: u32, depth: u32) -> Result<End, Option<Error>> {
         if let Some(end) = self.ends.get(&index) {
             return Ok(end.clone());
@@ -139,7 +139,7 @@ mod tests {
     use crate::model::Layout;
     use crate::package::policy::Listing;
 
-    /// Looks at a tree of files (without a text) and links.
+    /// Checks a tree of files (without a text) and links.
     fn look(rule: Links, members: &[(&str, Option<&str>)]) -> Result<()> {
         let layout = Layout { symlinks: rule, ..Layout::default() };
         let (mut listing, mut texts, mut what) = (Listing::new(&layout, 0), Texts::default(), Vec::new());
@@ -155,7 +155,7 @@ mod tests {
         Paths::new(&plan, &what, &texts, rule, plan.budget.clone()).check()
     }
 
-    /// A link with this text in a tree of files and other links.
+    /// Checks a link with this text in a tree of files and other links.
     fn inside(text: &str) -> Result<()> {
         let tree = [
             ("d/file", None),

@@ -1,6 +1,6 @@
-//! A signature of minisign: reading it, and holding it against keys and bytes. Two kinds: `ED` signs the BLAKE2b of the
-//! archive, `Ed` (older) the archive itself. A second signature covers the first and the trusted comment. The cryptography
-//! is ring's and blake2's.
+//! Parses a signature of minisign and verifies it with keys and bytes. Two kinds: `ED` signs the BLAKE2b of the
+//! archive, `Ed` (older) the archive itself. A second signature covers the first and the trusted comment. The
+//! cryptography is ring's and blake2's.
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -8,7 +8,7 @@ use ring::signature::{ED25519, UnparsedPublicKey};
 
 use crate::config::{KeyId, PublicKey};
 
-/// A signature that nobody has checked.
+/// A signature that is not verified yet.
 #[derive(Debug)]
 pub struct Signature {
     /// Whether it signs the hash of the bytes.
@@ -20,7 +20,7 @@ pub struct Signature {
 }
 
 impl Signature {
-    /// Reads the four lines of a signature.
+    /// Parses the four lines of a signature.
     pub fn parse(content: &[u8]) -> Result<Self, String> {
         let text = std::str::from_utf8(content).map_err(|_| "it is no signature of minisign")?;
         let mut lines = text.lines();
@@ -53,7 +53,7 @@ impl Signature {
         Ok(Self { is_prehashed, id, of_bytes, comment, of_comment })
     }
 
-    /// Which of `keys` is said to have signed.
+    /// The one of `keys` that the signature names.
     pub fn signer<'k>(&self, keys: &'k [PublicKey]) -> Result<&'k PublicKey, String> {
         keys.iter().find(|key| key.id == self.id).ok_or_else(|| {
             let known: Vec<String> = keys.iter().map(|key| key.id.to_string()).collect();
@@ -61,7 +61,8 @@ impl Signature {
         })
     }
 
-    /// Whether `key` signed `message`, the archive or its BLAKE2b; the trusted comment, which is to be believed then.
+    /// Checks that `key` signed `message`, the archive or its BLAKE2b; returns the trusted comment, which is then
+    /// authentic.
     pub fn check(&self, key: &PublicKey, message: &[u8]) -> Result<&str, String> {
         let signed = UnparsedPublicKey::new(&ED25519, &key.key);
         if signed.verify(message, &self.of_bytes).is_err() {

@@ -1,6 +1,6 @@
-//! From an artifact to a tree: what it is (a ZIP, a tar, a directory of this host, a tree in pieces), whether it may be trusted, and laying it
-//! out. One policy decides for all kinds, one writer writes; only reading differs. On any refusal what was laid out so
-//! far is for the caller to throw away.
+//! From an artifact to a tree: determines its kind (a ZIP, a tar, a directory of this host, a tree in pieces), verifies
+//! it, and unpacks it. All kinds share one policy and one writer; only reading differs. After a refusal the caller
+//! removes the unpacked entries.
 
 mod directory;
 mod hard_links;
@@ -30,16 +30,16 @@ use crate::sys::fs::Dir;
 
 pub use self::verify::{Demands, Verified, verify};
 
-/// What was laid out.
+/// The result of unpacking.
 #[derive(Clone, Debug, Default)]
 pub struct Unpacked {
     /// Files, directories and links.
     pub entries: u64,
     /// Bytes of file content.
     pub bytes: u64,
-    /// Bytes on disk, about.
+    /// Approximate bytes on disk.
     pub space: u64,
-    /// Each of them.
+    /// All entries.
     pub manifest: Manifest,
 }
 
@@ -51,17 +51,18 @@ impl std::fmt::Display for Unpacked {
     }
 }
 
-/// Lays `verified` out in `staging`, an empty directory. On an error the caller removes what lies there.
+/// Unpacks `verified` into `staging`, an empty directory. On an error the caller removes its content.
 pub fn unpack(verified: &Verified, staging: &Dir, layout: &Layout, deadline: Deadline) -> Result<Unpacked> {
     lay_out(verified, Some(staging), layout, deadline)
 }
 
-/// The same, and nothing is written: what it would be laid out as. All of it is read and checked.
+/// Like [`unpack`], but writes nothing: returns the tree that it would make. The artifact is read and checked
+/// completely.
 pub fn survey(verified: &Verified, layout: &Layout, deadline: Deadline) -> Result<Unpacked> {
     lay_out(verified, None, layout, deadline)
 }
 
-/// Where the directory of a ZIP begins, of which the head and the end are in `file`. `None`: it is another archive, or none.
+/// The offset of a ZIP's directory; `file` needs only the head and the end of it. `None`: it is no ZIP.
 pub fn directory_of(file: &File, name: &str) -> Result<Option<u64>> {
     let head = sniff::head(file).with_context(|| format!("cannot read {name}"))?;
     if sniff::tar(&head).is_some() {
@@ -70,8 +71,8 @@ pub fn directory_of(file: &File, name: &str) -> Result<Option<u64>> {
     Ok(zip::end::find(file).with_context(|| format!("cannot unpack {name}"))?.map(|end| end.directory))
 }
 
-/// The same as [`survey`] for a ZIP of which `file` has the head, the directory and the end, and nothing else; `live` is
-/// what it will be held against.
+/// Like [`survey`], for a ZIP of which `file` has only the head, the directory and the end; `live` is the release it
+/// will be compared with.
 pub fn survey_directory(
     file: &File,
     name: &str,
@@ -100,13 +101,13 @@ fn lay_out(verified: &Verified, staging: Option<&Dir>, layout: &Layout, deadline
     }
 }
 
-/// Whether a file is, or should be, an archive.
+/// Whether a file is an archive, or begins like one.
 pub fn is_archive(file: &File) -> Result<bool> {
     let head = sniff::head(file).with_context(|| "cannot read it")?;
     Ok(sniff::tar(&head).is_some() || head.starts_with(b"PK"))
 }
 
-/// What it is, is told by its first bytes, then by a ZIP's end: a tar may have something like that in one of its files.
+/// The first bytes decide on the kind, then the end of a ZIP: a tar may contain such an end in one of its files.
 fn unpack_archive(
     file: &File,
     name: &str,
@@ -125,7 +126,7 @@ fn unpack_archive(
     }
 }
 
-/// Refuses to go on past the deadline.
+/// Fails after the deadline.
 fn in_time(deadline: Deadline) -> Result<()> {
     if deadline.has_passed() {
         return Err(Error::failed("unpacking took longer than timeout"));
@@ -133,7 +134,7 @@ fn in_time(deadline: Deadline) -> Result<()> {
     Ok(())
 }
 
-/// A tree without anything in it replaces a site by nothing: never what somebody meant.
+/// Refuses a tree without entries: it would replace a site by nothing, which is never intended.
 fn is_something(plan: &policy::Plan, layout: &Layout) -> Result<()> {
     if plan.len() > 0 {
         return Ok(());

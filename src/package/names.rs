@@ -1,5 +1,5 @@
-//! Names that strangers chose: which of them can be taken at all, how they compare, how they are shown. Pure. A name is
-//! bytes divided by `/`, without one at the end.
+//! Names from untrusted archives: which are accepted, how they compare, how they are shown. Pure. A name is bytes
+//! divided by `/`, without one at the end.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -7,14 +7,14 @@ use std::cmp::Ordering;
 use crate::artifact::MAX_NAME;
 use crate::model::OUR_DIR;
 
-/// Longest component of a name, in bytes: what every file system takes.
+/// Longest component of a name, in bytes: the limit of every common file system.
 const MAX_COMPONENT: usize = 255;
 /// Deepest nesting.
 const MAX_DEPTH: usize = 64;
-/// How the names of our own half-made things begin.
+/// The prefix of repo-deploy's own temporary entries.
 const OUR_PREFIX: &[u8] = b".repo-deploy-";
 
-/// A name of an archive without what every reader passes over: `./` in front, and components in between that are `.` or empty.
+/// A name without the parts that every reader ignores: `./` in front, and components in between that are `.` or empty.
 pub(super) fn bare(name: &[u8]) -> Cow<'_, [u8]> {
     let mut rest = name;
     while let Some(more) = rest.strip_prefix(b"./") {
@@ -30,7 +30,7 @@ pub(super) fn bare(name: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(kept.join(&b'/'))
 }
 
-/// Why a name cannot be taken, whatever it names.
+/// The reason why a name is refused, for any kind of member.
 pub(super) fn refusal(name: &[u8]) -> Option<String> {
     if name.is_empty() {
         return Some("its name is empty".into());
@@ -61,7 +61,7 @@ pub(super) fn refusal(name: &[u8]) -> Option<String> {
     })
 }
 
-/// How many bytes of the name the first `components` take; `None` when nothing is left, as tar has it.
+/// The length of the first `components` of a name in bytes; `None` if nothing is left, as in tar.
 pub(super) fn stripped(name: &[u8], components: usize) -> Option<usize> {
     match components {
         0 => Some(0),
@@ -69,7 +69,7 @@ pub(super) fn stripped(name: &[u8], components: usize) -> Option<usize> {
     }
 }
 
-/// Byte order, but `/` before everything: what is in a directory follows right after it.
+/// Byte order, but `/` sorts first: the content of a directory comes right after it.
 pub(super) fn by_component(a: &[u8], b: &[u8]) -> Ordering {
     let low = |b: &u8| if *b == b'/' { 0 } else { *b };
     match a.iter().zip(b).find(|(a, b)| a != b) {
@@ -78,17 +78,17 @@ pub(super) fn by_component(a: &[u8], b: &[u8]) -> Ordering {
     }
 }
 
-/// How many components two paths begin with in common.
+/// The number of leading components that two paths have in common.
 pub(super) fn shared_components(a: &[u8], b: &[u8]) -> usize {
     a.split(|b| *b == b'/').zip(b.split(|b| *b == b'/')).take_while(|(a, b)| a == b).count()
 }
 
-/// Cuts the last component.
+/// Removes the last component.
 pub(super) fn up(path: &mut Vec<u8>) {
     path.truncate(path.iter().rposition(|b| *b == b'/').unwrap_or(0));
 }
 
-/// A stranger's name for a message: control characters escaped, never long.
+/// An untrusted name for a message: control characters escaped, never long.
 pub(super) fn shown(name: &[u8]) -> String {
     const LONGEST: usize = 200;
     let mut text: String = String::from_utf8_lossy(name).escape_debug().take(LONGEST + 1).collect();
@@ -214,7 +214,7 @@ mod tests {
         }
     }
 
-    /// Every path of up to five bytes out of these.
+    /// Every path of up to five of these bytes.
     fn paths() -> Vec<Vec<u8>> {
         let mut all: Vec<Vec<u8>> = vec![Vec::new()];
         for round in 0..5 {

@@ -1,8 +1,8 @@
-//! What may be unpacked, and as what: names, kinds, links, counts and sizes, one policy for every kind of artifact. Pure:
-//! it sees names and numbers, never a disk. A [`Listing`] takes one member after the other; only a listing that holds
-//! together as a whole becomes a [`Plan`], and only a plan can be written. Nothing is ever repaired: a name is taken as
-//! it stands or refused. Memory per member: its name, once, and 16 bytes (24 where hard links can be); names and link texts
-//! together have one budget.
+//! The policy for unpacking: names, kinds, links, counts and sizes, the same for every kind of artifact. Pure: it sees
+//! names and numbers, never a disk. A [`Listing`] takes one member after the other; only a listing that is consistent
+//! as a whole becomes a [`Plan`], and only a plan can be written. Nothing is ever repaired: a name is taken as it is or
+//! refused. Memory per member: its name, once, and 16 bytes (24 if it can be a hard link); names and link texts share
+//! one budget.
 
 use std::rc::Rc;
 
@@ -14,17 +14,17 @@ use crate::error::{Context, Error, Result};
 use crate::model::{Layout, Links};
 use crate::store::manifest::{self, Budget, Manifest, Rows};
 
-/// Longest link text, in bytes: what Linux takes.
+/// Longest link text, in bytes: the limit of Linux.
 pub(super) const MAX_LINK: usize = 4095;
-/// What a file system gives out in one piece, nearly everywhere.
+/// The allocation unit of nearly all file systems.
 const BLOCK: u64 = 4096;
 
-/// What a member becomes. Set-id, sticky and write bits for others are not among it.
+/// The kind of the entry that a member becomes. Set-id, sticky and write bits for others are dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// A file nobody may execute.
+    /// A file without an executable bit.
     File,
-    /// A file with an executable bit for anybody.
+    /// A file with an executable bit for any user.
     Program,
     /// A directory.
     Dir,
@@ -33,18 +33,18 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    /// A regular file by its permission bits.
+    /// The kind of a regular file, by its permission bits.
     pub(super) fn file(mode: u32) -> Self {
         if mode & 0o111 == 0 { Self::File } else { Self::Program }
     }
 
-    /// The mode it gets, whatever it had, where everybody may read it.
+    /// The mode that a member gets, whatever it had, if all users may read it.
     pub(super) fn mode(self) -> u16 {
         if self == Self::File { 0o644 } else { 0o755 }
     }
 }
 
-/// A name as it came, and how much of it `strip-components` cuts.
+/// A name as in the artifact, and the length that `strip-components` removes.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     name: Span,
@@ -53,7 +53,7 @@ struct Entry {
     access: Access,
 }
 
-/// Members as they come, each good in itself.
+/// Members in the order of the artifact, each valid in itself.
 #[derive(Debug)]
 pub(super) struct Listing<'a> {
     layout: &'a Layout,
@@ -61,53 +61,53 @@ pub(super) struct Listing<'a> {
     entries: Vec<Entry>,
     budget: Budget,
     hard_links: HardLinks,
-    /// Bytes of link texts that were announced.
+    /// Bytes of announced link texts.
     texts: u64,
     bytes: u64,
     space: u64,
 }
 
-/// Members that fit together: no name twice, nothing below a file or a link, within every limit.
+/// Members that are consistent: no name twice, nothing below a file or a link, within every limit.
 #[derive(Debug)]
 pub(super) struct Plan {
     names: Rc<Texts>,
     entries: Vec<Entry>,
-    /// Entries by path, a directory right before what is in it; of a directory that is there several times, one.
+    /// Entries by path, a directory right before its content; a repeated directory once.
     order: Vec<u32>,
-    /// Each copy, and what it is a copy of, which comes before it.
+    /// Each copy and its original, which comes before it.
     copies: Vec<(u32, u32)>,
-    /// What is left for link texts.
+    /// The budget that is left for link texts.
     pub(super) budget: Budget,
     /// Bytes of content.
     pub(super) bytes: u64,
-    /// Bytes on disk, about.
+    /// Approximate bytes on disk.
     pub(super) space: u64,
-    /// Files, directories and links, the directories that no member names among them.
+    /// The number of files, directories and links, including directories that no member names.
     pub(super) count: u64,
 }
 
 impl<'a> Listing<'a> {
-    /// An empty listing. `expected` members are about to come, if whoever says so is right.
+    /// An empty listing with room for `expected` members.
     pub(super) fn new(layout: &'a Layout, expected: usize) -> Self {
         let (names, budget) = (Rc::default(), Budget::new(layout.max_names));
         let (entries, hard_links) = (Vec::with_capacity(expected), HardLinks::default());
         Self { layout, names, entries, budget, hard_links, texts: 0, bytes: 0, space: 0 }
     }
 
-    /// A listing of members of which the full names stand in `names`.
+    /// A listing of members whose full names are in `names`.
     pub(super) fn of(layout: &'a Layout, names: Rc<Texts>) -> Self {
         Self { names, ..Self::new(layout, 0) }
     }
 
     /// Adds a member by its full name, without a trailing slash; `size` counts the bytes of its content, or of its text
-    /// when it is a link. `None`: `strip-components` leaves nothing of it.
+    /// if it is a link. `None`: `strip-components` leaves nothing of its name.
     pub(super) fn add(&mut self, name: &[u8], kind: Kind, size: u64) -> Result<Option<u32>> {
         let Some(skip) = self.admit(name, kind, size)? else { return Ok(None) };
         let name = Rc::make_mut(&mut self.names).push(name);
         self.push(name, skip, kind)
     }
 
-    /// The same for a member whose name stands in the names that the listing began with.
+    /// Like [`Listing::add`], for a member whose name is among the listing's initial names.
     pub(super) fn add_at(&mut self, name: Span, kind: Kind, size: u64) -> Result<Option<u32>> {
         let names = Rc::clone(&self.names);
         match self.admit(names.get(name), kind, size)? {
@@ -116,19 +116,19 @@ impl<'a> Listing<'a> {
         }
     }
 
-    /// Keeps the size of the member that was added last: a hard link may come to it.
+    /// Records the size of the member that was added last: a hard link may refer to it.
     pub(super) fn keep_size(&mut self, size: u64) {
         self.hard_links.push_size(size);
     }
 
-    /// Adds a hard link to an earlier member by both full names. `None`: it is no member of its own, because it links to
-    /// itself or because `strip-components` leaves nothing of it.
+    /// Adds a hard link to an earlier member by both full names. `None`: it is no member, because it links to itself or
+    /// because `strip-components` leaves nothing of its name.
     pub(super) fn add_hard_link(&mut self, name: &[u8], target: &[u8]) -> Result<Option<u32>> {
-        let before = u32::try_from(self.entries.len()).unwrap_or(u32::MAX); // `push` sees to it
+        let before = u32::try_from(self.entries.len()).unwrap_or(u32::MAX); // `push` checks it
         let index = match name == target {
             true if stripped(name, self.layout.strip_components).is_none() => return Ok(None),
             true => None,
-            // What it is, and how large, is known when all members are there.
+            // Its kind and size are known once all members are.
             false => match self.add(name, Kind::File, 0)? {
                 None => return Ok(None),
                 index => index,
@@ -142,7 +142,7 @@ impl<'a> Listing<'a> {
         Ok(index)
     }
 
-    /// Whether such a member is taken, and what is cut from its name.
+    /// Whether the policy accepts a member, and the length that is removed from its name.
     fn admit(&mut self, name: &[u8], kind: Kind, size: u64) -> Result<Option<usize>> {
         let member = || format!("member {}", shown(name));
         if let Some(reason) = refusal(name) {
@@ -176,7 +176,7 @@ impl<'a> Listing<'a> {
         Ok(Some(index))
     }
 
-    /// Lets no more than `access` read the member `index`, which was added before.
+    /// Restricts reading of the member `index`, which was added before, to `access`.
     pub(super) fn restrict(&mut self, index: u32, access: Access) {
         self.entries[index as usize].access = access;
     }
@@ -191,7 +191,7 @@ impl<'a> Listing<'a> {
         Ok(())
     }
 
-    /// Looks at the members as a whole.
+    /// Checks the members as a whole.
     pub(super) fn check(mut self) -> Result<Plan> {
         let (order, implied) = self.order()?;
         let count = order.len() as u64 + implied;
@@ -200,18 +200,19 @@ impl<'a> Listing<'a> {
         }
         let copies = if self.hard_links.is_empty() { Vec::new() } else { self.copies(&order)? };
         let Self { names, entries, mut budget, texts, bytes, space, .. } = self;
-        budget.give_back(texts); // whoever reads them takes what they really have
+        budget.give_back(texts); // their actual size is taken when they are read
         Ok(Plan { names, entries, order, copies, budget, bytes, space, count })
     }
 
-    /// The members by path, each path once, and how many directories nobody names. What cannot stand together is refused.
+    /// The members by path, each path once, and the number of directories that no member names. Conflicting members are
+    /// refused.
     fn order(&mut self) -> Result<(Vec<u32>, u64)> {
         let Self { names, entries, budget, .. } = self;
         let path = |i: u32| entries[i as usize].path(names);
-        // As many as u32 counts: `push` saw to it.
+        // At most as many as u32 counts: `push` checks it.
         let mut order: Vec<u32> = (0..u32::try_from(entries.len()).unwrap_or(u32::MAX)).collect();
         order.sort_unstable_by(|a, b| by_component(path(*a), path(*b)));
-        // A directory may be there several times: every reader makes it once.
+        // A directory may occur several times: every reader makes it once.
         let is_dir = |i: u32| entries[i as usize].kind == Kind::Dir;
         order.dedup_by(|a, b| is_dir(*a) && is_dir(*b) && path(*a) == path(*b));
         let mut implied = 0;
@@ -226,7 +227,7 @@ impl<'a> Listing<'a> {
             };
             for length in parents(path(here)).skip(shared) {
                 implied += 1;
-                // Nobody else names it, and the manifest does.
+                // No member has this name, but the manifest does.
                 budget.take(length as u64).with_context(|| format!("member {}", shown(path(here))))?;
             }
             before = Some(here);
@@ -234,7 +235,7 @@ impl<'a> Listing<'a> {
         Ok((order, implied))
     }
 
-    /// What each hard link is a copy of. Copies count like any other member.
+    /// The original of each hard link. Copies count like any other member.
     fn copies(&mut self, order: &[u32]) -> Result<Vec<(u32, u32)>> {
         let mut hard_links = std::mem::take(&mut self.hard_links);
         let mut copies = Vec::with_capacity(hard_links.len());
@@ -273,17 +274,17 @@ impl<'a> Listing<'a> {
 }
 
 impl Plan {
-    /// How many members there are.
+    /// The number of members.
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// The members by path, a directory right before what is in it.
+    /// The members by path, a directory right before its content.
     pub(super) fn in_order(&self) -> impl Iterator<Item = u32> {
         self.order.iter().copied()
     }
 
-    /// What it comes to, the directories that no member names among it; `what` by member, `texts` those of links.
+    /// The manifest of the tree, including directories that no member names; `what` by member, `texts` those of links.
     pub(super) fn manifest(&self, what: &[manifest::Entry], texts: Texts) -> Manifest {
         let directory = manifest::Entry::Dir { mode: Kind::Dir.mode() };
         let mut rows = Vec::with_capacity(usize::try_from(self.count).unwrap_or(0));
@@ -299,33 +300,33 @@ impl Plan {
         Rows::new(Rc::clone(&self.names), texts, rows).into()
     }
 
-    /// The members as they came.
+    /// The members in the order of the artifact.
     pub(super) fn members(&self) -> std::ops::Range<u32> {
-        0..u32::try_from(self.entries.len()).unwrap_or(u32::MAX) // `push` saw to it
+        0..u32::try_from(self.entries.len()).unwrap_or(u32::MAX) // `push` checked it
     }
 
-    /// What a member becomes.
+    /// The kind that a member becomes.
     pub(super) fn kind(&self, index: u32) -> Kind {
         self.entries[index as usize].kind
     }
 
-    /// The mode it gets.
+    /// The mode that a member gets.
     pub(super) fn mode(&self, index: u32) -> u16 {
         let Entry { kind, access, .. } = self.entries[index as usize];
         access.limit(kind.mode())
     }
 
-    /// Its full name.
+    /// The full name of a member.
     pub(super) fn name(&self, index: u32) -> &[u8] {
         self.names.get(self.entries[index as usize].name)
     }
 
-    /// Where it goes.
+    /// The path that a member is written to.
     pub(super) fn path(&self, index: u32) -> &[u8] {
         self.entries[index as usize].path(&self.names)
     }
 
-    /// What the member `index` is a copy of.
+    /// The member that `index` is a copy of.
     pub(super) fn original(&self, index: u32) -> Option<u32> {
         let found = self.copies.binary_search_by_key(&index, |(copy, _)| *copy);
         found.ok().map(|at| self.copies[at].1)
@@ -344,12 +345,12 @@ impl Entry {
     }
 }
 
-/// How many bytes of `path` each of its parents has, the top one first.
+/// The length of each parent of `path`, the top one first.
 fn parents(path: &[u8]) -> impl Iterator<Item = usize> {
     path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at)
 }
 
-/// Whether there may be a link with a text of `size` bytes.
+/// Refuses a link with a text of `size` bytes if the layout does not allow it.
 fn check_link_kind(layout: &Layout, size: u64) -> Result<()> {
     match layout.symlinks {
         Links::Refuse => {
@@ -362,7 +363,7 @@ fn check_link_kind(layout: &Layout, size: u64) -> Result<()> {
     }
 }
 
-/// Whether `here`, which follows `before` in order, cannot stand beside it.
+/// Refuses `here`, which follows `before` in order, if both cannot exist.
 fn conflict(before: &Entry, here: &Entry, names: &Texts) -> Result<()> {
     let (above, below) = (before.path(names), here.path(names));
     if above == below {
@@ -376,7 +377,7 @@ fn conflict(before: &Entry, here: &Entry, names: &Texts) -> Result<()> {
     Ok(())
 }
 
-/// A refusal of more members than there may be.
+/// The refusal of too many members.
 pub(super) fn too_many(layout: &Layout) -> Error {
     let limit = layout.max_files;
     Error::refused(format!("it holds more files, directories and links than max-files = {limit}"))

@@ -1,4 +1,4 @@
-//! What an archive is by its first bytes; and what looks like none, for the one line that somebody reads at night.
+//! Recognizes an archive by its first bytes, and other files for the error message.
 
 use std::fs::File;
 use std::io;
@@ -20,7 +20,7 @@ pub(super) fn head(file: &File) -> io::Result<Vec<u8>> {
     Ok(head)
 }
 
-/// Whether it begins like a tar, and whether that is gzipped.
+/// Whether a file begins like a tar, and whether it is gzipped.
 pub(super) fn tar(head: &[u8]) -> Option<bool> {
     match head.starts_with(b"\x1f\x8b") {
         true => Some(true),
@@ -43,7 +43,7 @@ const MAGIC: [(&[u8], &str); 9] = [
     (b"# v2 git bundle", "it is a git bundle"),
 ];
 
-/// What begins like this, as a part of a sentence.
+/// Describes a file by its first bytes, as a part of a sentence.
 pub(super) fn looks_like(head: &[u8]) -> String {
     if head.is_empty() {
         return "it is empty".into();

@@ -1,7 +1,7 @@
-//! A list of SHA-256 sums, as `sha256sum` writes it (`HEX  NAME`, `HEX *NAME`) or `sha256sum --tag` and the BSDs
-//! (`SHA256 (NAME) = HEX`). Lines of other kinds, other hashes too, are passed over.
+//! A list of SHA-256 sums, in the format of `sha256sum` (`HEX  NAME`, `HEX *NAME`) or of `sha256sum --tag` and the BSDs
+//! (`SHA256 (NAME) = HEX`). Other lines, those of other hashes too, are ignored.
 
-/// The sum that `list` has for `name`, in lower case. Names in it may begin with `./`.
+/// The sum of `name` in `list`, in lower case. Names in the list may begin with `./`.
 pub fn find(list: &[u8], name: &str) -> Result<String, String> {
     let list = String::from_utf8_lossy(list);
     let rows: Vec<_> = list.trim_start_matches('\u{feff}').lines().filter_map(row).collect();
@@ -18,7 +18,7 @@ pub fn find(list: &[u8], name: &str) -> Result<String, String> {
     }
 }
 
-/// Name and sum in a line.
+/// The name and the sum in a line.
 fn row(line: &str) -> Option<(&str, String)> {
     let (name, sum) = match line.strip_prefix("SHA256 (") {
         Some(rest) => rest.rsplit_once(") = ")?,

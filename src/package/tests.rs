@@ -1,5 +1,5 @@
-//! Archives built byte by byte against the whole of unpacking, in this process: what is accepted, what is refused and in
-//! which words, and that damage never becomes another tree.
+//! Unpacks archives that are built byte by byte, in this process: tests the accepted ones, the refused ones and their
+//! messages, and that damage never results in another tree.
 
 #![allow(
     clippy::print_stderr,
@@ -34,12 +34,12 @@ use crate::error::Kind;
 use crate::model::{Links, Revision, Validators};
 use crate::store::manifest::{Item, What};
 
-/// An artifact of which nothing is asked.
+/// An artifact without any check.
 fn unasked(artifact: Artifact) -> Verified {
     verify(artifact, &Sidecars::default(), &Demands::default(), None, Deadline::after(Duration::ZERO)).unwrap()
 }
 
-/// A directory of its own; removed when the test ends.
+/// A directory for one test; removed at its end.
 struct Scratch(PathBuf, Cell<u32>);
 
 impl Scratch {
@@ -58,7 +58,7 @@ impl Scratch {
     /// Unpacks `content` into a fresh staging directory.
     fn unpack(&self, content: Content, layout: &Layout) -> Result<Unpacked> {
         let staging = self.path("staging");
-        let _ = fs::remove_dir_all(&staging); // there is none the first time
+        let _ = fs::remove_dir_all(&staging); // missing the first time
         fs::create_dir(&staging).unwrap();
         fs::set_permissions(&staging, fs::Permissions::from_mode(0o700)).unwrap();
         let (revision, validators) = (Revision::new("1"), Validators::default());
@@ -76,7 +76,7 @@ impl Scratch {
         done
     }
 
-    /// What a glimpse of an archive tells, of which `unpacked` is what it comes to: the same, as far as its directory goes.
+    /// Checks that the survey of an archive's directory agrees with `unpacked`, as far as the directory goes.
     fn glimpse(&self, bytes: &[u8], layout: &Layout, unpacked: &Result<Unpacked>) {
         let whole = self.path("archive");
         let Ok(Some(directory)) = directory_of(&File::open(&whole).unwrap(), "it") else { return };
@@ -114,12 +114,12 @@ impl Scratch {
         }
     }
 
-    /// Unpacks an archive of these bytes, and looks at what came out.
+    /// Unpacks an archive of these bytes, and returns the tree.
     fn unzip(&self, bytes: &[u8], layout: &Layout) -> Result<Tree> {
         let path = self.path("archive");
         fs::write(&path, bytes).unwrap();
         let unpacked = self.unpack(Content::Archive(File::open(&path).unwrap()), layout);
-        // Of thousands in one test, some are enough.
+        // In tests with thousands of archives, a sample is enough.
         self.1.set(self.1.get() + 1);
         if self.1.get() < 100 || self.1.get().is_multiple_of(61) {
             self.glimpse(bytes, layout, &unpacked);
@@ -136,22 +136,22 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0); // what stays costs space in /tmp, not the test
+        let _ = fs::remove_dir_all(&self.0); // a directory that stays costs space in /tmp, not the test
     }
 }
 
-/// Something in a tree.
+/// An entry in a tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Node {
-    /// `f`, `d` or `l`; anything else is `?`.
+    /// `f`, `d` or `l`; `?` for other kinds.
     what: char,
     mode: u32,
-    /// Of a file its content, of a link its text.
+    /// The content of a file, or the text of a link.
     content: Vec<u8>,
     owner: (u32, u32),
 }
 
-/// Paths and what stands there.
+/// Paths and their entries.
 type Tree = BTreeMap<Vec<u8>, Node>;
 
 fn tree(root: &Path) -> Tree {
@@ -205,7 +205,7 @@ fn what_was_laid_out_is_counted_in_english() {
     }
 }
 
-/// A refusal, on one line, that says `words`.
+/// Asserts that the result is a refusal on one line that contains `words`.
 #[track_caller]
 fn refused(result: Result<Tree>, words: &str) {
     let e = match result {
@@ -219,7 +219,7 @@ fn refused(result: Result<Tree>, words: &str) {
     assert!(text.contains("https://host/app.zip"), "{text:?}");
 }
 
-/// Whether all these programs are here. With CI=true a missing one fails the test; elsewhere the test says what is left out.
+/// Whether all these programs exist. With CI=true a missing one fails the test; elsewhere the test prints a note.
 fn needs(programs: &[&str]) -> bool {
     let is_here = |program: &str| {
         let path = std::env::var_os("PATH").unwrap_or_default();
@@ -233,11 +233,11 @@ fn needs(programs: &[&str]) -> bool {
     missing.is_empty()
 }
 
-/// Numbers that are the same in every run.
+/// Random numbers that are the same in every run.
 struct Dice(u64);
 
 impl Dice {
-    /// Below `sides`.
+    /// A number below `sides`.
     fn roll(&mut self, sides: usize) -> usize {
         // xorshift64*
         self.0 ^= self.0 >> 12;

@@ -1,4 +1,4 @@
-//! A tree in pieces as an artifact: a source has the names, and streams the contents in the order that is asked for.
+//! A tree in pieces as an artifact: a source has the names, and streams the contents in the requested order.
 
 use super::policy::{Kind, Listing};
 use super::writer::Writer;
@@ -9,7 +9,7 @@ use crate::model::Layout;
 use crate::sys::clock::Deadline;
 use crate::sys::fs::Dir;
 
-/// Lays `tree` out in `staging`.
+/// Unpacks `tree` into `staging`.
 pub(super) fn unpack(tree: &dyn Tree, staging: Option<&Dir>, layout: &Layout, deadline: Deadline) -> Result<Unpacked> {
     let mut listing = Listing::of(layout, tree.names());
     // The number of each file and link in the tree.

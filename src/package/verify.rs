@@ -1,6 +1,6 @@
-//! What an archive has to prove, before the first byte of it is read as a ZIP: that it is the one whose sum is pinned, that
-//! the list of sums at its source names it, that a trusted key has signed it and its version does not go down. All of what
-//! is configured has to hold. Whoever holds a [`Verified`] need not ask again; only [`verify`] makes one.
+//! Verifies an archive before its first byte is read as a ZIP: its sum is the pinned one, the list of sums at its
+//! source names it, a trusted key has signed it, and its version is not lower. All configured checks must pass. A
+//! [`Verified`] needs no further check; only [`verify`] makes one.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -18,10 +18,10 @@ use crate::error::{Context, Error, Result};
 use crate::model::hex;
 use crate::sys::clock::Deadline;
 
-/// The largest archive that a signature of the older kind may be of: it takes all of it at once.
+/// The largest archive with a signature of the older kind, which needs the whole archive in memory.
 const LARGEST_LEGACY: u64 = 64 << 20;
 
-/// What is asked of every archive.
+/// The checks that every archive must pass.
 #[derive(Debug, Default)]
 pub struct Demands {
     sha256: Option<String>,
@@ -44,35 +44,35 @@ impl Verified {
         &self.artifact
     }
 
-    /// How messages call it.
+    /// The name in messages.
     pub fn name(&self) -> &str {
         &self.artifact.name
     }
 
-    /// How it was proven, and the SHA-256 of its bytes: `signed:HEX` or `sum:HEX`; `None`: nothing was asked.
+    /// The passed check, and the SHA-256 of the archive: `signed:HEX` or `sum:HEX`; `None`: no check is configured.
     pub fn proof(&self) -> Option<&str> {
         self.proof.as_deref()
     }
 
-    /// The version that its signature names.
+    /// The version that the signature names.
     pub fn version(&self) -> Option<&str> {
         self.version.as_deref()
     }
 }
 
 impl Demands {
-    /// What `trust` asks; keys in files are read now.
+    /// The checks that `trust` configures; reads keys from files.
     pub fn new(trust: &Trust) -> Result<Self> {
         let (keys, sums) = (trust.keys()?, trust.sums.is_some());
         Ok(Self { sha256: trust.sha256.clone(), keys, sums, allow_downgrade: trust.allow_downgrade })
     }
 
-    /// Whether anything is asked.
+    /// Whether any check is configured.
     pub fn is_some(&self) -> bool {
         self.sha256.is_some() || self.sums || !self.keys.is_empty()
     }
 
-    /// Whether what was proven before is proof enough.
+    /// Whether an earlier proof is sufficient.
     pub fn is_met_by(&self, proof: Option<&str>) -> bool {
         let (how, sum) = proof.and_then(|proof| proof.split_once(':')).unwrap_or_default();
         let is_pinned = self.sha256.as_ref().is_none_or(|pinned| pinned == sum);
@@ -84,7 +84,7 @@ impl Demands {
 const SIGNED: &str = "signed";
 const SUMMED: &str = "sum";
 
-/// Checks an artifact and what lies beside it. `highest` is the highest version that was seen so far.
+/// Checks an artifact with its signature and checksum files. `highest` is the highest version that was accepted so far.
 pub fn verify(
     artifact: Artifact,
     seal: &Sidecars,
@@ -101,7 +101,7 @@ pub fn verify(
             "cannot verify {name}: sha256, sha256-url and verify-key are for archives, and it is none"
         )));
     };
-    // Whatever cannot be right is refused before gigabytes are read.
+    // Checks the small files before gigabytes are read.
     let signature = demands.signature(seal)?;
     let listed = demands.listed(seal)?;
     let wants_hash = signature.as_ref().is_some_and(|s| s.signature.is_prehashed);
@@ -128,7 +128,7 @@ pub fn verify(
     Ok(Verified { proof: Some(format!("{how}:{}", sums.sha256)), version, artifact })
 }
 
-/// A signature, whose it claims to be, and how messages call it.
+/// A signature, the key it names, and its name in messages.
 struct Claim<'a> {
     signature: Signature,
     key: &'a PublicKey,
@@ -136,7 +136,7 @@ struct Claim<'a> {
 }
 
 impl Demands {
-    /// The signature that has to be there.
+    /// The required signature.
     fn signature<'a>(&'a self, seal: &'a Sidecars) -> Result<Option<Claim<'a>>> {
         if self.keys.is_empty() {
             return Ok(None);
@@ -148,7 +148,7 @@ impl Demands {
         Ok(Some(Claim { signature, key, name }))
     }
 
-    /// The list of sums that has to be there, and what it says.
+    /// The required list of sums, and the sum in it.
     fn listed<'a>(&self, seal: &'a Sidecars) -> Result<Option<(&'a str, String)>> {
         if !self.sums {
             return Ok(None);
@@ -158,7 +158,7 @@ impl Demands {
         Ok(Some((name, sum)))
     }
 
-    /// The version in a comment that was signed; it does not go down.
+    /// The version in a signed comment; refuses a lower one.
     fn version<'c>(&self, comment: &'c str, highest: Option<&str>) -> Result<Option<&'c str>, String> {
         let found = version::in_comment(comment)?;
         let Some(highest) = highest.filter(|_| !self.allow_downgrade) else { return Ok(found) };
@@ -174,7 +174,7 @@ impl Demands {
 }
 
 impl Claim<'_> {
-    /// Holds it against the bytes; the trusted comment.
+    /// Verifies the signature, and returns the trusted comment.
     fn check(&self, file: &File, hash: Option<[u8; 64]>) -> Result<String> {
         let whole;
         let message = match &hash {
@@ -207,7 +207,7 @@ impl Claim<'_> {
     }
 }
 
-/// What stands in a paper that has to be there.
+/// The content of a required signature or checksum file.
 fn paper<'a>(archive: &str, paper: Option<&'a SidecarFile>, what: &str) -> Result<(&'a str, &'a [u8])> {
     let Some(paper) = paper else {
         return Err(Error::refused(format!("cannot trust {archive}: nobody asked for its {what}")));
@@ -221,10 +221,10 @@ fn unbelieved(archive: &str, paper: &str, why: &str) -> Error {
     Error::refused(format!("cannot trust {archive} by {paper}: {why}"))
 }
 
-/// What the bytes of an archive come to.
+/// The hashes of an archive.
 struct Sums {
     sha256: String,
-    /// Only where a signature takes it.
+    /// Only for a signature that needs it.
     blake2b: Option<[u8; 64]>,
 }
 

@@ -1,15 +1,15 @@
 //! The version that a signed trusted comment names: a word `version:N`, where N is one to eight whole numbers with dots
-//! between them. Compared number by number; what is missing at the end is 0.
+//! between them. Compared number by number; missing numbers at the end are 0.
 
-/// More numbers are no version.
+/// The most numbers of a version.
 const LONGEST: usize = 8;
 
-/// A version, by its numbers, without zeros at the end.
+/// A version: its numbers, without zeros at the end.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version(Vec<u64>);
 
 impl Version {
-    /// Reads `1.2.3`.
+    /// Parses `1.2.3`.
     pub fn parse(text: &str) -> Option<Self> {
         let number = |part: &str| part.parse().ok().filter(|_| part.bytes().all(|b| b.is_ascii_digit()));
         let mut numbers: Vec<u64> = text.split('.').map(number).collect::<Option<_>>()?;
@@ -23,7 +23,7 @@ impl Version {
     }
 }
 
-/// The text of the version in a trusted comment; `None`: it names none. What looks like one and is none is an error.
+/// The text of the version in a trusted comment; `None`: it names none. An invalid version is an error.
 pub fn in_comment(comment: &str) -> Result<Option<&str>, String> {
     let mut named = comment.split_whitespace().filter_map(|word| word.strip_prefix("version:"));
     match (named.next(), named.next()) {

@@ -1,8 +1,8 @@
-//! Lays a [`Plan`] out in an empty directory of ours. Every name is resolved one component at a time from an open
-//! directory, through no link; files are made exclusively; modes and owners do not depend on the umask. Whether there is
-//! room is asked before the first byte. Links are made when all else stands. What goes wrong here is our side's fault, not the input's. Nothing is made
-//! durable: that is for whoever publishes; the kernel is only asked to start early. Without a directory it only tells what
-//! it would write.
+//! Writes a [`Plan`] into an empty directory. Every name is resolved one component at a time from an open directory,
+//! through no link; files are created exclusively; modes and owners do not depend on the umask. Free space is checked
+//! before the first byte, and links are made last. An error here is one of this host, not of the input. Nothing is made
+//! durable, which is up to the caller; the kernel is only asked to start early. Without a directory, the writer only
+//! computes the tree.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -25,9 +25,9 @@ use crate::store::manifest::{Budget, Entry};
 use crate::sys::clock::Deadline;
 use crate::sys::fs::{self, Dir};
 
-/// Bytes that are copied at once.
+/// The number of bytes that are copied at once.
 const COPIED: usize = 128 * 1024;
-/// What a member is until it has become something else.
+/// The initial entry of every member.
 const DIRECTORY: Entry = Entry::Dir { mode: 0o755 };
 
 /// Writes one tree.
@@ -42,18 +42,18 @@ pub(super) struct Writer<'a> {
     deadline: Deadline,
     progress: Progress,
     written: u64,
-    /// What copies pass through.
+    /// The buffer for copies.
     buffer: Vec<u8>,
-    /// What each member has become.
+    /// The entry of each member so far.
     what: Vec<Entry>,
     /// The texts of links.
     texts: Texts,
-    /// What is left for them.
+    /// The budget that is left for them.
     budget: Budget,
 }
 
 impl<'a> Writer<'a> {
-    /// A writer into `staging`, which is empty; without one it writes nothing.
+    /// A writer into `staging`, which must be empty; without one, nothing is written.
     pub(super) fn new(plan: &'a Plan, staging: Option<&'a Dir>, layout: &Layout, deadline: Deadline) -> Result<Self> {
         if let Some(staging) = staging {
             check_room(plan.space, plan.count, staging)?;
@@ -66,7 +66,7 @@ impl<'a> Writer<'a> {
         Ok(Self { plan, top: staging, trail, owner, rule, deadline, progress, written: 0, buffer, what, texts, budget })
     }
 
-    /// Makes the directory `index`, unless something in it came first.
+    /// Makes the directory `index`, unless an entry in it came first.
     pub(super) fn dir(&mut self, index: u32) -> Result<()> {
         in_time(self.deadline)?;
         let (plan, mode) = (self.plan, self.plan.mode(index));
@@ -75,7 +75,7 @@ impl<'a> Writer<'a> {
         self.enter(top, plan.path(index), mode).map(|_| ()).with_context(|| cannot("make", plan.name(index)))
     }
 
-    /// Makes the file `index`. What `fill` passes on becomes its content.
+    /// Makes the file `index` with the content that `fill` passes on.
     pub(super) fn file(
         &mut self,
         index: u32,
@@ -113,7 +113,7 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// Makes the member `index` what it is a copy of, which came before it, and tells how many bytes of content that has.
+    /// Makes the member `index` a copy of its original, which came before it; returns the number of content bytes.
     pub(super) fn copy(&mut self, index: u32) -> Result<u64> {
         let original = self.plan.original(index).unwrap_or(index);
         match self.what[original as usize] {
@@ -151,7 +151,7 @@ impl<'a> Writer<'a> {
         cannot("copy", self.plan.name(original))
     }
 
-    /// Takes the link `index`. What `fill` passes on becomes its text.
+    /// Records the link `index` with the text that `fill` passes on.
     pub(super) fn link(
         &mut self,
         index: u32,
@@ -171,7 +171,7 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// The tree is complete: links are made, and others may look into it from now on.
+    /// Completes the tree: makes the links, and then lets other users read it.
     pub(super) fn finish(mut self) -> Result<Unpacked> {
         Paths::new(self.plan, &self.what, &self.texts, self.rule, self.budget.clone()).check()?;
         if let Some(top) = self.top {
@@ -200,7 +200,7 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// The open directory at `path`, made with `mode`, and all above it, where it is not there yet.
+    /// Opens the directory at `path`; creates it and its parents with `mode` if they are missing.
     fn enter<'t>(&'t mut self, top: &'t Dir, path: &[u8], mode: u16) -> std::io::Result<&'t Dir> {
         let owner = self.owner;
         self.trail.enter(top, path, |dir, name| match dir.make_child(name, owner, mode.into()) {
@@ -210,16 +210,16 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// The directories from the top down to the one that was used last, open: the next one is mostly near.
+/// The open directories from the top down to the one that was used last: the next one is usually near.
 #[derive(Debug, Default)]
 pub(super) struct Trail {
     path: Vec<u8>,
-    /// For each component of `path` where it ends, and its directory.
+    /// For each component of `path`, the offset of its end, and its directory.
     open: Vec<(usize, Dir)>,
 }
 
 impl Trail {
-    /// The directory at `path` below `top`. `step` goes one component down.
+    /// Opens the directory at `path` below `top`. `step` goes one component down.
     pub(super) fn enter<'t>(
         &'t mut self,
         top: &'t Dir,
@@ -250,7 +250,7 @@ impl Trail {
     }
 }
 
-/// Parent and last component; no parent at the top.
+/// The parent and the last component of a path; the parent is empty at the top.
 pub(super) fn split(path: &[u8]) -> (&[u8], &OsStr) {
     match path.iter().rposition(|b| *b == b'/') {
         Some(at) => (&path[..at], OsStr::from_bytes(&path[at + 1..])),

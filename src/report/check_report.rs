@@ -1,37 +1,37 @@
-//! What one check came to, for its caller: the daemon, a command, or the parent of the worker that made the check.
+//! The result of a check, for its caller: the daemon, a command, or the parent of the worker that made the check.
 
 use crate::error::{Error, Kind, Result};
 use crate::outcome::Outcome;
 use crate::store::state::{Record, State};
 
-/// How long an error that stays the same is not told again, in seconds.
+/// How long a repeated error is not logged again, in seconds.
 pub const QUIET: u64 = 3600;
 
-/// What a check came to.
+/// The result of a check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckReport {
-    /// In one word.
+    /// The outcome, in one word.
     pub outcome: Outcome,
-    /// The live release when nothing changed; else the reason.
+    /// The live release if nothing changed; else the reason.
     pub text: String,
-    /// The `status` file of the store has it.
+    /// Whether the `status` file of the store has it.
     pub is_recorded: bool,
-    /// An earlier check came to the same, and said so.
+    /// Whether an earlier check had the same result and reported it.
     pub is_repeated: bool,
-    /// It did so less than an hour ago.
+    /// Whether an earlier check logged it less than an hour ago.
     pub is_told: bool,
 }
 
 impl CheckReport {
-    /// An outcome that no store knows yet.
+    /// A report that is not yet in the status of a store.
     pub fn new(outcome: Outcome, text: String) -> Self {
         Self { outcome, text, is_recorded: false, is_repeated: false, is_told: false }
     }
 
-    /// The report of a check that ended with `result` and left `state`. `reason`: why the release is on hold, or at what a
+    /// The report of a check that ended with `result` and left `state`. `reason`: why the release is on hold, or why a
     /// rollback failed.
     pub fn of(result: &Result<Outcome>, state: &State, reason: Option<&str>) -> Self {
-        // Nothing new although nothing is live: only a section that says what was installed before us has that.
+        // Nothing new, and nothing live: possible only in a section that records the bundle deployer.py installed.
         let before = || "nothing newer than last_fetch_time says, and nothing of ours is installed yet".to_owned();
         let failure = || state.failure.as_ref().map(|f| f.why.clone()).unwrap_or_default();
         let text = match result {
@@ -45,23 +45,23 @@ impl CheckReport {
         Self { is_recorded: true, ..Self::new(outcome_of(result), text) }
     }
 
-    /// The report of a check that failed before it had a store, or without an end of its own.
+    /// The report of a check that failed before it opened a store, or without a report of its own.
     pub fn of_error(e: &Error) -> Self {
         Self::new(Outcome::Failed(e.kind()), e.to_string())
     }
 
-    /// A check that came to no end of its own.
+    /// The report of a worker that ended without one.
     pub fn failed(text: String) -> Self {
         Self::new(Outcome::Failed(Kind::Failed), text)
     }
 
-    /// As bytes, for another process: the text last. Whether it was logged the parent knows by itself.
+    /// The report as bytes, for the parent process, the text last. `is_told` is left out: the parent knows it.
     pub fn print(&self) -> Vec<u8> {
         let Self { outcome, is_recorded, is_repeated, is_told: _, text } = self;
         format!("{outcome}\n{}\n{is_recorded}\n{is_repeated}\n{text}", outcome.exit_code()).into_bytes()
     }
 
-    /// Reads [`CheckReport::print`] back; a text that was cut is as good as a whole one.
+    /// Parses the output of [`CheckReport::print`]; the text may be truncated.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let text = String::from_utf8_lossy(bytes);
         let mut parts = text.splitn(5, '\n');
@@ -83,7 +83,7 @@ pub fn outcome_of(result: &Result<Outcome>) -> Outcome {
     }
 }
 
-/// How reports call a release.
+/// The name of a release in reports.
 pub fn named(r: &Record) -> String {
     match r.revision.as_str() {
         "" => format!("release {}", r.release),

@@ -1,6 +1,6 @@
-//! What a section with `s3_bucket` keeps in its file: what the command line overrode, when the installed bundle was
-//! uploaded, whether an installation is in progress. Others read it there; we believe the store and the lock. A file that
-//! cannot be written costs one warning, never the deployment.
+//! The values that a section with `s3_bucket` keeps in its file: overrides from the command line, the upload time of
+//! the installed bundle, and whether an installation is in progress. They are for other programs; repo-deploy relies on
+//! the store and the lock. Failing to write the file is one warning, and does not affect the deployment.
 
 use crate::config::Settings;
 use crate::config::bundle::Bundle;
@@ -13,19 +13,19 @@ use crate::sys::clock;
 
 const IN_PROGRESS: &str = "installation_in_progress";
 
-/// The notes of one check.
+/// The values that one check writes.
 #[derive(Debug, Default)]
 pub struct Notes {
     bundle: Option<Bundle>,
-    /// The file says that an installation is in progress.
+    /// Whether the file says that an installation is in progress.
     in_progress: bool,
-    /// The file takes nothing: once is enough.
+    /// Whether a failure to write the file has been logged.
     told: bool,
 }
 
 impl Notes {
-    /// Under the lock: what the file says of an installation in progress is left over from one that was cut off.
-    /// Who has waited for it read the file while somebody may have been at work.
+    /// Called under the lock, so an installation in progress in the file is left over from an interrupted one; but if
+    /// this process waited for the lock, another process may have been installing when the file was read.
     pub fn open(settings: &Settings, has_waited: bool) -> Self {
         let mut notes = Self { bundle: settings.bundle.clone(), ..Self::default() };
         let Some(bundle) = settings.bundle.clone() else { return notes };
@@ -43,15 +43,16 @@ impl Notes {
         notes
     }
 
-    /// From here on something live changes.
+    /// Called before the live tree changes.
     pub fn begin(&mut self) {
         self.in_progress = self.bundle.is_some();
         self.write(&[(IN_PROGRESS, "true")]);
     }
 
-    /// The check is over.
+    /// Called at the end of a check.
     pub fn end(&mut self, state: &State, result: &Result<Outcome>) {
-        // Gone back by hand: the time of what was left stays, so that whoever goes by it alone does not install that again.
+        // After a rollback by hand, the upload time of the bundle that was left stays, so that a program that relies on
+        // it alone does not install that bundle again.
         let is_back = !state.rolled_back.is_empty();
         let current = state.current.as_ref().filter(|_| !is_back);
         let uploaded = current.and_then(|current| modified(&current.validators));
@@ -75,13 +76,13 @@ impl Notes {
     }
 }
 
-/// What makes the first poll conditional: the file says what was installed before there was a store.
+/// The condition of the first poll: the bundle that was installed before there was a store, according to the file.
 pub fn known(settings: &Settings) -> Option<Validators> {
     let fetched = settings.bundle.as_ref()?.fetched?;
     Some(Validators::default().with("last-modified", clock::http_date(fetched)))
 }
 
-/// When the source says that it was uploaded, as deployer.py wrote it.
+/// The upload time that the source states, in the format of deployer.py.
 fn modified(validators: &Validators) -> Option<String> {
     let seconds = clock::of_http_date(validators.get("last-modified")?)?;
     Some(clock::rfc3339(seconds).replace('T', " ").replace('Z', "+0000"))

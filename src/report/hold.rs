@@ -1,4 +1,4 @@
-//! Until when a revision that failed is on hold. One answer, by which the check goes and of which the status tells.
+//! How long a failed revision is on hold; used by the check and by the status.
 
 use crate::config::Settings;
 use crate::model::{ReleaseId, Revision};
@@ -10,19 +10,19 @@ use crate::sys::clock::now;
 /// How long a refused archive is on hold while the source still offers it, in seconds.
 const REFUSED_FOR: u64 = 3600;
 
-/// How long it is on hold.
+/// How long a failed revision is on hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hold {
     /// The next check tries it again.
     None,
-    /// Until then; or until something else lies beside it, or the configuration asks for something else.
+    /// Until that time; or until its signature, its checksums or the configured policy change.
     Until(u64),
     /// Until the source has another revision.
     ForGood,
 }
 
 impl Hold {
-    /// For a revision that failed under `settings`, of which archives have to meet `demands`.
+    /// The hold of a revision that failed under `settings`, with the proofs that `demands` requires.
     pub fn after(failure: &Failure, settings: &Settings, demands: &Demands) -> Self {
         let limit = settings.max_attempts;
         match failure.kind {
@@ -37,7 +37,7 @@ impl Hold {
     }
 }
 
-/// A fingerprint of what may refuse an archive.
+/// A fingerprint of the settings that may cause a refusal.
 pub fn policy(settings: &Settings, demands: &Demands) -> String {
     let Settings { layout, max_download, trust, .. } = settings;
     let places = [&trust.signature, &trust.sums].map(|place| place.as_ref().map(Remote::identity));

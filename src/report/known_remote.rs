@@ -1,5 +1,5 @@
-//! The remote of a deployment as its last check had it, for commands that ask the store and not the source. Credentials are not
-//! in it: they are in no file of ours.
+//! The remote of a deployment's last check, for commands that read the store without asking the source. It contains no
+//! credentials: these are stored in no file of repo-deploy.
 
 use super::status_file::Status;
 use crate::activate::locations;
@@ -8,11 +8,11 @@ use crate::error::{Error, Result};
 use crate::remote::Remote;
 use crate::store::Store;
 
-/// The keys of the `status` file: the remote, and what it lacks to be asked.
+/// The keys of the `status` file: the remote, and the part that it lacks to be polled.
 const REMOTE: &str = "remote";
 const LACKS: &str = "remote-lacks";
 
-/// The remote that the store of a deployment knows; `None`: it knows none. One that `is_asked` has to be whole.
+/// The remote that the store of a deployment records, if any. If `is_asked`, it must be complete.
 pub fn remote(settings: &Settings, is_asked: bool) -> Result<Option<String>> {
     let status = Status::read(&Store::look(&locations::locate(settings)?.store)?);
     let Some(remote) = status.text(REMOTE) else { return Ok(None) };
@@ -25,7 +25,7 @@ pub fn remote(settings: &Settings, is_asked: bool) -> Result<Option<String>> {
 }
 
 impl Status {
-    /// Notes the remote of a check.
+    /// Records the remote of a check.
     pub fn set_remote(&mut self, remote: &Remote) {
         let text = remote.to_string();
         self.forget(LACKS);

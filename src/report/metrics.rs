@@ -1,12 +1,12 @@
-//! Deployments as Prometheus' text format (version 0.0.4) has them, for node_exporter's textfile collector: each metric with
-//! its help and its type, then one line for each deployment.
+//! Deployments in Prometheus' text format (version 0.0.4), for node_exporter's textfile collector: each metric with its
+//! help and its type, then one line for each deployment.
 
 use super::status_file::{Status, WORKING};
 use crate::config::Settings;
 use crate::outcome::Outcome;
 use crate::store::state::State;
 
-/// A number of a deployment; `None`: there is none yet.
+/// Reads a value of a deployment; `None`: there is none yet.
 type Get = fn(&Status) -> Option<String>;
 
 /// The metrics that have one value for each deployment: name without prefix, type, help.
@@ -39,18 +39,18 @@ fn count(status: &Status, key: &str) -> Option<String> {
     Some(status.number(key).unwrap_or(0).to_string())
 }
 
-/// A deployment as metrics have it.
+/// The values of a deployment.
 #[derive(Clone, Copy, Debug)]
 pub struct Sample<'a> {
-    /// Which one.
+    /// The deployment.
     pub settings: &'a Settings,
-    /// What its last check came to, and counters.
+    /// The result of its last check, and counters.
     pub last: &'a Status,
-    /// What is live.
+    /// Its state, which names the live release.
     pub state: Option<&'a State>,
 }
 
-/// All of it.
+/// All metrics as text.
 pub fn text(samples: &[Sample<'_>]) -> String {
     let mut text = String::new();
     for (name, kind, help, get) in METRICS {
@@ -61,7 +61,7 @@ pub fn text(samples: &[Sample<'_>]) -> String {
             }
         }
     }
-    // All kinds are always there, so that a rate over them sees the first failure.
+    // All kinds are always present, so that a rate over them sees the first failure.
     head(&mut text, "failures_total", "counter", "Checks that failed so far, by kind.");
     for sample in samples {
         for outcome in Outcome::FAILURES {

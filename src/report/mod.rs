@@ -1,5 +1,5 @@
-//! What a check came to, for those who were not there: the status file of the store, metrics, the notification, and what
-//! deployer.py keeps in its configuration. Nothing here decides about the live tree, and nothing depends on it.
+//! Reports of a check's result: the status file of the store, metrics, the notification, and the values that
+//! deployer.py keeps in its configuration. They never affect the live tree, and nothing depends on them.
 
 pub mod check_report;
 pub mod config_ini;

@@ -1,5 +1,5 @@
-//! `notify-url`: what a check came to is sent to somebody when it is news. That happens after everything, the lock among it,
-//! is done with: nothing depends on it, and what cannot be sent is a warning.
+//! `notify-url`: sends the result of a check if it is news. This comes last, after the lock is released: nothing
+//! depends on it, and failing to send is a warning.
 
 use std::time::Duration;
 
@@ -14,15 +14,15 @@ use crate::store::state::State;
 use crate::sys::clock::now;
 use crate::sys::host;
 
-/// The key in the `status` file: what failed last, and the release that was about.
+/// The key in the `status` file for the last failure and its release.
 const TROUBLE: &str = "trouble";
 
-/// What a notification is about.
+/// The subject of a notification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum News {
-    /// A check came to something else than the one before.
+    /// The check has another result than the one before.
     Is(Outcome),
-    /// Nothing is new, and the check before failed.
+    /// Nothing is new, but the check before failed.
     Recovered,
 }
 
@@ -36,7 +36,7 @@ impl News {
 }
 
 impl Status {
-    /// What is new about a check, against the one before.
+    /// The news of a check, compared with the one before.
     pub fn news(&mut self, report: &CheckReport, state: &State) -> Option<News> {
         let before = self.text(TROUBLE).unwrap_or_default().to_owned();
         let outcome = report.outcome;
@@ -55,22 +55,22 @@ impl Status {
     }
 }
 
-/// What is sent.
+/// The content of a notification.
 #[derive(Debug)]
 pub struct Notification<'a> {
     /// The deployment.
     pub settings: &'a Settings,
     /// Its state after the check.
     pub state: &'a State,
-    /// What the check came to.
+    /// The result of the check.
     pub report: &'a CheckReport,
-    /// What is new about that.
+    /// Its news.
     pub news: News,
-    /// Why the deployment was made.
+    /// The reason for the deployment.
     pub reason: Option<Reason>,
     /// How long the check took.
     pub took: Duration,
-    /// Bytes of archives that it read.
+    /// Bytes of archives that the check read.
     pub bytes: u64,
 }
 
@@ -101,7 +101,7 @@ impl Notification<'_> {
     }
 }
 
-/// Sends it, once.
+/// Sends the notification, once.
 pub fn send(settings: &Settings, json: &str) {
     let Some(url) = &settings.notify else { return };
     if let Err(e) = crate::http::post::post(url, json, &settings.http) {

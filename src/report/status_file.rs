@@ -1,7 +1,7 @@
-//! The `status` file of the store: what the last check came to, and counters, for those who were not there.
-//! Nothing here decides about the live tree, so nothing here is fsynced, and what cannot be written is a warning.
+//! The `status` file of the store: the result of the last check, and counters. It never affects the live tree, so it is
+//! not fsynced, and failing to write it is a warning.
 //!
-//! Left to others: how it is shown (`command::status`, [`super::metrics`]).
+//! It is shown by `command::status` and [`super::metrics`].
 
 use std::time::Duration;
 
@@ -13,11 +13,10 @@ use crate::store::Store;
 use crate::store::state::{escape, unescape};
 use crate::sys::clock::{now, rfc3339};
 
-/// The longest time for which a source may ask to be on hold, in seconds.
+/// The longest hold that a source may ask for, in seconds.
 const LONGEST_HOLD: u64 = 3600;
 
-/// Writes what a check came to, which took so long and read so many bytes from the source, into its `status`. Whether that
-/// could be written.
+/// Writes the result, the duration and the bytes read of a check into `status`. Returns whether that succeeded.
 pub fn write(
     store: &Store,
     mut status: Status,
@@ -38,7 +37,7 @@ pub fn write(
     status.replace(store)
 }
 
-/// Writes that a check has found something to do, which may take its time.
+/// Records that a check has work to do, which may take a while.
 pub fn write_working(store: &Store) {
     if store.is_only_read() {
         return;
@@ -50,8 +49,8 @@ pub fn write_working(store: &Store) {
     }
 }
 
-/// Whether this drift, or none, is another one than the last check found. What something on the host undoes every minute fills
-/// no log.
+/// Whether the drift, or its absence, differs from the last check's; so a drift that recurs every minute is logged
+/// once.
 pub fn is_new_drift(store: &Store, drift: Option<&str>) -> bool {
     let mut status = Status::read(store);
     let is_new = status.text("drift") != drift;
@@ -65,7 +64,7 @@ pub fn is_new_drift(store: &Store, drift: Option<&str>) -> bool {
     is_new
 }
 
-/// Keeps away from the source `remote` when it asked for that, up to an hour.
+/// Fails while the source `remote` has asked for no requests, up to an hour.
 pub fn hold_off(store: &Store, remote: &str) -> Result<()> {
     let status = Status::read(store);
     let Some(until) = status.number("not-before") else { return Ok(()) };
@@ -73,18 +72,18 @@ pub fn hold_off(store: &Store, remote: &str) -> Result<()> {
         return Ok(());
     }
     let left = until.saturating_sub(now());
-    // A clock that was set back must not hold for longer than anybody may ask.
+    // A clock that was set back must not extend a hold beyond the limit.
     if left == 0 || left > LONGEST_HOLD {
         return Ok(());
     }
     let retry_after = Some(Duration::from_secs(left));
-    // An identity ends in a hash of the query, which tells a reader nothing.
+    // An identity ends in a hash of the query, which is no use in a message.
     let name = remote.find("?…").map_or(remote, |at| &remote[..at + "?…".len()]);
     let text = format!("cannot poll {name}: the server asked for no request before {}", rfc3339(until));
     Err(Error::new(Kind::Unavailable { retry_after }, text))
 }
 
-/// Forgets that the source asked for no request.
+/// Forgets that the source asked for no requests.
 pub fn forget_hold(store: &Store) {
     let mut status = Status::read(store);
     if status.number("not-before").is_some() {
@@ -93,12 +92,12 @@ pub fn forget_hold(store: &Store) {
     }
 }
 
-/// The `status` file, as far as it can be read: it is a report, and a broken one says nothing.
+/// The `status` file. Being a report, it counts as empty where it cannot be read.
 #[derive(Clone, Debug, Default)]
 pub struct Status(Vec<(String, String)>);
 
 impl Status {
-    /// That of a store.
+    /// Reads the status of a store.
     pub fn read(store: &Store) -> Self {
         let text = store.read("status").ok().flatten().unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
@@ -110,17 +109,17 @@ impl Status {
         Self(text.lines().filter_map(split).collect())
     }
 
-    /// A value.
+    /// The value of `key`.
     pub fn text(&self, key: &str) -> Option<&str> {
         self.0.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str())
     }
 
-    /// A value that is a number.
+    /// The value of `key` as a number.
     pub fn number(&self, key: &str) -> Option<u64> {
         self.text(key)?.parse().ok()
     }
 
-    /// What the last check came to.
+    /// The outcome of the last check.
     pub fn outcome(&self) -> Option<Outcome> {
         self.text("outcome").and_then(Outcome::parse)
     }
@@ -130,13 +129,13 @@ impl Status {
         self.outcome().is_some_and(Outcome::is_success)
     }
 
-    /// How often checks failed, by kind.
+    /// The number of failed checks, by kind.
     pub fn failures(&self) -> impl Iterator<Item = (&str, u64)> {
         let plain = |kind: &&str| kind.bytes().all(|b| b.is_ascii_lowercase() || b == b'-');
         self.0.iter().filter_map(move |(key, n)| Some((key.strip_prefix(FAILURES).filter(plain)?, n.parse().ok()?)))
     }
 
-    /// The releases in the store when there last was a deployment, the newest first.
+    /// The releases in the store after the last deployment, newest first.
     pub fn releases(&self) -> impl Iterator<Item = Kept> {
         self.0.iter().filter_map(|(key, value)| {
             let release = key.strip_prefix(RELEASE)?.to_owned();
@@ -145,12 +144,12 @@ impl Status {
         })
     }
 
-    /// What is noted of the size of a release.
+    /// The recorded size of a release.
     pub fn size(&self, id: &ReleaseId) -> Option<&str> {
         self.text(&format!("{RELEASE}{id}"))
     }
 
-    /// Notes the sizes of releases, the newest first: these are all.
+    /// Records the sizes of all releases, newest first.
     pub fn set_sizes(&mut self, sizes: Vec<(ReleaseId, String)>) {
         self.0.retain(|(key, _)| !key.starts_with(RELEASE));
         for (id, size) in sizes {
@@ -158,7 +157,7 @@ impl Status {
         }
     }
 
-    /// Notes the end of a check. One that left the work to another process is counted, and says nothing else.
+    /// Records the end of a check. A check that found the store locked is only counted.
     pub fn note(&mut self, report: &CheckReport, when: u64, took: Duration) {
         let outcome = report.outcome;
         if outcome.is_failure() {
@@ -179,13 +178,13 @@ impl Status {
             self.set("last-success", when);
         }
         if outcome == Outcome::Deployed {
-            self.forget("drift"); // what drifts from another release is another drift
+            self.forget("drift"); // the drift of another release is another drift
             self.set("last-deployment", when);
             self.add("deployments", 1);
         }
     }
 
-    /// Whether an error is the one that was logged last, less than an hour ago; else it is logged now.
+    /// Whether the same error was logged last, less than an hour ago; if not, records it as logged now.
     pub fn tells_again(&mut self, report: &CheckReport, now: u64) -> bool {
         let error = report.outcome.is_error().then(|| format!("{}: {}", report.outcome, report.text));
         let is_same = error.is_some() && self.text(TOLD) == error.as_deref();
@@ -206,7 +205,7 @@ impl Status {
         self.number(TOLD_AT).is_some_and(|told| now.abs_diff(told) < QUIET)
     }
 
-    /// Adds what checks came to that could not write it into the store.
+    /// Adds the results of checks that could not write them into the store.
     pub fn add_missed(&mut self, missed: &Self) {
         for (key, _) in missed.0.iter().filter(|(key, _)| key == "checks" || key.starts_with(FAILURES)) {
             self.add(key, missed.number(key).unwrap_or(0));
@@ -219,7 +218,7 @@ impl Status {
         }
     }
 
-    /// Sets a value.
+    /// Sets the value of `key`.
     pub fn set(&mut self, key: &str, value: impl ToString) {
         let value = value.to_string();
         match self.0.iter_mut().find(|(k, _)| k == key) {
@@ -237,7 +236,7 @@ impl Status {
         self.set(key, sum);
     }
 
-    /// Whether it could be written; if not, that was said.
+    /// Writes the file. Returns whether that succeeded; a failure is logged.
     fn replace(&self, store: &Store) -> bool {
         let mut text = String::new();
         for (key, value) in &self.0 {
@@ -251,27 +250,27 @@ impl Status {
     }
 }
 
-/// What a deployment is called that was a rollback.
+/// The text for a deployment that was a rollback by hand.
 pub const BY_HAND: &str = "rolled back by hand";
-/// Why the deployment was made that the last check was about.
+/// The key for the reason of the last check's deployment.
 pub const REASON: &str = "reason";
-/// Since when a check has been at work on something to do.
+/// The key for the time since when a check has been working on a deployment.
 pub const WORKING: &str = "working-since";
-/// The error that was told last, and when.
+/// The keys for the error that was logged last, and its time.
 const TOLD: &str = "told";
 const TOLD_AT: &str = "told-at";
-/// How the keys of the counters of failures begin.
+/// The prefix of the keys of failure counters.
 const FAILURES: &str = "failures-";
-/// How the keys of the releases begin.
+/// The prefix of the keys of releases.
 const RELEASE: &str = "release-";
 
-/// A release that is kept.
+/// A release in the store.
 #[derive(Debug)]
 pub struct Kept {
     pub release: String,
-    /// What it takes on disk; `None`: nobody has measured it yet.
+    /// Its disk space; `None`: not measured yet.
     pub bytes: Option<u64>,
-    /// Since when it is there, in seconds since 1970.
+    /// Its creation, in seconds since 1970.
     pub since: u64,
 }
 

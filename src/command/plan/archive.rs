@@ -1,5 +1,6 @@
-//! What the source has and the store has not: told by the directory of a ZIP that stays where it is, or else fetched, proven
-//! and read as a check does it, and laid out nowhere. What was fetched is left where the next check finds it.
+//! Plans an archive that the store does not have: from the directory of a ZIP, which is not fetched; or else the
+//! archive is fetched, verified and read as in a check, but not unpacked into the store. A fetched archive stays in the
+//! cache for the next check.
 
 use std::path::Path;
 
@@ -20,7 +21,7 @@ use crate::store::state::Record;
 use crate::sys::fs::{self, Dir};
 
 impl Deployment<'_> {
-    /// A ZIP that stays where it is. False: it takes a fetch to tell.
+    /// Plans a ZIP from its directory. False: the archive must be fetched.
     pub fn plan_by_directory(&self, plan: &mut Plan, live: &Manifest, offer: &mut Offer) -> Result<bool> {
         let Settings { layout, max_download, remote, .. } = self.settings;
         let remote = &remote.to_string();
@@ -46,16 +47,16 @@ impl Deployment<'_> {
         Ok(true)
     }
 
-    /// What tells what it is only as a whole.
+    /// Plans an archive that must be fetched as a whole.
     pub fn plan_by_fetching(&mut self, plan: &mut Plan, live: &Manifest, offer: Offer) -> Result<()> {
         let settings = self.settings;
         let writes = !matches!(settings.remote, Remote::File(_)) || self.demands.is_some();
-        // The cache is one check's at a time.
+        // The cache is used by one check at a time.
         let alone = if writes { self.store.try_lock(&self.places.store)? } else { None };
         let is_download = writes && !matches!(settings.remote, Remote::Git(_));
         let download = self.places.download();
         let fetched = self.fetch(offer, &download)?;
-        // What git has is in its cache; a note beside a download says of what it is.
+        // The cache keeps git objects, and a download with a note of its revision.
         let is_git = matches!(settings.remote, Remote::Git(_));
         let is_kept = is_git || download.is_begun();
         let told = match fetched {
@@ -65,7 +66,7 @@ impl Deployment<'_> {
                 Ok(())
             }
         };
-        // What is refused is not to be found again, and what nothing names cannot be gone on with.
+        // A refused archive must not be used again, and a download without a note cannot be resumed.
         if is_download && (!is_kept || told.as_ref().is_err_and(|e| e.kind() == Kind::Refused)) {
             download.discard();
         }
@@ -104,7 +105,7 @@ impl Deployment<'_> {
             Some(scratch) => package::unpack(verified, scratch.dir(), layout, self.deadline),
             None => package::survey(verified, layout, self.deadline),
         };
-        // As after unpacking for good: it may have changed under us.
+        // As in a deployment: the archive may have changed while it was read.
         if !self.source.is_still(&record.validators)? {
             return Err(Error::new(Kind::Superseded, format!("{remote} changed while it was read")));
         }
@@ -119,7 +120,7 @@ impl Deployment<'_> {
         }
     }
 
-    /// Whether there is room for the archive and what is in it.
+    /// Whether there is room for the archive and its content.
     fn plan_room(&self, plan: &mut Plan, unpacked: &Unpacked, fetch: u64) -> Result<()> {
         let Settings { remote, .. } = self.settings;
         let (store, cache) = (nearest(self.store.root())?, nearest(&self.places.cache)?);
@@ -139,7 +140,7 @@ impl Deployment<'_> {
     }
 }
 
-/// The directory at `path`, or the nearest one above that is there.
+/// Opens the directory at `path`, or its nearest existing parent.
 fn nearest(path: &Path) -> Result<Dir> {
     let there = path.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
     Dir::open(there).with_context(|| format!("cannot open {}", there.display()))

@@ -1,19 +1,19 @@
-//! What a plan says that changes. It is as long as two releases have names, so it is not kept: it is found out again from
-//! the two whenever it is wanted.
+//! The changes in a plan. The list may be as long as two releases have names, so it is not stored but computed from the
+//! two manifests whenever it is needed.
 
 use std::path::{Path, PathBuf};
 
 use crate::error::Result;
 use crate::store::manifest::{Change, Manifest};
 
-/// So many changes are shown where nobody asked for all of them.
+/// The number of changes that are shown unless all are asked for.
 pub const FEW: usize = 40;
 
-/// What becomes of names.
+/// The changes of a plan.
 #[derive(Debug, Default)]
 pub struct Changes {
     all: All,
-    /// The first ones.
+    /// The first changes, at most [`FEW`].
     first: Vec<(Change, PathBuf)>,
     added: usize,
     changed: usize,
@@ -22,9 +22,9 @@ pub struct Changes {
 
 #[derive(Debug)]
 enum All {
-    /// On a machine, where somebody has listed them.
+    /// A finished list, for an installation on the host.
     Listed(Vec<(Change, PathBuf)>),
-    /// From one tree to another.
+    /// The differences between two trees.
     Between { from: Manifest, to: Manifest, preserve: Vec<PathBuf> },
 }
 
@@ -35,14 +35,14 @@ impl Default for All {
 }
 
 impl Changes {
-    /// Those of a list.
+    /// The changes in a list.
     pub fn listed(list: Vec<(Change, PathBuf)>) -> Self {
         let mut changes = Self::default();
         list.iter().for_each(|(change, path)| changes.note(*change, path));
         Self { all: All::Listed(list), ..changes }
     }
 
-    /// Those from one tree to another but in `preserve`.
+    /// The changes from one tree to another, except in `preserve`.
     pub fn between(from: &Manifest, to: &Manifest, preserve: &[PathBuf]) -> Result<Self> {
         let all = All::Between { from: from.clone(), to: to.clone(), preserve: preserve.to_vec() };
         let mut changes = Self::default();
@@ -64,23 +64,23 @@ impl Changes {
         }
     }
 
-    /// How many there are.
+    /// The number of changes.
     pub fn count(&self) -> usize {
         self.added + self.changed + self.removed
     }
 
-    /// How many of each kind, in words.
+    /// The number of changes of each kind, as text.
     pub fn summary(&self) -> String {
         let Self { added, changed, removed, .. } = self;
         format!("{added} added, {changed} changed, {removed} removed")
     }
 
-    /// Passes on the first ones, at most [`FEW`].
+    /// Calls `tell` with the first changes, at most [`FEW`].
     pub fn each_of_few(&self, tell: &mut dyn FnMut(Change, &Path) -> Result<()>) -> Result<()> {
         self.first.iter().try_for_each(|(change, path)| tell(*change, path))
     }
 
-    /// Passes on all of them, in order.
+    /// Calls `tell` with all changes, in order.
     pub fn each(&self, tell: &mut dyn FnMut(Change, &Path) -> Result<()>) -> Result<()> {
         self.all.each(tell)
     }

@@ -1,4 +1,4 @@
-//! What becomes of a release that would be live: what differs from the one before, and which programs would run.
+//! Plans a release: its differences from the live one, and the programs that would run.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -19,13 +19,13 @@ use crate::store::manifest::{self, Manifest};
 use crate::sys::fs::Dir;
 
 impl Deployment<'_> {
-    /// A release takes the place of another.
+    /// Plans the switch from one release to another.
     pub fn plan_switch(&self, plan: &mut Plan, live: &Manifest, new: &Manifest) -> Result<()> {
         self.compare(plan, live, new)?;
         self.plan_programs(plan, None)
     }
 
-    /// The bundle in `top` is installed.
+    /// Plans the installation of the bundle in `top`.
     pub fn plan_install(&self, plan: &mut Plan, top: &Path, id: &ReleaseId) -> Result<()> {
         let Activation::Install(install) = &self.activation else { return Ok(()) };
         let survey = install.survey(top).with_context(|| format!("cannot install release {id}"))?;
@@ -39,7 +39,7 @@ impl Deployment<'_> {
         self.plan_programs(plan, Some(top))
     }
 
-    /// Hooks and, of the bundle in `top`, scripts.
+    /// Plans the hooks, and the scripts of the bundle in `top`.
     fn plan_programs(&self, plan: &mut Plan, top: Option<&Path>) -> Result<()> {
         plan.outcome = "deploy";
         self.plan_hooks(plan, "pre")?;
@@ -52,7 +52,7 @@ impl Deployment<'_> {
         Ok(())
     }
 
-    /// The hooks of one directory. One that others may change blocks the deployment, or sends it back.
+    /// Plans the hooks of one directory. A hook that other users can change blocks the deployment, or rolls it back.
     pub fn plan_hooks(&self, plan: &mut Plan, when: &'static str) -> Result<()> {
         let Settings { pre_hooks, post_hooks, .. } = self.settings;
         let dir = if when == "pre" { pre_hooks } else { post_hooks };
@@ -61,7 +61,7 @@ impl Deployment<'_> {
         let hooks = match found {
             Found::Hooks(hooks) => hooks,
             Found::Refused(why) => {
-                plan.ends(2, why); // found out before anything changes
+                plan.ends(2, why); // noticed before anything changes
                 return Ok(());
             }
         };
@@ -77,7 +77,7 @@ impl Deployment<'_> {
         Ok(())
     }
 
-    /// The scripts of lifecycle events.
+    /// Plans the scripts of lifecycle events.
     pub fn plan_scripts(&self, plan: &mut Plan, top: Option<&Path>) -> Result<()> {
         let Some(top) = top.filter(|_| self.state.mode == ActivationMode::Install) else { return Ok(()) };
         let live = self.state.current.as_ref().map(|current| self.release(&current.release)).transpose()?;
@@ -98,7 +98,7 @@ impl Deployment<'_> {
         Ok(())
     }
 
-    /// Notes what differs between two trees. In place, what is preserved never does.
+    /// Records the differences between two trees. In place, preserved entries never differ.
     pub fn compare(&self, plan: &mut Plan, from: &Manifest, to: &Manifest) -> Result<()> {
         let is_in_place = self.state.mode == ActivationMode::InPlace;
         let preserve = if is_in_place { &self.settings.preserve[..] } else { &[] };
@@ -111,7 +111,7 @@ impl Deployment<'_> {
         Ok(())
     }
 
-    /// What a release is made of.
+    /// The manifest of a release.
     pub fn made_of(&self, id: &ReleaseId) -> Result<Manifest> {
         if let Some(manifest) = manifest::read(&self.store, id) {
             return Ok(manifest);
@@ -122,7 +122,7 @@ impl Deployment<'_> {
     }
 }
 
-/// What the tree at `path` is made of.
+/// The manifest of the tree at `path`.
 fn made_of(path: &Path) -> Result<Manifest> {
     let cannot = || format!("cannot read {}", path.display());
     Dir::open(path).with_context(cannot).and_then(|dir| tree::manifest(&dir, Limit::SIGNALS).with_context(cannot))

@@ -1,4 +1,4 @@
-//! A plan for people ([`Plan::print`]) and for programs ([`json`]), printed piece by piece: it may be long.
+//! Prints a plan for people ([`Plan::print`]) or programs ([`json`]), piece by piece: it may be long.
 
 use std::path::Path;
 
@@ -14,11 +14,11 @@ use crate::report::check_report::named;
 use crate::report::json::record;
 use crate::store::manifest::Change;
 
-/// Bytes that are printed at once.
+/// The number of bytes that are printed at once.
 const PIECE: usize = 32 * 1024;
 
 impl Plan {
-    /// Prints it on one screen, unless `is_whole`.
+    /// Prints the plan, shortened to fit on a screen unless `is_whole`.
     pub fn print(&self, screen: Screen, is_whole: bool) -> Result<()> {
         let mut text = self.head(screen);
         let line = |text: &mut String, line: &str| {
@@ -51,7 +51,7 @@ impl Plan {
         console::print(&text)
     }
 
-    /// What stands above the changes.
+    /// The lines above the changes.
     fn head(&self, screen: Screen) -> String {
         let mut text = String::new();
         let mut line = |line: &str| {
@@ -107,7 +107,7 @@ impl Plan {
             if json.0.len() < PIECE {
                 return Ok(());
             }
-            // The last byte tells whether a comma comes next.
+            // The last byte decides whether a comma comes next.
             let last = json.0.split_off(json.0.len() - 1);
             console::print(&std::mem::replace(&mut json.0, last))
         })?;
@@ -124,12 +124,12 @@ impl Plan {
     }
 }
 
-/// Prints the plans of all deployments as JSON: one object, one deployment a line. This begins it.
+/// Prints the start of the JSON of all plans: one object, one deployment a line.
 pub fn json_begins() -> Result<()> {
     console::print("{\"plans\":[")
 }
 
-/// What comes for one deployment.
+/// Prints the JSON of one deployment.
 pub fn json(settings: &Settings, plan: &Result<Plan>, is_first: bool) -> Result<()> {
     let mut json = Json(if is_first { "\n{" } else { ",\n{" }.to_owned());
     match plan {
@@ -140,7 +140,7 @@ pub fn json(settings: &Settings, plan: &Result<Plan>, is_first: bool) -> Result<
     console::print(&json.0)
 }
 
-/// And this ends it.
+/// Prints the end of the JSON.
 pub fn json_ends() -> Result<()> {
     console::print("\n]}\n")
 }

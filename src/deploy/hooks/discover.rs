@@ -1,5 +1,6 @@
-//! Which files of a directory are hooks, in which order, and whether they may be run at all: nobody but root and the user
-//! we run as may be able to change one, what it links to, or a directory above. The same holds for the `.paths` beside one.
+//! Which files of a directory are hooks, in which order, and whether they may run at all: only root and the user of
+//! this process may be able to change a hook, its link target or a directory above. The same holds for its `.paths`
+//! file.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -12,12 +13,12 @@ use crate::config::keys::Name;
 use crate::error::{Context, Error, Result, plain};
 use crate::sys::resolve::{self, Fault, Way, untrusted_reason};
 
-/// What a directory has.
+/// The content of a hook directory.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Found {
-    /// These, in order; none when there is no directory.
+    /// The hooks, in order; empty without a directory.
     Hooks(Vec<Listed>),
-    /// Something that others may change, in words: nothing of it runs.
+    /// A hook or directory that other users can change, named in the text: no hook runs.
     Refused(String),
 }
 
@@ -25,21 +26,21 @@ pub enum Found {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Listed {
     pub path: PathBuf,
-    /// For which changes; `None`: whatever changes.
+    /// The changes it runs for; `None`: any.
     pub paths: Option<Paths>,
 }
 
-/// What a hook directory has when a check begins: what is gone at its turn has not agreed.
+/// The hooks of a directory when a check begins: one that is missing at its turn counts as failed.
 #[derive(Debug)]
 pub struct Before {
     dir: PathBuf,
-    /// Which one it is: the live tree may have it, and then the next release has another one.
+    /// The directory's identity: it may lie in the live tree, and the next release has another one.
     inode: Option<(u64, u64)>,
     names: Vec<OsString>,
 }
 
 impl Before {
-    /// Remembers `dir`; `None`: it is not there. What cannot be looked at is told when hooks are to run.
+    /// Records the hooks of `dir`; `None`: it does not exist. Errors are reported when the hooks are about to run.
     pub fn of(dir: &Path) -> Option<Self> {
         dir.symlink_metadata().ok()?;
         let names = std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.file_name());
@@ -47,12 +48,13 @@ impl Before {
         Some(Self { dir: dir.to_owned(), inode: inode(dir), names: names.filter(is_hook).collect() })
     }
 
-    /// Whether it is of this directory.
+    /// Whether these are the hooks of `dir`.
     pub fn is_of(&self, dir: &Path) -> bool {
         self.dir == dir
     }
 
-    /// The first of its hooks that is lost: not among `hooks`, and nobody has left it out of another directory.
+    /// The first hook that was lost: not among `hooks`, and either the directory is still the same one or the hook is
+    /// now a dangling link.
     pub fn lost(&self, hooks: &[Listed]) -> Option<PathBuf> {
         let is_same = inode(&self.dir) == self.inode;
         let paths = self.names.iter().map(|name| self.dir.join(name));
@@ -67,7 +69,7 @@ fn inode(dir: &Path) -> Option<(u64, u64)> {
     std::fs::metadata(dir).ok().map(|meta| (meta.dev(), meta.ino()))
 }
 
-/// Looks at everything in `dir`; runs nothing. Besides what runs: what its owner may have meant otherwise, a sentence each.
+/// Examines everything in `dir`; runs nothing. Besides the hooks, returns a sentence for each likely mistake.
 pub fn discover(dir: &Path) -> Result<(Found, Vec<String>)> {
     let cannot = || format!("cannot read the hook directory {}", dir.display());
     let open = match resolve::open_dir(dir, Way::Trusted) {
@@ -118,7 +120,7 @@ fn refused(why: String) -> Result<(Found, Vec<String>)> {
     Ok((Found::Refused(why), Vec::new()))
 }
 
-/// What to say of a `.paths` that belongs to nothing. One whose hook was switched off waits for it without a word.
+/// The remark about a `.paths` file without a hook. There is none if the hook was only switched off.
 fn idle_paths(dir: &Path, file: &OsStr, passed_over: &[OsString]) -> Option<String> {
     let hook = paths::hook_of(file).filter(|hook| !is_left_over(OsStr::from_bytes(hook)))?;
     let mut others = passed_over.iter().filter(|other| *other != file);
@@ -128,35 +130,35 @@ fn idle_paths(dir: &Path, file: &OsStr, passed_over: &[OsString]) -> Option<Stri
     })
 }
 
-/// Whether hooks are looked for there when nobody says where.
+/// Whether `dir` is the default of a hook directory setting.
 fn is_default(dir: &Path) -> bool {
     [Name::PreHooks, Name::PostHooks].iter().any(|name| dir == Path::new(name.key().default))
 }
 
-/// A name and what it stands for.
+/// A directory entry and its kind.
 #[derive(Debug)]
 struct Seen {
     name: OsString,
     is: Is,
 }
 
-/// What a name stands for, links followed.
+/// The kind of an entry, links followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Is {
-    /// A regular file that has an executable bit.
+    /// A regular file with an executable bit.
     Program,
-    /// A regular file that has none.
+    /// A regular file without an executable bit.
     File,
     /// A directory.
     Directory,
-    /// A link to nothing.
+    /// A dangling link.
     Dangling,
     /// A device, a FIFO or a socket.
     Other,
 }
 
 impl Seen {
-    /// What to say of something that does not run although its name says that it should: a gate is not open in silence.
+    /// The remark about an entry that does not run although its name looks like a hook's: the operator may count on it.
     fn remark(&self, dir: &Path) -> Option<String> {
         let path = dir.join(&self.name);
         let path = path.display();
@@ -171,7 +173,7 @@ impl Seen {
     }
 }
 
-/// What stands at `path`.
+/// The kind of the entry at `path`.
 fn what(path: &Path) -> io::Result<Is> {
     Ok(match std::fs::metadata(path) {
         Ok(meta) if meta.is_dir() => Is::Directory,
@@ -185,13 +187,13 @@ fn what(path: &Path) -> io::Result<Is> {
 
 fn look(dir: &Path, name: OsString) -> Result<Seen> {
     let path = dir.join(&name);
-    // A link in a circle, a directory that may not be entered: it was meant to run, so it must not be skipped.
+    // A link loop or a directory without search permission: the entry was meant to run, so it must not be skipped.
     let cannot = |e| Error::failed(format!("cannot look at the hook {}: {}", path.display(), plain(&e)));
     let is = what(&path).map_err(cannot)?;
     Ok(Seen { name, is })
 }
 
-/// Divides into what runs, in byte order of names, and what does not.
+/// Separates the hooks, in byte order of their names, from the other entries.
 fn select(mut seen: Vec<Seen>) -> (Vec<OsString>, Vec<OsString>) {
     seen.sort_unstable_by(|a, b| a.name.as_bytes().cmp(b.name.as_bytes()));
     let (hooks, passed_over): (Vec<_>, Vec<_>) =
@@ -200,7 +202,7 @@ fn select(mut seen: Vec<Seen>) -> (Vec<OsString>, Vec<OsString>) {
     (names(hooks), names(passed_over))
 }
 
-/// What editors, patch and packagers leave behind, what is hidden, what was switched off, and what says when a hook is to run.
+/// Whether a name is a left-over of an editor, patch or a package manager, hidden, switched off, or a `.paths` file.
 fn is_left_over(name: &OsStr) -> bool {
     let name = name.as_bytes();
     let has = |part: &[u8]| name.windows(part.len()).any(|window| window == part);

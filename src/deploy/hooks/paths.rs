@@ -1,7 +1,7 @@
-//! `NAME.paths` beside a hook: globs, one a line, for the paths whose change it is there for. Matching is pure, goes by bytes,
-//! and costs at worst the product of the lengths, whatever the patterns are.
+//! `NAME.paths` beside a hook: globs, one a line, for the paths whose change the hook runs for. Matching is pure, works
+//! on bytes, and costs at worst the product of the lengths, for any patterns.
 //!
-//! What could mean two things is refused: a hook that is passed over for a slip of the pen is missed by nobody until it is needed.
+//! Ambiguous patterns are refused: a hook that is skipped because of a typo goes unnoticed until it is needed.
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -10,12 +10,12 @@ use crate::error::plain;
 use crate::sys::resolve::{self, Fault, Way};
 use crate::sys::trust::Us;
 
-/// What the name of such a file ends in.
+/// The ending of the file's name.
 const END: &str = ".paths";
-/// Most bytes of one.
+/// The largest size of the file in bytes.
 const LARGEST: u64 = 64 << 10;
 
-/// The patterns of one hook: at least one.
+/// The patterns of one hook, at least one.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Paths(Vec<Vec<Token>>);
 
@@ -24,17 +24,17 @@ pub struct Paths(Vec<Vec<Token>>);
 enum Token {
     /// One byte of this set.
     One(Box<[u64; 4]>),
-    /// Bytes within a component.
+    /// Any number of bytes within a component.
     Star,
-    /// Any bytes.
+    /// Any number of bytes, `/` included.
     Across,
-    /// Goes on behind the next token too.
+    /// The next token may be skipped.
     Maybe,
     /// Whole components, at least one, with the `/` behind each.
     Components,
 }
 
-/// What the file of the hook `name` is called.
+/// The name of the `.paths` file of the hook `name`.
 pub fn file_of(name: &OsStr) -> OsString {
     let mut file = name.to_owned();
     file.push(END);
@@ -46,7 +46,7 @@ pub fn hook_of(file: &OsStr) -> Option<&[u8]> {
     file.as_encoded_bytes().strip_suffix(END.as_bytes())
 }
 
-/// Reads the file at `path`. `Err` says why the hook cannot run.
+/// Reads the file at `path`. `Err`: the reason why the hook cannot run.
 pub fn read(path: &Path) -> Result<Paths, String> {
     let cannot = |fault: Fault| match fault {
         Fault::Untrusted(untrusted) => untrusted.to_string(),
@@ -57,7 +57,7 @@ pub fn read(path: &Path) -> Result<Paths, String> {
 }
 
 impl Paths {
-    /// `Err`: `:LINE: why`.
+    /// `Err`: `:LINE: reason`.
     fn parse(text: &[u8]) -> Result<Self, String> {
         let mut globs = Vec::new();
         for (number, line) in text.split(|b| *b == b'\n').enumerate() {
@@ -72,13 +72,13 @@ impl Paths {
         Ok(Self(globs))
     }
 
-    /// Whether one of them is for `path`, or for a directory that it lies in.
+    /// Whether a pattern matches `path` or a directory above it.
     pub fn is_for(&self, path: &[u8]) -> bool {
         self.0.iter().any(|glob| is_match(glob, path))
     }
 }
 
-/// Reads one pattern.
+/// Parses one pattern.
 fn glob(line: &[u8]) -> Result<Vec<Token>, &'static str> {
     let line = line.strip_prefix(b"./").or(line.strip_prefix(b"/")).unwrap_or(line);
     let is_below = line.ends_with(b"/");
@@ -125,11 +125,11 @@ fn glob(line: &[u8]) -> Result<Vec<Token>, &'static str> {
     Ok(tokens)
 }
 
-/// What stands behind a `[`: `a-z]`, or `!a-z]` for all others; `!]` is the mark itself.
+/// Parses the text behind a `[`: `a-z]`, or `!a-z]` for all other bytes; in `!]`, the `!` is literal.
 fn class(text: &[u8]) -> Option<(Box<[u64; 4]>, &[u8])> {
     let is_others = matches!(text.first(), Some(b'!' | b'^')) && text.get(1) != Some(&b']');
     let text = if is_others { &text[1..] } else { text };
-    // A ] that comes first is one of them.
+    // A ] in first place is literal.
     let end = 1 + text.iter().skip(1).position(|b| *b == b']')?;
     let (inside, behind) = (&text[..end], &text[end + 1..]);
     let mut ranges = Vec::new();
@@ -149,7 +149,7 @@ fn set(is_in: impl Fn(u8) -> bool) -> Box<[u64; 4]> {
     set
 }
 
-/// Follows every way through the pattern at once.
+/// Simulates all ways through the pattern at once.
 fn is_match(glob: &[Token], path: &[u8]) -> bool {
     let mut now = vec![false; glob.len() + 1];
     let mut next = now.clone();
@@ -157,7 +157,7 @@ fn is_match(glob: &[Token], path: &[u8]) -> bool {
     skip(glob, &mut now);
     for &byte in path {
         if byte == b'/' && now[glob.len()] {
-            return true; // all below a directory that is meant
+            return true; // all entries below a matched directory match
         }
         next.fill(false);
         for (at, token) in glob.iter().enumerate().filter(|(at, _)| now[*at]) {
@@ -181,13 +181,13 @@ fn is_match(glob: &[Token], path: &[u8]) -> bool {
     now[glob.len()]
 }
 
-/// Goes on where a token may stand for nothing.
+/// Adds the states that are reached without consuming a byte.
 fn skip(glob: &[Token], states: &mut [bool]) {
     for (at, token) in glob.iter().enumerate() {
         if states[at] {
             states[at + 1] |= matches!(token, Token::Star | Token::Across | Token::Maybe);
             if *token == Token::Maybe {
-                states[at + 2] = true; // the token behind it is always there
+                states[at + 2] = true; // `Maybe` always has a token behind it
             }
         }
     }
@@ -260,7 +260,7 @@ mod tests {
         }
     }
 
-    /// The same by trying everything.
+    /// The reference: tries all ways.
     fn plain(glob: &[Token], path: &[u8]) -> bool {
         let here = |glob: &[Token], path: &[u8]| match (glob.split_first(), path.split_first()) {
             (None, rest) => rest.is_none_or(|(b, _)| *b == b'/'),

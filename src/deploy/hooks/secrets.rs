@@ -1,18 +1,18 @@
-//! Variables of our environment that hold a secret we read there. Hooks that run as ourselves have them, as everything we can
-//! read; a script that runs as somebody else does not.
+//! Environment variables of this process that hold its secrets. Hooks that run as the same user keep them, since they
+//! can read everything this process can; a script that runs as another user does not get them.
 
 use std::ffi::OsString;
 
 use crate::config::keys;
 
-/// Their names.
+/// The names of these variables.
 pub fn in_environment() -> Vec<OsString> {
     let all = std::env::vars_os().map(|(name, value)| (name, value.to_string_lossy().into_owned()));
     all.filter(|(name, value)| is_secret(&name.to_string_lossy(), value)).map(|(name, _)| name).collect()
 }
 
-/// Whether a variable may hold one: a key's that is secret or a URL, which may have a password or a signature in it; whatever
-/// the AWS tools read; a proxy's with a password; the agent that holds the keys of ssh.
+/// Whether a variable may hold a secret: one that sets a secret key, or a URL, which may contain a password or a
+/// signature; a variable that the AWS tools read; a proxy with a password; the socket of the ssh agent.
 fn is_secret(name: &str, value: &str) -> bool {
     let of_key = keys::of_variable(name).is_some_and(|key| {
         key.secret || key.value.starts_with("URL") || key.text.starts_with("aws-") || key.text == "http-user"

@@ -1,5 +1,5 @@
-//! Why a hook could not be started, in words: the kernel's own ("no such file", of a file that is there) send people
-//! looking in the wrong place.
+//! Explains why a hook could not be started: the kernel's message ("no such file", for a file that exists) is
+//! misleading.
 
 use std::io;
 use std::path::Path;
@@ -10,13 +10,13 @@ use rustix::io::Errno;
 use crate::activate::install::scripts::{head, interpreter};
 use crate::error::plain;
 
-/// The cause of `error`, from starting `path`.
+/// The cause of `error`, which starting `path` returned.
 pub fn explain(path: &Path, error: &io::Error) -> String {
     of(&head(path), error)
 }
 
-/// Why `path` will not start, as far as its first line tells, and whether it may all the same: what begins as nothing known may
-/// be registered somewhere (binfmt_misc). The loader of a binary is not looked for.
+/// The reason why `path` will not start, judging by its first line, and whether it may start all the same: an unknown
+/// format may be registered with the kernel (binfmt_misc). The loader of a binary is not checked.
 pub fn foresee(path: &Path) -> Option<(bool, String)> {
     let head = head(path);
     let is_ours = |path: &Path| access(path, Access::EXEC_OK);
@@ -28,7 +28,7 @@ pub fn foresee(path: &Path) -> Option<(bool, String)> {
     started.err().map(|errno| (errno == Errno::NOEXEC, of(&head, &errno.into())))
 }
 
-/// Whether the kernel would not have the script at `path`, which is then one for /bin/sh.
+/// Whether the kernel refused `path` as a script without interpreter, which /bin/sh can run.
 pub fn is_for_shell(path: &Path, error: &io::Error) -> bool {
     Errno::from_io_error(error) == Some(Errno::NOEXEC) && !head(path).starts_with(b"\x7fELF")
 }

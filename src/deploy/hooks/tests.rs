@@ -3,7 +3,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// A hook directory of its own, and a file that the hooks write to.
+/// A hook directory for one test, and a file that its hooks write to.
 struct Sandbox(PathBuf);
 
 impl Sandbox {
@@ -28,7 +28,7 @@ impl Sandbox {
         self.file(&format!("post.d/{name}"), 0o755, &format!("#!/bin/sh\n{body}\n"))
     }
 
-    /// A hook that only says that it ran.
+    /// A hook that only records that it ran.
     fn trace(&self, name: &str) -> PathBuf {
         self.hook(name, &format!("echo {name} >>{}", self.0.join("trace").display()))
     }

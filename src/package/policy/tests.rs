@@ -1,4 +1,4 @@
-//! The policy by tables.
+//! Tables of members for the policy.
 
 use super::*;
 use crate::error::Kind as Cause;
@@ -108,7 +108,8 @@ fn links_are_refused_when_the_operator_says_so() {
     assert!(plan(&none, &["a", "b/"]).is_ok());
 }
 
-/// What each hard link `name=target` among `members` is a copy of, by number; sizes are as many bytes as names have.
+/// The original of each hard link `name=target` among `members`, by number; the size of a member is the length of its
+/// name.
 fn copies(layout: &Layout, members: &[&str]) -> Result<(Plan, Vec<Option<u32>>)> {
     let mut listing = Listing::new(layout, 0);
     for member in members {

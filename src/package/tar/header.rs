@@ -1,40 +1,40 @@
-//! One header of a tar: 512 bytes as POSIX, GNU or Unix V7 wrote them, and the records of a pax header. Pure. Where readers
-//! of tar are known to disagree, it is refused.
+//! A tar header: 512 bytes as POSIX, GNU or Unix V7 write them, and the records of a pax header. Pure. Headers about
+//! which readers of tar are known to disagree are refused.
 
 use super::sparse::Sparse;
 use crate::error::{Error, Result};
 use crate::package::names::shown;
 
-/// Bytes of a header, and what everything is padded to.
+/// The size of a header, and the unit of padding.
 pub(super) const BLOCK: usize = 512;
-/// One of them.
+/// One block.
 pub(super) type Block = [u8; BLOCK];
 
-/// What a header says.
+/// The fields of a header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Header {
     pub(super) name: Vec<u8>,
-    /// What it links to.
+    /// The target of a link.
     pub(super) target: Vec<u8>,
     pub(super) mode: u32,
-    /// Bytes that follow.
+    /// The number of bytes that follow.
     pub(super) size: u64,
-    /// The letter of its kind.
+    /// The letter of the member's kind.
     pub(super) kind: u8,
 }
 
-/// Whose header it is: what stands behind its first 257 bytes depends on that.
+/// The format of a header, which determines the fields behind its first 257 bytes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Format {
-    /// That of Unix V7, or unknown.
+    /// Unix V7, or unknown.
     Old,
-    /// That of POSIX.
+    /// POSIX.
     Ustar,
-    /// That of GNU before POSIX.
+    /// GNU before POSIX.
     Gnu,
 }
 
-/// Reads a header. `None`: it is all zeros, which is how the end begins.
+/// Parses a header. `None`: all zeros, which begins the end of a tar.
 pub(super) fn parse(block: &Block) -> Result<Option<Header>> {
     if block.iter().all(|b| *b == 0) {
         return Ok(None);
@@ -54,7 +54,7 @@ pub(super) fn parse(block: &Block) -> Result<Option<Header>> {
     let name = match format {
         _ if prefix.is_empty() => name.to_vec(),
         Format::Ustar => [prefix, b"/", name].concat(),
-        // An incremental backup has times there.
+        // An incremental backup stores times there.
         Format::Gnu if is_time(field(block, 345, 12)) && is_time(field(block, 357, 12)) => name.to_vec(),
         Format::Gnu | Format::Old => {
             return Err(Error::refused(format!("member {}: readers differ about its name", shown(name))));
@@ -66,10 +66,10 @@ pub(super) fn parse(block: &Block) -> Result<Option<Header>> {
     Ok(Some(Header { target: text(field(block, 157, 100)).to_vec(), mode, size, kind: block[156], name }))
 }
 
-/// Whether the bytes of `block` add up to what it says, as bytes without a sign or, as some wrote it, with one.
+/// Whether the checksum of `block` is right, as a sum of unsigned bytes or, as some tools write it, of signed ones.
 pub(in crate::package) fn matches_checksum(block: &[u8]) -> bool {
     let Some(own) = block.get(148..156).filter(|_| block.len() >= BLOCK) else { return false };
-    // Its own field counts as blanks.
+    // The checksum field counts as blanks.
     let counted = || block[..BLOCK].iter().enumerate().map(|(at, b)| if (148..156).contains(&at) { b' ' } else { *b });
     let plain: u64 = counted().map(u64::from).sum();
     let signed: i64 = counted().map(|b| i64::from(b.cast_signed())).sum();
@@ -85,19 +85,19 @@ pub(super) fn field(block: &Block, from: usize, length: usize) -> &[u8] {
     &block[from..from + length]
 }
 
-/// What pax headers, or GNU's long names, say in the place of the header that follows them.
+/// The fields that pax headers or GNU's long names override in the header that follows them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct PaxOverrides {
     pub(super) name: Option<Vec<u8>>,
     pub(super) target: Option<Vec<u8>>,
     pub(super) size: Option<u64>,
-    /// What pax headers say of a sparse file.
+    /// The map of a sparse file from pax headers.
     pub(super) sparse: Option<Sparse>,
 }
 
 impl PaxOverrides {
-    /// Reads the records of a pax header: `LENGTH KEY=VALUE\n` each. What does not change the tree is passed over. Of
-    /// records with one key the last one counts.
+    /// Parses the records of a pax header: `LENGTH KEY=VALUE\n` each. Records that do not affect the tree are ignored.
+    /// Of several records with one key, the last one is used.
     pub(super) fn read(&mut self, mut records: &[u8]) -> Result<()> {
         let broken = || Error::refused("a pax header is damaged");
         while !records.is_empty() {
@@ -127,7 +127,7 @@ impl PaxOverrides {
         Ok(())
     }
 
-    /// Takes one of GNU's long names.
+    /// Reads one of GNU's long names.
     pub(super) fn read_gnu(&mut self, kind: u8, body: &[u8]) -> Result<()> {
         let place = if kind == b'L' { &mut self.name } else { &mut self.target };
         if place.replace(text(body).to_vec()).is_some() {
@@ -136,7 +136,8 @@ impl PaxOverrides {
         Ok(())
     }
 
-    /// What these headers of pax and those of GNU say together. Where both have a name, readers do not agree which counts.
+    /// Joins the overrides of pax headers and of GNU's. `None`: both have a name, and readers disagree which one is
+    /// used.
     pub(super) fn joined(self, long: Self) -> Option<Self> {
         let both = self.name.is_some() && long.name.is_some() || self.target.is_some() && long.target.is_some();
         let (name, target) = (self.name.or(long.name), self.target.or(long.target));
@@ -149,7 +150,7 @@ fn text(field: &[u8]) -> &[u8] {
     field.split(|b| *b == 0).next().unwrap_or_default()
 }
 
-/// An octal number with blanks in front and blanks or NULs behind it.
+/// Parses an octal number with blanks in front and blanks or NULs behind it.
 fn octal(field: &[u8]) -> Option<u64> {
     let digit = field.iter().position(|b| *b != b' ')?;
     let end = field[digit..].iter().position(|b| matches!(b, b' ' | 0)).map_or(field.len(), |n| digit + n);
@@ -157,7 +158,8 @@ fn octal(field: &[u8]) -> Option<u64> {
     digits(&field[digit..end], 8).filter(|_| is_blank)
 }
 
-/// Octal, or GNU's way for large ones: a first byte of 0x80 and the rest a number of base 256. A field of NULs is 0.
+/// Parses octal, or GNU's format for large numbers: a first byte of 0x80, and the rest a number of base 256. NULs are
+/// 0.
 pub(super) fn number(field: &[u8]) -> Option<u64> {
     match field {
         [0x80, rest @ ..] => {
@@ -169,7 +171,7 @@ pub(super) fn number(field: &[u8]) -> Option<u64> {
     }
 }
 
-/// A number without anything around it.
+/// Parses a number without padding.
 pub(super) fn digits(text: &[u8], radix: u64) -> Option<u64> {
     if text.is_empty() {
         return None;

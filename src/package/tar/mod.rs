@@ -1,7 +1,7 @@
-//! tar archives, plain or gzipped. There is no directory in a tar, so it is read twice: once to the very end, which checks
-//! the structure, every checksum and the whole policy before the first byte is written; then once more to write. What
-//! readers of tar make of it is what is made here: hard links become copies, sparse files get their holes back, the label of
-//! a volume is nothing. Devices and FIFOs are refused, and what readers do not agree about.
+//! tar archives, plain or gzipped. A tar has no directory, so it is read twice: once to the very end, which checks the
+//! structure, every checksum and the whole policy before the first byte is written; then again to write. The result is
+//! that of other readers: hard links become copies, sparse files get their holes back, a volume label is ignored.
+//! Devices, FIFOs and members about which readers disagree are refused.
 
 pub(super) mod header;
 mod sparse;
@@ -20,7 +20,7 @@ use crate::model::Layout;
 use crate::sys::clock::Deadline;
 use crate::sys::fs::Dir;
 
-/// Lays the archive out in `staging`.
+/// Unpacks the archive into `staging`.
 pub(super) fn unpack(
     file: &File,
     gzipped: bool,
@@ -85,7 +85,7 @@ fn write(mut walk: Walk<'_>, plan: &Plan, layout: &Layout, mut writer: Writer<'_
     writer.finish()
 }
 
-/// Whether the member `index` of the plan is this one.
+/// Whether `member` is the member `index` of the plan.
 fn is_planned(plan: &Plan, index: u32, member: &Member) -> bool {
     let is_here = (index as usize) < plan.len() && plan.name(index) == member.name;
     let original = if is_here { plan.original(index) } else { None };

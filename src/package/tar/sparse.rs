@@ -1,37 +1,37 @@
-//! Files of which a tar holds the pieces only: a map says where each of them belongs, and between them there are zeros.
-//! GNU has four ways to write the map: in the header (kind S), in a pax header (0.0, 0.1), in front of the pieces (1.0).
-//! bsdtar writes the last one unasked. Pure.
+//! Sparse files, of which a tar contains only the pieces: a map gives their offsets, and zeros are between them. GNU
+//! has four formats of the map: in the header (kind S), in a pax header (0.0, 0.1), in front of the pieces (1.0).
+//! bsdtar writes the last one by default. Pure.
 
 use super::header::{Block, digits, field, number};
 
-/// Entries of a map in a header, and in each block that continues it.
+/// The number of map entries in a header, and in each block that continues it.
 const IN_HEADER: usize = 4;
 const IN_BLOCK: usize = 21;
 
-/// What the records `GNU.sparse.*` of a pax header say.
+/// The records `GNU.sparse.*` of a pax header.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Sparse {
     version: [u64; 2],
     pub(super) name: Option<Vec<u8>>,
     pub(super) size: Option<u64>,
     pieces: Option<u64>,
-    /// Offsets and lengths in turn.
+    /// Offsets and lengths alternately.
     map: Vec<u64>,
 }
 
-/// Offset and length of each piece, in order.
+/// The offset and length of each piece, in order.
 pub(super) type Pieces = Vec<(u64, u64)>;
 
-/// Where the pieces of a file belong.
+/// The map of a sparse file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Map {
     pub(super) pieces: Pieces,
-    /// Bytes of the file with its holes.
+    /// The size of the file with its holes.
     pub(super) size: u64,
 }
 
 impl Sparse {
-    /// Takes one record; `None`: it makes no sense.
+    /// Reads one record; `None`: it is invalid.
     pub(super) fn read(&mut self, key: &[u8], value: &[u8]) -> Option<()> {
         match key {
             b"major" => self.version[0] = digits(value, 10)?,
@@ -49,12 +49,12 @@ impl Sparse {
         Some(())
     }
 
-    /// Whether the map stands in front of the pieces.
+    /// Whether the map is in front of the pieces.
     pub(super) fn is_in_front(&self) -> bool {
         self.version == [1, 0]
     }
 
-    /// The map that stood in the header. `None`: there is none that fits.
+    /// The map from the header. `None`: there is no valid one.
     pub(super) fn map(self, stored: u64) -> Option<Map> {
         let fits = self.version[0] == 0 && self.pieces.is_none_or(|n| n == self.map.len() as u64 / 2);
         let numbers = self.map.len().is_multiple_of(2) && fits;
@@ -64,7 +64,7 @@ impl Sparse {
 }
 
 impl Map {
-    /// A map, if its pieces are in order, none lies beyond the end, and they are what is `stored`.
+    /// A map, if its pieces are in order, end within the file, and have `stored` bytes together.
     pub(super) fn new(pieces: Pieces, size: u64, stored: u64) -> Option<Self> {
         let (mut end, mut sum) = (0, 0);
         for (offset, length) in &pieces {
@@ -78,14 +78,15 @@ impl Map {
     }
 }
 
-/// The map of a file of the kind S, as far as its header has it, its size, and whether a block follows that continues it.
+/// The map of a file of kind S as far as its header contains it, its size, and whether a further block continues the
+/// map.
 pub(super) fn in_header(block: &Block) -> Option<(Pieces, u64, bool)> {
     let mut pieces = Vec::new();
     take(block, 386, IN_HEADER, &mut pieces)?;
     Some((pieces, number(field(block, 483, 12))?, block[482] != 0))
 }
 
-/// Adds what a further block has of the map; whether still one follows.
+/// Adds the map entries of a further block; returns whether another one follows.
 pub(super) fn in_block(block: &Block, pieces: &mut Pieces) -> Option<bool> {
     take(block, 0, IN_BLOCK, pieces)?;
     Some(block[504] != 0)
@@ -102,21 +103,21 @@ fn take(block: &Block, from: usize, most: usize, pieces: &mut Pieces) -> Option<
     Some(())
 }
 
-/// A map in front of the pieces: decimal numbers, a line each, the first of which says how many pieces there are. Takes it
-/// block by block.
+/// Parses a map in front of the pieces, block by block: decimal numbers, a line each, the first of which is the number
+/// of pieces.
 #[derive(Debug, Default)]
 pub(super) struct InFront {
-    /// Of the number that is being read.
+    /// The digits of the current number.
     text: Vec<u8>,
     numbers: Vec<u64>,
 }
 
 impl InFront {
-    /// Takes the next block; whether that was the last one.
+    /// Reads the next block; returns whether it was the last one.
     pub(super) fn take(&mut self, block: &Block) -> Option<bool> {
         for byte in block {
             if self.is_complete() {
-                return Some(true); // what follows fills the block
+                return Some(true); // the rest of the block is padding
             }
             if *byte == b'\n' {
                 self.numbers.push(digits(&self.text, 10)?);

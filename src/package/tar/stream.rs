@@ -1,6 +1,6 @@
-//! The bytes of a tar, gzipped or as they lie there, one after the other. gzip is read as strictly as a ZIP's members are:
-//! checksum and length of each of its members must be right, and behind the last one there is nothing (or the padding of
-//! a tape). Memory does not depend on what is in it.
+//! The bytes of a tar, gzipped or plain, in sequence. gzip is read as strictly as the members of a ZIP: checksum and
+//! length of each gzip member must be right, and nothing may follow the last one (except the padding of a tape). Memory
+//! does not depend on the content.
 
 use std::fs::File;
 use std::ops::Range;
@@ -12,16 +12,16 @@ use crate::package::in_time;
 use crate::package::zip::window::ReadWindow;
 use crate::sys::clock::Deadline;
 
-/// Bytes read at once.
+/// The number of bytes that are read at once.
 const INPUT: usize = 64 * 1024;
-/// Bytes inflated at once: most files in one piece.
+/// The number of bytes that are inflated at once: most files in one piece.
 const OUTPUT: usize = 256 * 1024;
-/// Longest header of gzip: a file name and a comment may be in it.
+/// Longest gzip header, which may contain a file name and a comment.
 const MAX_HEADER: u64 = 128 * 1024;
-/// Through a pipe bsdtar writes whole blocks, as for a tape: zeros follow the end, up to this size.
+/// Into a pipe, bsdtar writes whole blocks, as for a tape: zeros follow the end, up to this size.
 const BLOCK: u64 = 10_240;
 
-/// The bytes, and how far they were read.
+/// The bytes, and the position in them.
 pub(super) struct Stream<'a> {
     file: &'a File,
     size: u64,
@@ -53,7 +53,7 @@ impl<'a> Stream<'a> {
         Ok(Self { file, size, at: 0, input: ReadWindow::new(INPUT), gzip, deadline })
     }
 
-    /// Whether they are gzipped: then they have a checksum, and an end of their own.
+    /// Whether the bytes are gzipped: then they have a checksum, and a definite end.
     pub(super) fn is_gzipped(&self) -> bool {
         self.gzip.is_some()
     }
@@ -76,7 +76,7 @@ impl<'a> Stream<'a> {
         Ok(bytes)
     }
 
-    /// Passes over `count` bytes.
+    /// Skips `count` bytes.
     pub(super) fn skip(&mut self, mut count: u64) -> Result<()> {
         if self.gzip.is_none() {
             self.at = self.at.checked_add(count).filter(|at| *at <= self.size).ok_or_else(ends_early)?;
@@ -91,7 +91,7 @@ impl<'a> Stream<'a> {
         Ok(())
     }
 
-    /// Inflates until something came of it, or all is read.
+    /// Inflates until there is output, or the input ends.
     fn inflate(&mut self) -> Result<()> {
         loop {
             in_time(self.deadline)?;
@@ -112,7 +112,7 @@ impl<'a> Stream<'a> {
             let status = status.map_err(|_| Error::refused("its compressed data is damaged"))?;
             let (used, count) = (gzip.inflate.total_in() - taken, gzip.inflate.total_out() - made);
             self.at += used;
-            // No more than the buffer, which is a usize.
+            // At most the size of the buffer, which is a usize.
             gzip.ready = 0..usize::try_from(count).unwrap_or(0);
             gzip.crc.update(&gzip.output[gzip.ready.clone()]);
             match status {
@@ -128,7 +128,7 @@ impl<'a> Stream<'a> {
         }
     }
 
-    /// Whether the last member of gzip has been read.
+    /// Whether the last gzip member has been read.
     fn is_at_end(&mut self) -> Result<bool> {
         if self.at == self.size {
             return Ok(true);
@@ -141,7 +141,7 @@ impl<'a> Stream<'a> {
         Ok(bytes.len() as u64 == left && bytes.iter().all(|b| *b == 0))
     }
 
-    /// Reads a header of gzip (RFC 1952).
+    /// Reads a gzip header (RFC 1952).
     fn begin_member(&mut self) -> Result<()> {
         const TEXT_CRC_EXTRA_NAME_COMMENT: [u8; 5] = [1, 2, 4, 8, 16];
         let [_, crc, extra, name, comment] = TEXT_CRC_EXTRA_NAME_COMMENT;
@@ -180,14 +180,14 @@ impl<'a> Stream<'a> {
         Ok(())
     }
 
-    /// Compares what was inflated with the checksum and the length behind it.
+    /// Compares the inflated data with the checksum and the length behind it.
     fn end_member(&mut self) -> Result<()> {
         let mut sum = Crc::new();
         let crc = u32::from_le_bytes(self.header_bytes(&mut sum)?);
         let length: [u8; 4] = self.header_bytes(&mut sum)?;
         let Some(gzip) = &mut self.gzip else { return Ok(()) };
         gzip.in_member = false;
-        // The length is kept modulo 2^32.
+        // The length is stored modulo 2^32.
         let made = gzip.inflate.total_out().to_le_bytes();
         if crc != gzip.crc.sum() || made[..4] != length {
             return Err(Error::refused("its content does not match its checksum"));
@@ -206,17 +206,17 @@ impl<'a> Stream<'a> {
     }
 }
 
-/// A tar ends where more of it is expected.
+/// The error of a tar that ends where more is expected.
 pub(super) fn ends_early() -> Error {
     Error::refused("it ends before its end: cut off on the way, not written to its end yet, or no tar")
 }
 
-/// gzip ends where more of it is expected.
+/// The error of a gzip stream that ends where more is expected.
 fn cut_off() -> Error {
     Error::refused("its compressed data breaks off: cut off on the way, or not written to its end yet")
 }
 
-/// The bytes of the file from `at` on; none at `size`, which is where it ended when reading began.
+/// The bytes of the file from `at` on; none from `size` on, the length of the file when reading began.
 fn input<'w>(window: &'w mut ReadWindow, file: &File, at: u64, size: u64) -> Result<&'w [u8]> {
     if at >= size {
         return Ok(&[]);

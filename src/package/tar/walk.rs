@@ -1,4 +1,4 @@
-//! From member to member of a tar: what stands in front of a member and says what it is, and its content.
+//! Goes through the members of a tar: the headers in front of a member, and its content.
 
 use std::fs::File;
 
@@ -10,32 +10,32 @@ use crate::package::names::{bare, shown};
 use crate::package::policy::Kind;
 use crate::sys::clock::Deadline;
 
-/// Longest pax header, long name, or map of a sparse file. Extended attributes make them long.
+/// Longest pax header, long name, or sparse map, in bytes. Extended attributes make them long.
 const MAX_EXTENDED: u64 = 1 << 20;
-/// Most zeros behind the end: tapes were written in blocks.
+/// Most zeros after the end: tapes were written in blocks.
 const MAX_PADDING: u64 = 1 << 20;
-/// What holes are filled with.
+/// The content of holes.
 const ZEROS: [u8; 16 * 1024] = [0; 16 * 1024];
 
-/// A file, a directory or a link. Its content comes next.
+/// A file, a directory or a link, followed by its content.
 pub(super) struct Member {
     pub(super) name: Vec<u8>,
     pub(super) what: What,
-    /// Bytes of the file that it becomes.
+    /// The size of the file that it becomes.
     pub(super) size: u64,
-    /// Bytes that follow.
+    /// The number of bytes that follow.
     stored: u64,
     map: Option<Map>,
-    /// What it links to.
+    /// The target of a link.
     pub(super) target: Vec<u8>,
 }
 
-/// What a member is.
+/// The kind of a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum What {
-    /// A thing of its own.
+    /// A separate member.
     New(Kind),
-    /// A further name of a member before it.
+    /// A further name of an earlier member.
     HardLink,
 }
 
@@ -48,9 +48,9 @@ impl Member {
 /// Goes from member to member.
 pub(super) struct Walk<'a> {
     stream: Stream<'a>,
-    /// Bytes of global headers so far: they belong to no member, so no other limit counts them.
+    /// Bytes of global headers so far: they belong to no member, so no other limit covers them.
     global: u64,
-    /// Whether there was any member, and any pax header.
+    /// Whether there was a member, and whether there was a pax header.
     has_begun: bool,
     is_pax: bool,
 }
@@ -61,7 +61,7 @@ impl<'a> Walk<'a> {
         Ok(Self { stream, global: 0, has_begun: false, is_pax: false })
     }
 
-    /// The next member. After the last one the end is checked too.
+    /// Returns the next member. After the last one, checks the end too.
     pub(super) fn next(&mut self) -> Result<Option<Member>> {
         let (mut pax, mut long) = (None, None);
         while let Some(block) = self.header()? {
@@ -105,7 +105,7 @@ impl<'a> Walk<'a> {
         Ok(None)
     }
 
-    /// What a header stands for. `None`: nothing that is laid out; it has been passed over.
+    /// The member that a header describes. `None`: a skipped member that makes no entry.
     fn member(&mut self, block: &Block, mut header: Header, instead: PaxOverrides) -> Result<Option<Member>> {
         let sparse = instead.sparse;
         let own = sparse.as_ref().and_then(|sparse| sparse.name.clone());
@@ -119,7 +119,7 @@ impl<'a> Walk<'a> {
         };
         let Header { name, size, target, kind, .. } = header;
         let is_file = matches!(what, What::New(Kind::File | Kind::Program));
-        // Older tools gave a size to what has no content; no reader looks for any.
+        // Older tools wrote a size for members without content; no reader expects content there.
         let mut stored = if is_file || kind == b'D' { size } else { 0 };
         let Some(name) = own_name(&name, what) else {
             self.pass(stored)?;
@@ -145,7 +145,7 @@ impl<'a> Walk<'a> {
         Ok(Some(Member { name, what, size, stored, map, target }))
     }
 
-    /// The map of a file of the kind S; `None`: it is damaged.
+    /// The map of a file of kind S; `None`: it is damaged.
     fn map_of_old(&mut self, block: &Block, stored: u64) -> Result<Option<Map>> {
         let Some((mut pieces, size, mut goes_on)) = sparse::in_header(block) else { return Ok(None) };
         let mut blocks = 0;
@@ -159,7 +159,7 @@ impl<'a> Walk<'a> {
         Ok(Map::new(pieces, size, stored))
     }
 
-    /// The map in front of `stored` bytes, which become fewer by it; `None`: it is damaged.
+    /// Reads the map in front of `stored` bytes, and subtracts its size; `None`: it is damaged.
     fn map_in_front(&mut self, stored: &mut u64, size: Option<u64>) -> Result<Option<Map>> {
         let (mut map, whole) = (InFront::default(), *stored);
         loop {
@@ -204,7 +204,7 @@ impl<'a> Walk<'a> {
         Ok(body)
     }
 
-    /// Passes the content of `member` to `write`, its holes too, and goes on to the next header.
+    /// Passes the content of `member`, holes included, to `write`, and goes on to the next header.
     pub(super) fn content(&mut self, member: &Member, write: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
         match &member.map {
             None => self.bytes(member.stored, write)?,
@@ -221,7 +221,7 @@ impl<'a> Walk<'a> {
         self.pad(member.stored)
     }
 
-    /// Goes over the content of `member`.
+    /// Skips the content of `member`.
     pub(super) fn skip(&mut self, member: &Member) -> Result<()> {
         self.pass(member.stored)
     }
@@ -244,14 +244,14 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// Goes over what fills the last block of `size` bytes.
+    /// Skips the padding after `size` bytes.
     fn pad(&mut self, size: u64) -> Result<()> {
         let rest = size % BLOCK as u64;
         self.stream.skip(if rest == 0 { 0 } else { BLOCK as u64 - rest })
     }
 
-    /// The next block where a header should be. `None`: the archive ends there, without saying so. That counts where gzip
-    /// says that it is whole; a plain one may have been cut off.
+    /// The next block where a header should be. `None`: the archive ends without an end marker, which is accepted if
+    /// gzip proves it complete; a plain tar may be truncated.
     fn header(&mut self) -> Result<Option<Block>> {
         let mut block = [0; BLOCK];
         match self.fill(&mut block)? {
@@ -266,7 +266,7 @@ impl<'a> Walk<'a> {
         if self.fill(&mut block)? == BLOCK { Ok(block) } else { Err(ends_early()) }
     }
 
-    /// How many bytes of a block there are.
+    /// Fills a block; returns the number of bytes in it.
     fn fill(&mut self, block: &mut Block) -> Result<usize> {
         let mut filled = 0;
         while filled < BLOCK {
@@ -280,7 +280,7 @@ impl<'a> Walk<'a> {
         Ok(filled)
     }
 
-    /// Behind the first block of zeros are zeros at most.
+    /// Checks that only zeros follow the first block of zeros.
     fn end(&mut self) -> Result<()> {
         if !self.has_begun {
             return Err(Error::refused("there is nothing in it"));
@@ -310,19 +310,19 @@ fn hole(size: u64, write: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
     Ok(())
 }
 
-/// What a header says that it is. `None`: nothing that is laid out. An error says why it is refused.
+/// The kind that a header describes. `None`: no entry of the tree. An error gives the reason of a refusal.
 fn what(header: &Header, is_pax: bool) -> Result<Option<What>, String> {
     let Header { name, mode, size, kind, target } = header;
     let is_slashed = name.ends_with(b"/");
     Ok(Some(match kind {
-        // As Unix V7 wrote directories.
+        // Unix V7 writes directories like this.
         0 if is_slashed => What::New(Kind::Dir),
         b'0' | 0 | b'7' | b'S' if is_slashed => return Err("its name ends in /, but by its kind it is a file".into()),
         b'0' | 0 | b'7' | b'S' => What::New(Kind::file(*mode)),
-        // An incremental backup has a list of names as the content of a directory.
+        // In an incremental backup, a directory has a list of names as its content.
         b'5' | b'D' => What::New(Kind::Dir),
         b'2' => What::New(Kind::Link),
-        // In pax the content may follow.
+        // In pax, content may follow a hard link.
         b'1' if *size > 0 && is_pax => {
             return Err(format!(
                 "it is a hard link to {} with content: pack it with --hard-dereference",
@@ -340,7 +340,7 @@ fn what(header: &Header, is_pax: bool) -> Result<Option<What>, String> {
     }))
 }
 
-/// The name without what does not belong to it. `None`: it is the top of the tree, which is there already.
+/// The name without redundant parts. `None`: it is the top of the tree, which exists already.
 fn own_name(name: &[u8], what: What) -> Option<Vec<u8>> {
     let name = bare(name);
     let bare = match what {

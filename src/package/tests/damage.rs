@@ -1,9 +1,9 @@
-//! A small archive of every kind of member, damaged in every single place. Damage is refused or changes nothing.
+//! A small archive with every kind of member, damaged at every offset: the damage is refused or has no effect.
 
 use super::rawzip::{Member, Raw, archive, extra};
 use super::*;
 
-/// Contents that no link could have as its text: where one bit of the mode turns a file into a link, it is refused.
+/// The contents are impossible as link texts: if a flipped mode bit turns a file into a link, it is refused.
 fn small() -> Raw {
     let times = extra(0x5455, &[1, 1, 2, 3, 4]);
     let members = [
@@ -16,12 +16,12 @@ fn small() -> Raw {
     archive(&members, b"a comment")
 }
 
-/// Where a ZIP has no second copy of what it says: the mode, and so the kind, of a member.
+/// Whether `at` is in a part of a ZIP without a second copy: the mode, and so the kind, of a member.
 fn is_mode(raw: &Raw, at: usize) -> bool {
     raw.central.iter().any(|record| (record + 40..record + 42).contains(&at))
 }
 
-/// The tree but for the modes.
+/// The tree without modes.
 fn contents(tree: &Tree) -> Vec<(&[u8], &[u8])> {
     tree.iter().map(|(path, node)| (&path[..], &node.content[..])).collect()
 }
@@ -67,7 +67,7 @@ fn every_flipped_bit_is_refused_or_changes_nothing() {
             accepted += usize::from(damaged_is_refused_or_the_same(&raw, &bytes, at, &scratch, &whole));
         }
     }
-    // Versions, attributes of DOS, times, comments: some, but few.
+    // Versions, DOS attributes, times, comments: some flips are accepted, but few.
     let all = raw.bytes.len() * 8;
     assert!(accepted > 100 && accepted < all / 3, "{accepted} of {all}");
 }

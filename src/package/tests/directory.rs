@@ -1,4 +1,4 @@
-//! Directories of this host through the same policy.
+//! Directories of this host, under the same policy.
 
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
@@ -11,7 +11,7 @@ fn copy(scratch: &Scratch, layout: &Layout) -> Result<Tree> {
     scratch.unpack(Content::Directory(Folder { dir, sums: None }), layout).map(|_| tree(&scratch.path("staging")))
 }
 
-/// A scratch with a `source`, made by `fill`.
+/// A scratch directory with a `source` made by `fill`.
 fn source(fill: impl FnOnce(&Path)) -> Scratch {
     let scratch = Scratch::new();
     fs::create_dir(scratch.path("source")).unwrap();
@@ -72,7 +72,7 @@ fn what_cannot_be_copied_is_refused_by_name_and_never_opened() {
         let made = std::process::Command::new("mkfifo").arg(top.join("fifo")).status().unwrap();
         assert!(made.success());
     });
-    // Opening it would wait for a writer for ever.
+    // Opening it would wait for a writer forever.
     refused(copy(&fifo, &layout()), "member fifo: it is a FIFO, a socket or a device");
     let socket = source(|top| {
         fs::create_dir(top.join("d")).unwrap();
@@ -147,14 +147,14 @@ fn what_others_may_not_read_they_may_not_read_in_the_copy() {
         "f 600 mine/all ",
         "f 600 mine/own ",
         "f 600 own ",
-        "d 700 passed", // its names are not for all, and what lies in it may be reached
+        "d 700 passed", // its names are not public, but its entries can be reached
         "f 644 passed/all ",
         "f 600 passed/own ",
         "f 750 run ",
         "f 700 tool ",
     ];
     assert_eq!(lines(&copy(&scratch, &layout()).unwrap()), expected);
-    // What is not published itself lets nobody through to what is: the top, and what strip-components takes away.
+    // A directory that other users cannot pass protects its content: the top, and those that strip-components removes.
     let stripped = source(|top| {
         for dir in ["mine", "passed"] {
             fs::create_dir(top.join(dir)).unwrap();
@@ -172,7 +172,7 @@ fn what_others_may_not_read_they_may_not_read_in_the_copy() {
     assert_eq!(lines(&copy(&private, &layout()).unwrap()), ["f 640 all ", "d 750 d"]);
 }
 
-/// What was read of an entry.
+/// The checksum of an entry.
 fn sum(path: &str, content: &str) -> u32 {
     let mut sum = EntrySum::new(path.as_bytes(), false, Access::All);
     sum.update(content.as_bytes());
@@ -205,6 +205,6 @@ fn what_is_copied_is_what_was_read_before() {
         assert_eq!(error.kind(), Kind::Superseded, "{error}");
         assert!(error.to_string().ends_with("it changed while it was copied"), "{error}");
     }
-    // What is not copied counts for the order.
+    // Entries that are not copied affect the order too.
     assert_eq!(copied(&[link, a], 1).unwrap_err().kind(), Kind::Superseded);
 }

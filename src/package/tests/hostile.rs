@@ -1,4 +1,4 @@
-//! Archives that somebody made on purpose.
+//! Archives made by an attacker.
 
 use super::rawzip::{self, CRC, FLAGS, METHOD, Member, PACKED, Raw, SIZE, archive, deflate, extra};
 use super::*;
@@ -8,7 +8,7 @@ fn refuses(raw: &Raw, words: &str) {
     refused(Scratch::new().unzip(&raw.bytes, &layout()), words);
 }
 
-/// Two members, the second of which will lie.
+/// Two members; tests corrupt the second one.
 fn pair() -> Raw {
     archive(&[Member::file("honest", "x"), Member::deflated("liar", "hello hello hello")], b"")
 }
@@ -117,7 +117,7 @@ fn what_is_no_file_directory_or_link_is_refused() {
             "member x: it is neither file nor directory nor link",
         );
     }
-    // Of a link with this bit Info-ZIP makes a file.
+    // Info-ZIP makes a file of a link with this bit.
     for bits in 0..16 {
         let raw = archive(&[Member::file("x", ""), Member::link("l", "x")], b"");
         let raw = raw.clone().put16(raw.central[1] + 36, bits);
@@ -224,11 +224,11 @@ fn sizes_and_checksums_are_exact() {
     refuses(&liar(b"garbage, not deflate".to_vec(), long), "member liar");
     let stored = |raw: Raw| raw.both32(0, SIZE, 2);
     refuses(&stored(pair()), "member honest: it is stored, but its two sizes differ");
-    // The second half of a member that is two deflate streams is not content.
+    // If a member consists of two deflate streams, the second one is not content.
     refuses(&liar([packed.clone(), packed].concat(), long), "bytes follow the end");
 }
 
-/// `raw` with `bytes` put in at `at`, and everything behind it still found.
+/// `raw` with `bytes` inserted at `at`, and the offsets behind it adjusted.
 fn insert(raw: &Raw, at: usize, bytes: &[u8]) -> Raw {
     let mut all = raw.bytes.clone();
     all.splice(at..at, bytes.iter().copied());
@@ -258,7 +258,7 @@ fn bytes_that_belong_to_no_member_are_never_read() {
         let gap = insert(&raw, at, hidden);
         assert_eq!(scratch.unzip(&gap.bytes, &layout()).unwrap(), expected, "{at}");
     }
-    // A stub of which the offsets know nothing, with a second end in it too.
+    // A stub that the offsets do not account for; one contains a second end, too.
     let wide = archive(&[Member { wide: true, ..Member::file("honest", "x") }], b"").bytes;
     let expected_wide = scratch.unzip(&wide, &layout()).unwrap();
     for stub in [&b"#!/bin/sh\nexit\n"[..], &[0; 70_000], &raw.bytes] {
@@ -341,7 +341,7 @@ fn a_bomb_of_quoted_headers_is_refused() {
     bytes.extend_from_slice(&u32::try_from(directory).unwrap().to_le_bytes());
     bytes.extend_from_slice(&[0, 0]);
     let scratch = Scratch::new();
-    // A bomb that Python unpacks, or says of the same: what is refused is the overlap, not a mistake in this test.
+    // Python unpacks the bomb, or reports the overlap too: the refusal is not caused by a mistake in this test.
     if needs(&["python3"]) {
         let path = scratch.path("bomb.zip");
         fs::write(&path, &bytes).unwrap();
@@ -363,7 +363,7 @@ fn bombs_stop_at_the_limits() {
     let scratch = Scratch::new();
     refused(scratch.unzip(&bomb.bytes, &limited), "member zeros: with it the content is over max-unpacked = 1.0 MiB");
     assert_eq!(tree(&scratch.path("staging")).len(), 0);
-    // The same, but it says that it is small.
+    // The same, but announcing a small size.
     let liar = bomb.both32(0, SIZE, 1000);
     refused(scratch.unzip(&liar.bytes, &limited), "member zeros: it has more than the 1000 bytes it announces");
     assert!(tree(&scratch.path("staging")).values().all(|n| n.content.len() <= 1000));
@@ -391,7 +391,7 @@ fn ends_that_readers_search_for_are_refused() {
     let raw = pair();
     let end = raw.end;
     let with = |bytes: Vec<u8>| Raw { bytes, ..raw.clone() };
-    // What is left of a file that was cut off may end in an archive that was a member of it.
+    // The rest of a truncated file may end in an archive that was its member.
     let member = [b"the file that it is in".as_slice(), &raw.bytes].concat();
     refuses(&with([member.as_slice(), b"x"].concat()), "it may be a member of one that was cut off");
     refuses(&raw.clone().put16(end + 20, 1), "its end is cut off");
@@ -437,7 +437,7 @@ fn ends_in_64_bits_do_not_contradict_the_others() {
     refuses(&raw.clone().put32(locator + 4, 1), "several disks");
     refuses(&raw.clone().put32(locator + 16, 2), "several disks");
     refuses(&raw.clone().put32(wide + 40, 1), words);
-    // Without its locator the numbers that mean "see there" mean themselves.
+    // Without its locator, the numbers that refer to ZIP64 are taken literally.
     refuses(&raw.put(locator, b"PK\x06\x08"), "");
 }
 
@@ -479,7 +479,7 @@ fn limits_of_time_and_room_are_our_failure_not_the_inputs() {
         (late.kind(), late.to_string()),
         (Kind::Failed, "cannot unpack /srv/app.zip: unpacking took longer than timeout".into())
     );
-    // What is in the way is not ours, and is not touched.
+    // A file in the way is not repo-deploy's, and is not touched.
     fs::write(staging.join("liar"), "mine").unwrap();
     let deadline = Deadline::after(Duration::from_secs(600));
     let taken = unpack(&verified, &Dir::open(&staging).unwrap(), &layout(), deadline).unwrap_err();

@@ -1,12 +1,12 @@
-//! What is accepted means the same to everybody: Python's zipfile and Info-ZIP give the same names and contents. Where
-//! those two see different trees, the archive was refused.
+//! An accepted archive means the same to all readers: Python's zipfile and Info-ZIP give the same names and contents.
+//! If those two see different trees, the archive was refused.
 
 use std::process::Command;
 
 use super::rawzip::{Member, Raw, archive, extra};
 use super::*;
 
-/// Some members that an honest tool could have written: every kind, no name twice.
+/// Random members as an honest tool could write them: every kind, no name twice.
 pub(super) fn members(dice: &mut Dice) -> Vec<Member> {
     const NAMES: [&str; 12] = [
         "a",
@@ -40,7 +40,7 @@ pub(super) fn members(dice: &mut Dice) -> Vec<Member> {
         let member = if member.mode == 0o100_644 { member.mode(modes[dice.roll(4)]) } else { member };
         let times = extra(0x5455, &[1, 1, 2, 3, 4]);
         let marked = dice.roll(2) == 0;
-        // A link is only one where it was made on Unix. Info-ZIP garbles names made elsewhere, marked as UTF-8 or not.
+        // A link is one only if it was made on Unix. Info-ZIP garbles names made elsewhere, marked as UTF-8 or not.
         let anywhere = member.mode != 0o120_777 && name.is_ascii();
         out.push(Member {
             flags: member.flags | if marked { 1 << 11 } else { 0 },
@@ -52,7 +52,7 @@ pub(super) fn members(dice: &mut Dice) -> Vec<Member> {
     out
 }
 
-/// One lie somewhere in the structure.
+/// Corrupts one field of the structure.
 fn mutated(raw: &Raw, dice: &mut Dice) -> Vec<u8> {
     let mut bytes = raw.bytes.clone();
     let number = dice.roll(raw.local.len());
@@ -64,7 +64,7 @@ fn mutated(raw: &Raw, dice: &mut Dice) -> Vec<u8> {
         _ => dice.roll(bytes.len()),
     }
     .min(bytes.len() - 1);
-    // The system it was made on: see above.
+    // Not the system it was made on: see above.
     let at = if at == central + 5 { central + 6 } else { at };
     match dice.roll(6) {
         0 => bytes[at] = bytes[at].wrapping_add(1),
@@ -84,14 +84,15 @@ fn mutated(raw: &Raw, dice: &mut Dice) -> Vec<u8> {
     bytes
 }
 
-/// Names and contents, of links their texts, without directories.
+/// Names, and contents or link texts, without directories.
 type Files = BTreeMap<Vec<u8>, Vec<u8>>;
 
 fn files(tree: &Tree) -> Files {
     tree.iter().filter(|(_, n)| n.what != 'd').map(|(path, n)| (path.clone(), n.content.clone())).collect()
 }
 
-/// What Python reads from each of `count` archives; `None` where it complains. Names as their bytes in the archive.
+/// The files that Python reads from each of `count` archives; `None` if it complains. Names are bytes as in the
+/// archive.
 fn python(scratch: &Scratch, count: usize) -> Vec<Option<Files>> {
     const SCRIPT: &str = r"
 import sys, zipfile
@@ -118,10 +119,10 @@ for n in range(int(sys.argv[2])):
     lines.iter().map(|line| line.strip_prefix("ok").map(|rest| rest.split_whitespace().map(member).collect())).collect()
 }
 
-/// What Info-ZIP makes of archive `number`; `None` where it complains.
+/// The files that Info-ZIP extracts from archive `number`; `None` if it complains.
 fn info_zip(scratch: &Scratch, number: usize) -> Option<Files> {
     let into = scratch.path("info-zip");
-    let _ = fs::remove_dir_all(&into); // there is none the first time
+    let _ = fs::remove_dir_all(&into); // missing the first time
     let mut command = Command::new("unzip");
     command
         .env("LC_ALL", "C.UTF-8")
@@ -131,11 +132,11 @@ fn info_zip(scratch: &Scratch, number: usize) -> Option<Files> {
         .arg("-d")
         .arg(&into);
     let run = command.stdin(std::process::Stdio::null()).output().unwrap();
-    // 1 is a warning: bytes in front, say.
+    // 1 is a warning: bytes in front, for example.
     matches!(run.status.code(), Some(0 | 1)).then(|| if into.exists() { files(&tree(&into)) } else { Files::new() })
 }
 
-/// Archives that the two take without a word, and read differently.
+/// Archives that both readers accept without a warning, and read differently.
 fn ambiguous() -> [Vec<u8>; 2] {
     let mut path = vec![1];
     path.extend_from_slice(&rawzip::crc(b"first").to_le_bytes());

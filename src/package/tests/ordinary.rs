@@ -66,7 +66,7 @@ fn names_in_utf8_need_no_flag() {
 
 #[test]
 fn what_every_reader_passes_over_is_passed_over() {
-    // The top, a dot in front, and a directory twice.
+    // The top, a dot in front, and a repeated directory.
     let dots = [
         Member::dir("./"),
         Member::dir("./d/"),
@@ -76,7 +76,7 @@ fn what_every_reader_passes_over_is_passed_over() {
         Member::file(".", "").mode(0o040_755),
     ];
     gives(&dots, &["d 755 d", "f 644 d/a x", "f 644 d/b y"]);
-    // A mode of a file, or content, with a name of a directory.
+    // The mode of a file, or content, with the name of a directory.
     let odd = [
         Member::dir("m/").mode(0o100_644),
         Member::dir("n/").mode(0o177_777),
@@ -93,7 +93,7 @@ fn versions_flags_and_extra_fields_that_say_nothing_are_passed_over() {
     let (local, central) = (raw.local[0], raw.central[0]);
     let scratch = Scratch::new();
     let gives = |raw: &Raw| assert_eq!(lines(&scratch.unzip(&raw.bytes, &layout()).unwrap()), ["f 644 a hello"]);
-    // p7zip has the number of its system in the upper byte, in one or in both.
+    // p7zip stores the number of its system in the upper byte, in one header or in both.
     gives(&raw.clone().put16(central + 6, 0x0314).put16(local + 4, 0x0314));
     gives(&raw.clone().put16(central + 6, 0x0314));
     for bit in [1, 2, 4, 7, 8, 9, 10, 11, 12, 14, 15] {
@@ -157,7 +157,7 @@ fn comments_timestamps_and_padding_mean_nothing() {
 fn what_follows_the_end_is_no_content() {
     for comment in [&b""[..], b"\0\0 a comment \0\0"] {
         let whole = archive(&[Member::deflated("a", "x")], comment);
-        // The padding of a tape, a line that a server adds.
+        // The padding of a tape, and a line that a server appends.
         let padded = [&whole.bytes, [0; 10_240].as_slice()].concat();
         let more = [&whole.bytes, b"\r\n<!-- served in 3 ms -->".as_slice()].concat();
         for bytes in [padded, more] {
@@ -226,14 +226,14 @@ fn components_are_stripped() {
     let strip = |n| Layout { strip_components: n, ..layout() };
     let unzip = |n| Scratch::new().unzip(&archive(&members, b"").bytes, &strip(n));
     assert_eq!(lines(&unzip(1).unwrap()), ["d 755 lib", "l lib/l -> ../run", "f 755 run x", "d 755 var"]);
-    // The link would leave the smaller tree.
+    // The link would lead outside the smaller tree.
     refused(unzip(2), "member app-1.0/lib/l: a link to ../run, which leads outside");
     refused(unzip(3), "strip-components = 3 leaves nothing of it");
 }
 
 #[test]
 fn everything_belongs_to_the_owner() {
-    // Only root gives files away; anybody may give them to himself.
+    // Only root can give files away; any user can give them to himself.
     let meta = fs::metadata("/proc/self").unwrap();
     let owner =
         if meta.uid() == 0 { Owner { uid: 12_345, gid: 54_321 } } else { Owner { uid: meta.uid(), gid: meta.gid() } };
@@ -309,7 +309,7 @@ fn links_that_chain_and_dangle_inside_are_made() {
 
 #[test]
 fn a_tree_unpacks_to_itself_again() {
-    // What came out, packed again as it lies there, comes out the same.
+    // An unpacked tree, packed again as it is, gives the same tree.
     let mut dice = Dice(42);
     for _ in 0..20 {
         let members: Vec<_> = oracle::members(&mut dice).into_iter().map(|m| Member { host: 3, ..m }).collect();

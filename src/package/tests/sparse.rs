@@ -3,7 +3,7 @@
 use super::tar::{file, gives, hard_link, member, pax, put, refuses, tar};
 use super::*;
 
-/// A file of 20,000 bytes with two pieces in it, as each of GNU's formats has it.
+/// A file of 20,000 bytes with two pieces, in each of GNU's formats.
 fn sparse() -> (Vec<Vec<u8>>, String) {
     let mut content = vec![b'\0'; 20_000];
     content[4096..4101].copy_from_slice(b"hello");
@@ -57,7 +57,7 @@ fn sparse_files_get_their_holes_back() {
         assert!(scratch.unzip(&bytes, &Layout { max_unpacked: 40_000, ..layout() }).is_ok());
         refused(scratch.unzip(&bytes, &Layout { max_unpacked: 39_999, ..layout() }), "max-unpacked");
     }
-    // A map that goes on in a further block.
+    // A map that continues in a further block.
     let pieces: Vec<u64> = (0..20).flat_map(|n| [n * 10, 1]).collect();
     let numbers: String = pieces.iter().map(|n| format!("{n:011o}\0")).collect();
     let (head, tail) = numbers.as_bytes().split_at(96);

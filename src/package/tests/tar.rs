@@ -1,11 +1,11 @@
-//! tar archives built block by block: as honest tools write them, as nobody should, and damaged.
+//! tar archives built block by block: as honest tools write them, hostile, and damaged.
 
 use std::io::Write;
 
 use super::rawzip::{Member, archive};
 use super::*;
 
-/// A member: its header, its content, and what fills the last block.
+/// A member: its header, its content, and the padding.
 pub(super) fn member(kind: u8, name: &str, content: impl AsRef<[u8]>) -> Vec<u8> {
     put(kind, name, content, |_| {})
 }
@@ -25,7 +25,7 @@ pub(super) fn put(kind: u8, name: &str, content: impl AsRef<[u8]>, edit: impl Fn
     bytes
 }
 
-/// Puts the right checksum into a header.
+/// Sets the checksum of a header.
 fn seal(header: &mut [u8]) {
     header[148..156].fill(b' ');
     let sum: u32 = header[..512].iter().map(|b| u32::from(*b)).sum();
@@ -60,7 +60,7 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// Plain and gzipped give the same.
+/// Asserts that the plain and the gzipped archive both give this tree.
 #[track_caller]
 pub(super) fn gives(members: &[Vec<u8>], expected: &[&str]) {
     let scratch = Scratch::new();
@@ -127,7 +127,7 @@ fn long_names_come_from_the_prefix_from_pax_and_from_gnu() {
     let gnu = |kind, text: &str| member(kind, "././@LongLink", format!("{text}\0"));
     gives(&[gnu(b'L', &long), file("cut", "x")], &["d 755 d", &name]);
     gives(&[gnu(b'K', &target), gnu(b'L', "l"), link("cut", "cut")], &[&link_line]);
-    // Written for one member, they do not reach the next one.
+    // Headers for one member do not affect the next one.
     gives(&[pax(&[("path", "a")]), file("x", ""), file("b", "")], &["f 644 a ", "f 644 b "]);
     let comment = member(b'g', "pax_global_header", record("comment", &"c".repeat(40)));
     gives(&[comment, file("f", "x")], &["f 644 f x"]);
@@ -218,7 +218,7 @@ fn labels_backups_and_old_kinds_are_read_as_gnu_tar_reads_them() {
     // Unix V7: no magic, and a directory is a name with a slash.
     let old = |name: &str, content: &str| put(0, name, content, |h| h[257..265].fill(0));
     gives(&[old("d/", ""), old("d/f", "x")], &["d 755 d", "f 644 d/f x"]);
-    // Some gave a size to what has no content.
+    // Some tools wrote a size for members without content.
     let sized = |member: Vec<u8>| member.tap(|h| h[124..136].copy_from_slice(b"00000000001\0"));
     let members = [sized(old("d/", "")), sized(member(b'5', "e", "")), sized(link("l", "f")), old("f", "x")];
     gives(&members, &["d 755 d", "d 755 e", "f 644 f x", "l l -> f"]);
@@ -229,7 +229,7 @@ fn labels_backups_and_old_kinds_are_read_as_gnu_tar_reads_them() {
     gives(&[unversioned], &["d 755 p", "f 644 p/f x"]);
     let blank = put(b'0', "f", "x", |h| h[257..265].copy_from_slice(b"ustar 00"));
     gives(&[blank], &["f 644 f x"]);
-    // Some added the bytes up with their signs.
+    // Some tools added the bytes up as signed numbers.
     let mut signed = file("grün", "x");
     let low: i64 = signed[..512]
         .iter()
@@ -336,7 +336,7 @@ fn headers_that_readers_disagree_about_are_refused() {
         (&[put(b'0', "x", "", |h| h[100] = b'-')], "member x: its mode is no number"),
     ];
     for (members, words) in table {
-        // In front of each a good one, so that the file is known by its first bytes.
+        // Each follows a valid member, so that the first bytes identify the file.
         refuses(&[&[file("honest", "x")], members].concat(), words);
     }
     let negative = put(b'0', "x", "", |h| h[124..136].fill(0xff));
@@ -363,7 +363,7 @@ trait Tap {
 }
 
 impl Tap for Vec<u8> {
-    /// Changes a header after the fact, with the right checksum.
+    /// Changes a header afterwards, and sets its checksum.
     fn tap(mut self, edit: impl FnOnce(&mut [u8])) -> Self {
         edit(&mut self);
         seal(&mut self);
@@ -380,7 +380,7 @@ fn the_end_is_two_blocks_of_zeros_and_then_zeros_only() {
         assert!(scratch.unzip(&whole(zeros), &layout()).is_ok(), "{zeros}");
         assert!(scratch.unzip(&gzip(&whole(zeros)), &layout()).is_ok(), "{zeros}");
     }
-    // gzip says that it is whole; a plain one may have been cut off.
+    // gzip proves the archive complete; a plain one may be truncated.
     assert!(scratch.unzip(&gzip(&whole(0)), &layout()).is_ok());
     for zeros in [0, 1, 511] {
         refused(scratch.unzip(&whole(zeros), &layout()), "it ends before its end");
@@ -416,7 +416,7 @@ fn gzip_may_have_several_members_and_nothing_behind_them() {
     for more in [&b"\0"[..], b"garbage", b"\x1f", b"\x1f\x8b\x08"] {
         refused(scratch.unzip(&[&packed, more].concat(), &layout()), "");
     }
-    // Everything a header of gzip may hold: extra field, name, comment, checksum.
+    // All optional parts of a gzip header: extra field, name, comment, checksum.
     let mut full = b"\x1f\x8b\x08\x1e\0\0\0\0\0\x03\x04\0ab\0\0name\0comment\0".to_vec();
     let sum = rawzip::crc(&full);
     full.extend_from_slice(&sum.to_le_bytes()[..2]);
@@ -442,7 +442,7 @@ fn a_zip_within_a_tar_and_a_tar_within_a_zip_are_what_is_outside() {
     assert_eq!(inside.keys().collect::<Vec<_>>(), [&b"a.tar"[..]]);
 }
 
-/// Something of every kind.
+/// One member of every kind.
 fn small() -> Vec<u8> {
     tar(&[
         member(b'5', "d/", ""),
@@ -491,7 +491,7 @@ fn every_flipped_bit_and_every_missing_or_doubled_byte_of_a_tar_gz_is_refused_or
             assert!(scratch.unzip(&bytes, &layout()).map_or(true, |tree| tree == whole), "byte {at}");
         }
     }
-    // The time, the system, the name and a flag in the header of gzip: some, but few.
+    // The time, the system, the name and a flag in the gzip header: some flips are accepted, but few.
     assert!(accepted > 60 && accepted < 140, "{accepted}");
 }
 
@@ -508,7 +508,7 @@ fn every_flipped_bit_of_a_tar_is_refused_or_reaches_only_contents() {
             bytes[at] ^= 1 << bit;
             match scratch.unzip(&bytes, &layout()) {
                 Err(e) => assert_eq!(e.kind(), Kind::Refused, "byte {at}: {e}"),
-                // The records of a pax header have no checksum either: another name, then.
+                // The records of a pax header have no checksum either: the member gets another name.
                 Ok(tree) if (1024..1536).contains(&at) => assert_eq!(files(&tree), files(&whole), "byte {at}"),
                 Ok(tree) if (content..content + 20).contains(&at) => assert_ne!(tree, whole, "byte {at}"),
                 Ok(tree) => assert_eq!(tree, whole, "byte {at}"),

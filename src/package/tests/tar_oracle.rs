@@ -1,10 +1,11 @@
-//! What is accepted of tar means the same to Python's tarfile, GNU tar and bsdtar, and what they write is accepted.
+//! An accepted tar means the same to Python's tarfile, GNU tar and bsdtar, and the archives that these write are
+//! accepted.
 
 use std::process::Command;
 
 use super::*;
 
-/// Runs a shell command in the scratch directory, which must succeed.
+/// Runs a shell command in the scratch directory; it must succeed.
 #[track_caller]
 fn shell(scratch: &Scratch, script: &str) {
     let run = Command::new("sh").env("LC_ALL", "C.UTF-8").current_dir(&scratch.0).args(["-euc", script]).output();
@@ -12,7 +13,7 @@ fn shell(scratch: &Scratch, script: &str) {
     assert!(run.status.success(), "{script}: {}", String::from_utf8_lossy(&run.stderr));
 }
 
-/// A directory `app` with something of everything, and the tree it should become.
+/// A directory `app` with entries of every kind, and the tree it should become.
 fn app(scratch: &Scratch) -> Tree {
     let long = "long-".repeat(20);
     let script = format!(
@@ -55,14 +56,14 @@ fn what_other_tools_write_is_laid_out_as_it_was() {
         let tree = scratch.unzip(&bytes, &layout()).unwrap_or_else(|e| panic!("{script}: {e}"));
         assert_eq!(tree, expected, "{script}");
     }
-    // git knows no empty directory.
+    // git stores no empty directory.
     let git = "git -c init.defaultBranch=x init -q .; git add .; git -c user.name=t -c user.email=t@t commit -qm x";
     shell(&scratch, &format!("rmdir app/empty; cd app; {git}; git archive --format=tar.gz -o ../a HEAD"));
     let expected: Tree = expected.into_iter().filter(|(path, _)| path != b"empty").collect();
     assert_eq!(scratch.unzip(&fs::read(scratch.path("a")).unwrap(), &layout()).unwrap(), expected);
 }
 
-/// What Python reads from each of `count` archives; `None` where it complains. Name, then content or link.
+/// The files that Python reads from each of `count` archives; `None` if it complains. Name, then content or link text.
 fn python(scratch: &Scratch, count: usize) -> Vec<Option<BTreeMap<Vec<u8>, Vec<u8>>>> {
     const SCRIPT: &str = r"
 import os, sys, tarfile
@@ -89,10 +90,10 @@ for n in range(int(sys.argv[2])):
     out.lines().map(|line| line.strip_prefix("ok").map(|rest| rest.split_whitespace().map(member).collect())).collect()
 }
 
-/// What a program makes of archive `number`; `None` where it complains.
+/// The files that a program extracts from archive `number`; `None` if it complains.
 fn extracted(scratch: &Scratch, program: &str, number: usize) -> Option<BTreeMap<Vec<u8>, Vec<u8>>> {
     let into = scratch.path("theirs");
-    let _ = fs::remove_dir_all(&into); // there is none the first time
+    let _ = fs::remove_dir_all(&into); // missing the first time
     fs::create_dir(&into).unwrap();
     let mut command = Command::new(program);
     command.env("LC_ALL", "C.UTF-8").arg("-xf").arg(scratch.path(&format!("{number}.tar"))).arg("-C").arg(&into);
@@ -152,7 +153,7 @@ fn what_is_accepted_means_the_same_to_python_gnu_tar_and_bsdtar() {
     assert!(accepted > COUNT / 8 && refusals > COUNT / 4, "{accepted} accepted, {refusals} refused");
 }
 
-/// One lie in a header, with a checksum that is right; or one anywhere.
+/// Changes one byte in a header and fixes its checksum, or flips one bit anywhere.
 fn damage(bytes: &mut [u8], dice: &mut Dice) {
     let headers: Vec<usize> =
         (0..bytes.len() / 512).map(|n| n * 512).filter(|at| &bytes[at + 257..at + 262] == b"ustar").collect();

@@ -1,5 +1,5 @@
-//! The directory of a ZIP, read one member at a time, so that memory does not grow with what an archive claims. A second reader
-//! and the local header of each member have to agree.
+//! The directory of a ZIP, read one member at a time, so that memory does not grow with the claims of an archive. A
+//! second reader and the local header of each member must agree.
 
 use std::fs::File;
 
@@ -17,8 +17,8 @@ use crate::package::names::shown;
 use crate::package::policy::{Kind, Listing, Plan};
 use crate::sys::clock::Deadline;
 
-/// Reads and checks all there is but contents: the plan, and the members in the order in which they lie in the file. Where
-/// that is not whole, nothing but the directory is looked at.
+/// Reads and checks everything but the contents; returns the plan, and the members in file order. Unless `is_whole`,
+/// only the directory is read.
 pub(super) fn list(
     file: &File,
     end: &End,
@@ -69,7 +69,8 @@ pub(super) fn list(
     Ok((plan, members))
 }
 
-/// What a member is, by its name and its mode, which must not contradict each other. `None`: the top, which is there already.
+/// The kind of a member by its name and its mode, which must not contradict each other. `None`: the top, which exists
+/// already.
 fn kind_of(central: &Central, member: &Member) -> Result<Option<Kind>> {
     const TYPE: u32 = 0o170_000;
     if central.is_volume_label() {
@@ -77,7 +78,7 @@ fn kind_of(central: &Central, member: &Member) -> Result<Option<Kind>> {
     }
     let is_top = central.bare_name().is_empty() || *central.bare_name() == *b".";
     let kind = match (central.mode & TYPE, central.is_dir()) {
-        // Whatever its content is: nobody reads it. All bits of a mode are what some give that have none.
+        // Any content is ignored. Some tools that have no mode set all its bits.
         (0 | 0o040_000 | 0o100_000 | 0o170_000, true) => Kind::Dir,
         (0o040_000, false) if is_top => Kind::Dir,
         (0 | 0o100_000, false) => Kind::file(central.mode),

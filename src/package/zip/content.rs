@@ -1,6 +1,5 @@
-//! The content of one member, exact in everything its header says: it fills its compressed range to the last byte, has
-//! the size and the checksum it should have, and never produces a byte more than it announced. One buffer each way for
-//! all members.
+//! The content of one member, which must match its header exactly: it fills its compressed range to the last byte, has
+//! the stated size and checksum, and never produces more bytes than announced. All members share two buffers.
 
 use std::fs::File;
 
@@ -10,12 +9,12 @@ use super::Member;
 use super::window::ReadWindow;
 use crate::error::{Context, Error, Result};
 
-/// Bytes read at once.
+/// The number of bytes that are read at once.
 const INPUT: usize = 64 * 1024;
-/// Bytes produced at once: most files in one piece.
+/// The number of bytes that are produced at once: most files in one piece.
 const OUTPUT: usize = 256 * 1024;
 
-/// Reads members' content.
+/// Reads the content of members.
 pub(super) struct Contents<'a> {
     file: &'a File,
     input: ReadWindow,
@@ -64,7 +63,7 @@ impl<'a> Contents<'a> {
                 0 => &[],
                 _ => input(&mut self.input, self.file, member.data + taken, left)?,
             };
-            // Room for one byte too many tells who has one.
+            // Room for one byte more than announced reveals a member that has more.
             let room = usize::try_from(member.size - made).map_or(OUTPUT, |left| left.saturating_add(1).min(OUTPUT));
             let status = self.inflate.decompress(bytes, &mut self.output[..room], FlushDecompress::None);
             let status = status.map_err(|_| Error::refused("its compressed data is damaged"))?;
@@ -101,7 +100,7 @@ impl<'a> Contents<'a> {
     }
 }
 
-/// Some of the at most `left` bytes at `at`.
+/// Up to `left` bytes at `at`.
 fn input<'w>(window: &'w mut ReadWindow, file: &File, at: u64, left: u64) -> Result<&'w [u8]> {
     let bytes = window.at(file, at).with_context(|| "cannot read it")?;
     if bytes.is_empty() {

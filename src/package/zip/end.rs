@@ -1,7 +1,7 @@
-//! Where a ZIP ends and where its directory lies, read by ourselves: one end record, one disk, and a directory that stands
-//! right in front of it. Bytes in front of the whole (a self-extracting archive) and bytes behind it are never read, but not
-//! both: the rest of a file that was cut off may end in an archive that was only a member of it.
-//! Readers that search and guess here do not all find the same members; this one refuses what they could disagree about.
+//! The end of a ZIP and the place of its directory, with a parser of our own: one end record, one disk, and a directory
+//! right in front of it. Bytes before the archive (a self-extractor) or after it are never read, but a file with both
+//! is refused: the rest of a truncated file may end in an archive that was only its member. Readers that search and
+//! guess here find different members; this one refuses archives about which they could disagree.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -14,26 +14,26 @@ const LOCATOR: &[u8] = b"PK\x06\x07";
 const LOCATOR_SIZE: usize = 20;
 const END64: &[u8] = b"PK\x06\x06";
 const END64_SIZE: usize = 56;
-/// So far from the end of the file everybody looks for it: the longest comment is 65,535 bytes.
+/// The distance from the end of the file where every reader looks for the record: the longest comment is 65,535 bytes.
 const FARTHEST: usize = END_SIZE + 65_535;
-/// In front of it the records of ZIP64 may stand.
+/// With the records of ZIP64 that may precede it.
 const TAIL: u64 = (FARTHEST + LOCATOR_SIZE + END64_SIZE) as u64;
 const _: () = assert!(TAIL <= crate::artifact::TAIL);
 
-/// What the end record says, checked.
+/// The checked end record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::package) struct End {
-    /// Where the directory begins, and the members end.
+    /// The offset of the directory, and the end of the members.
     pub(in crate::package) directory: u64,
-    /// What stands in front of the archive: offsets begin behind it.
+    /// The number of bytes in front of the archive; its offsets begin there.
     pub(super) base: u64,
-    /// Where the directory ends.
+    /// The end of the directory.
     pub(super) end: u64,
-    /// How many members it lists.
+    /// The number of members in the directory.
     pub(super) members: u64,
 }
 
-/// Reads the end of `file`. `None`: nothing there looks like the end of a ZIP.
+/// Reads the end of `file`. `None`: it has no end record.
 pub(in crate::package) fn find(file: &File) -> Result<Option<End>> {
     let size = file.metadata().with_context(|| "cannot ask for the size")?.len();
     let start = size.saturating_sub(TAIL);
@@ -43,9 +43,9 @@ pub(in crate::package) fn find(file: &File) -> Result<Option<End>> {
     parse(&tail, start)
 }
 
-/// Reads the last bytes of a file, which begin at `start`.
+/// Parses the last bytes of a file, which begin at `start`.
 fn parse(tail: &[u8], start: u64) -> Result<Option<End>> {
-    // Of several signatures the last one counts, for everybody. One in a comment is then caught by the next lines.
+    // Every reader uses the last of several signatures. One in a comment is refused by the next lines.
     let places = tail.len().saturating_sub(FARTHEST)..(tail.len() + 1).saturating_sub(END_SIZE);
     let Some(at) = places.rev().find(|at| tail[*at..].starts_with(END)) else {
         return Ok(None);
@@ -81,7 +81,7 @@ fn parse(tail: &[u8], start: u64) -> Result<Option<End>> {
     Ok(Some(end))
 }
 
-/// The numbers of an end record of either width.
+/// The numbers of an end record, of either width.
 struct Counts {
     disks: [u32; 2],
     here: u64,
@@ -91,11 +91,11 @@ struct Counts {
 }
 
 impl Counts {
-    /// The numbers of the ZIP64 record, which these must repeat where they do not say "too large for me".
+    /// The numbers of the ZIP64 record, which must equal these, except for those that are marked as too large.
     fn in_64_bits(&self, tail: &[u8], locator: usize) -> Result<Self> {
         let at = locator.checked_sub(END64_SIZE).ok_or_else(contradiction)?;
         let (record, locator) = (&tail[at..], &tail[locator..]);
-        // Right in front of its locator, and without an extension: elsewhere is where readers begin to differ.
+        // Right in front of its locator, and without an extension: readers disagree about other places.
         let in_place = record.starts_with(END64) && u64_at(record, 4) == (END64_SIZE - 12) as u64;
         let wide = Self {
             disks: [u32_at(record, 16), u32_at(record, 20)],
@@ -120,7 +120,7 @@ impl Counts {
         Ok(wide)
     }
 
-    /// The directory in front of the record that begins at `end`.
+    /// The directory in front of the record at `end`.
     fn place(&self, end: u64) -> Result<End> {
         if self.disks != [0, 0] || self.here != self.members {
             return Err(many_disks());
@@ -154,7 +154,7 @@ pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(array(bytes, at))
 }
 
-/// `N` bytes at `at`; zeros where there are none.
+/// `N` bytes at `at`; zeros beyond the end.
 fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     bytes.get(at..at + N).and_then(|b| b.try_into().ok()).unwrap_or([0; N])
 }

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 const ZIP64: u16 = 0x0001;
 const UNICODE_PATH: u16 = 0x7075;
 
-/// One after the other, by its number; `None`: it is longer than what is there. Up to three bytes at the end are padding.
+/// Iterates over the fields and their ids; `None`: the field is truncated. Up to three bytes at the end are padding.
 struct Fields<'a>(&'a [u8]);
 
 impl<'a> Iterator for Fields<'a> {
@@ -25,7 +25,7 @@ impl<'a> Iterator for Fields<'a> {
     }
 }
 
-/// Refuses fields that readers understand in different ways: those that are there twice, or say another name.
+/// Refuses fields that readers interpret differently: repeated fields, and those with another name.
 pub(super) fn check(extra: &[u8], name: &[u8]) -> Result<()> {
     let mut is_wide = false;
     for field in Fields(extra) {
@@ -40,14 +40,14 @@ pub(super) fn check(extra: &[u8], name: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// Whether a second name counts: it says of which name it is the other form. Not every reader looks at its version.
+/// Whether a second name is valid: it contains a checksum of the first one. Not every reader checks its version.
 fn counts(field: &[u8], name: &[u8]) -> bool {
     let mut sum = Crc::new();
     sum.update(name);
     field.len() >= 5 && u32_at(field, 1) == sum.sum()
 }
 
-/// The numbers of a header; those that say "too large for me" from the field that has them. `None`: that one is too short.
+/// The numbers of a header; those marked as too large come from the ZIP64 field. `None`: the field is too short.
 pub(super) fn wide<const N: usize>(extra: &[u8], narrow: [u32; N]) -> Option<[u64; N]> {
     let field = Fields(extra).flatten().find(|(id, field)| *id == ZIP64 && !field.is_empty()).map(|(_, field)| field);
     let mut next = field.unwrap_or_default().chunks_exact(8).map(|number| u64_at(number, 0));

@@ -1,6 +1,6 @@
-//! How members join: no byte belongs to two of them, nor to the directory too. That leaves no room for members that share
-//! data (a bomb). What lies between them, in front of the first and behind the last, is never read: the directory decides
-//! what is a member, for every reader.
+//! Checks that members do not overlap each other or the directory, which rules out members that share data (a bomb).
+//! Bytes between members, before the first or after the last, are never read: for every reader, the directory decides
+//! on the members.
 
 use super::Member;
 use super::end::End;
@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::package::names::shown;
 use crate::package::policy::Plan;
 
-/// Checks `members`, which are in the order of the file, against each other and against where the directory begins.
+/// Checks that `members`, which are in file order, overlap neither each other nor the directory.
 pub(super) fn check(members: &[Member], plan: &Plan, end: &End) -> Result<()> {
     for (number, member) in members.iter().enumerate() {
         let next = members.get(number + 1).map_or(end.directory, |m| m.start);

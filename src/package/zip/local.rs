@@ -1,5 +1,5 @@
-//! The local header in front of a member's content. The directory decides; what the two say must agree all the same, or a
-//! reader of streams would see another archive.
+//! The local header in front of a member's content. The directory is authoritative; both must agree all the same, or a
+//! streaming reader would see another archive.
 
 use super::Member;
 use super::end::{u16_at, u32_at};
@@ -13,16 +13,16 @@ pub(super) struct Local {
     flags: u16,
     method: u16,
     crc: u32,
-    /// Unpacked and packed.
+    /// The unpacked and the packed size.
     sizes: [u32; 2],
     name: Vec<u8>,
     extra: Vec<u8>,
-    /// Where the content begins.
+    /// The offset of the content.
     pub(super) next: u64,
 }
 
 impl Local {
-    /// Bytes of a header without name and extra fields.
+    /// The size of a header without name and extra fields.
     pub(super) const SIZE: usize = 30;
 
     /// Reads the header at `at`, in front of the directory at `end`.
@@ -49,10 +49,10 @@ impl Local {
         Ok(Self { flags: u16_at(&raw, 6), method: u16_at(&raw, 8), crc: u32_at(&raw, 14), sizes, name, extra, next })
     }
 
-    /// Refuses a header that says something else than the directory.
+    /// Refuses a header that differs from the directory.
     pub(super) fn check(&self, central: &Central, member: &Member) -> Result<()> {
         extra::check(&self.extra, &central.name)?;
-        // In ASCII it does not matter how the name is written.
+        // For an ASCII name, the encoding does not matter.
         let counting = if central.name.is_ascii() { !Central::UTF8 } else { !0 };
         let differs = |what: &str| Err(Error::refused(format!("its two headers have different {what}")));
         if self.name != central.name {

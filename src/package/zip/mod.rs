@@ -1,5 +1,5 @@
-//! ZIP archives. All of the structure and the whole policy is checked before the first byte is written: `end` finds the
-//! directory, `central` reads it, `local` holds the header of each member against it, `gap_check` sees that members do not
+//! ZIP archives. The whole structure and policy is checked before the first byte is written: `end` finds the directory,
+//! `central` reads it, `local` compares the header of each member with it, `gap_check` checks that members do not
 //! overlap. Then `content` inflates one member after the other, exact to the byte.
 
 mod central;
@@ -31,22 +31,22 @@ use crate::store::manifest::{Entry, Item, Manifest, What};
 use crate::sys::clock::Deadline;
 use crate::sys::fs::Dir;
 
-/// Where a member lies, and what its content must come to.
+/// The place of a member, and the properties of its content.
 #[derive(Clone, Copy, Debug)]
 struct Member {
-    /// Its local header.
+    /// The offset of its local header.
     start: u64,
-    /// Its compressed data.
+    /// The offset of its compressed data.
     data: u64,
     packed: u64,
     size: u64,
     crc: u32,
-    /// Its place in the plan; `None`: `strip-components` leaves nothing of it.
+    /// Its index in the plan; `None`: `strip-components` leaves nothing of its name.
     index: Option<u32>,
     deflated: bool,
 }
 
-/// Lays the archive out in `staging`.
+/// Unpacks the archive into `staging`.
 pub(super) fn unpack(
     file: &File,
     end: &End,
@@ -69,8 +69,8 @@ pub(super) fn unpack(
     writer.finish()
 }
 
-/// What `file` would be laid out as, of which only the end and the directory are there. What a link says is not among
-/// them: it is what `live` has there when that has the same size and checksum.
+/// The tree that `file`, which has only the end and the directory, would be unpacked to. The directory lacks the texts
+/// of links: a link has the text it has in `live`, if size and checksum match.
 pub(super) fn survey(file: &File, end: &End, layout: &Layout, live: &Manifest, deadline: Deadline) -> Result<Unpacked> {
     let (plan, members) = central::list(file, end, layout, false, deadline)?;
     is_something(&plan, layout)?;
@@ -109,7 +109,7 @@ fn bytes(path: &Path) -> &[u8] {
     path.as_os_str().as_bytes()
 }
 
-/// How long a text is, and its CRC-32.
+/// The length of a text, and its CRC-32.
 fn sum(text: &[u8]) -> (u64, u32) {
     let mut crc = Crc::new();
     crc.update(text);

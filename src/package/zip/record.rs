@@ -1,4 +1,4 @@
-//! The records of the directory of a ZIP: what a member is called, what it is, and where it lies.
+//! The records of the directory of a ZIP: name, kind and place of each member.
 
 use std::borrow::Cow;
 
@@ -10,7 +10,7 @@ use super::window::BufferedAt;
 use crate::error::{Context, Error, Result};
 use crate::package::names::bare;
 
-/// A member of the directory as its raw record has it.
+/// The raw record of a member.
 #[derive(Debug)]
 pub(super) struct Central {
     made_on: u8,
@@ -19,33 +19,34 @@ pub(super) struct Central {
     pub(super) method: u16,
     internal: u16,
     dos: u8,
-    /// Type and permission bits.
+    /// File type and permission bits.
     pub(super) mode: u32,
     crc: u32,
-    /// Unpacked, packed, and where its local header begins.
+    /// The unpacked size, the packed size, and the offset of the local header.
     places: [u32; 3],
-    /// With the slash at the end that makes it a directory.
+    /// With its trailing slash if it is a directory.
     pub(super) name: Vec<u8>,
     extra: Vec<u8>,
-    /// Where the next one begins.
+    /// The offset of the next record.
     pub(super) next: u64,
 }
 
 impl Central {
-    /// Bytes of a record without name, extra fields and comment.
+    /// The size of a record without name, extra fields and comment.
     pub(super) const SIZE: usize = 46;
     const STORED: u16 = 0;
     const DEFLATED: u16 = 8;
     const ENCRYPTED: u16 = 1;
     pub(super) const DESCRIBED: u16 = 1 << 3;
     pub(super) const UTF8: u16 = 1 << 11;
-    /// Those that say how to read a member.
+    /// The flags that determine how a member is read.
     pub(super) const DECIDING: u16 = Self::ENCRYPTED | Self::DESCRIBED | Self::UTF8 | Self::SPECIAL;
-    /// Patches, strong encryption, and a hidden directory: what not every reader can read. No other flag changes anything.
+    /// Patches, strong encryption, and a hidden directory, which not every reader supports. All other flags have no
+    /// effect.
     const SPECIAL: u16 = 1 << 5 | 1 << 6 | 1 << 13;
-    /// The version of the format up to which Info-ZIP reads; deflate needs 2.0, ZIP64 4.5.
+    /// The newest format version that Info-ZIP reads; deflate needs 2.0, ZIP64 4.5.
     const NEWEST: u8 = 46;
-    /// The number of Unix among the systems an archive may be made on.
+    /// The number of Unix among the host systems.
     const UNIX: u8 = 3;
 
     /// Reads the record at `at` of a directory that ends at `end`.
@@ -90,7 +91,7 @@ impl Central {
         self.name.ends_with(b"/")
     }
 
-    /// The name without what does not belong to it: `./` in front, and its slash. Nothing is left of the top itself.
+    /// The name without `./` in front and without a trailing slash. The name of the top is empty.
     pub(super) fn bare_name(&self) -> Cow<'_, [u8]> {
         let unslashed = |name: &[u8]| name.strip_suffix(b"/").filter(|bare| !bare.is_empty()).unwrap_or(name).len();
         match bare(&self.name) {
@@ -102,7 +103,8 @@ impl Central {
         }
     }
 
-    /// Whether a mode of a link makes it one for every reader: Info-ZIP looks at a bit that others do not know, too.
+    /// Whether every reader makes a link of a member with the mode of one: Info-ZIP also checks a bit that others
+    /// ignore.
     pub(super) fn is_link(&self) -> bool {
         self.is_from_unix() && self.internal & 1 << 2 == 0
     }
@@ -111,12 +113,12 @@ impl Central {
         self.made_on == Self::UNIX
     }
 
-    /// What DOS has instead of a file that names the disk.
+    /// Whether it is a volume label of DOS.
     pub(super) fn is_volume_label(&self) -> bool {
         self.dos & 0x08 != 0 && !self.is_from_unix()
     }
 
-    /// Refuses what only some readers can read, or can read in more than one way.
+    /// Refuses a member that only some readers can read, or that readers interpret differently.
     pub(super) fn check(&self) -> Result<()> {
         if self.flags & Self::ENCRYPTED != 0 {
             return Err(Error::refused("it is encrypted"));
@@ -136,7 +138,7 @@ impl Central {
                 "its name has a backslash in it and is not from Unix: readers do not agree on it",
             ));
         }
-        // p7zip has the number of its system in the upper byte.
+        // p7zip stores the number of its system in the upper byte.
         let [needs, _] = self.needs.to_le_bytes();
         if needs > Self::NEWEST {
             let (major, minor) = (needs / 10, needs % 10);
@@ -145,12 +147,12 @@ impl Central {
         extra::check(&self.extra, &self.name)
     }
 
-    /// Where it lies in a file in which the archive begins at `base`.
+    /// The place of the member in a file whose archive begins at `base`.
     pub(super) fn member(&self, base: u64) -> Result<Member> {
         let damaged = || Error::refused("its sizes are damaged (ZIP64)");
         let [size, packed, start] = extra::wide(&self.extra, self.places).ok_or_else(damaged)?;
         let start = start.checked_add(base).ok_or_else(damaged)?;
-        // At the least; an extra field may stand between.
+        // The minimum; an extra field may follow the name.
         let data = start.saturating_add(Local::SIZE as u64 + self.name.len() as u64);
         let deflated = self.method == Self::DEFLATED;
         Ok(Member { start, data, packed, size, crc: self.crc, index: None, deflated })

@@ -1,5 +1,6 @@
-//! The directory once more, as the `zip` crate reads it: two readings that differ are reason enough to refuse. Where that one
-//! trips over what other readers pass over (a field that is damaged, a record of an old ZIP64), the rest has one reading only.
+//! Reads the directory again with the `zip` crate: if two readers disagree, the archive is refused. Where that crate
+//! fails on data that other readers ignore (a damaged field, an old ZIP64 record), the remaining members are read only
+//! once.
 
 use ::zip::read::{ArchiveOffset, Config};
 use ::zip::unstable::read::{ZipIterable, ZipIterableFiles};
@@ -9,15 +10,15 @@ use super::record::Central;
 use super::window::BufferedAt;
 use crate::error::{Error, Result};
 
-/// A second reader, at its beginning.
+/// A second reader, before the first member.
 #[derive(Debug)]
 pub(super) struct Second<'f>(Option<ZipIterable<BufferedAt<'f>>>);
 
-/// A second reader, at the member that comes next.
+/// A second reader, at the next member.
 pub(super) struct Pass<'s, 'f>(Option<&'s mut ZipIterableFiles<BufferedAt<'f>>>);
 
 impl<'f> Second<'f> {
-    /// Of an archive that begins at `base`.
+    /// A reader for an archive that begins at `base`.
     pub(super) fn new(glass: BufferedAt<'f>, base: u64) -> Self {
         Self(ZipIterable::try_new(glass, Config { archive_offset: ArchiveOffset::Known(base) }).ok())
     }
@@ -28,11 +29,11 @@ impl<'f> Second<'f> {
 }
 
 impl Pass<'_, '_> {
-    /// Whether the next member is the one whose record is at `at`.
+    /// Fails unless the next member is the one with the record at `at`.
     pub(super) fn agree(&mut self, at: u64, central: &Central, member: &Member) -> Result<()> {
         let Some(files) = &mut self.0 else { return Ok(()) };
         let Some(Ok(entry)) = files.next() else {
-            self.0 = None; // it goes on with nothing after that
+            self.0 = None; // no further member is compared
             return Ok(());
         };
         let places = (entry.central_header_start(), entry.header_start());

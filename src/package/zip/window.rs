@@ -1,12 +1,11 @@
-//! A file read at any place, through windows that survive a seek: reading a ZIP jumps between its directory and its
-//! members, and neither jump should cost a system call when the bytes are here already. The file's own position is
-//! neither used nor moved.
+//! Reads a file at any offset, through windows that survive a seek: reading a ZIP jumps between its directory and its
+//! members, and a jump back should cost no system call. The position of the file is neither used nor moved.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 
-/// A piece of a file.
+/// A buffered piece of a file.
 #[derive(Debug)]
 pub(in crate::package) struct ReadWindow {
     start: u64,
@@ -15,18 +14,18 @@ pub(in crate::package) struct ReadWindow {
 }
 
 impl ReadWindow {
-    /// A window that holds `size` bytes.
+    /// A window of `size` bytes.
     pub(in crate::package) fn new(size: usize) -> Self {
         Self { start: 0, filled: 0, bytes: vec![0; size].into_boxed_slice() }
     }
 
-    /// What the window holds from `at` on.
+    /// The buffered bytes from `at` on.
     fn held(&self, at: u64) -> Option<&[u8]> {
         let skip = usize::try_from(at.checked_sub(self.start)?).ok()?;
         self.bytes[..self.filled].get(skip..).filter(|held| !held.is_empty())
     }
 
-    /// At least one byte from `at` on, unless the file ends there.
+    /// Returns at least one byte from `at` on, unless the file ends there.
     pub(in crate::package) fn at(&mut self, file: &File, at: u64) -> io::Result<&[u8]> {
         if self.held(at).is_none() {
             self.filled = 0;
@@ -42,7 +41,7 @@ impl ReadWindow {
     }
 }
 
-/// A reader for the structure of an archive: one window stays on the directory, the other walks over the members.
+/// A reader for the structure of an archive: one window stays on the directory, the other moves over the members.
 #[derive(Debug)]
 pub(super) struct BufferedAt<'a> {
     file: &'a File,
@@ -53,7 +52,7 @@ pub(super) struct BufferedAt<'a> {
 }
 
 impl<'a> BufferedAt<'a> {
-    /// Headers are small: what is read for one of them and not used is wasted.
+    /// Headers are small: a larger window would mostly read unused bytes.
     const WINDOW: usize = 4096;
 
     /// A reader over `file`, at its beginning.
@@ -62,7 +61,7 @@ impl<'a> BufferedAt<'a> {
         Ok(Self { file, size: file.metadata()?.len(), position: 0, windows, last: 0 })
     }
 
-    /// Fills `bytes` from `at` on.
+    /// Fills `bytes` from offset `at`.
     pub(super) fn exact(&mut self, bytes: &mut [u8], at: u64) -> io::Result<()> {
         self.position = at;
         self.read_exact(bytes)
