@@ -44,7 +44,7 @@ fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// Every way to the same file, with a directory on some of them that others may write.
+/// Every way to the same file, some of them through a directory that others may write.
 #[test]
 fn distrust_names_what_others_can_turn() {
     let root = Scratch::new();
@@ -133,7 +133,7 @@ fn links_of_others_are_never_followed_on_any_way() {
         ("his/ours/../his/ours/deep", None),
     ] {
         for last in [Last::Follow, Last::Stay] {
-            // What stands at the end is the caller's to replace, and is not followed.
+            // With `Stay`, the caller replaces the link at the end, and it is not followed.
             let owner = owner.filter(|_| last == Last::Follow || name != "his/planted-file");
             match (find(&root.at(name), Way::Any, last), owner) {
                 (Err(Fault::Untrusted(untrusted)), Some(owner)) => {
