@@ -62,7 +62,7 @@ impl Deadline {
         Self(now.checked_add(after).unwrap_or_else(|| now + Duration::from_secs(946_080_000)))
     }
 
-    /// What is left; zero when it has passed.
+    /// The time left; zero when it has passed.
     pub fn remaining(self) -> Duration {
         self.0.saturating_duration_since(Instant::now())
     }
@@ -72,7 +72,7 @@ impl Deadline {
         self.remaining().is_zero()
     }
 
-    /// The earlier one of this and `after` from now on.
+    /// The earlier of this deadline and `after` from now on.
     pub fn at_most(self, after: Duration) -> Self {
         Self(self.0.min(Self::after(after).0))
     }
