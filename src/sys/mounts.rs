@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-/// The mounts that this process sees; a later one covers an earlier one.
+/// The mounts that this process sees, in order: at one place, a later one covers an earlier one.
 #[derive(Debug, Default)]
 pub struct Mounts(Vec<Mount>);
 
