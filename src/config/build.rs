@@ -141,7 +141,7 @@ fn log_file(given: &RawSettings) -> Result<Option<PathBuf>> {
     paths::absolute(bundle::LOG).map(Some).map_err(Error::config)
 }
 
-/// A directory that may lie in one with foreign files.
+/// A directory that may hold files of other programs too.
 fn directory(
     given: &RawSettings,
     name: Name,

@@ -1,5 +1,5 @@
-//! `--list-configs`: every section of the file with its remote and where that goes. A section that cannot be used is
-//! listed with what is wrong with it: this is how somebody finds that out.
+//! `--list-configs`: every section of the file with its remote and destination. A section that cannot be used is listed
+//! with its error, so that the operator can find it.
 
 use std::ffi::OsString;
 

@@ -1,5 +1,5 @@
-//! A record as a line: `2026-11-30T11:54:34.738Z INFO  [web] deployed ...`. simple_logger makes it and prints it to descriptor 2,
-//! which is memory; from there come also the lines of whoever else prints.
+//! A record as a line: `2026-11-30T11:54:34.738Z INFO  [web] deployed ...`. simple_logger formats it and prints it to
+//! descriptor 2, which is memory; lines that other code prints there are collected from it too.
 
 use std::sync::LazyLock;
 
@@ -8,15 +8,15 @@ use simple_logger::SimpleLogger;
 
 use crate::sys::stderr;
 
-/// The longest text of a record: a pipe that stands in for memory takes it whole.
+/// The longest text of a record: a pipe in place of memory takes it whole.
 const LONGEST: usize = 32 * 1024;
 
-/// Who speaks where no deployment is meant.
+/// The prefix of records that concern no deployment.
 pub(super) const OURSELVES: &str = "repo-deploy";
 
 static FORMAT: LazyLock<SimpleLogger> = LazyLock::new(|| SimpleLogger::new().with_utc_timestamps());
 
-/// What was printed to descriptor 2 since the last time, and a record after it: lines with their newlines.
+/// The output to descriptor 2 since the last call, and a record after it: lines with their newlines.
 pub(super) fn with_record(level: Level, target: &str, text: &str) -> Vec<String> {
     let text = printable(text.trim_end_matches('\n'));
     let end = (0..=text.len().min(LONGEST)).rev().find(|end| text.is_char_boundary(*end)).unwrap_or_default();
@@ -24,14 +24,14 @@ pub(super) fn with_record(level: Level, target: &str, text: &str) -> Vec<String>
     printed()
 }
 
-/// What was printed to descriptor 2 since the last time.
+/// The output to descriptor 2 since the last call.
 pub(super) fn printed() -> Vec<String> {
     let bytes = stderr::take();
     bytes.split_inclusive(|byte| *byte == b'\n').map(|line| printable(&String::from_utf8_lossy(line)) + "\n").collect()
 }
 
-/// `text` as one line of printable characters: what comes from archives, servers and hooks must neither make records up nor
-/// speak to the terminal. Doing it twice changes nothing.
+/// `text` as one line of printable characters: text from archives, servers and hooks must neither forge records nor
+/// control the terminal. Idempotent.
 fn printable(text: &str) -> String {
     let mut line = String::with_capacity(text.len() + 1);
     for c in text.strip_suffix('\n').unwrap_or(text).chars() {
