@@ -88,7 +88,7 @@ fn remote(given: &RawSettings, section: Option<&str>, file: Option<&Configuratio
         return Ok(bundle);
     }
     if !knows_remote(given) {
-        return Remote::parse(UNKNOWN).map_err(|e| Error::config(e.to_string())); // what hangs on it is not looked at
+        return Remote::parse(UNKNOWN).map_err(|e| Error::config(e.to_string())); // dependent settings go unchecked
     }
     if let Some(value) = given.get(Name::Remote)? {
         // Its error names the remote already.

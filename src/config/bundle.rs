@@ -81,7 +81,7 @@ pub fn section(request: &Request, file: Option<&Configuration>) -> Option<String
 /// The remote of `s3_bucket` and `target_file_key`, unless a different `remote` takes precedence.
 pub fn remote(given: &RawSettings) -> Result<Option<Remote>> {
     if !given.knows(&[Name::S3Bucket, Name::TargetFileKey, Name::Remote]) {
-        return Ok(None); // which of them would be used, nobody can tell
+        return Ok(None); // it is unknown which of them would be used
     }
     let (bucket, key) = (given.get(Name::S3Bucket)?, given.get(Name::TargetFileKey)?);
     let (bucket, key) = match (bucket, key) {

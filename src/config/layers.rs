@@ -78,7 +78,7 @@ impl RawSettings {
         };
         match (value.text.is_empty(), key.default.is_empty()) {
             (false, _) => Ok(Some(value.clone())),
-            (true, true) => Ok(None), // `owner =` in a section takes back what holds for all
+            (true, true) => Ok(None), // `owner =` in a section cancels the common value
             (true, false) => Err(value.bad(format!("it takes a value; without the key it is {}", key.default))),
         }
     }

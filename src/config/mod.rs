@@ -213,7 +213,7 @@ pub fn load(
     let file = each(request, environment, warnings, &mut |given, section, file| {
         let remembered = recall.map(|recall| remembered(given, section, file, environment, recall)).transpose()?;
         let given = remembered.as_ref().and_then(Option::as_ref).unwrap_or(given);
-        let mut settings = build::settings(given, section, file, environment)?; // its error names the sections by itself
+        let mut settings = build::settings(given, section, file, environment)?; // its error names the sections itself
         if bundle::remote(given)?.is_some() {
             settings.bundle = Some(bundle::notes(given, request, file, section)?);
         }
@@ -304,7 +304,7 @@ fn each(
         if made.is_ok() {
             said.extend(file.as_ref().filter(|_| section.is_none()).and_then(|file| file.unused_sections()));
         }
-        said.retain(|warning| !warnings.contains(warning)); // what holds for all is said once
+        said.retain(|warning| !warnings.contains(warning)); // a warning about all sections is given once
         warnings.extend(said);
         made?;
     }

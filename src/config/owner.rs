@@ -10,7 +10,7 @@ pub struct Accounts {
     group: String,
 }
 
-/// A user as whom a program can run.
+/// A user that a program can run as.
 #[derive(Debug, PartialEq, Eq)]
 pub struct User {
     /// Name.
@@ -44,7 +44,7 @@ impl Accounts {
         id(&self.group, "group", text, "/etc/group")
     }
 
-    /// A user as whom a program is to run; a line in /etc/passwd is required.
+    /// A user that a program is to run as; a line in /etc/passwd is required.
     pub fn user(&self, text: &str) -> Result<User, String> {
         let missing = || missing("user", text, "/etc/passwd", &self.passwd);
         let row = row(&self.passwd, text).ok_or_else(missing)?;

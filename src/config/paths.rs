@@ -195,7 +195,7 @@ mod tests {
 
     impl Drop for Scratch {
         fn drop(&mut self) {
-            let _ = std::fs::remove_dir_all(&self.0); // what stays in /tmp is no failure of the test
+            let _ = std::fs::remove_dir_all(&self.0); // a leftover in /tmp is no failure of the test
         }
     }
 

@@ -75,7 +75,7 @@ impl Trust {
         })
     }
 
-    /// The keys whose signatures are accepted, including those in files as they are now.
+    /// The trusted signing keys, including those in files as they are now.
     pub fn keys(&self) -> Result<Vec<PublicKey>> {
         let of = |key: &Key| match key {
             Key::Here(key) => Ok(key.clone()),

@@ -25,7 +25,7 @@ impl Json {
         self.raw(key, &number.to_string());
     }
 
-    /// A member whose value is JSON already, or the start of it.
+    /// A member with a value that is JSON already, or the start of it.
     pub fn raw(&mut self, key: &str, value: &str) {
         self.open("\"");
         self.0.push_str(key);

@@ -220,7 +220,7 @@ impl Console {
     fn print(&self, stderr: &mut Outlet, line: &str) {
         // `try_lock`: a record made while the line is drawn matters more than its place.
         let shown = self.progress.try_lock().map(|p| p.clone()).unwrap_or_default();
-        let _ = stderr.deliver(&above(&shown, line)); // it counts what it drops
+        let _ = stderr.deliver(&above(&shown, line)); // it counts dropped lines
     }
 }
 

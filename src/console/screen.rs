@@ -185,7 +185,7 @@ impl Screen {
             return text.to_owned();
         }
         let left = width.saturating_sub(wide(sign));
-        let end = left * 2 / 5; // what kind it is stands at the beginning
+        let end = left * 2 / 5; // the kind of revision is at the start
         let (head, tail) = (offset(text, left - end), offset(text, length - end));
         format!("{}{sign}{}", &text[..head], &text[tail..])
     }

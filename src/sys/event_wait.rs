@@ -134,7 +134,7 @@ impl SignalWait {
                 signal @ (libc::SIGTERM | libc::SIGINT) => came.stop = came.stop.or(Some(signal)),
                 libc::SIGHUP => came.reload = true,
                 libc::SIGUSR1 => came.check = true,
-                _ => {} // CHLD: whoever has children looks after them
+                _ => {} // CHLD: the caller reaps its children
             }
         }
     }

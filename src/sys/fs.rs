@@ -61,7 +61,7 @@ impl From<rustix::fs::Stat> for Meta {
             uid: s.st_uid,
             gid: s.st_gid,
             size: s.st_size as u64,
-            allocated: (s.st_blocks as u64).saturating_mul(512), // stat(2): whatever the block size
+            allocated: (s.st_blocks as u64).saturating_mul(512), // stat(2): independent of the block size
             mtime: (s.st_mtime as i64, s.st_mtime_nsec as i64),
             ctime: (s.st_ctime as i64, s.st_ctime_nsec as i64),
             dev: s.st_dev as u64,
@@ -373,7 +373,7 @@ impl Dir {
         Ok(())
     }
 
-    /// Sets owner and group of `name` (not of what a link points to).
+    /// Sets owner and group of `name` (of a link itself, not of its target).
     pub fn set_owner(&self, name: &OsStr, uid: u32, gid: u32) -> io::Result<()> {
         Ok(rustix::fs::chownat(
             &self.0,
@@ -497,7 +497,7 @@ pub fn start_writeback(file: &File) {
     #[cfg(target_os = "linux")]
     {
         // SAFETY: the descriptor is open for the length of the call, and no memory is passed.
-        let _ = unsafe { libc::sync_file_range(file.as_raw_fd(), 0, 0, libc::SYNC_FILE_RANGE_WRITE) }; // advice, see above
+        let _ = unsafe { libc::sync_file_range(file.as_raw_fd(), 0, 0, libc::SYNC_FILE_RANGE_WRITE) }; // advice
     }
 }
 

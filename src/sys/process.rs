@@ -71,7 +71,7 @@ pub enum Ended {
     Stopped(i32),
 }
 
-/// How much output [`run_as`], whose caller keeps it, passes on as it comes: bytes, with a little for each line.
+/// How much output [`run_as`] passes on as it comes, for its caller to keep: bytes, with a little for each line.
 const KEPT: u64 = 1 << 20;
 
 /// How long a group has between TERM and KILL.
@@ -269,7 +269,7 @@ impl<'a> Running<'a> {
     }
 
     fn signal_group(&self, signal: Signal) {
-        let _ = rustix::process::kill_process_group(self.group, signal); // gone (ESRCH) or another user's (EPERM): nothing for us to end
+        let _ = rustix::process::kill_process_group(self.group, signal); // gone (ESRCH) or another user's (EPERM)
     }
 }
 

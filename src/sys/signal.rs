@@ -264,7 +264,7 @@ fn say_stopped(signal: c_int) {
         *to = *from;
         length += 1;
     }
-    let _ = Sink::stderr().write_now(&line[..length]); // a pipe that nobody reads: the exit code tells it too
+    let _ = Sink::stderr().write_now(&line[..length]); // no reader: the exit code tells it too
 }
 
 /// Sets a handler, which must be async-signal-safe.

@@ -71,7 +71,7 @@ fn memory() -> io::Result<(OwnedFd, i32)> {
 
 fn pipe() -> io::Result<(OwnedFd, i32)> {
     let (source, target) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
-    Ok((target, source.into_raw_fd())) // open as long as we are
+    Ok((target, source.into_raw_fd())) // open until the process ends
 }
 
 /// Whether `file` is the captured descriptor 2, which only [`take`] reads.
@@ -121,7 +121,7 @@ extern "C" fn say_last_words(_: libc::c_int) {
     loop {
         let length = read(&mut piece, at);
         if length == 0 || Sink::stderr().write_now(&piece[..length]).is_err() {
-            return; // and abort(3) goes on to end us
+            return; // and abort(3) ends the process
         }
         at += length;
     }

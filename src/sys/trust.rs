@@ -182,7 +182,7 @@ fn acl_writer(acl: &[u8], owning_group: u32, us: Us) -> Option<Named> {
             GROUP => (!is_masked && !us.has_group(id)).then_some(Named::Group(id)),
             GROUP_OBJ => (!is_masked && !us.has_group(owning_group)).then_some(Named::OwningGroup),
             OTHER => Some(Named::Other),
-            _ => None, // the owner's entry and the mask, which say nothing of anybody else
+            _ => None, // the owner's entry and the mask, which grant nothing to others
         }
     })
 }

@@ -73,7 +73,7 @@ impl ForkedWorker {
 
     /// Tells the worker to end; it undoes or finishes its work first.
     pub fn stop(&self) {
-        let _ = rustix::process::kill_process(self.pid, Signal::TERM); // it has not been reaped, so it is no other process
+        let _ = rustix::process::kill_process(self.pid, Signal::TERM); // not reaped yet, so the id is still its own
     }
 }
 
@@ -83,7 +83,7 @@ pub fn reap() -> Option<(Pid, Option<i32>)> {
         match rustix::process::wait(WaitOptions::NOHANG) {
             Ok(Some((pid, status))) => return Some((pid, status.terminating_signal())),
             Err(rustix::io::Errno::INTR) => {}
-            Ok(None) | Err(_) => return None, // ECHILD: nobody is left
+            Ok(None) | Err(_) => return None, // ECHILD: there are no children
         }
     }
 }
@@ -102,5 +102,5 @@ pub fn is_first() -> bool {
 /// As process 1: asks all other processes to end. The kernel kills the rest when this one ends.
 pub fn dismiss_all() {
     // SAFETY: no memory is passed. -1 means all processes of the namespace but this one.
-    let _ = unsafe { libc::kill(-1, libc::SIGTERM) }; // ESRCH: there is nobody
+    let _ = unsafe { libc::kill(-1, libc::SIGTERM) }; // ESRCH: there are no others
 }

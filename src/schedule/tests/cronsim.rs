@@ -1,10 +1,12 @@
 //! Compares with cronsim, which follows the rules of Debian's cron, in five zones around changes of their clocks.
 //!
-//! Intended differences, which are not compared: - seconds are the last field here (as in the program before this one)
-//! and the first in cronsim, where they turn off the rules for daylight saving; - `H`, `@every`, `@daily` and the like,
-//! `CRON_TZ=`, `?`, `L-n`, `nW` are unknown to cronsim; - ranges that wrap (`22-2`) are refused by cronsim; - `5/2` for
-//! weekdays goes on to 7, a Sunday, in cronsim; here it ends with Saturday, the last of 0-6; and cronsim reads `5-5/2`
-//! as `5/2`.
+//! Intended differences, which are not compared:
+//! - seconds are the last field here (as in the program before this one) and the first in cronsim, where they turn off
+//!   the rules for daylight saving;
+//! - `H`, `@every`, `@daily` and the like, `CRON_TZ=`, `?`, `L-n`, `nW` are unknown to cronsim;
+//! - ranges that wrap (`22-2`) are refused by cronsim;
+//! - `5/2` for weekdays goes on to 7, a Sunday, in cronsim; here it ends with Saturday, the last of 0-6; and cronsim
+//!   reads `5-5/2` as `5/2`, which differs here.
 //!
 //! Errors of cronsim, ignored in expressions with an open minute or hour only: it searches in steps of whole hours.
 //! After a change by half an hour (Lord Howe) these never meet a full hour again on that day; and when midnight is

@@ -4,7 +4,7 @@
 use super::rule::Rule;
 use super::{ALWAYS, MOST_AHEAD, Zone};
 
-/// Parses the content of a file. The error says what is wrong.
+/// Parses the content of a file. The error is the defect.
 pub fn parse(content: &[u8]) -> Result<Zone, &'static str> {
     read(content).unwrap_or(Err("it is cut off or damaged"))
 }

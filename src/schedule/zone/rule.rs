@@ -73,7 +73,7 @@ impl Rule {
         text.name()?;
         let offset = if text.0.is_empty() || text.0.starts_with(',') { standard + 3600 } else { -text.time(24)? };
         if text.0.is_empty() {
-            text = Text(",M3.2.0,M11.1.0"); // what the C libraries take when nobody says
+            text = Text(",M3.2.0,M11.1.0"); // the default of the C libraries
         }
         let (begins, ends) = (text.change()?, text.change()?);
         let summer = Some(Summer { offset, begins, ends });

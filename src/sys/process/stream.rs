@@ -1,6 +1,6 @@
-//! A program whose output is data, read as it comes, whatever its size, while its standard error comes as lines. The
-//! program's whole group is ended when the time is over, when a stop signal comes, or when the stream is dropped. The
-//! reader must check the end: data may lack its tail unless [`Stream::finish`] reports success.
+//! A program whose output is data of any size, read as it comes, while its standard error comes as lines. The program's
+//! whole group is ended when the time is over, when a stop signal comes, or when the stream is dropped. The reader must
+//! check the end: data may lack its tail unless [`Stream::finish`] reports success.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -80,7 +80,7 @@ impl<'a> Stream<'a> {
         };
         self.ended = ended.as_ref().ok().copied();
         if self.running.output.take().is_some() && ended.is_ok() {
-            self.running.signal_group(Signal::KILL); // somebody of the group still holds the pipe
+            self.running.signal_group(Signal::KILL); // another process of the group still holds the pipe
         }
         self.running.lines.finish();
         let stop = self.region.take().and_then(Deferred::close);
@@ -149,7 +149,7 @@ impl Drop for Stream<'_> {
         self.running.data = None;
         if self.ended.is_none() {
             self.running.signal_group(Signal::KILL);
-            let _ = self.running.is_gone_within(GRACE); // nobody waits for what it would tell
+            let _ = self.running.is_gone_within(GRACE); // dropped: its end is not reported
         }
     }
 }

@@ -36,7 +36,7 @@ fn errors_that_are_not_merged_are_heard_by_nobody() {
 #[test]
 fn another_identity_then_the_program_has_no_other_and_no_way_back() {
     if !rustix::process::geteuid().is_root() {
-        return; // nobody else can become somebody
+        return; // only root can change its user
     }
     let mut lines = Vec::new();
     let identity =
@@ -165,7 +165,7 @@ fn lines_come_while_the_program_runs() {
     let mut seen = Vec::new();
     let mark = scratch("live");
     let mut line = |line: &[u8]| {
-        std::fs::write(&mark, "").unwrap(); // what the program waits for: the line must arrive before its end
+        std::fs::write(&mark, "").unwrap(); // the program waits for it: the line must arrive before its end
         seen.push(line.to_vec());
     };
     let script = format!("echo first; while ! [ -e {0} ]; do sleep 0.01; done; echo second", mark.display());
@@ -212,7 +212,7 @@ fn signals_are_as_in_a_fresh_process() {
         libc::signal(libc::SIGUSR2, libc::SIG_DFL);
         assert_eq!(lines[0], "SigBlk:\t0000000000000000");
         let ignored = u64::from_str_radix(lines[1].trim_start_matches("SigIgn:\t"), 16).unwrap();
-        let of_libc = 0b111 << 31; // 32 to 34: no libc lets anybody touch these
+        let of_libc = 0b111 << 31; // 32 to 34: libc reserves these
         assert_eq!(ignored & !of_libc, 0, "{ignored:x}");
     }
 }
@@ -367,7 +367,7 @@ fn program_is_being_written_then_it_waits_until_it_is_done() {
 #[test]
 fn many_runs_then_no_descriptor_is_left() {
     let count = || open_descriptors().len();
-    run_sh("true"); // what is made once is made
+    run_sh("true"); // makes everything that is made once
     let before = count();
     for _ in 0..50 {
         run_sh("echo x");

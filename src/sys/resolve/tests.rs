@@ -36,7 +36,7 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0); // what stays in /tmp is no failure of the test
+        let _ = fs::remove_dir_all(&self.0); // a leftover in /tmp is no failure of the test
     }
 }
 
@@ -88,7 +88,7 @@ fn distrust_names_what_others_can_turn() {
 #[test]
 fn a_friend_may_change_what_is_his_and_nothing_else() {
     if !is_root() {
-        return; // nobody else can give files away
+        return; // only root can give files away
     }
     let root = Scratch::new();
     root.dir("home", 0o775);
