@@ -38,7 +38,7 @@ pub fn is_missing(path: &Path) -> bool {
     std::fs::symlink_metadata(path).is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound)
 }
 
-/// Reads `path`; by default the standard file or `config.ini` in the working directory, if one of them exists.
+/// Reads `path`; by default the standard file, or `config.ini` in the working directory. `None`: both are missing.
 pub fn read(path: Option<&Path>) -> Result<Option<Configuration>> {
     let given = path.is_some();
     let here = Path::new(bundle::FILE);

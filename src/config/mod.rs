@@ -1,6 +1,5 @@
-//! Settings: the configuration of a deployment, with every value checked once and for all. Precedence: argument, file,
-//! environment, default. No value is guessed: one that cannot be used is an error that names its place and a right
-//! value.
+//! Settings: the configuration of a deployment, every value checked once and for all. Precedence: argument, file,
+//! environment, default. No value is guessed: one that cannot be used is an error with its place and a right value.
 
 pub mod apart;
 mod build;

@@ -42,8 +42,7 @@ impl Timing {
 }
 
 impl Settings {
-    /// The first check after `after`, both in seconds since 1970: the schedule's time plus this host's share of
-    /// `splay`.
+    /// The first check after `after`, in seconds since 1970: the schedule's time plus this host's share of `splay`.
     pub fn next_check(&self, schedule: &Schedule, after: u64) -> Option<u64> {
         let seed = Seed::new(&sys::host::name(), &self.id);
         let share = seed.choose("splay", self.splay.as_secs().saturating_add(1));

@@ -127,8 +127,7 @@ impl Looked {
         Ok(())
     }
 
-    /// Conflicts of a section with existing paths of others are errors, as they matter when run apart too; the rest are
-    /// warnings.
+    /// A conflict with existing paths of another section is an error, even if run apart; any other is a warning.
     fn look_at_them_together(&mut self) {
         let all: Vec<&Settings> = self.usable.iter().map(|(_, settings)| settings).collect();
         let mut found = Vec::new();

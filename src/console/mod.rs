@@ -60,9 +60,8 @@ static CONSOLE: Console = Console {
     progress: Mutex::new(String::new()),
 };
 
-/// Installs the log, or changes its level and file, and reopens the file. `level` goes from -1 (`--quiet`) over 0 to 2
-/// (`-v -v`). A log file that cannot be opened causes a warning, and the log stays on standard error: deployments go
-/// on.
+/// Installs the log, or changes its level and reopens its file. `level` goes from -1 (`--quiet`) over 0 to 2 (`-v -v`).
+/// If the file cannot be opened, there is a warning, and the log stays on standard error: deployments go on.
 pub fn init(level: i8, log_file: Option<&Path>) {
     if log::set_logger(&CONSOLE).is_ok() {
         begin();

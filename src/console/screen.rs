@@ -141,9 +141,8 @@ impl Screen {
         text.push('\n');
     }
 
-    /// Lines of cells below each other; the first has the headings. If they are too wide, the cells of the column
-    /// `gives` lose their middle; then the columns `spare` are dropped, one after the other; and then the lines are
-    /// cut.
+    /// Lines of cells below each other; the first has the headings. If too wide, the column `gives` loses the middle of
+    /// its cells; then the columns `spare` are dropped, one after the other; then lines are cut.
     pub fn table(self, lines: &[Vec<String>], gives: usize, spare: &[usize]) -> Vec<String> {
         let count = lines.first().map_or(0, Vec::len);
         let mut widths: Vec<usize> = (0..count)

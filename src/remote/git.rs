@@ -19,8 +19,7 @@ pub struct GitRemote {
 }
 
 impl GitRemote {
-    /// Parses a text that has the form of a git remote: a scheme or short form of git, or a segment that ends in
-    /// `.git`.
+    /// Parses a text in the form of a git remote: a scheme or short form of git, or a segment that ends in `.git`.
     pub fn parse(text: &str) -> Result<Self, Why> {
         let (place, rest) = divide(text);
         let (path, reference) = match rest.split_once('#') {

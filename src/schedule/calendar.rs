@@ -1,5 +1,4 @@
-//! The Gregorian calendar, in days since 1970-01-01 and seconds of a day. Pure; works for any year of an i64 of
-//! seconds.
+//! The Gregorian calendar, in days since 1970-01-01 and seconds of a day. Pure, for every year of an i64 of seconds.
 
 /// Seconds of a day.
 pub const DAY: i64 = 86_400;

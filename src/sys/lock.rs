@@ -12,8 +12,8 @@ use rustix::io::Errno;
 use super::clock::Deadline;
 use super::signal;
 
-/// Takes the exclusive lock of an open file once the earlier waiters have released it. False: they have not within
-/// `most`, to the second.
+/// Takes the exclusive lock of an open file once its holder and the earlier waiters have released it. False: they have
+/// not within `most`, to the second.
 pub fn lock_in_turn(file: &File, most: Duration) -> io::Result<bool> {
     let limit = Deadline::after(most);
     let _ticks = signal::start_alarm()?;

@@ -91,8 +91,7 @@ const LOOK: Duration = Duration::from_millis(50);
 ///
 /// Opens a deferred region of its own. A stop signal while it runs gives [`Ended::Stopped`], also when the program had
 /// just ended and no region is open around this one: the caller must then end the process. Inside of a region, a signal
-/// that came too late for the program is left to [`signal::pending`]. Fails if the program cannot be started or
-/// awaited.
+/// that came too late for the program is left to [`signal::pending`]. An error: it cannot be started or awaited.
 pub fn run(program: &Program, deadline: Deadline, line: &mut dyn FnMut(&[u8])) -> io::Result<Ended> {
     let line = |output: Output<'_>| match output {
         Output::Line(text) => line(text),
@@ -196,8 +195,7 @@ impl<'a> Running<'a> {
         self.signal_group(Signal::CONT); // a stopped process gets TERM only when it goes on
         if !self.is_gone_within(grace)? {
             self.signal_group(Signal::KILL);
-            // A process that hangs in the kernel (a dead NFS server) outlives even KILL: this process must not hang
-            // with it.
+            // A process that hangs in the kernel (a dead NFS server) outlives even KILL: this process must go on.
             self.is_gone_within(grace)?;
         }
         self.drain(Deadline::after(DRAIN))

@@ -36,8 +36,7 @@ pub enum Way {
 pub enum Last {
     /// The path means the target of the link.
     Follow,
-    /// As `Follow`, for a file to write: `/proc/self/fd/1`, a link of the kernel, means the open file, whatever its
-    /// text.
+    /// As `Follow`, for writing: `/proc/self/fd/1`, a link of the kernel, means the open file, whatever its text.
     Written,
     /// The path means the link itself.
     Stay,
@@ -202,8 +201,7 @@ impl Walk {
         Ok(())
     }
 
-    /// Follows a link. Owner and text are read from one open inode, so a link that is replaced meanwhile is not mixed
-    /// up.
+    /// Follows a link. Owner and text are read from one open inode, even if the name is replaced meanwhile.
     fn follow(&mut self, name: &OsStr) -> Result<(), Fault> {
         let link = self.dir().hold(name)?;
         let meta = Meta::from(rustix::fs::fstat(&link)?);

@@ -120,8 +120,7 @@ pub(super) fn install_in_twin() -> io::Result<()> {
         unblock(signal)?;
     }
     for signal in [libc::SIGTERM, libc::SIGINT] {
-        // SAFETY: setting a default needs no handler. Needed even if ignored at start: the daemon ends the worker by
-        // these.
+        // SAFETY: setting a default needs no handler. Even if ignored at start: the daemon ends the worker by these.
         unsafe { libc::signal(signal, libc::SIG_DFL) };
     }
     install()

@@ -43,8 +43,8 @@ pub fn capture() -> io::Result<()> {
     renew()
 }
 
-/// Gives descriptor 2 new, empty memory: a worker must not take its parent's output. Where memfd_create(2) fails, a
-/// pipe that does not block stands in.
+/// Gives descriptor 2 new, empty memory: a worker must not take its parent's output. If that fails, a pipe that does
+/// not block stands in.
 pub(super) fn renew() -> io::Result<()> {
     if REAL.get().is_none() {
         return Ok(()); // nothing was put aside: a test

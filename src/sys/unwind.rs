@@ -1,7 +1,6 @@
 //! The release binary never unwinds: a panic aborts, and there are no unwind tables. The standard library still links
-//! code that walks the stack and prints a backtrace (libunwind, a DWARF reader: 260 KB), for names that a stripped
-//! binary lacks. These functions replace its entry points, so that the linker drops the rest. A panic still reports its
-//! location.
+//! code that walks the stack for a backtrace (libunwind, a DWARF reader: 260 KB), for names that a stripped binary
+//! lacks. These functions replace its entry points, and the linker drops the rest. A panic still reports its location.
 
 use std::ffi::{c_int, c_void};
 

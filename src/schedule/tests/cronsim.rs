@@ -5,8 +5,8 @@
 //!   the rules for daylight saving;
 //! - `H`, `@every`, `@daily` and the like, `CRON_TZ=`, `?`, `L-n`, `nW` are unknown to cronsim;
 //! - ranges that wrap (`22-2`) are refused by cronsim;
-//! - `5/2` for weekdays goes on to 7, a Sunday, in cronsim; here it ends with Saturday, the last of 0-6; and cronsim
-//!   reads `5-5/2` as `5/2`, which differs here.
+//! - `5/2` for weekdays goes on to 7, a Sunday, in cronsim; here it ends with Saturday, the last of 0-6; and `5-5/2` is
+//!   `5/2` in cronsim, and 5 here.
 //!
 //! Errors of cronsim, ignored in expressions with an open minute or hour only: it searches in steps of whole hours.
 //! After a change by half an hour (Lord Howe) these never meet a full hour again on that day; and when midnight is

@@ -1,5 +1,4 @@
-//! The rules of a zone in POSIX syntax, as in TZ, and in a file after its changes (RFC 9636):
-//! `CET-1CEST,M3.5.0,M10.5.0/3`.
+//! The rules of a zone in POSIX syntax, in TZ or after the changes of a file (RFC 9636): `CET-1CEST,M3.5.0,M10.5.0/3`.
 
 use super::{ALWAYS, Span};
 use crate::schedule::calendar::{DAY, date_of, day_of, is_leap, length_of, weekday_of};

@@ -101,8 +101,7 @@ impl Place {
         judge_as_it_stands(&self.dir, &self.name, &self.path, self.way, self.us)
     }
 
-    /// Opens it as a directory whose every entry is trusted too: before a chown to this process, others may have filled
-    /// it.
+    /// Opens it as a directory with only trusted entries: before a chown to this process, others may have filled it.
     pub fn open_own_dir(&self) -> Result<Dir, Fault> {
         let dir = self.open_dir()?;
         judge_names(&dir, &self.path, self.us)?;
