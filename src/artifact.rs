@@ -1,5 +1,5 @@
-//! What a source hands over: the bytes of an archive or an open directory, with the revision that came with them, and
-//! what lies beside it to prove it by.
+//! The result of a fetch: the bytes of an archive, an open directory or a tree, with its revision, and the signature
+//! and checksum files that verify it.
 
 mod texts;
 
@@ -20,15 +20,16 @@ use crate::sys::resolve::{self, Fault, Last, Way};
 
 pub use self::texts::{Span, Texts};
 
-/// Longest name of a member, in bytes. A source that lists names keeps none that is longer.
+/// Longest name of a member, in bytes. A source that lists names keeps no longer one.
 pub const MAX_NAME: usize = 1024;
 
-/// So many bytes at the end of an archive are enough to find its directory by, if it has one.
+/// The number of bytes at the end of an archive in which its central directory is found, if it has one.
 pub const TAIL: u64 = 96 << 10;
-/// And so many at its beginning, to tell what it is.
+/// The number of bytes at the beginning of an archive from which its format is detected.
 pub const HEAD: u64 = 512;
 
-/// Where a download lies until its release is published, and is found again after a crash. Whoever asked for it removes it.
+/// The file that a download is written to, kept until its release is published and found again after a crash. The
+/// caller that requested the download removes it.
 #[derive(Clone, Debug)]
 pub struct CacheFile {
     dir: PathBuf,
@@ -36,12 +37,12 @@ pub struct CacheFile {
 }
 
 impl CacheFile {
-    /// The file `name` in the directory `dir` of the cache. Nothing is made yet.
+    /// The file `name` in the cache directory `dir`. Creates nothing.
     pub fn new(dir: PathBuf, name: impl Into<OsString>) -> Self {
         Self { dir, name: name.into() }
     }
 
-    /// Its whole path, for messages.
+    /// Its full path, for messages.
     pub fn path(&self) -> PathBuf {
         self.dir.join(&self.name)
     }
@@ -51,25 +52,25 @@ impl CacheFile {
         &self.name
     }
 
-    /// What stands beside it and says which bytes it is the beginning of.
+    /// The name of the file beside it that records which body its bytes are the beginning of.
     pub fn note(&self) -> OsString {
         let mut note = self.name.clone();
         note.push(".meta");
         note
     }
 
-    /// Opens its directory, made where it is missing. Nobody else can change what is reached from there.
+    /// Opens its directory, which is created if missing. No other user can change entries of that directory.
     pub fn open_dir(&self) -> Result<Dir> {
         cache_dir(&self.dir).map(|(dir, _)| dir)
     }
 
-    /// Whether bytes of it are there that a later run can go on from.
+    /// Whether it has bytes that a later run can resume from.
     pub fn is_begun(&self) -> bool {
         let looked = resolve::open_dir(&self.dir, Way::Shared).map(|dir| dir.look(&self.note()));
         matches!(looked, Ok(Ok(Some(_))))
     }
 
-    /// Removes it and its note. What stays costs space.
+    /// Removes it and its `.meta` file. A failure is only logged: a file that stays costs space.
     pub fn discard(&self) {
         let remove = || -> Result<(), Fault> {
             let dir = resolve::open_dir(&self.dir, Way::Shared)?;
@@ -82,7 +83,7 @@ impl CacheFile {
             Ok(())
         };
         match remove() {
-            // What is there is not ours: nothing of it is used, and nothing removed.
+            // The directory is untrusted: the files in it are neither used nor removed.
             Err(Fault::Untrusted(why)) => log::debug!("leaving {}: {why}", self.path().display()),
             Err(fault) if !fault.is_missing() => {
                 log::warn!("cannot remove {}: {}", self.path().display(), plain(&fault.into()));
@@ -92,14 +93,14 @@ impl CacheFile {
     }
 }
 
-/// Opens a directory of the cache, made where it is missing; and whether it lies in a shared volume.
+/// Opens a cache directory, which is created if missing; the flag tells whether it is in a shared volume.
 pub fn cache_dir(path: &Path) -> Result<(Dir, bool)> {
     let place = resolve::make_dirs(path, Way::Shared).map_err(|fault| refusal(path, path, fault))?;
     let dir = place.open_own_dir().map_err(|fault| refusal(path, &place.path, fault))?;
     Ok((dir, place.volume.is_some()))
 }
 
-/// Why the directory `path` of the cache could not be used; nothing is made.
+/// An error if the cache directory `path` cannot be used. Creates nothing; a missing directory is fine.
 pub fn look_at_cache(path: &Path) -> Result<()> {
     match resolve::find(path, Way::Shared, Last::Follow) {
         Ok(place) if place.meta.is_none() => Ok(()),
@@ -109,7 +110,7 @@ pub fn look_at_cache(path: &Path) -> Result<()> {
     }
 }
 
-/// Why the directory `path` of the cache, which is really at `top`, cannot be used.
+/// The error for the cache directory `path`, which resolves to `top`.
 fn refusal(path: &Path, top: &Path, fault: Fault) -> Error {
     match fault {
         Fault::Untrusted(why) => {
@@ -124,16 +125,16 @@ fn cannot_use_cache(path: &Path, e: &io::Error) -> Error {
     Error::failed(format!("cannot use the cache {}: {}; cache names another place", path.display(), plain(e)))
 }
 
-/// What was fetched, before anybody has looked inside.
+/// A fetched artifact, its content not examined yet.
 #[derive(Debug)]
 pub struct Artifact {
     /// The revision of the response that carried the bytes, never of an earlier poll.
     pub revision: Revision,
-    /// What makes the next poll conditional.
+    /// The validators for the next poll.
     pub validators: Validators,
-    /// The thing itself.
+    /// The content.
     pub content: Content,
-    /// How messages call it: the remote without credentials, or the file's path.
+    /// Its name in messages: the remote without credentials, or the file's path.
     pub name: String,
 }
 
@@ -144,26 +145,27 @@ pub enum Content {
     Archive(File),
     /// A directory on this host.
     Directory(Folder),
-    /// A tree that its source reads out.
+    /// A tree that the source reads member by member.
     Tree(Box<dyn Tree>),
 }
 
-/// A directory on this host, which others may be writing while it is read.
+/// A directory on this host, which other processes may change while it is read.
 #[derive(Debug)]
 pub struct Folder {
-    /// The directory itself, open.
+    /// The directory, open.
     pub dir: Dir,
-    /// The [`EntrySum`] of each file and link below it, in the order of a walk that takes the names of each directory by
-    /// their bytes: what the revision was made of, and what a copy has to be made of too. `None`: nobody has read it yet.
+    /// The [`EntrySum`] of each file and link below it, in the order of a walk that sorts each directory by the bytes
+    /// of its names. The revision is computed from these sums, and a copy must match them. `None`: not read yet.
     pub sums: Option<Vec<u32>>,
 }
 
-/// Tells what one file or link of a [`Folder`] was from what it is when it is read again. It finds changes, not forgeries.
+/// A checksum of a file or link of a [`Folder`], to notice a change between two reads. It detects changes, not
+/// forgeries.
 #[derive(Debug)]
 pub struct EntrySum(Crc);
 
 impl EntrySum {
-    /// The sum of the entry at `path` below the top, before its content or its text.
+    /// Starts the sum of the entry at `path` below the top; its content or link text follows.
     pub fn new(path: &[u8], is_program: bool, access: Access) -> Self {
         let mut sum = Crc::new();
         sum.update(path);
@@ -176,36 +178,36 @@ impl EntrySum {
         self.0.update(bytes);
     }
 
-    /// That was all.
+    /// The sum of all bytes added.
     pub fn finish(&self) -> u32 {
         self.0.sum()
     }
 }
 
-/// Who may read an entry of a [`Folder`], fewest first.
+/// The users who may read an entry of a [`Folder`], fewest first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Access {
     /// The owner alone.
     Owner,
     /// The owner and the group.
     Group,
-    /// Everybody.
+    /// All users.
     #[default]
     All,
 }
 
 impl Access {
-    /// Who may read a file with these permission bits.
+    /// The users who may read a file with these permission bits.
     pub fn of_file(mode: u32) -> Self {
         Self::with(mode, 0o4)
     }
 
-    /// Who may list and enter a directory with these permission bits.
+    /// The users who may list and enter a directory with these permission bits.
     pub fn of_dir(mode: u32) -> Self {
         Self::with(mode, 0o5)
     }
 
-    /// Who may reach what lies in a directory with these permission bits.
+    /// The users who may reach the entries of a directory with these permission bits.
     pub fn through_dir(mode: u32) -> Self {
         Self::with(mode, 0o1)
     }
@@ -218,7 +220,7 @@ impl Access {
         }
     }
 
-    /// What is left of the permission bits `mode`, which are for all.
+    /// Limits the permission bits `mode`, which grant access to all users, to these users.
     pub fn limit(self, mode: u16) -> u16 {
         match self {
             Self::All => mode,
@@ -228,45 +230,45 @@ impl Access {
     }
 }
 
-/// What a member of a [`Tree`] is.
+/// The type of a member of a [`Tree`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Node {
-    /// A file nobody may execute.
+    /// A file that is not executable.
     File,
-    /// A file anybody may execute.
+    /// An executable file.
     Program,
-    /// A symbolic link; its content is its text.
+    /// A symbolic link; its content is its target.
     Link,
-    /// A directory, without what may be in it.
+    /// A directory, without its entries.
     Dir,
 }
 
-/// Takes where a member's full name stands among the names of its tree, what it is and how many bytes it has.
+/// Takes the position of a member's full name in the names of its tree, its type and its size in bytes.
 pub type Found<'a> = dyn FnMut(Span, Node, u64) -> Result<()> + 'a;
 
-/// A tree in pieces, as the layer that has it hands it to the one that lays it out. Nobody has looked at its names.
+/// A tree that its source hands over in pieces. Its names are not checked yet.
 pub trait Tree: std::fmt::Debug {
-    /// The full names of all members, which whoever lays them out shares.
+    /// The full names of all members, shared with the code that unpacks them.
     fn names(&self) -> Rc<Texts>;
 
-    /// Tells `found` of every member, always in the same order.
+    /// Passes every member to `found`, always in the same order.
     fn list(&self, found: &mut Found<'_>) -> Result<()>;
 
-    /// The contents of the members `wanted`, files and links by their number in the list, in this order.
+    /// Opens the contents of the members `wanted`, files and links by their number in the list, in this order.
     fn contents(&self, wanted: Vec<u32>, deadline: Deadline) -> Result<Box<dyn Contents + '_>>;
 }
 
-/// Contents that come one after the other.
+/// The contents of several members, one after the other.
 pub trait Contents {
-    /// Passes the next one on to `write`, exactly as many bytes as the list said.
+    /// Passes the next content to `write`, exactly as many bytes as the list said.
     fn next(&mut self, write: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()>;
 
-    /// Nothing more is wanted: whether all was well.
+    /// Ends the reading; fails if the source reported an error.
     fn finish(self: Box<Self>) -> Result<()>;
 }
 
 impl Artifact {
-    /// How many bytes of an archive the source sent. A directory on this host sends none, and git does not tell.
+    /// The size of an archive in bytes; 0 for a directory on this host, and for git, which does not report one.
     pub fn bytes(&self) -> u64 {
         match &self.content {
             Content::Archive(file) => file.metadata().map_or(0, |meta| meta.len()), // a count for reports only
@@ -275,32 +277,32 @@ impl Artifact {
     }
 }
 
-/// What lies beside an archive at its source. Nobody has looked inside. The default: nothing was asked for.
+/// The signature and checksum files beside an archive at its source, not examined yet. The default: none requested.
 #[derive(Debug, Default)]
 pub struct Sidecars {
-    /// The archive's own name, as a list of sums has it.
+    /// The archive's own name, as listed in a checksum file.
     pub archive: String,
-    /// The signature; `None`: nobody asked for one.
+    /// The signature; `None`: not requested.
     pub signature: Option<SidecarFile>,
-    /// The sums; `None`: nobody asked for them.
+    /// The checksum file; `None`: not requested.
     pub sums: Option<SidecarFile>,
 }
 
 /// A small file from a source.
 #[derive(Debug)]
 pub struct SidecarFile {
-    /// How messages call it.
+    /// Its name in messages.
     pub name: String,
-    /// What stands in it; `None`: there is none at the source.
+    /// Its content; `None`: the source does not have it.
     pub content: Option<Vec<u8>>,
 }
 
 impl Sidecars {
-    /// What tells it from another one.
+    /// A hash of both files, to tell whether they changed.
     pub fn fingerprint(&self) -> String {
         let mut hash = Sha256::new();
         for content in [&self.signature, &self.sums].map(|paper| paper.as_ref().and_then(|p| p.content.as_ref())) {
-            // The length first: no two seals read the same.
+            // The length first: no two pairs hash the same bytes.
             hash.update(content.map_or(u64::MAX, |c| c.len() as u64).to_le_bytes());
             hash.update(content.map_or(&[][..], |c| c));
         }

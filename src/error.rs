@@ -1,38 +1,39 @@
-//! The one error type. A message is a chain `cannot <verb> <object>: cause: cause` on one line, lower case, no full
-//! stop, with what to do about it where that is known. A [`Kind`] exists only where a caller branches on it: for the
-//! exit code, for trying again, for leaving something alone.
+//! The one error type. A message is a chain `cannot <verb> <object>: cause: cause` on one line, in lower case, without
+//! a full stop, with a remedy if there is one. A [`Kind`] exists only if a caller branches on it: for the exit code,
+//! for a retry, for a hold.
 
 use std::fmt;
 use std::time::Duration;
 
-/// What a caller does differently.
+/// The kind of an error, for callers to branch on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// The attempt failed; what was live is live. Exit 1.
+    /// The attempt failed; the live release stays live. Exit 1.
     Failed,
-    /// The input itself is bad (corrupt, against the policy, fails its signature): fetching the same bytes again cannot help. Exit 1.
+    /// The input itself is bad (corrupt, against the policy, not matching its signature): fetching the same bytes again
+    /// cannot help. Exit 1.
     Refused,
-    /// The source has replaced what was offered while it was being fetched: poll again. Exit 1 when it never settles.
+    /// The source replaced the revision while it was being fetched: poll again. Exit 1 if that never ends.
     Superseded,
-    /// The source cannot answer now; it may have said when to come back. Exit 1.
+    /// The source cannot answer now; it may have sent a time to retry. Exit 1.
     Unavailable {
-        /// How long the source asked us to wait.
+        /// The delay requested by the source.
         retry_after: Option<Duration>,
     },
-    /// A revert failed: the live tree may be neither old nor new. Exit 3.
+    /// Rolling back failed: the live tree may be neither the old nor the new release. Exit 3.
     InDoubt,
-    /// The command line. Exit 64.
+    /// The command line is wrong. Exit 64.
     Usage,
     /// Another process holds the lock. Exit 75.
     Locked,
-    /// The configuration. Exit 78.
+    /// The configuration is wrong. Exit 78.
     Config,
-    /// A signal asked us to stop. Exit 128 + n.
+    /// A signal requested a stop. Exit 128 + n.
     Stopped(i32),
 }
 
 impl Kind {
-    /// What reports call it.
+    /// Its name in reports.
     pub fn word(self) -> &'static str {
         match self {
             Self::Failed => "failed",
@@ -47,7 +48,7 @@ impl Kind {
         }
     }
 
-    /// Reads [`Kind::word`] back; the word does not say how long to wait, nor which signal it was.
+    /// Parses [`Kind::word`]; the word has neither a delay nor a signal number.
     pub fn parse(word: &str) -> Option<Self> {
         let all = [
             Self::Failed,
@@ -76,7 +77,7 @@ impl Kind {
     }
 }
 
-/// A failure: what to branch on, and the line to print.
+/// An error: its kind, and the line to print.
 #[derive(Debug)]
 pub struct Error {
     kind: Kind,
@@ -107,7 +108,7 @@ impl Error {
         Self::new(Kind::Config, text)
     }
 
-    /// What to branch on.
+    /// Its kind.
     pub fn kind(&self) -> Kind {
         self.kind
     }
@@ -126,10 +127,10 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// Adds one sentence a layer: `cannot read /x: permission denied`.
+/// Adds context to an error, one part a layer: `cannot read /x: permission denied`.
 pub trait Context<T> {
-    /// Puts `what` in front of the message; the kind stays, also that of one that came as an I/O error, and a foreign error
-    /// becomes [`Kind::Failed`].
+    /// Puts `what` in front of the message. The kind stays, also of an [`Error`] that was converted to an I/O error;
+    /// any other error becomes [`Kind::Failed`].
     fn with_context<D: fmt::Display>(self, what: impl FnOnce() -> D) -> Result<T>;
 }
 
@@ -148,7 +149,7 @@ impl<T> Context<T> for std::io::Result<T> {
     }
 }
 
-/// For what copies and compares, and is told to stop: [`Context`] finds the kind again.
+/// Lets I/O code pass on that it was stopped: [`Context`] restores the kind.
 impl From<Error> for std::io::Error {
     fn from(e: Error) -> Self {
         Self::other(e)
@@ -161,8 +162,8 @@ impl<T> Context<T> for std::result::Result<T, rustix::io::Errno> {
     }
 }
 
-/// The text of an I/O error as a part of a sentence: in lower case, and without `(os error N)`, which tells an operator
-/// nothing.
+/// The text of an I/O error as part of a sentence: in lower case, and without `(os error N)`, which does not help an
+/// operator.
 pub fn plain(e: &std::io::Error) -> String {
     let mut text = e.to_string();
     text.truncate(text.find(" (os error ").unwrap_or(text.len()));

@@ -1,53 +1,64 @@
-//! Values without effects: what the layers above hand to each other.
+//! Values without effects, passed between the layers.
 
 use std::fmt;
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-/// What the source calls a version: an ETag, a Last-Modified, a commit, a content hash. Compared, never parsed.
+/// A version as the source names it: an ETag, a Last-Modified, a commit, a content hash. Compared, never parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Revision {
     text: String,
-    /// What tells its content from others', where the source knows that: revisions that share it are one release.
+    /// An identity of its content, if the source knows one: revisions that share it are one release.
     content: Option<String>,
 }
 
 impl Revision {
-    /// A revision by the source's own word for it.
+    /// A revision by the source's name for it.
     pub fn new(text: impl Into<String>) -> Self {
         Self { text: text.into(), content: None }
     }
 
-    /// The same, with what tells its content from others'.
+    /// The same, with an identity of its content.
     #[must_use]
     pub fn with_content(self, content: Option<String>) -> Self {
         Self { content, ..self }
     }
 
-    /// The source's word.
+    /// The source's name for it.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// What tells its content from others', where that is not the source's word.
+    /// The identity of its content, if it is not the source's name.
     pub fn content(&self) -> Option<&str> {
         self.content.as_deref()
     }
 }
 
+/// For people: a long hash is cut to its first 12 digits, unless the log is at -v. Programs get [`Revision::as_str`].
 impl fmt::Display for Revision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        f.write_str(if log::max_level() >= log::LevelFilter::Debug { &self.text } else { shortened(&self.text) })
     }
 }
 
-/// The name of a release in the store: a short hash of where it came from, its revision and how it was laid out, so that
-/// the same revision is the same directory and a retry finds its work done.
+/// How many digits of a hash people read.
+const DIGITS: usize = 12;
+
+/// Without the end of a hash: `sha256:HEX`, `tree:HEX`, or the name of a git object. Anything else is as it was.
+fn shortened(text: &str) -> &str {
+    let digits = ["sha256:", "tree:"].iter().find_map(|kind| text.strip_prefix(kind)).unwrap_or(text);
+    let is_hash = digits.len() >= 32 && digits.bytes().all(|b| b.is_ascii_hexdigit());
+    if is_hash { &text[..text.len() - digits.len() + DIGITS] } else { text }
+}
+
+/// The name of a release in the store: a short hash of its source, its revision and its layout. So the same revision
+/// has the same directory, and a retry finds the finished release.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ReleaseId(String);
 
-/// The release that holds what stood at `<local>` before the first deployment. `adopted-2` and so on, when there is one.
+/// The release that holds the tree found at `<local>` before the first deployment; `adopted-2` and so on if taken.
 const ADOPTED: &str = "adopted";
 
 impl ReleaseId {
@@ -55,25 +66,25 @@ impl ReleaseId {
     pub fn of(source: &str, revision: &Revision, layout: &str) -> Self {
         let mut hash = Sha256::new();
         for part in [source, revision.content().unwrap_or(revision.as_str()), layout] {
-            // The length first: no two lists of parts read the same.
+            // The length first: no two lists of parts hash the same bytes.
             hash.update((part.len() as u64).to_le_bytes());
             hash.update(part);
         }
         Self(hex(&hash.finalize()[..8]))
     }
 
-    /// The names for what was found at `<local>`, to take the first that is free.
+    /// The candidate names for an adopted tree; the caller takes the first free one.
     pub fn adopted() -> impl Iterator<Item = Self> {
         let later = (2_u32..).map(|n| Self(format!("{ADOPTED}-{n}")));
         std::iter::once(Self(ADOPTED.to_owned())).chain(later)
     }
 
-    /// Whether this is what was found, not what we fetched: nobody else may have it.
+    /// Whether it is an adopted tree, not fetched from a source: the only copy.
     pub fn is_adopted(&self) -> bool {
         self.0.starts_with(ADOPTED)
     }
 
-    /// Reads a name back from disk; `None` when it cannot be one of ours.
+    /// Parses a directory name; `None` if it is no release id.
     pub fn parse(text: &str) -> Option<Self> {
         let ours = text.len() == 16 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
         let number = text.strip_prefix(ADOPTED).map(|rest| rest.strip_prefix('-').unwrap_or(rest));
@@ -81,7 +92,7 @@ impl ReleaseId {
         (ours || adopted).then(|| Self(text.to_owned()))
     }
 
-    /// The directory's name.
+    /// The name of its directory.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -99,7 +110,7 @@ impl AsRef<Path> for ReleaseId {
     }
 }
 
-/// Our own directory in a live one that is the top of a mount; no release may hold such a name.
+/// The directory of the store in a live directory that is the top of a mount; no release may hold such a name.
 pub const OUR_DIR: &str = ".repo-deploy";
 
 /// Lower-case hexadecimal.
@@ -107,18 +118,18 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
-/// Which links an archive may contain.
+/// The links that an archive may contain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Links {
-    /// Relative ones that stay inside the tree.
+    /// Relative links that stay inside the tree.
     Inside,
-    /// All, as they are.
+    /// All links, unchanged.
     Any,
-    /// None.
+    /// No links.
     Refuse,
 }
 
-/// Who owns what is unpacked.
+/// The owner of unpacked entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Owner {
     /// User.
@@ -127,7 +138,7 @@ pub struct Owner {
     pub gid: u32,
 }
 
-/// How a release is laid out from an artifact, and how much it may take. One policy for all kinds of artifacts.
+/// The layout of a release unpacked from an artifact, and its limits, for all kinds of artifacts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
     /// `symlinks`.
@@ -144,7 +155,7 @@ pub struct Layout {
     pub max_names: u64,
 }
 
-/// What the keys come to where nobody gave them.
+/// The defaults of the keys.
 impl Default for Layout {
     fn default() -> Self {
         Self {
@@ -159,21 +170,21 @@ impl Default for Layout {
 }
 
 impl Layout {
-    /// What of it changes the tree that comes out: part of a release's identity. Limits and refusals do not.
+    /// The settings that change the unpacked tree, as part of the release id. Limits and refusals do not.
     pub fn identity(&self) -> String {
         let owner = self.owner.map_or(String::new(), |o| format!("{}:{}", o.uid, o.gid));
         format!("strip={} owner={owner}", self.strip_components)
     }
 }
 
-/// How a release becomes live.
+/// The way in which a release becomes live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ActivationMode {
     /// A symbolic link that is swapped.
     Symlink,
     /// A real directory that is kept in sync.
     InPlace,
-    /// Files over the host, as an appspec says.
+    /// Files installed over the host, as an appspec says.
     Install,
 }
 
@@ -182,18 +193,18 @@ impl ActivationMode {
     pub const ALL: [Self; 3] = [Self::Symlink, Self::InPlace, Self::Install];
 }
 
-/// Why hooks run: `REPO_DEPLOY_REASON`.
+/// The reason for running hooks: `REPO_DEPLOY_REASON`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// The source has something new.
+    /// The source offers a new revision.
     Update,
-    /// A deployment was cut off by a crash.
+    /// A deployment was interrupted by a crash.
     Recover,
     /// Post hooks failed and the previous release is live again.
     Revert,
-    /// Somebody goes back by hand.
+    /// The operator rolls back.
     Rollback,
-    /// An image is built: no hook runs, but the history tells why.
+    /// An image is built: no hook runs, but the history names the reason.
     Seed,
 }
 
@@ -209,7 +220,7 @@ impl fmt::Display for Reason {
     }
 }
 
-/// Where a source remembers what it saw, so that the next poll is conditional. Opaque to everybody but the source.
+/// The data with which a source makes the next poll conditional. Opaque to all other modules.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Validators(pub Vec<(String, String)>);
 
@@ -237,14 +248,37 @@ impl fmt::Display for ActivationMode {
     }
 }
 
-/// How a revision begins that is a hash of an archive's bytes.
+/// Prefix of a revision that is a hash of an archive's bytes.
 pub const OF_CONTENT: &str = "sha256:";
 
-/// The revision we have already, and what the source told us to remember with it.
+/// The revision known from an earlier poll, and its validators.
 #[derive(Clone, Copy, Debug)]
 pub struct Known<'a> {
-    /// What is live or staged.
+    /// The live or staged revision.
     pub revision: &'a Revision,
-    /// What came with it.
+    /// Its validators.
     pub validators: &'a Validators,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shortened;
+
+    #[test]
+    fn only_hashes_are_shortened() {
+        let hex = "0123456789abcdef".repeat(4);
+        for (text, expected) in [
+            (&*format!("sha256:{hex}"), "sha256:0123456789ab"),
+            (&format!("tree:{}", &hex[..32]), "tree:0123456789ab"),
+            (&hex[..40], "0123456789ab"),
+            (&hex, "0123456789ab"),
+            ("0123456789abcdef", "0123456789abcdef"),
+            ("etag:\"0123456789abcdef0123456789abcdef\"", "etag:\"0123456789abcdef0123456789abcdef\""),
+            ("version:0123456789abcdef0123456789abcdef", "version:0123456789abcdef0123456789abcdef"),
+            ("sha256:\u{fc}", "sha256:\u{fc}"),
+            ("", ""),
+        ] {
+            assert_eq!(shortened(text), expected);
+        }
+    }
 }

@@ -1,42 +1,42 @@
-//! What a check came to: one closed set. The log, the status file, the history, metrics, notifications, JSON, the pipe of the
-//! worker and the exit code come from it, so a variant that one of them forgot does not compile.
+//! The outcome of a check: one closed set. The log, the status file, the history, metrics, notifications, JSON, the
+//! pipe of the worker and the exit code are derived from it, and a new variant does not compile until each handles it.
 
 use crate::error::Kind;
 
-/// What a check came to.
+/// The outcome of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// The source offers what is live.
+    /// The source offers the live revision.
     Unchanged,
-    /// What the source offers is not tried for now.
+    /// The offered revision is on hold: not tried for now.
     OnHold,
     /// Another release is live, and its post hooks passed.
     Deployed,
-    /// A pre hook failed: nothing live was touched.
+    /// A pre hook failed; the live tree was not touched.
     Blocked,
     /// A post hook failed, and the previous release is live again.
     RolledBack,
-    /// What stood at `<local>` became a release. Only the history has it: it happens on the way to a deployment.
+    /// The tree at `<local>` became a release. In the history only: a deployment follows.
     Adopted,
     /// The check failed.
     Failed(Kind),
 }
 
-/// How a person should take it.
+/// The severity of an outcome, for a reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Severity {
     /// As it should be.
     Good,
     /// Neither good nor bad.
     Neutral,
-    /// Somebody should look.
+    /// The operator should look at it.
     Doubtful,
     /// It failed.
     Bad,
 }
 
 impl Outcome {
-    /// All words that count as a failure, in the order of the metrics.
+    /// All outcomes that count as failures, in the order of the metrics.
     pub const FAILURES: [Self; 9] = [
         Self::Blocked,
         Self::Failed(Kind::Config),
@@ -49,7 +49,7 @@ impl Outcome {
         Self::Failed(Kind::Unavailable { retry_after: None }),
     ];
 
-    /// What files, JSON and notifications call it.
+    /// Its name in files, JSON and notifications.
     pub fn word(self) -> &'static str {
         match self {
             Self::Unchanged => "unchanged",
@@ -62,7 +62,7 @@ impl Outcome {
         }
     }
 
-    /// Reads [`Outcome::word`] back. What goes with a kind (the signal, how long to wait) is not in the word.
+    /// Parses [`Outcome::word`]. The word has neither a signal number nor a delay.
     pub fn parse(word: &str) -> Option<Self> {
         let plain = [Self::Unchanged, Self::OnHold, Self::Deployed, Self::Blocked, Self::RolledBack, Self::Adopted];
         plain.into_iter().find(|outcome| outcome.word() == word).or_else(|| Kind::parse(word).map(Self::Failed))
@@ -78,7 +78,7 @@ impl Outcome {
         }
     }
 
-    /// How a person should take it.
+    /// Its severity.
     pub fn severity(self) -> Severity {
         match self {
             Self::Unchanged | Self::Deployed => Severity::Good,
@@ -97,12 +97,12 @@ impl Outcome {
         }
     }
 
-    /// Whether the deployment is as the operator left it: on hold is what he was told, and asked for nothing.
+    /// Whether it is a success. On hold is one: it was reported before.
     pub fn is_success(self) -> bool {
         self.exit_code() == 0
     }
 
-    /// Whether it counts as a failure: being told to stop does not.
+    /// Whether it counts as a failure: a requested stop does not.
     pub fn is_failure(self) -> bool {
         self.exit_code() != 0 && !self.is_stop()
     }
@@ -121,7 +121,7 @@ impl Outcome {
         }
     }
 
-    /// Whether it failed outright: no line of the log has said why yet.
+    /// Whether the check failed with an error that the log has not shown yet.
     pub fn is_error(self) -> bool {
         match self {
             Self::Failed(_) => !self.is_stop(),

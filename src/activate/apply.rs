@@ -1,9 +1,10 @@
-//! Applies a plan to a directory: new content is written under a temporary name beside its place, on disk, before the
-//! first rename; what is no longer wanted goes last. Names resolve by descriptors, never through a link or onto a mount.
+//! Applies a plan to a directory: new content is written under a temporary name in the same directory and synced before
+//! the first rename; unwanted entries are removed last. Names resolve by descriptors, never through a link or onto a
+//! mount.
 //!
-//! Whoever may write to the tree can put something else under a name between the comparison and the change. So what changes owner,
-//! mode or time is open, and the inode that was judged or that we made; a directory that is another one by then is an error,
-//! a file gets a new one in its place, and what is to go stays.
+//! A process that may write to the tree can replace an entry between the comparison and the change. Therefore owner,
+//! mode and time are changed on an open descriptor of an inode that was compared or created here. A directory that was
+//! replaced since is an error; a file is written anew; an entry to be removed that was replaced stays.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -19,13 +20,13 @@ use crate::error::{Context, Result};
 use crate::sys::created::{self, is_replaced, replaced};
 use crate::sys::fs::{self as sysfs, Dir, Kind, Meta, name_of, random, unique_name};
 
-/// Our temporary names begin with this; no release may hold such a name.
+/// Prefix of temporary names; no release may hold a name with it.
 pub(super) const TEMPORARY: &str = ".repo-deploy-";
 
-/// What was done.
+/// Counts of the changes made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// Entries made or rewritten.
+    /// Entries created or rewritten.
     pub written: usize,
     /// Entries whose mode or owner changed.
     pub adjusted: usize,
@@ -41,7 +42,7 @@ impl fmt::Display for Changes {
     }
 }
 
-/// Applies a plan.
+/// Applies a plan of `diff`.
 pub(super) struct Mirror<'a> {
     from: Parents<'a>,
     to: Parents<'a>,
@@ -55,15 +56,15 @@ pub(super) struct Mirror<'a> {
 #[derive(Default)]
 struct Touched {
     top: bool,
-    /// Those that are to be there, by their numbers.
+    /// Directories of the wanted tree, by number.
     want: Vec<bool>,
-    /// Those that were there.
+    /// Directories of the present tree, by number.
     have: Vec<bool>,
 }
 
-/// What has been written under a temporary name.
+/// A file or link written under a temporary name.
 struct Staged {
-    /// The random part of that name.
+    /// The random part of the temporary name.
     temporary: u64,
     /// The inode of a file, once it has been written.
     written: Option<(u64, u64)>,
@@ -116,7 +117,7 @@ impl<'a> Mirror<'a> {
         })
     }
 
-    /// The name of something that is to be there changes.
+    /// Notes that the directory of a wanted entry changed.
     fn touch(&mut self, wanted: Member<'_>) {
         match wanted.parent() {
             Some(parent) => self.touched.want[parent.number() as usize] = true,
@@ -133,22 +134,22 @@ impl<'a> Mirror<'a> {
         Ok(())
     }
 
-    /// Writes everything, then renames it to its place. Gives the directories that made way, under their new names. On an error
-    /// what has no place yet goes.
+    /// Writes all files and links, then renames them to their names. Returns the directories moved aside, under their
+    /// new names. On an error the temporary files not renamed yet are removed.
     fn put(&mut self, put: &[Put]) -> Result<Vec<(PathBuf, (u64, u64))>> {
         let mut staged = Vec::with_capacity(put.len());
         let done = self.stage(put, &mut staged).and_then(|()| self.place(put, &staged));
         if done.is_err() {
             self.to.without_limit();
             for (Put { entry, .. }, staged) in put.iter().zip(&staged) {
-                // Best effort: it may have its place, or not have been made, and what stays goes with the next sync.
+                // Best effort: it may be renamed already, or not written yet; a leftover is removed by the next sync.
                 let _ = self.to.of(&self.want.at(*entry).path()).and_then(|dir| dir.unlink(&staged.name()));
             }
         }
         done
     }
 
-    /// Renames what was written to its place.
+    /// Renames the staged files and links to their names.
     fn place(&mut self, put: &[Put], staged: &[Staged]) -> Result<Vec<(PathBuf, (u64, u64))>> {
         let mut moved = Vec::new();
         for (Put { entry, aside }, staged) in put.iter().zip(staged) {
@@ -157,7 +158,7 @@ impl<'a> Mirror<'a> {
             if let Some(directory) = aside.map(|aside| self.have.at(aside)) {
                 match self.move_aside(directory) {
                     Ok(away) => moved.push((away, directory.inode())),
-                    // A directory from a lower layer of an overlay cannot be renamed.
+                    // overlayfs cannot rename a directory of a lower layer.
                     Err(e) if e.kind() == io::ErrorKind::CrossesDevices => {
                         self.remove_tree(&path, directory.inode())?;
                     }
@@ -171,8 +172,8 @@ impl<'a> Mirror<'a> {
         Ok(moved)
     }
 
-    /// Writes every new file and link under a temporary name beside its place, all of them on disk when this returns:
-    /// the time in which the tree is neither old nor new is only that of the renames.
+    /// Writes every new file and link under a temporary name in its directory, and syncs them: the tree is between old
+    /// and new only during the renames.
     fn stage(&mut self, put: &[Put], staged: &mut Vec<Staged>) -> Result<()> {
         let want = self.want;
         for Put { entry, .. } in put {
@@ -190,7 +191,7 @@ impl<'a> Mirror<'a> {
         Ok(())
     }
 
-    /// Gives the inode of a file.
+    /// Returns the inode of a file, `None` for a link.
     fn write(&mut self, entry: Member<'_>, temporary: &OsStr) -> io::Result<Option<(u64, u64)>> {
         let path = entry.path();
         let to = self.to.of(&path)?;
@@ -198,8 +199,8 @@ impl<'a> Mirror<'a> {
             return created::make_link(to, target, temporary, (entry.uid, entry.gid), None).map(|()| None);
         }
         let source = self.from.of(&path)?.open_file(entry.name())?;
-        // In a tree that is being adopted, the application may have replaced the file: the copy gets the mode and the owner of
-        // the file that is read, so that nobody can read more than before.
+        // In a tree that is being adopted, the application may have replaced the file: the copy gets the mode and the
+        // owner of the file that is read, so that no user can read more than before.
         let meta @ Meta { uid, gid, mode, mtime, .. } = sysfs::meta(&source)?;
         if meta.kind != Kind::File {
             return Err(replaced());
@@ -212,7 +213,8 @@ impl<'a> Mirror<'a> {
         sysfs::meta(&file).map(|meta| Some(meta.inode()))
     }
 
-    /// Gives what is there mode and owner. False: it is another file by now, or has another name, and must be replaced.
+    /// Sets mode and owner of a present entry. False: the file was replaced, has another name or another owner, and
+    /// must be written anew.
     fn adjust(&mut self, Adjust { entry, present }: Adjust) -> io::Result<bool> {
         let (entry, present) = (self.want.at(entry), self.have.at(present));
         let (path, (mode, uid, gid)) = (entry.path(), entry.access());
@@ -239,7 +241,7 @@ impl<'a> Mirror<'a> {
         Ok(true)
     }
 
-    /// Renames a directory that makes way for a file.
+    /// Moves a directory aside that a file replaces.
     fn move_aside(&mut self, directory: Member<'_>) -> io::Result<PathBuf> {
         let (away, path, name) = (unique_name(TEMPORARY)?, directory.path(), directory.name());
         let dir = self.to.of(&path)?;
@@ -251,7 +253,7 @@ impl<'a> Mirror<'a> {
         Ok(path.with_file_name(away))
     }
 
-    /// Removes a directory that was judged, with all that is in it.
+    /// Removes a directory with all its content, if it is the one compared.
     fn remove_tree(&mut self, path: &Path, judged: (u64, u64)) -> Result<()> {
         let cannot = || format!("cannot remove {}", path.display());
         let emptied = self.to.judged_dir(path, judged).and_then(|dir| empty(&dir, dir.meta()?.dev, 0, self.limit));
@@ -259,7 +261,7 @@ impl<'a> Mirror<'a> {
         self.to.of(path).and_then(|parent| parent.remove_dir(name(path))).with_context(cannot)
     }
 
-    /// Removes what was there under this number.
+    /// Removes the present entry with this number.
     fn unlink(&mut self, number: u32) -> Result<()> {
         let entry = self.have.at(number);
         let dir = self.to.of(&entry.path());
@@ -268,16 +270,16 @@ impl<'a> Mirror<'a> {
                 Some(parent) => self.touched.have[parent.number() as usize] = true,
                 None => self.touched.top = true,
             },
-            // An application was faster, with the entry or with its directory, and may have put something else there: it stays.
+            // An application removed or replaced the entry or its directory in the meantime: a replacement stays.
             Err(e) if is_gone(&e) => {}
-            // Something in it is preserved, or an application has just put something there: both stay.
+            // It holds a preserved entry, or one that an application has just created: both stay.
             Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => {}
             Err(e) => return Err(e).with_context(|| format!("cannot remove {}", entry.path().display())),
         }
         Ok(())
     }
 
-    /// Waits until the names are on disk. A directory that was removed needs none.
+    /// Syncs the directories in which names changed. A directory that was removed needs no sync.
     fn sync(&mut self, plan: &Plan<'_>) -> Result<()> {
         let Touched { top, want: wanted, have: there } = std::mem::take(&mut self.touched);
         let mut is_removed = vec![false; there.len()];
@@ -285,7 +287,7 @@ impl<'a> Mirror<'a> {
         for entry in self.have.all().rev().filter(|entry| there[entry.number() as usize]) {
             let path = entry.path();
             if self.want.find(&path).is_some_and(|entry| wanted[entry.number() as usize]) {
-                continue; // it is among the others
+                continue; // synced below, as a wanted directory
             }
             match self.to.dir(&path).and_then(|dir| dir.sync()) {
                 Err(e) if is_gone(&e) && is_removed[entry.number() as usize] => {}
@@ -301,7 +303,7 @@ impl<'a> Mirror<'a> {
     }
 }
 
-/// Whether what was judged, or a directory on the way to it, is there no more.
+/// Whether the error says that the entry, or a directory above it, was removed or replaced.
 fn is_gone(e: &io::Error) -> bool {
     e.kind() == io::ErrorKind::NotFound || is_replaced(e)
 }

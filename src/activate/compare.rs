@@ -1,5 +1,5 @@
-//! Holds a tree against the manifest of what it should be: names, kinds, modes, sizes, link texts, content. Changes nothing;
-//! what is no file is not opened, and memory does not grow with the tree.
+//! Compares a tree with its manifest: names, kinds, modes, sizes, link targets, content. Changes nothing. Only files
+//! are opened, and memory use does not grow with the tree.
 
 use std::path::{Path, PathBuf};
 
@@ -10,24 +10,24 @@ use crate::error::{Result, plain};
 use crate::store::manifest::{Item, Manifest, What};
 use crate::sys::fs::{Dir, Kind};
 
-/// What may be wrong with a name.
+/// The difference between an entry and the manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Difference {
-    /// It should be there.
+    /// The entry is missing.
     Missing,
-    /// It should not be there.
+    /// The entry is not in the manifest.
     Added,
-    /// In words: `mode 0600, not 0644`.
+    /// A description: `mode 0600, not 0644`.
     Changed(String),
-    /// Nobody can tell, and why.
+    /// The entry cannot be read, and the reason.
     Unreadable(String),
 }
 
-/// Takes a path below the top, and what is wrong with it.
+/// Takes a path below the top and its difference.
 pub type Tell<'a> = dyn FnMut(&Path, Difference) + 'a;
 
 impl Difference {
-    /// As a line about `path`. A stranger's name stays on one line.
+    /// A line about `path`; a name with control characters stays on one line.
     pub fn line(&self, path: &Path) -> String {
         let path = path.display().to_string();
         let path = path.escape_debug();
@@ -40,17 +40,17 @@ impl Difference {
     }
 }
 
-/// What is left out.
+/// Entries to leave out.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Except<'a> {
-    /// Names, and what is below them.
+    /// Paths, with everything below them.
     pub names: &'a [PathBuf],
-    /// Others' mounts, FIFOs, sockets and devices, where the tree is to have nothing: no update touches those.
+    /// Mounts, FIFOs, sockets and devices at names that the manifest lacks: no update touches those.
     pub strangers: bool,
 }
 
-/// Tells how what lies below `top` differs from `want`, in order. Gives the number of names that were held against each other.
-/// It is asked for by hand: only a signal ends it before it is over.
+/// Passes the differences between the tree below `top` and `want` to `tell`, in order. Returns the number of names
+/// compared. An operator runs it by hand: only a signal ends it early.
 pub fn compare(top: &Dir, want: &Manifest, except: Except<'_>, tell: &mut Tell<'_>) -> Result<u64> {
     let Except { names: skip, strangers } = except;
     let is_meant = |item: &Item| !skip.iter().any(|path| item.path.starts_with(path));
@@ -63,7 +63,7 @@ pub fn compare(top: &Dir, want: &Manifest, except: Except<'_>, tell: &mut Tell<'
         }
     }
     let mut sums = Sums::new("verifying", Some(bytes), Limit::SIGNALS);
-    // When the tree can no longer be read, the differences so far are worth nothing: the caller gets the error alone.
+    // If the tree can no longer be read, the differences so far are void: the caller gets the error alone.
     let readable = want.items().map_while(|item| item.map_err(|e| failed = Some(e)).ok());
     let mut items = readable.filter(is_meant).peekable();
     walk(top, skip, Limit::SIGNALS, &mut |dir, entry| {
@@ -75,7 +75,7 @@ pub fn compare(top: &Dir, want: &Manifest, except: Except<'_>, tell: &mut Tell<'
             return Ok(());
         }
         if entry.mount {
-            while items.next_if(|item| item.path.starts_with(&entry.path)).is_some() {} // nobody looks in there
+            while items.next_if(|item| item.path.starts_with(&entry.path)).is_some() {} // not compared
             tell(&entry.path, Difference::Changed("another file system is mounted there".to_owned()));
             return Ok(());
         }
@@ -90,7 +90,7 @@ pub fn compare(top: &Dir, want: &Manifest, except: Except<'_>, tell: &mut Tell<'
     failed.map_or(Ok(count), Err)
 }
 
-/// What is wrong with `entry`, which lies in `dir`.
+/// The difference of `entry` in `dir`, if any.
 fn held_against(dir: &Dir, entry: &Entry, want: &What, sums: &mut Sums) -> Option<Difference> {
     let meta = &entry.meta;
     let mut words = Vec::new();
@@ -125,7 +125,7 @@ fn held_against(dir: &Dir, entry: &Entry, want: &What, sums: &mut Sums) -> Optio
     (!words.is_empty()).then(|| Difference::Changed(words.join("; ")))
 }
 
-/// What differs in a file of the same size.
+/// The word for a file of equal size and other content.
 pub(super) const CONTENT: &str = "content";
 
 pub(super) fn other_kind(is: Kind, not: Kind) -> Difference {

@@ -1,5 +1,5 @@
-//! The content of files: copied with the holes that it has, so that a large file that is mostly holes takes neither room nor
-//! time, and compared byte by byte. Both ask their limit every few megabytes.
+//! Copies and compares the content of files. Holes are copied as holes, so that a large sparse file takes neither room
+//! nor time. Both ask the limit every few megabytes.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
@@ -11,12 +11,12 @@ use rustix::io::Errno;
 use super::limit::Limit;
 use crate::sys::fs::Meta;
 
-/// After how many bytes the limit is asked.
+/// The number of bytes after which the limit is asked.
 const STEP: u64 = 8 << 20;
-/// What is compared, and looked at for zeros, at a time.
+/// Bytes that are compared, or searched for zeros, at a time.
 const BLOCK: usize = 64 * 1024;
 
-/// Copies `from`, which is `meta`, into the empty file `to`. What has been added to it meanwhile comes too.
+/// Copies `from`, with the metadata `meta`, into the empty file `to`, including bytes appended in the meantime.
 pub(super) fn copy(from: &File, meta: &Meta, to: &File, limit: Limit) -> io::Result<()> {
     if meta.allocated < meta.size {
         copy_data(from, meta.size, to, limit)?;
@@ -32,7 +32,7 @@ fn copy_data(mut from: &File, size: u64, mut to: &File, limit: Limit) -> io::Res
         let Range { start, end } = match next_data(from, at, size) {
             Ok(Some(data)) => data,
             Ok(None) => break,
-            Err(Errno::INVAL) => return copy_but_zeros(from, size, to, limit), // this file system knows no holes
+            Err(Errno::INVAL) => return copy_but_zeros(from, size, to, limit), // a file system without holes
             Err(e) => return Err(e.into()),
         };
         from.seek(SeekFrom::Start(start))?;
@@ -40,7 +40,7 @@ fn copy_data(mut from: &File, size: u64, mut to: &File, limit: Limit) -> io::Res
         copy_until(from, Some(end.saturating_sub(start)), to, limit)?;
         at = end;
     }
-    // The last hole is written by no byte.
+    // No write makes the last hole.
     to.set_len(size)?;
     from.seek(SeekFrom::Start(size))?;
     to.seek(SeekFrom::Start(size))?;
@@ -51,7 +51,7 @@ fn copy_data(mut from: &File, size: u64, mut to: &File, limit: Limit) -> io::Res
 pub(super) fn next_data(from: &File, at: u64, size: u64) -> Result<Option<Range<u64>>, Errno> {
     let start = match seek(from, Find::Data(at)) {
         Ok(start) if at < size && start < size => start,
-        Ok(_) | Err(Errno::NXIO) => return Ok(None), // a hole up to its end
+        Ok(_) | Err(Errno::NXIO) => return Ok(None), // a hole up to the end
         Err(e) => return Err(e),
     };
     let end = seek(from, Find::Hole(start))?.clamp(start, size);
@@ -73,7 +73,7 @@ fn copy_until(from: &File, most: Option<u64>, to: &File, limit: Limit) -> io::Re
     Ok(())
 }
 
-/// Copies the first `size` bytes from the top of both files, and passes over blocks of zeros.
+/// Copies the first `size` bytes from the start of both files, skipping blocks of zeros.
 fn copy_but_zeros(mut from: &File, size: u64, mut to: &File, limit: Limit) -> io::Result<()> {
     from.seek(SeekFrom::Start(0))?;
     let (mut block, mut left) = (vec![0; BLOCK], size);
@@ -96,7 +96,7 @@ fn copy_but_zeros(mut from: &File, size: u64, mut to: &File, limit: Limit) -> io
     to.set_len(end)
 }
 
-/// Whether `other` has all bytes of `one`. What of `other` cannot be read is not the same.
+/// Whether both files have the same bytes from their offsets on. A read error of `other` counts as different.
 pub(super) fn same_bytes(mut one: &File, mut other: &File, limit: Limit) -> io::Result<bool> {
     let (mut a, mut b) = (vec![0; BLOCK], vec![0; BLOCK]);
     loop {
@@ -119,11 +119,11 @@ mod tests {
     use crate::sys::clock::Deadline;
     use crate::sys::fs::{meta, unnamed};
 
-    /// Bytes and where they stand.
+    /// Bytes and their offsets.
     type Pieces<'a> = &'a [(u64, &'a [u8])];
     type Way = fn(&File, &Meta, &File) -> io::Result<()>;
 
-    /// A file with this at these places, and this size.
+    /// A file of this size with these pieces.
     fn file(pieces: Pieces<'_>, size: u64) -> File {
         let mut file = unnamed().unwrap();
         file.set_len(size).unwrap();

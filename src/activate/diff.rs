@@ -1,5 +1,5 @@
-//! Plans the steps that make one tree like another. It is pure: the whole plan is known before the first change. Both trees are sorted,
-//! so what lies below a name is one piece of the list: it costs no more than looking each name up.
+//! Plans the steps that make one tree like another. Pure: the whole plan is known before the first change. Both trees
+//! are sorted, so that the entries below a name are one range of the list, and a lookup is cheap.
 
 use std::path::PathBuf;
 
@@ -10,9 +10,9 @@ use crate::sys::fs::Kind;
 /// The steps that make `have` like `want`. Entries are named by their numbers in these trees.
 #[derive(Debug)]
 pub struct Plan<'a> {
-    /// What is to be there.
+    /// The wanted tree.
     pub want: &'a Tree,
-    /// What is there.
+    /// The present tree.
     pub have: &'a Tree,
     /// Files and links of `have` that make way for a directory.
     pub clear: Vec<u32>,
@@ -31,38 +31,38 @@ pub struct Plan<'a> {
 /// A file to write or a link to make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Put {
-    /// What is to be there.
+    /// The wanted entry.
     pub entry: u32,
-    /// The directory that makes way.
+    /// The directory that it replaces.
     pub aside: Option<u32>,
 }
 
 /// An entry whose mode or owner changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Adjust {
-    /// What is to be there.
+    /// The wanted entry.
     pub entry: u32,
-    /// What is there.
+    /// The present entry.
     pub present: u32,
 }
 
-/// Something that is in the way.
+/// An entry that keeps a wanted one from being made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Conflict {
-    /// In words, with the path.
+    /// A description, with the path.
     pub text: String,
-    /// What to do about it.
+    /// The remedy.
     pub way_out: String,
 }
 
 impl<'a> Plan<'a> {
-    /// Nothing is to be done.
+    /// An empty plan.
     pub fn nothing(want: &'a Tree, have: &'a Tree) -> Self {
         let (clear, make, put, adjust, remove, conflicts) = (vec![], vec![], vec![], vec![], vec![], vec![]);
         Self { want, have, clear, make, put, adjust, remove, conflicts }
     }
 
-    /// Plans what is to be where nothing is.
+    /// Plans an entry that is missing.
     pub fn add(&mut self, wanted: Member<'_>) {
         let entry = wanted.number();
         match wanted.kind {
@@ -97,7 +97,7 @@ pub fn diff<'a>(
         let is_same_link = is_link && same(wanted, present)?;
         if let Some(conflict) = in_the_way(wanted, present, is_same_link, preserve) {
             plan.conflicts.push(conflict);
-            stays[present.range()].fill(true); // who goes on all the same takes nothing out of it
+            stays[present.range()].fill(true); // if the rest is applied all the same, its content stays
             blocked = Some(wanted.number());
             continue;
         }
@@ -135,9 +135,9 @@ pub fn diff<'a>(
     Ok(plan)
 }
 
-/// Whether a file is not only this name's, so that a new one takes its place and it stays as it is. Another name of it may lie outside,
-/// where nothing may change. And whoever could write it may hold it open still: what he writes later must not be in a file
-/// that is another's, that he may not write any more, or that runs with another's rights.
+/// Whether a file must be written anew instead of changed in place. Another name of it may be outside the tree, where
+/// nothing may change. And a process that could write the file may still hold it open: its later writes must not reach
+/// a file that now belongs to another user, that it may not write any more, or that is set-user-ID or set-group-ID.
 fn is_another_files_too(wanted: &Node, present: &Node) -> bool {
     let changes_hands = (wanted.uid, wanted.gid) != (present.uid, present.gid);
     let was_open_to_others = present.mode() & !wanted.mode() & 0o022 != 0;
@@ -145,7 +145,7 @@ fn is_another_files_too(wanted: &Node, present: &Node) -> bool {
     present.kind == Kind::File && (present.links > 1 || changes_hands || was_open_to_others || lends_rights)
 }
 
-/// Why what is present cannot become `wanted`.
+/// The conflict, if the present entry cannot become `wanted`.
 fn in_the_way(wanted: Member<'_>, present: Member<'_>, is_same_link: bool, preserve: &[PathBuf]) -> Option<Conflict> {
     if !present.is_copied() {
         let what = if present.mount { "another file system is mounted" } else { "a FIFO, socket or device is" };
@@ -165,7 +165,7 @@ fn in_the_way(wanted: Member<'_>, present: Member<'_>, is_same_link: bool, prese
     if present.kind != Kind::Dir || wanted.kind == Kind::Dir {
         return None;
     }
-    // A directory can make way for a file only when all that is in it may go.
+    // A file can replace a directory only if all content of the directory may go.
     let path = present.path();
     let is_inside = |kept: &&PathBuf| kept.starts_with(&path);
     let inside = || present.below().find(|entry| !entry.is_copied()).map(Member::path);
@@ -177,7 +177,7 @@ fn in_the_way(wanted: Member<'_>, present: Member<'_>, is_same_link: bool, prese
     })
 }
 
-/// What is preserved behind `entry`, when that is a link: without the link nobody finds it any more.
+/// The preserved path behind the link `entry`: without the link it could not be reached.
 fn leads_to_preserved<'p>(entry: Member<'_>, preserve: &'p [PathBuf]) -> Option<&'p PathBuf> {
     if entry.kind != Kind::Link || preserve.is_empty() {
         return None;
@@ -212,7 +212,7 @@ mod tests {
         list.finish()
     }
 
-    /// `directories` of two files each, and as many files of the same names.
+    /// `directories` directories with two files each, and the same number of files of the same names.
     fn trees(directories: usize) -> (Tree, Tree) {
         let name = |n: usize| format!("some/directory/d{n:07}");
         let top = || ["some", "some/directory"].map(|path| (path.to_owned(), Kind::Dir)).into_iter();
@@ -224,7 +224,7 @@ mod tests {
         (want, tree(top().chain((0..directories).flat_map(with))))
     }
 
-    /// Nanoseconds of this thread at work.
+    /// CPU time of this thread, in nanoseconds.
     fn work() -> i128 {
         let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
         i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec)
@@ -243,7 +243,7 @@ mod tests {
             measured.min().unwrap()
         };
         let (few, many) = (cost(2_100), cost(33_600)); // 100,800 entries
-        // 16 times as many; were each held against all others it would be 256 times as much.
+        // 16 times as many; comparing each with all others would take 256 times as long.
         assert!(many < few * 64, "{few} ns, {many} ns");
     }
 

@@ -1,5 +1,5 @@
-//! A tree in memory: an entry has only its own name and the number of the directory that it lies in, and a path is made when it
-//! is asked for. So two trees of as many names as `max-names` allows fit into the memory that a run may take.
+//! A tree in memory. An entry has only its own name and the number of its directory; a path is built on request. So two
+//! trees of `max-names` names fit into the memory limit of a run.
 
 use std::cmp::Ordering;
 use std::ffi::OsStr;
@@ -13,26 +13,26 @@ use crate::artifact::{Span, Texts};
 use crate::error::{Error, Result};
 use crate::sys::fs::{Dir, Kind, Meta};
 
-/// The number that stands for no entry, and for the top.
+/// The number for no entry, and for the top.
 const NONE: u32 = u32::MAX;
 
-/// What is known of one entry, in 56 bytes.
+/// The metadata of one entry, in 56 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Node {
     name: Span,
     parent: u32,
-    /// The first that does not lie in it.
+    /// The number of the first entry behind its descendants.
     end: u32,
     /// Owner.
     pub uid: u32,
     /// Group.
     pub gid: u32,
-    /// How many names it has.
+    /// Number of hard links.
     pub links: u32,
     mode: u16,
     /// File, directory, link or other.
     pub kind: Kind,
-    /// Another file system is mounted here; what is in it is not listed.
+    /// Whether another file system is mounted here; its content is not listed.
     pub mount: bool,
     /// Bytes.
     pub size: u64,
@@ -65,17 +65,17 @@ impl Node {
         (self.dev, self.ino)
     }
 
-    /// Whether it is something that a release can have.
+    /// Whether a release can have such an entry.
     pub fn is_copied(&self) -> bool {
         self.kind != Kind::Other && !self.mount
     }
 }
 
-/// Entries in pieces: one list that grows would be there twice for a moment.
+/// Entries in blocks: a single vector would need twice the memory while it grows.
 #[derive(Debug, Default)]
 struct Nodes(Vec<Vec<Node>>);
 
-/// Entries of a piece.
+/// Entries in a block.
 const PIECE: usize = 4096;
 
 impl Nodes {
@@ -111,7 +111,7 @@ pub struct Tree {
     names: Texts,
     nodes: Nodes,
     texts: Texts,
-    /// Which links have which of the texts, in order.
+    /// The targets of links by entry number, sorted.
     targets: Vec<(u32, Span)>,
     /// Bytes that files and links take on disk.
     pub allocated: u64,
@@ -133,7 +133,7 @@ impl Deref for Member<'_> {
 }
 
 impl<'a> Member<'a> {
-    /// Its place in the list.
+    /// Its number in the tree.
     pub fn number(self) -> u32 {
         self.number
     }
@@ -142,7 +142,7 @@ impl<'a> Member<'a> {
         self.tree.name(self.number)
     }
 
-    /// The directory that it lies in; `None`: the top.
+    /// Its directory; `None`: the top.
     pub fn parent(self) -> Option<Self> {
         (self.parent != NONE).then_some(Self { number: self.parent, ..self })
     }
@@ -154,35 +154,35 @@ impl<'a> Member<'a> {
         way.iter().collect()
     }
 
-    /// A link's text, in a tree that has these.
+    /// A link's target, if the tree keeps targets.
     pub fn target(self) -> Option<&'a OsStr> {
         let at = self.tree.targets.binary_search_by_key(&self.number, |(number, _)| *number).ok()?;
         Some(OsStr::from_bytes(self.tree.texts.get(self.tree.targets[at].1)))
     }
 
-    /// Whether it lies in `other`, or is that.
+    /// Whether it is `other`, or below it.
     pub fn is_within(self, other: u32) -> bool {
         (other..self.tree.nodes[other].end).contains(&self.number)
     }
 
-    /// What lies in it.
+    /// All entries below it.
     pub fn below(self) -> impl Iterator<Item = Self> {
         (self.number + 1..self.end).map(move |number| Self { number, ..self })
     }
 
-    /// The numbers of these.
+    /// The numbers of the entries below it.
     pub fn range(self) -> Range<usize> {
         self.number as usize + 1..self.end as usize
     }
 }
 
 impl Tree {
-    /// Lists what is below `top`, leaving out `skip` and what is below them. Link texts are not kept.
+    /// Lists the tree below `top`, without `skip` and anything below it. Link targets are not kept.
     pub fn read(top: &Dir, skip: &[PathBuf], limit: Limit) -> Result<Self> {
         Self::list(top, Walk::new(skip, limit), false)
     }
 
-    /// The same with link texts, and without names that `is_left_out` says yes to, nor what is below them.
+    /// The same with link targets, and without names that match `is_left_out`, nor anything below them.
     pub fn of_release(top: &Dir, skip: &[PathBuf], limit: Limit, is_left_out: fn(&OsStr) -> bool) -> Result<Self> {
         Self::list(top, Walk::new(skip, limit).without(is_left_out), true)
     }
@@ -205,18 +205,18 @@ impl Tree {
         self.nodes.len()
     }
 
-    /// The entry with this number, which is one of the tree's.
+    /// The entry with this number, which must be one of this tree.
     pub fn at(&self, number: u32) -> Member<'_> {
         Member { tree: self, number }
     }
 
-    /// All of them, in order.
+    /// All entries, in order.
     pub fn all(&self) -> impl DoubleEndedIterator<Item = Member<'_>> {
         (0..self.count()).map(|number| self.at(number))
     }
 
     fn count(&self) -> u32 {
-        u32::try_from(self.nodes.len()).unwrap_or(NONE) // there are never more
+        u32::try_from(self.nodes.len()).unwrap_or(NONE) // never more than NONE
     }
 
     fn name(&self, number: u32) -> &OsStr {
@@ -233,7 +233,7 @@ impl Tree {
         (at != NONE).then(|| self.at(at))
     }
 
-    /// The entry `name` in the directory `parent`, among what lies `inside` that.
+    /// The entry `name` of the directory `parent`, among the numbers `inside`.
     fn child(&self, parent: u32, mut inside: Range<u32>, name: &OsStr) -> Option<u32> {
         while !inside.is_empty() {
             let mut at = inside.start + (inside.end - inside.start) / 2;
@@ -249,12 +249,12 @@ impl Tree {
         None
     }
 
-    /// Gives each entry the owner that the one at its path in `other` has, or this one.
+    /// Gives each entry the owner that its path has in `other`, or `otherwise`.
     pub fn take_owners(&mut self, other: &Self, otherwise: (u32, u32)) {
         self.meet(other, |node, there| (node.uid, node.gid) = there.map_or(otherwise, |at| (at.uid, at.gid)));
     }
 
-    /// Gives each entry the mode and the owner that the one at its path in `other` has, if there is one.
+    /// Gives each entry the mode and owner that its path has in `other`, if `other` has it.
     pub fn take_access(&mut self, other: &Self) {
         self.meet(other, |node, there| {
             let Node { mode, uid, gid, .. } = there.copied().unwrap_or(*node);
@@ -262,7 +262,7 @@ impl Tree {
         });
     }
 
-    /// Passes on each entry with the one at its path in `other`.
+    /// Calls `each` with every entry and the one at the same path in `other`.
     fn meet(&mut self, other: &Self, mut each: impl FnMut(&mut Node, Option<&Node>)) {
         let pairs = Pairs::of(self, other);
         for (number, node) in (0..).zip(self.nodes.0.iter_mut().flatten()) {
@@ -271,16 +271,16 @@ impl Tree {
     }
 }
 
-/// A tree that is being made.
+/// A tree under construction.
 #[derive(Debug, Default)]
 pub struct List {
     tree: Tree,
-    /// The directories on the way to what comes next, and their numbers.
+    /// The directories above the next entry, with their numbers.
     way: Vec<(PathBuf, u32)>,
 }
 
 impl List {
-    /// Adds what comes next in order and has no place in a tree yet.
+    /// Adds the next entry in order, with its name.
     pub fn push_named(&mut self, path: PathBuf, meta: &Meta) -> Result<()> {
         let name = self.tree.names.push(super::parents::name(&path).as_bytes()).ok_or_else(too_long)?;
         self.push(path, Node { name, ..Node::from(meta) })
@@ -305,7 +305,7 @@ impl List {
         Ok(())
     }
 
-    /// Gives the link that was added last its text.
+    /// Sets the target of the link added last.
     pub fn push_target(&mut self, text: &[u8]) -> Result<()> {
         let text = self.tree.texts.push(text).ok_or_else(too_long)?;
         self.tree.targets.push((self.tree.count().saturating_sub(1), text));
@@ -329,24 +329,24 @@ fn too_long() -> Error {
     Error::failed("names or link texts are longer than 4 GiB together")
 }
 
-/// Which entries of one tree have the same paths as which of another.
+/// The pairs of entries with the same path in two trees.
 #[derive(Debug)]
 pub struct Pairs(Vec<u32>);
 
 impl Pairs {
-    /// Both trees are sorted: each entry is looked at once.
+    /// Pairs two trees. Both are sorted, so that each entry is visited once.
     pub fn of(tree: &Tree, other: &Tree) -> Self {
         let mut pairs = Self(vec![NONE; tree.len()]);
         pairs.pair(tree, 0..tree.count(), other, 0..other.count());
         pairs
     }
 
-    /// The number of what is at the same path as the entry `number`.
+    /// The number of the paired entry in the other tree.
     pub fn get(&self, number: u32) -> Option<u32> {
         self.0.get(number as usize).copied().filter(|at| *at != NONE)
     }
 
-    /// As deep as a tree may be.
+    /// Recurses as deep as the tree, which `MAX_DEPTH` limits.
     fn pair(&mut self, tree: &Tree, mut inside: Range<u32>, other: &Tree, mut there: Range<u32>) {
         while !inside.is_empty() && !there.is_empty() {
             let (at, to) = (tree.at(inside.start), other.at(there.start));

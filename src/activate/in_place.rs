@@ -1,7 +1,7 @@
 //! A real directory that is kept in sync with the live release.
 //!
-//! Which directory that is was decided when it was looked at for the first time: by its inode, not by its path. What somebody
-//! puts there afterwards, in the middle of a check or between two, is never emptied and never filled.
+//! The directory is identified by its inode, not by its path, from the first time it is examined. Another directory put
+//! in its place, during a check or between two, is neither emptied nor filled.
 
 use std::cell::RefCell;
 use std::ffi::OsString;
@@ -19,24 +19,26 @@ use crate::store::state::{Found, LiveDirectory};
 use crate::store::{Release, Store};
 use crate::sys::fs::{Dir, Identity, Kind};
 
-/// Makes the live directory what a release has, at `<local>`.
+/// Makes the directory at `<local>` like a release.
 #[derive(Debug)]
 pub struct InPlace {
     local: Local,
     options: sync::Options,
     meant: RefCell<Meant>,
-    /// The store that lies in it, with its name there: that tells the directory from others, and nothing need be remembered.
+    /// The store in the directory, with its name there. It identifies the directory, so that nothing is recorded in the
+    /// state.
     store: Option<(OsString, Rc<Dir>)>,
 }
 
-/// Which directory is kept in sync. An empty one may always take its place: nothing can be lost of it.
+/// The identity that the live directory must have. An empty directory may always take its place: it has no data to
+/// lose.
 #[derive(Clone, Debug)]
 enum Meant {
-    /// What the first look finds.
+    /// Any directory: none examined yet.
     Any,
-    /// There was none.
+    /// Only an empty directory: there was none at first.
     Empty,
-    /// This one.
+    /// This directory.
     This(LiveDirectory),
 }
 
@@ -44,7 +46,7 @@ enum Meant {
 type Sync = fn(&Dir, &Dir, &sync::Options, Limit) -> Result<apply::Changes>;
 
 impl InPlace {
-    /// `inside`: the store, where it lies in the directory.
+    /// `inside`: the store, if it is in the directory.
     pub(super) fn new(
         local: &Path,
         preserve: Vec<PathBuf>,
@@ -65,7 +67,7 @@ impl InPlace {
         self.local.path()
     }
 
-    /// The directory that is meant, to be remembered.
+    /// The identity of the live directory, to be recorded in the state.
     pub(super) fn live_dir(&self) -> Option<LiveDirectory> {
         match &*self.meant.borrow() {
             Meant::This(known) if self.store.is_none() => Some(known.clone()),
@@ -86,25 +88,25 @@ impl InPlace {
             Some(Kind::Link) => LiveTree::Link(OsString::new()),
             Some(Kind::Dir) => {
                 let dir = self.local.open()?;
-                self.stranger_in(&dir)?; // the first look
+                self.stranger_in(&dir)?; // takes the identity of a first directory
                 if self.is_empty(&dir)? { LiveTree::Empty } else { LiveTree::Directory }
             }
             Some(Kind::File | Kind::Other) => LiveTree::Other,
         })
     }
 
-    /// Whether there is nothing in it but what is ours.
+    /// Whether the directory is empty apart from the store and, with it, preserved names.
     fn is_empty(&self, dir: &Dir) -> Result<bool> {
         let ours = if self.store.is_some() { &*self.options.preserve } else { &[] };
         self.local.is_empty(dir, ours)
     }
 
-    /// Why the directory that stands at `<local>` is not the one that is meant.
+    /// The reason why the directory at `<local>` is not the live directory.
     pub(super) fn stranger(&self) -> Result<Option<String>> {
         if self.local.is_dir()? { self.stranger_in(&self.local.open()?) } else { Ok(None) }
     }
 
-    /// The same of an open one, which is meant from now on when it may be.
+    /// The same for an open directory, which becomes the live directory if it may.
     fn stranger_in(&self, dir: &Dir) -> Result<Option<String>> {
         let now = self.identity(dir)?;
         let Identity { device, inode, .. } = now.identity;
@@ -138,14 +140,14 @@ impl InPlace {
         Ok(LiveDirectory::now(identity))
     }
 
-    /// What stands there now is meant.
+    /// Accepts the directory at `<local>` as the live directory.
     pub(super) fn accept(&self) -> Result<()> {
         let now = self.identity(&self.local.open()?)?;
         self.meant.replace(Meant::This(now));
         Ok(())
     }
 
-    /// An error where something else than the directory that is meant stands there.
+    /// Fails if the entry at `<local>` is not the live directory. A missing entry is fine.
     pub(super) fn refuse_another(&self) -> Result<()> {
         match self.local.meta()?.map(|meta| meta.kind) {
             None => Ok(()),
@@ -157,7 +159,7 @@ impl InPlace {
         }
     }
 
-    /// Opens the directory that is meant.
+    /// Opens the live directory.
     fn open(&self) -> Result<Dir> {
         let dir = self.local.open()?;
         self.judge(&dir).map(|()| dir)
@@ -171,8 +173,8 @@ impl InPlace {
         )))
     }
 
-    /// Opens it while `release` is live: a directory that has just what that has is a copy of the one that was, in another image
-    /// or out of a backup.
+    /// Opens the directory while `release` is live. A directory with exactly the content of the release is accepted: a
+    /// copy of the live directory in another image, or restored from a backup.
     fn open_for(&self, release: &Release, limit: Limit) -> Result<Dir> {
         let dir = self.local.open()?;
         if self.stranger_in(&dir)?.is_some() && sync::is_like(&open(release)?, &dir, &self.options, limit)? {
@@ -181,14 +183,14 @@ impl InPlace {
         self.judge(&dir).map(|()| dir)
     }
 
-    /// Makes it where there is none; whether it did.
+    /// Creates the directory if it is missing; returns whether it did.
     pub(super) fn make_dir(&self) -> Result<bool> {
         let is_new = self.local.make_dir()?;
-        // One that may take its place does so before anything is in it; of another one whoever opens it tells.
+        // Accepts a replacement while it is still empty; opening another one fails later.
         self.stranger().map(|_| is_new)
     }
 
-    /// Does what makes the live directory like `release`.
+    /// Makes the live directory like `release`, by `what`.
     pub(super) fn make_like(&self, release: &Release, limit: Limit, what: Sync) -> Result<()> {
         let done = what(&open(release)?, &self.open()?, &self.options, limit)
             .with_context(|| format!("at {}", self.path().display()))?;
@@ -211,7 +213,7 @@ impl InPlace {
         sync::clear(&self.open()?, &self.options, limit)?;
         if *found == Found::Absent {
             let place = self.local.make_place()?;
-            // Something preserved may be in it: then it stays.
+            // It stays if it holds a preserved entry.
             match place.dir.remove_dir(&place.name) {
                 Err(e) if e.kind() != ErrorKind::DirectoryNotEmpty => {
                     return Err(e).with_context(|| format!("cannot remove {}", self.path().display()));
@@ -232,7 +234,7 @@ impl InPlace {
         }))
     }
 
-    /// Whether there is something to [`Self::repair`].
+    /// A description of the damage that [`Self::repair`] would repair, if any.
     pub(super) fn drift(&self, release: &Release) -> Result<Option<String>> {
         if self.local.meta()?.is_none() {
             return Ok(Some("it is gone".to_owned()));
@@ -264,12 +266,12 @@ impl InPlace {
         Ok(count)
     }
 
-    /// What stands there and is ours to change, before there is a release of it.
+    /// The manifest of the directory before the first deployment, without preserved entries.
     pub(super) fn found(&self) -> Result<Manifest> {
         tree::manifest_without(&self.open()?, &self.options.preserve, Limit::SIGNALS)
     }
 
-    /// Copies it into `staging`, with modes, owners and times.
+    /// Copies the directory into `staging`, with modes, owners and times.
     pub(super) fn keep_found(&self, staging: &Dir, limit: Limit) -> Result<Manifest> {
         sync::copy_tree(&self.open()?, staging, &self.options, limit)?;
         tree::manifest(staging, limit)

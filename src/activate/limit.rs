@@ -1,11 +1,11 @@
-//! What ends an activation before it is over: the deadline of the check, and a signal that was noted in a deferred region.
-//! Asked in every loop that grows with a tree, and inside one large file.
+//! Ends an activation early: at the deadline of the check, or after a signal noted while signals were deferred. Asked
+//! in every loop that grows with a tree, and inside large files.
 
 use crate::error::{Error, Kind, Result};
 use crate::sys::clock::Deadline;
 use crate::sys::signal;
 
-/// How long something may go on.
+/// The time limit of an operation.
 #[derive(Clone, Copy, Debug)]
 pub struct Limit {
     deadline: Option<Deadline>,
@@ -13,17 +13,17 @@ pub struct Limit {
 }
 
 impl Limit {
-    /// Until a signal asks us to stop.
+    /// Until a signal requests a stop.
     pub const SIGNALS: Self = Self { deadline: None, obeys_signals: true };
-    /// For ever: what makes good what was begun when a limit is over.
+    /// No limit, for a cleanup after another limit has passed.
     pub(super) const NONE: Self = Self { deadline: None, obeys_signals: false };
 
-    /// Until the deadline passes, or a signal asks us to stop.
+    /// Until the deadline passes or a signal requests a stop.
     pub fn at(deadline: Deadline) -> Self {
         Self { deadline: Some(deadline), obeys_signals: true }
     }
 
-    /// An error when it is over: [`Kind::Stopped`] by a signal, [`Kind::Failed`] by the deadline.
+    /// Fails once it is over: [`Kind::Stopped`] after a signal, [`Kind::Failed`] after the deadline.
     pub fn ask(self) -> Result<()> {
         if let Some(by) = signal::pending().filter(|_| self.obeys_signals) {
             return Err(Error::new(Kind::Stopped(by), format!("stopped by {}", signal::describe(by))));

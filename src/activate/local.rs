@@ -1,5 +1,5 @@
-//! `<local>`: found anew at each step, through no link of others, and never by a path that somebody else could turn between
-//! the look and the change.
+//! `<local>`, resolved anew at each step, through no link of another user, and by descriptors: no other user can
+//! redirect it between the examination and the change.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,17 +16,17 @@ pub struct Local {
 }
 
 impl Local {
-    /// That of the configuration.
+    /// The path of the configuration.
     pub fn new(path: &Path) -> Self {
         Self { path: path.to_owned() }
     }
 
-    /// As the configuration has it.
+    /// The path as configured.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Where it is, with the directory that it lies in, open. `None`: that one is not there.
+    /// Its location, with its directory open. `None`: the directory does not exist.
     pub fn place(&self) -> Result<Option<Place>> {
         match resolve::find(&self.path, Way::Any, Last::Stay) {
             Ok(place) => Ok(Some(place)),
@@ -35,7 +35,7 @@ impl Local {
         }
     }
 
-    /// The same, and the directories above it are made where they are missing.
+    /// The same, creating missing directories above it.
     pub fn make_place(&self) -> Result<Place> {
         let (Some(above), Some(_)) = (self.path.parent(), self.path.file_name()) else {
             return Err(Error::config("local is /"));
@@ -44,7 +44,7 @@ impl Local {
         made.map_err(|fault| self.refusal(fault))
     }
 
-    /// What stands there.
+    /// The metadata of the entry, if any.
     pub fn meta(&self) -> Result<Option<Meta>> {
         Ok(self.place()?.and_then(|place| place.meta))
     }
@@ -62,7 +62,7 @@ impl Local {
         place.dir.is_mount(&place.name).with_context(|| format!("cannot examine {}", self.path.display()))
     }
 
-    /// Opens the directory that it is, and nothing that somebody put in its place since a check looked at it.
+    /// Opens the directory at `<local>`; fails if a link has replaced it.
     pub fn open(&self) -> Result<Dir> {
         let cannot = || format!("cannot open {}", self.path.display());
         let place = self.place()?.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound)).with_context(cannot)?;
@@ -75,7 +75,7 @@ impl Local {
         place.dir.child(&place.name).with_context(cannot)
     }
 
-    /// Makes it a directory where nothing stands; whether it did.
+    /// Creates the directory if there is no entry; returns whether it did.
     pub fn make_dir(&self) -> Result<bool> {
         let place = self.make_place()?;
         let made = match place.meta {
@@ -85,7 +85,7 @@ impl Local {
         made.with_context(|| format!("cannot make the directory {}", self.path.display()))
     }
 
-    /// Whether there is nothing in `dir`, which is it, but `except`.
+    /// Whether `dir`, the open `<local>`, has no entries except `except`.
     pub fn is_empty(&self, dir: &Dir, except: &[PathBuf]) -> Result<bool> {
         let mut is_empty = true;
         let read = dir.each_name(&mut |name| {

@@ -1,4 +1,4 @@
-//! Where the parts of a deployment lie, and which way of activation `auto` means.
+//! The locations of the parts of a deployment, and the choice of an activation mode for `auto`.
 
 use std::path::{Path, PathBuf};
 
@@ -15,39 +15,41 @@ use crate::store::{Location, Recorded, Store};
 use crate::sys::fs::{Kind, Meta, can_be_made};
 use crate::sys::resolve::Way;
 
-/// Where the parts of a deployment lie, and how it makes releases live.
+/// The locations of the parts of a deployment, and its activation mode.
 #[derive(Clone, Debug)]
 pub struct Places {
     /// How releases become live.
     pub mode: ActivationMode,
     /// The store.
     pub store: Location,
-    /// The store lies in the live directory, which is the top of a mount: a container that restarts finds it there.
+    /// Whether the store is in the live directory, which is then the top of a mount: a restarted container finds it
+    /// there.
     pub is_store_in_local: bool,
-    /// What may be lost: this deployment's directory of the cache.
+    /// This deployment's cache directory. It may be lost.
     pub cache: PathBuf,
 }
 
 impl Places {
-    /// Where a download lies. Two deployments with the same id have different stores, so they do not meet here.
+    /// The cache file of a download. The name has a hash of the store's path, so that two deployments with the same id
+    /// do not share it.
     pub fn download(&self) -> CacheFile {
         let hash = hex(&Sha256::digest(self.store.path.as_os_str().as_bytes())[..4]);
         CacheFile::new(self.cache.clone(), format!("download-{hash}"))
     }
 
-    /// What an in-place deployment keeps away from: what the operator says, and what is ours.
+    /// The paths that an in-place deployment never touches: those of the configuration, and its own.
     pub fn preserve(&self, settings: &Settings) -> Vec<PathBuf> {
         let mut preserve = settings.preserve.clone();
         if self.is_store_in_local {
-            // ext4 makes the other one at the top of each file system.
+            // ext4 creates `lost+found` at the top of each file system.
             preserve.extend([OUR_DIR, "lost+found"].map(PathBuf::from));
         }
         preserve
     }
 }
 
-/// What to say of a live directory that everybody may change: the release that was proven there need not be the one that is
-/// read. A volume is its platform's business.
+/// A warning for a live directory that all users may write: a release that was verified may have been changed since.
+/// Volumes are left to their platform.
 pub fn open_to_all(settings: &Settings, mode: ActivationMode) -> Result<Option<String>> {
     let local = Local::new(&settings.local);
     let is_open = |meta: Meta| meta.kind == Kind::Dir && meta.mode & 0o1002 == 0o002;
@@ -58,13 +60,13 @@ pub fn open_to_all(settings: &Settings, mode: ActivationMode) -> Result<Option<S
     Ok(Some(format!("everybody may write the live directory {path}, and so change what is deployed: chmod o-w {path}")))
 }
 
-/// Finds the store. `auto` stays what it was: an existing store decides, then what stands at `<local>`.
+/// Locates the store. `auto` keeps its mode: that of an existing store, else the one for the entry at `<local>`.
 pub fn locate(settings: &Settings) -> Result<Places> {
     if let Some(mode) = settings.activation {
         return place(settings, mode);
     }
     for mode in [ActivationMode::InPlace, ActivationMode::Symlink] {
-        // Where it cannot be, it is not; a store that is used is judged again when it is opened.
+        // A store that cannot be there is not; one that is used is checked again when it is opened.
         let Ok(places) = place(settings, mode) else { continue };
         let Ok(store) = Store::look(&places.store) else { continue };
         if let Recorded::State(state) = store.recorded()?
@@ -81,7 +83,7 @@ pub fn locate(settings: &Settings) -> Result<Places> {
 
 fn place(settings: &Settings, mode: ActivationMode) -> Result<Places> {
     let (store, is_store_in_local) = store(settings, mode)?;
-    // As what is in it: nothing there is run.
+    // Like the files in it: nothing is executed from there.
     let inside = || store.path.join("cache");
     let cache = match &settings.cache.path {
         Some(cache) if settings.cache.is_given || can_be_made(&cache.join(&settings.id)) => cache.join(&settings.id),
@@ -90,10 +92,10 @@ fn place(settings: &Settings, mode: ActivationMode) -> Result<Places> {
     Ok(Places { mode, store, is_store_in_local, cache })
 }
 
-/// The store's directory: beside `<local>` for a link, so that one shared volume holds both; in a directory that is the top
-/// of a mount; else where state belongs.
+/// The directory of the store: beside `<local>` for a link, so that one shared volume holds both; in the live directory
+/// if that is the top of a mount; else in the state directory.
 fn store(settings: &Settings, mode: ActivationMode) -> Result<(Location, bool)> {
-    // Scripts of an installation run from there.
+    // Scripts of an installation are executed from the store.
     let way = if mode == ActivationMode::Install { Way::Trusted } else { Way::Shared };
     let owner = settings.layout.owner;
     let at = |path: PathBuf, key| Location { path, way, key, owner };
@@ -121,13 +123,13 @@ fn store(settings: &Settings, mode: ActivationMode) -> Result<(Location, bool)> 
     }
 }
 
-/// The store of a live directory that nobody gave an id of its own, when another one was there first.
+/// The name of the store of a live directory without an id of its own, if another live directory has the default one.
 fn of_local(settings: &Settings) -> String {
     let hash = hex(&Sha256::digest(settings.local.as_os_str().as_bytes())[..4]);
     format!("{}-{hash}", settings.id)
 }
 
-/// Whether the store `usual` is another live directory's; `other` is used once it is there.
+/// Whether the store `usual` belongs to another live directory. `other` is used once it exists.
 fn is_taken(usual: &Location, other: &Location, settings: &Settings) -> bool {
     if other.path.symlink_metadata().is_ok() {
         return true;
@@ -140,7 +142,8 @@ fn no_state_dir(why: &str) -> Error {
     Error::config(format!("cannot find a place for releases and state: {why}: state-dir names one"))
 }
 
-/// What an appspec has installed is known to its own store only: another way would leave it all behind.
+/// Refuses a change between `install` and another mode: only the old store records the installed files, which would all
+/// stay.
 pub fn refuse_to_change_ways(state: &State, mode: ActivationMode, root: &Path) -> Result<()> {
     let is_used = state.current.is_some() || state.phase != Phase::Idle;
     let changes = (state.mode == ActivationMode::Install) != (mode == ActivationMode::Install);

@@ -1,5 +1,5 @@
-//! How a release becomes live. Every activation is idempotent, so rolling back is activating the previous release, and a
-//! crash is healed by doing it again.
+//! Makes a release the live tree. Every activation is idempotent: rolling back activates the previous release, and a
+//! run after a crash activates the release again.
 
 mod apply;
 pub mod compare;
@@ -28,50 +28,50 @@ use crate::store::state::{Found, LiveDirectory};
 use crate::store::{Release, Staging, Store};
 use crate::sys::fs::Dir;
 
-/// What stands at `<local>`.
+/// The entry at `<local>`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LiveTree {
-    /// Nothing.
+    /// No entry.
     Absent,
-    /// Our link, to this release.
+    /// The link of this deployment, to this release.
     Release(ReleaseId),
-    /// Another link: not ours, or to a release that is gone.
+    /// Another link: of another user, or to a release that is gone.
     Link(std::ffi::OsString),
     /// An empty directory.
     Empty,
     /// A directory with content.
     Directory,
-    /// A file, a device.
+    /// A file, FIFO, socket or device.
     Other,
 }
 
-/// The way a deployment makes releases live.
+/// The activation of a deployment, by mode.
 #[derive(Debug)]
 pub enum Activation {
     /// A link that is swapped.
     Symlink(symlink::Symlink),
     /// A directory that is kept in sync.
     InPlace(in_place::InPlace),
-    /// Files over the host, as an appspec says.
+    /// Files installed over the host, as an appspec says.
     Install(install::Install),
 }
 
-/// What an activation is made from.
+/// The parameters of [`Activation::new`].
 #[derive(Debug)]
 pub struct Setup<'a> {
     /// How releases become live.
     pub mode: ActivationMode,
     /// `<local>`.
     pub local: &'a Path,
-    /// Where releases lie.
+    /// The store with the releases.
     pub store: &'a Store,
-    /// What an in-place deployment keeps away from.
+    /// Paths that an in-place deployment never touches.
     pub preserve: Vec<PathBuf>,
-    /// What an installation does with files of others.
+    /// The default for files at a destination that no deployment installed.
     pub behaviour: Behaviour,
-    /// The directory that an earlier check kept in sync.
+    /// The live directory recorded by an earlier check.
     pub live_dir: Option<LiveDirectory>,
-    /// The store lies in `<local>`.
+    /// Whether the store is in `<local>`.
     pub is_store_in_local: bool,
 }
 
@@ -89,7 +89,7 @@ impl Activation {
         }
     }
 
-    /// What tells the directory that is kept in sync from another one that somebody puts in its place.
+    /// The identity of the live directory, to notice a replacement.
     pub fn live_dir(&self) -> Option<LiveDirectory> {
         match self {
             Self::Symlink(_) | Self::Install(_) => None,
@@ -97,7 +97,7 @@ impl Activation {
         }
     }
 
-    /// Makes the directory that is kept in sync where there is none; whether it did.
+    /// Creates the live directory if it is missing; returns whether it did.
     pub fn make_live_dir(&self) -> Result<bool> {
         match self {
             Self::Symlink(_) | Self::Install(_) => Ok(false),
@@ -105,7 +105,7 @@ impl Activation {
         }
     }
 
-    /// An error where something else than what is kept in sync stands at `<local>` by now.
+    /// Fails if the entry at `<local>` is not the live directory any more.
     pub fn refuse_another(&self) -> Result<()> {
         match self {
             Self::Symlink(_) | Self::Install(_) => Ok(()),
@@ -113,7 +113,7 @@ impl Activation {
         }
     }
 
-    /// Why what stands at `<local>` is another directory than the one that was kept in sync; it has content.
+    /// The reason why the directory at `<local>` is not the live directory, if it is another one with content.
     pub fn stranger(&self) -> Result<Option<String>> {
         match self {
             Self::Symlink(_) | Self::Install(_) => Ok(None),
@@ -121,7 +121,7 @@ impl Activation {
         }
     }
 
-    /// From now on what stands at `<local>` is the one that is meant.
+    /// Accepts the directory at `<local>` as the live directory.
     pub fn accept(&self) -> Result<()> {
         match self {
             Self::Symlink(_) | Self::Install(_) => Ok(()),
@@ -129,7 +129,7 @@ impl Activation {
         }
     }
 
-    /// What stands at `<local>` now.
+    /// Examines the entry at `<local>`.
     pub fn standing(&self) -> Result<LiveTree> {
         match self {
             Self::Symlink(link) => link.standing(),
@@ -138,7 +138,7 @@ impl Activation {
         }
     }
 
-    /// Makes `release` live, whatever an earlier attempt left.
+    /// Makes `release` live, whatever state an earlier attempt left.
     pub fn activate(&self, release: &Release, limit: Limit) -> Result<()> {
         match self {
             Self::Symlink(link) => link.activate(&release.id),
@@ -148,7 +148,7 @@ impl Activation {
         .with_context(|| format!("cannot activate release {}", release.id))
     }
 
-    /// Whether `release` can be made live, before anything is touched. Everything that is in the way is the error.
+    /// Fails if `release` cannot be made live; changes nothing. The error lists all conflicts.
     pub fn examine(&self, release: &Release, limit: Limit) -> Result<()> {
         match self {
             Self::Symlink(_) => Ok(()),
@@ -162,7 +162,7 @@ impl Activation {
         }
     }
 
-    /// Readies what was unpacked into `staging` for becoming a release. Gives what that is made of, `unpacked` before.
+    /// Prepares the tree unpacked into `staging` for publishing. Returns its manifest, which was `unpacked` before.
     pub fn finish_staging(&self, staging: &Staging, unpacked: Manifest, limit: Limit) -> Result<Manifest> {
         match self {
             Self::Symlink(_) | Self::InPlace(_) => Ok(unpacked),
@@ -173,7 +173,7 @@ impl Activation {
         }
     }
 
-    /// Remembers what the way back needs, once the state says that `release` is being activated.
+    /// Records the data that rolling back needs, once the state says that `release` is being activated.
     pub fn prepare(&self, release: &Release, limit: Limit) -> Result<()> {
         match self {
             Self::Symlink(_) | Self::InPlace(_) => Ok(()),
@@ -183,7 +183,7 @@ impl Activation {
         }
     }
 
-    /// Makes `release` live again, which was before the deployment. What is in its way by now stays.
+    /// Makes `release` live again, which was live before the deployment. Conflicting entries stay.
     pub fn reactivate(&self, release: &Release, limit: Limit) -> Result<()> {
         match self {
             Self::Symlink(link) => link.activate(&release.id),
@@ -193,7 +193,7 @@ impl Activation {
         .with_context(|| format!("cannot go back to release {}", release.id))
     }
 
-    /// Forgets what only a deployment that is over needed; `current` is live.
+    /// Removes the rollback data of a finished deployment; `current` is live.
     pub fn close_ledger(&self, current: Option<&ReleaseId>) -> Result<()> {
         match self {
             Self::Symlink(_) | Self::InPlace(_) => Ok(()),
@@ -201,7 +201,7 @@ impl Activation {
         }
     }
 
-    /// Puts back what stood at `<local>` before the first deployment.
+    /// Restores the entry that was at `<local>` before the first deployment.
     pub fn withdraw(&self, found: &Found, limit: Limit) -> Result<()> {
         match self {
             Self::Symlink(link) => link.withdraw(found),
@@ -211,7 +211,8 @@ impl Activation {
         .with_context(|| "cannot withdraw the first release")
     }
 
-    /// Puts back what is missing of the live `release`: the link, or entries of the directory. Tells what it was.
+    /// Restores the missing parts of the live `release`: the link, or entries of the directory. Returns a description
+    /// of the damage.
     pub fn repair(&self, release: &Release, limit: Limit) -> Result<Option<String>> {
         match self {
             Self::Symlink(link) => link.repair(&release.id),
@@ -221,8 +222,8 @@ impl Activation {
         .with_context(|| "cannot repair the live tree")
     }
 
-    /// Tells what of the live tree is not as `release`, which is made of `manifest`, would have it; `tell` takes whole paths. The
-    /// release itself is looked at where it is the live tree. Gives the number of names.
+    /// Passes the differences between the live tree and `manifest`, the manifest of `release`, to `tell`, as full
+    /// paths. With a link, the release itself is compared. Returns the number of names.
     pub fn differences(&self, release: &Release, manifest: &Manifest, tell: &mut Tell<'_>) -> Result<u64> {
         match self {
             Self::Symlink(link) => {
@@ -240,7 +241,7 @@ impl Activation {
         }
     }
 
-    /// Makes the live tree what `release` has, which is whole and was live all the time.
+    /// Brings the live tree back to `release`, which is complete and was live all the time.
     pub fn put_back(&self, release: &Release, limit: Limit) -> Result<()> {
         match self {
             Self::Symlink(link) => link.repair(&release.id).map(drop),
@@ -250,7 +251,7 @@ impl Activation {
         .with_context(|| "cannot repair the live tree")
     }
 
-    /// Whether there is something to [`Self::repair`], in words.
+    /// A description of the damage that [`Self::repair`] would repair, if any.
     pub fn drift(&self, release: &Release) -> Result<Option<String>> {
         let text = match self {
             Self::Symlink(link) => match link.standing()? {
@@ -268,7 +269,7 @@ impl Activation {
         Ok(Some(text))
     }
 
-    /// What stands at `<local>` and is ours to change, before there is a release of it.
+    /// The manifest of the tree at `<local>` before the first deployment, without preserved entries.
     pub fn found(&self) -> Result<Manifest> {
         match self {
             Self::Symlink(_) | Self::Install(_) => Ok(Manifest::default()),
@@ -276,7 +277,7 @@ impl Activation {
         }
     }
 
-    /// Copies what stands at `<local>` into `staging`, with modes, owners and times.
+    /// Copies the tree at `<local>` into `staging`, with modes, owners and times.
     pub fn keep_found(&self, staging: &Dir, limit: Limit) -> Result<Manifest> {
         match self {
             Self::Symlink(_) | Self::Install(_) => Err(Error::failed("only in-place keeps what it found")),
@@ -285,7 +286,7 @@ impl Activation {
     }
 }
 
-/// Compares what lies in the directory `at`, and tells of it as `shown`.
+/// Compares the directory `top` with `manifest`; messages call it `shown`.
 pub fn compare_at(
     shown: &Path,
     top: std::io::Result<Dir>,
@@ -298,7 +299,7 @@ pub fn compare_at(
     compare::compare(&top, manifest, except, &mut |path, what| tell(&shown.join(path), what)).with_context(cannot)
 }
 
-/// What stands at `<local>` instead of what should.
+/// The difference to report for a wrong entry at `<local>`.
 fn wrong_target(standing: LiveTree, not: &str) -> Difference {
     Difference::Changed(match standing {
         LiveTree::Absent => return Difference::Missing,
@@ -313,7 +314,7 @@ fn open(release: &Release) -> Result<Dir> {
     release.open().with_context(|| format!("cannot open {}", release.path.display()))
 }
 
-/// One error out of many problems: with more than one, each has a line of its own before it.
+/// Joins several problems into one error: all are logged, and the error names the first.
 fn refusal(problems: &[String]) -> Error {
     let [first, more @ ..] = problems else { return Error::refused("nothing is wrong") };
     if more.is_empty() {

@@ -1,5 +1,5 @@
-//! Directories of a tree, opened by descriptor as they were judged: whoever may write to the tree can put something else under a
-//! name between the comparison and the change.
+//! Opens directories of a tree by descriptor, and only the inodes that were compared: a process that may write to the
+//! tree can replace one between the comparison and the change.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -17,21 +17,21 @@ pub(super) fn name(path: &Path) -> &OsStr {
     path.file_name().unwrap_or_default()
 }
 
-/// Opens the directory a path lies in, and keeps the last one open: neighbours come one after the other. Asks the limit each
-/// time.
+/// Opens the directory of a path, and keeps the last one open, because neighbours follow each other. Asks the limit
+/// each time.
 pub(super) struct Parents<'a> {
     top: &'a Dir,
     last: Option<(PathBuf, Dir)>,
     limit: Limit,
-    /// What the directories were when they were judged: no other one is opened.
+    /// The directories as compared: no other inode is opened.
     tree: Option<&'a Tree>,
-    /// The same of those that we made, in order.
+    /// The inodes of directories created since, in order.
     made: Made<'a>,
-    /// The same of those that were looked at one by one.
+    /// The inodes of directories examined one by one.
     judged: HashMap<PathBuf, (u64, u64)>,
 }
 
-/// Directories that were made, by their numbers in a tree.
+/// Directories created, by their numbers in a tree.
 #[derive(Default)]
 struct Made<'a> {
     tree: Option<&'a Tree>,
@@ -51,29 +51,29 @@ impl<'a> Parents<'a> {
         Self { top, last: None, limit, tree: None, made: Made::default(), judged: HashMap::new() }
     }
 
-    /// Opens only directories of `tree`, and those that are [`Self::made`] of `wanted`.
+    /// Opens only directories of `tree`, and those of `wanted` that were [`Self::made`].
     pub(super) fn of_trees(top: &'a Dir, tree: &'a Tree, wanted: &'a Tree, limit: Limit) -> Self {
         let made = Made { tree: Some(wanted), inodes: Vec::new() };
         Self { tree: Some(tree), made, ..Self::new(top, limit) }
     }
 
-    /// The directory at `path`, when it is the one that was judged.
+    /// Opens the directory at `path`, if it is the inode `judged`.
     pub(super) fn judged_dir(&mut self, path: &Path, judged: (u64, u64)) -> io::Result<Dir> {
         let dir = self.of(path)?.child(name(path))?;
         if dir.meta()?.inode() == judged { Ok(dir) } else { Err(replaced()) }
     }
 
-    /// From now on the directory at `path` is this one and no other.
+    /// Binds `path` to this directory: no other inode is opened there.
     pub(super) fn judge(&mut self, path: &Path, meta: &Meta) {
         self.judged.insert(path.to_owned(), meta.inode());
     }
 
-    /// From now on the directory that we made as `entry` of the tree that is wanted is this one. They come in order.
+    /// Records the directory created as `entry` of the wanted tree. Calls come in order.
     pub(super) fn made(&mut self, entry: Member<'_>, meta: &Meta) {
         self.made.inodes.push((entry.number(), meta.inode()));
     }
 
-    /// For what has to be done when the limit is over.
+    /// Drops the limit, for a cleanup after it has passed.
     pub(super) fn without_limit(&mut self) {
         self.limit = Limit::NONE;
     }
@@ -106,19 +106,19 @@ impl<'a> Parents<'a> {
     }
 }
 
-/// Opens the file `name` of `dir` for reading, when it is the one that was judged.
+/// Opens the file `name` of `dir` for reading, if it is the inode `judged`.
 pub(super) fn open_judged(dir: &Dir, name: &OsStr, judged: (u64, u64)) -> io::Result<(File, Meta)> {
     let file = dir.open_file(name)?;
     let meta = sysfs::meta(&file)?;
     if meta.inode() == judged && meta.kind == Kind::File { Ok((file, meta)) } else { Err(replaced()) }
 }
 
-/// Whether what stands at `name` is what was judged.
+/// Whether the entry `name` has this kind and inode.
 pub(super) fn is_judged(dir: &Dir, name: &OsStr, kind: Kind, inode: (u64, u64)) -> io::Result<bool> {
     Ok(dir.look(name)?.is_some_and(|meta| (meta.kind, meta.inode()) == (kind, inode)))
 }
 
-/// Removes what stands at `name`, when it is what was judged; what is gone is fine.
+/// Removes the entry `name` if it has this kind and inode; a missing one is fine.
 pub(super) fn remove_judged(dir: &Dir, name: &OsStr, kind: Kind, inode: (u64, u64)) -> io::Result<()> {
     let removed = match dir.look(name)? {
         None => return Ok(()),
@@ -132,10 +132,10 @@ pub(super) fn remove_judged(dir: &Dir, name: &OsStr, kind: Kind, inode: (u64, u6
     }
 }
 
-/// How many names of a directory that is emptied are in memory at once.
+/// The number of names in memory at once while a directory is emptied.
 const BATCH: usize = 4096;
 
-/// Removes all that is in `dir`, which lies on this device; no mount is entered.
+/// Removes all content of `dir`, which is on this device; enters no mount.
 pub(super) fn empty(dir: &Dir, device: u64, depth: usize, limit: Limit) -> io::Result<()> {
     if depth > MAX_DEPTH {
         return Err(io::Error::other(format!("it is more than {MAX_DEPTH} directories deep")));

@@ -1,5 +1,5 @@
-//! The live tree is a link into `releases/`, swapped by one rename: whoever resolves it sees the old or the new release,
-//! complete, at every instant.
+//! The live tree is a link into `releases/`, replaced by one rename: at every instant it resolves to the old or the new
+//! release, complete.
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, ErrorKind};
@@ -19,18 +19,18 @@ use crate::sys::trust::{self, Us};
 #[derive(Debug)]
 pub struct Symlink {
     local: Local,
-    /// The text of a link begins with this.
+    /// Prefix of the link's target.
     base: PathBuf,
-    /// The directory that half-made things lie in.
+    /// The store's `partial/`.
     partial: Option<Dir>,
-    /// The directory that releases lie in.
+    /// The store's `releases/`.
     releases: Option<Dir>,
 }
 
 impl Symlink {
     /// A link at `local` into `store`.
     pub fn new(local: &Path, store: &Store) -> Self {
-        // Relative where store and link lie side by side, so that one shared volume may be mounted anywhere.
+        // Relative if store and link are in the same directory, so that one shared volume may be mounted anywhere.
         let base = match (store.root().parent(), store.root().file_name()) {
             (Some(parent), Some(name)) if Some(parent) == local.parent() => PathBuf::from(name),
             _ => store.root().to_owned(),
@@ -39,12 +39,13 @@ impl Symlink {
         Self { local: Local::new(local), base, partial: sub(PARTIAL), releases: store.releases_dir().ok() }
     }
 
-    /// Where it is.
+    /// The path of the link.
     pub fn local(&self) -> &Path {
         self.local.path()
     }
 
-    /// What stands at `<local>`. A link is a release's only when it leads to one that is there, and nobody else owns it.
+    /// Examines the entry at `<local>`. A link counts as a release's only if the release exists and no other user owns
+    /// the link.
     pub fn standing(&self) -> Result<LiveTree> {
         let Some(place) = self.local.place()? else { return Ok(LiveTree::Absent) };
         let Some(meta) = place.meta else { return Ok(LiveTree::Absent) };
@@ -62,7 +63,7 @@ impl Symlink {
         })
     }
 
-    /// The release that a link with this text leads to, when it is complete.
+    /// The release that a link with this target leads to, if it exists.
     fn leads_to(&self, text: &OsStr) -> Option<ReleaseId> {
         let target = self.local().parent()?.join(text);
         let name = target.file_name()?;
@@ -76,13 +77,13 @@ impl Symlink {
     /// Points the link to `release`, durably.
     pub fn activate(&self, release: &ReleaseId) -> Result<()> {
         if self.standing()? == LiveTree::Release(release.clone()) {
-            // A crash may have come between the rename and its sync.
+            // An earlier run may have crashed between the rename and its sync.
             return self.sync(&self.local.make_place()?);
         }
         self.point_to(self.text(release).as_os_str())
     }
 
-    /// Puts back what a first deployment found.
+    /// Restores the entry that the first deployment found.
     pub fn withdraw(&self, found: &Found) -> Result<()> {
         if let Found::Link(target) = found {
             return self.point_to(target);
@@ -98,7 +99,7 @@ impl Symlink {
         self.sync(&place)
     }
 
-    /// Points the link to `release` again when it does not; tells what stood there.
+    /// Points the link to `release` if it does not; returns a description of the former entry.
     pub fn repair(&self, release: &ReleaseId) -> Result<Option<String>> {
         let local = self.local().display();
         let was = match self.standing()? {
@@ -117,13 +118,13 @@ impl Symlink {
         Ok(Some(was))
     }
 
-    /// The link's text.
+    /// The link's target.
     fn text(&self, release: &ReleaseId) -> PathBuf {
         self.base.join("releases").join(release)
     }
 
-    /// Makes the link under a name that nothing has and renames it over the old one: a fixed name would wedge the next
-    /// start after a kill between the two calls.
+    /// Creates the link under a unique name and renames it over the old one. A fixed name would still be taken after a
+    /// kill between the two calls, and block the next start.
     fn point_to(&self, target: &OsStr) -> Result<()> {
         let place = self.local.make_place()?;
         let made = match &self.partial {
@@ -131,7 +132,7 @@ impl Symlink {
             None => Err(ErrorKind::CrossesDevices.into()),
         };
         match made {
-            // The store lies on another file system: make the link beside <local>.
+            // The store is on another file system: create the link beside <local>.
             Err(e) if e.kind() == ErrorKind::CrossesDevices => link_from(&place.dir, target, &place),
             made => made,
         }
@@ -150,12 +151,12 @@ impl Symlink {
     }
 }
 
-/// Makes the link in `dir`, and renames it to its place.
+/// Creates the link in `dir`, and renames it to `place`.
 fn link_from(dir: &Dir, target: &OsStr, place: &Place) -> io::Result<()> {
     let temporary: OsString = unique_name(".repo-deploy-")?;
     dir.symlink(target, &temporary)?;
     let renamed = match dir.rename(&temporary, &place.dir, &place.name) {
-        // An empty directory gives way; one with content does not, and stays.
+        // rename(2) of a link does not replace a directory. An empty one is removed; one with content stays.
         Err(e) if e.kind() == ErrorKind::IsADirectory => {
             place.dir.remove_dir(&place.name).and_then(|()| dir.rename(&temporary, &place.dir, &place.name))
         }

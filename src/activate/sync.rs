@@ -1,5 +1,5 @@
-//! Makes one directory tree like another, in place: `diff` is pure and says what to do, `apply` is the only effect.
-//! What is the same keeps its inode. The tree as a whole is not atomic: a crash in between is healed by doing it again.
+//! Makes one directory tree like another, in place: `diff` is pure and plans the steps, `apply` makes all changes. An
+//! equal entry keeps its inode. The tree as a whole is not atomic: after a crash, a second run completes it.
 
 use std::ffi::OsStr;
 use std::io;
@@ -18,19 +18,19 @@ use crate::store::check_room;
 use crate::store::manifest::{Item, Manifest, What};
 use crate::sys::fs::{Dir, Kind, Meta};
 
-/// What to keep away from.
+/// Options of a sync.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Relative paths that are never touched, nor what is below them.
+    /// Relative paths that are never touched, nor anything below them.
     pub preserve: Vec<PathBuf>,
 }
 
-/// Makes `to` like `from`. Twice is once. What is in the way is an error before anything is touched.
+/// Makes `to` like `from`; a second run changes nothing. Conflicts are an error before the first change.
 pub fn mirror(from: &Dir, to: &Dir, options: &Options, limit: Limit) -> Result<Changes> {
     make_like(from, to, options, limit, &mut refuse)
 }
 
-/// Makes `to` like `from` again, which it was before: what has come in the way since stays, and is told.
+/// Makes `to` like `from` again, which was live before: an entry that has come in the way since stays, with a warning.
 pub fn put_back(from: &Dir, to: &Dir, options: &Options, limit: Limit) -> Result<Changes> {
     make_like(from, to, options, limit, &mut |conflicts| {
         conflicts.iter().for_each(|Conflict { text, .. }| log::warn!("{text}: it stays as it is"));
@@ -38,7 +38,7 @@ pub fn put_back(from: &Dir, to: &Dir, options: &Options, limit: Limit) -> Result
     })
 }
 
-/// Whether `to` could be made like `from`; no content is read for that. Everything that is in the way is the error.
+/// Whether `to` could be made like `from`, without reading file content. The error lists all conflicts.
 pub fn examine(from: &Dir, to: &Dir, options: &Options, limit: Limit) -> Result<()> {
     let (want, have) = (wanted(from, options, limit)?, Tree::read(to, &options.preserve, limit)?);
     let mut live = Parents::new(to, limit);
@@ -49,7 +49,7 @@ pub fn examine(from: &Dir, to: &Dir, options: &Options, limit: Limit) -> Result<
     refuse(&diff(&want, &have, &options.preserve, same)?.conflicts)
 }
 
-/// Decides about what is in the way: an error, or the rest is done.
+/// Decides about conflicts: returns an error, or `Ok` to apply the rest of the plan.
 type Judge<'a> = dyn FnMut(&[Conflict]) -> Result<()> + 'a;
 
 fn refuse(conflicts: &[Conflict]) -> Result<()> {
@@ -64,7 +64,7 @@ fn make_like(from: &Dir, to: &Dir, options: &Options, limit: Limit, judge: &mut 
     Mirror::new(from, to, &plan, limit).apply(&plan)
 }
 
-/// What differs between two trees, their content included.
+/// Plans the differences between two trees, their content included.
 fn compare<'a>(
     from: &Dir,
     to: &Dir,
@@ -80,16 +80,16 @@ fn compare<'a>(
     })
 }
 
-/// Copies `from` into the empty directory `to`, with modes, owners and times, when there is room for it.
+/// Copies `from` into the empty directory `to`, with modes, owners and times. Fails first if there is no room for it.
 pub fn copy_tree(from: &Dir, to: &Dir, options: &Options, limit: Limit) -> Result<Changes> {
     let (want, have) = (wanted(from, options, limit)?, Tree::default());
     let plan = diff(&want, &have, &options.preserve, |_, _| Ok(true))?;
-    // Holes are copied as holes, and need nothing.
+    // Holes are copied as holes, and need no room.
     check_room(want.allocated, (plan.put.len() + plan.make.len()) as u64, to)?;
     Mirror::new(from, to, &plan, limit).apply(&plan)
 }
 
-/// Puts back what `from` has and `to` lacks, and leaves everything that is there alone but what a killed run left.
+/// Restores the entries that `to` lacks, and removes leftovers of a killed run; every other entry stays as it is.
 pub fn restore(from: &Dir, to: &Dir, options: &Options, limit: Limit) -> Result<Changes> {
     let want = wanted(from, options, limit)?;
     let have = Tree::read(to, &options.preserve, limit)?;
@@ -105,7 +105,7 @@ pub fn restore(from: &Dir, to: &Dir, options: &Options, limit: Limit) -> Result<
     Mirror::new(from, to, &plan, limit).apply(&plan)
 }
 
-/// What `from` has, but what a killed run left in it: a release that was being repaired may hold such a thing.
+/// Lists `from` without leftovers of a killed run: a release whose repair was interrupted may hold some.
 fn wanted(from: &Dir, options: &Options, limit: Limit) -> Result<Tree> {
     Tree::of_release(from, &options.preserve, limit, is_left_over)
 }
@@ -114,13 +114,13 @@ fn is_left_over(name: &OsStr) -> bool {
     name.as_encoded_bytes().starts_with(TEMPORARY.as_bytes())
 }
 
-/// Makes the tree below `top` what `manifest` says, as far as that can be done without the content of files. Gives the first
-/// file that lacks the right one.
+/// Gives the tree below `top` the names, link targets and modes of `manifest`, as far as no file content is needed.
+/// Returns the first file with wrong or missing content.
 pub fn fix_metadata(top: &Dir, manifest: &Manifest, limit: Limit) -> Result<Option<PathBuf>> {
     let have = Tree::read(top, &[], limit)?;
     let ours = top.meta().with_context(|| "cannot examine a release")?;
     let (mut want, sums) = listed(manifest, ours)?;
-    // Owners are not in a manifest: that of the top is everybody's where nothing else is known.
+    // A manifest has no owners: an entry that is not there gets the owner of the top.
     want.take_owners(&have, (ours.uid, ours.gid));
     let mut reader = Sums::new("verifying", None, limit);
     let (mut parents, mut links) = (Parents::new(top, limit), Parents::new(top, limit));
@@ -132,11 +132,11 @@ pub fn fix_metadata(top: &Dir, manifest: &Manifest, limit: Limit) -> Result<Opti
         if present.size != wanted.size {
             return Ok(false);
         }
-        // What cannot be read is no content of anything.
+        // A file that cannot be read counts as different.
         let sum = parents.of(&wanted.path()).and_then(|dir| reader.of(dir, wanted.name(), wanted.size));
         Ok(sum.ok() == sums.get(wanted.number() as usize).copied())
     })?;
-    limit.ask()?; // what was cut off is not damaged
+    limit.ask()?; // a read that was interrupted is not damage
     refuse(&plan.conflicts)?;
     let is_file = |put: &Put| want.at(put.entry).kind == Kind::File;
     let lacking = plan.put.iter().find(|put| is_file(put)).map(|put| want.at(put.entry).path());
@@ -145,7 +145,7 @@ pub fn fix_metadata(top: &Dir, manifest: &Manifest, limit: Limit) -> Result<Opti
     Ok(lacking)
 }
 
-/// A manifest as a tree, all of it with the owner of `ours`, and the sum of each entry's content.
+/// Makes a tree of a manifest, every entry with the owner of `ours`, and lists the checksum of each entry.
 fn listed(manifest: &Manifest, ours: Meta) -> Result<(Tree, Vec<u32>)> {
     let (mut list, mut sums) = (List::default(), Vec::new());
     for item in manifest.items() {
@@ -164,24 +164,24 @@ fn listed(manifest: &Manifest, ours: Meta) -> Result<(Tree, Vec<u32>)> {
     Ok((list.finish(), sums))
 }
 
-/// The first that `from` has and `to` lacks, if there is any: what [`restore`] would put back.
+/// The first entry that [`restore`] would restore, if any.
 pub fn lacks(from: &Dir, to: &Dir, options: &Options, limit: Limit) -> Result<Option<PathBuf>> {
     let (want, have) = (wanted(from, options, limit)?, Tree::read(to, &options.preserve, limit)?);
     Ok(missing(&want, &have).next().map(Member::path))
 }
 
-/// Whether `to` has just what `from` has; modes and owners may differ.
+/// Whether both trees have the same names and content; modes and owners may differ.
 pub fn is_like(from: &Dir, to: &Dir, options: &Options, limit: Limit) -> Result<bool> {
     let (mut want, have) = (wanted(from, options, limit)?, Tree::read(to, &options.preserve, limit)?);
-    want.take_access(&have); // else a file that changes hands would be one to write
+    want.take_access(&have); // else a file with another owner would be one to write
     let plan = compare(from, to, &want, &have, options, limit)?;
     let Plan { want: _, have: _, clear, make, put, adjust, remove, conflicts } = &plan;
     Ok([clear, make, remove].into_iter().all(Vec::is_empty)
         && (put.is_empty() && adjust.is_empty() && conflicts.is_empty()))
 }
 
-/// What `have` lacks of what can be put there. What lies below something that is no directory any more is not missing: somebody
-/// put that there.
+/// The entries of `want` that `have` lacks and that can be restored. Entries below a directory that was replaced by
+/// another kind of file, or mounted over, do not count: another process put that there.
 fn missing<'a>(want: &'a Tree, have: &Tree) -> impl Iterator<Item = Member<'a>> {
     let pairs = Pairs::of(want, have);
     let is_other = |number| have.at(number).kind != Kind::Dir || have.at(number).mount;
@@ -197,7 +197,7 @@ fn missing<'a>(want: &'a Tree, have: &Tree) -> impl Iterator<Item = Member<'a>> 
     })
 }
 
-/// Removes everything below `to` but what is preserved, mounted or no file, directory or link.
+/// Removes everything below `to` except preserved entries, mounts, FIFOs, sockets and devices.
 pub fn clear(to: &Dir, options: &Options, limit: Limit) -> Result<Changes> {
     let have = Tree::read(to, &options.preserve, limit)?;
     let nothing = Tree::default();
@@ -205,7 +205,7 @@ pub fn clear(to: &Dir, options: &Options, limit: Limit) -> Result<Changes> {
     Mirror::new(to, to, &plan, limit).apply(&plan)
 }
 
-/// Whether the link that is there has the text that is wanted. One that has just gone, or cannot be read, is made anew.
+/// Whether the present link has the wanted target. A link that has just gone or cannot be read counts as different.
 fn is_same_link(live: &mut Parents<'_>, want: Member<'_>, have: Member<'_>, limit: Limit) -> Result<bool> {
     let mut is_same = || -> io::Result<bool> {
         let dir = live.of(&have.path())?;
@@ -215,7 +215,7 @@ fn is_same_link(live: &mut Parents<'_>, want: Member<'_>, have: Member<'_>, limi
     is_same().or_else(|_| limit.ask().map(|()| false))
 }
 
-/// Whether two files have the same content. Times decide nothing: they are coarse, and anybody can set them.
+/// Whether two files have the same content. Times are not compared: they are coarse, and an application can set them.
 fn is_same_file(
     wanted_in: &mut Parents<'_>,
     present_in: &mut Parents<'_>,
@@ -230,7 +230,7 @@ fn is_same_file(
     let path = want.path();
     let mut compare = || -> io::Result<bool> {
         let wanted = wanted_in.of(&path)?.open_file(want.name())?;
-        // An application has just removed or replaced it, or nobody can read it: then it is written anew.
+        // An application has just removed or replaced it, or it cannot be read: it is written anew.
         let present = present_in.of(&path).and_then(|dir| open_judged(dir, have.name(), have.inode()));
         let Ok((present, _)) = present else { return Ok(false) };
         same_bytes(&wanted, &present, limit)
@@ -256,7 +256,7 @@ mod tests {
         super::restore(from, to, options, Limit::SIGNALS)
     }
 
-    /// A directory that goes away.
+    /// A temporary directory, removed on drop.
     struct Temp(PathBuf);
 
     impl Temp {
@@ -297,7 +297,7 @@ mod tests {
         }
     }
 
-    /// Fills a directory with a small random tree: the same few names again and again, so that kinds collide.
+    /// Fills a directory with a small random tree. The few names repeat, so that kinds collide.
     fn grow(at: &Path, depth: u32, random: &mut impl FnMut(u32) -> u32) {
         for name in ["a", "b", "c", "d"] {
             let path = at.join(name);
@@ -400,7 +400,7 @@ mod tests {
             assert!(!have.0.join("data/old").exists());
             assert!(fs::symlink_metadata(have.0.join("pipe")).is_ok());
         }
-        // A file where the preserved thing needs a directory is refused, and nothing has changed.
+        // A file in place of a directory that holds a preserved entry is refused, and nothing changes.
         fs::write(want.0.join("data"), "a file").unwrap();
         let error = mirror(&want.dir(), &have.dir(), &options).unwrap_err().to_string();
         assert!(error.contains("data/uploads in it must stay"), "{error}");

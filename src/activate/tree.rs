@@ -1,4 +1,4 @@
-//! What a directory holds, one after the other: read by descriptors, through no link, across no mount.
+//! Walks over a directory tree, by descriptors, through no link, across no mount.
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -16,7 +16,7 @@ use crate::error::{Context, Error, Result};
 use crate::store::manifest::{Manifest, Rows, What};
 use crate::sys::fs::{self as sysfs, Dir, Kind, Meta};
 
-/// How many directories may lie in each other.
+/// The deepest nesting of directories.
 pub(super) const MAX_DEPTH: usize = 200;
 
 /// One name in a tree.
@@ -24,22 +24,22 @@ pub(super) const MAX_DEPTH: usize = 200;
 pub struct Entry {
     /// Relative to the top.
     pub path: PathBuf,
-    /// What it is.
+    /// Its metadata.
     pub meta: Meta,
-    /// A link's text.
+    /// A link's target.
     pub target: Option<OsString>,
-    /// Another file system is mounted here; what is in it is not listed.
+    /// Whether another file system is mounted here; its content is not listed.
     pub mount: bool,
 }
 
 /// Takes an entry and the open directory that it lies in.
 pub type Found<'a> = dyn FnMut(&Dir, Entry) -> Result<()> + 'a;
 
-/// The same, and where its name stands among those that were read.
+/// The same, with the position of its name among the names read.
 type Named<'a> = dyn FnMut(&Dir, Entry, Span) -> Result<()> + 'a;
 
-/// Passes on what is below `top` and the open directory that each lies in, parents before their children, siblings in byte
-/// order; leaves out `skip` and what is below them. Only the names of directories that are open are in memory.
+/// Passes every entry below `top` to `found` with its open directory: parents before their children, siblings in byte
+/// order, without `skip` and anything below it. Memory holds the names of open directories only.
 pub fn walk(top: &Dir, skip: &[PathBuf], limit: Limit, found: &mut Found<'_>) -> Result<()> {
     Walk { keeps_names: false, ..Walk::new(skip, limit) }
         .over_all(top, &mut |dir, entry, _| found(dir, entry))
@@ -50,7 +50,7 @@ pub fn walk(top: &Dir, skip: &[PathBuf], limit: Limit, found: &mut Found<'_>) ->
 pub(super) struct Walk<'a> {
     skip: &'a [PathBuf],
     limit: Limit,
-    /// Names that are passed over, with what is below them.
+    /// Matches names to leave out, with everything below them.
     is_left_out: fn(&OsStr) -> bool,
     keeps_names: bool,
     device: u64,
@@ -58,17 +58,17 @@ pub(super) struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    /// One that keeps all names.
+    /// A walk that keeps all names.
     pub(super) fn new(skip: &'a [PathBuf], limit: Limit) -> Self {
         Self { skip, limit, is_left_out: |_| false, keeps_names: true, device: 0, names: Texts::default() }
     }
 
-    /// The same without names that `is_left_out` says yes to, nor what is below them.
+    /// The same without names that match `is_left_out`, nor anything below them.
     pub(super) fn without(self, is_left_out: fn(&OsStr) -> bool) -> Self {
         Self { is_left_out, ..self }
     }
 
-    /// Walks over all that is below `top`, and gives the names that are kept.
+    /// Walks over the tree below `top`, and returns the names kept.
     pub(super) fn over_all(mut self, top: &Dir, found: &mut Named<'_>) -> Result<Texts> {
         self.device = top.meta().with_context(|| "cannot examine a tree")?.dev;
         let names = self.list(top).with_context(|| "cannot read the top of a tree")?;
@@ -99,10 +99,10 @@ impl<'a> Walk<'a> {
             if (self.is_left_out)(&name) || self.skip.contains(&path) {
                 continue;
             }
-            // A name may be gone by now: an application works in there.
+            // An application may have removed the entry in the meantime.
             let examine = || format!("cannot examine {}", path.display());
             let Some((meta, is_mount)) = dir.look_for_mount(&name).with_context(examine)? else { continue };
-            // An overlay's files may show the device of their layer; its directories never do.
+            // overlayfs may show a file with the device of its layer, a directory never.
             let is_elsewhere = meta.kind == Kind::Dir && meta.dev != self.device;
             let mount = is_elsewhere || is_mount;
             let (mut target, mut child, before) = (None, None, self.names.mark());
@@ -132,12 +132,12 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// What the tree below `top` is made of: reads every file in it. What is no file, directory or link is left out.
+/// The manifest of the tree below `top`. Reads every file; FIFOs, sockets and devices are left out.
 pub fn manifest(top: &Dir, limit: Limit) -> Result<Manifest> {
     manifest_without(top, &[], limit)
 }
 
-/// The same without `skip` and what is below them.
+/// The same without `skip` and anything below it.
 pub fn manifest_without(top: &Dir, skip: &[PathBuf], limit: Limit) -> Result<Manifest> {
     let (mut rows, mut sums) = (Rows::default(), Sums::new("reading", None, limit));
     walk(top, skip, limit, &mut |dir, Entry { path, meta: Meta { kind, mode, size, .. }, target, .. }| {
@@ -155,7 +155,7 @@ pub fn manifest_without(top: &Dir, skip: &[PathBuf], limit: Limit) -> Result<Man
     Ok(rows.into())
 }
 
-/// Adds files up, and shows how far it is.
+/// Computes checksums of files, and shows the progress.
 pub(super) struct Sums {
     buffer: Vec<u8>,
     progress: Progress,
@@ -168,11 +168,11 @@ impl Sums {
         Self { buffer: vec![0; 64 * 1024], progress: Progress::start(verb, total), limit }
     }
 
-    /// The CRC-32 of the file `name` in `dir`, which has `size` bytes; of no sense when it has more by now.
+    /// The CRC-32 of the file `name` in `dir`, expected to have `size` bytes; meaningless if it has more by now.
     pub(super) fn of(&mut self, dir: &Dir, name: &OsStr, size: u64) -> io::Result<u32> {
         let mut file = dir.open_file(name)?;
         let (mut crc, mut at) = (Crc::new(), 0);
-        // A few gigabytes of data may have a tebibyte of holes between them.
+        // A sparse file may have a tebibyte of holes between a few gigabytes of data.
         if size >= LARGE && sysfs::meta(&file).is_ok_and(|meta| meta.size == size && meta.allocated < size) {
             while let Some(data) = next_data(&file, at, size).unwrap_or_default() {
                 add_zeros(&mut crc, data.start.saturating_sub(at));
@@ -186,7 +186,7 @@ impl Sums {
                 at = file.seek(SeekFrom::Start(size))?;
             }
         }
-        // Somebody may write it as fast as it is read.
+        // At most one byte more: another process may append as fast as this one reads.
         self.add(file.take(size.saturating_sub(at).saturating_add(1)), &mut crc)?;
         Ok(crc.sum())
     }
@@ -205,10 +205,10 @@ impl Sums {
     }
 }
 
-/// Files of fewer bytes are not asked for their holes.
+/// Files of fewer bytes are not searched for holes.
 const LARGE: u64 = 1 << 20;
 
-/// Adds as many zeros, without looking at one of them: a run of twice the length is the same run twice.
+/// Adds `count` zeros without reading them: each round doubles the length of the run.
 fn add_zeros(crc: &mut Crc, mut count: u64) {
     let mut run = Crc::new();
     run.update(&[0]);
@@ -223,7 +223,7 @@ fn add_zeros(crc: &mut Crc, mut count: u64) {
     }
 }
 
-/// A refusal of what would use up descriptors and stack; whoever may write into a tree can make it as deep as he likes.
+/// The error for a tree that would use up descriptors and stack: a user with write access can nest it arbitrarily deep.
 fn too_deep(path: &Path) -> Error {
     let top: PathBuf = path.components().take(3).collect();
     Error::failed(format!("what is in {} is more than {MAX_DEPTH} directories deep", top.display()))

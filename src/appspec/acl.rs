@@ -1,29 +1,29 @@
-//! Access control lists: the text of one entry, and the bytes that Linux takes for a whole list in the extended attributes
-//! `system.posix_acl_access` and `system.posix_acl_default` (acl(5), linux/posix_acl_xattr.h). Pure: names are looked up
-//! and attributes are written by others.
+//! Access control lists: parses an entry, and formats a list for the extended attributes `system.posix_acl_access` and
+//! `system.posix_acl_default` (acl(5), linux/posix_acl_xattr.h). Pure: other modules look up names and write
+//! attributes.
 
 use super::check::{self, Checked};
 use super::shown;
 
-/// Whom an entry is for.
+/// The type of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Whom {
-    /// The owner, or a user that is named.
+    /// The owner, or a named user.
     User,
-    /// The group, or one that is named.
+    /// The group, or a named group.
     Group,
-    /// What everybody but the owner and others has at most.
+    /// The limit for all but the owner and others.
     Mask,
-    /// Everybody else.
+    /// All other users.
     Other,
 }
 
-/// An entry as it is written.
+/// An entry as written in an appspec.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// For what will be made in a directory, not for itself.
+    /// Inherited by entries created in a directory, without effect on the directory.
     pub default: bool,
-    /// Whom it is for.
+    /// Its type.
     pub whom: Whom,
     /// Name or number of a user or a group.
     pub name: Option<String>,
@@ -32,15 +32,15 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// Whether both speak of the same, so that only one can hold.
+    /// Whether both set the permissions of the same user or group, so that one must go.
     pub fn is_for_the_same(&self, other: &Self) -> bool {
         (self.default, self.whom, &self.name) == (other.default, other.whom, &other.name)
     }
 }
 
-/// Reads `[d:][u:|g:|m:|o:]NAME:PERMISSIONS`, as CodeDeploy's agent does: without a letter in front it is for a user, and
-/// `m:rx` and `o:rx` need no name. A letter alone in the place of a name is a user for the agent, and something else for
-/// setfacl.
+/// Parses `[d:][u:|g:|m:|o:]NAME:PERMISSIONS` like CodeDeploy's agent: without a letter in front it is for a user, and
+/// `m:rx` and `o:rx` need no name. A lone letter in the place of a name is refused: the agent takes it for a user,
+/// setfacl does not.
 pub(super) fn parse(text: &str) -> Checked<Entry> {
     let wrong = |why: &str| Err(format!("{} {why}: write [d:][u|g|m|o]:[name]:[rwx-]", shown(text)));
     let parts: Vec<&str> = text.split(':').collect();
@@ -68,8 +68,8 @@ pub(super) fn parse(text: &str) -> Checked<Entry> {
     Ok(Entry { default, whom, name, perm })
 }
 
-/// What the mask leaves of an entry of `all` that says more, where no entry says what the mask is and the group's part is
-/// known: from another entry, or from the `mode`.
+/// The mask, if it takes permissions from `entry`. Only for a mask without an entry of its own, which is the group's
+/// permissions, and if these are known: from another entry, or from the `mode`.
 pub(super) fn limit<'e>(all: impl Iterator<Item = &'e Entry> + Clone, entry: &Entry, mode: Option<u32>) -> Option<u8> {
     let mut alike = all.filter(|other| other.default == entry.default);
     if entry.name.is_none() || alike.clone().any(|other| other.whom == Whom::Mask) {
@@ -80,7 +80,7 @@ pub(super) fn limit<'e>(all: impl Iterator<Item = &'e Entry> + Clone, entry: &En
     group.or_else(of_mode).filter(|mask| entry.perm & !mask != 0)
 }
 
-/// One octal digit, or letters of `rwx-`; nothing is none.
+/// One octal digit, or letters of `rwx-`; an empty text grants nothing.
 fn permission(text: &str) -> Option<u8> {
     if let [digit @ b'0'..=b'7'] = text.as_bytes() {
         return Some(digit - b'0');
@@ -94,20 +94,20 @@ fn permission(text: &str) -> Option<u8> {
     })
 }
 
-/// An entry whose name has been looked up.
+/// An entry with its name looked up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Resolved {
-    /// Whom it is for.
+    /// Its type.
     pub whom: Whom,
-    /// A user or a group; `None` for those that the file itself has.
+    /// A user or group id; `None` for the file's own.
     pub id: Option<u32>,
     /// `rwx` as 4, 2, 1.
     pub perm: u8,
 }
 
-/// The bytes of the attribute for these entries, which replace every list that was there. Owner, group and others that no
-/// entry speaks of have what `mode` gives them. A mask that is needed and not said is what the group has, as CodeDeploy's
-/// agent has it (setfacl would take the union of all that it limits): so the list leaves the mode as it is.
+/// The attribute value for these entries, which replaces any former list. Owner, group and others without an entry get
+/// the permissions of `mode`. A missing mask gets the permissions of the group, as with CodeDeploy's agent, so that the
+/// list leaves the mode unchanged (setfacl would compute the union of the entries it limits).
 pub fn attribute(entries: &[Resolved], mode: u32) -> Vec<u8> {
     const VERSION: u32 = 2;
     const NOBODY: u32 = u32::MAX;
@@ -124,7 +124,7 @@ pub fn attribute(entries: &[Resolved], mode: u32) -> Vec<u8> {
         let perm = group.map_or(0, |group| group.perm);
         all.push(Resolved { whom: Whom::Mask, id: None, perm });
     }
-    // The kernel wants them in this order, and the named ones by number; `None` comes before `Some`.
+    // The kernel requires this order, with named entries by number; `None` sorts before `Some`.
     all.sort_unstable_by_key(|entry| (entry.whom, entry.id));
     let mut bytes = VERSION.to_le_bytes().to_vec();
     for entry in all {

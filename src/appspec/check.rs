@@ -1,16 +1,16 @@
-//! Single values of an appspec: what may stand there, and what to write where it does not.
+//! Checks of single values of an appspec, with a remedy for wrong ones.
 
 use std::path::{Component, Path, PathBuf};
 
 use super::{Behaviour, Event, shown};
 
-/// A value, or why it is none.
+/// A value, or the reason why it is wrong.
 pub(super) type Checked<T> = Result<T, String>;
 
 /// Longest time for a script, in seconds: a week.
 const MAX_TIMEOUT: u32 = 7 * 24 * 3600;
 
-/// Whether it is 0, with whatever fraction of zeros.
+/// Whether it is 0, with any number of zeros as a fraction.
 pub(super) fn is_version(text: &str) -> bool {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
     let is_zero = |digits: &str| !digits.is_empty() && digits.bytes().all(|b| b == b'0');
@@ -26,7 +26,7 @@ pub(super) fn behaviour(text: &str) -> Checked<Behaviour> {
     }
 }
 
-/// A path in the bundle, whose root a leading slash means.
+/// A path relative to the bundle's root, with or without a leading slash.
 pub(super) fn in_bundle(text: &str) -> Checked<PathBuf> {
     let path = plain(text)?;
     Ok(path.strip_prefix("/").map(Path::to_owned).unwrap_or(path))
@@ -67,7 +67,7 @@ pub(super) fn mode(text: &str) -> Checked<u32> {
 }
 
 pub(super) fn timeout(text: &str) -> Checked<u32> {
-    // A zero in front makes it octal for some readers.
+    // Some readers take a leading zero for octal.
     let is_number = !text.starts_with('0') && text.bytes().all(|b| b.is_ascii_digit());
     let seconds = text.parse().ok().filter(|seconds| is_number && (1..=MAX_TIMEOUT).contains(seconds));
     seconds.ok_or_else(|| format!("{} is no time: write seconds, from 1 to {MAX_TIMEOUT}", shown(text)))
@@ -82,7 +82,7 @@ pub(super) fn account(text: &str) -> Checked<String> {
     Ok(text.to_owned())
 }
 
-/// The user or the type of a label of SELinux.
+/// The user or the type of an SELinux label.
 pub(super) fn label(text: &str) -> Checked<String> {
     let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
     if text.is_empty() || text.len() > 255 || !text.bytes().all(fits) {
@@ -91,7 +91,7 @@ pub(super) fn label(text: &str) -> Checked<String> {
     Ok(text.to_owned())
 }
 
-/// The range of a label of SELinux: sensitivities, and categories or ranges of them, each category once.
+/// The range of an SELinux label: sensitivities, and categories or ranges of them, each category once.
 pub(super) fn range(text: &str) -> Checked<String> {
     let number = |text: &str, letter: char| -> Option<u32> {
         let digits = text.strip_prefix(letter).filter(|digits| digits.bytes().all(|b| b.is_ascii_digit()))?;
@@ -114,7 +114,7 @@ pub(super) fn range(text: &str) -> Checked<String> {
     Ok(text.to_owned())
 }
 
-/// A glob that knows `*` only.
+/// A glob in which only `*` is special.
 pub(super) fn glob(text: &str) -> Checked<String> {
     if text.is_empty() || text.chars().any(char::is_control) {
         return Err(format!("{} matches nothing: write a name, in which * stands for any characters", shown(text)));

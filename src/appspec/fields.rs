@@ -1,10 +1,11 @@
-//! Maps, lists and texts of an appspec, taken from YAML one by one. What is wrong is noted, and reading goes on without it.
+//! Takes maps, lists and texts of an appspec from YAML. Each problem is recorded, and reading continues without the
+//! value.
 
 use super::check::Checked;
 use super::yaml::{Key, Node, Text, Value};
 use super::{At, Place, Problem, shown};
 
-/// What was found wrong so far.
+/// Collects the problems found.
 #[derive(Default)]
 pub(super) struct Reader {
     pub(super) problems: Vec<Problem>,
@@ -20,7 +21,7 @@ impl Reader {
         self.problems.push(Problem::warning(at, text.into()));
     }
 
-    /// A value that must be there. `write` says how.
+    /// A required value; `write` is the remedy.
     pub(super) fn needed<T>(
         &mut self,
         map: &mut Fields,
@@ -54,7 +55,7 @@ impl Reader {
         }
     }
 
-    /// The entries of a list; none where nothing is written, or {}.
+    /// The entries of a list; none if it is empty or {}.
     pub(super) fn list(&mut self, node: Node, what: &str) -> Vec<Node> {
         match node.value {
             Value::List(entries) => return entries,
@@ -76,7 +77,7 @@ impl Reader {
             let (is, keys) = (kind(&node.value), known.join(", "));
             return self.error(node.at, format!("{what} is {is}, and should have keys: {keys}"));
         };
-        // A key with nothing behind it is not there.
+        // A key without a value counts as absent.
         let (empty, entries): (Vec<_>, Vec<_>) = entries.into_iter().partition(|(_, node)| node.value == Value::Empty);
         for (key, _) in entries.iter().filter(|(key, _)| !known.contains(&key.name.as_str())) {
             let (name, keys) = (shown(&key.name), known.join(", "));
@@ -92,7 +93,7 @@ impl Reader {
 pub(super) struct Fields {
     pub(super) at: Place,
     entries: Vec<(Key, Option<Node>)>,
-    /// Keys with nothing behind them.
+    /// Keys without a value.
     empty: Vec<Key>,
 }
 
@@ -101,12 +102,12 @@ impl Fields {
         self.entries.iter_mut().find(|(k, _)| k.name == key)?.1.take()
     }
 
-    /// Where a key stands that has nothing behind it.
+    /// The place of a key without a value.
     pub(super) fn written(&self, key: &str) -> Option<Place> {
         self.empty.iter().find(|k| k.name == key).map(|k| k.at)
     }
 
-    /// Where a key stands, taken or not.
+    /// The place of a key, taken or not.
     pub(super) fn place(&self, key: &str) -> Option<Place> {
         self.entries.iter().find(|(k, _)| k.name == key).map(|(k, _)| k.at)
     }

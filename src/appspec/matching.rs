@@ -1,5 +1,5 @@
-//! What an entry of `permissions` is for. Pure: paths in, yes or no out. Whether a path was copied by this deployment, and is
-//! no retained file, is for the caller to know.
+//! Matches entries of `permissions` with paths. Pure. The caller passes only paths that this deployment copied, no
+//! retained files.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -7,8 +7,8 @@ use std::path::Path;
 use super::{Permission, Problem};
 
 impl Permission {
-    /// Whether the entry is for `path`, a file or a directory of the host. Never for the directory that is its object; an object that
-    /// names a file is for that file.
+    /// Whether the entry applies to `path`, a file or a directory of the host. A directory that is its object does not
+    /// match; a file that is its object does.
     pub fn is_for(&self, path: &Path, is_directory: bool) -> bool {
         if if is_directory { !self.directories } else { !self.files } {
             return false;
@@ -24,7 +24,7 @@ impl Permission {
         is_meant && !is_left_out
     }
 
-    /// What to say when it is for nothing: most often a slip of the pen, and files are without their owner and mode.
+    /// The warning for an entry that matches nothing: often a typo, and the files lack their owner and mode.
     pub fn idle(&self) -> Problem {
         let Self { object, pattern, .. } = self;
         let text = format!(
@@ -35,10 +35,10 @@ impl Permission {
     }
 }
 
-/// Whether a glob, in which `*` stands for any bytes, is for all of `name`. At worst it costs the product of their lengths.
+/// Whether a glob, in which `*` matches any bytes, matches all of `name`. Takes at worst the product of their lengths.
 pub(super) fn is_match(glob: &[u8], name: &[u8]) -> bool {
     let (mut g, mut n) = (0, 0);
-    // Behind the last star, and what of the name it took.
+    // The position after the last star, and the end of its match in the name.
     let mut star: Option<(usize, usize)> = None;
     while n < name.len() {
         match glob.get(g) {

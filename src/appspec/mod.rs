@@ -1,7 +1,7 @@
-//! `appspec.yml`, as AWS CodeDeploy has it: what of a bundle goes where, with which permissions, and which scripts run
-//! when. Pure: everything that can be decided from the text alone is decided here, all problems at once, each with its
-//! place and what to write instead. What needs the bundle (do sources and scripts exist) or the host (users, what is in
-//! the way) is for the layers above, which have the places of the values for their own messages.
+//! Parses `appspec.yml` of AWS CodeDeploy: the destinations of a bundle's files, their permissions, and the scripts of
+//! each event. Pure: everything that the text alone decides is checked here, and all problems are reported at once,
+//! each with its place and a remedy. Checks that need the bundle (sources, scripts) or the host (users, conflicts) are
+//! in the layers above, which use the places of the values for their own messages.
 
 pub mod acl;
 mod check;
@@ -15,7 +15,7 @@ mod yaml;
 use std::fmt;
 use std::path::PathBuf;
 
-/// A place in the text, as an editor counts.
+/// A place in the text, counted like an editor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
     /// From 1.
@@ -29,23 +29,23 @@ impl Place {
     pub const START: Self = Self { line: 1, column: 1 };
 }
 
-/// A value and where it stands.
+/// A value and its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct At<T> {
     /// The value.
     pub it: T,
-    /// Where it stands.
+    /// Its place.
     pub at: Place,
 }
 
-/// Something that is wrong, and what to write.
+/// A problem of an appspec, with its remedy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// Where.
+    /// Its place.
     pub at: Place,
-    /// Whether it can be deployed all the same.
+    /// Whether the appspec can be deployed nevertheless.
     pub is_warning: bool,
-    /// What.
+    /// The description and the remedy.
     pub text: String,
 }
 
@@ -59,7 +59,7 @@ impl Problem {
     }
 }
 
-/// `LINE:COLUMN: error|warning: text`, to stand behind a file's name and a colon.
+/// `LINE:COLUMN: error|warning: text`, to follow a file name and a colon.
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let word = if self.is_warning { "warning" } else { "error" };
@@ -67,21 +67,21 @@ impl fmt::Display for Problem {
     }
 }
 
-/// What to do with a file at a destination that no deployment of ours put there.
+/// The handling of a file at a destination that no deployment installed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Behaviour {
-    /// Stop before anything is touched.
+    /// Fail before the first change.
     Disallow,
-    /// Replace it, and keep it for the way back.
+    /// Replace it, and keep a copy for a rollback.
     Overwrite,
-    /// Leave it.
+    /// Keep it.
     Retain,
 }
 
 /// An entry of `files`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Files {
-    /// In the bundle, relative; empty for all of it.
+    /// Relative to the bundle; empty for the whole bundle.
     pub source: At<PathBuf>,
     /// On the host: absolute, a directory.
     pub destination: At<PathBuf>,
@@ -94,7 +94,7 @@ pub struct Permission {
     pub object: At<PathBuf>,
     /// `**`, or a glob for direct children.
     pub pattern: String,
-    /// Globs for direct children that are left out.
+    /// Globs for direct children to leave out.
     pub except: Vec<String>,
     /// Name or number of a user.
     pub owner: Option<At<String>>,
@@ -102,52 +102,52 @@ pub struct Permission {
     pub group: Option<At<String>>,
     /// Permission bits.
     pub mode: Option<u32>,
-    /// What replaces the access control lists.
+    /// Entries that replace the access control lists.
     pub acls: Vec<At<acl::Entry>>,
-    /// For SELinux.
+    /// SELinux label.
     pub context: Option<At<SeContext>>,
-    /// Whether it is for files.
+    /// Whether it applies to files.
     pub files: bool,
-    /// Whether it is for directories.
+    /// Whether it applies to directories.
     pub directories: bool,
 }
 
-/// A label of SELinux.
+/// An SELinux label.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SeContext {
-    /// `None`: as it is.
+    /// `None`: `system_u`.
     pub user: Option<String>,
     /// The type.
     pub kind: String,
-    /// `None`: as it is.
+    /// `None`: `s0`.
     pub range: Option<String>,
 }
 
 /// The events that may have scripts, in the order in which they run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// Live release, before it is taken from a load balancer.
+    /// Live release, before it is removed from a load balancer.
     BeforeBlockTraffic,
-    /// Live release, after that.
+    /// Live release, after it is removed from a load balancer.
     AfterBlockTraffic,
     /// Live release.
     ApplicationStop,
-    /// New release, as all that follow.
+    /// New release, like all that follow, before its files are installed.
     BeforeInstall,
-    /// Files are in place.
+    /// After the files are installed.
     AfterInstall,
-    /// It runs from here on.
+    /// Starts the application.
     ApplicationStart,
-    /// The last word.
+    /// Validates the deployment.
     ValidateService,
-    /// Before a load balancer has it again.
+    /// Before the load balancer sends traffic again.
     BeforeAllowTraffic,
-    /// After that.
+    /// After the load balancer sends traffic again.
     AfterAllowTraffic,
 }
 
 impl Event {
-    /// All of them, in order.
+    /// All events, in order.
     pub const ALL: [Self; 9] = [
         Self::BeforeBlockTraffic,
         Self::AfterBlockTraffic,
@@ -160,7 +160,7 @@ impl Event {
         Self::AfterAllowTraffic,
     ];
 
-    /// As it is written.
+    /// Its name in an appspec.
     pub fn name(self) -> &'static str {
         match self {
             Self::BeforeBlockTraffic => "BeforeBlockTraffic",
@@ -179,7 +179,7 @@ impl Event {
 /// A script of an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Script {
-    /// In the bundle, relative.
+    /// Relative to the bundle.
     pub location: At<PathBuf>,
     /// Seconds.
     pub timeout: u32,
@@ -187,12 +187,12 @@ pub struct Script {
     pub runas: Option<At<String>>,
 }
 
-/// A whole appspec. `version` and `os` have one value each, so they are not kept.
+/// A valid appspec. `version` and `os` have one valid value each, so they are not kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Appspec {
-    /// `file_exists_behavior`, when it is said.
+    /// `file_exists_behavior`, if set.
     pub behaviour: Option<Behaviour>,
-    /// None where a bundle has scripts only.
+    /// Empty for a bundle of scripts only.
     pub files: Vec<Files>,
     /// In the order of the text.
     pub permissions: Vec<Permission>,
@@ -200,14 +200,14 @@ pub struct Appspec {
     pub hooks: Vec<(Event, Vec<Script>)>,
 }
 
-/// Reads an appspec. With an error among the problems, which are in the order of the text, there is no appspec.
+/// Parses an appspec. With an error among the problems, which are sorted by place, there is no appspec.
 pub fn parse(bytes: &[u8]) -> (Option<Appspec>, Vec<Problem>) {
     let (appspec, problems) = look(bytes);
     let is_good = problems.iter().all(|problem| problem.is_warning);
     (appspec.filter(|_| is_good), problems)
 }
 
-/// The same, but with an appspec of what could be read all the same: to look for more problems, not to deploy.
+/// The same, but with the readable part of an appspec with errors: to look for more problems, not to deploy.
 pub fn look(bytes: &[u8]) -> (Option<Appspec>, Vec<Problem>) {
     let (appspec, mut problems) = match yaml::parse(bytes) {
         Ok(node) => read::appspec(node),
@@ -217,12 +217,12 @@ pub fn look(bytes: &[u8]) -> (Option<Appspec>, Vec<Problem>) {
     (appspec, problems)
 }
 
-/// Sorts problems by their places. In one place, so that the binary has one sort for it.
+/// Sorts problems by place. A function, so that the binary has one copy of the sort.
 pub fn in_order(problems: &mut [Problem]) {
     problems.sort_unstable_by_key(|problem| problem.at);
 }
 
-/// A stranger's text for a message: control characters escaped, never long.
+/// Untrusted text for a message: control characters escaped, and shortened.
 fn shown(text: &str) -> String {
     const LONGEST: usize = 80;
     let mut shown: String = text.escape_debug().take(LONGEST + 1).collect();

@@ -1,11 +1,11 @@
-//! From YAML to an [`Appspec`]: which keys there are, which are needed, and what stands behind each. It goes on after a
-//! problem, so that all are told at once; a value that is wrong is then missing, and the appspec is not used.
+//! Converts YAML to an [`Appspec`]: the known keys, the required ones, and the checks of their values. It continues
+//! after a problem, so that all are reported at once; a wrong value is then missing, and the appspec is not used.
 
 use super::fields::{Fields, Reader, kind};
 use super::yaml::{Node, Value};
 use super::{Appspec, At, Event, Files, Permission, Problem, Script, SeContext, acl, check, shown};
 
-/// Default of CodeDeploy, in seconds.
+/// The default of CodeDeploy, in seconds.
 const TIMEOUT: u32 = 3600;
 
 /// Reads the document.
@@ -32,7 +32,7 @@ impl Reader {
         Some(Appspec { behaviour: behaviour.map(|behaviour| behaviour.it), files, permissions, hooks })
     }
 
-    /// A key that has one meaning only.
+    /// A required key with a single valid value.
     fn one_of(&mut self, map: &mut Fields, key: &str, is_it: impl Fn(&str) -> bool, write: &str) {
         let Some(node) = map.take(key) else {
             self.error::<()>(map.written(key).unwrap_or(map.at), format!("{key} is missing: write {key}: {write}"));
@@ -235,7 +235,7 @@ impl Reader {
             let text = shown(&text.text);
             return self.error(node.at, format!("a script is a map: write location: {text}"));
         }
-        // `sudo` asks for root, who runs scripts here anyway.
+        // `sudo` requests root, and scripts run as root anyway.
         let mut map = self.map(node, "a script", &["location", "timeout", "runas", "sudo"])?;
         let location = self.needed(&mut map, "location", "location: and a path in the bundle", |text| {
             check::in_bundle(text.trim()).and_then(|path| match path.file_name() {
@@ -253,7 +253,7 @@ impl Reader {
     }
 }
 
-/// What may be missing, but must not be wrong.
+/// Turns an optional value around: absent is fine, wrong is not.
 fn transposed<T>(given: Option<Option<T>>) -> Option<Option<T>> {
     match given {
         None => Some(None),

@@ -1,4 +1,4 @@
-//! Rules of an appspec that its text alone decides, permissions that match, and access control lists as Linux has them.
+//! Rules that the text of an appspec decides, matching of permissions, and access control lists as Linux has them.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ fn whole(rest: &str) -> String {
     format!("{HEAD}{FILES}{rest}")
 }
 
-/// What is wrong, a line each.
+/// The problems, a line each.
 fn problems(text: &str) -> Vec<String> {
     let (appspec, problems) = parse(text.as_bytes());
     assert_eq!(appspec.is_none(), problems.iter().any(|problem| !problem.is_warning), "{problems:?}");
@@ -28,7 +28,7 @@ fn accepted(text: &str) -> Appspec {
     appspec.unwrap()
 }
 
-/// There is this problem and no other.
+/// Asserts that this is the only problem.
 #[track_caller]
 fn refused(text: &str, words: &str) {
     let problems = problems(text);
@@ -410,7 +410,7 @@ fn patterns_are_for_direct_children_and_two_stars_for_all() {
     assert!(root.is_for(Path::new("/srv"), true) && !root.is_for(Path::new("/srv/app"), true));
 }
 
-/// The definition, without a thought for what it costs.
+/// The definition, regardless of its cost.
 fn matches_plainly(glob: &[u8], name: &[u8]) -> bool {
     match glob.split_first() {
         None => name.is_empty(),
@@ -478,7 +478,7 @@ fn attributes_are_those_that_setfacl_writes_and_getfacl_reads() {
             std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
         }
         let default: String = text.split(',').map(|entry| format!("d:{entry}")).collect::<Vec<_>>().join(",");
-        // As CodeDeploy's agent has it, and not setfacl: no mask that is worked out.
+        // Like CodeDeploy's agent, unlike setfacl: without a computed mask.
         if run("setfacl", &["-n", "-m", &format!("{default},{text}")], &theirs).is_none() {
             break;
         }

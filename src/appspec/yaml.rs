@@ -1,8 +1,10 @@
-//! YAML as a tree: `saphyr-parser` reads it, and here is what an appspec needs of it and what bounds it. Pure. Scalars keep
-//! their text: `0644` is four digits, not a number. Nothing, `~` and `null` are the same, merge keys (`<<`) are merged.
+//! Parses YAML to a tree with `saphyr-parser`, within limits, as far as an appspec needs it. Pure. Scalars keep their
+//! text: `0644` is four digits, not a number. An empty value, `~` and `null` are the same, merge keys (`<<`) are
+//! merged.
 //!
-//! One document is read. Refused are what readers of YAML differ on (keys that are there twice, line ends that only YAML
-//! 1.1 has, tags for other types) and what is too large, too deep or, by its aliases, too much. Tests compare it with PyYAML.
+//! One document is read. Refused are texts that YAML readers disagree on (duplicate keys, line ends of YAML 1.1 only,
+//! tags for other types), and texts that are too deep, or too large, also once their aliases are expanded. Tests
+//! compare it with PyYAML.
 
 mod mend;
 #[cfg(test)]
@@ -16,22 +18,22 @@ use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span};
 use super::{Place, Problem};
 use tree::Tree;
 
-/// Most bytes of a document.
+/// The largest document, in bytes.
 const MAX_SIZE: usize = 1 << 20;
-/// Most bytes that are read again, mended.
+/// The largest number of bytes parsed again after a mend.
 const MAX_REREAD: usize = 16 << 20;
 
-/// A value, and where it begins.
+/// A value and its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Node {
     pub(super) at: Place,
     pub(super) value: Value,
 }
 
-/// What stands there.
+/// The value of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Value {
-    /// Nothing, as behind a key at the end of its line; `~` and `null` too.
+    /// No text, as after a key at the end of its line; also `~` and `null`.
     Empty,
     Text(Text),
     List(Vec<Node>),
@@ -52,13 +54,13 @@ pub(super) struct Key {
     pub(super) name: String,
 }
 
-/// By how many columns lines were moved to the right, by their numbers, as far as one was.
+/// The number of columns that each line was moved to the right, by line number, up to the last line moved.
 type Shifts = Vec<u32>;
 
-/// What a parsing function comes to. The error is boxed: it is rare, and the value is not.
+/// The result of a parsing function. The error is boxed, because it is rare and large.
 type Parsed<T> = Result<T, Box<Problem>>;
 
-/// Reads a document. The first thing that is wrong ends it.
+/// Parses a document. The first error ends it.
 pub(super) fn parse(bytes: &[u8]) -> Parsed<Node> {
     let mut text = Cow::Borrowed(text(bytes)?);
     let mut shifts = Shifts::new();
@@ -81,11 +83,11 @@ pub(super) fn parse(bytes: &[u8]) -> Parsed<Node> {
     }
 }
 
-/// What one reading comes to.
+/// The result of one pass.
 enum Read<'a> {
     Whole(Tree<'a>),
     Refused(Box<Problem>),
-    /// It is no YAML, and what was read before that.
+    /// Invalid YAML, and the tree before the error.
     Wrong(ScanError, Tree<'a>),
 }
 
@@ -127,7 +129,7 @@ fn take(tree: &mut Tree<'_>, event: Event<'_>, Span { start, end }: Span, shifts
     }
 }
 
-/// The document as text, in which nothing stands that some readers end a line at, or cannot read.
+/// The document as text, without characters that some readers take for a line end or refuse.
 fn text(bytes: &[u8]) -> Parsed<&str> {
     if bytes.len() > MAX_SIZE {
         return Err(error(Place::START, format!("it has more than {MAX_SIZE} bytes")));
@@ -153,14 +155,14 @@ fn error(at: Place, text: String) -> Box<Problem> {
     Box::new(Problem::error(at, text))
 }
 
-/// Where it stands in the document as it was given.
+/// The place in the original document.
 fn place(marker: &Marker, shifts: &Shifts) -> Place {
     let number = |n| u32::try_from(n).unwrap_or(u32::MAX); // of a document of a megabyte
     let shift = shifts.get(marker.line()).copied().unwrap_or(0);
     Place { line: number(marker.line()), column: number(marker.col() + 1).saturating_sub(shift).max(1) }
 }
 
-/// What the parser says, and what is seen to be behind it: a bracket that is open, a tab.
+/// The parser's error, with its likely cause: an open bracket, a tab.
 fn wrong(text: &str, e: &ScanError, tree: &Tree<'_>, shifts: &Shifts) -> Box<Problem> {
     let end = text.lines().zip(1..).last().map_or(Place::START, |(line, number)| Place {
         line: number,

@@ -1,22 +1,23 @@
-//! Many short texts in memory, each once and none of them ever moved: a vector that grows would be there twice for a moment.
+//! Many short texts in memory, in blocks that are never moved: a single vector would need twice the memory while it
+//! grows.
 
-/// Bytes of a block. Most of the last one are never touched, and so cost nothing.
+/// Bytes of a block. The unused end of the last one is never touched, and so takes no memory.
 const BLOCK: usize = 1 << 18;
 
-/// Texts that strangers chose: names of members, texts of links.
+/// Texts from an untrusted source: names of members, targets of links.
 #[derive(Clone, Debug, Default)]
 pub struct Texts {
     blocks: Vec<Vec<u8>>,
 }
 
-/// Where one of them stands.
+/// The position of a text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Span {
     start: u32,
     len: u32,
 }
 
-/// A moment at which some texts were there.
+/// A position between two texts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mark {
     blocks: usize,
@@ -24,7 +25,7 @@ pub struct Mark {
 }
 
 impl Texts {
-    /// Keeps a text. `None`: it is longer than a block, or all of them are longer than 4 GiB.
+    /// Stores a text. `None`: it is longer than a block, or all texts together are longer than 4 GiB.
     pub fn push(&mut self, text: &[u8]) -> Option<Span> {
         let has_room = |block: &Vec<u8>| BLOCK - block.len() >= text.len();
         if !self.blocks.last().is_some_and(has_room) {
@@ -37,18 +38,18 @@ impl Texts {
         Some(span)
     }
 
-    /// How far they go now.
+    /// The position after the last text.
     pub fn mark(&self) -> Mark {
         Mark { blocks: self.blocks.len(), last: self.blocks.last().map_or(0, Vec::len) }
     }
 
-    /// Forgets what came after `mark`.
+    /// Removes all texts after `mark`.
     pub fn truncate(&mut self, mark: Mark) {
         self.blocks.truncate(mark.blocks);
         self.blocks.last_mut().into_iter().for_each(|last| last.truncate(mark.last));
     }
 
-    /// The text that stands there.
+    /// The text at this position.
     pub fn get(&self, Span { start, len }: Span) -> &[u8] {
         let (block, start) = (start as usize / BLOCK, start as usize % BLOCK);
         self.blocks.get(block).and_then(|block| block.get(start..start + len as usize)).unwrap_or_default()
@@ -56,13 +57,13 @@ impl Texts {
 }
 
 impl Span {
-    /// The first `len` bytes of it.
+    /// Its first `len` bytes.
     #[must_use]
     pub fn first(self, len: usize) -> Self {
         Self { len: u32::try_from(len).map_or(self.len, |len| len.min(self.len)), ..self }
     }
 
-    /// It without its first `skip` bytes.
+    /// All but its first `skip` bytes.
     #[must_use]
     pub fn without(self, skip: u16) -> Self {
         let skip = u32::from(skip).min(self.len);

@@ -1,5 +1,5 @@
-//! `.amazon/account-key` in the home of the user `deploy` and in our own: two lines, `accessKey=` and `secretKey=`. Other
-//! lines are on hold. The user `deploy` may write his own file, nobody else but root and we.
+//! `.amazon/account-key` in the home of the user `deploy` and of this process's user: two lines, `accessKey=` and
+//! `secretKey=`. Other lines are ignored. Only root, this process's user, and `deploy` for its own file may write it.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use super::files::is_there;
 use crate::error::{Context, Error, Result};
 use crate::http::{secret_file, warn_once};
 
-/// The keys of the first of both files that is there.
+/// The keys of the first of both files that exists.
 pub(super) fn find(env: &Environment) -> Result<Option<Credentials>> {
     let deploy = env.user("deploy").map(|user| (user.home, Some(user.ids)));
     let own = env.home().map(|home| (home, None));
@@ -58,7 +58,7 @@ mod tests {
         assert!(found.whose.ends_with("home/.amazon/account-key"), "{}", found.whose);
         place.write("deploy/.amazon/account-key", "accessKey=AK2\r\nsecretKey=t\r\n");
         assert_eq!(find(&env).unwrap().unwrap().access_key, "AK2");
-        // A broken one is not passed over for the other.
+        // An invalid file is an error; the other file is not used.
         for (text, words) in [
             ("accessKey=AK2\n", "no line secretKey="),
             ("secretKey=hunter2\n", "no line accessKey="),

@@ -1,5 +1,5 @@
-//! Credentials as JSON, which programs, containers and the instance give: one flat object. What is wrong with one is
-//! said without a word of what stands in it.
+//! Parses credentials in JSON, as programs, containers and the instance return them: one flat object. Errors never
+//! contain its text.
 
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
@@ -12,17 +12,17 @@ use crate::error::{Error, Result};
 pub(super) struct Fields(Map<String, Value>);
 
 impl Fields {
-    /// Reads it.
+    /// Parses a JSON object.
     pub(super) fn parse(text: &str) -> Result<Self> {
         match serde_json::from_str(text) {
             Ok(Value::Object(fields)) => Ok(Self(fields)),
             Ok(_) => Err(Error::failed("it is no JSON object")),
-            // Position and kind of the mistake only: of a value of any type nothing is repeated.
+            // Only position and kind of the error: parsing to `Value` repeats no values.
             Err(e) => Err(Error::failed(format!("it is no JSON: {e}"))),
         }
     }
 
-    /// A text that is not empty.
+    /// A text, if it is not empty.
     pub(super) fn get(&self, key: &str) -> Option<&str> {
         self.0.get(key)?.as_str().filter(|text| !text.is_empty())
     }
@@ -32,7 +32,7 @@ impl Fields {
         self.0.get(key)?.as_u64()
     }
 
-    /// The keys in it; the token stands under `token`.
+    /// The credentials; `token` is the key of the session token.
     pub(super) fn credentials(&self, token: &str, whose: &str) -> Result<Credentials> {
         let need = |key: &str| self.get(key).ok_or_else(|| Error::failed(format!("it has no {key}")));
         let expires = self.get("Expiration").map(expiration).transpose()?;

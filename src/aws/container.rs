@@ -1,5 +1,5 @@
-//! The credentials endpoint of ECS and EKS: AWS_CONTAINER_CREDENTIALS_RELATIVE_URI, or _FULL_URI at a place that may
-//! have our token: over https, on this host, or one of the agents' own addresses.
+//! The credentials endpoint of ECS and EKS: AWS_CONTAINER_CREDENTIALS_RELATIVE_URI, or _FULL_URI if its host may get
+//! the token: over https, on this host, or at one of the agents' own addresses.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -19,7 +19,7 @@ use crate::http::client::{Ask, Client};
 use crate::http::message::Headers;
 use crate::sys::clock::Deadline;
 
-/// Where to ask, and with which token.
+/// The endpoint, and the token for it.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Container {
     url: Url,
@@ -29,11 +29,11 @@ pub(super) struct Container {
 #[derive(Clone, Debug, PartialEq)]
 enum Token {
     Given(Secret),
-    /// Read each time: it is written anew before it expires.
+    /// Read for each request, since it is renewed before it expires.
     File(PathBuf),
 }
 
-/// What the variables say; `None`: nothing.
+/// The endpoint in the variables; `None` if they are not set.
 pub(super) fn recipe(env: &Environment) -> Result<Option<Container>> {
     let url = match (env.get("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"), env.get("AWS_CONTAINER_CREDENTIALS_FULL_URI")) {
         (Some(path), _) => relative(&path)?,
@@ -72,7 +72,7 @@ fn is_trusted(host: &Host<&str>) -> bool {
 }
 
 impl Container {
-    /// The credentials it has now.
+    /// Requests credentials.
     pub(super) fn ask(&self, http: &Http, deadline: Deadline) -> Result<Credentials> {
         let host = self.url.host_str().unwrap_or_default();
         let what = || format!("cannot get credentials from the container endpoint {host}");
@@ -90,7 +90,7 @@ impl Container {
             None => Headers::new(),
         };
         let is_near = self.url.host().is_some_and(|host| is_trusted(&host));
-        // An agent on this machine answers at once, or something is wrong.
+        // An agent on this machine answers quickly, or has failed.
         let near = Http::fixed(Duration::from_secs(2), Duration::from_secs(10));
         let http = if is_near { &near } else { http };
         let make = if is_near { Client::direct } else { Client::new };

@@ -1,5 +1,5 @@
-//! How credentials are got: what the chain found, as a value. Two equal recipes give the same credentials, so what came
-//! of one is good until it expires or until the recipe is another: a file or a variable has changed.
+//! Sources of credentials, as values. Equal sources give the same credentials, so credentials are kept until they
+//! expire, or until a change of a file or variable leads to another source.
 
 use std::path::PathBuf;
 
@@ -13,61 +13,61 @@ use crate::config::Http;
 use crate::error::{Error, Result};
 use crate::sys::clock::Deadline;
 
-/// One way to credentials.
+/// A source of credentials.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum CredentialSource {
-    /// They are here.
+    /// Static keys.
     Keys(Credentials),
-    /// A program prints them.
+    /// A program that prints credentials.
     Process { command: String, whose: String },
-    /// STS gives them for a token.
+    /// A role, from STS for a web identity token.
     WebIdentity(WebIdentity),
-    /// STS gives them to somebody who has others.
+    /// A role, from STS for other credentials.
     Role(Role),
-    /// An agent beside the container gives them.
+    /// The credentials endpoint of a container.
     Container(Container),
-    /// The instance gives them.
+    /// The instance metadata service.
     Instance(Service),
 }
 
-/// A role by a token that a file has.
+/// A role, assumed with a token in a file.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct WebIdentity {
     pub(super) arn: String,
-    /// The session's name.
+    /// The name of the session.
     pub(super) session: Option<String>,
     pub(super) file: PathBuf,
-    /// For messages.
+    /// The name, for messages.
     pub(super) whose: String,
 }
 
-/// A role by other credentials.
+/// A role, assumed with other credentials.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Role {
     pub(super) arn: String,
-    /// The session's name.
+    /// The name of the session.
     pub(super) session: Option<String>,
     pub(super) external_id: Option<String>,
-    /// Seconds.
+    /// The duration of the session, in seconds.
     pub(super) duration: Option<u32>,
-    /// Who assumes it.
+    /// The credentials that assume the role.
     pub(super) base: Box<CredentialSource>,
-    /// For messages.
+    /// The name, for messages.
     pub(super) whose: String,
 }
 
-/// What getting them needs.
+/// Parameters for getting credentials.
 pub(super) struct ProviderContext<'a> {
     pub(super) env: &'a Environment,
     pub(super) http: &'a Http,
-    /// Whose STS is asked, and where that is.
+    /// The region and the place of STS.
     pub(super) region: String,
     pub(super) sts: Place,
     pub(super) deadline: Deadline,
 }
 
 impl CredentialSource {
-    /// The metadata service at the end of it.
+    /// The metadata service, if it is the origin of the credentials.
     pub(super) fn service(&self) -> Option<&Service> {
         match self {
             Self::Instance(service) => Some(service),
@@ -76,7 +76,7 @@ impl CredentialSource {
         }
     }
 
-    /// Gets them; only the instance may have none.
+    /// Gets the credentials. Only the metadata service may have none.
     pub(super) fn follow(&self, kitchen: &ProviderContext<'_>) -> Result<Found> {
         let ProviderContext { env, http, region, sts, deadline } = kitchen;
         let sts = || Sts::of(region, sts, http);

@@ -1,5 +1,5 @@
-//! Where a service of Amazon's is: what a variable or the profile names, else Amazon's own host in the region, by its
-//! partition, and in the variant (dual stack, FIPS) that was asked for. Names only: nothing is looked up or asked.
+//! The endpoint of an AWS service: from a variable or the profile, else Amazon's host for the region, by its partition,
+//! in the configured variant (dual stack, FIPS). Names only, without any request.
 
 use url::Url;
 
@@ -8,23 +8,23 @@ use super::shared_files::Profile;
 use crate::config::{endpoint, is_region};
 use crate::error::{Error, Result};
 
-/// The services that are asked.
+/// The AWS services in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Service {
     S3,
     Sts,
 }
 
-/// The rules by which a region becomes a host.
+/// Determines the endpoint for a region.
 #[derive(Clone, Debug, Default)]
 pub struct Place {
-    /// The operator's; `None`: Amazon's.
+    /// The operator's endpoint; `None` for Amazon's.
     pub custom: Option<Url>,
     dual_stack: bool,
     fips: bool,
 }
 
-/// How regions of a partition begin, what its hosts end in, and those that have IPv6 too (empty: none have).
+/// Partitions: prefix of the regions, domain of the hosts, domain of dual-stack hosts (empty if there are none).
 const PARTITIONS: [(&str, &str, &str); 7] = [
     ("cn-", "amazonaws.com.cn", "api.amazonwebservices.com.cn"),
     ("us-iso-", "c2s.ic.gov", "api.aws.ic.gov"),
@@ -36,12 +36,12 @@ const PARTITIONS: [(&str, &str, &str); 7] = [
 ];
 
 impl Place {
-    /// The operator's own.
+    /// The operator's endpoint.
     pub fn at(url: Url) -> Self {
         Self { custom: Some(url), ..Self::default() }
     }
 
-    /// What the environment says, else the profile.
+    /// The settings in the environment, else in the profile.
     pub(super) fn of(service: Service, env: &Environment, profile: Option<Profile<'_>>) -> Result<Self> {
         let is_true = |variable: &str, key: &str| {
             let text = env.get(variable).or_else(|| Some(profile?.get(key)?.to_owned()));
@@ -52,7 +52,7 @@ impl Place {
             false => named(service, env, profile)?,
         };
         let custom = named.map(|(place, text)| {
-            // Not repeated: there may be a password in it.
+            // The value is not shown: it may contain a password.
             endpoint(&text).map_err(|why| Error::config(format!("cannot use {place}: {why}")))
         });
         Ok(Self {
@@ -62,7 +62,7 @@ impl Place {
         })
     }
 
-    /// The base of what is asked in `region`.
+    /// The base URL for `region`.
     pub fn url(&self, service: Service, region: &str) -> Result<Url> {
         match &self.custom {
             Some(url) => Ok(url.clone()),
@@ -83,7 +83,7 @@ impl Place {
             Service::S3 if self.dual_stack => format!("s3{fips}.dualstack.{region}.{plain}"),
             Service::S3 => format!("s3{fips}.{region}.{plain}"),
             Service::Sts if self.dual_stack => format!("sts{fips}.{region}.{both}"),
-            // All that GovCloud has is FIPS.
+            // GovCloud's STS has only FIPS endpoints.
             Service::Sts if region.starts_with("us-gov-") => format!("sts.{region}.{plain}"),
             Service::Sts => format!("sts{fips}.{region}.{plain}"),
         };
@@ -92,7 +92,7 @@ impl Place {
     }
 }
 
-/// What names the endpoint, and what that says: of the service before that of all, variables before the profile.
+/// The name and the value of the endpoint setting: the service's before the general one, variables before the profile.
 fn named(service: Service, env: &Environment, profile: Option<Profile<'_>>) -> Result<Option<(String, String)>> {
     let (variable, section) = match service {
         Service::S3 => ("AWS_ENDPOINT_URL_S3", "s3.endpoint_url"),
@@ -113,7 +113,7 @@ mod tests {
     use crate::aws::shared_files::SharedFiles;
     use crate::aws::tests::Place as World;
 
-    /// As botocore 1.44 has them.
+    /// As in botocore 1.44.
     #[test]
     fn hosts_by_partition_and_variant() {
         for (region, dual_stack, fips, s3, sts) in [

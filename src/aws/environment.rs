@@ -1,5 +1,5 @@
-//! What surrounds us: variables and homes. All of the chain asks here, so that a test can give it another world.
-//! Homes come from HOME and /etc/passwd: a static binary has no NSS.
+//! Environment variables and home directories. The whole chain reads them here, so that a test can replace them. Homes
+//! come from HOME and /etc/passwd, since a static binary has no NSS.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// Variables and users.
 #[derive(Clone)]
 pub(super) struct Environment {
-    /// `None`: those of this process.
+    /// `None`: the variables of this process.
     variables: Option<BTreeMap<String, String>>,
     passwd: PathBuf,
 }
@@ -15,7 +15,7 @@ pub(super) struct Environment {
 /// A line of /etc/passwd.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct User {
-    /// User and group.
+    /// User ID and group ID.
     pub(super) ids: (u32, u32),
     /// The home directory, absolute.
     pub(super) home: PathBuf,
@@ -28,12 +28,12 @@ impl std::fmt::Debug for Environment {
 }
 
 impl Environment {
-    /// Of this process.
+    /// The environment of this process.
     pub(super) fn of_process() -> Self {
         Self { variables: None, passwd: PathBuf::from("/etc/passwd") }
     }
 
-    /// A variable; an empty one is as if it were not set.
+    /// A variable, trimmed; `None` if it is empty.
     pub(super) fn get(&self, name: &str) -> Option<String> {
         let value = match &self.variables {
             None => std::env::var(name).ok(),
@@ -42,19 +42,19 @@ impl Environment {
         value.map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
     }
 
-    /// Whether a variable says `true`, as AWS reads it.
+    /// Whether a variable is `true`, in any case, as AWS compares it.
     pub(super) fn is_true(&self, name: &str) -> bool {
         self.get(name).is_some_and(|value| value.eq_ignore_ascii_case("true"))
     }
 
-    /// Our own home.
+    /// The home directory of this process's user.
     pub(super) fn home(&self) -> Option<PathBuf> {
         let named = self.get("HOME").map(PathBuf::from).filter(|home| home.is_absolute());
         let uid = rustix::process::geteuid().as_raw();
         named.or_else(|| self.find_user(|_, ids| ids.0 == uid).map(|user| user.home))
     }
 
-    /// The user called `name`.
+    /// The user `name`.
     pub(super) fn user(&self, name: &str) -> Option<User> {
         self.find_user(|found, _| found == name)
     }
@@ -71,7 +71,7 @@ impl Environment {
         })
     }
 
-    /// A path from a variable: `~/` is our home.
+    /// A path in a variable; `~/` is the home directory.
     pub(super) fn path(&self, name: &str) -> Option<PathBuf> {
         let text = self.get(name)?;
         match (text.strip_prefix("~/"), self.home()) {
@@ -80,7 +80,7 @@ impl Environment {
         }
     }
 
-    /// A world of a test's own.
+    /// An environment for tests.
     #[cfg(test)]
     pub(super) fn given(variables: &[(&str, &str)], passwd: &Path) -> Self {
         let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();

@@ -1,4 +1,4 @@
-//! Files that need not be there, and tokens that somebody else keeps in one. Those with keys of ours are read by `keyfile`.
+//! Optional files, and token files of other programs. Files with secret keys are read by `secret_file`.
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -9,7 +9,7 @@ use crate::error::{Context, Error, Result};
 use crate::sys::resolve::{self, Way};
 use crate::sys::trust::Us;
 
-/// Whether a file that nobody need have is there. A directory on the way that is closed to us is somebody else's.
+/// Whether an optional file exists. A file in a directory that is closed to this process counts as missing.
 pub(super) fn is_there(path: &Path) -> Result<bool> {
     match std::fs::metadata(path) {
         Ok(_) => Ok(true),
@@ -22,7 +22,7 @@ pub(super) fn is_there(path: &Path) -> Result<bool> {
     }
 }
 
-/// A token that somebody else keeps in a file.
+/// Reads a token file, which another program writes.
 pub(super) fn read_token(what: &str, path: &Path) -> Result<Secret> {
     let place = || format!("cannot read {what} {}", path.display());
     let (text, _) = resolve::read_file(path, Way::Any, Us::with(None), LARGEST as u64)

@@ -1,5 +1,5 @@
-//! The instance metadata service, version 2 only: a token by PUT, then questions with it. Never through a proxy. A service
-//! that does not answer costs two seconds and means that this is no instance; one that has no role is no link either.
+//! The instance metadata service, version 2 only: a token by PUT, then requests with it, never through a proxy. If no
+//! service answers, which takes two seconds, or the instance has no role, the link counts as not configured.
 
 use std::time::Duration;
 
@@ -17,22 +17,22 @@ use crate::http::message::Headers;
 use crate::http::retry::{RequestError, check_stop};
 use crate::sys::clock::Deadline;
 
-/// How long a connection, and an answer to the first question, may take; both are tried twice, and so is what was answered
-/// with an error of the server's.
+/// The limit for a connection, and for the response to the first request. Both are tried twice, as is a request that
+/// got a server error.
 const MOMENT: Duration = Duration::from_secs(1);
 const TRIES: u32 = 2;
-/// How long an answer may take from a service that is known to be there.
+/// The limit for further responses, once the service has answered.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// The lifetime of a token: six hours, the most there is.
+/// The lifetime of a token: six hours, the maximum.
 const TTL: &str = "21600";
 
-/// Where it is.
+/// The address of the service.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Service {
     url: Url,
 }
 
-/// A service that has given us a token.
+/// A session with a token.
 pub(super) struct Session<'a> {
     service: &'a Service,
     token: Secret,
@@ -40,7 +40,7 @@ pub(super) struct Session<'a> {
 }
 
 impl Service {
-    /// Where the environment says; `None`: it is turned off.
+    /// The address in the environment, else the default; `None` if the service is disabled.
     pub(super) fn of(env: &Environment) -> Result<Option<Self>> {
         if env.is_true("AWS_EC2_METADATA_DISABLED") {
             return Ok(None);
@@ -58,7 +58,7 @@ impl Service {
         url.map(|url| Some(Self { url })).ok_or_else(bad)
     }
 
-    /// The credentials of the instance's role, when this is an instance and it has one.
+    /// The credentials of the instance's role, or why there are none.
     pub(super) fn credentials(&self, deadline: Deadline) -> Result<Found> {
         let what = || "cannot get credentials from the instance metadata service".to_owned();
         match self.session(deadline).with_context(what)? {
@@ -76,7 +76,7 @@ impl Service {
         Ok((reply.status == 200 && is_region(region)).then(|| region.to_owned()))
     }
 
-    /// A token; or why there is none: nobody is there, or he gives us none.
+    /// Gets a token, or the reason why there is none: no service answers, or it gives no token.
     fn session(&self, deadline: Deadline) -> Result<Result<Session<'_>, String>> {
         let host = self.url.host_str().unwrap_or_default();
         let ttl = HeaderName::from_static("x-aws-ec2-metadata-token-ttl-seconds");
@@ -86,7 +86,7 @@ impl Service {
             Ok(reply) => reply,
             Err(fault) if fault.is_transient() => {
                 log::debug!("no instance metadata service: {}", fault.error);
-                // Its answer dies on the way to a container when it may make one hop only.
+                // With a hop limit of 1, the response does not reach a container.
                 let hint = "from within a container that takes a hop limit of 2";
                 return Ok(Err(format!("no instance metadata service answers at {host}; {hint}")));
             }
@@ -94,7 +94,7 @@ impl Service {
         };
         match reply.status {
             200 => Ok(Ok(Session { service: self, token: Secret::new(reply.text.trim()), deadline })),
-            // Turned off for this instance, or somebody else's server.
+            // Disabled for this instance, or another kind of server.
             status @ 403..=405 => Ok(Err(format!("the instance metadata service at {host} gives no token: {status}"))),
             status => Err(Error::failed(format!("it answered {status} instead of a token"))),
         }
@@ -147,7 +147,7 @@ impl Session<'_> {
         fields.credentials("Token", &format!("role {shown} of the instance (IMDSv2)")).map(Ok)
     }
 
-    /// Asks with the token; with another one when that has expired.
+    /// Sends a request with the token, and once more with a new one if it has expired.
     fn get(&mut self, path: &str) -> Result<web::Reply> {
         let reply = self.get_once(path)?;
         if reply.status != 401 {

@@ -1,13 +1,13 @@
-//! Who we are to AWS: the chain of credentials, in the order AWS users know, and the region. The first link that names
-//! somebody is used, whole; one that is not configured is passed over, one that is broken is an error:
+//! The chain of credentials for AWS, in the order that AWS users know, and the region. The first configured link is
+//! used and not combined with others; a link with an error fails:
 //! 1. the configuration's keys;
-//! 2. the profile that was asked for (`shared_files`, `profile`, `process`, `sts`);
+//! 2. the profile in `aws-profile` (`shared_files`, `profile`, `process`, `sts`);
 //! 3. `~deploy/.amazon/account-key`, `~/.amazon/account-key` (`account_key`);
-//! 4. where no profile was asked for: AWS_ACCESS_KEY_ID and friends, web identity, the profile AWS_PROFILE or `default`;
-//! 5. the container's endpoint (`container`), the instance's role (`imds`), nobody.
+//! 4. without `aws-profile`: AWS_ACCESS_KEY_ID etc., web identity, the profile AWS_PROFILE or `default`;
+//! 5. the container's endpoint (`container`), the instance's role (`imds`), or no credentials.
 //!
-//! Where S3 and STS are is `endpoint`'s. Files and variables are read at every question; what had to be asked for is kept
-//! until five minutes before it expires.
+//! `endpoint` determines the hosts of S3 and STS. Files and variables are read at every request; credentials from a
+//! service or program are kept until five minutes before they expire.
 
 mod account_key;
 mod answer;
@@ -42,39 +42,39 @@ use crate::config::{Aws, Http, Secret, is_region};
 use crate::error::{Error, Kind, Result};
 use crate::sys::clock::{self, Deadline};
 
-/// How long before they expire credentials are got anew.
+/// How many seconds before their expiry credentials are renewed.
 const EARLY: u64 = 300;
-/// How long credentials that had to be asked for are kept when they do not say.
+/// How many seconds credentials from a service or program are kept if they have no expiry time.
 const KEPT: u64 = 900;
-/// How long an instance that has no role, or is none, is not asked again.
+/// How many seconds an instance without a role, or no instance at all, is not asked again.
 const ABSENT: u64 = 60;
-/// How long whoever fails to give new ones is on hold while the old ones are good.
+/// How many seconds to wait after a failed renewal while the old credentials are valid.
 const RETRY_AFTER_FAILURE: u64 = 30;
-/// Names roots that are believed besides the others, wherever AWS is asked.
+/// Names a file of additional trusted roots for all requests to AWS.
 pub(super) const CA_BUNDLE: &str = "AWS_CA_BUNDLE";
-/// Whose STS is asked where nothing names a region.
+/// The region of STS if none is configured.
 const REGION: &str = "us-east-1";
 
-/// Keys to sign with.
+/// Keys for signatures.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Credentials {
-    /// The access key's id: no secret.
+    /// The access key ID, which is not secret.
     pub(super) access_key: String,
     /// The secret key.
     pub(super) secret_key: Secret,
-    /// The session token of temporary keys.
+    /// The session token of temporary credentials.
     pub(super) token: Option<Secret>,
-    /// Until when they are good, in seconds since 1970; `None`: until somebody changes them.
+    /// The expiry time in seconds since 1970; `None` for permanent keys.
     pub(super) expires: Option<u64>,
-    /// Who that is and where it comes from, for messages: `profile web in /root/.aws/credentials`.
+    /// Name and source, for messages: `profile web in /root/.aws/credentials`.
     pub(super) whose: String,
 }
 
-/// Keys, or why there are none: it is no error where nobody has any.
+/// Credentials, or the reason why none are configured, which is no error.
 type Found = std::result::Result<Credentials, String>;
 
 impl Credentials {
-    /// Keys that a header can have.
+    /// Fails for keys with characters that a header cannot have.
     fn checked(id: &str, secret: &str, token: Option<&str>, expires: Option<u64>, whose: impl Display) -> Result<Self> {
         for (what, text) in [("access key", id), ("secret key", secret), ("session token", token.unwrap_or("-"))] {
             if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -86,29 +86,29 @@ impl Credentials {
     }
 }
 
-/// The chain: remembers temporary credentials until five minutes before they expire.
+/// The chain. It keeps temporary credentials until five minutes before they expire.
 #[derive(Debug)]
 pub(super) struct Chain {
     aws: Aws,
     http: Http,
     env: Environment,
     kept: Option<Kept>,
-    /// What the metadata service said: an instance does not move.
+    /// The region from the metadata service, which does not change.
     instance_region: Option<String>,
-    /// Whom the log has named last: requests ask often.
+    /// The credentials last logged, to log them only when they change.
     said: String,
 }
 
 #[derive(Debug)]
 struct Kept {
     recipe: CredentialSource,
-    /// That there are none is not asked again and again either.
+    /// The credentials, or that there are none.
     found: Found,
-    /// When they are got anew, in seconds since 1970.
+    /// When to get them anew, in seconds since 1970.
     until: u64,
 }
 
-/// When what was given is got anew.
+/// When to get credentials anew.
 fn until(found: &Found, now: u64) -> u64 {
     match found {
         Ok(keys) => keys.expires.map_or(now + KEPT, |expires| expires.saturating_sub(EARLY)),
@@ -117,7 +117,7 @@ fn until(found: &Found, now: u64) -> u64 {
 }
 
 impl Chain {
-    /// A chain that begins with what the operator configured.
+    /// A chain with the operator's settings.
     pub(super) fn new(aws: &Aws) -> Self {
         let http = Http::limited(Duration::from_secs(10), Duration::from_secs(30));
         Self {
@@ -130,14 +130,14 @@ impl Chain {
         }
     }
 
-    /// The same with the limits and the roots (`ca-file`) of the deployment, for STS.
+    /// Sets limits and roots (`ca-file`) of the deployment, for STS.
     pub(super) fn with_http(mut self, http: &Http) -> Self {
         let Http { connect_timeout, stall_timeout, ca_file, .. } = http.clone();
         self.http = Http { ca_file, ..Http::limited(connect_timeout, stall_timeout) };
         self
     }
 
-    /// The first credentials that the chain has, or why it has none at all: public buckets need none.
+    /// The first credentials of the chain, or the reason why there are none: public buckets need none.
     pub(super) fn credentials(&mut self, deadline: Deadline) -> Result<Found> {
         let recipe = self.recipe()?;
         let found = self.follow(recipe, deadline)?;
@@ -152,7 +152,7 @@ impl Chain {
         Ok(found)
     }
 
-    /// Reads the files that say who asks, and where; nobody is asked.
+    /// Reads the files for credentials and region, without any request.
     pub(super) fn check_files(&self) -> Result<()> {
         self.recipe()?;
         self.region_as_configured().map(drop)
@@ -193,17 +193,17 @@ impl Chain {
         Ok(self.kept.insert(Kept { recipe, found, until }).found.clone())
     }
 
-    /// The server does not take them (any longer): the next question gets them anew.
+    /// Discards credentials that the server refused; the next call gets new ones.
     pub(super) fn refused(&mut self) {
         self.kept = None;
     }
 
-    /// The region that the operator, the environment, the profile or the instance names.
+    /// The region from the operator, the environment, the profile or the instance.
     pub(super) fn region(&mut self, deadline: Deadline) -> Result<Option<String>> {
         if let Some(region) = self.region_as_configured()? {
             return Ok(Some(region));
         }
-        // Only an instance that gives us credentials is asked: elsewhere the question costs two seconds.
+        // Only an instance that provides the credentials is asked: elsewhere, the attempt takes two seconds.
         let recipe = self.recipe()?;
         let Some(service) = recipe.as_ref().and_then(CredentialSource::service).cloned() else { return Ok(None) };
         if self.instance_region.is_none() && self.follow(recipe, deadline)?.is_ok() {
@@ -231,8 +231,8 @@ impl Chain {
         }
     }
 
-    /// Where a service is, by the environment and the profile. Who has keys of his own and asks for no profile does not
-    /// depend on what stands in `~/.aws`.
+    /// The place of a service, from the environment and the profile. With keys but no profile in the configuration,
+    /// `~/.aws` is not read.
     pub(super) fn place(&self, service: Service) -> Result<Place> {
         if self.aws.access_key.is_some() && self.aws.profile.is_none() {
             return self.place_without_profile(service);
@@ -241,7 +241,7 @@ impl Chain {
         Place::of(service, &self.env, files.profile(&name))
     }
 
-    /// The same without a look into files.
+    /// The place of a service, without reading files.
     pub(super) fn place_without_profile(&self, service: Service) -> Result<Place> {
         Place::of(service, &self.env, None)
     }
@@ -251,7 +251,7 @@ impl Chain {
         asked.or_else(|| self.env.get("AWS_DEFAULT_PROFILE")).unwrap_or_else(|| "default".to_owned())
     }
 
-    /// The first link that names somebody.
+    /// The first configured link.
     fn recipe(&self) -> Result<Option<CredentialSource>> {
         if let Some(keys) = static_keys::configured(&self.aws)? {
             return Ok(Some(CredentialSource::Keys(keys)));
@@ -264,7 +264,7 @@ impl Chain {
         if let Some(keys) = account_key::find(&self.env)? {
             return Ok(Some(CredentialSource::Keys(keys)));
         }
-        // Who asks for a profile does not mean the keys that happen to stand in the environment.
+        // A configured profile takes precedence over keys that happen to be in the environment.
         if self.aws.profile.is_none() {
             if let Some(keys) = static_keys::env_keys(&self.env)? {
                 return Ok(Some(CredentialSource::Keys(keys)));
@@ -284,7 +284,7 @@ impl Chain {
 
     fn shared(&self) -> Result<Option<CredentialSource>> {
         let (files, name) = (SharedFiles::read(&self.env)?, self.profile());
-        // `default` is the one that nobody needs to have asked for.
+        // The profile `default` may be missing.
         let is_asked = self.aws.profile.is_some() || name != "default";
         if files.profile(&name).is_none() && !is_asked {
             return Ok(None);
@@ -293,13 +293,13 @@ impl Chain {
     }
 }
 
-/// Whether credentials can still sign a request or two.
+/// Whether credentials are valid for another ten seconds.
 fn is_good(credentials: &Credentials, now: u64) -> bool {
     credentials.expires.is_none_or(|expires| now + 10 < expires)
 }
 
-/// Fresh credentials that have expired. Those of the machine are tried all the same: its service hands out old ones when it
-/// cannot get new ones, and they work for longer than they say.
+/// Fails for new credentials that have expired. Those of the container or instance are only logged and used: its
+/// service returns old ones if it cannot get new ones, and AWS accepts them beyond their expiry time.
 fn check_expiry(credentials: &Credentials, recipe: &CredentialSource, now: u64) -> Result<()> {
     let Some(expires) = credentials.expires.filter(|_| !is_good(credentials, now)) else { return Ok(()) };
     let text = format!("the credentials of {} have expired at {}", credentials.whose, clock::rfc3339(expires));

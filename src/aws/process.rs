@@ -1,5 +1,5 @@
-//! `credential_process`: a program that prints credentials as JSON. It is started without a shell, with our environment
-//! and nothing else of ours; its standard error is not heard, since programs complain with secrets.
+//! `credential_process`: a program that prints credentials as JSON. It is started without a shell, with this process's
+//! environment; its standard error is discarded, since it may contain secrets.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -13,10 +13,10 @@ use crate::sys::clock::Deadline;
 use crate::sys::process::{self, Ended, Program};
 use crate::sys::resolve::untrusted_reason;
 
-/// How long it may take.
+/// The time limit.
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// The credentials that `command` prints.
+/// Runs `command`, and parses the credentials it prints.
 pub(super) fn run(command: &str, whose: &str, env: &Environment, deadline: Deadline) -> Result<Credentials> {
     let what = || format!("cannot get credentials from {whose}");
     let text = output(command, env, deadline).with_context(what)?;
@@ -41,7 +41,7 @@ fn output(command: &str, env: &Environment, deadline: Deadline) -> Result<String
     let args = words.map(OsString::from).collect();
     let program = Program { path: path.clone(), args, env: Vec::new(), dir: PathBuf::from("/"), merges_errors: false };
     let mut text = Vec::new();
-    // A line break means nothing in JSON where it may stand at all.
+    // Line breaks can be dropped: JSON allows them only between tokens.
     let mut take = |line: &[u8]| {
         if text.len() <= web::LARGEST {
             text.extend_from_slice(line);
@@ -67,7 +67,7 @@ fn failed(how: &str) -> Error {
     Error::failed(format!("it {how}; run it by hand to see why: its standard error is not logged"))
 }
 
-/// The program itself, in PATH when it has no slash.
+/// The path of the program: searched in PATH unless it has a slash.
 fn find(program: &str, env: &Environment) -> Result<PathBuf> {
     if program.contains('/') {
         return Ok(PathBuf::from(program));
@@ -76,7 +76,7 @@ fn find(program: &str, env: &Environment) -> Result<PathBuf> {
     process::find(program, &path).ok_or_else(|| Error::failed("there is no such program in PATH"))
 }
 
-/// Words as a POSIX shell divides them: blanks, both quotes, backslash. Nothing is expanded.
+/// Splits words like a POSIX shell: blanks, both quotes, backslash. Nothing is expanded.
 fn words(text: &str) -> Result<Vec<String>, &'static str> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;

@@ -1,5 +1,5 @@
-//! What a profile means: a role to assume (with a web identity, another profile or another source behind it), keys, or a
-//! program that prints them. Pure but for the token and key files that it names, which are read when they are needed.
+//! Interprets a profile: a role to assume (with a web identity, another profile or another source), keys, or a program
+//! that prints them. No I/O: token files that it names are read when they are needed.
 
 use super::credential_source::{CredentialSource, Role, WebIdentity};
 use super::environment::Environment;
@@ -7,12 +7,12 @@ use super::shared_files::{Profile, SharedFiles};
 use super::{Credentials, container, imds, static_keys};
 use crate::error::{Context, Error, Result};
 
-/// How many profiles may stand behind one another.
+/// How long a chain of source profiles may be.
 const LONGEST: usize = 16;
-/// What a role may be assumed for, in seconds: what AWS allows.
+/// The session durations that AWS allows, in seconds.
 const DURATION: std::ops::RangeInclusive<u32> = 900..=43_200;
 
-/// What the profile `name` gives; `None`: it says nothing about credentials.
+/// The credential source of the profile `name`; `None` if it configures none.
 pub(super) fn recipe(files: &SharedFiles, name: &str, env: &Environment) -> Result<Option<CredentialSource>> {
     let mut path = Vec::new();
     Reader { files, env }.profile(name, &mut path)
@@ -24,7 +24,7 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// `path` is the profiles on the way here.
+    /// `path` has the profiles that led to this one.
     fn profile(&self, name: &str, path: &mut Vec<String>) -> Result<Option<CredentialSource>> {
         let profile = self.files.profile(name).ok_or_else(|| self.files.unknown(name))?;
         path.push(name.to_owned());
@@ -57,7 +57,7 @@ impl<'a> Reader<'a> {
         Ok(CredentialSource::Role(Role { arn, session, external_id, duration, base: Box::new(base), whose: named }))
     }
 
-    /// Who assumes the role.
+    /// The credentials that assume the role.
     fn base(&self, profile: Profile<'_>, path: &mut Vec<String>) -> Result<CredentialSource> {
         match (profile.get("source_profile"), profile.get("credential_source")) {
             (Some(_), Some(_)) => Err(Error::failed("it has both source_profile and credential_source: keep one")),
@@ -76,7 +76,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// What a profile gives to one whose source it is: its own keys before anything else that it says.
+    /// The credentials of a source profile: its own keys take precedence over its other settings.
     fn lent(&self, name: &str, path: &mut Vec<String>) -> Result<Option<CredentialSource>> {
         let keys = self.files.profile(name).map(keys).transpose()?.flatten();
         if keys.is_some() { Ok(keys) } else { self.profile(name, path) }
@@ -96,7 +96,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The keys in the profile itself.
+/// The keys in the profile.
 fn keys(profile: Profile<'_>) -> Result<Option<CredentialSource>> {
     let Some((values, file)) = profile.whole(&["aws_access_key_id", "aws_secret_access_key"]) else { return Ok(None) };
     let get = |key: &str| values.get(key).map(String::as_str);
@@ -109,7 +109,7 @@ fn keys(profile: Profile<'_>) -> Result<Option<CredentialSource>> {
     Credentials::checked(id, secret, token, None, whose).map(|keys| Some(CredentialSource::Keys(keys)))
 }
 
-/// What stands in the profile itself.
+/// The profile's keys or program, without its role.
 fn own(profile: Profile<'_>) -> Result<Option<CredentialSource>> {
     if let Some(keys) = keys(profile)? {
         return Ok(Some(keys));

@@ -1,15 +1,16 @@
-//! The text of one of both files in `~/.aws`: sections, and the values in them, as the AWS command line and the SDKs read
-//! it. What a section or a value means is for others to say.
+//! Parses a file in `~/.aws` into sections and values, like the AWS command line and the SDKs. Other modules interpret
+//! them.
 //!
-//! A line that is indented deeper than the key above it belongs to that one: below a key without a value it is a value of its
-//! own (what stands below `s3 =` is called `s3.endpoint_url`), else the value goes on, after a line break.
+//! A line that is indented deeper than the key above it belongs to that key: if the key has no value, the line is a
+//! value of its own (`endpoint_url` below `s3 =` is called `s3.endpoint_url`), else it continues the value after a line
+//! break.
 
 use std::collections::BTreeMap;
 
-/// Values by their keys, in lower case. An empty one is none.
+/// Values by lower-case key. Empty values count as missing.
 pub(super) type Values = BTreeMap<String, String>;
 
-/// The sections in their order, with what follows `[`. One may be there more than once.
+/// The sections in order, named by the text after `[`. A section may occur more than once.
 pub(super) fn parse(text: &str) -> Result<Vec<(String, Values)>, String> {
     let mut reader = Reader::default();
     for (number, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
@@ -18,7 +19,7 @@ pub(super) fn parse(text: &str) -> Result<Vec<(String, Values)>, String> {
     Ok(reader.sections)
 }
 
-/// All values of sections that are one.
+/// Merges the values of sections with the same name.
 pub(super) fn merge(sections: impl Iterator<Item = Values>) -> Values {
     let mut values: Values = sections.flatten().collect();
     values.retain(|_, value| !value.is_empty());
@@ -31,7 +32,7 @@ struct Reader {
     above: Option<Above>,
 }
 
-/// The key that a line which is indented deeper belongs to.
+/// The key that deeper indented lines belong to.
 struct Above {
     indent: usize,
     key: String,
@@ -63,7 +64,7 @@ impl Reader {
         }
     }
 
-    /// A line that belongs to the key above.
+    /// Parses a line that belongs to the key above.
     fn belongs(&mut self, above: Above, bare: &str) -> Result<(), &'static str> {
         if above.has_value {
             let value = self.values()?.entry(above.key.clone()).or_default();
@@ -89,7 +90,7 @@ fn pair<'a>(line: &'a str, bad: &'static str) -> Result<(String, &'a str), &'sta
     if key.is_empty() { Err("a value without a key") } else { Ok((key, without_comment(value).trim())) }
 }
 
-/// A `#` or `;` after a blank begins a comment.
+/// A `#` or `;` after a blank starts a comment.
 fn without_comment(value: &str) -> &str {
     let is_comment = |at: &usize| value[..*at].ends_with(char::is_whitespace);
     let end = value.match_indices(['#', ';']).map(|(at, _)| at).find(is_comment);

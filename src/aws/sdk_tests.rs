@@ -1,16 +1,16 @@
-//! The cases that the AWS SDKs test their own readers of profiles with, as data: what aws-sdk-rust's `profile-parser-tests.json`
-//! and `assume-role-tests.json` (smithy-rs, `aws-config/test-data`) ask for, and what we make of it. Each difference has
-//! its reason, here and in docs/s3.md.
+//! The AWS SDKs' own test cases for profiles: the inputs of aws-sdk-rust's `profile-parser-tests.json` and
+//! `assume-role-tests.json` (smithy-rs, `aws-config/test-data`), and the results here. Each difference has its reason,
+//! here and in docs/s3.md.
 
 use super::credential_source::{CredentialSource, Role};
 use super::profile;
 use super::shared_files::SharedFiles;
 use super::tests::Place;
 
-/// What both files come to: `name{key=value key=value}` for each profile, or a word of the error.
+/// The content of both files: `name{key=value key=value}` for each profile, or a word of the error.
 type Outcome = Result<&'static str, &'static str>;
 
-/// `~/.aws/config`, `~/.aws/credentials`, and what the SDK reads in them. A key below another is written `above.key`.
+/// `~/.aws/config`, `~/.aws/credentials`, and the SDK's result. A key below another is written `above.key`.
 const FILES: [(&str, &str, Outcome); 61] = [
     ("", "", Ok("")),
     ("[profile p]", "", Ok("p{}")),
@@ -79,7 +79,7 @@ const FILES: [(&str, &str, Outcome); 61] = [
     ("[sso-session s]\nk = v\n[profile q]", "[sso-sessions]\nl = w", Ok("q{} sso-sessions{l=w}")),
 ];
 
-/// Why some come to something else here: number in [`FILES`], what they come to, the reason.
+/// Cases with another result here: number in [`FILES`], the result, the reason.
 const OTHERWISE: [(usize, &str, &str); 7] = [
     (2, "Az-09:/_%.@+{} p!q{}", "a name may have any sign, as the AWS command line has it"),
     (14, "p{}", "an empty value is none"),

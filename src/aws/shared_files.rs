@@ -1,6 +1,6 @@
-//! `~/.aws/credentials` and `~/.aws/config`, or what AWS_SHARED_CREDENTIALS_FILE and AWS_CONFIG_FILE name: profiles with
-//! their values, as the AWS command line reads them. What a profile means is `profile`'s. Errors name the file and the
-//! line, and never what stands there.
+//! Reads `~/.aws/credentials` and `~/.aws/config`, or the files in AWS_SHARED_CREDENTIALS_FILE and AWS_CONFIG_FILE:
+//! profiles with their values, like the AWS command line. `profile` interprets them. Errors have the file and the line,
+//! but never its text.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use super::profile_file::{self, Values, merge};
 use crate::error::{Error, Result};
 use crate::http::{secret_file, warn_once};
 
-/// The profile that nobody has to ask for.
+/// The default profile.
 const DEFAULT: &str = "default";
 
 /// Both files.
@@ -23,28 +23,28 @@ pub(super) struct SharedFiles {
 
 #[derive(Default)]
 struct File {
-    /// `None`: no home to look in.
+    /// `None` without a home directory.
     path: Option<PathBuf>,
     profiles: BTreeMap<String, Values>,
     /// `[services NAME]`.
     services: BTreeMap<String, Values>,
 }
 
-/// What a section is to us.
+/// The kind of a section.
 enum Section {
     Default(Spelling),
     Profile(String),
     Services(String),
-    /// Nothing.
+    /// Ignored.
     Other,
 }
 
-/// How a section for the profile `default` is written.
+/// The two spellings of a section for the profile `default`.
 #[derive(Clone, Copy)]
 enum Spelling {
     /// `[default]`.
     Short,
-    /// `[profile default]`: where one is, the short ones are not read.
+    /// `[profile default]`: if there is one, short ones are ignored.
     Long,
 }
 
@@ -54,7 +54,7 @@ impl std::fmt::Debug for File {
     }
 }
 
-/// One profile of both files: the credentials file comes first.
+/// A profile, from both files. The credentials file takes precedence.
 #[derive(Clone, Copy)]
 pub(super) struct Profile<'a> {
     files: &'a SharedFiles,
@@ -62,7 +62,7 @@ pub(super) struct Profile<'a> {
 }
 
 impl SharedFiles {
-    /// Reads what is there now.
+    /// Reads both files as they are now.
     pub(super) fn read(env: &Environment) -> Result<Self> {
         let place = |variable: &str, name: &str| {
             env.path(variable).or_else(|| env.home().map(|home| home.join(".aws").join(name)))
@@ -81,13 +81,13 @@ impl SharedFiles {
         Ok(Self { credentials, config })
     }
 
-    /// The profile called `name`, when one of both files has it.
+    /// The profile `name`, if one of the files has it.
     pub(super) fn profile<'a>(&'a self, name: &'a str) -> Option<Profile<'a>> {
         let has = |file: &File| file.profiles.contains_key(name);
         (has(&self.credentials) || has(&self.config)).then_some(Profile { files: self, name })
     }
 
-    /// All profiles with what is found in them, for tests: `name{key=value …}`.
+    /// All profiles with their values, for tests: `name{key=value …}`.
     #[cfg(test)]
     pub(super) fn shown(&self) -> String {
         let names: BTreeSet<&String> = self.credentials.profiles.keys().chain(self.config.profiles.keys()).collect();
@@ -100,7 +100,7 @@ impl SharedFiles {
         names.iter().filter_map(one).collect::<Vec<_>>().join(" ")
     }
 
-    /// An error for a profile that neither file has.
+    /// The error for a profile that is in neither file.
     pub(super) fn unknown(&self, name: &str) -> Error {
         let names: BTreeSet<&String> = self.credentials.profiles.keys().chain(self.config.profiles.keys()).collect();
         let names: Vec<String> = names.into_iter().map(|name| name.escape_debug().to_string()).collect();
@@ -112,7 +112,7 @@ impl SharedFiles {
     }
 }
 
-/// The name in `profile NAME` or `services NAME`; with blanks in it only in quotes.
+/// The name in `profile NAME` or `services NAME`; a name with blanks must be quoted.
 fn named(kind: &str, section: &str) -> Option<String> {
     let rest = section.strip_prefix(kind).filter(|rest| rest.starts_with(char::is_whitespace))?.trim();
     let bare = rest.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
@@ -134,7 +134,7 @@ impl<'a> Profile<'a> {
         [&self.files.credentials, &self.files.config].into_iter().filter_map(move |file| self.of(file))
     }
 
-    /// A value and the file it stands in.
+    /// A value, and the file that has it.
     pub(super) fn find(self, key: &str) -> Option<(&'a str, &'a Path)> {
         self.places().find_map(|(values, path)| Some((values.get(key)?.as_str(), path)))
     }
@@ -154,7 +154,8 @@ impl<'a> Profile<'a> {
         Ok(section.get(key).map(String::as_str))
     }
 
-    /// The values of the first file that has one of `keys`: what belongs together is not mixed from both.
+    /// The values of the first file that has one of `keys`; values that belong together are never taken from both
+    /// files.
     pub(super) fn whole(self, keys: &[&str]) -> Option<(&'a Values, &'a Path)> {
         self.places().find(|(values, _)| keys.iter().any(|key| values.contains_key(*key)))
     }
@@ -163,7 +164,7 @@ impl<'a> Profile<'a> {
 impl File {
     fn read(path: Option<PathBuf>, kind: &str, section: fn(&str) -> Section) -> Result<Self> {
         let Some(path) = path else { return Ok(Self::default()) };
-        // A usual way to say "no file".
+        // A common setting for "no file".
         if path == Path::new("/dev/null") || !is_there(&path)? {
             return Ok(Self { path: Some(path), ..Self::default() });
         }
@@ -177,7 +178,7 @@ impl File {
     }
 }
 
-/// Sorts the sections of a file. Those that are nothing to us are checked like others, and dropped.
+/// Sorts the sections of a file. Sections of other kinds are parsed too, and dropped.
 fn parse(text: &str, section: fn(&str) -> Section) -> Result<File, String> {
     let mut file = File::default();
     let (mut profiles, mut services) = (BTreeMap::new(), BTreeMap::new());

@@ -12,25 +12,25 @@ use crate::config::Secret;
 use crate::error::{Error, Result};
 use crate::model::hex;
 
-/// What is signed, besides the credentials.
+/// The data to sign.
 pub(super) struct Request<'a> {
-    /// POST.
+    /// The method.
     pub(super) method: &'a str,
-    /// Where to; a query is not looked at.
+    /// The URL; its query is ignored.
     pub(super) url: &'a Url,
-    /// The type of the body.
+    /// The content type of the body.
     pub(super) content_type: &'a str,
-    /// What is sent.
+    /// The body.
     pub(super) body: &'a [u8],
-    /// Of the service.
+    /// The region of the service.
     pub(super) region: &'a str,
     /// The name of the service: `sts`.
     pub(super) service: &'a str,
-    /// Seconds since 1970.
+    /// The time, in seconds since 1970.
     pub(super) now: u64,
 }
 
-/// What a signed request carries.
+/// The headers of a signed request.
 pub(super) struct Signed {
     /// `x-amz-date`.
     pub(super) date: String,
@@ -38,7 +38,7 @@ pub(super) struct Signed {
     pub(super) authorization: Secret,
 }
 
-/// Signs the host, the type, the date and the session token.
+/// Signs the body, the host, the content type, the date and the session token.
 pub(super) fn sign(request: &Request<'_>, keys: &Credentials) -> Result<Signed> {
     let Request { method, url, content_type, body, region, service, now } = *request;
     let date = stamp(now)?;
@@ -66,13 +66,13 @@ pub(super) fn sign(request: &Request<'_>, keys: &Credentials) -> Result<Signed> 
     Ok(Signed { date, authorization })
 }
 
-/// The host as it is sent: with the port where it is not the scheme's own.
+/// The host header: with the port, unless it is the scheme's default.
 fn host(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
     url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
-/// `20261122T060005Z`.
+/// The time as `20261122T060005Z`.
 fn stamp(now: u64) -> Result<String> {
     let format = format_description!("[year][month][day]T[hour][minute][second]Z");
     let time = i64::try_from(now).ok().and_then(|now| OffsetDateTime::from_unix_timestamp(now).ok());
@@ -89,7 +89,7 @@ fn mac(key: &[u8], text: &str) -> Result<Vec<u8>> {
 mod tests {
     use crate::aws::sigv4::*;
 
-    /// Signed by botocore 1.44 for the same input (SigV4Auth of a POST to STS).
+    /// Computed by botocore 1.44 for the same input (SigV4Auth of a POST to STS).
     #[test]
     fn a_signature_is_botocores() {
         for (token, url, expected) in [

@@ -1,5 +1,5 @@
-//! What is given outright, in the configuration and in variables: a pair of keys, or the name of a token's file. Half of
-//! one is an error, not another link.
+//! Credentials in the configuration and in variables: a pair of keys, or the name of a token file. If half of a pair is
+//! missing, it is an error; the next link is not used.
 
 use super::Credentials;
 use super::credential_source::WebIdentity;
@@ -7,7 +7,7 @@ use super::environment::Environment;
 use crate::config::{Aws, Secret};
 use crate::error::{Context, Error, Result};
 
-/// The configuration's keys.
+/// The keys in the configuration.
 pub(super) fn configured(aws: &Aws) -> Result<Option<Credentials>> {
     let Aws { access_key, secret_key, session_token, .. } = aws;
     match (access_key, secret_key) {
@@ -25,7 +25,7 @@ pub(super) fn configured(aws: &Aws) -> Result<Option<Credentials>> {
     }
 }
 
-/// AWS_ACCESS_KEY_ID and what belongs to it.
+/// AWS_ACCESS_KEY_ID and the related variables.
 pub(super) fn env_keys(env: &Environment) -> Result<Option<Credentials>> {
     const WHOSE: &str = "AWS_ACCESS_KEY_ID in the environment";
     match (env.get("AWS_ACCESS_KEY_ID"), env.get("AWS_SECRET_ACCESS_KEY")) {
@@ -40,7 +40,7 @@ pub(super) fn env_keys(env: &Environment) -> Result<Option<Credentials>> {
     }
 }
 
-/// AWS_WEB_IDENTITY_TOKEN_FILE and what belongs to it.
+/// AWS_WEB_IDENTITY_TOKEN_FILE and the related variables.
 pub(super) fn web_identity(env: &Environment) -> Result<Option<WebIdentity>> {
     let Some(file) = env.path("AWS_WEB_IDENTITY_TOKEN_FILE") else { return Ok(None) };
     let arn = env.get("AWS_ROLE_ARN").ok_or_else(|| {

@@ -1,5 +1,5 @@
-//! The Security Token Service of a region: a role by a web identity token (nobody signs that) or by other credentials
-//! (signed).
+//! The Security Token Service of a region: assumes a role with a web identity token (not signed) or with other
+//! credentials (signed).
 
 use ureq::http::Method;
 use ureq::http::header::{self, HeaderValue};
@@ -18,10 +18,10 @@ use crate::http::message::Headers;
 use crate::sys::clock::{self, Deadline};
 
 const CONTENT_TYPE: &str = "application/x-www-form-urlencoded";
-/// What the session of a role is called when nothing says it.
+/// The default name of a session.
 const SESSION: &str = "repo-deploy";
 
-/// The service of one region.
+/// STS in one region.
 pub(super) struct Sts<'a> {
     url: Url,
     region: String,
@@ -29,13 +29,13 @@ pub(super) struct Sts<'a> {
 }
 
 impl<'a> Sts<'a> {
-    /// The service of `region`.
+    /// STS in `region`.
     pub(super) fn of(region: &str, place: &Place, http: &'a Http) -> Result<Self> {
         let url = place.url(Service::Sts, region)?;
         Ok(Self { url, region: region.to_owned(), http })
     }
 
-    /// AssumeRoleWithWebIdentity: the token is read now, since whoever writes it writes it anew.
+    /// AssumeRoleWithWebIdentity. The token is read now, since it is renewed regularly.
     pub(super) fn web_identity(&self, role: &WebIdentity, deadline: Deadline) -> Result<Credentials> {
         let what = || format!("cannot get credentials of {}", role.whose);
         let token = read_token("web identity token", &role.file).with_context(what)?;
@@ -47,7 +47,7 @@ impl<'a> Sts<'a> {
         self.ask(form.finish(), None, Some(&token), &role.whose, deadline).with_context(what)
     }
 
-    /// AssumeRole as `base`.
+    /// AssumeRole with the credentials `base`.
     pub(super) fn assume(&self, role: &Role, base: &Credentials, deadline: Deadline) -> Result<Credentials> {
         let mut form = Serializer::new(String::new());
         form.append_pair("Action", "AssumeRole").append_pair("Version", "2011-06-15");
@@ -64,7 +64,7 @@ impl<'a> Sts<'a> {
         self.ask(form.finish(), Some(base.clone()), base.token.as_ref(), &whose, deadline).with_context(what)
     }
 
-    /// Asks as whoever has `keys`; the secret that is `told` in doing so is in no message.
+    /// Sends a request signed with `keys`. The secret `told` in it is removed from messages.
     fn ask(
         &self,
         form: String,
@@ -103,7 +103,7 @@ fn signature(url: &Url, region: &str, body: &[u8], keys: &Credentials) -> Result
     Ok(headers)
 }
 
-/// What a refusal says: `403 AccessDenied: …`. The first line only: further ones hold what was signed.
+/// The error of a refusal: `403 AccessDenied: …`. Only its first line: the others repeat the signed data.
 fn refusal(reply: &web::Reply, told: Option<&Secret>) -> Error {
     let code = element(&reply.text, "Code").unwrap_or_default();
     let message = element(&reply.text, "Message").unwrap_or_default();
@@ -121,7 +121,7 @@ fn credentials(text: &str, whose: &str) -> Result<Credentials> {
     Credentials::checked(&need("AccessKeyId")?, &need("SecretAccessKey")?, Some(&token), Some(expires), whose)
 }
 
-/// A URL over http(s) without user, query and fragment.
+/// An http(s) URL without user, password and fragment.
 pub(super) fn web_url(text: &str) -> Option<Url> {
     let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"))?;
     let is_plain = url.username().is_empty() && url.password().is_none() && url.fragment().is_none();

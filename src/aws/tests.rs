@@ -1,4 +1,4 @@
-//! Chains in worlds of their own: an environment, homes, and servers that say what a test wants.
+//! Tests of the chain, each with its own environment, home directories and servers.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use super::*;
 
-/// A directory of its own, with a home.
+/// A temporary directory, used as home.
 pub(super) struct Place(PathBuf);
 
 impl Place {
@@ -26,7 +26,7 @@ impl Place {
         self.0.join(name)
     }
 
-    /// Writes a file that is ours alone.
+    /// Writes a file that only its owner can read.
     pub(super) fn write(&self, name: &str, text: &str) -> PathBuf {
         let path = self.path(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -35,7 +35,7 @@ impl Place {
         path
     }
 
-    /// An environment whose home is this place, and without a metadata service unless `variables` name one.
+    /// An environment with this home, and without a metadata service unless `variables` name one.
     pub(super) fn env(&self, variables: &[(&str, &str)]) -> Environment {
         let home = ("HOME", self.0.to_str().unwrap());
         Environment::given(&[&[home], variables].concat(), &self.path("passwd"))
@@ -44,7 +44,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0); // a place that stays costs space in /tmp, not the test
+        let _ = std::fs::remove_dir_all(&self.0); // a directory left over takes space in /tmp, and fails no test
     }
 }
 
@@ -62,7 +62,7 @@ struct Seen {
 
 type Log = Arc<Mutex<Vec<Seen>>>;
 
-/// A server that answers with what `answer` says (status line, body) to the n-th request (from 0), as long as the test runs.
+/// A server that sends `answer` (status line, body) to the n-th request (from 0), until the test ends.
 fn server(answer: impl Fn(&Seen, usize) -> (&'static str, String) + Send + 'static) -> (SocketAddr, Log) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = listener.local_addr().unwrap();
@@ -76,7 +76,7 @@ fn server(answer: impl Fn(&Seen, usize) -> (&'static str, String) + Send + 'stat
             seen.lock().unwrap().push(request.clone());
             let (status, body) = answer(&request, number);
             let text = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
-            let _ = stream.write_all(text.as_bytes()); // a client that has gone is looked at by its own test
+            let _ = stream.write_all(text.as_bytes()); // a client that has gone fails in its own test
         }
     });
     (address, log)
@@ -108,7 +108,7 @@ fn chain(aws: &Aws, env: Environment) -> Chain {
     Chain { env, ..Chain::new(aws) }
 }
 
-/// No metadata service is asked.
+/// Disables the metadata service.
 const OFF: (&str, &str) = ("AWS_EC2_METADATA_DISABLED", "true");
 const CANARY: &str = "hunter2";
 
@@ -409,7 +409,7 @@ fn what_a_metadata_service_says_is_no_link_or_an_error() {
 #[test]
 fn a_dead_metadata_service_costs_two_seconds_once() {
     let place = Place::new();
-    // It takes connections, and never says a word.
+    // Accepts connections, and never answers.
     let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let endpoint = format!("http://{}", silent.local_addr().unwrap());
     let mut chain = chain(&Aws::default(), place.env(&[("AWS_EC2_METADATA_SERVICE_ENDPOINT", &endpoint)]));
@@ -537,7 +537,7 @@ fn the_region_is_the_first_that_is_named() {
         let got = chain(&aws, place.env(variables)).region(soon()).unwrap();
         assert_eq!(got.as_deref(), Some(expected), "{aws:?} {variables:?}");
     }
-    // Who is somebody else does not ask the metadata service for a region.
+    // With other credentials, the metadata service is not asked for a region.
     let before = log.lock().unwrap().len();
     let keys = [("AWS_ACCESS_KEY_ID", "AK"), ("AWS_SECRET_ACCESS_KEY", "s"), imds, ("AWS_CONFIG_FILE", "/missing")];
     assert_eq!(chain(&Aws::default(), place.env(&keys)).region(soon()).unwrap(), None);

@@ -1,4 +1,4 @@
-//! Small questions over HTTP: an answer is a status and a text of at most a mebibyte. Redirects are not followed.
+//! Small requests over HTTP. A reply has a status and a text of at most a mebibyte. Redirects are not followed.
 
 use std::io::Read;
 
@@ -14,10 +14,10 @@ use crate::http::retry::{RequestError, RetryBudget};
 use crate::http::status;
 use crate::sys::clock::Deadline;
 
-/// The most that an answer, or a file with a token, may be.
+/// The largest reply, and the largest token file, in bytes.
 pub(super) const LARGEST: usize = 1 << 20;
 
-/// What came back.
+/// A response.
 pub(super) struct Reply {
     /// The status.
     pub(super) status: u16,
@@ -25,12 +25,12 @@ pub(super) struct Reply {
     pub(super) text: String,
 }
 
-/// A caller whose requests carry nothing besides what they ask.
+/// A caller without credentials.
 pub(super) fn nobody() -> Caller {
     Caller { whose: None, sign: Box::new(|_: &Url, _: &Headers| Ok(Headers::new())) }
 }
 
-/// A header with a value that is not shown.
+/// A header whose value is never shown.
 pub(super) fn secret_header(name: &'static str, value: &Secret) -> Result<(HeaderName, HeaderValue)> {
     let mut value = HeaderValue::from_str(value.reveal())
         .map_err(|_| Error::failed(format!("the value of {name} has characters that no header has")))?;
@@ -38,7 +38,7 @@ pub(super) fn secret_header(name: &'static str, value: &Secret) -> Result<(Heade
     Ok((HeaderName::from_static(name), value))
 }
 
-/// One try. Any status is an answer.
+/// Sends a request once. No status is an error.
 pub(super) fn once(client: &Client, http: &Http, ask: &Ask<'_>, deadline: Deadline) -> Result<Reply, RequestError> {
     read(client.call(ask, deadline)?, http)
 }
@@ -54,7 +54,7 @@ fn read(answer: Answer, http: &Http) -> Result<Reply, RequestError> {
     Ok(Reply { status: answer.status.as_u16(), text })
 }
 
-/// As many tries as trouble of a moment deserves.
+/// Sends a request, with retries after transient failures.
 pub(super) fn patiently(client: &Client, http: &Http, ask: &Ask<'_>, deadline: Deadline) -> Result<Reply> {
     let mut patience = RetryBudget::new(deadline);
     loop {
@@ -67,8 +67,8 @@ pub(super) fn patiently(client: &Client, http: &Http, ask: &Ask<'_>, deadline: D
     }
 }
 
-/// What a stranger said, for a message: its first line, short, and nothing that a terminal obeys. Who repeats the secret that
-/// he was told is not quoted.
+/// A server's text, for messages: its first line, shortened and escaped, and not at all if it contains the secret
+/// `told` that was sent to the server.
 pub(super) fn quoted(text: &str, told: Option<&Secret>) -> String {
     let line = text.trim().lines().next().unwrap_or_default();
     if told.is_some_and(|told| line.contains(told.reveal())) {

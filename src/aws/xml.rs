@@ -1,7 +1,7 @@
-//! The flat XML that S3 and STS answer with: the text of the first element of a name, no more. There are no attributes in
-//! it, no comments, and nothing that would need a parser.
+//! Reads the flat XML of S3 and STS: only the text of the first element with a name. It has no attributes or comments,
+//! so no parser is needed.
 
-/// The text of the first element of this name that has no elements in it: decoded, trimmed and not empty.
+/// The text of the first element `name`, decoded and trimmed; `None` if it is empty or has child elements.
 pub fn element(xml: &str, name: &str) -> Option<String> {
     let text = raw_element(xml, name)?.trim();
     if text.is_empty() || text.contains('<') {
@@ -28,7 +28,7 @@ pub fn element(xml: &str, name: &str) -> Option<String> {
     Some(decoded)
 }
 
-/// What stands in the first element of this name, elements too.
+/// The text of the first element `name`, including child elements.
 pub(super) fn raw_element<'a>(xml: &'a str, name: &str) -> Option<&'a str> {
     let (_, rest) = xml.split_once(&format!("<{name}>"))?;
     Some(rest.split_once(&format!("</{name}>"))?.0)

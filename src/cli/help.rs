@@ -1,57 +1,110 @@
-//! `--help`: made from the tables, so that it cannot leave anything out. It reads nothing and asks nobody.
+//! The texts of `-h`, `--help` and `help`: 80 columns, made from the tables of commands, options and keys. Nothing is read for them.
 
-use super::{COMMANDS, OPTIONS, Opt, Word};
-use crate::config::keys::{KEYS, Key};
+use super::commands::{self, COMMANDS, CommandSpec};
+use super::options::{self, Opt};
+use crate::config::keys::{KEYS, Key, SUBJECTS, VARIABLES};
 use crate::console::screen::Screen;
 
-const EXIT_CODES: &[(&str, &str)] = &[
-    ("0", "up to date, or deployed"),
-    ("1", "failed; what was live is live"),
-    ("2", "blocked by a pre hook; nothing changed"),
-    ("3", "the live tree is in doubt: a revert failed, or the state cannot be read"),
-    ("10", "plan: there is something to do"),
-    ("64", "the command line is wrong"),
-    ("75", "another repo-deploy holds the lock"),
-    ("78", "the configuration is wrong, or a refused local"),
-    ("128+n", "stopped by signal n"),
-];
+const EXIT_CODES: &str = "
+exit codes:
+  0      up to date, or deployed
+  1      failed; the live release stays live
+  2      blocked by a pre hook; nothing changed
+  3      live tree in doubt: a rollback failed, or the state cannot be read
+  10     plan: there is something to do
+  64     the command line is wrong
+  75     another repo-deploy holds the lock
+  78     the configuration is wrong, or local is refused
+  128+n  stopped by signal n
 
-/// What `--help` prints: 80 columns, made from the tables.
-pub fn help() -> String {
-    let mut text = String::from("usage: repo-deploy [OPTIONS]\n       repo-deploy -f [OPTIONS]\n");
-    for row in COMMANDS {
-        text += &format!("       repo-deploy {} [OPTIONS]\n", called(row));
-    }
-    text += "\nPolls a source and makes what it finds the live tree: at once, then on the\nschedule, until TERM; with -f once.\n\ncommands:\n";
-    for command in COMMANDS {
-        text += &row(&called(command), command.help);
+The keys of the configuration: repo-deploy help keys. A command with an example:
+repo-deploy help COMMAND. Everything: README.md
+";
+
+const ABOUT: &str = "repo-deploy keeps a directory at the release that a URL offers.\n";
+
+const USAGE: &str = "\
+usage: repo-deploy [OPTIONS]           daemon: check now, then on the schedule
+       repo-deploy -f [OPTIONS]        check once, deploy a new release, exit
+       repo-deploy COMMAND [OPTIONS]
+";
+
+const WIDTH: usize = 80;
+/// Where the right part of a row begins: in `-h`, where room is scarce.
+const NARROW: usize = 24;
+/// And elsewhere.
+const WIDE: usize = 30;
+
+/// `-h`: one screen, two commands a line.
+pub fn short() -> String {
+    let mut text = ABOUT.to_owned() + USAGE + "\ncommands:\n";
+    let width = COMMANDS.iter().map(|command| command.name.len()).max().unwrap_or(0);
+    let cells: Vec<String> = COMMANDS.iter().map(|c| format!("  {:width$}  {}", c.name, c.summary)).collect();
+    let (left, right) = cells.split_at(cells.len().div_ceil(2));
+    for (n, cell) in left.iter().enumerate() {
+        let next = right.get(n).map_or("", |cell| cell);
+        text += format!("{cell:column$}{next}", column = WIDTH / 2).trim_end();
+        text.push('\n');
     }
     text += "\noptions:\n";
-    for Opt { short, long, value, help, .. } in OPTIONS {
-        let short = short.map_or("    ".to_owned(), |s| format!("-{s}, "));
-        text += &row(format!("{short}--{long} {value}").trim_end(), help);
-    }
-    text += "\nkeys of the configuration, /etc/repo-deploy/repo-deploy.cfg: key = value, one a\n\
-             line; a [section]'s own are stronger. An option is stronger than the file, the\n\
-             file than REPO_DEPLOY_KEY (pre-hooks: REPO_DEPLOY_PRE_HOOKS) in the environment:\n";
-    for Key { text: key, value, default, help, .. } in KEYS {
-        let default = if default.is_empty() { String::new() } else { format!(" [{default}]") };
-        text += &row(&format!("{key} = {value}"), &format!("{help}{default}"));
-    }
-    text += "\nSIZE: bytes, or 512M, 4G. TIME: seconds, or 90s, 5m, 1h.\n\
-             Also read: ";
-    let also: Vec<&str> = KEYS.iter().filter_map(|k| k.variable).collect();
-    text += &format!("{}.\n\nexit codes:\n", also.join(", "));
-    for (code, meaning) in EXIT_CODES {
-        text += &row(code, meaning);
-    }
-    text += "\nThe whole page: README.md\n";
-    text
+    let usual = options::all().filter(|option| option.is_usual);
+    usual.for_each(|option| text += &row(&written(option), brief(option.help), NARROW));
+    text + "\nMore: --help; help COMMAND; help keys (keys of the configuration); README.md\n"
 }
 
-/// A command with what may follow it.
-fn called(Word { name, operands, .. }: &Word) -> String {
-    format!("{name} {operands}").trim_end().to_owned()
+/// `--help`: every command and option.
+pub fn long() -> String {
+    let mut text = ABOUT.to_owned() + "\n" + USAGE + "\ncommands:\n";
+    for command in COMMANDS {
+        text += &row(&called(command), command.summary, WIDE);
+    }
+    for (subject, options) in options::SUBJECTS {
+        text += &format!("\n{subject}:\n");
+        for option in *options {
+            let with = match commands::that_take(option) {
+                names if names.is_empty() => String::new(),
+                names => format!("; with {names}"),
+            };
+            text += &row(&written(option), &format!("{}{with}", option.help), WIDE);
+        }
+    }
+    text + EXIT_CODES
+}
+
+/// `help COMMAND`.
+pub fn of_command(command: &CommandSpec) -> String {
+    let options = if command.is_configured { " [OPTIONS]" } else { "" };
+    let mut text = format!("usage: repo-deploy {}{options}\n\n", called(command));
+    Screen::page(WIDTH).wrap_hanging(&mut text, command.about, 0);
+    if command.is_configured {
+        text += "\noptions:\n";
+        command.options.iter().for_each(|option| text += &row(&written(option), option.help, WIDE));
+        let usual = options::all().filter(|option| option.is_usual);
+        usual.for_each(|option| text += &row(&written(option), brief(option.help), WIDE));
+        text += "The others: repo-deploy --help\n";
+    }
+    text + &format!("\nexample:\n  {}\n", command.example)
+}
+
+/// `help keys`: the keys of the configuration.
+pub fn keys() -> String {
+    let mut text = String::from(
+        "Keys of the configuration, /etc/repo-deploy/repo-deploy.cfg: key = value, one a\n\
+         line; a [section]'s own are stronger. An option is stronger than the file, the\n\
+         file than REPO_DEPLOY_KEY (pre-hooks: REPO_DEPLOY_PRE_HOOKS) in the environment.\n\
+         In brackets: the default.\n",
+    );
+    for key in KEYS {
+        if let Some((subject, _)) = SUBJECTS.iter().find(|(_, first)| *first == key.name) {
+            text += &format!("\n{subject}:\n");
+        }
+        let Key { text: name, value, default, help, .. } = key;
+        let default = if default.is_empty() { String::new() } else { format!(" [{default}]") };
+        text += &row(&format!("{name} = {value}"), &format!("{help}{default}"), WIDE);
+    }
+    let also: Vec<&str> = VARIABLES.iter().map(|(variable, _)| *variable).collect();
+    text += "\nSIZE: bytes, or 512M, 4G. DURATION: seconds, or 90s, 5m, 1h.\n";
+    text + &format!("Also read: {}.\n", also.join(", "))
 }
 
 /// What `--version` prints.
@@ -59,18 +112,31 @@ pub fn version() -> String {
     format!("repo-deploy {}\n", env!("CARGO_PKG_VERSION"))
 }
 
-const WIDTH: usize = 80;
-const COLUMN: usize = 30;
+/// A command with its operands.
+fn called(CommandSpec { name, operands, .. }: &CommandSpec) -> String {
+    format!("{name} {operands}").trim_end().to_owned()
+}
+
+/// An option as it is written: `-r, --remote URL`.
+fn written(option: &Opt) -> String {
+    let short = option.short.map_or("    ".to_owned(), |letter| format!("-{letter}, "));
+    format!("{short}{option} {}", option.value()).trim_end().to_owned()
+}
+
+/// A help up to what explains it further.
+fn brief(help: &str) -> &str {
+    help.split(';').next().unwrap_or(help)
+}
 
 /// A row of help: the left part, and the right part in its column, wrapped between words.
-fn row(left: &str, right: &str) -> String {
+fn row(left: &str, right: &str, column: usize) -> String {
     let mut text = format!("  {left}");
-    if text.len() + 2 > COLUMN {
+    if text.len() + 2 > column {
         text.push('\n');
     }
     let line = text.len() - text.rfind('\n').map_or(0, |at| at + 1);
-    text += &" ".repeat(COLUMN - line);
-    Screen::page(WIDTH).wrap_hanging(&mut text, right, COLUMN);
+    text += &" ".repeat(column - line);
+    Screen::page(WIDTH).wrap_hanging(&mut text, right, column);
     text
 }
 
@@ -78,50 +144,50 @@ fn row(left: &str, right: &str) -> String {
 mod tests {
     use super::*;
 
+    /// Wrapped rows read as one: every word is there.
+    fn flat(text: &str) -> String {
+        let words: Vec<&str> = text.split_whitespace().collect();
+        format!(" {} ", words.join(" "))
+    }
+
     #[test]
-    fn help_fits_and_lists_every_row_of_every_table() {
-        let help = help();
-        for line in help.lines() {
+    fn every_text_fits_its_page() {
+        let mut texts = vec![short(), long(), keys()];
+        texts.extend(COMMANDS.iter().map(|command| of_command(command)));
+        for line in texts.iter().flat_map(|text| text.lines()) {
             assert!(line.len() <= WIDTH && line.trim_end() == line && line.is_ascii(), "{line:?}");
         }
-        // Wrapped rows are read as one: what matters is that every word is there.
-        let words: Vec<&str> = help.split_whitespace().collect();
-        let flat = format!(" {} ", words.join(" "));
-        for Opt { short, long, value, help, .. } in OPTIONS {
-            let short = short.map_or(String::new(), |s| format!("-{s}, "));
-            let row = format!(" {short}--{long} {value} {help} ").replace("  ", " ");
-            assert!(flat.contains(&row), "{row}");
+        assert!(short().lines().count() <= 24, "{}", short());
+        let longest = COMMANDS.iter().map(|command| command.name.len()).max().unwrap();
+        for command in COMMANDS {
+            assert!(command.summary.len() + longest + 5 <= WIDTH / 2, "{}: too long for half a line", command.summary);
+        }
+    }
+
+    #[test]
+    fn every_row_of_every_table_is_there() {
+        let (long, keys) = (flat(&long()), flat(&keys()));
+        for option in options::all() {
+            let row = format!(" {} {}", written(option).trim_start(), option.help);
+            assert!(long.contains(&flat(&row)[..row.len()]), "{row}");
+        }
+        for command in COMMANDS {
+            assert!(long.contains(&format!(" {} {} ", called(command), command.summary)), "{}", command.name);
         }
         for key in KEYS {
             let row = format!(" {} = {} {} ", key.text, key.value, key.help);
-            assert!(flat.contains(&row), "{row}");
-            assert!(key.default.is_empty() || flat.contains(&format!("[{}]", key.default)), "{}", key.text);
-            assert!(key.variable.is_none_or(|v| flat.contains(v)), "{:?}", key.variable);
+            assert!(keys.contains(&row), "{row}");
+            assert!(key.default.is_empty() || keys.contains(&format!("[{}]", key.default)), "{}", key.text);
         }
-        for command in COMMANDS {
-            let (name, does) = (called(command), command.help);
-            assert!(flat.contains(&format!(" repo-deploy {name} [OPTIONS] ")), "{name}");
-            assert!(flat.contains(&format!(" {name} {does} ")), "{name}");
+        for (subject, _) in SUBJECTS {
+            assert!(keys.contains(&format!(" {subject}: ")), "{subject}");
         }
-        for words in [
-            " 3 the live tree is in doubt: a revert failed, or the state cannot be read ",
-            " 78 the configuration is wrong, or a refused local ",
-        ] {
-            assert!(flat.contains(words), "{words}");
-        }
-        assert!(
-            flat.contains(" cache = DIR downloads, which may be lost; else CACHE_DIRECTORY, /var/cache/repo-deploy ")
-        );
-        assert!(flat.contains(
-            " remote = URL a ZIP or tar.gz: https://, http://, s3://, file:// or a path; a directory; or git: "
-        ));
-        assert!(help.ends_with("README.md\n"));
     }
 
     #[test]
     fn rows_wrap_between_words() {
-        assert_eq!(row("a", "b c"), "  a                           b c\n");
-        let long = row("a-name-that-is-too-long-for-its-column", &"word ".repeat(15));
+        assert_eq!(row("a", "b c", WIDE), "  a                           b c\n");
+        let long = row("a-name-that-is-too-long-for-its-column", &"word ".repeat(15), WIDE);
         assert!(long.lines().all(|l| l.len() <= WIDTH) && long.lines().count() == 3, "{long}");
     }
 }

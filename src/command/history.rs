@@ -74,7 +74,7 @@ fn cells(entry: &Entry, screen: Screen) -> Vec<String> {
         rfc3339(*when),
         screen.painted(outcome.word(), shade(*outcome)),
         shown(record.as_ref().map_or("", |record| record.release.as_str())),
-        shown(record.as_ref().map_or("", |record| record.revision.as_str())),
+        shown(&record.as_ref().map_or_else(String::new, |record| record.revision.to_string())),
         shown(reason),
         shown(&span(*took_ms)),
         // As short as ls has them.

@@ -19,7 +19,7 @@ use crate::deploy::Deployment;
 use crate::deploy::prepare::PollDecision;
 use crate::deploy::recovery_action::{self, RecoveryAction};
 use crate::error::{Error, Kind, Result};
-use crate::model::{ActivationMode, ReleaseId};
+use crate::model::{ActivationMode, ReleaseId, Revision};
 use crate::report::check_report::named;
 use crate::report::status_file;
 use crate::store::manifest::Manifest;
@@ -49,12 +49,13 @@ pub struct Plan {
     pub code: u8,
 }
 
-/// A value: a text, a number of bytes, a release when there is one.
+/// A value: a text, a number of bytes, a release when there is one, a revision.
 #[derive(Debug)]
 enum Fact {
     Text(String),
     Bytes(u64),
     Release(Option<Record>),
+    Revision(Revision),
 }
 
 /// Asks the source, and says what a check would do now.
@@ -249,7 +250,7 @@ impl Deployment<'_> {
         let release = self.release(&record.release)?;
         let failure = self.state.failure.as_ref().filter(|failure| failure.release == record.release);
         plan.notes.extend(failure.map(status::failed));
-        plan.text("revision", record.revision.as_str());
+        plan.facts.push(("revision", Fact::Revision(record.revision.clone())));
         plan.text("release", release.id.as_str());
         plan.bytes("fetch", 0);
         match self.state.mode {

@@ -3,7 +3,7 @@
 //! nobody ever reads half of one, and doing it again heals what was cut off. Whoever presses ^C at a tree of a million files wants
 //! to have the terminal back: a signal ends it between two of them.
 
-use super::verify::{Seen, differences, live, no_differences, nothing_live};
+use super::verify::{Seen, differences, live, no_differences, nothing_live, painted};
 use crate::activate::limit::Limit;
 use crate::activate::locations;
 use crate::activate::sync::{self, Options};
@@ -80,7 +80,7 @@ pub fn repair(settings: &Settings, prefix: &str) -> Result<u8> {
         0 => format!("{}, all repaired", differences(before.count)),
         count => format!("{} left of {}", differences(count), before.count),
     };
-    console::print(&format!("{text}{prefix}{name}: {what}\n"))?;
+    console::print(&format!("{}{prefix}{name}: {what}\n", painted(text)))?;
     mended?;
     Ok(u8::from(after.count > 0))
 }

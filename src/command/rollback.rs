@@ -202,7 +202,7 @@ impl<'a> Deployment<'a> {
         let rest = match (left.release.is_adopted(), left.revision.as_str()) {
             (true, _) => String::new(),
             (false, "") => format!("; release {} {ON_HOLD}", left.release),
-            (false, revision) => format!("; revision {revision} {ON_HOLD}"),
+            (false, _) => format!("; revision {} {ON_HOLD}", left.revision),
         };
         log::info!("rolled back to {}{}, by hand{rest}", named(to), self.at());
         // The candidate of before stays one; else the next poll asks against what was left.

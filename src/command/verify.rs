@@ -12,6 +12,7 @@ use crate::activate::{Activation, Setup, compare_at, tree};
 use crate::appspec::Behaviour;
 use crate::config::Settings;
 use crate::console;
+use crate::console::screen::{Color, Screen};
 use crate::deploy::in_the_way;
 use crate::error::{Context, Error, Kind, Result};
 use crate::model::ActivationMode;
@@ -51,8 +52,8 @@ pub fn verify(settings: &Settings, prefix: &str) -> Result<u8> {
     if settled(&store)? != state {
         return Err(Error::new(Kind::Locked, "a deployment came in between: verify again"));
     }
-    let seen = seen?;
-    console::print(&seen.text)?;
+    let mut seen = seen?;
+    console::print(&painted(std::mem::take(&mut seen.text)))?;
     console::print(&seen.rest())?;
     let what = match seen.count {
         0 => no_differences(seen.names),
@@ -60,6 +61,13 @@ pub fn verify(settings: &Settings, prefix: &str) -> Result<u8> {
     };
     console::print(&format!("{prefix}{}: {what}\n", check_report::named(current)))?;
     Ok(u8::from(seen.count > 0))
+}
+
+/// Lines of differences, with their first words in colour on a terminal.
+pub(super) fn painted(text: String) -> String {
+    let words =
+        [("added", Color::Good), ("changed", Color::Doubtful), ("missing", Color::Bad), ("unreadable", Color::Bad)];
+    Screen::of_stdout().highlighted(text, &words)
 }
 
 /// The state of a store while nothing is going on.

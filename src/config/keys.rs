@@ -11,6 +11,7 @@ pub enum Name {
     Remote,
     Local,
     Schedule,
+    Splay,
     Id,
     Cache,
     StateDir,
@@ -48,7 +49,6 @@ pub enum Name {
     AwsRegion,
     S3Endpoint,
     S3PathStyle,
-    Splay,
     StatusFile,
     MetricsFile,
     NotifyUrl,
@@ -81,10 +81,6 @@ pub struct Key {
     pub default: &'static str,
     /// Its purpose, in a few words.
     pub help: &'static str,
-    /// Another spelling.
-    pub alias: Option<&'static str>,
-    /// A variable that the program has always read, besides `REPO_DEPLOY_<KEY>`.
-    pub variable: Option<&'static str>,
     /// Its value is a secret.
     pub secret: bool,
     /// It may be given several times.
@@ -92,22 +88,10 @@ pub struct Key {
 }
 
 const fn key(name: Name, text: &'static str, value: &'static str, default: &'static str, help: &'static str) -> Key {
-    Key { name, text, value, default, help, alias: None, variable: None, secret: false, repeated: false }
+    Key { name, text, value, default, help, secret: false, repeated: false }
 }
 
 impl Key {
-    const fn or(self, alias: &'static str, variable: &'static str) -> Self {
-        self.alias(alias).variable(variable)
-    }
-
-    const fn alias(self, alias: &'static str) -> Self {
-        Self { alias: Some(alias), ..self }
-    }
-
-    const fn variable(self, variable: &'static str) -> Self {
-        Self { variable: Some(variable), ..self }
-    }
-
     const fn secret(self) -> Self {
         Self { secret: true, ..self }
     }
@@ -119,71 +103,64 @@ impl Key {
 
 /// The table, in the order of [`Name`].
 pub const KEYS: &[Key] = &[
-    key(
-        Remote,
-        "remote",
-        "URL",
-        "",
-        "a ZIP or tar.gz: https://, http://, s3://, file:// or a path; a directory; or git: URL.git[/PATH][#REF]",
-    )
-    .or("repository", "REMOTE_REPOSITORY"),
-    key(Local, "local", "DIR", "/var/deploy/current", "the live tree").or("directory", "LOCAL_REPOSITORY"),
-    key(Schedule, "schedule", "EXPR", "* * * * *", "when to check; unused with -f").variable("UPDATE_SCHEDULE"),
+    key(Remote, "remote", "URL", "", "archive (https, http, s3, file), directory or git; git: URL.git[/PATH][#REF]"),
+    key(Local, "local", "DIR", "/var/deploy/current", "the live tree"),
+    key(Schedule, "schedule", "EXPR", "* * * * *", "when to check; not used with -f"),
+    key(Splay, "splay", "DURATION", "0", "delay each check by a share of it, by host"),
     key(Id, "id", "NAME", "", "name of the deployment; else the section or \"default\""),
     key(Cache, "cache", "DIR", "", "downloads, which may be lost; else CACHE_DIRECTORY, /var/cache/repo-deploy"),
     key(StateDir, "state-dir", "DIR", "", "stores of live directories; else STATE_DIRECTORY, /var/lib/repo-deploy"),
     key(Store, "store", "DIR", "", "releases and state of this one; else beside a link, or state-dir/ID"),
-    key(PreHooks, "pre-hooks", "DIR", "/etc/repo-deploy/pre-update.d", "programs that may block"),
-    key(PostHooks, "post-hooks", "DIR", "/etc/repo-deploy/post-update.d", "programs that may revert"),
-    key(LogFile, "log-file", "FILE", "", "append the log there, not to standard error"),
-    key(Activation, "activation", "MODE", "auto", "auto, symlink, in-place, install"),
-    key(Appspec, "appspec", "WHEN", "auto", "yes: as activation = install; no, auto"),
-    key(IgnoreStopFailure, "ignore-stop-failure", "WHETHER", "no", "go on when ApplicationStop fails"),
+    key(PreHooks, "pre-hooks", "DIR", "/etc/repo-deploy/pre-update.d", "programs that may block a release"),
+    key(PostHooks, "post-hooks", "DIR", "/etc/repo-deploy/post-update.d", "programs that may roll a release back"),
+    key(LogFile, "log-file", "FILE", "", "append the log to it, instead of standard error"),
+    key(Activation, "activation", "auto|symlink|in-place|install", "auto", "how a release becomes live"),
+    key(Appspec, "appspec", "auto|yes|no", "auto", "yes: as activation = install"),
+    key(IgnoreStopFailure, "ignore-stop-failure", "yes|no", "no", "go on when ApplicationStop fails"),
     key(Keep, "keep", "N", "5", "releases kept"),
-    key(Preserve, "preserve", "PATHS", "", "below local, never touched by in-place"),
-    key(Symlinks, "symlinks", "WHICH", "inside", "links of a release: inside, refuse, any"),
-    key(Owner, "owner", "USER[:GROUP]", "", "who owns what is unpacked"),
+    key(Preserve, "preserve", "PATHS", "", "paths below local that in-place never touches"),
+    key(Symlinks, "symlinks", "inside|refuse|any", "inside", "links that a release may contain"),
+    key(Owner, "owner", "USER[:GROUP]", "", "owner of the files of a release"),
     key(StripComponents, "strip-components", "N", "0", "leading directories cut from names"),
     key(MaxDownload, "max-download", "SIZE", "4G", "bytes of an archive"),
     key(MaxUnpacked, "max-unpacked", "SIZE", "16G", "bytes of a release"),
-    key(MaxFiles, "max-files", "N", "200000", "files, directories and links"),
+    key(MaxFiles, "max-files", "N", "200000", "files, directories and links of a release"),
     key(MaxNames, "max-names", "SIZE", "64M", "bytes of names and link texts"),
-    key(Timeout, "timeout", "TIME", "600", "one whole check"),
-    key(HookTimeout, "hook-timeout", "TIME", "300", "one hook"),
-    key(ConnectTimeout, "connect-timeout", "TIME", "10", "one connection"),
-    key(StallTimeout, "stall-timeout", "TIME", "30", "the longest silence of a server"),
+    key(Timeout, "timeout", "DURATION", "600", "one whole check"),
+    key(HookTimeout, "hook-timeout", "DURATION", "300", "one hook"),
+    key(ConnectTimeout, "connect-timeout", "DURATION", "10", "one connection"),
+    key(StallTimeout, "stall-timeout", "DURATION", "30", "the longest silence of a server"),
     key(MaxAttempts, "max-attempts", "N", "0", "tries of a failed revision; 0: no limit"),
     key(HttpHeader, "http-header", "NAME: VALUE", "", "sent to the remote; may be repeated").secret().repeated(),
     key(HttpUser, "http-user", "USER", "", "for basic authentication"),
-    key(HttpPassword, "http-password", "PASSWORD", "", "its password").secret(),
-    key(HttpPasswordFile, "http-password-file", "FILE", "", "a file that holds it"),
-    key(Netrc, "netrc", "FILE", "", "a file of users and passwords by host"),
-    key(CaFile, "ca-file", "FILE", "", "PEM, added to the built-in roots"),
-    key(AwsAccessKey, "aws-access-key", "ID", "", "for S3; else as the AWS tools find them"),
-    key(AwsSecretKey, "aws-secret-key", "KEY", "", "its secret").secret(),
-    key(AwsSessionToken, "aws-session-token", "TOKEN", "", "its token, when it is temporary").secret(),
-    key(AwsProfile, "aws-profile", "NAME", "", "a profile in ~/.aws").alias("profile-name"),
+    key(HttpPassword, "http-password", "PASSWORD", "", "the password for it").secret(),
+    key(HttpPasswordFile, "http-password-file", "FILE", "", "a file that holds the password"),
+    key(Netrc, "netrc", "FILE", "", "users and passwords by host"),
+    key(CaFile, "ca-file", "FILE", "", "PEM certificates, added to the built-in roots"),
+    key(AwsAccessKey, "aws-access-key", "ID", "", "access key; else one that the AWS tools find"),
+    key(AwsSecretKey, "aws-secret-key", "KEY", "", "the secret of the access key").secret(),
+    key(AwsSessionToken, "aws-session-token", "TOKEN", "", "the token of a temporary access key").secret(),
+    key(AwsProfile, "aws-profile", "NAME", "", "a profile in ~/.aws"),
     key(AwsRegion, "aws-region", "NAME", "", "else AWS_REGION, the profile's, us-east-1"),
     key(S3Endpoint, "s3-endpoint", "URL", "", "an S3 other than Amazon's"),
-    key(S3PathStyle, "s3-path-style", "WHEN", "auto", "the bucket in the path: yes, no, auto"),
-    key(Splay, "splay", "TIME", "0", "a share of it, by host, after each time"),
+    key(S3PathStyle, "s3-path-style", "auto|yes|no", "auto", "the bucket in the path of the URL"),
     key(StatusFile, "status-file", "FILE", "", "JSON after every check"),
     key(MetricsFile, "metrics-file", "FILE", "", "Prometheus text after every check"),
-    key(NotifyUrl, "notify-url", "URL", "", "gets a POST of news as JSON").secret(),
-    key(Submodules, "submodules", "WHETHER", "yes", "those of a git repository too: yes, no"),
-    key(SshKey, "ssh-key", "FILE", "", "for git by ssh; else what ssh finds itself"),
-    key(SshKnownHosts, "ssh-known-hosts", "FILE", "", "the keys of hosts; else what ssh finds itself"),
-    key(SshStrict, "ssh-strict", "WHETHER", "yes", "no: a host that is not known is believed once"),
-    key(VerifyCommit, "verify-commit", "FILE", "", "who may sign commits: ssh's allowed signers"),
-    key(Sha256, "sha256", "HEX", "", "of the one archive that may be deployed"),
+    key(NotifyUrl, "notify-url", "URL", "", "POST each change as JSON to it").secret(),
+    key(Submodules, "submodules", "yes|no", "yes", "fetch those of a git repository too"),
+    key(SshKey, "ssh-key", "FILE", "", "private key for git by ssh; else one that ssh finds"),
+    key(SshKnownHosts, "ssh-known-hosts", "FILE", "", "keys of hosts; else those that ssh finds"),
+    key(SshStrict, "ssh-strict", "yes|no", "yes", "no: the key of an unknown host is accepted once, and remembered"),
+    key(VerifyCommit, "verify-commit", "FILE", "", "allowed signers of ssh: other commits are refused"),
+    key(Sha256, "sha256", "HEX", "", "SHA-256 of the one archive that may be deployed"),
     key(Sha256Url, "sha256-url", "URL", "", "a list of sums that has to name the archive"),
-    key(VerifyKey, "verify-key", "KEYS", "", "minisign public keys, or files: any may have signed"),
+    key(VerifyKey, "verify-key", "KEYS", "", "minisign public keys, or files: one of them has to have signed"),
     key(SignatureUrl, "signature-url", "URL", "", "the signature; else the remote's with .minisig"),
-    key(AllowDowngrade, "allow-downgrade", "WHEN", "no", "to a lower signed version: yes, no"),
+    key(AllowDowngrade, "allow-downgrade", "yes|no", "no", "accept a lower signed version"),
     key(S3Bucket, "s3-bucket", "BUCKET", "", "with target-file-key: a CodeDeploy bundle to install"),
-    key(TargetFileKey, "target-file-key", "KEY", "", "its key in the bucket").alias("target-key-file"),
-    key(LastFetchTime, "last-fetch-time", "TIME", "", "kept by us: when the installed bundle was uploaded"),
-    key(InstallationInProgress, "installation-in-progress", "WHEN", "false", "kept by us: true, false"),
+    key(TargetFileKey, "target-file-key", "KEY", "", "the bundle's key in the bucket"),
+    key(LastFetchTime, "last-fetch-time", "TIME", "", "kept by repo-deploy: when the installed bundle was uploaded"),
+    key(InstallationInProgress, "installation-in-progress", "true|false", "false", "kept by repo-deploy"),
 ];
 
 const _: () = {
@@ -194,6 +171,29 @@ const _: () = {
     }
     assert!(KEYS.len() == Name::InstallationInProgress as usize + 1, "every name has its row");
 };
+
+/// The subjects of the table, each with its first key; a subject ends where the next one begins.
+pub const SUBJECTS: &[(&str, Name)] = &[
+    ("deployment", Remote),
+    ("places", Cache),
+    ("hooks and log", PreHooks),
+    ("releases", Activation),
+    ("limits", MaxDownload),
+    ("http", HttpHeader),
+    ("S3", AwsAccessKey),
+    ("reports", StatusFile),
+    ("git", Submodules),
+    ("proof", Sha256),
+    ("config.ini of CodeDeploy bundles, instead of remote", S3Bucket),
+];
+
+/// Other spellings of keys.
+pub const ALIASES: &[(&str, Name)] =
+    &[("repository", Remote), ("directory", Local), ("profile-name", AwsProfile), ("target-key-file", TargetFileKey)];
+
+/// Variables that the program has always read, besides `REPO_DEPLOY_<KEY>`.
+pub const VARIABLES: &[(&str, Name)] =
+    &[("REMOTE_REPOSITORY", Remote), ("LOCAL_REPOSITORY", Local), ("UPDATE_SCHEDULE", Schedule)];
 
 /// The prefix of environment variables for keys.
 pub const PREFIX: &str = "REPO_DEPLOY_";
@@ -208,7 +208,7 @@ impl Name {
 /// The key with this spelling in a file: `Http_User`, `repository`.
 pub fn find(text: &str) -> Option<&'static Key> {
     let text = syntax::normal(text);
-    KEYS.iter().find(|k| k.text == text || k.alias == Some(&text))
+    KEYS.iter().find(|key| key.text == text).or_else(|| named(ALIASES, &text))
 }
 
 /// The key that an environment variable sets: `REPO_DEPLOY_HTTP_USER`, `REMOTE_REPOSITORY`.
@@ -216,8 +216,12 @@ pub fn of_variable(variable: &str) -> Option<&'static Key> {
     match variable.strip_prefix(PREFIX) {
         Some(name) if !name.bytes().any(|b| b.is_ascii_lowercase() || b == b'-') => find(name),
         Some(_) => None,
-        None => KEYS.iter().find(|k| k.variable == Some(variable)),
+        None => named(VARIABLES, variable),
     }
+}
+
+fn named(names: &[(&str, Name)], text: &str) -> Option<&'static Key> {
+    names.iter().find(|(name, _)| *name == text).map(|(_, name)| name.key())
 }
 
 #[cfg(test)]
@@ -273,11 +277,11 @@ mod tests {
     #[test]
     fn rows_are_normal_and_unique() {
         let mut seen = std::collections::BTreeSet::new();
+        for text in KEYS.iter().map(|key| key.text).chain(ALIASES.iter().map(|(alias, _)| *alias)) {
+            assert_eq!(syntax::normal(text), text);
+            assert!(seen.insert(text), "{text} twice");
+        }
         for key in KEYS {
-            for text in std::iter::once(key.text).chain(key.alias) {
-                assert_eq!(syntax::normal(text), text);
-                assert!(seen.insert(text), "{text} twice");
-            }
             assert!(!key.help.is_empty() && !key.value.is_empty());
         }
     }

@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 use std::fmt::Display;
 
-use super::keys::{self, KEYS, Key, Name};
+use super::keys::{self, ALIASES, KEYS, Key, Name};
 use super::suggest::hint;
 use super::syntax::{Document, Entry};
 use crate::error::{Error, Result};
@@ -218,7 +218,7 @@ impl RawSettings {
 }
 
 fn unknown(file: &str, entry: &Entry) -> String {
-    let known = KEYS.iter().flat_map(|k| std::iter::once(k.text).chain(k.alias));
+    let known = KEYS.iter().map(|key| key.text).chain(ALIASES.iter().map(|(alias, _)| *alias));
     format!("{file}:{}: unknown key {}{}", entry.line, entry.key, hint(&entry.key, known))
 }
 

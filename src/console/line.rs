@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 use log::{Level, Log as _, Record};
 use simple_logger::SimpleLogger;
 
+use super::screen::{Color, Screen};
 use crate::sys::stderr;
 
 /// The longest text of a record: a pipe in place of memory takes it whole.
@@ -28,6 +29,25 @@ pub(super) fn with_record(level: Level, target: &str, text: &str) -> Vec<String>
 pub(super) fn printed() -> Vec<String> {
     let bytes = stderr::take();
     bytes.split_inclusive(|byte| *byte == b'\n').map(|line| printable(&String::from_utf8_lossy(line)) + "\n").collect()
+}
+
+/// A line of a command: `repo-deploy: text`.
+pub(super) fn of_command(text: &str) -> String {
+    format!("{OURSELVES}: {}\n", printable(text))
+}
+
+/// The offset of the level in a record, after the time.
+const LEVEL: usize = "2026-11-30T11:54:34.738Z ".len();
+
+/// A record with its level in colour, if it is a warning or an error.
+pub(super) fn painted(line: &str, screen: Screen) -> String {
+    let Some((time, rest)) = line.split_at_checked(LEVEL) else { return line.to_owned() };
+    for (word, shade) in [("ERROR", Color::Bad), ("WARN", Color::Doubtful)] {
+        if let Some(rest) = rest.strip_prefix(word) {
+            return format!("{time}{}{rest}", screen.painted(word, shade));
+        }
+    }
+    line.to_owned()
 }
 
 /// `text` as one line of printable characters: text from archives, servers and hooks must neither forge records nor

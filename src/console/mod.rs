@@ -19,6 +19,7 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 use self::outlet::Outlet;
 pub use self::outlet::{Limit, limit};
 pub use self::progress::Progress;
+use self::screen::Screen;
 use crate::error::{Error, Result, plain};
 use crate::sys::resolve::{self, Last, Way};
 use crate::sys::stderr::{self, Sink};
@@ -41,6 +42,8 @@ struct Outlets {
     /// `None`: before [`init`].
     stderr: Option<Outlet>,
     file: Option<LogFile>,
+    /// The layout and colours of standard error.
+    screen: Option<Screen>,
     /// Records for the log file are shown on standard error too.
     is_shown: bool,
 }
@@ -54,7 +57,7 @@ struct LogFile {
 }
 
 static CONSOLE: Console = Console {
-    outlets: Mutex::new(Outlets { stderr: None, file: None, is_shown: false }),
+    outlets: Mutex::new(Outlets { stderr: None, file: None, screen: None, is_shown: false }),
     asked: Mutex::new(None),
     speaker: Mutex::new(None),
     progress: Mutex::new(String::new()),
@@ -94,6 +97,7 @@ fn begin() {
     let captured = stderr::capture();
     if let Ok(mut outlets) = CONSOLE.outlets.lock() {
         outlets.stderr = Some(Outlet::new(Sink::stderr()));
+        outlets.screen = Some(Screen::of(Sink::stderr().as_fd()));
     }
     std::panic::set_hook(Box::new(|panic| log::error!("{}", panic.to_string().replacen(":\n", ": ", 1))));
     if let Err(e) = captured {
@@ -203,14 +207,15 @@ impl Console {
             let _ = Sink::stderr().write_now(lines.concat().as_bytes()); // there is nowhere left to say it
             return;
         };
-        let Outlets { stderr: Some(stderr), file, is_shown } = &mut *outlets else { return };
+        let Outlets { stderr: Some(stderr), file, screen, is_shown } = &mut *outlets else { return };
+        let shown = |line: &str| screen.map_or_else(|| line.to_owned(), |screen| line::painted(line, screen));
         for line in lines {
             let taken = file.as_mut().map(|file| file.outlet.deliver(line).map_err(|e| file.complaint(&e)));
             if let Some(Err(Some(complaint))) = &taken {
-                self.print(stderr, &line::with_record(Level::Warn, line::OURSELVES, complaint).concat());
+                self.print(stderr, &shown(&line::with_record(Level::Warn, line::OURSELVES, complaint).concat()));
             }
             if *is_shown || !matches!(taken, Some(Ok(()))) {
-                self.print(stderr, line);
+                self.print(stderr, &shown(line));
             }
         }
     }
@@ -249,6 +254,15 @@ fn each_outlet(what: fn(&mut Outlet)) {
 fn show(text: &str) {
     if let Ok(mut outlets) = CONSOLE.outlets.try_lock() {
         outlets.stderr.iter_mut().for_each(|stderr| stderr.show(text));
+    }
+}
+
+/// Prints the error of a command line to standard error, and a hint on a second line. Neither is a record, nor in the
+/// log file.
+pub fn complain(text: &str, hint: Option<&str>) {
+    let hint = hint.map_or(String::new(), |hint| format!("{hint}\n"));
+    if let Ok(Outlets { stderr: Some(stderr), .. }) = CONSOLE.outlets.try_lock().as_deref_mut() {
+        CONSOLE.print(stderr, &(line::of_command(text) + &hint));
     }
 }
 

@@ -38,7 +38,12 @@ pub type Row = (&'static str, String, Option<(String, Color)>);
 impl Screen {
     /// The layout for standard output and the environment.
     pub fn of_stdout() -> Self {
-        Self::new(stdout().is_terminal(), columns(stdout().as_fd()), &|name| std::env::var_os(name))
+        Self::of(stdout().as_fd())
+    }
+
+    /// The same for another descriptor.
+    pub fn of(fd: BorrowedFd<'_>) -> Self {
+        Self::new(fd.is_terminal(), columns(fd), &|name| std::env::var_os(name))
     }
 
     fn new(is_terminal: bool, columns: Option<usize>, variable: &dyn Fn(&str) -> Option<OsString>) -> Self {
@@ -91,6 +96,22 @@ impl Screen {
         };
         let word = self.printable(word);
         if self.has_colour && !code.is_empty() { format!("\x1b[{code}m{word}{PLAIN}") } else { word }
+    }
+
+    /// Colours the first of `words` in each line of a text. The rest stays unchanged.
+    pub fn highlighted(self, text: String, words: &[(&str, Color)]) -> String {
+        if !self.has_colour {
+            return text;
+        }
+        let mut shown = String::with_capacity(text.len());
+        for line in text.split_inclusive('\n') {
+            let found = words.iter().filter_map(|(word, shade)| Some((line.find(word)?, *word, *shade)));
+            let (at, word, shade) = found.min_by_key(|(at, ..)| *at).unwrap_or((0, "", Color::Plain));
+            shown.push_str(&line[..at]);
+            shown.push_str(&self.painted(word, shade));
+            shown.push_str(&line[at + word.len()..]);
+        }
+        shown
     }
 
     /// Rows below each other, the values in a column of their own. A value that is too long continues below itself, and

@@ -150,6 +150,7 @@ impl Job {
             Outcome::Failed(Kind::Locked) if !self.is_by_hand => log::info!("{text}"), // another process does our work
             // Cron mails what is printed: once an hour, as the daemon logs it.
             _ if report.is_told && !self.is_by_hand && console::is_quiet() => log::debug!("{text}"),
+            Outcome::Failed(Kind::Usage) => console::complain(text, None),
             _ if outcome.is_error() => log::error!("{text}"),
             _ => {} // the deployment has said it
         }

@@ -62,7 +62,7 @@ impl Deployment<'_> {
             // It may be a copy of the one that was.
             RecoveryAction::Repair => {}
             RecoveryAction::KeepFound | RecoveryAction::StartOver | RecoveryAction::Resume | RecoveryAction::Revert => {
-                self.activation.refuse_another()?
+                self.activation.refuse_another()?;
             }
         }
         Ok((heal, standing))

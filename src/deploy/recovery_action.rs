@@ -173,7 +173,7 @@ mod tests {
                     ),
                     // A revert is finished, whatever stands there, unless it could destroy what is not ours.
                     Phase::Reverting => {
-                        assert!(matches!(heal, RecoveryAction::Revert | RecoveryAction::Refuse(_)), "{case}")
+                        assert!(matches!(heal, RecoveryAction::Revert | RecoveryAction::Refuse(_)), "{case}");
                     }
                     Phase::Activating => {
                         assert!(

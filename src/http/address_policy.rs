@@ -1,8 +1,8 @@
-//! Which addresses a redirect may lead to. A stranger's server must not make us ask this host, its neighbours on the
-//! link or the cloud's metadata service in our name, unless the configured remote is at such a place itself. Judged are
-//! the addresses a name resolves to, and only those judged are connected to. A proxy resolves by itself, so that what goes
-//! through one cannot be judged: hosts that are such a place as they are written never go there (`places_as_written`, which
-//! [`super::proxy`] asks), and are resolved and judged here.
+//! Which addresses a redirect may lead to. A server must not make this process send requests to this host, to its
+//! neighbours on the link or to the cloud's metadata service, unless the configured remote itself is at such an
+//! address. The addresses that a name resolves to are checked, and only checked ones are connected to. A proxy resolves
+//! names itself, so these cannot be checked: hosts that are visibly of such a class (`places_as_written`, used by
+//! [`super::proxy`]) never go through a proxy, but are resolved and checked here.
 
 use std::cell::RefCell;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
@@ -12,14 +12,14 @@ use url::{Host, Url};
 use super::retry::RequestError;
 use crate::error::{Error, plain};
 
-/// A kind of place that a redirect alone does not reach.
+/// A class of addresses that a redirect may not lead to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AddressClass {
     /// This host.
     Loopback,
-    /// The link this host is on.
+    /// The link of this host.
     LinkLocal,
-    /// Where clouds keep credentials for whoever asks.
+    /// Where clouds give credentials to any process on the host.
     Metadata,
 }
 
@@ -33,12 +33,13 @@ impl AddressClass {
     }
 }
 
-/// What a client may reach: the places where the configured remote itself is, as its addresses showed them.
+/// The classes that a client may reach: those of the configured remote, as its addresses showed.
 #[derive(Debug, Default)]
 pub(super) struct AddressPolicy(RefCell<Vec<AddressClass>>);
 
 impl AddressPolicy {
-    /// Where `url` is. The origin's own places are noted; other addresses are judged, and only good ones come out.
+    /// The addresses of `url`. At the origin, their classes are recorded; elsewhere, only allowed addresses are
+    /// returned.
     pub(super) fn addresses(&self, url: &Url, at_origin: bool) -> Result<Vec<SocketAddr>, RequestError> {
         let mut addresses = resolve(url)?;
         if at_origin {
@@ -59,7 +60,7 @@ impl AddressPolicy {
         }
     }
 
-    /// The first of `places` where the configured remote is not.
+    /// The first of `places` that the configured remote is not in.
     fn strange(&self, places: Vec<AddressClass>) -> Option<AddressClass> {
         places.into_iter().find(|place| !self.0.borrow().contains(place))
     }
@@ -70,7 +71,7 @@ fn out_of_reach(place: AddressClass, ip: IpAddr) -> Error {
     Error::failed(format!("a redirect may not lead to a {name} address ({ip}) unless remote itself is at one"))
 }
 
-/// The addresses of a URL's host. Blocks for as long as libc takes: a limit would need a thread.
+/// Resolves a URL's host. Blocks as long as libc does: a time limit would need a thread.
 pub(super) fn resolve(url: &Url) -> Result<Vec<SocketAddr>, RequestError> {
     let port = url.port_or_known_default().unwrap_or_default();
     match url.host() {
@@ -84,12 +85,12 @@ pub(super) fn resolve(url: &Url) -> Result<Vec<SocketAddr>, RequestError> {
     }
 }
 
-/// What getaddrinfo said, without what std puts in front of it.
+/// The message of getaddrinfo, without std's prefix.
 fn reason(error: &std::io::Error) -> String {
     let text = plain(error);
     let text = text.strip_prefix("failed to lookup address information: ").unwrap_or(&text).to_lowercase();
     match text.as_str() {
-        // EAI_AGAIN, in musl's words and in glibc's.
+        // EAI_AGAIN, as musl and glibc spell it.
         "try again" | "temporary failure in name resolution" => {
             "no name server answers (look at /etc/resolv.conf)".to_owned()
         }
@@ -97,7 +98,7 @@ fn reason(error: &std::io::Error) -> String {
     }
 }
 
-/// The kinds of place an address is: its own, and those of each address of IPv4 that it may stand for. None: an ordinary one.
+/// The classes of an address and of every IPv4 address embedded in it. Empty for an ordinary address.
 fn places(address: IpAddr) -> Vec<AddressClass> {
     match address {
         IpAddr::V4(v4) => place_v4(v4).into_iter().collect(),
@@ -105,7 +106,7 @@ fn places(address: IpAddr) -> Vec<AddressClass> {
     }
 }
 
-/// Names of metadata services: Google's, AWS's, Tencent's, IBM's. A proxy that is asked for one would ask its own.
+/// Names of metadata services: Google's, AWS's, Tencent's, IBM's. A proxy would resolve them to its own.
 const METADATA_NAMES: [&str; 7] = [
     "metadata.google.internal",
     "metadata.goog",
@@ -116,7 +117,7 @@ const METADATA_NAMES: [&str; 7] = [
     "api.metadata.cloud.ibm.com",
 ];
 
-/// The kinds of place that can be told from the host as it is written.
+/// The classes that a host's text alone shows.
 pub(super) fn places_as_written(host: &Host<&str>) -> Vec<AddressClass> {
     match host {
         Host::Ipv4(v4) => places((*v4).into()),
@@ -133,7 +134,7 @@ pub(super) fn places_as_written(host: &Host<&str>) -> Vec<AddressClass> {
 
 fn place_v4(address: Ipv4Addr) -> Option<AddressClass> {
     match address.octets() {
-        // Nearly every cloud; AWS's containers; Tencent; Scaleway; Alibaba; Oracle; Azure's wire server.
+        // Nearly all clouds; AWS's containers; Tencent; Scaleway; Alibaba; Oracle; Azure's wire server.
         [169, 254, 169, 254]
         | [169, 254, 170, 2 | 23]
         | [169, 254, 0, 23]
@@ -164,7 +165,7 @@ fn place_v6(address: Ipv6Addr) -> Option<AddressClass> {
     }
 }
 
-/// The addresses of IPv4 that an address may end up at. Where the length of a prefix is not known it is each of them.
+/// The IPv4 addresses that an IPv6 address may lead to: for a prefix of unknown length, one for each length.
 fn embedded_v4(address: Ipv6Addr) -> Vec<Ipv4Addr> {
     let octets = address.octets();
     let at = |places: [usize; 4]| Ipv4Addr::from(places.map(|place| octets[place]));
@@ -172,19 +173,19 @@ fn embedded_v4(address: Ipv6Addr) -> Vec<Ipv4Addr> {
     match address.segments() {
         // Compatible and mapped (RFC 4291, section 2.5.5), translated (RFC 2765, section 2.1).
         [0, 0, 0, 0, 0, 0 | 0xffff, ..] | [0, 0, 0, 0, 0xffff, 0, ..] => vec![last],
-        // NAT64 by its own prefix (RFC 6052, section 2.1).
+        // NAT64 with the well-known prefix (RFC 6052, section 2.1).
         [0x64, 0xff9b, 0, 0, 0, 0, ..] => vec![last],
-        // NAT64 by a prefix of the operator's (RFC 8215), of 48, 56, 64 or 96 bits (RFC 6052, section 2.2). Read by another
-        // length an ordinary one begins with a zero.
+        // NAT64 with a local prefix (RFC 8215) of 48, 56, 64 or 96 bits (RFC 6052, section 2.2). Read with a wrong
+        // length, an ordinary address starts with a zero.
         [0x64, 0xff9b, 1, ..] => {
             let read = [at([6, 7, 9, 10]), at([7, 9, 10, 11]), at([9, 10, 11, 12]), last];
             read.into_iter().filter(|v4| v4.octets()[0] != 0).collect()
         }
         // 6to4 (RFC 3056, section 2).
         [0x2002, ..] => vec![at([2, 3, 4, 5])],
-        // Teredo: the server, and the client with every bit turned (RFC 4380, section 4).
+        // Teredo: the server, and the client with inverted bits (RFC 4380, section 4).
         [0x2001, 0, ..] => vec![at([4, 5, 6, 7]), Ipv4Addr::from(!u32::from(last))],
-        // ISATAP, below any prefix (RFC 5214, section 6.1).
+        // ISATAP, with any prefix (RFC 5214, section 6.1).
         [_, _, _, _, local, 0x5efe, ..] if local & !0x300 == 0 => vec![last],
         _ => Vec::new(),
     }
@@ -248,7 +249,7 @@ mod tests {
             // RFC 6052, section 2.1.
             ("64:ff9b::127.0.0.1", "127.0.0.1"),
             ("64:ff9b::93.184.216.34", "93.184.216.34"),
-            // RFC 8215, with the places of RFC 6052, section 2.2, for prefixes of 96, 64, 56 and 48 bits.
+            // RFC 8215, with the positions of RFC 6052, section 2.2, for prefixes of 96, 64, 56 and 48 bits.
             ("64:ff9b:1::169.254.169.254", "169.254.169.254"),
             ("64:ff9b:1::93.184.216.34", "93.184.216.34"),
             ("64:ff9b:1:7::127.0.0.1", "127.0.0.1"),
@@ -257,7 +258,7 @@ mod tests {
             ("64:ff9b:1:aba9:fe:a9fe::", "169.254.169.254"),
             ("64:ff9b:1:a9fe:a9:fe00::", "169.254.169.254"),
             ("64:ff9b:1:5db8:d8:2200::", "93.184.216.34"),
-            ("64:ff9b:1:7f00:0:100:1:1", "127.0.0.1"), // whatever the suffix says
+            ("64:ff9b:1:7f00:0:100:1:1", "127.0.0.1"), // with any suffix
             // RFC 3056, section 2; RFC 4380, section 4; RFC 5214, section 6.1.
             ("2002:7f00:1::", "127.0.0.1"),
             ("2002:5db8:d822::1", "93.184.216.34"),

@@ -1,10 +1,10 @@
-//! Who we are to an HTTP server. The first of these that names somebody is used, and none is mixed with another:
+//! Credentials for an HTTP server, from the first of these that is configured; they are not combined:
 //! 1. an `Authorization` among `http-header`;
 //! 2. user and password in the remote's URL, percent-decoded;
-//! 3. a user from the URL or from `http-user`, with `http-password`, `http-password-file` or his password in `netrc`;
+//! 3. a user from the URL or from `http-user`, with `http-password`, `http-password-file` or the password in `netrc`;
 //! 4. the entry of `netrc` for the host, or its `default`.
 //!
-//! Files are read at every check. What comes out goes to the configured origin only: that is the client's part.
+//! Files are read at every check. The client sends the credentials to the configured origin only.
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -17,18 +17,18 @@ use super::{percent_decoded, secret_file};
 use crate::config::{Http, Secret};
 use crate::error::{Error, Result};
 
-/// What proves who we are.
+/// Credentials, as headers.
 #[derive(Debug)]
 pub struct Credentials {
-    /// Who that is and where it comes from, for messages; `None`: nobody.
+    /// User and source of the credentials, for messages; `None` without credentials.
     pub whose: Option<String>,
-    /// What a request to the origin carries besides its own headers.
+    /// Headers to add to a request to the origin.
     pub headers: Headers,
-    /// What the operator should know.
+    /// Warnings for the operator.
     pub warnings: Vec<String>,
 }
 
-/// User and password as they stand in a URL.
+/// User and password in a URL.
 #[derive(Clone, Debug, Default)]
 pub struct UserInfo {
     user: Option<String>,
@@ -36,7 +36,7 @@ pub struct UserInfo {
 }
 
 impl UserInfo {
-    /// Takes them out of a URL.
+    /// Takes user and password from a URL.
     pub fn of(url: &Url) -> Result<Self> {
         let decoded = |text: &str| {
             String::from_utf8(percent_decoded(text)).map_err(|_| Error::config("the user in the URL is not UTF-8"))
@@ -47,7 +47,7 @@ impl UserInfo {
     }
 }
 
-/// The `http-header` entries, checked: what we set ourselves may not be set.
+/// The `http-header` entries. Fails for a header that this program sets itself.
 pub fn extra_headers(http: &Http) -> Result<Headers> {
     let mut headers = Headers::new();
     for (name, value) in &http.headers {
@@ -86,7 +86,7 @@ fn is_ours(name: &HeaderName) -> bool {
     CONDITIONAL.contains(name) || FRAMING.contains(name)
 }
 
-/// Reads what is configured for `host`.
+/// Reads the credentials for `host`.
 pub fn load(in_url: &UserInfo, host: &str, http: &Http) -> Result<Credentials> {
     let mut headers = extra_headers(http)?;
     let mut warnings = Vec::new();
@@ -126,7 +126,7 @@ fn login(url: &UserInfo, host: &str, http: &Http, warnings: &mut Vec<String>) ->
             return Ok(Some((login, format!("netrc {}", path.display()))));
         }
     }
-    // A name alone is a token at some servers.
+    // Some servers take a user without a password as a token.
     Ok(user.map(|user| (Login { user, password: Secret::new("") }, origin.to_owned())))
 }
 

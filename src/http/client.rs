@@ -1,8 +1,8 @@
-//! One request to an origin, through proxies, redirects and retries: what every source over HTTP has in common. What is
-//! asked for and what an answer means is the source's. Credentials, and headers of the operator, go to the configured
-//! origin (scheme, host and port) only; conditions and ranges go along with every hop. There are no cookies.
+//! Requests to an origin, through proxies, redirects and retries, for all sources over HTTP. The source decides on the
+//! headers, and interprets the response. Credentials and the operator's headers are only sent to the configured origin
+//! (scheme, host and port); conditions and ranges are sent at every hop. There are no cookies.
 //!
-//! Each exchange has a connection of its own: a daemon that waits holds none, and idle memory matters more than a handshake.
+//! Each exchange has its own connection: a waiting daemon holds none, as idle memory matters more than a handshake.
 
 use std::cell::OnceCell;
 use std::path::PathBuf;
@@ -27,12 +27,12 @@ use crate::error::{Error, Result};
 use crate::remote::redacted;
 use crate::sys::clock::Deadline;
 
-/// On whose behalf requests are made.
+/// The credentials of requests.
 pub struct Caller {
-    /// Who that is, for messages; `None`: nobody.
+    /// The credentials' name, for messages; `None` without credentials.
     pub whose: Option<String>,
-    /// What a request to the origin carries besides the headers it has: constant credentials, or a signature over the
-    /// URL and those headers. Asked anew for every try.
+    /// Returns the headers to add to a request to the origin: constant credentials, or a signature over the URL and the
+    /// other headers. Called for every try.
     #[allow(clippy::type_complexity, reason = "its two arguments are what is signed")]
     pub sign: Box<dyn Fn(&Url, &Headers) -> Result<Headers>>,
 }
@@ -43,25 +43,25 @@ pub struct Client {
     http: Http,
     caller: Caller,
     dialect: Box<dyn ResponsePolicy>,
-    /// The variable that names more roots.
+    /// The variable that names a file of additional roots.
     bundle: Option<&'static str>,
     /// See [`Client::aside`].
     is_aside: bool,
-    /// Nothing is deployed yet: ends of archives are enough, and what is fetched is left for a later run.
+    /// Nothing will be deployed: the ends of archives suffice, and downloads are kept for a later run.
     is_ahead: bool,
     proxies: Proxies,
     tls: OnceCell<Arc<ClientConfig>>,
     reach: AddressPolicy,
 }
 
-/// What one request asks, besides the URL and what the caller adds.
+/// A request, without the URL and the headers that the caller adds.
 #[derive(Debug)]
 pub struct Ask<'a> {
     /// The method.
     pub method: Method,
-    /// Its headers, conditions and ranges among them.
+    /// The headers, including conditions and ranges.
     pub headers: &'a Headers,
-    /// What is sent with it.
+    /// The body.
     pub body: Option<&'a [u8]>,
 }
 
@@ -79,57 +79,57 @@ impl Client {
         Self { url, http, caller, dialect, bundle: None, is_aside: false, is_ahead: false, proxies, tls, reach }
     }
 
-    /// The same, which reads answers as `dialect` does.
+    /// Interprets responses by `dialect`.
     pub fn speaking(self, dialect: impl ResponsePolicy + 'static) -> Self {
         Self { dialect: Box::new(dialect), ..self }
     }
 
-    /// The same, which believes the roots in the file that `variable` names as well.
+    /// Also trusts the roots in the file that `variable` names.
     pub fn trusting(self, variable: &'static str) -> Self {
         Self { bundle: Some(variable), ..self }
     }
 
-    /// The same, beside a deployment that is over: it goes out although we were asked to stop, and its path is a secret.
+    /// For a request after the end of a deployment: it is sent despite a stop signal, and only its origin is logged.
     pub fn aside(self) -> Self {
         Self { is_aside: true, ..self }
     }
 
-    /// The same, which looks ahead or does not.
+    /// Sets whether nothing will be deployed.
     pub fn looking_ahead(self, is_ahead: bool) -> Self {
         Self { is_ahead, ..self }
     }
 
-    /// Whether it looks ahead.
+    /// Whether nothing will be deployed.
     pub fn is_ahead(&self) -> bool {
         self.is_ahead
     }
 
-    /// How answers are read.
+    /// The policy that interprets responses.
     pub fn dialect(&self) -> &dyn ResponsePolicy {
         &*self.dialect
     }
 
-    /// The same, and no proxy is asked whatever the environment says: for services of the machine itself.
+    /// A client that ignores the proxies in the environment, for services of the machine itself.
     pub fn direct(url: Url, http: Http, caller: Caller) -> Self {
         Self { proxies: Proxies::default(), ..Self::new(url, http, caller) }
     }
 
-    /// The URL, for whoever needs the whole of it.
+    /// The complete URL, which may contain secrets.
     pub fn url(&self) -> &Url {
         &self.url
     }
 
-    /// How messages call what is asked for.
+    /// The URL for messages.
     pub fn name(&self) -> String {
         redacted(&self.url)
     }
 
-    /// Where credentials may go.
+    /// The origin, to which credentials may be sent.
     pub fn origin(&self) -> String {
         self.url.origin().ascii_serialization()
     }
 
-    /// Whom we ask as.
+    /// The credentials' name, for messages.
     pub fn whose(&self) -> Option<&str> {
         self.caller.whose.as_deref()
     }
@@ -139,8 +139,7 @@ impl Client {
         &self.http
     }
 
-    /// One GET with the headers `ask`: the answer of whoever answers in the end with neither a redirect nor trouble of a
-    /// moment.
+    /// Sends a GET with the headers `ask`, follows redirects, and retries after transient failures.
     pub fn get(&self, ask: &Headers, patience: &mut RetryBudget) -> Result<Answer> {
         loop {
             match self.send(ask, patience.deadline()) {
@@ -150,7 +149,7 @@ impl Client {
         }
     }
 
-    /// One try, along its redirects.
+    /// One try, including redirects.
     fn send(&self, headers: &Headers, deadline: Deadline) -> Result<Answer, RequestError> {
         let ask = &Ask { method: Method::GET, headers, body: None };
         let mut trail = RedirectChain::new(self.url.clone());
@@ -168,12 +167,12 @@ impl Client {
         }
     }
 
-    /// One try of any method, where a redirect is an answer like others and no status is trouble.
+    /// One try with any method. A redirect is returned as it is, and no status is an error.
     pub fn call(&self, ask: &Ask<'_>, deadline: Deadline) -> Result<Answer, RequestError> {
         self.exchange(&self.url, ask, deadline)
     }
 
-    /// One request and the head of its answer.
+    /// Sends one request and reads the head of the response.
     fn exchange(&self, url: &Url, ask: &Ask<'_>, deadline: Deadline) -> Result<Answer, RequestError> {
         if !self.is_aside {
             check_stop()?;
@@ -196,7 +195,7 @@ impl Client {
         let response = response.map_err(|e| fault_of_head(e, url, &host, &self.http))?;
         let (head, body) = response.into_parts();
         let (http10, body) = (head.version == Version::HTTP_10, Incoming { body, host, is_gzip: false });
-        // The same as 200, and somebody on the way says that he may have changed something.
+        // 203 is a 200 that a proxy may have changed.
         let is_ok = head.status == StatusCode::NON_AUTHORITATIVE_INFORMATION;
         let status = if is_ok { StatusCode::OK } else { head.status };
         Ok(Answer { status, headers: head.headers, body, at_origin, http10 })

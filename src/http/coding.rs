@@ -1,6 +1,6 @@
-//! Content-Encoding: labels that change no byte are no coding (none at all, `identity`, what S3's clients leave behind), and
-//! `gzip` is none where the archive itself is a tar.gz and a server says so of it. A body that was coded on the way is refused:
-//! nobody asked for it, and its length, ETag and sums would be those of other bytes.
+//! Content-Encoding. Labels that change no byte are accepted (an empty one, `identity`, and `aws-chunked` of S3's
+//! clients), as is `gzip` if the archive itself is a tar.gz. A body that was compressed for the transfer is refused:
+//! this was not requested, and its length, ETag and checksums would be those of other bytes.
 
 use std::io::Read;
 
@@ -10,20 +10,20 @@ use ureq::http::header;
 
 use crate::error::{Error, Result};
 
-/// So many bytes at the beginning of a tar.gz are enough to see that it is one.
+/// How many bytes are enough to recognize a tar.gz.
 pub(super) const BEGINNING: u64 = 64 << 10;
-/// The header of a member of a tar.
+/// The size of a tar header.
 const BLOCK: usize = 512;
-/// Where its checksum stands in it.
+/// The position of the checksum in the header.
 const CHECKSUM: std::ops::Range<usize> = 148..156;
 
-/// Whether a body is labelled as gzip. An error: it is coded in a way that is refused.
+/// Whether a body is labelled as gzip. Fails for an encoding that is refused.
 pub(super) fn is_gzip(headers: &HeaderMap) -> Result<bool> {
     let mut gzips = 0;
     for value in headers.get_all(header::CONTENT_ENCODING) {
         for coding in String::from_utf8_lossy(value.as_bytes()).split(',') {
             match coding.trim().to_ascii_lowercase().as_str() {
-                // Amazon S3 sends an empty one of what was uploaded as aws-chunked, and others the whole word.
+                // Amazon S3 sends an empty one for uploads with aws-chunked, and other services send the word.
                 "" | "identity" | "aws-chunked" => {}
                 "gzip" | "x-gzip" => gzips += 1,
                 other => return Err(coded(&other.escape_debug().to_string())),
@@ -33,19 +33,19 @@ pub(super) fn is_gzip(headers: &HeaderMap) -> Result<bool> {
     if gzips > 1 { Err(coded("gzip, more than once")) } else { Ok(gzips == 1) }
 }
 
-/// The error for a body that is coded as `coding` says.
+/// The error for a body with the encoding `coding`.
 pub fn coded(coding: &str) -> Error {
     let why = "though only the plain content was asked for (Accept-Encoding: identity): turn that off at the server";
     Error::refused(format!("it is sent with Content-Encoding {coding}, {why}"))
 }
 
-/// Whether bytes begin a tar.gz: what is compressed begins with the header of a member.
+/// Whether bytes are the beginning of a tar.gz: decompressed, they start with a valid tar header.
 pub(super) fn is_tar_gz(beginning: &[u8]) -> bool {
     let mut block = [0; BLOCK];
     if GzDecoder::new(beginning).read_exact(&mut block).is_err() {
         return false;
     }
-    // Eight bytes of octal digits, which are blanks while they are summed up.
+    // Eight bytes of octal digits, which count as blanks in the sum.
     let digits = String::from_utf8_lossy(&block[CHECKSUM]).trim_matches(['\0', ' ']).to_owned();
     block[CHECKSUM].fill(b' ');
     let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();

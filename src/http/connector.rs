@@ -1,6 +1,7 @@
-//! The connection below ureq: to addresses that we have resolved and judged, in absolute form where a proxy forwards, with
-//! heads of answers as ureq can read them ([`super::head`]), and with an end that was cut off told from one that was meant. ureq would take the first for the second in a body without
-//! a length. No timeout here makes ureq start a thread for DNS: the resolver only hands out what it was given.
+//! The connection below ureq: it connects to addresses that were resolved and checked before, writes absolute URLs for
+//! a forwarding proxy, filters the heads of responses ([`super::head`]), and reports a broken connection, which ureq
+//! would take for the end of a body without a length. The resolver returns given addresses only, so that no timeout
+//! makes ureq start a thread for DNS.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,29 +19,29 @@ use ureq::{Agent, Proxy};
 use super::head::{Heads, TooLarge};
 use super::tls::TlsConnector;
 
-/// The most that the head of an answer may take.
+/// The largest head of a response.
 pub(super) const LARGEST_HEAD: usize = 32 << 10;
-/// What one read takes at most.
+/// The largest read.
 pub(super) const BUFFER: usize = 64 << 10;
-/// What we are called.
+/// The User-Agent header.
 const USER_AGENT: &str = concat!("repo-deploy/", env!("CARGO_PKG_VERSION"));
 
-/// How one exchange goes over the wire.
+/// The parameters of one exchange.
 #[derive(Debug)]
 pub(super) struct Wiring {
-    /// Where to connect to: the server, or the proxy.
+    /// The addresses to connect to: of the server, or of the proxy.
     pub(super) addresses: Vec<SocketAddr>,
-    /// The proxy that tunnels.
+    /// The tunnelling proxy.
     pub(super) tunnel: Option<Proxy>,
-    /// What a proxy that forwards needs before the path: `http://host:port`.
+    /// The prefix of the path for a forwarding proxy: `http://host:port`.
     pub(super) absolute: Option<String>,
     /// For https.
     pub(super) tls: Option<Arc<ClientConfig>>,
-    /// Connection, proxy and TLS.
+    /// The limit for connection, proxy and TLS.
     pub(super) connect: Duration,
-    /// The longest silence, and the longest wait for the head of the answer.
+    /// The limit of silence, and of the wait for the head of the response.
     pub(super) stall: Duration,
-    /// Everything, the body included.
+    /// The limit of the whole exchange, including the body.
     pub(super) total: Duration,
 }
 
@@ -72,14 +73,14 @@ impl Wiring {
     }
 }
 
-/// Hands out addresses that were resolved before.
+/// Returns addresses that were resolved before.
 #[derive(Debug)]
 struct Resolved(Vec<SocketAddr>);
 
 impl Resolver for Resolved {
     fn resolve(&self, _: &Uri, _: &Config, _: NextTimeout) -> Result<ResolvedSocketAddrs, ureq::Error> {
         let mut addresses = self.empty();
-        // ureq has room for sixteen.
+        // ureq only accepts sixteen.
         for address in self.0.iter().take(16) {
             addresses.push(*address);
         }
@@ -103,16 +104,16 @@ impl<In: Transport> Connector<In> for LineConnector {
 #[derive(Debug)]
 struct Line<T> {
     inner: T,
-    /// Taken by the first bytes of the one request that goes over it.
+    /// Taken by the first bytes of the only request on this connection.
     absolute: Option<String>,
-    /// As long as the head of the answer is not complete.
+    /// `None` once the head of the response is complete.
     heads: Option<Heads>,
-    /// What ureq has to read before anything else.
+    /// Bytes that ureq has to read first.
     ready: Vec<u8>,
 }
 
 impl<T: Transport> Line<T> {
-    /// Takes what has come away from ureq until it is the head of the answer.
+    /// Withholds received bytes from ureq until the head of the response is complete.
     fn hold_back(&mut self) -> Result<(), ureq::Error> {
         let Some(heads) = &mut self.heads else { return Ok(()) };
         let buffers = self.inner.buffers();
@@ -127,7 +128,7 @@ impl<T: Transport> Line<T> {
         Ok(())
     }
 
-    /// Gives ureq what is ready, as far as it has room. False: it has none.
+    /// Passes ready bytes to ureq, as far as its buffer has room. False if it has none.
     fn hand_on(&mut self) -> bool {
         let buffers = self.inner.buffers();
         let room = buffers.input_append_buf();
@@ -164,7 +165,7 @@ impl<T: Transport> Transport for Line<T> {
             return Ok(self.hand_on());
         }
         let is_more = self.inner.await_input(timeout).map_err(|error| match error {
-            // The kinds that ureq reads as the end of a body.
+            // These kinds are the end of a body for ureq.
             ureq::Error::Io(e) if matches!(e.kind(), UnexpectedEof | ConnectionReset | ConnectionAborted) => {
                 ureq::Error::Io(std::io::Error::new(BrokenPipe, "the connection was cut off"))
             }
@@ -183,7 +184,7 @@ impl<T: Transport> Transport for Line<T> {
     }
 }
 
-/// `GET /path …` as `GET http://host:port/path …`.
+/// Rewrites `GET /path …` to `GET http://host:port/path …`.
 fn absolute_form(head: &[u8], origin: &str) -> Vec<u8> {
     let target = head.iter().position(|b| *b == b' ').map_or(0, |space| space + 1);
     let (method, rest) = head.split_at(target);

@@ -1,4 +1,4 @@
-//! `Content-Range`: the one form that answers one range of a length that is known.
+//! `Content-Range`: only the form for one range of a known length.
 
 /// Bytes `first` to `last` of `total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,7 +9,7 @@ pub(super) struct ContentRange {
 }
 
 impl ContentRange {
-    /// Reads `bytes 10-99/100`; `None` for anything else, also for a range that contradicts itself.
+    /// Parses `bytes 10-99/100`; `None` for any other form or an inconsistent range.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let (unit, rest) = text.trim().split_once(' ')?;
         let (range, total) = rest.trim().split_once('/')?;
@@ -18,13 +18,13 @@ impl ContentRange {
         (unit.eq_ignore_ascii_case("bytes") && range.first <= range.last && range.last < range.total).then_some(range)
     }
 
-    /// Whether it is the rest of `total` bytes from `first` on.
+    /// Whether the range is all of `total` bytes from `first` on.
     pub(super) fn is_rest(self, first: u64, total: u64) -> bool {
         self == Self { first, last: total.saturating_sub(1), total }
     }
 }
 
-/// Digits only: `parse` alone would take a sign.
+/// Digits only: `parse` alone would accept a sign.
 fn number(text: &str) -> Option<u64> {
     (text.bytes().all(|b| b.is_ascii_digit())).then(|| text.parse().ok()).flatten()
 }

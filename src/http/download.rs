@@ -1,6 +1,6 @@
-//! From an open answer to a complete file. A connection that breaks is taken up again where it broke when a strong ETag
-//! names the bytes (`Range` with `If-Match`); without one all of it is asked for again, and has to be what was offered.
-//! Bytes are counted as they come: no more than the server said, and no more than `max-download`.
+//! Downloads a body to a file. After a broken connection it is resumed if a strong ETag identifies the bytes (`Range`
+//! with `If-Match`), else all of it is requested again and must have the same validators. Received bytes are counted:
+//! no more than the announced length, and no more than `max-download`.
 
 use std::fs::File;
 use std::io::Read;
@@ -27,7 +27,7 @@ use crate::model::OF_CONTENT;
 use crate::model::{Revision, hex};
 use crate::sys::clock::Deadline;
 
-/// What was fetched.
+/// A complete download.
 #[derive(Debug)]
 pub struct Fetched {
     pub file: File,
@@ -36,25 +36,25 @@ pub struct Fetched {
     pub revision: Revision,
 }
 
-/// One thing on its way to a file.
+/// A running download.
 struct Download<'a> {
     client: &'a Client,
     source: String,
     identity: ResponseIdentity,
     part: PartialDownload,
-    /// Only where nothing but the content tells what it is.
+    /// Only if the revision is a hash of the content.
     hash: Option<Sha256>,
-    /// Only where the server said what the bytes come to.
+    /// Only if the server sent a checksum.
     proof: Option<Box<dyn BodyDigest>>,
     progress: Progress,
     limit: u64,
     patience: RetryBudget,
-    /// Whether an answer was labelled as gzip.
+    /// Whether a response was labelled as gzip.
     is_gzip: bool,
 }
 
-/// Brings what `identity` says to `path`; `body` is the answer that offered it, when it was all of it. Bytes that `proof` does not hold for are an
-/// error, and are not gone on with.
+/// Fetches `identity` to `to`; `body` is the response that offered it, if it was complete. If `proof` fails, the
+/// download is discarded.
 pub fn fetch(
     client: &Client,
     identity: ResponseIdentity,
@@ -112,7 +112,7 @@ impl Download<'_> {
             match self.pour(now) {
                 Ok(()) => return Ok(()),
                 Err(fault) => {
-                    // Less than a buffer is no progress: a server that drips must not have us come again and again.
+                    // A slow server must not cause endless retries: only at least a whole buffer counts as progress.
                     if self.identity.strong_etag().is_some() && self.part.length() - before >= BUFFER as u64 {
                         self.patience.renew();
                     }
@@ -123,7 +123,7 @@ impl Download<'_> {
         Ok(())
     }
 
-    /// Asks for the rest, or for all of it; what comes back continues the part as it then is.
+    /// Requests the rest or the whole; the body of the response continues the download as it is then.
     fn ask(&mut self) -> Result<Incoming> {
         let mut ask = Headers::new();
         let mut ranged = false;
@@ -171,7 +171,7 @@ impl Download<'_> {
         Ok(answer.body)
     }
 
-    /// Takes the body up to its end.
+    /// Appends the body to the file, up to its end.
     fn pour(&mut self, body: Incoming) -> Result<(), RequestError> {
         let Incoming { body, host, is_gzip } = body;
         self.is_gzip |= is_gzip;
@@ -231,7 +231,7 @@ impl Download<'_> {
         }
     }
 
-    /// What an earlier run left has to count for the proof too.
+    /// Bytes of an earlier run also count for the checksum.
     fn take_up(&mut self) -> Result<()> {
         let Some(proof) = &mut self.proof else { return Ok(()) };
         let deadline = self.patience.deadline();
@@ -255,7 +255,7 @@ impl Download<'_> {
         Ok(Fetched { file: self.part.complete(self.client.is_ahead())?, identity: self.identity, revision })
     }
 
-    /// What stays after an error: only what the next check can go on with.
+    /// Keeps the file after an error only if the next check can resume it.
     fn fail(self, error: Error) -> Error {
         let resumable = self.identity.strong_etag().is_some() && self.identity.length.is_some();
         let keep = resumable && matches!(error.kind(), Kind::Unavailable { .. } | Kind::Stopped(_));

@@ -1,10 +1,10 @@
-//! The heads of answers as they come, before ureq reads one: interim answers (1xx) are passed over, lines that were folded
-//! (RFC 9112, section 5.2) are one line again, and of a head with more lines than ureq has room for (128, and 20 where a
-//! proxy answers CONNECT) what nobody reads is left out. Everything else is left as it is, for ureq to judge.
+//! Filters the head of a response before ureq parses it: interim responses (1xx) are skipped, folded lines (RFC 9112,
+//! section 5.2) are joined, and if the head has more lines than ureq accepts (128, and 20 for a proxy's response to
+//! CONNECT), unused headers are removed. Everything else is passed to ureq unchanged.
 
 use super::connector::LARGEST_HEAD;
 
-/// What is read of an answer, by us and by ureq; and what begins with [`AMZ`].
+/// The headers used by this program or by ureq, besides those that start with [`AMZ`].
 const READ: [&str; 11] = [
     "connection",
     "content-encoding",
@@ -18,28 +18,28 @@ const READ: [&str; 11] = [
     "retry-after",
     "transfer-encoding",
 ];
-/// How S3's headers begin, but for [`META`], which are the uploader's.
+/// The prefix of S3's headers; those that start with [`META`] are the uploader's, and not used.
 const AMZ: &str = "x-amz-";
 const META: &str = "x-amz-meta-";
-/// How an answer begins.
+/// The first bytes of a response.
 const HTTP: &[u8] = b"HTTP/";
 
-/// A head is larger than [`LARGEST_HEAD`]: so many bytes and more.
+/// The head is larger than [`LARGEST_HEAD`]: at least this many bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct TooLarge(pub(super) usize);
 
-/// What has come so far.
+/// The bytes received so far.
 #[derive(Debug, Default)]
 pub(super) struct Heads(Vec<u8>);
 
 impl Heads {
-    /// Takes what comes next. With it the head of the answer may be complete: then that comes out, and what followed it.
+    /// Adds received bytes. Once the head is complete, returns it and the bytes after it.
     pub(super) fn take(&mut self, input: &[u8]) -> Result<Option<Vec<u8>>, TooLarge> {
         self.0.extend_from_slice(input);
         loop {
             let seen = self.0.len().min(HTTP.len());
             if self.0.get(..seen) != HTTP.get(..seen) {
-                return Ok(Some(std::mem::take(&mut self.0))); // ureq says what that is
+                return Ok(Some(std::mem::take(&mut self.0))); // ureq reports the error
             }
             let Some(end) = end(&self.0) else {
                 let length = self.0.len();
@@ -57,7 +57,7 @@ impl Heads {
     }
 }
 
-/// Where the first head in `bytes` ends: after its first empty line.
+/// The end of the first head in `bytes`: after its first empty line.
 fn end(bytes: &[u8]) -> Option<usize> {
     let mut at = 0;
     for line in bytes.split_inclusive(|b| *b == b'\n') {
@@ -69,7 +69,7 @@ fn end(bytes: &[u8]) -> Option<usize> {
     None
 }
 
-/// Whether another answer follows: 101 is the last one.
+/// Whether another response follows; after 101 none does.
 fn is_interim(head: &[u8]) -> bool {
     let Some((status, rest)) = head.split(|b| *b == b' ').nth(1).and_then(|word| word.split_first_chunk::<3>()) else {
         return false;
@@ -78,7 +78,7 @@ fn is_interim(head: &[u8]) -> bool {
     is_whole && status[0] == b'1' && status[1..].iter().all(u8::is_ascii_digit) && status != b"101"
 }
 
-/// The head with each header in one line.
+/// The head with folded lines joined.
 fn lines(head: &[u8]) -> Vec<u8> {
     let mut lines: Vec<Vec<u8>> = Vec::new();
     for line in head.split_inclusive(|b| *b == b'\n') {
@@ -99,7 +99,7 @@ fn lines(head: &[u8]) -> Vec<u8> {
     lines.concat()
 }
 
-/// Whether a line is a header that nobody reads. What is none has to be refused.
+/// Whether a line is an unused header. A malformed line is not: ureq has to refuse it.
 fn is_unread(line: &[u8]) -> bool {
     let Some(colon) = line.iter().position(|b| *b == b':') else { return false };
     let (name, value) = line.split_at(colon);
@@ -140,7 +140,7 @@ mod tests {
             ),
             ("HTTP/1.1 1000 x\r\n\r\nb", "HTTP/1.1 1000 x\r\n\r\nb"),
             ("HTTP/1.1 1\r\n\r\nb", "HTTP/1.1 1\r\n\r\nb"),
-            // Folded, with what ends a line and what does not.
+            // Folded, at the end of a line and elsewhere.
             (
                 "HTTP/1.1 200 OK\r\nETag:\r\n \"a\"\r\nDate: x\n\ty \r\n z\r\n\r\n",
                 "HTTP/1.1 200 OK\r\nETag: \"a\"\r\nDate: x y z\r\n\r\n",
@@ -149,9 +149,9 @@ mod tests {
                 "HTTP/1.1 200 OK\r\nETag: \"a\"\r\n \r\nDate: x\r\n\r\n",
                 "HTTP/1.1 200 OK\r\nETag: \"a\" \r\nDate: x\r\n\r\n",
             ),
-            // Nothing above it that could be folded: ureq refuses it.
+            // No line above that it could continue: ureq refuses it.
             ("HTTP/1.1 200 OK\r\n ETag: \"a\"\r\n\r\n", "HTTP/1.1 200 OK\r\n ETag: \"a\"\r\n\r\n"),
-            // What nobody reads is left out, and what is no header is not.
+            // Unused headers are removed, malformed lines are not.
             (
                 "HTTP/1.1 200 OK\r\nServer: s\r\nX-Amz-Meta-A: b\r\nx-amz-version-id: v\r\nX y: z\r\nX: \x01\r\nnone\r\n: a\r\n\r\n",
                 "HTTP/1.1 200 OK\r\nx-amz-version-id: v\r\nX y: z\r\nX: \x01\r\nnone\r\n: a\r\n\r\n",

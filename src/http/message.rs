@@ -1,4 +1,4 @@
-//! The parts of an exchange: headers, a response, and its body as it comes in.
+//! Headers, a response, and its body as it is received.
 
 use std::io::Read;
 
@@ -12,26 +12,26 @@ use super::retry::RequestError;
 use crate::config::Http;
 use crate::error::{Error, Result};
 
-/// Headers in order.
+/// Headers, in order.
 pub type Headers = Vec<(HeaderName, HeaderValue)>;
 
-/// What came back: the head, and a body that nobody has read.
+/// A response: its head, and the unread body.
 #[derive(Debug)]
 pub struct Answer {
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub body: Incoming,
-    /// Whether it comes from the configured origin, not from where that sent us.
+    /// Whether it comes from the configured origin, not from the target of a redirect.
     pub at_origin: bool,
-    /// Whether it speaks HTTP/1.0.
+    /// Whether the server uses HTTP/1.0.
     pub http10: bool,
 }
 
-/// A body, and whose it is.
+/// An unread body, and its sender.
 #[derive(Debug)]
 pub struct Incoming {
     pub body: Body,
-    /// For messages.
+    /// The server or proxy, for messages.
     pub host: String,
     /// Whether it is labelled as gzip, which only a tar.gz may be.
     pub is_gzip: bool,
@@ -44,7 +44,7 @@ impl Answer {
     }
 }
 
-/// A body that is small, up to its end.
+/// Reads a small body to its end.
 pub fn whole(body: Incoming, length: Option<u64>, largest: u64, http: &Http) -> Result<Vec<u8>, RequestError> {
     let Incoming { body, host, is_gzip } = body;
     if is_gzip {

@@ -1,8 +1,8 @@
-//! HTTP as git, AWS, S3, notifications and archives use it: one request to an origin (`client`), with proxies (`proxy`), redirects
-//! (`redirect`, `address_policy`) and retries (`retry`, `status`, `request_error`) over ureq (`connector`, `head`, `tls`). `download`
-//! (`partial_download`, `content_range`, `coding`) takes a body to a file, and `range_reader` as much of one as tells what is in it.
-//! A source that reads responses in another way than HTTP does says so (`response_policy`). Credentials come from `auth` (`netrc`,
-//! `secret_file`).
+//! HTTP for archives, S3, AWS, notifications, and git's credentials. `client` sends one request to an origin, with
+//! proxies (`proxy`), redirects (`redirect`, `address_policy`) and retries (`retry`, `status`, `request_error`), over
+//! ureq (`connector`, `head`, `tls`). `download` (`partial_download`, `content_range`, `coding`) writes a body to a
+//! file; `range_reader` fetches only the parts of an archive that list its contents. A source whose responses differ
+//! from plain HTTP has a `response_policy`. Credentials come from `auth` (`netrc`, `secret_file`).
 
 mod address_policy;
 pub mod auth;
@@ -29,10 +29,10 @@ pub mod validators;
 
 use std::sync::{Mutex, PoisonError};
 
-/// What was said once need not be said at every check of a daemon.
+/// Warnings that were logged already: a daemon does not repeat them at every check.
 static WARNED: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
-/// Says what nobody has said yet.
+/// Logs each warning that this process has not logged yet.
 pub fn warn_once(warnings: Vec<String>) {
     let mut warned = WARNED.lock().unwrap_or_else(PoisonError::into_inner);
     for warning in warnings {
@@ -43,7 +43,7 @@ pub fn warn_once(warnings: Vec<String>) {
     }
 }
 
-/// The bytes that a percent-encoded part of a URL stands for.
+/// Decodes a percent-encoded part of a URL.
 pub fn percent_decoded(text: &str) -> Vec<u8> {
     percent_encoding::percent_decode_str(text).collect()
 }

@@ -1,5 +1,5 @@
-//! A `.netrc`: which login and password a machine has. Read as curl and ftp read it, words divided by blanks, except that
-//! what makes no sense is an error with its line and never with its words, which may be secrets.
+//! Parses `.netrc`: login and password of a machine. As in curl and ftp, words are separated by blanks, but invalid
+//! input is an error. The error has the line number, and never the words, which may be secrets.
 
 use std::iter::Peekable;
 use std::str::CharIndices;
@@ -15,7 +15,7 @@ pub(super) struct Login {
 
 #[derive(Default)]
 struct Entry {
-    /// `None`: the default.
+    /// `None` for `default`.
     machine: Option<String>,
     login: Option<String>,
     password: Option<String>,
@@ -28,7 +28,7 @@ impl Entry {
     }
 }
 
-/// The login for `host`, with the name `user` when one is given: the first entry that fits, `default` included.
+/// The login for `host`, and for `user` if given: the first entry that matches, including `default`.
 pub(super) fn find(text: &str, host: &str, user: Option<&str>) -> Result<Option<Login>, String> {
     let found = entries(text)?.into_iter().find(|entry| entry.fits(host, user));
     Ok(found.map(|entry| Login {
@@ -79,7 +79,7 @@ impl Words<'_> {
         while self.bump().is_some_and(|c| c != '\n') {}
     }
 
-    /// The next word where a comment may stand.
+    /// The next word; a comment may precede it.
     fn keyword(&mut self) -> Result<Option<String>, String> {
         loop {
             self.skip_blanks();
@@ -91,7 +91,7 @@ impl Words<'_> {
         }
     }
 
-    /// The word after `key`. A `#` is part of it: passwords begin with one too.
+    /// The word after `key`. A `#` belongs to the word, since passwords may start with one.
     fn value(&mut self, key: &str) -> Result<String, String> {
         self.skip_blanks();
         match self.chars.peek() {
@@ -125,7 +125,7 @@ impl Words<'_> {
         Ok(word)
     }
 
-    /// A macro reaches to the first empty line.
+    /// A macro ends at the first empty line.
     fn skip_macro(&mut self) {
         self.skip_line();
         while let Some((start, _)) = self.chars.peek().copied() {

@@ -1,7 +1,7 @@
-//! A download in the making: a file of ours alone, and beside it a note (`<download>.meta`) that says which bytes it is
-//! the beginning of. A later run goes on from there when the note fits: same URL, same strong ETag, same length, same
-//! boot (so that what was written is there, though nobody waited for the disk). Anything doubtful starts over. The note
-//! is gone once the download is complete: bytes that prove bad are never gone on from.
+//! A partial download: a private file, and a note (`<download>.meta`) that identifies its bytes. A later run resumes it
+//! if the note matches: same URL, strong ETag, length and boot (so written bytes are there without a sync). In any
+//! doubt, it starts over. The note is removed once the download is complete: bytes that fail verification are never
+//! resumed.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -16,7 +16,7 @@ use crate::error::{Context, Error, Result};
 use crate::sys::fs::{self, Dir, Kind};
 use crate::sys::host::boot_id;
 
-/// Larger notes are not ours.
+/// The largest valid note, in bytes.
 const LARGEST_NOTE: u64 = 4096;
 
 /// An open download.
@@ -31,7 +31,7 @@ pub(super) struct PartialDownload {
 }
 
 impl PartialDownload {
-    /// Opens a download: what is there of `identity` already, or a fresh file.
+    /// Opens a download: a partial one of `identity`, or a new file.
     pub(super) fn open(download: &CacheFile, source: &str, identity: &ResponseIdentity) -> Result<Self> {
         let (dir, name, path) = (download.open_dir()?, download.name().clone(), &download.path());
         let note = note(source, identity);
@@ -44,12 +44,12 @@ impl PartialDownload {
         Ok(Self { dir, path: path.to_owned(), name, note, file, length: 0 })
     }
 
-    /// Bytes that are there.
+    /// The number of bytes received.
     pub(super) fn length(&self) -> u64 {
         self.length
     }
 
-    /// Throws away what is there and begins with another file, of `identity`.
+    /// Discards the file and starts a new one for `identity`.
     pub(super) fn restart(&mut self, source: &str, identity: &ResponseIdentity) -> Result<()> {
         self.note = note(source, identity);
         self.file = fresh(&self.dir, &self.path, &self.name, self.note.as_deref())?;
@@ -72,7 +72,7 @@ impl PartialDownload {
         Ok(())
     }
 
-    /// Adds bytes.
+    /// Appends bytes.
     pub(super) fn append(&mut self, bytes: &[u8]) -> Result<()> {
         self.file.write_all(bytes).with_context(|| format!("cannot write {}", self.path.display()))?;
         self.length += bytes.len() as u64;
@@ -87,7 +87,7 @@ impl PartialDownload {
         Ok(bytes)
     }
 
-    /// Reads what is there again, from its start.
+    /// Reads the received bytes again, from the start.
     pub(super) fn read_again(&self, mut take: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
         let what = || format!("cannot read {}", self.path.display());
         let mut file = self.dir.open_file(&self.name).with_context(what)?;
@@ -100,7 +100,7 @@ impl PartialDownload {
         }
     }
 
-    /// It is complete: opens it for reading, and forgets how to go on, unless that is for a later run to find.
+    /// Opens the complete file for reading. Removes the note unless `is_kept` for a later run.
     pub(super) fn complete(self, is_kept: bool) -> Result<File> {
         if !is_kept {
             let what = || format!("cannot remove {}.meta", self.path.display());
@@ -109,13 +109,13 @@ impl PartialDownload {
         self.dir.open_file(&self.name).with_context(|| format!("cannot open {}", self.path.display()))
     }
 
-    /// It will not be gone on with: removes it.
+    /// Removes the file and its note.
     pub(super) fn discard(self) -> Result<()> {
         discard(&self.dir, &self.name).with_context(|| format!("cannot remove {}", self.path.display()))
     }
 }
 
-/// The text of the note; `None` when bytes cannot be gone on from.
+/// The text of the note; `None` if the download could not be resumed.
 fn note(source: &str, identity: &ResponseIdentity) -> Option<String> {
     let (etag, length) = (identity.strong_etag()?, identity.length?);
     let boot = boot_id()?;
@@ -128,7 +128,7 @@ fn note_name(name: &OsStr) -> OsString {
     note
 }
 
-/// What an earlier run left of the thing that `note` says; `None` for the smallest doubt.
+/// The partial download that matches `note`; `None` in any doubt.
 fn leftover(dir: &Dir, name: &OsStr, note: &str, total: u64) -> Option<(File, u64)> {
     let mut found = String::new();
     dir.open_file(&note_name(name)).ok()?.take(LARGEST_NOTE).read_to_string(&mut found).ok()?;
@@ -138,7 +138,7 @@ fn leftover(dir: &Dir, name: &OsStr, note: &str, total: u64) -> Option<(File, u6
     (found == note && is_ours && (1..=total).contains(&meta.size)).then_some((file, meta.size))
 }
 
-/// A new empty file, and its note.
+/// Creates an empty file and its note.
 fn fresh(dir: &Dir, path: &Path, name: &OsStr, note: Option<&str>) -> Result<File> {
     let what = || format!("cannot write {}", path.display());
     discard(dir, name).with_context(what)?;
@@ -149,7 +149,7 @@ fn fresh(dir: &Dir, path: &Path, name: &OsStr, note: Option<&str>) -> Result<Fil
     Ok(file)
 }
 
-/// The note goes first: without it the rest is nothing.
+/// The note is removed first: without it, the file is never resumed.
 fn discard(dir: &Dir, name: &OsStr) -> std::io::Result<()> {
     remove(dir, &note_name(name))?;
     remove(dir, name)

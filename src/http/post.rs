@@ -1,6 +1,6 @@
-//! One POST of JSON to a URL that is a secret by itself, beside what is deployed: no redirect is followed, nothing is tried
-//! twice, and of the answer only the head is read. Roots and proxies are those of every request; headers and credentials of
-//! the remote do not go along.
+//! Sends a POST with JSON to a URL that is a secret itself, for notifications. Redirects are not followed, failures are
+//! not retried, and only the head of the response is read. Roots and proxies are those of all requests; headers and
+//! credentials of the remote are not sent.
 
 use std::time::Duration;
 
@@ -14,10 +14,10 @@ use crate::config::{Http, Secret};
 use crate::error::{Context, Error, Result};
 use crate::sys::clock::Deadline;
 
-/// How long it may take; what a name server takes is its own.
+/// The time limit, not including name resolution.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// Sends `body` to `to`; the error has no more of that in it than scheme and host.
+/// Sends `body` to `to`. The error only contains scheme and host of the URL.
 pub fn post(to: &Secret, body: &str, http: &Http) -> Result<()> {
     let url = Url::parse(to.reveal()).map_err(|_| Error::config("notify-url is no URL"))?;
     let origin = url.origin().ascii_serialization();

@@ -1,8 +1,8 @@
-//! Which way a request takes: straight, forwarded by a proxy, or tunnelled through one. The environment says it, as curl
-//! reads it: `http_proxy`, `https_proxy`, `all_proxy`, `no_proxy`, the lower-case spelling first. `HTTP_PROXY` is not
-//! looked at where `REQUEST_METHOD` is set (a CGI's client can write it). Loopback and link-local addresses and the
-//! clouds' metadata services are never asked through a proxy. A plain request is forwarded in absolute form; https, and
-//! plain http where the proxy itself speaks TLS, goes through CONNECT.
+//! The route of a request: direct, forwarded by a proxy, or tunnelled through one. The environment decides, as in curl:
+//! `http_proxy`, `https_proxy`, `all_proxy`, `no_proxy`, the lower-case spelling first. `HTTP_PROXY` is ignored if
+//! `REQUEST_METHOD` is set (a CGI's client can write it). Requests to loopback and link-local addresses and to clouds'
+//! metadata services never go through a proxy. A plain request is forwarded with an absolute URL; https, and plain http
+//! if the proxy itself uses TLS, goes through CONNECT.
 
 use std::net::IpAddr;
 
@@ -15,7 +15,7 @@ use super::percent_decoded;
 use crate::config::Secret;
 use crate::error::{Error, Result};
 
-/// What the environment says.
+/// The proxies in the environment.
 #[derive(Debug, Default)]
 pub(super) struct Proxies {
     http: Option<Secret>,
@@ -23,23 +23,23 @@ pub(super) struct Proxies {
     bypass: Vec<Bypass>,
 }
 
-/// The way of one request.
+/// The route of a request.
 #[derive(Debug)]
 pub(super) enum Route {
-    /// To the server itself.
+    /// To the server.
     Direct,
-    /// The proxy is asked for the whole URL.
+    /// Sends the absolute URL to the proxy.
     Forward(Proxy),
-    /// The proxy is asked for a connection.
+    /// Asks the proxy for a connection with CONNECT.
     Tunnel(Proxy),
 }
 
-/// A proxy and what opens it.
+/// A proxy and its credentials.
 #[derive(Debug)]
 pub(super) struct Proxy {
-    /// Where it is: scheme, host and port only.
+    /// Scheme, host and port only.
     pub(super) url: Url,
-    /// The whole of it, for ureq.
+    /// The complete URL, for ureq.
     pub(super) full: Secret,
     /// The value of `Proxy-Authorization`.
     pub(super) authorization: Option<Secret>,
@@ -60,7 +60,7 @@ impl Proxies {
         }
     }
 
-    /// The way to `url`.
+    /// The route to `url`.
     pub(super) fn route(&self, url: &Url) -> Result<Route> {
         let configured = if url.scheme() == "https" { &self.https } else { &self.http };
         let (Some(proxy), Some(host)) = (configured, url.host()) else { return Ok(Route::Direct) };
@@ -79,7 +79,7 @@ impl Proxies {
 
 impl Proxy {
     fn parse(configured: &Secret, scheme: &str) -> Result<Self> {
-        // The value is never shown: it may hold a password wherever it is broken.
+        // The value is never shown, since any part of a malformed one may be a password.
         let bad = |what: &str| Error::failed(format!("the proxy for {scheme} in the environment {what}"));
         let text = configured.reveal();
         let text = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
@@ -98,7 +98,7 @@ impl Proxy {
         Ok(Self { url, full: Secret::new(full.as_str()), authorization })
     }
 
-    /// For messages: where it is.
+    /// Host and port, for messages.
     pub(super) fn name(&self) -> String {
         format!("{}:{}", self.url.host_str().unwrap_or_default(), self.url.port_or_known_default().unwrap_or_default())
     }
@@ -108,9 +108,9 @@ impl Proxy {
 #[derive(Debug, PartialEq, Eq)]
 enum Bypass {
     All,
-    /// A name and what ends in it, or one address; with a port, only there.
+    /// A name and all names below it, or one address; with a port, only at this port.
     Host(String, Option<u16>),
-    /// An address and how many of its leading bits count.
+    /// An address, and how many of its leading bits are compared.
     Net(IpAddr, u32),
 }
 
@@ -120,7 +120,7 @@ fn bypass(list: &str) -> Vec<Bypass> {
 }
 
 impl Bypass {
-    /// `None` for what can match nothing.
+    /// `None` if the entry cannot match any host.
     fn parse(entry: &str) -> Option<Self> {
         if entry == "*" {
             return Some(Self::All);
@@ -130,7 +130,7 @@ impl Bypass {
             let bits: u32 = bits.parse().ok()?;
             return (bits <= if net.is_ipv4() { 32 } else { 128 }).then_some(Self::Net(net, bits));
         }
-        // `::1` has colons that divide no port.
+        // The colons of `::1` separate no port.
         let (host, port) = match entry.rsplit_once(':') {
             Some((host, port)) if entry.parse::<IpAddr>().is_err() && !port.ends_with(']') => {
                 (host, Some(port.parse().ok()?))

@@ -1,7 +1,7 @@
-//! A glimpse of a remote archive: its end, its beginning and its directory, by ranges that a strong ETag pins to the same
-//! bytes, in a file in memory that is holes everywhere else. The end comes with the answer to the poll.
+//! Reads parts of a remote archive: its end, its beginning and its directory, by range requests that a strong ETag pins
+//! to the same bytes, into a sparse file in memory. The response to the poll already has the end.
 //!
-//! Left to others: what those bytes mean.
+//! Other modules parse the bytes.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -22,22 +22,22 @@ use crate::error::{Context, Error, Result};
 use crate::sys::clock::Deadline;
 use crate::sys::fs::unnamed;
 
-/// A directory that is larger is fetched with all the rest.
+/// A missing part that is larger is not read: the archive has to be fetched whole.
 const LARGEST: u64 = 64 << 20;
 
-/// The body of the answer to a poll.
+/// The body of the response to a poll.
 #[derive(Debug)]
 pub enum PolledBody {
-    /// Everything.
+    /// The whole archive.
     Whole(Incoming),
-    /// The last bytes.
+    /// The last bytes of the archive.
     End(Incoming),
-    /// Nothing any more.
+    /// The body has been taken.
     Taken,
 }
 
 impl PolledBody {
-    /// All of it, if it is that.
+    /// The body, if it is the whole archive.
     pub fn whole(self) -> Option<Incoming> {
         match self {
             Self::Whole(body) => Some(body),
@@ -46,14 +46,14 @@ impl PolledBody {
     }
 }
 
-/// Asks on the conditions `ask`: for everything, or for the end alone where the client looks ahead.
+/// Polls with the conditions `ask`: for the end only if nothing will be deployed, else for the whole archive.
 pub fn poll(client: &Client, ask: &Headers, patience: &mut RetryBudget) -> Result<Answer> {
     if client.is_ahead() {
         let mut ranged = ask.clone();
         let end = HeaderValue::from_str(&format!("bytes=-{TAIL}"));
         ranged.extend(end.ok().map(|end| (header::RANGE, end)));
         let answer = client.get(&ranged, patience)?;
-        // There are no last bytes of nothing.
+        // An empty archive has no last bytes.
         if answer.status != StatusCode::RANGE_NOT_SATISFIABLE {
             return Ok(answer);
         }
@@ -61,12 +61,12 @@ pub fn poll(client: &Client, ask: &Headers, patience: &mut RetryBudget) -> Resul
     client.get(ask, patience)
 }
 
-/// Whether an answer to [`poll`] offers something.
+/// Whether a response to [`poll`] has content.
 pub fn is_offer(answer: &Answer, client: &Client) -> bool {
     answer.status == StatusCode::OK || client.is_ahead() && answer.status == StatusCode::PARTIAL_CONTENT
 }
 
-/// What such an answer offers, and what it is.
+/// The validators and the body of such a response.
 pub fn offered(mut answer: Answer, identity: ResponseIdentity) -> Result<(ResponseIdentity, PolledBody)> {
     check_plain(&mut answer)?;
     if answer.status == StatusCode::OK {
@@ -79,21 +79,21 @@ pub fn offered(mut answer: Answer, identity: ResponseIdentity) -> Result<(Respon
     }
 }
 
-/// Some of an archive.
+/// A partial archive.
 #[derive(Debug)]
 pub struct PartialArchive {
-    /// As long as the archive.
+    /// A file as long as the archive.
     pub file: File,
-    /// From here on everything is there.
+    /// The offset from which on all bytes are there.
     from: u64,
-    /// Bytes that were read.
+    /// The number of bytes received.
     pub bytes: u64,
-    /// Bytes of all of it.
+    /// The length of the archive.
     pub total: u64,
 }
 
 impl PartialArchive {
-    /// The beginning and the end of what was offered. `None`: the server gives no ranges, or nothing pins them.
+    /// Reads the end and the beginning. `None` if the server supports no ranges, or there is no strong ETag.
     pub fn open(
         client: &Client,
         identity: &ResponseIdentity,
@@ -127,7 +127,7 @@ impl PartialArchive {
         Ok(Some(glimpse))
     }
 
-    /// Reads on to the front until all from `from` on is there. False: that is too much.
+    /// Reads backwards until all bytes from `from` on are there. False if they are too many.
     pub fn reach(
         &mut self,
         client: &Client,

@@ -1,5 +1,5 @@
-//! Where a redirect may lead: http and https only, never from https to http, five hops at most, no loop. Which addresses
-//! a hop may reach is [`super::address_policy`]'s question, and what it may carry is [`super::client`]'s.
+//! Where a redirect may lead: only http and https, never from https to http, at most five hops, no loop.
+//! [`super::address_policy`] checks the addresses of a hop, and [`super::client`] decides which headers it gets.
 
 use url::Url;
 
@@ -9,32 +9,32 @@ use crate::remote::redacted;
 /// How many redirects are followed.
 const HOPS: usize = 5;
 
-/// Whether a status sends us elsewhere.
+/// Whether a status is a redirect.
 pub(super) fn is_redirect(status: u16) -> bool {
     matches!(status, 301 | 302 | 303 | 307 | 308)
 }
 
-/// The places a request has been, the configured one first.
+/// The URLs of a request so far, the configured one first, and the current one.
 #[derive(Debug)]
 pub(super) struct RedirectChain(Vec<Url>, Url);
 
 impl RedirectChain {
-    /// Begins at `start`.
+    /// A chain that starts at `start`.
     pub(super) fn new(start: Url) -> Self {
         Self(Vec::new(), start)
     }
 
-    /// Where we are.
+    /// The current URL.
     pub(super) fn here(&self) -> &Url {
         &self.1
     }
 
-    /// How messages call the place; `None` while it is the configured one.
+    /// The current URL for messages; `None` if it is the configured one.
     pub(super) fn name(&self) -> Option<String> {
         (!self.0.is_empty()).then(|| format!("redirected to {}", redacted(&self.1)))
     }
 
-    /// Goes where `location` says.
+    /// Follows a redirect to `location`.
     pub(super) fn follow(&mut self, location: Option<&[u8]>) -> Result<()> {
         let next = target(&self.1, location)?;
         if next == self.1 || self.0.contains(&next) {
@@ -61,7 +61,7 @@ fn target(from: &Url, location: Option<&[u8]>) -> Result<Url> {
     if from.scheme() == "https" && next.scheme() == "http" {
         return Err(Error::failed(format!("a redirect from https down to {}", redacted(&next))));
     }
-    // Credentials that a server writes into a Location are not ours to send. Neither call fails where there is a host.
+    // Credentials in a server's Location are not sent. Neither call fails for a URL with a host.
     if next.set_username("").is_err() || next.set_password(None).is_err() {
         return Err(Error::failed("a redirect to a URL without a host"));
     }

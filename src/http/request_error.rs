@@ -1,4 +1,4 @@
-//! What ureq says went wrong, in words that tell what to do, and whether it may be over by itself.
+//! Translates errors of ureq to messages with a remedy, and decides whether they are transient.
 
 use std::io::ErrorKind;
 
@@ -11,11 +11,11 @@ use super::tls;
 use crate::config::Http;
 use crate::error::{Error, Kind, plain};
 
-/// What to say when a server of TLS may have been asked without.
+/// The hint if a plain request was probably sent to a TLS port.
 pub(super) const PLAIN_TO_TLS: &str = " (https:// instead of http://?)";
 
-/// The fault of a request to `url` that got no head of an answer. What does not even begin like HTTP, to a plain request,
-/// is most likely an alert of TLS.
+/// The error of a request to `url` without a response head. If a plain request gets bytes that do not look like HTTP,
+/// they are most likely a TLS alert.
 pub(super) fn fault_of_head(error: ureq::Error, url: &Url, host: &str, http: &Http) -> RequestError {
     match &error {
         ureq::Error::Protocol(e) if url.scheme() == "http" && e.to_string().ends_with("invalid HTTP version") => {
@@ -25,7 +25,7 @@ pub(super) fn fault_of_head(error: ureq::Error, url: &Url, host: &str, http: &Ht
     }
 }
 
-/// The fault that `error` is, of an exchange with `host`.
+/// The error of an exchange with `host`.
 pub fn fault(error: ureq::Error, host: &str, http: &Http) -> RequestError {
     let named = |key: &str| if http.is_fixed { String::new() } else { format!(" ({key})") };
     match error {
@@ -52,7 +52,7 @@ pub fn fault(error: ureq::Error, host: &str, http: &Http) -> RequestError {
     }
 }
 
-/// The check's time is over.
+/// The error for a check that has used up its time.
 pub(super) fn out_of_time() -> Error {
     Error::new(Kind::Unavailable { retry_after: None }, "the time for one check is over (timeout)")
 }
@@ -68,7 +68,7 @@ fn io(error: &std::io::Error, host: &str) -> String {
 }
 
 fn proxy(reason: &str) -> RequestError {
-    // ureq has the status in its text only: `proxy server responded 407/407`.
+    // ureq has the status only in its text: `proxy server responded 407/407`.
     let status: Option<u16> = reason.rsplit_once('/').and_then(|(_, status)| status.parse().ok());
     match status {
         Some(407) => Error::failed("the proxy wants other credentials (407): put them into the proxy's URL").into(),

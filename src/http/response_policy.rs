@@ -1,5 +1,4 @@
-//! What a source may read otherwise than HTTP has it: where the bytes come from is the same transport for all, and what an
-//! answer means is each source's own.
+//! How a source interprets responses, if it differs from plain HTTP. The transport is the same for all sources.
 
 use ureq::http::HeaderMap;
 
@@ -9,24 +8,24 @@ use super::status;
 use super::validators::ResponseIdentity;
 use crate::error::{Error, Result};
 
-/// How answers are read.
+/// Interprets responses.
 pub trait ResponsePolicy {
-    /// Whether a redirect is followed; else its answer is handed back as it is.
+    /// Whether redirects are followed; if not, they are returned as they are.
     fn is_redirected(&self) -> bool {
         true
     }
 
-    /// What the headers of an answer say it is.
+    /// The validators in the headers of a response.
     fn identity(&self, headers: &HeaderMap) -> ResponseIdentity {
         ResponseIdentity::of(headers)
     }
 
-    /// What the bytes have to come to, when the headers of a 200 tell. An error: what they tell cannot be.
+    /// The expected checksums of the body, if the headers of a 200 have any. Fails if they are malformed.
     fn proof(&self, _headers: &HeaderMap) -> Result<Option<Box<dyn BodyDigest>>> {
         Ok(None)
     }
 
-    /// Why an answer that nobody waits for is an error.
+    /// The error for an unexpected response.
     fn refusal(&self, answer: Answer, client: &Client) -> Error {
         status::refusal(&answer, client)
     }
@@ -38,11 +37,11 @@ pub(super) struct Http;
 
 impl ResponsePolicy for Http {}
 
-/// What the bytes of a body have to come to.
+/// Running checksums of a body, and their expected values.
 pub trait BodyDigest: std::fmt::Debug {
-    /// Takes the next bytes, of the whole thing from its start.
+    /// Adds the next bytes; the first call starts at the beginning of the whole body.
     fn take(&mut self, bytes: &[u8]);
 
-    /// That was all: whether it is what it has to be.
+    /// Compares the checksums after the last byte.
     fn check(self: Box<Self>) -> Result<()>;
 }

@@ -1,5 +1,5 @@
-//! How long to be patient with a server that cannot answer now: full jitter, few tries, never past the deadline, and the
-//! server's own `Retry-After` before anything of ours. What counts as passing is said by whoever makes a [`RequestError`].
+//! Retries of requests: full jitter, few tries, never past the deadline, and the server's `Retry-After` before own
+//! waits. The code that makes a [`RequestError`] decides whether the failure is transient.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -9,44 +9,44 @@ use crate::error::{Error, Kind, Result};
 use crate::sys::clock::{self, Deadline};
 use crate::sys::signal;
 
-/// How often one thing is tried within a check.
+/// How many tries a request has within a check.
 const TRIES: u32 = 4;
-/// The most the first wait can be; it doubles.
+/// The limit of the first wait; it doubles with each try.
 const BASE: Duration = Duration::from_secs(1);
-/// The most any wait of our own can be.
+/// The limit of each own wait.
 const CAP: Duration = Duration::from_secs(30);
-/// The most a server can make us wait.
+/// The limit of a server's `Retry-After`.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
-/// How long a stop signal can go unnoticed in a wait.
+/// How long a stop signal may go unnoticed during a wait.
 const SLICE: Duration = Duration::from_millis(200);
 
-/// A failed try: what went wrong, and whether it may be over by itself.
+/// A failed try, and whether the failure is transient.
 #[derive(Debug)]
 pub struct RequestError {
-    /// The line to print when nothing more is tried.
+    /// The error to report if there are no more tries.
     pub error: Error,
     transient: bool,
     retry_after: Option<Duration>,
 }
 
 impl RequestError {
-    /// Something that may be over in a moment.
+    /// A transient failure.
     pub fn transient(text: impl Into<String>) -> Self {
         let error = Error::new(Kind::Unavailable { retry_after: None }, text);
         Self { error, transient: true, retry_after: None }
     }
 
-    /// The same, and the server said when to come back.
+    /// A transient failure; the server may have sent `Retry-After`.
     pub fn busy(text: impl Into<String>, retry_after: Option<Duration>) -> Self {
         Self { retry_after, ..Self::transient(text) }
     }
 
-    /// Whether it may be over in a moment.
+    /// Whether a retry may succeed.
     pub fn is_transient(&self) -> bool {
         self.transient
     }
 
-    /// Puts where it happened in front of it.
+    /// Puts `place` before the error.
     pub fn at(mut self, place: &str) -> Self {
         self.error = Error::new(self.error.kind(), format!("{place}: {}", self.error));
         self
@@ -59,15 +59,15 @@ impl From<Error> for RequestError {
     }
 }
 
-/// That the source fails was told already.
+/// Whether an earlier check has logged that the source fails.
 static IS_TOLD: AtomicBool = AtomicBool::new(false);
 
-/// From here on tries are told of, or not, because an earlier check has told what they come to.
+/// Sets whether failed tries are logged as debug, because an earlier check has logged the failure.
 pub fn set_told(is_told: bool) {
     IS_TOLD.store(is_told, Relaxed);
 }
 
-/// The tries that are left for one thing.
+/// The remaining tries of a request.
 #[derive(Debug)]
 pub struct RetryBudget {
     deadline: Deadline,
@@ -80,17 +80,17 @@ impl RetryBudget {
         Self { deadline, failures: 0 }
     }
 
-    /// The end of all patience.
+    /// The end of all retries.
     pub fn deadline(&self) -> Deadline {
         self.deadline
     }
 
-    /// Something was gained that will not be lost: all tries again.
+    /// Restores all tries after progress that a failure does not undo.
     pub(super) fn renew(&mut self) {
         self.failures = 0;
     }
 
-    /// Waits until the next try of `what`, a URL for messages, is due, or gives up with the fault's error.
+    /// Waits for the next try of the URL in `what`, or returns the fault's error if there is none.
     pub fn after(&mut self, fault: RequestError, what: &str) -> Result<()> {
         if !fault.transient {
             return Err(fault.error);
@@ -117,7 +117,7 @@ impl RetryBudget {
     }
 }
 
-/// Fails when a signal asked us to stop and nobody has obeyed it yet.
+/// Fails if a stop signal is pending.
 pub fn check_stop() -> Result<()> {
     match signal::pending() {
         Some(signal) => Err(Error::new(Kind::Stopped(signal), format!("stopped by signal {signal}"))),
@@ -149,19 +149,19 @@ fn next(failures: u32, retry_after: Option<Duration>, left: Duration, random: u6
     if wait >= left { Next::OutOfTime } else { Next::Wait(wait) }
 }
 
-/// Full jitter: anything from nothing to a ceiling that doubles with each failure (the first is 1).
+/// Full jitter: from 0 to a limit that doubles with each failure (the first is 1).
 fn backoff(failures: u32, random: u64) -> Duration {
     let ceiling = BASE.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(CAP);
     let millis = u64::try_from(ceiling.as_millis()).unwrap_or(u64::MAX);
     Duration::from_millis(random % (millis + 1))
 }
 
-/// What std seeds its hash maps with: good enough to spread a fleet, and no system call of its own.
+/// The seed of std's hash maps: good enough to spread a fleet, and needs no system call of its own.
 fn random() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
-/// Reads `Retry-After`: seconds, or a date of HTTP. At most an hour; what is neither is as if it were not there.
+/// Parses `Retry-After`: seconds or an HTTP date, limited to an hour. An invalid value is ignored.
 pub(super) fn retry_after(text: &str) -> Option<Duration> {
     retry_after_at(text, clock::now())
 }

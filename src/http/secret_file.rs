@@ -1,5 +1,5 @@
-//! Files that the operator names and that are read at every check: passwords, netrc, roots. What others may write is
-//! refused, since they could send us where they like; a secret that others may read is told about.
+//! Files that the operator names, read at every check: passwords, netrc, roots. A file that other users can write is
+//! refused, since they could redirect requests; a secret that other users can read causes a warning.
 
 use std::io;
 use std::path::Path;
@@ -9,10 +9,10 @@ use crate::sys::fs::Meta;
 use crate::sys::resolve::{self, Way};
 use crate::sys::trust::Us;
 
-/// Far above any bundle of certificates.
+/// Far larger than any certificate bundle.
 const LARGEST: u64 = 8 << 20;
 
-/// The content of a file only root and we may write.
+/// Reads a file that only root and the user of this process may write.
 pub fn read(key: &str, path: &Path) -> Result<Vec<u8>> {
     read_unless(key, path, None).map(|(content, _)| content)
 }
@@ -22,12 +22,12 @@ fn read_unless(key: &str, path: &Path, friend: Option<(u32, u32)>) -> Result<(Ve
     read.map_err(io::Error::from).with_context(|| format!("cannot read {key} {}", path.display()))
 }
 
-/// The text of a file with a secret in it, and the warning it deserves when others may read it.
+/// Reads a secret. Also returns a warning if other users can read the file.
 pub fn read_secret(key: &str, path: &Path) -> Result<(String, Option<String>)> {
     read_secret_unless(key, path, None)
 }
 
-/// The same for a file that the user and the group `friend` may write too.
+/// Like `read_secret`, but the user and group `friend` may also write the file.
 pub fn read_secret_unless(key: &str, path: &Path, friend: Option<(u32, u32)>) -> Result<(String, Option<String>)> {
     let (content, meta) = read_unless(key, path, friend)?;
     let text = String::from_utf8(content)

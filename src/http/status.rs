@@ -1,4 +1,4 @@
-//! What the status of an answer means: content, a moment's trouble, or an error and what to do about it.
+//! Status codes: content, a transient failure, or an error with a remedy.
 
 use ureq::http::StatusCode;
 use ureq::http::header;
@@ -10,14 +10,14 @@ use super::request_error::PLAIN_TO_TLS;
 use super::retry::{RequestError, retry_after};
 use crate::error::{Error, Result};
 
-/// The fault of a status that may be over in a moment.
+/// The error for a status that is transient.
 pub fn passing(answer: &Answer) -> Option<RequestError> {
     let busy = answer.status == StatusCode::TOO_MANY_REQUESTS || answer.status.is_server_error();
     let hint = answer.header(&header::RETRY_AFTER).and_then(retry_after);
     busy.then(|| RequestError::busy(words(answer.status), hint))
 }
 
-/// Why a status that nobody waits for is an error.
+/// The error for an unexpected status.
 pub fn refusal(answer: &Answer, client: &Client) -> Error {
     let hint = match answer.status.as_u16() {
         401 | 403 if !answer.at_origin => {
@@ -28,7 +28,7 @@ pub fn refusal(answer: &Answer, client: &Client) -> Error {
             None => "; asked without credentials: set http-user and http-password-file, or netrc".to_owned(),
         },
         404 | 410 => "; there is nothing at this URL".to_owned(),
-        // What nginx, Apache and Go say to a plain request at a port for TLS.
+        // nginx, Apache and Go send this for a plain request to a TLS port.
         400 if answer.at_origin && client.url().scheme() == "http" => PLAIN_TO_TLS.to_owned(),
         407 => "; the proxy wants other credentials: put them into the proxy's URL".to_owned(),
         304 => ", and nothing was asked on a condition".to_owned(),
@@ -38,8 +38,7 @@ pub fn refusal(answer: &Answer, client: &Client) -> Error {
     Error::failed(format!("{}{hint}", words(answer.status)))
 }
 
-/// Whether the bytes of the body are those of the thing itself. Where they are labelled as gzip it takes them to
-/// tell, which is noted with them.
+/// Checks that the body is not encoded. A gzip label is only recorded: the bytes show later whether it is a tar.gz.
 pub fn check_plain(answer: &mut Answer) -> Result<()> {
     answer.body.is_gzip = coding::is_gzip(&answer.headers)?;
     let mut codings = answer.headers.get_all(header::TRANSFER_ENCODING).iter();

@@ -1,4 +1,4 @@
-//! TLS: the built-in roots and the operator's in one store, and a connector that uses it. Set up only when a request
+//! TLS: a store of the built-in and the operator's roots, and a connector that uses it. Set up only when a request
 //! needs it. Verification cannot be turned off.
 
 use std::io::{Read, Write};
@@ -16,7 +16,7 @@ use ureq::unversioned::transport::{
 use super::secret_file;
 use crate::error::{Context, Error, Result};
 
-/// Whom to believe: Mozilla's roots, and those of files (what names them, and where they are), read now.
+/// A configuration that trusts Mozilla's roots and those in `files` (the key or variable, and the path), read now.
 pub(super) fn config(files: &[(&str, Option<PathBuf>)]) -> Result<Arc<ClientConfig>> {
     let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
     for (key, path) in files {
@@ -31,12 +31,12 @@ pub(super) fn config(files: &[(&str, Option<PathBuf>)]) -> Result<Arc<ClientConf
         .map_err(|e| Error::failed(format!("cannot set up TLS: {e}")))?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    // A check makes few connections, and the next check is a new client.
+    // A check makes few connections, and the next check has a new client.
     config.resumption = Resumption::disabled();
     Ok(Arc::new(config))
 }
 
-/// Adds the certificates in `pem`. Bundles of systems have some that rustls cannot read, so one that it can is enough.
+/// Adds the certificates in `pem`. At least one must be readable: system bundles have some that rustls cannot read.
 fn add(roots: &mut RootCertStore, pem: &[u8]) -> Result<()> {
     let certificates: Vec<_> = CertificateDer::pem_slice_iter(pem)
         .collect::<Result<_, _>>()
@@ -47,11 +47,11 @@ fn add(roots: &mut RootCertStore, pem: &[u8]) -> Result<()> {
     }
 }
 
-/// What to say about a TLS error, and what to do about it.
+/// Describes a TLS error and its remedy.
 pub(super) fn explain(error: &rustls::Error, host: &str) -> String {
     let reason = match error {
         rustls::Error::InvalidCertificate(reason) => reason,
-        // What begins no record of TLS: most likely the answer to a request that it could not read.
+        // Not a TLS record: most likely an HTTP error, in response to bytes that the server could not parse.
         rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
             return "the server does not speak TLS there (http:// instead of https://?)".to_owned();
         }
@@ -80,7 +80,7 @@ pub(super) fn explain(error: &rustls::Error, host: &str) -> String {
     }
 }
 
-/// Puts TLS around a connection to an https URL, when there is none yet.
+/// Adds TLS to a connection for an https URL that has none yet.
 #[derive(Debug)]
 pub(super) struct TlsConnector(pub(super) Option<Arc<ClientConfig>>);
 
@@ -105,7 +105,7 @@ impl<In: Transport> Connector<In> for TlsConnector {
     }
 }
 
-/// rustls wraps its errors into I/O errors; what is inside tells more.
+/// rustls wraps its errors into I/O errors; the inner error says more.
 fn unwrapped(error: std::io::Error) -> ureq::Error {
     match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
         Some(tls) => ureq::Error::Rustls(tls.clone()),
@@ -151,7 +151,7 @@ impl Transport for TlsTransport {
         true
     }
 }
-/// Reads the roots that are believed.
+/// Checks that the trusted roots can be read.
 pub fn check_roots(http: &crate::config::Http) -> Result<()> {
     let env = std::env::var_os("SSL_CERT_FILE").filter(|path| !path.is_empty()).map(PathBuf::from);
     config(&[("ca-file", http.ca_file.clone()), ("SSL_CERT_FILE", env)]).map(drop)

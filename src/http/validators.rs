@@ -1,11 +1,11 @@
-//! What a response says it is: ETag, Last-Modified, length. A strong ETag names bytes and pins what follows it; a weak
-//! one only tells whether there is news. Remembered ones count for the URL they came from and for no other.
+//! Validators of responses: ETag, Last-Modified, length. A strong ETag identifies bytes and pins ranges; a weak one
+//! only detects changes. Remembered validators are only used for the URL they came from.
 //!
-//! What is made of times of whole seconds (Last-Modified, and the ETags that nginx makes of time and length) names nothing
-//! while it is young (RFC 9110, section 8.8.2.2): a file that is rewritten within the same second keeps it. Then the revision
-//! is a hash of the content, and the next poll asks without conditions. There are servers whose answers are young for ever (a
-//! cache that repeats Date, a Last-Modified that is the time of the answer): what is read under the same name more than a step
-//! after that was seen first is final all the same.
+//! Validators made from times in whole seconds (Last-Modified, and nginx's ETags of time and length) identify nothing
+//! while they are young (RFC 9110, section 8.8.2.2): a file that is rewritten within the same second keeps them. Then
+//! the revision is a hash of the content, and the next poll is unconditional. Some servers always send young validators
+//! (a cache that repeats Date, a Last-Modified with the time of the response): these are final if they are read again
+//! more than a step after they were first seen.
 
 use sha2::{Digest, Sha256};
 use ureq::http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -15,37 +15,37 @@ use crate::model::Known;
 use crate::model::{Revision, Validators, hex};
 use crate::sys::clock::{self, of_http_date};
 
-/// Longer ones are not kept.
+/// The longest validator that is kept, in bytes.
 const LONGEST: usize = 1024;
 /// The longest step of a file system's clock, in seconds.
 const STEP: u64 = 2;
-/// Remembered with validators that were young: when they were seen first, in seconds since 1970.
+/// The key of the time when young validators were first seen, in seconds since 1970.
 const YOUNG: &str = "young";
 
-/// How a representation is told from another one.
+/// The validators that distinguish a representation from others.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ResponseIdentity {
     etag: Option<String>,
     modified: Option<String>,
-    /// What the server calls this version of the thing.
+    /// The server's version ID of the object.
     version: Option<String>,
-    /// When it was seen first by our clock, if it was sent so soon after the change that another one may get the same.
+    /// When young validators were first seen, by the local clock: the file may still change without changing them.
     young: Option<u64>,
-    /// Whether only the content tells what it is: it is young, or what is known of it was.
+    /// Whether only the content identifies the representation: it is young, or the known one was.
     by_content: bool,
-    /// The whole thing's length in bytes, when the server said so.
+    /// The length of the whole representation in bytes, if the server sent it.
     pub length: Option<u64>,
 }
 
-/// The name under which a URL's validators are remembered: a hash, since a query can be a credential.
+/// The source name of validators of a URL: a hash, since a query may be a credential.
 pub fn source_of(url: &str) -> String {
     hex(&Sha256::digest(url)[..8])
 }
 
 impl ResponseIdentity {
-    /// What the headers of a response say.
+    /// Reads the headers of a response.
     pub fn of(headers: &HeaderMap) -> Self {
-        // A body in chunks has the length it turns out to have.
+        // The length of a chunked body is unknown before its end.
         let sized = !headers.contains_key(header::TRANSFER_ENCODING);
         let (etag, modified) = (text(headers, &header::ETAG), text(headers, &header::LAST_MODIFIED));
         let is_young = is_young(etag.as_deref(), modified.as_deref(), text(headers, &header::DATE).as_deref());
@@ -60,39 +60,39 @@ impl ResponseIdentity {
         }
     }
 
-    /// The same with the name of its version, from the header `name`; `null` is none.
+    /// Adds the version ID from the header `name`; `null` means that there is none.
     pub fn with_version(self, headers: &HeaderMap, name: &HeaderName) -> Self {
         let version = text(headers, name).filter(|version| version != "null");
         let young = self.young.filter(|_| version.is_none());
         Self { version, young, by_content: young.is_some(), ..self }
     }
 
-    /// The same with the length of the whole thing, where the headers were those of a part.
+    /// Sets the length of the whole representation, if the headers were those of a range.
     pub fn with_length(self, length: u64) -> Self {
         Self { length: Some(length), ..self }
     }
 
-    /// The same, of an answer that is going to be read, where `known` is what is known of it: where that was young, and has
-    /// the same name, only the content tells whether it is the same.
+    /// Adjusts a response that will be read to the known validators. If these were young and are equal, only the
+    /// content tells whether it is the same.
     pub fn after(self, known: Option<&Self>) -> Self {
         let Some(known) = known.filter(|known| known.is_called(&self)) else { return self };
         let young = match (known.young, self.young) {
-            // A clock that was set back begins anew.
+            // After the clock was set back, the time starts again.
             (Some(first), Some(now)) => Some(first.min(now)).filter(|first| now - first <= STEP),
             (None, _) | (_, None) => None,
         };
         Self { young, by_content: known.by_content, ..self }
     }
 
-    /// The same, whose revision is a hash of the content whatever names it has.
+    /// Makes the revision a hash of the content, in spite of any validators.
     pub fn told_by_content(self) -> Self {
         Self { version: None, by_content: true, ..self }
     }
 
-    /// What we know already of `source`; `None` when that is of no use to a server.
+    /// The known validators of `source`; `None` if they cannot make a poll conditional.
     pub fn remembered(known: Known<'_>, source: &str) -> Option<Self> {
         let validators = known.validators;
-        // Without a name they come from the operator, who means this source.
+        // Validators without a source name come from the operator, and are for this source.
         if validators.get("source").is_some_and(|s| s != source) {
             return None;
         }
@@ -111,7 +111,7 @@ impl ResponseIdentity {
         (known.etag.is_some() || known.modified.is_some()).then_some(known)
     }
 
-    /// What a poll says to hear only of something else.
+    /// The headers that make a poll conditional.
     pub fn conditions(&self) -> Headers {
         if self.by_content {
             return Headers::new();
@@ -125,12 +125,12 @@ impl ResponseIdentity {
             .collect()
     }
 
-    /// The ETag that names exactly these bytes.
+    /// The ETag, if it identifies exactly these bytes.
     pub fn strong_etag(&self) -> Option<&str> {
         self.etag.as_deref().filter(|tag| !self.by_content && is_strong(tag))
     }
 
-    /// Whether `self`, which we know, is what `now` is: for servers that answer a condition with the whole thing.
+    /// Whether `self`, the known validators, match `now`: for servers that ignore conditions.
     pub fn is_still(&self, now: &Self) -> bool {
         !self.by_content && self.is_called(now)
     }
@@ -138,7 +138,7 @@ impl ResponseIdentity {
     fn is_called(&self, now: &Self) -> bool {
         match (&self.etag, &now.etag, &self.modified, &now.modified) {
             (Some(a), Some(b), _, _) => opaque(a) == opaque(b),
-            // The operator's word: what is not newer is known.
+            // A date that the operator named: a response that is not newer matches.
             (None, _, Some(a), Some(b)) if self.length.is_none() => {
                 matches!((of_http_date(a), of_http_date(b)), (Some(known), Some(now)) if now <= known) || a == b
             }
@@ -147,7 +147,7 @@ impl ResponseIdentity {
         }
     }
 
-    /// The revision; `None` when only the content can tell.
+    /// The revision; `None` if it has to be computed from the content.
     pub fn revision(&self) -> Option<Revision> {
         if let Some(version) = &self.version {
             return Some(Revision::new(format!("version:{version}")));
@@ -161,7 +161,7 @@ impl ResponseIdentity {
         }
     }
 
-    /// What makes the next poll of `source` conditional.
+    /// The validators to save for the next poll of `source`.
     pub fn validators(&self, source: &str) -> Validators {
         let mut validators = Validators::default().with("source", source);
         if let Some(etag) = &self.etag {
@@ -184,9 +184,9 @@ fn is_strong(etag: &str) -> bool {
     etag.len() >= 2 && etag.starts_with('"') && etag.ends_with('"')
 }
 
-/// Whether what was `modified` then may, at the time of the answer's `date`, be changed once more without another name. A
-/// strong ETag is the server's word that it may not, but for one that is nginx's: time and length. A date far ahead of the
-/// server's clock was set by somebody, and no change gets it again.
+/// Whether a file `modified` at that time may, at the response's `date`, still change without a change of its
+/// validators. A strong ETag says that it cannot, unless it is nginx's of time and length. A date far ahead of the
+/// server's clock was set on purpose, and a later change does not get the same date.
 fn is_young(etag: Option<&str>, modified: Option<&str>, date: Option<&str>) -> bool {
     let (Some(modified), Some(date)) = (modified.and_then(of_http_date), date.and_then(of_http_date)) else {
         return false;
@@ -195,7 +195,7 @@ fn is_young(etag: Option<&str>, modified: Option<&str>, date: Option<&str>) -> b
     !etag.is_some_and(names_bytes) && date.abs_diff(modified) < STEP
 }
 
-/// An ETag without what makes it weak: how RFC 9110 compares for If-None-Match.
+/// An ETag without its weakness prefix, as If-None-Match compares it (RFC 9110).
 fn opaque(etag: &str) -> &str {
     etag.strip_prefix("W/").unwrap_or(etag)
 }
@@ -205,7 +205,7 @@ fn text(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
     is_plain(value).then(|| value.to_owned())
 }
 
-/// Whether a value can be kept in a line of text and sent back.
+/// Whether a value can be saved in a line of text and sent back.
 pub fn is_plain(value: &str) -> bool {
     !value.is_empty() && value.len() <= LONGEST && value.bytes().all(|b| matches!(b, b' '..=b'~'))
 }

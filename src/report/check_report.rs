@@ -87,7 +87,7 @@ pub fn outcome_of(result: &Result<Outcome>) -> Outcome {
 pub fn named(r: &Record) -> String {
     match r.revision.as_str() {
         "" => format!("release {}", r.release),
-        revision => format!("release {}, revision {revision}", r.release),
+        _ => format!("release {}, revision {}", r.release, r.revision),
     }
 }
 

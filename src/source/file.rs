@@ -1,8 +1,8 @@
-//! An archive or a directory on this host. A poll looks at names, sizes and times only; what differs there is read, and the
-//! revision is a hash of the content: a copy of the same, on another machine or file system, is the same revision. Somebody
-//! may be writing while we read: what changed under the reader is not deployed, but polled again.
+//! An archive or a directory on this host. A poll compares names, sizes and times; if they differ, the content is read,
+//! and the revision is its hash: a copy on another machine or file system has the same revision. Another process may
+//! write during the read: content that changed meanwhile is not deployed, but polled again.
 //!
-//! `stamps` tells when sizes and times are no proof, and `tree` walks a directory.
+//! `stamps` decides when sizes and times are no proof, and `tree` walks a directory.
 
 mod stamps;
 mod tree;
@@ -34,13 +34,14 @@ pub struct FileSource {
     path: PathBuf,
     max_download: u64,
     max_unpacked: u64,
-    /// Whether the bytes have to be proven: then they are copied first, out of reach of whoever may write the file.
+    /// Whether the archive has to be verified. It is then copied first, so that another process cannot change it
+    /// afterwards.
     is_proven: bool,
-    /// See [`super::Source::look_ahead`]: then no copy is made that need not be.
+    /// See [`super::Source::look_ahead`]: an archive is then copied only if it has to be verified.
     pub(super) is_ahead: bool,
 }
 
-/// What a poll saw, open: a file that is renamed over meanwhile does not matter.
+/// The file or directory that a poll opened; renaming another file over it does not affect the offer.
 #[derive(Debug)]
 pub struct FileOffer {
     content: Content,
@@ -49,7 +50,7 @@ pub struct FileOffer {
 }
 
 impl FileSource {
-    /// A source of what is at `path`.
+    /// A source of the archive or directory at `path`.
     pub fn new(path: &Path, settings: &Settings) -> Self {
         let Settings { max_download, layout, trust, .. } = settings;
         let (max_download, max_unpacked) = (*max_download, layout.max_unpacked);
@@ -57,7 +58,7 @@ impl FileSource {
         Self { path: path.to_owned(), max_download, max_unpacked, is_proven, is_ahead: false }
     }
 
-    /// Looks whether the file or directory is still what it was. Where sizes and times are the same and do not prove it, the
+    /// Compares the stamps of the file or directory with the remembered ones. If they are equal, but no proof, the
     /// content is read, and the offer has its revision.
     pub fn poll(&mut self, known: Option<Known<'_>>, deadline: Deadline) -> Result<Poll> {
         let (mut content, stamps) = self.look()?;
@@ -74,8 +75,8 @@ impl FileSource {
         Ok(Poll::Changed(Offer { revision, validators, kind: OfferKind::File(offer) }))
     }
 
-    /// Hands over what the poll opened with the hash of its content. An archive that has to be proven, or may be written
-    /// unseen while it is unpacked, as a copy at `download`.
+    /// Returns the file or directory that the poll opened, and the hash of its content. An archive that has to be
+    /// verified, or that could change during unpacking without a change of its stamps, is copied to `download`.
     pub fn fetch(&mut self, offer: FileOffer, download: &CacheFile, deadline: Deadline) -> Result<Artifact> {
         let FileOffer { mut content, stamps, validators } = offer;
         let is_hidden = !stamps::are_proof(&validators);
@@ -85,7 +86,8 @@ impl FileSource {
         };
         let revision = self.read(&mut content, &stamps, copy.as_mut(), deadline)?;
         if let (Some(copy), Content::Archive(file)) = (copy, &mut content) {
-            // A writer that leaves no trace in the stamps: what was copied is what is there, or it is half of something.
+            // A write may leave the stamps unchanged: if the file now differs from the copy, the copy may be half old,
+            // half new.
             if is_hidden && self.hash(file, None, deadline)? != revision.as_str() {
                 return Err(self.superseded());
             }
@@ -95,14 +97,14 @@ impl FileSource {
         Ok(Artifact { revision, validators, content, name })
     }
 
-    /// Whether nobody has been seen to write what was handed over. What was read where it lies is held against its content
-    /// by whoever copies it.
+    /// Whether the stamps are still those of the artifact. A directory is also checked against its sums while it is
+    /// copied.
     pub fn is_still(&self, artifact: &Validators) -> Result<bool> {
         let (_, stamps) = self.look()?;
         Ok(stamps.are_in(artifact))
     }
 
-    /// Opens what is there, and looks at its stamps.
+    /// Opens the file or directory, and reads its stamps.
     fn look(&self) -> Result<(Content, Stamps)> {
         let at = clock::now(); // before the first look: what is written from here on is younger
         let (content, meta) = self.open()?;
@@ -127,13 +129,14 @@ impl FileSource {
         Ok((content, stamps))
     }
 
-    /// What is wrong with what is there: see [`super::inspect`]. It may come later.
+    /// Problems with the file or directory: see [`super::inspect`]. A missing one is only a warning, as it may appear
+    /// later.
     pub(super) fn inspect(&self) -> Vec<Remark> {
         let is_missing = self.path.symlink_metadata().is_err_and(|e| e.kind() == io::ErrorKind::NotFound);
         self.open().err().map(|e| (Name::Remote, is_missing, e.to_string())).into_iter().collect()
     }
 
-    /// Opens the archive or the directory, and tells what was opened.
+    /// Opens the archive or the directory.
     fn open(&self) -> Result<(Content, Meta)> {
         let place = resolve::find(&self.path, Way::Any, Last::Follow).map_err(|fault| self.refusal(fault))?;
         let Some(meta) = place.meta else { return Err(self.nothing()) };
@@ -172,7 +175,8 @@ impl FileSource {
         }
     }
 
-    /// The revision of what was opened: all of it is read, an archive to `copy` too, and of a directory the sums are kept.
+    /// Reads all of the content and returns its revision. An archive is also written to `copy`; a directory's sums are
+    /// kept.
     fn read(
         &self,
         content: &mut Content,
@@ -226,7 +230,7 @@ impl FileSource {
     }
 }
 
-/// Whether this machine's clock makes the stamps of what was opened.
+/// Whether this machine's clock sets the time stamps of the file or directory.
 fn keeps_our_time(content: &Content) -> io::Result<bool> {
     match content {
         Content::Archive(file) => sysfs::keeps_our_time(file),
@@ -235,7 +239,7 @@ fn keeps_our_time(content: &Content) -> io::Result<bool> {
     }
 }
 
-/// A copy of ours alone.
+/// A private copy of the archive, in the cache.
 struct Copy<'a> {
     to: &'a CacheFile,
     dir: Dir,

@@ -1,5 +1,5 @@
-//! An archive over HTTP: polled with one conditional GET whose response, when it is news, is the one that is fetched. So a poll
-//! and a fetch are one request, and the revision is that of the response that carried the bytes. The transport is `crate::http`.
+//! An archive over HTTP. A poll is one conditional GET; if the archive has changed, the fetch reads the body of the
+//! same response, so the revision always belongs to the bytes that are deployed. The transport is `crate::http`.
 
 use ureq::http::StatusCode;
 use url::Url;
@@ -28,11 +28,11 @@ pub struct HttpSource {
     user: UserInfo,
     http: Http,
     max_download: u64,
-    /// See [`crate::source::Source::look_ahead`].
+    /// See [`super::Source::look_ahead`].
     pub(super) is_ahead: bool,
 }
 
-/// An answer whose body nobody has read yet.
+/// A response with an unread body.
 #[derive(Debug)]
 pub struct HttpOffer {
     pub(super) client: Client,
@@ -41,7 +41,7 @@ pub struct HttpOffer {
 }
 
 impl HttpSource {
-    /// The source at `url`. Nothing is read or asked yet.
+    /// The source at `url`. No file is read and no request is sent yet.
     pub fn new(url: &Url, settings: &Settings) -> Result<Self> {
         auth::extra_headers(&settings.http)?;
         Self::at(url, settings.http.clone(), settings.max_download)
@@ -73,7 +73,7 @@ impl HttpSource {
         })
     }
 
-    /// Fetches what was offered to `download`, going on with what an earlier run left there of the same bytes.
+    /// Fetches the offered archive to `download`, resuming a partial download of the same bytes.
     pub fn fetch(&mut self, offer: HttpOffer, download: &CacheFile, deadline: Deadline) -> Result<Artifact> {
         let HttpOffer { client, identity, body } = offer;
         let fetched = download::fetch(&client, identity, None, body.whole(), download, self.max_download, deadline)
@@ -86,7 +86,7 @@ impl HttpSource {
         })
     }
 
-    /// A client for one check, with what the operator's files say now.
+    /// A client for one check, with the credentials that the operator's files contain now.
     fn client(&self) -> Result<(Client, Vec<String>)> {
         let host = self.url.host_str().unwrap_or_default();
         let credentials = auth::load(&self.user, host, &self.http)?;
@@ -97,7 +97,7 @@ impl HttpSource {
         Ok((client, credentials.warnings))
     }
 
-    /// What is wrong with the files that it reads: see [`super::inspect`].
+    /// Problems with the files that the source reads: see [`super::inspect`].
     pub(super) fn inspect(&self) -> Vec<Remark> {
         let read = self.client().map(|(_, warnings)| warnings);
         let mut remarks = inspect::credentials(&self.http, read);
@@ -107,8 +107,8 @@ impl HttpSource {
         remarks
     }
 
-    /// A client of what lies beside the archive. Another origin than the archive's gets no credentials but those in its own
-    /// URL, or what netrc has for it.
+    /// A client for a sidecar file. If its origin is not the archive's, it gets only the credentials in its own URL or
+    /// in netrc.
     pub(super) fn client_beside(&self, url: &Url) -> Result<Client> {
         let is_ours = url.origin() == self.url.origin();
         let Http { connect_timeout, stall_timeout, netrc, ca_file, .. } = self.http.clone();
@@ -127,7 +127,7 @@ impl HttpSource {
     }
 }
 
-/// One conditional GET. `None`: what is there is what is known.
+/// Sends one conditional GET. `None` if the known revision is still current.
 fn poll(client: Client, known: Option<Known<'_>>, deadline: Deadline) -> Result<Option<HttpOffer>> {
     let known = known.and_then(|known| ResponseIdentity::remembered(known, &source_of(client.url().as_str())));
     let ask = known.as_ref().map_or_else(Headers::new, ResponseIdentity::conditions);

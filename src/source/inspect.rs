@@ -1,5 +1,5 @@
-//! The operator's files that a poll reads, read without asking anybody: what a check would fail with, for whoever wants to know
-//! that before. Each is read by the call that the poll makes.
+//! Checks the operator's files that a poll reads, without any request, so that an error is found before a check fails
+//! with it. Each file is read by the same function as in a poll.
 
 use super::Source;
 
@@ -7,11 +7,11 @@ use crate::config::Http;
 use crate::config::keys::Name;
 use crate::error::Result;
 
-/// Something that is wrong: the key of the file, whether it works all the same, and what.
+/// A problem: the key of the file, whether it is only a warning, and the message.
 pub type Remark = (Name, bool, String);
 
 impl Source {
-    /// What is wrong with the files that this source reads.
+    /// Problems with the files that this source reads.
     pub fn inspect(&self) -> Vec<Remark> {
         match self {
             Self::File(source) => source.inspect(),
@@ -22,13 +22,13 @@ impl Source {
     }
 }
 
-/// What is wrong with the files that say whom to believe.
+/// Problems with the files of trusted roots.
 pub(super) fn roots(http: &Http) -> Vec<Remark> {
     let read = crate::http::tls::check_roots(http);
     read.err().map(|e| (Name::CaFile, false, e.to_string())).into_iter().collect()
 }
 
-/// What is wrong with the files that say who we are, out of having read them: warnings, or the error.
+/// Problems with the files of credentials; `read` is the result of reading them: warnings, or an error.
 pub(super) fn credentials(http: &Http, read: Result<Vec<String>>) -> Vec<Remark> {
     let key = if http.password_file.is_some() { Name::HttpPasswordFile } else { Name::Netrc };
     match read {

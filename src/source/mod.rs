@@ -1,5 +1,5 @@
-//! Where revisions come from. A source is asked whether it has another revision than the known one, cheaply, and then
-//! for exactly the thing it offered.
+//! Sources of revisions. A poll asks a source, cheaply, whether it has another revision than the known one; a fetch
+//! then gets exactly the revision that the poll offered.
 
 pub mod file;
 pub mod git;
@@ -20,7 +20,7 @@ use crate::model::{Known, OF_CONTENT, Revision, Validators};
 use crate::remote::Remote;
 use crate::sys::clock::Deadline;
 
-/// From here on each try that fails is told of, or, where an earlier check has told what they come to, is not.
+/// Sets the log level of failed tries: info if `is_news`, debug if an earlier check has already logged the failure.
 pub fn tell_tries(is_news: bool) {
     crate::http::retry::set_told(!is_news);
 }
@@ -38,21 +38,21 @@ pub enum Source {
     Git(Box<git::GitSource>),
 }
 
-/// The answer to a poll.
+/// The result of a poll.
 #[derive(Debug)]
 pub enum Poll {
     /// The source still has the known revision.
     Unchanged,
-    /// It has another one.
+    /// The source has another revision.
     Changed(Offer),
 }
 
-/// A revision the source has now, with what is needed to fetch exactly that one.
+/// A revision that the source has now, with the data needed to fetch exactly this revision.
 #[derive(Debug)]
 pub struct Offer {
-    /// Its revision; `None` when only the content can tell (no validators).
+    /// The revision; `None` if the source sent no validators: then it is computed from the content after the fetch.
     pub revision: Option<Revision>,
-    /// What makes the next poll conditional, as far as the poll has told.
+    /// The validators for the next conditional poll, as far as this poll has found them.
     pub validators: Validators,
     kind: OfferKind,
 }
@@ -66,7 +66,7 @@ enum OfferKind {
 }
 
 impl Offer {
-    /// Makes its revision a hash of the content, whatever the source calls it.
+    /// Makes the revision a hash of the content, even if the source sent an ETag or a version.
     fn tell_by_content(&mut self) {
         let identity = match &mut self.kind {
             OfferKind::Http(offer) => &mut offer.identity,
@@ -77,8 +77,8 @@ impl Offer {
         self.revision = None;
     }
 
-    /// The beginning and the end of the archive that is offered, for who asked to look ahead; no larger one than `limit`.
-    /// `None`: it takes a fetch to tell.
+    /// Opens the beginning and the end of the offered archive for a plan; fails if the archive is larger than `limit`.
+    /// `None` if the archive has to be fetched whole.
     pub fn glimpse(&mut self, limit: u64, deadline: Deadline) -> Result<Option<PartialArchive>> {
         match &mut self.kind {
             OfferKind::Http(o) => PartialArchive::open(&o.client, &o.identity, &mut o.body, limit, deadline),
@@ -87,7 +87,7 @@ impl Offer {
         }
     }
 
-    /// Adds to a glimpse of it what is missing from `from` on. False: that is too much.
+    /// Extends a partial archive down to the offset `from`. False if the missing part is too large.
     pub fn reach(&self, glimpse: &mut PartialArchive, from: u64, deadline: Deadline) -> Result<bool> {
         match &self.kind {
             OfferKind::Http(o) => glimpse.reach(&o.client, &o.identity, from, deadline),
@@ -98,8 +98,8 @@ impl Offer {
 }
 
 impl Source {
-    /// From now on nothing is meant to be deployed: a poll asks for the end of an archive alone, where that can be had, and
-    /// what is fetched stays where a later run finds it.
+    /// Prepares for a plan, which deploys nothing: a poll asks only for the end of an archive if the server supports
+    /// it, and a complete download is kept for a later run.
     pub fn look_ahead(&mut self) {
         match self {
             Self::Http(source) => source.is_ahead = true,
@@ -109,8 +109,8 @@ impl Source {
         }
     }
 
-    /// The source of a deployment, whose directory in the cache is `cache`. Files it names (passwords, roots) are read at every
-    /// poll, not here.
+    /// The source of a deployment; `cache` is its cache directory. Files named in the settings (passwords, roots) are
+    /// read at every poll, not here.
     pub fn new(settings: &Settings, cache: &Path) -> Result<Self> {
         Ok(match &settings.remote {
             Remote::File(path) => Self::File(file::FileSource::new(path, settings)),
@@ -130,7 +130,7 @@ impl Source {
         }
     }
 
-    /// What the source has, whatever is known, with a revision that is told in the way `revision` was.
+    /// Polls unconditionally. If `revision` is a hash of the content, the revision of the offer will be one too.
     pub fn offer_like(&mut self, revision: &Revision, deadline: Deadline) -> Result<Option<Offer>> {
         let Poll::Changed(mut offer) = self.poll(None, deadline)? else { return Ok(None) };
         if revision.as_str().starts_with(OF_CONTENT) {
@@ -139,7 +139,7 @@ impl Source {
         Ok(Some(offer))
     }
 
-    /// Fetches what was offered, to `download` where it has to lie somewhere.
+    /// Fetches the offered revision. An archive that needs a file is written to `download`.
     pub fn fetch(&mut self, offer: Offer, download: &CacheFile, deadline: Deadline) -> Result<Artifact> {
         match (self, offer.kind) {
             (Self::File(source), OfferKind::File(offer)) => source.fetch(offer, download, deadline),
@@ -150,7 +150,7 @@ impl Source {
         }
     }
 
-    /// Whether the source has something else by now than what was fetched.
+    /// Whether the source now has another revision than the fetched one.
     pub fn has_replaced(&mut self, fetched: Known<'_>, deadline: Deadline) -> Result<bool> {
         if !self.is_still(fetched.validators)? {
             return Ok(true);
@@ -161,7 +161,8 @@ impl Source {
         })
     }
 
-    /// Whether what was unpacked is still what was offered. Only what is read from where it lies can change under the reader.
+    /// Whether the files that were unpacked are still as offered. Only a file remote, which is read in place, can
+    /// change while it is read.
     pub fn is_still(&self, fetched: &Validators) -> Result<bool> {
         match self {
             Self::File(source) => source.is_still(fetched),

@@ -1,7 +1,7 @@
-//! What a revision that an operator names comes to: what the source would have said of it, so that the next poll is as
-//! conditional as if it had. Who names a wrong one has a deployment too many, no more.
+//! Parses a revision that the operator names into the revision and validators that a poll of the source would have
+//! saved, so that the next poll is as conditional. A wrong revision only costs one needless deployment.
 //!
-//! Validators have no name of a source here: the operator means this one, whatever endpoint the next poll goes to.
+//! The validators have no source name: the operator means this source, at any endpoint.
 
 use std::fs::File;
 use std::io::Read;
@@ -16,11 +16,11 @@ use crate::sys::clock::of_http_date;
 use crate::sys::fs as sysfs;
 use crate::sys::resolve::{self, Last, Way};
 
-/// A revision, and what makes the next poll conditional on it.
+/// A revision, and the validators for the next conditional poll.
 pub type PinnedRevision = (Revision, Validators);
 
 impl Source {
-    /// What `text` means here; `archive` is what it is said to be the revision of.
+    /// Parses `text` as a revision of this source; `archive` is a local copy of that revision.
     pub fn recall(&self, text: &str, archive: &Path) -> Result<PinnedRevision> {
         let text = text.trim();
         let (recalled, forms) = match self {
@@ -40,7 +40,7 @@ impl Source {
                 text if is_plain(text) => format!("--revision {text}"),
                 _ => "a --revision with such signs".to_owned(),
             };
-            Error::new(Kind::Usage, format!("cannot use {what}: of this remote it is what status prints: {forms}"))
+            Error::new(Kind::Usage, format!("cannot use {what}: of this remote it is what status -v prints: {forms}"))
         })
     }
 }
@@ -86,8 +86,8 @@ fn etag(text: &str) -> Option<PinnedRevision> {
     Some((Revision::new(format!("etag:{tag}")), Validators::default().with("etag", tag)))
 }
 
-/// A version says nothing that a poll could ask for. What was uploaded in one piece has its MD5 as ETag, and any other ETag
-/// is learnt at the first poll: so is that of a directory.
+/// A poll cannot ask for a version, only for an ETag. The ETag of an object uploaded in one piece is its MD5; any other
+/// ETag, or if `archive` is a directory, is learnt at the first poll.
 fn s3(text: &str, archive: &Path) -> Result<Option<PinnedRevision>> {
     let Some(version) = text.strip_prefix("version:") else { return Ok(etag(text)) };
     if !is_plain(version) || version == "null" || version.contains(' ') {
@@ -138,7 +138,7 @@ mod tests {
                 ResponseIdentity::remembered(Known { revision: &found, validators: &validators }, "any").unwrap();
             let (name, value) = identity.conditions().pop().unwrap();
             assert_eq!(format!("{name}: {}", value.to_str().unwrap()), condition);
-            // What the server would say of it is the same revision.
+            // The server's response has the same revision.
             assert_eq!(identity.revision().unwrap(), found, "{text}");
         }
         assert_eq!(http(&format!("sha256:{HEX}")).unwrap().1, Validators::default());

@@ -1,5 +1,5 @@
-//! What lies beside an archive: its signature, its list of sums. Small files, over the same transport, with the same limits
-//! and patience, as the archive; credentials go to the archive's own origin. That one is missing is an answer, not an error.
+//! Fetches the sidecar files of an archive: signature and list of sums. They use the same transport, limits and retries
+//! as the archive; its credentials are only sent to its own origin. A missing sidecar file is a result, not an error.
 
 use std::path::Path;
 
@@ -19,13 +19,13 @@ use crate::sys::clock::Deadline;
 use crate::sys::resolve::{self, Way};
 use crate::sys::trust::Us;
 
-/// A signature of minisign has some three hundred bytes, and its two comments.
+/// A minisign signature has about three hundred bytes, plus two comments.
 const LARGEST_SIGNATURE: u64 = 16 << 10;
-/// Some ten thousand files.
+/// Enough for about ten thousand files.
 const LARGEST_SUMS: u64 = 1 << 20;
 
 impl Source {
-    /// Fetches what `trust` asks for beside the archive at `remote`, as it is now.
+    /// Fetches the sidecar files that `trust` requires for the archive at `remote`, as they are now.
     pub fn seal(&self, remote: &Remote, trust: &Trust, deadline: Deadline) -> Result<Sidecars> {
         let paper = |place: &Option<Remote>, largest, what| {
             let of = |place| {
@@ -53,7 +53,7 @@ impl Source {
     }
 }
 
-/// The archive's own name: the last part of its path.
+/// The name of the archive: the last part of its path.
 fn file_name(remote: &Remote) -> String {
     let last = |url: &Url| percent_decoded(url.path().rsplit('/').next().unwrap_or_default());
     match remote {

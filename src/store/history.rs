@@ -1,7 +1,7 @@
-//! What became of every deployment, the newest first: one text in the store, an entry a block of lines. A report, never an
-//! obstacle: an entry that cannot be read is passed over, one of a newer version is kept as it is. Needs no lock to read.
+//! The history of deployments, the newest first: one text in the store, a block of lines for each entry. It never fails
+//! a deployment: an unreadable entry is skipped, one of a newer version is kept unchanged. Reading needs no lock.
 //!
-//! Nothing here decides about the live tree; when an entry is due is left to the deployment.
+//! It does not affect the live tree; the caller decides when to add an entry.
 
 use super::Store;
 use super::key_value::{Lines, Text};
@@ -10,66 +10,65 @@ use crate::error::Result;
 use crate::model::ReleaseId;
 use crate::outcome::Outcome;
 
-/// Its file in the store.
+/// Its file name in the store.
 const FILE: &str = "history";
-/// How many entries are kept: some screens for whoever looks, a few weeks of daily releases, and 50 KB that are written at
-/// a deployment.
+/// Number of entries kept: a few screens, a few weeks of daily releases, and 50 KB to write at each deployment.
 const KEPT: usize = 100;
 
-/// A deployment, and what became of it.
+/// A deployment and its outcome.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// When it ended, in seconds since 1970; counted more than once: the last time.
+    /// The end, in seconds since 1970; of several counted, the last.
     pub when: u64,
-    /// When it ended for the first time.
+    /// The end of the first one counted.
     pub first: u64,
-    /// How often this happened to this release, one check after the other.
+    /// Number of times that this happened to this release in consecutive checks.
     pub count: u32,
-    /// What it came to.
+    /// Its outcome.
     pub outcome: Outcome,
-    /// Why it was made: `update`, `recover`, `rollback` and so on.
+    /// Its reason: `update`, `recover`, `rollback` and so on.
     pub reason: String,
-    /// Of what; `None`: it failed before anybody could know.
+    /// Its release; `None`: it failed before the release was known.
     pub record: Option<Record>,
     /// The release that was live before.
     pub from: Option<ReleaseId>,
-    /// How long the check took, in milliseconds; 0: nobody knows.
+    /// The duration of the check, in milliseconds; 0: unknown.
     pub took_ms: u64,
-    /// Bytes that were read from the source for it.
+    /// Bytes read from the source.
     pub bytes: u64,
-    /// What stood in the way; empty: nothing did.
+    /// The cause of a failure; empty if there is none.
     pub why: String,
 }
 
-/// A block of the text: an entry, or one that only a newer version can read.
+/// A block of the text; without an entry if only a newer version can read it.
 #[derive(Debug)]
 struct Block {
     entry: Option<Entry>,
     text: String,
 }
 
-/// All of it, to be changed under the lock of the store.
+/// The whole history. Changed only under the lock of the store.
 #[derive(Debug)]
 pub struct History(Vec<Block>);
 
-/// The entries in a store, the newest first.
+/// Reads the entries of a store, the newest first.
 pub fn read(store: &Store) -> Result<Vec<Entry>> {
     Ok(History::read(store)?.0.into_iter().filter_map(|block| block.entry).collect())
 }
 
 impl History {
-    /// Reads that of a store.
+    /// Reads the history of a store.
     pub fn read(store: &Store) -> Result<Self> {
         Ok(store.read(FILE)?.map_or_else(|| Self(Vec::new()), |text| Self::parse(&text)))
     }
 
-    /// Whether it tells how `record` came to live.
+    /// Whether it has the deployment that made `record` live.
     pub fn has(&self, record: &Record) -> bool {
         self.0.iter().any(|block| block.entry.as_ref().is_some_and(|entry| entry.is_of(record)))
     }
 
-    /// Adds what has just ended. What happens to a release at each check is one entry with a count: a hook that blocks
-    /// every minute does not push out what came before it.
+    /// Adds an entry that has just ended. A failure that repeats at each check is counted in one entry, so that a hook
+    /// that blocks every minute does not push out older entries.
     pub fn add(&mut self, mut entry: Entry) {
         let since_deployed = self.0.iter().map_while(|b| b.entry.as_ref().filter(|e| e.outcome != Outcome::Deployed));
         if let Some(at) = since_deployed.map(|e| e.is_again(&entry)).position(|is_again| is_again)
@@ -82,7 +81,7 @@ impl History {
         self.insert(0, entry);
     }
 
-    /// Adds what ended long ago, where it belongs.
+    /// Adds an entry that ended earlier, in order of time.
     pub fn add_late(&mut self, entry: Entry) {
         let is_older = |block: &Block| block.entry.as_ref().is_some_and(|e| e.when <= entry.when);
         let at = self.0.iter().position(is_older).unwrap_or(self.0.len());
@@ -94,13 +93,13 @@ impl History {
         self.0.truncate(KEPT);
     }
 
-    /// Replaces that of the store, durably: what was live is looked up here.
+    /// Replaces the history of the store, durably: it is the record of past live releases.
     pub fn write(&self, store: &Store) -> Result<()> {
         let text: String = self.0.iter().map(|block| block.text.as_str()).collect();
         store.replace(FILE, text.as_bytes(), true)
     }
 
-    /// Each block ends with an empty line; what comes after the last one was cut off.
+    /// Each block ends with an empty line; text after the last one was truncated.
     fn parse(text: &[u8]) -> Self {
         let (mut blocks, mut block) = (Vec::new(), String::new());
         for line in String::from_utf8_lossy(text).split_inclusive('\n') {
@@ -119,25 +118,25 @@ impl History {
     }
 }
 
-/// What the entries are that this version writes.
+/// The format of the entries written.
 const FORMAT: &str = "1";
-/// How the keys of the record begin.
+/// Prefix of the keys of the record.
 const ROLE: &str = "release";
 
 impl Entry {
-    /// The entry of a deployment that ended at `when`, in seconds since 1970, of which no more is known.
+    /// An entry of a deployment that ended at `when`, in seconds since 1970, with no other data.
     pub fn new(when: u64, outcome: Outcome) -> Self {
         let (reason, why) = (String::new(), String::new());
         let (record, from) = (None, None);
         Self { when, first: when, count: 1, outcome, reason, record, from, took_ms: 0, bytes: 0, why }
     }
 
-    /// Whether it tells how `record` came to live.
+    /// Whether it is the deployment that made `record` live.
     fn is_of(&self, record: &Record) -> bool {
         self.record.as_ref().is_some_and(|r| r.release == record.release && r.since == record.since)
     }
 
-    /// Whether `next` is the same once more.
+    /// Whether `next` repeats it.
     fn is_again(&self, next: &Self) -> bool {
         let release = |entry: &Self| entry.record.as_ref().map(|r| r.release.clone());
         self.outcome == next.outcome && self.reason == next.reason && release(self) == release(next)
@@ -258,7 +257,7 @@ mod tests {
     fn the_same_at_each_check_is_one_entry_with_a_count() {
         let mut all = vec![entry(1, "blocked", "a"), entry(2, "deployed", "a")];
         for when in 3..1000 {
-            // Two ways of failing by turns do not push anything out either.
+            // Two alternating failures do not push out older entries either.
             all.push(entry(when, if when % 2 == 0 { "blocked" } else { "failed" }, "b"));
         }
         let found = entries(&text(&with(&all)));

@@ -1,12 +1,12 @@
-//! How the store's own texts are written: lines of `key = value`, every value escaped to printable ASCII, so that whatever
-//! a server calls a revision stays on its line. What the keys mean is left to whoever writes and reads them.
+//! The format of the store's own texts: lines of `key = value`, every value escaped to printable ASCII, so that a
+//! revision of any bytes stays on its line. The callers define the keys.
 
 use std::fmt::Write as _;
 
 use super::state::Record;
 use crate::model::{ReleaseId, Revision, Validators};
 
-/// A `key = value` text in the making.
+/// A `key = value` text under construction.
 #[derive(Debug, Default)]
 pub(super) struct Text(pub(super) String);
 
@@ -24,7 +24,7 @@ impl Text {
         self.line(key, number.to_string().as_bytes());
     }
 
-    /// Adds a release and where it came from.
+    /// Adds a release and its origin.
     pub(super) fn record(&mut self, role: &str, record: &Record) {
         self.line(role, record.release.as_str().as_bytes());
         self.line(&format!("{role}-revision"), record.revision.as_str().as_bytes());
@@ -51,7 +51,7 @@ pub fn escape(bytes: &[u8], into: &mut String) {
     }
 }
 
-/// The bytes that [`escape`] was given.
+/// The inverse of [`escape`].
 pub fn unescape(text: &[u8]) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text;
@@ -69,12 +69,12 @@ pub fn unescape(text: &[u8]) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// The lines of a `key = value` text of ours.
+/// The lines of a `key = value` text.
 #[derive(Debug)]
 pub(super) struct Lines(Vec<(String, Vec<u8>)>);
 
 impl Lines {
-    /// Reads them; `Err` says in a few words what is wrong.
+    /// Parses a text; `Err` is a short description of the fault.
     pub(super) fn read(text: &[u8]) -> Result<Self, String> {
         let mut lines = Vec::new();
         for (number, line) in text.split(|b| *b == b'\n').enumerate().filter(|(_, l)| !l.is_empty()) {
@@ -86,32 +86,32 @@ impl Lines {
         Ok(Self(lines))
     }
 
-    /// A value.
+    /// The value of `key`, if any.
     pub(super) fn find(&self, key: &str) -> Option<&[u8]> {
         self.0.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_slice())
     }
 
-    /// A value that must be there.
+    /// The required value of `key`.
     pub(super) fn get(&self, key: &str) -> Result<&[u8], String> {
         self.find(key).ok_or_else(|| format!("it has no {key:?}"))
     }
 
-    /// One that is text.
+    /// The required value of `key`, as text.
     pub(super) fn text(&self, key: &str) -> Result<String, String> {
         String::from_utf8(self.get(key)?.to_vec()).map_err(|_| format!("its {key:?} is no text"))
     }
 
-    /// A text that states of before do not have.
+    /// The value of `key` as text; older versions did not write it.
     pub(super) fn may_have(&self, key: &str) -> Result<Option<String>, String> {
         self.find(key).map(|_| self.text(key)).transpose()
     }
 
-    /// One that is a number.
+    /// The required value of `key`, as a number.
     pub(super) fn number<T: std::str::FromStr>(&self, key: &str) -> Result<T, String> {
         self.text(key)?.parse().map_err(|_| format!("its {key:?} is no number"))
     }
 
-    /// One that names a release, when it is there.
+    /// The value of `key` as a release, if any.
     pub(super) fn release(&self, key: &str) -> Result<Option<ReleaseId>, String> {
         if self.find(key).is_none() {
             return Ok(None);
@@ -119,7 +119,7 @@ impl Lines {
         ReleaseId::parse(&self.text(key)?).map(Some).ok_or_else(|| format!("its {key:?} is no release"))
     }
 
-    /// A release and where it came from, as [`Text::record`] wrote it.
+    /// A release and its origin, as written by [`Text::record`].
     pub(super) fn record(&self, role: &str) -> Result<Option<Record>, String> {
         let Some(release) = self.release(role)? else { return Ok(None) };
         let mut validators = Validators::default();

@@ -1,8 +1,8 @@
-//! What an installation put where, over many directories of the host, and what stood there before: the way back of
-//! `activation = install`. One text in the store, one whole version at any time, like the state; while a deployment runs
-//! it says for every path what is there now, what is to be there, and what to put back.
+//! The record of `activation = install`: each path of the host with its installed entry and the entry found before it.
+//! It is one file in the store, replaced atomically, like the state. While a deployment runs, it has for every path the
+//! installed entry, the wanted one, and the one that a rollback restores.
 //!
-//! Looking at the host and changing it is left to the activation.
+//! Examining and changing the host is left to the activation.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -18,14 +18,14 @@ use crate::model::{ReleaseId, hex};
 use crate::sys::fs::{Dir, Kind};
 use crate::sys::xattr::Attribute;
 
-/// Its file in the store.
+/// Its file name in the store.
 const FILE: &str = "ledger";
-/// Where copies of files lie that were replaced, in the store.
+/// The store's directory for copies of replaced files.
 pub const KEPT: &str = "kept";
 /// The first line.
 const FORMAT: &str = "ledger 1";
 
-/// What a path holds, or is to hold.
+/// The present or wanted entry of a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
     /// A file, a directory or a link.
@@ -36,70 +36,70 @@ pub struct Image {
     pub uid: u32,
     /// Group.
     pub gid: u32,
-    /// Modification: seconds and nanoseconds.
+    /// Modification time: seconds and nanoseconds.
     pub mtime: (i64, i64),
-    /// Where a file's content lies, below the store; a link's text.
+    /// The path of a file's content below the store, or a link's target.
     pub source: PathBuf,
-    /// Extended attributes, sorted. ACLs are all of them: without one here there is none.
+    /// Extended attributes, sorted. They include all ACLs: without an attribute here there is no ACL.
     pub attributes: Vec<Attribute>,
 }
 
-/// What stood at a path of ours when the deployment began.
+/// The entry at a managed path when the deployment began.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Before {
-    /// What was installed; nothing was, then what was there first.
+    /// The installed entry; if none was installed, the origin.
     Same,
-    /// Nothing: somebody had removed it.
+    /// No entry: it had been removed.
     Absent,
-    /// Something else: somebody had changed it.
+    /// Another entry: it had been changed.
     Was(Image),
 }
 
-/// A path of ours, or one that we need to get there.
+/// A managed path, or a directory above one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
-    /// What was there before it became ours. A directory: it is not ours, we only need it.
+    /// The entry before the path became managed. A directory is not managed, only needed.
     pub origin: Option<Image>,
-    /// What the installed release puts there.
+    /// The entry of the installed release.
     pub have: Option<Image>,
-    /// What the target puts there.
+    /// The entry of the target release.
     pub want: Option<Image>,
-    /// What the way back restores.
+    /// The entry that a rollback restores.
     pub before: Before,
 }
 
-/// How far the deployment of a target is.
+/// The progress of the deployment of a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// Nothing of it is in place, but its scripts may run.
+    /// Nothing is installed yet, but its scripts may run.
     Preparing,
-    /// Some of it may be in place.
+    /// Part of it may be installed.
     Installing,
 }
 
-/// All of it.
+/// The whole ledger.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ledger {
-    /// The release whose files are in place.
+    /// The release whose files are installed.
     pub installed: Option<ReleaseId>,
-    /// The one that takes its place, while that goes on.
+    /// The release being installed, while a deployment is open.
     pub target: Option<(Stage, ReleaseId)>,
-    /// By path, without its first slash: parents before what is in them.
+    /// Rows by path, without the first slash: parents before their entries.
     pub rows: BTreeMap<PathBuf, Row>,
 }
 
 impl Row {
-    /// A row that nothing has been decided about.
+    /// A new row with only an origin.
     pub fn new(origin: Option<Image>) -> Self {
         Self { origin, have: None, want: None, before: Before::Same }
     }
 
-    /// What is there once the target is live.
+    /// The entry once the target is live.
     pub fn forward(&self) -> Option<&Image> {
         self.want.as_ref().or(self.origin.as_ref())
     }
 
-    /// What is there once the deployment has been undone.
+    /// The entry once the deployment has been rolled back.
     pub fn back(&self) -> Option<&Image> {
         match &self.before {
             Before::Same => self.have.as_ref().or(self.origin.as_ref()),
@@ -108,7 +108,7 @@ impl Row {
         }
     }
 
-    /// Whether it is a directory of somebody else's that ours lie in: made again when it is gone, else on hold.
+    /// Whether it is an unmanaged directory above managed paths: created again if it is missing, else left unchanged.
     pub fn is_foreign(&self) -> bool {
         self.have.is_none()
             && self.want.is_none()
@@ -117,7 +117,7 @@ impl Row {
 }
 
 impl Ledger {
-    /// Reads the one of the store at `root`.
+    /// Reads the ledger of the store at `root`; a missing one is empty.
     pub fn read(root: &Path) -> Result<Self> {
         let path = root.join(FILE);
         match fs::read(&path) {
@@ -132,8 +132,7 @@ impl Ledger {
         }
     }
 
-    /// Whether the one of the store at `root` says that no deployment is open, and needs just these `copies`; the rest of it
-    /// is not looked at.
+    /// Whether the ledger of the store at `root` is closed and refers to this number of copies. Reads its head only.
     pub fn is_closed(root: &Path, copies: usize) -> Result<bool> {
         let mut head = [0; 128];
         let path = root.join(FILE);
@@ -147,12 +146,12 @@ impl Ledger {
         }
     }
 
-    /// The names of the copies that it needs.
+    /// The names of the copies that it refers to.
     pub fn copies(&self) -> BTreeSet<&Path> {
         self.images().filter_map(|image| image.source.strip_prefix(KEPT).ok()).collect()
     }
 
-    /// Replaces the one of the store at `root`, durably.
+    /// Replaces the ledger of the store at `root`, durably.
     pub fn record(&self, root: &Path) -> Result<()> {
         let cannot = || format!("cannot replace {}", root.join(FILE).display());
         let (dir, text) = (Dir::open(root).with_context(cannot)?, self.print());
@@ -160,7 +159,7 @@ impl Ledger {
         super::put(&dir, FILE, fill, 0o600, true).with_context(cannot)
     }
 
-    /// Every image in it.
+    /// All its images.
     fn images(&self) -> impl Iterator<Item = &Image> {
         self.rows.values().flat_map(|row| {
             let before = match &row.before {
@@ -171,7 +170,7 @@ impl Ledger {
         })
     }
 
-    /// As text: a line for each path, words divided by one blank, the images one after the other.
+    /// Formats it: a line for each path, with words separated by one blank, and its images in sequence.
     pub fn print(&self) -> String {
         let mut text = String::from(FORMAT);
         let id = |id: &Option<&ReleaseId>| id.map_or("-", ReleaseId::as_str).to_owned();
@@ -202,7 +201,7 @@ impl Ledger {
         text
     }
 
-    /// Reads it back. `Err` says in a few words what is wrong.
+    /// Parses it. `Err` is a short description of the fault.
     pub fn parse(text: &[u8]) -> Result<Self, String> {
         let text = std::str::from_utf8(text).map_err(|_| "it is no text")?;
         let mut lines = text.strip_suffix("end\n").ok_or("it is cut off")?.lines();
@@ -248,14 +247,14 @@ impl Image {
     }
 }
 
-/// A word of a line: escaped, and without blanks.
+/// Appends a word: escaped, and without blanks.
 fn word(bytes: &[u8], text: &mut String) {
     let mut escaped = String::new();
     escape(bytes, &mut escaped);
     text.push_str(&escaped.replace(' ', "\\x20"));
 }
 
-/// The words of a line that are left.
+/// The remaining words of a line.
 struct Words<'a>(std::str::Split<'a, char>);
 
 impl<'a> Words<'a> {
@@ -321,7 +320,7 @@ impl<'a> Words<'a> {
     }
 }
 
-/// The bytes that [`hex`] was given.
+/// The inverse of [`hex`].
 fn unhex(text: &str) -> Option<Vec<u8>> {
     let digits = text.as_bytes().chunks(2);
     let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok().filter(|p| p.len() == 2)?, 16).ok();
@@ -339,7 +338,7 @@ mod tests {
         Image { kind, mode: 0o4751, uid: 1, gid: u32::MAX - 1, mtime: (-5, 999_999_999), source, attributes }
     }
 
-    /// One of every shape.
+    /// Ledgers with every kind of row.
     fn ledgers() -> Vec<Ledger> {
         let id = |n: &str| ReleaseId::of("s", &Revision::new(n), "");
         let all: Vec<u8> = (1..=255).filter(|b| *b != b'/').collect();

@@ -1,4 +1,4 @@
-//! The lock of a store: one at a time, at once or in turn.
+//! The lock of a store, taken at once or in turn.
 
 use std::fs::File;
 use std::io::ErrorKind;
@@ -9,14 +9,14 @@ use crate::error::{Context, Error, Kind, Result, plain};
 use crate::sys;
 use crate::sys::fs as sysfs;
 
-/// Its file.
+/// Its file name in the store.
 const LOCK: &str = "lock";
 
-/// Takes the lock of a store, at once, or in its turn within `most`.
+/// Takes the lock of a store, at once or in turn within `most`.
 pub(super) fn lock(store: &Store, location: &Location, most: Option<Duration>) -> Result<File> {
     let path = &store.root().join(LOCK);
     let file = store.dir().and_then(|dir| dir.open_or_create(LOCK.as_ref())).map_err(|e| {
-        // EACCES and EPERM: a store of root's, and somebody else asks.
+        // EACCES or EPERM: the store belongs to root, and another user runs this.
         let is_denied = e.kind() == ErrorKind::PermissionDenied;
         let hint =
             if is_denied { format!(": run as root, or {} names another place", location.key) } else { String::new() };
@@ -45,7 +45,7 @@ pub(super) fn lock(store: &Store, location: &Location, most: Option<Duration>) -
     Err(Error::new(Kind::Locked, format!("another repo-deploy is at work: it holds {path}; {then}")))
 }
 
-/// Whether it helps to wait for whoever holds the lock of a store.
+/// Fails if waiting for the holder of the lock cannot help.
 fn wait_is_sane(store: &Store, lock: &File) -> Result<()> {
     let why = match store.recorded()? {
         Recorded::Foreign(format) => {
@@ -60,7 +60,7 @@ fn wait_is_sane(store: &Store, lock: &File) -> Result<()> {
 }
 
 impl Store {
-    /// Whether somebody is at work on it.
+    /// Whether another process holds the lock.
     pub fn is_locked(&self) -> Result<bool> {
         let cannot = || format!("cannot look at {}", self.root().join(LOCK).display());
         let file = match self.dir().and_then(|dir| dir.open_file(LOCK.as_ref())) {
@@ -70,7 +70,7 @@ impl Store {
         Ok(!sysfs::try_lock(&file).with_context(cannot)?) // for this moment only
     }
 
-    /// Keeps others out of it, where there is one, until what is returned is dropped.
+    /// Takes the lock if the store has one; the returned file holds it until dropped.
     pub fn try_lock(&self, location: &Location) -> Result<Option<File>> {
         match self.dir().and_then(|dir| dir.look(LOCK.as_ref())) {
             Ok(Some(_)) => lock(self, location, None).map(Some),

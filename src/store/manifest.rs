@@ -1,12 +1,12 @@
-//! What a release was made of when it was published: a line for each name in it, with mode, size, CRC-32 or link text. It tells what
-//! differs between two releases without reading either, and what has become of one since. Durable before the release has
-//! its name. A release of an older version has none.
+//! The manifest of a release, written when it is published: a line for each name, with mode, size, CRC-32 or link
+//! target. It shows the differences between two releases without reading either, and changes to a release since.
+//! Durable before the release has its name. A release of an older version has none.
 //!
-//! CRC-32, because archives of the kind ZIP carry it and it costs nothing while they are unpacked; it finds damage and edits, not an
+//! CRC-32, because ZIP archives carry it and it costs nothing during unpacking; it finds damage and edits, not an
 //! attacker, who could change this file as well.
 //!
-//! What is being laid out is in memory (`rows`), within the `budget`; what is published is a file (`text`), and is read
-//! anew each time it is looked at.
+//! During unpacking it is in memory (`rows`), within the `budget`; a published one is a file (`text`), read anew each
+//! time.
 
 mod budget;
 mod rows;
@@ -26,21 +26,21 @@ use crate::model::ReleaseId;
 pub use self::budget::Budget;
 pub use self::rows::{Entry, Rows};
 
-/// Where they lie in the store.
+/// The store's directory of manifests.
 pub const DIR: &str = "manifests";
 
 /// The names of one tree, parents before their children, siblings in byte order. A clone shares them.
 #[derive(Clone, Debug, Default)]
 pub struct Manifest {
     held: Held,
-    /// Only what lies below this directory, as if that were all.
+    /// Limits the items to those below this directory.
     top: PathBuf,
 }
 
 #[derive(Clone, Debug)]
 enum Held {
     Memory(Rc<Rows>),
-    /// One that was whole when it was opened.
+    /// A file that was valid when it was opened.
     Stored(Rc<File>),
 }
 
@@ -50,16 +50,16 @@ impl Default for Held {
     }
 }
 
-/// One name.
+/// An entry of a manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Item {
     /// Relative to the top.
     pub path: PathBuf,
-    /// What it is.
+    /// Its type and metadata.
     pub what: What,
 }
 
-/// What stands under a name.
+/// The type and metadata of an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum What {
     /// A regular file.
@@ -68,7 +68,7 @@ pub enum What {
         mode: u32,
         /// Bytes.
         size: u64,
-        /// Of its content.
+        /// CRC-32 of its content.
         crc: u32,
     },
     /// A directory.
@@ -78,19 +78,19 @@ pub enum What {
     },
     /// A symbolic link.
     Link {
-        /// Its text.
+        /// Its target.
         target: OsString,
     },
 }
 
-/// What became of a name from one tree to another.
+/// The change of a name between two trees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// Only the second has it.
+    /// Only in the second.
     Added,
-    /// Both have it, not the same.
+    /// In both, but different.
     Changed,
-    /// Only the first has it.
+    /// Only in the first.
     Removed,
 }
 
@@ -101,13 +101,13 @@ impl From<Rows> for Manifest {
 }
 
 impl Manifest {
-    /// A file that holds one; `None` when it is not whole, or another version's.
+    /// Opens a manifest file; `None` if it is incomplete, or of another version.
     fn stored(file: File) -> Option<Self> {
         let manifest = Self { held: Held::Stored(Rc::new(file)), top: PathBuf::new() };
         manifest.items().all(|item| item.is_ok()).then_some(manifest)
     }
 
-    /// All of it, in order. Fails where a stored one can no longer be read, and ends there.
+    /// All items, in order. A read error of a stored manifest is the last item.
     pub fn items(&self) -> Items<'_> {
         let from = match &self.held {
             Held::Memory(rows) => Reading::Memory(rows, 0),
@@ -116,7 +116,7 @@ impl Manifest {
         Items { from: Some(from), top: &self.top }
     }
 
-    /// What lies below the directory `top`, as if that were all.
+    /// The manifest of the directory `top`, with paths relative to it.
     #[must_use]
     pub fn below(&self, top: &Path) -> Self {
         Self { held: self.held.clone(), top: self.top.join(top) }
@@ -137,7 +137,7 @@ impl Manifest {
         to.write_all(lines.as_bytes()).with_context(cannot)
     }
 
-    /// Passes on what differs between this tree and `to`, in order.
+    /// Passes the changes from this tree to `to`, in order.
     pub fn changes(&self, to: &Self, tell: &mut dyn FnMut(Change, &Item) -> Result<()>) -> Result<()> {
         let (mut olds, mut news) = (self.items(), to.items());
         let (mut old, mut new) = (olds.next().transpose()?, news.next().transpose()?);
@@ -163,7 +163,7 @@ impl Manifest {
         }
     }
 
-    /// Whether there is no difference to `other`.
+    /// Whether it equals `other`.
     pub fn is_same(&self, other: &Self) -> Result<bool> {
         let mut is_same = true;
         self.changes(other, &mut |_, _| {
@@ -174,13 +174,13 @@ impl Manifest {
     }
 }
 
-/// Bytes that are written at once.
+/// Bytes written at once.
 const BUFFER: usize = 32 * 1024;
 
-/// The items of a manifest, one after the other.
+/// An iterator over the items of a manifest.
 #[derive(Debug)]
 pub struct Items<'a> {
-    /// `None`: it is over.
+    /// `None`: at the end.
     from: Option<Reading<'a>>,
     top: &'a Path,
 }
@@ -224,14 +224,14 @@ fn open(store: &Store, release: &ReleaseId) -> io::Result<File> {
     store.dir()?.child(DIR.as_ref())?.open_file(release.as_str().as_ref())
 }
 
-/// Whether there is one for `release` that is not whole: something has damaged it.
+/// Whether `release` has a manifest that is invalid, and so damaged.
 pub fn is_damaged(store: &Store, release: &ReleaseId) -> bool {
     open(store, release).is_ok() && read(store, release).is_none()
 }
 
-/// The manifest of `release` in a store, when there is one that is whole; needs no lock.
+/// The manifest of `release`, if it has a valid one; needs no lock.
 pub fn read(store: &Store, release: &ReleaseId) -> Option<Manifest> {
-    let file = open(store, release).ok()?; // as good as none: the tree can be read instead
+    let file = open(store, release).ok()?; // treated as missing: the tree can be read instead
     Manifest::stored(file)
 }
 

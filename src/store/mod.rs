@@ -1,5 +1,5 @@
-//! Releases, state and lock of one deployment. A name in `releases/` is complete and durable; half-made things lie in
-//! `partial/` and vanish when the store is opened. Whoever has a [`Store`] holds its lock.
+//! Releases, state and lock of one deployment. A name in `releases/` is complete and durable; unfinished files are in
+//! `partial/`, which is emptied when the store is opened. A [`Store`] holds its lock.
 
 pub mod history;
 mod key_value;
@@ -27,50 +27,51 @@ use manifest::Manifest;
 pub use releases::{Release, Staging};
 use state::State;
 
-/// An open store; its lock is held while this lives. [`Store::look`] opens one that can only be read.
+/// An open store, which holds its lock while it lives. [`Store::look`] opens one for reading only.
 ///
-/// Everything in it is reached from the open directory, through no link: what a co-tenant of a shared volume puts in its
-/// place meanwhile is not what was judged.
+/// All entries are reached from the open directory, through no link: another user of a shared volume may replace the
+/// directory, but not the one that was checked.
 #[derive(Debug)]
 pub struct Store {
     root: PathBuf,
-    /// `None`: there is none yet.
+    /// `None`: it does not exist yet.
     dir: Option<Rc<Dir>>,
-    /// The shared volume that it lies in.
+    /// The shared volume that contains it.
     volume: Option<PathBuf>,
-    /// It was made just now.
+    /// Whether it was just created.
     is_new: bool,
     lock: Option<File>,
 }
 
-/// Where a store is to be, and how the way to it is judged.
+/// The location of a store, and the trust that its path needs.
 #[derive(Clone, Debug)]
 pub struct Location {
     /// Its directory.
     pub path: PathBuf,
-    /// Scripts are run from the store of an installation: nobody else may be able to change the way to them.
+    /// The check of its path. Scripts are executed from the store of an installation: no other user may be able to
+    /// redirect its path.
     pub way: Way,
-    /// The key of the configuration that moves it.
+    /// The configuration key that moves it.
     pub key: &'static str,
-    /// Whom releases are given to.
+    /// The user and group that own releases.
     pub owner: Option<Owner>,
 }
 
-/// What the state file says.
+/// The content of the state file.
 #[derive(Debug)]
 pub enum Recorded {
-    /// There is none.
+    /// No state file.
     Nothing,
-    /// One whole version.
+    /// A valid state.
     State(Box<State>),
-    /// One that another version of this program wrote, in this format.
+    /// A state in this format, written by another version of this program.
     Foreign(String),
-    /// Something that is no state, and why.
+    /// No valid state, and the reason.
     Unreadable(String),
 }
 
 impl Store {
-    /// Opens the store at `location`, making what is missing, and takes its lock: at once, or in its turn within `most`.
+    /// Opens the store at `location`, creating missing parts, and takes its lock: at once, or in turn within `most`.
     pub fn open(location: &Location, most: Option<Duration>) -> Result<Self> {
         let root = location.path.clone();
         let is_new = !root.exists();
@@ -85,7 +86,7 @@ impl Store {
         Ok(store)
     }
 
-    /// The store at `location` to look at: there need be none, nobody is kept out, and nothing of it is written.
+    /// Opens the store at `location` for reading: it need not exist, takes no lock, and writes nothing.
     pub fn look(location: &Location) -> Result<Self> {
         let (dir, volume) = match resolve::find(&location.path, location.way, Last::Follow) {
             Ok(place) if place.meta.is_some() => (Some(Rc::new(open(&place, location)?)), place.volume),
@@ -96,17 +97,17 @@ impl Store {
         Ok(Self { root: location.path.clone(), dir, volume, is_new: false, lock: None })
     }
 
-    /// Whether it is open only to be looked at.
+    /// Whether it is open for reading only.
     pub fn is_only_read(&self) -> bool {
         self.lock.is_none()
     }
 
-    /// Where it lies.
+    /// Its path.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// The shared volume that it lies in, and whether nothing was there before.
+    /// The shared volume that contains it, and whether the store was just created.
     pub fn volume(&self) -> Option<(&Path, bool)> {
         self.volume.as_deref().map(|volume| (volume, self.is_new))
     }
@@ -116,7 +117,7 @@ impl Store {
         self.dir.as_ref().ok_or_else(|| ErrorKind::NotFound.into())
     }
 
-    /// A directory in it, made when missing.
+    /// Creates a directory in it if it is missing.
     fn make(&self, name: &str, mode: u32) -> Result<PathBuf> {
         let path = self.root.join(name);
         let make = || -> io::Result<()> {
@@ -131,7 +132,7 @@ impl Store {
         Ok(path)
     }
 
-    /// An empty directory of ours: what the hooks of a first deployment see as the previous one.
+    /// An empty directory, which the hooks of a first deployment see as the previous release.
     pub fn nothing(&self) -> Result<PathBuf> {
         self.make("empty", 0o755)
     }
@@ -141,7 +142,7 @@ impl Store {
         self.dir()?.child(name.as_ref())
     }
 
-    /// Removes what a killed run left. Only under the lock, when nobody makes anything.
+    /// Removes leftovers of a killed run. Only under the lock, when no other process creates files there.
     fn empty_partial(&self) -> Result<()> {
         let empty = || -> io::Result<()> {
             let partial = self.sub(PARTIAL)?;
@@ -150,7 +151,7 @@ impl Store {
         empty().with_context(|| format!("cannot remove what is left in {}", self.root.join(PARTIAL).display()))
     }
 
-    /// What the state file says; needs no lock, because the file is always one whole version.
+    /// Reads the state. Needs no lock, because the file is replaced atomically.
     pub fn recorded(&self) -> Result<Recorded> {
         let Some(text) = self.read("state")? else { return Ok(Recorded::Nothing) };
         Ok(match (State::parse(&text), state::foreign_format(&text)) {
@@ -165,7 +166,7 @@ impl Store {
         self.replace("state", state.print().as_bytes(), true).with_context(|| "cannot write the state")
     }
 
-    /// What stands in one of its files; `None`: there is none.
+    /// Reads one of its files; `None`: it does not exist.
     pub fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
         let read = || -> io::Result<Vec<u8>> {
             let mut content = Vec::new();
@@ -184,7 +185,7 @@ impl Store {
         self.put(name, &mut |file| file.write_all(content).with_context(|| "cannot write it"), 0o600, durably)
     }
 
-    /// Replaces a file in the store that everybody may read by what `fill` writes, atomically; not durably.
+    /// Replaces a world-readable file in the store by the output of `fill`, atomically; not durably.
     pub fn replace_public(&self, name: &str, fill: &mut Fill<'_>) -> Result<PathBuf> {
         self.put(name, fill, 0o644, false)?;
         Ok(self.root.join(name))
@@ -198,14 +199,14 @@ impl Store {
         put(self.dir().with_context(cannot)?, name, fill, mode, durably).with_context(cannot)
     }
 
-    /// Writes down what the release `id` is made of, durably.
+    /// Writes the manifest of the release `id`, durably.
     pub fn keep_manifest(&self, id: &ReleaseId, manifest: &Manifest) -> Result<()> {
         self.put(&format!("{}/{id}", manifest::DIR), &mut |file| manifest.write(file), 0o600, true)
     }
 }
 
 impl Location {
-    /// Why it cannot be used. It is a matter of the configuration where somebody else can change it.
+    /// The error for a store that cannot be used: of the configuration if another user can change the store.
     fn refusal(&self, fault: Fault, top: &Path) -> Error {
         let (path, key) = (self.path.display(), self.key);
         match fault {
@@ -223,7 +224,7 @@ impl Location {
     }
 }
 
-/// Opens the store that was found at `place`, when all of it is ours.
+/// Opens the store found at `place`; fails if another user may have made part of it.
 fn open(place: &Place, location: &Location) -> Result<Dir> {
     let judged = place.open_own_dir().and_then(|dir| {
         releases::judge(&dir, &place.path, location.owner)?;
@@ -232,13 +233,13 @@ fn open(place: &Place, location: &Location) -> Result<Dir> {
     judged.map_err(|fault| location.refusal(fault, &place.path))
 }
 
-/// Half-made things.
+/// The directory for unfinished files.
 pub const PARTIAL: &str = "partial";
 
-/// Writes what a file is to hold.
+/// Writes the content of a file.
 pub type Fill<'a> = dyn FnMut(&mut File) -> Result<()> + 'a;
 
-/// Replaces a file of the store in `dir` by what `fill` writes, atomically, when its lock is held.
+/// Replaces a file of the store in `dir` by the output of `fill`, atomically. The caller holds the lock.
 fn put(dir: &Dir, name: &str, fill: &mut Fill<'_>, mode: u32, durably: bool) -> Result<()> {
     let open = || -> io::Result<_> {
         let (to, name) = match name.split_once('/') {
@@ -261,11 +262,11 @@ fn put(dir: &Dir, name: &str, fill: &mut Fill<'_>, mode: u32, durably: bool) -> 
         if durably { to.sync() } else { Ok(()) }
     };
     fill(&mut file).and_then(|()| finish(&file).with_context(|| "cannot write it")).inspect_err(|_| {
-        let _ = partial.unlink(&new); // it may not be there; if it stays, the next start removes it
+        let _ = partial.unlink(&new); // it may not exist; else the next start removes it
     })
 }
 
-/// Fails when the file system of `place`, a directory of a store, has no room for `space` bytes and `count` names more.
+/// Fails if the file system of `place`, a directory of a store, lacks room for `space` bytes and `count` more names.
 pub fn check_room(space: u64, count: u64, place: &Dir) -> Result<()> {
     let (bytes, inodes) = sysfs::room(place).with_context(|| "cannot ask for free space")?;
     let short = if space > bytes {

@@ -1,4 +1,5 @@
-//! The releases of a store: in the making, whole, and on their way out. A name in `releases/` is complete and durable.
+//! The releases of a store: being unpacked, published, and being removed. A name in `releases/` is complete and
+//! durable.
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
@@ -14,12 +15,12 @@ use crate::sys::fs::{self as sysfs, Dir, Kind, Meta};
 use crate::sys::resolve::{self, Fault, Way};
 use crate::sys::trust::Us;
 
-/// The mode of a release that is being removed where it stands, and is none any more: no release has it otherwise.
+/// The mode that marks a release as being removed in place, and so not a release any more: no other release has it.
 const DOOMED: u32 = 0o1700;
-/// Where they lie.
+/// The store's directory of releases.
 const RELEASES: &str = "releases";
 
-/// A release in the making. Removed when dropped, unless [`Staging::publish`] made it a release.
+/// A release being unpacked. Removed when dropped, unless [`Staging::publish`] made it a release.
 #[derive(Debug)]
 pub struct Staging {
     path: PathBuf,
@@ -39,7 +40,7 @@ pub struct Release {
 }
 
 impl Store {
-    /// A fresh, empty directory for a release in the making.
+    /// Creates an empty directory for a new release.
     pub fn staging(&self) -> Result<Staging> {
         let name = unique("release-")?;
         let path = self.root().join(PARTIAL).join(&name);
@@ -51,7 +52,7 @@ impl Store {
         Ok(Staging { path, name, dir, partial })
     }
 
-    /// The release `id`, when the store has it.
+    /// The release `id`, if the store has it.
     pub fn release(&self, id: &ReleaseId) -> Result<Option<Release>> {
         let release = self.release_at(id);
         let found = self.releases_dir().and_then(|releases| releases.look(name(id)));
@@ -64,26 +65,26 @@ impl Store {
         }
     }
 
-    /// Where the release `id` is, if it is there.
+    /// The release `id`, which need not exist.
     pub fn release_at(&self, id: &ReleaseId) -> Release {
         let path = self.root().join(RELEASES).join(id);
         Release { id: id.clone(), path, store: self.dir().ok().cloned() }
     }
 
-    /// The directory that releases lie in, open.
+    /// Opens the directory of releases.
     pub fn releases_dir(&self) -> io::Result<Dir> {
         self.sub(RELEASES)
     }
 
-    /// Removes the release `id`, when it is there.
+    /// Removes the release `id`, if it exists.
     pub fn discard(&self, id: &ReleaseId) -> Result<()> {
         let Some(release) = self.release(id)? else { return Ok(()) };
         let away = unique("pruned-")?;
         let discard = || -> io::Result<()> {
             let (releases, partial) = (self.releases_dir()?, self.sub(PARTIAL)?);
-            // Out of releases/ by one rename first: a name in there is always complete.
+            // First moved out of releases/ by one rename: a name there is always complete.
             match releases.rename(name(id), &partial, &away) {
-                // A directory of an image's lower layer is not renamed.
+                // A directory of a lower image layer cannot be renamed.
                 Err(e) if e.kind() == ErrorKind::CrossesDevices => doom(&releases, name(id))?,
                 renamed => renamed?,
             }
@@ -99,8 +100,8 @@ impl Store {
         Ok(self.entries()?.into_iter().filter_map(whole).collect())
     }
 
-    /// Removes releases until `keep` are left, the oldest first; `needed` are never removed and count. A copy of what was
-    /// found at `<local>` is never removed either: nobody else has it.
+    /// Removes releases until `keep` are left, the oldest first. Releases in `needed` count, but are never removed; nor
+    /// is an adopted tree, which is the only copy.
     pub fn prune(&self, keep: usize, needed: &[&ReleaseId]) -> Result<()> {
         let distinct: BTreeSet<_> = needed.iter().collect(); // a candidate may be the previous release
         let (mut kept, mut removed) = (distinct.len(), 0_usize);
@@ -127,7 +128,7 @@ impl Store {
         self.forget_manifests(&releases).with_context(|| "cannot remove the manifests of releases that are gone")
     }
 
-    /// Removes manifests whose release is gone: a run was killed between the two.
+    /// Removes manifests without a release: a run was killed between the two removals.
     fn forget_manifests(&self, releases: &Dir) -> io::Result<()> {
         let manifests = self.sub(manifest::DIR)?;
         for name in manifests.names()? {
@@ -138,7 +139,7 @@ impl Store {
         Ok(())
     }
 
-    /// What has the name of a release, the newest first, and whether it is being removed.
+    /// All entries with the name of a release, the newest first, and whether each is being removed.
     fn entries(&self) -> Result<Vec<(Release, bool)>> {
         let list = || -> io::Result<Vec<(ReleaseId, Meta)>> {
             let releases = self.releases_dir()?;
@@ -155,7 +156,7 @@ impl Store {
             Err(e) if e.kind() == ErrorKind::NotFound => Vec::new(),
             found => found.with_context(|| self.cannot_list())?,
         };
-        // Unpacking set it, and nothing writes to the top directory afterwards. A copy of the store keeps it.
+        // Unpacking sets the time, and nothing writes to the top directory afterwards. A copy of the store keeps it.
         found.sort_unstable_by(|a, b| b.1.mtime.cmp(&a.1.mtime).then_with(|| a.0.cmp(&b.0)));
         Ok(found.into_iter().map(|(id, meta)| (self.release_at(&id), is_doomed(&meta, &id))).collect())
     }
@@ -165,12 +166,13 @@ impl Store {
     }
 }
 
-/// Whether the releases of the store in `dir`, at `path`, were made by us: each is ours, or given to `owner`; or what it is made
-/// of was written down by us, when it was given to another one, or found here.
+/// Fails if another user may have made a release of the store in `dir`, at `path`. Each release must belong to this
+/// process's user or to `owner`, or have a manifest of this process's user: then it was given to a former owner, or
+/// adopted.
 pub(super) fn judge(dir: &Dir, path: &Path, owner: Option<Owner>) -> Result<(), Fault> {
     let sub = |name: &str| match dir.child(name.as_ref()) {
         Ok(dir) => Ok(Some(dir)),
-        // Who may not look into it may not read the state either.
+        // A user who may not read it may not read the state either.
         Err(e) if [ErrorKind::NotFound, ErrorKind::PermissionDenied].contains(&e.kind()) => Ok(None),
         Err(e) => Err(Fault::Io(e)),
     };
@@ -199,7 +201,7 @@ impl Release {
         self.store.as_ref().ok_or(ErrorKind::NotFound)?.child(RELEASES.as_ref())?.child(name(&self.id))
     }
 
-    /// Whether it is there.
+    /// Whether it exists.
     pub fn is_there(&self) -> Result<bool> {
         match self.open() {
             Ok(_) => Ok(true),
@@ -208,7 +210,7 @@ impl Release {
         }
     }
 
-    /// The mode that its directory should have; what was adopted has the one that it was found with.
+    /// The mode that its directory must have; `None` for an adopted tree, which keeps its own.
     pub fn mode(&self) -> Option<u32> {
         (!self.id.is_adopted()).then_some(0o755)
     }
@@ -220,12 +222,12 @@ impl Staging {
         &self.dir
     }
 
-    /// Where it is.
+    /// Its path.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Makes it the release `id`: everything in it on disk first, then what it is made of, then the name.
+    /// Makes it the release `id`: writes its manifest, syncs its content, then renames it to its name.
     pub fn publish(self, store: &Store, id: &ReleaseId, manifest: &Manifest) -> Result<Release> {
         let release = store.release_at(id);
         store.keep_manifest(id, manifest)?;
@@ -234,13 +236,13 @@ impl Staging {
             let releases = store.releases_dir()?;
             match releases.look(name(id))? {
                 Some(meta) if is_doomed(&meta, id) => releases.remove_all(name(id))?,
-                _ => {} // what else may be there is not removed: the rename says so
+                _ => {} // another entry is not removed: the rename fails
             }
             self.partial.rename(&self.name, &releases, name(id))?;
             releases.sync()
         };
         publish().with_context(|| format!("cannot publish {}", release.path.display()))?;
-        std::mem::forget(self); // it is a release now
+        std::mem::forget(self); // published: not to be removed
         Ok(release)
     }
 }
@@ -254,17 +256,17 @@ impl Drop for Staging {
 }
 
 fn is_doomed(meta: &Meta, id: &ReleaseId) -> bool {
-    meta.mode == DOOMED && !id.is_adopted() // that has the mode it was found with
+    meta.mode == DOOMED && !id.is_adopted() // an adopted tree keeps its own mode
 }
 
-/// Removes a release where it stands. From the first step on it is none, also after a power cut.
+/// Removes a release in place. From the first step on it is no release, even after a power failure.
 fn doom(releases: &Dir, name: &OsStr) -> io::Result<()> {
     releases.set_dir_mode(name, DOOMED)?;
     releases.child(name)?.sync()?;
     releases.remove_all(name)
 }
 
-/// Waits until a tree is on disk: each file, then each directory after what is in it.
+/// Syncs a tree: each directory after its entries.
 fn sync_tree(dir: &Dir) -> std::io::Result<()> {
     for name in dir.names()? {
         sync_entry(dir, &name)?;
@@ -276,6 +278,6 @@ fn sync_entry(dir: &Dir, name: &OsStr) -> std::io::Result<()> {
     match dir.look(name)?.map(|m| m.kind) {
         Some(sysfs::Kind::Dir) => sync_tree(&dir.child(name)?),
         Some(sysfs::Kind::File) => dir.open_file(name)?.sync_all(),
-        _ => Ok(()), // a link's text is its directory's business
+        _ => Ok(()), // a link is synced with its directory
     }
 }

@@ -1,5 +1,5 @@
-//! The durable record of one deployment: a small text of `key = value` lines, one whole version at any time. What it
-//! cannot read it does not guess at: [`State::parse`] gives a reason, and recovery decides.
+//! The durable record of one deployment: a small text of `key = value` lines, replaced atomically. An invalid state is
+//! not guessed at: [`State::parse`] returns the reason, and recovery decides.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -11,128 +11,129 @@ use crate::model::{ActivationMode, ReleaseId, Revision, Validators};
 use crate::sys::fs::Identity;
 use crate::sys::host::boot_id;
 
-/// Where a deployment stands.
+/// The phase of a deployment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
     /// The live tree is `current`, and its post hooks passed.
     Idle,
     /// The live tree may be `current`, `target` or, in-place, between them.
     Activating,
-    /// On the way back to `current`.
+    /// Rolling back to `current`.
     Reverting,
 }
 
-/// A release and where it came from.
+/// A release and its origin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     /// Its directory in the store.
     pub release: ReleaseId,
-    /// What the source calls it.
+    /// The source's name for it.
     pub revision: Revision,
-    /// What makes the next poll conditional.
+    /// The validators for the next poll.
     pub validators: Validators,
-    /// Since when it has been what it is (live, staged), in seconds since 1970.
+    /// The time since which it is live or staged, in seconds since 1970.
     pub since: u64,
-    /// How its archive was proven before it was unpacked; `None`: nothing was asked of it.
+    /// The verification of its archive before it was unpacked; `None`: not requested.
     pub proof: Option<String>,
 }
 
-/// What stood at `<local>` before the first deployment: what a revert of it puts back.
+/// The entry at `<local>` before the first deployment, which rolling it back restores.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found {
-    /// Nothing.
+    /// No entry.
     Absent,
-    /// A link that is not ours, with this text.
+    /// A link that this deployment did not make, with this target.
     Link(OsString),
     /// An empty directory.
     Empty,
 }
 
-/// What happened to a revision that did not become live.
+/// The way in which a revision failed to become live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailureKind {
-    /// The archive was refused: the same bytes would be refused again.
+    /// The archive was refused, as the same bytes would be again.
     Refused,
-    /// A pre hook said no.
+    /// A pre hook failed.
     Blocked,
     /// Activation or a post hook failed.
     Reverted,
 }
 
-/// A revision that did not become live, or did not stay it, and how often it was tried.
+/// A revision that did not become live, or did not stay live, and the number of attempts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// Which.
+    /// Its release.
     pub release: ReleaseId,
-    /// What happened last.
+    /// The last failure.
     pub kind: FailureKind,
-    /// How often.
+    /// Number of failures.
     pub count: u32,
-    /// When last, in seconds since 1970.
+    /// Time of the last one, in seconds since 1970.
     pub when: u64,
-    /// A fingerprint of the limits that refused it: others may accept it.
+    /// A fingerprint of the limits that refused it: other limits may accept it.
     pub policy: String,
-    /// In words.
+    /// A description of the failure.
     pub why: String,
-    /// What lay beside the archive, when it was refused for that: the same archive with another signature is another thing.
+    /// The fingerprint of the signature and checksum files, if they led to the refusal: other files may verify the same
+    /// archive.
     pub seal: Option<String>,
 }
 
-/// How many releases are remembered that were rolled back from.
+/// The largest number of rolled-back releases recorded.
 const MOST_WITHDRAWN: usize = 50;
 
-/// All of it.
+/// The whole state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
-    /// `<local>`: a store serves one.
+    /// `<local>`: a store serves one live path.
     pub local: PathBuf,
     /// How releases become live.
     pub mode: ActivationMode,
-    /// Where the deployment stands.
+    /// The phase of the deployment.
     pub phase: Phase,
-    /// Which attempt at the post hooks this is, from 1.
+    /// The number of the current attempt at the post hooks, from 1.
     pub attempt: u32,
-    /// What a first deployment found.
+    /// The entry that the first deployment found.
     pub found: Found,
     /// The live release; `None` before the first deployment.
     pub current: Option<Record>,
-    /// The one before it.
+    /// The release that was live before.
     pub previous: Option<Record>,
-    /// While activating or reverting: the new one. While idle: a candidate that is not live yet.
+    /// While activating or rolling back: the new release. While idle: a candidate that is not live yet.
     pub target: Option<Record>,
     /// The target's failures.
     pub failure: Option<Failure>,
-    /// While something else is tried by hand: the candidate of before and its failure, which come back when that fails.
+    /// While the operator tries another release: the former candidate, which is restored if that one fails.
     pub saved_candidate: Option<Record>,
-    /// See [`Self::aside`].
+    /// The failure of [`Self::saved_candidate`].
     pub aside_failure: Option<Failure>,
-    /// What was rolled back from, `since` when: on hold until something else is live, or somebody says so. While a rollback
-    /// is at work, the live release is among them.
+    /// Releases rolled back, with the time in `since`: on hold until another release is live or the operator lifts the
+    /// hold. During a rollback, the live release is among them.
     pub rolled_back: Vec<Record>,
-    /// Hooks may have seen something else than what is live: all of the next release is news to them.
+    /// Whether hooks may have seen another release than the live one: all files of the next release are new to them.
     pub hooks_state_unknown: bool,
-    /// The highest version that a signature named: the next one may not be lower.
+    /// The highest version named by a signature: the next one may not be lower.
     pub version: Option<String>,
-    /// The directory that was kept in sync: another one at the same path is somebody else's doing.
+    /// The live directory: another directory at the same path was put there by another process.
     pub live_dir: Option<LiveDirectory>,
 }
 
-/// A directory, and the boot in which it was looked at.
+/// A directory, and the boot during which it was examined.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LiveDirectory {
-    /// What tells it from others.
+    /// Its identity.
     pub identity: Identity,
-    /// Devices have other numbers in another boot.
+    /// Device numbers change between boots.
     pub boot: String,
 }
 
 impl LiveDirectory {
-    /// A directory as it is now.
+    /// A directory examined during this boot.
     pub fn now(identity: Identity) -> Self {
         Self { identity, boot: boot_id().unwrap_or_default() }
     }
 
-    /// Whether it is the one that `before` was.
+    /// Whether it is the same directory as `before`.
     pub fn is(&self, before: &Self) -> bool {
         self.identity.is(&before.identity, self.boot == before.boot)
     }
@@ -158,7 +159,7 @@ impl LiveDirectory {
 }
 
 impl State {
-    /// The state before anything was done.
+    /// The state before the first deployment.
     pub fn fresh(local: PathBuf, mode: ActivationMode, found: Found) -> Self {
         Self {
             local,
@@ -179,13 +180,13 @@ impl State {
         }
     }
 
-    /// Whether the deployment at work goes back by hand: the live release is to be withdrawn.
+    /// Whether the running deployment is a rollback by hand of the live release.
     pub fn is_rollback(&self) -> bool {
         let is_live = |record: &Record| self.current.as_ref().is_some_and(|c| c.release == record.release);
         self.phase != Phase::Idle && self.rolled_back.iter().any(is_live)
     }
 
-    /// Notes that `record` is rolled back from, now.
+    /// Records `record` as rolled back at `now`.
     pub fn leave(&mut self, record: Record, now: u64) {
         self.rolled_back.retain(|known| known.release != record.release);
         self.rolled_back.push(Record { since: now, ..record });
@@ -193,8 +194,8 @@ impl State {
         self.rolled_back.drain(..few);
     }
 
-    /// What was rolled back from, when that is this release, or what the source calls by the same name: a configuration that
-    /// makes another release of it makes nothing new.
+    /// The rolled-back release that is this release or has this revision: another configuration, which gives the
+    /// revision another release id, does not make it new.
     pub fn withdrawal(&self, release: &ReleaseId, revision: &Revision) -> Option<&Record> {
         let is_same = |record: &&Record| {
             let (one, content) = (&record.revision, revision.content());
@@ -205,7 +206,7 @@ impl State {
         self.rolled_back.iter().find(is_same)
     }
 
-    /// As text.
+    /// Formats it.
     pub fn print(&self) -> String {
         let mut text = Text::default();
         text.line("format", b"1");
@@ -256,7 +257,7 @@ impl State {
         text.0
     }
 
-    /// Reads it back. `Err` says in a few words what is wrong.
+    /// Parses it. `Err` is a short description of the fault.
     pub fn parse(text: &[u8]) -> Result<Self, String> {
         let lines = Lines::read(text)?;
         match lines.text("format")?.as_str() {
@@ -297,7 +298,7 @@ impl State {
     }
 }
 
-/// The format of a state that is whole, and not of ours: another version's work, not garbage.
+/// The format of a complete state of another version; `None` for an invalid one.
 pub fn foreign_format(text: &[u8]) -> Option<String> {
     let lines = Lines::read(text).ok()?;
     let format = lines.text("format").ok()?;
@@ -379,7 +380,7 @@ mod tests {
         }
     }
 
-    /// One of every shape a state can have.
+    /// States with every combination of fields.
     fn states() -> Vec<State> {
         let mut all = Vec::new();
         let founds = [Found::Absent, Found::Empty, Found::Link(OsString::from_vec(b"\xff\n/x = y\\".to_vec()))];
@@ -457,7 +458,7 @@ mod tests {
     fn every_truncation_is_refused() {
         for state in states() {
             let text = state.print();
-            // Without its last newline it is still whole.
+            // Without its last newline it is still complete.
             for end in 0..text.len() - 1 {
                 assert!(State::parse(&text.as_bytes()[..end]).is_err(), "accepted the first {end} bytes of\n{text}");
             }

@@ -1,14 +1,19 @@
 //! The daemon: when it checks, what signals do to it, what it leaves alone, and what it reports.
 
 use std::fs;
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::inotify;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::running::{Running, has, is_alive};
-use crate::support::sandbox::{Run, Sandbox, binary};
+use crate::support::sandbox::{Run, Sandbox, binary, has_time};
 use crate::support::servers::{Raw, ok, wait_for};
 
 /// A schedule that does not come while a test runs.
@@ -576,8 +581,30 @@ fn status_is_asked_then_its_code_says_whether_the_last_check_was_good() {
     status().expect(0);
 }
 
+/// Sleeps until a file is renamed into a directory: ten thousand waits that look again and again cost a processor.
+struct Renames(OwnedFd);
+
+impl Renames {
+    fn into(dir: &Path) -> Self {
+        let events = inotify::init(inotify::CreateFlags::CLOEXEC).unwrap();
+        inotify::add_watch(&events, dir, inotify::WatchFlags::MOVED_TO).unwrap();
+        Self(events)
+    }
+
+    fn next(&mut self) {
+        let mut asked = [PollFd::new(&self.0, PollFlags::IN)];
+        let has_more = poll(&mut asked, Some(&Timespec { tv_sec: 60, tv_nsec: 0 })).unwrap() > 0;
+        assert!(has_more, "waited for a check for a minute");
+        let mut events = [MaybeUninit::uninit(); 4096];
+        inotify::Reader::new(&self.0, &mut events).next().unwrap();
+    }
+}
+
 #[test]
 fn ten_thousand_checks_with_a_thousand_deployments_then_nothing_has_grown() {
+    if !has_time() {
+        return;
+    }
     let root = format!("/dev/shm/repo-deploy-test-{}-many", std::process::id());
     let sandbox = Sandbox::at(std::path::Path::new(&root));
     sandbox.write("repo-deploy.cfg", "keep = 2\nstatus-file = status.json\nmetrics-file = m.prom\nlog-file = log\n");
@@ -601,14 +628,16 @@ fn ten_thousand_checks_with_a_thousand_deployments_then_nothing_has_grown() {
         };
         (resident, open, count("deploy") + count("cache") + count("state"))
     };
+    let mut renamed = Renames::into(&sandbox.store());
     let mut before = (0, 0, 0);
     for n in 1..10_000 {
         if n % 10 == 0 {
             source(&sandbox, &n.to_string());
         }
         daemon.signal(Signal::USR1);
-        let done = n + 1;
-        wait_for("a check", || (checks(&sandbox) >= done).then_some(()));
+        while checks(&sandbox) < n + 1 {
+            renamed.next();
+        }
         if n == 1000 {
             before = measure();
         }

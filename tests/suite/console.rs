@@ -140,7 +140,7 @@ fn records_have_a_time_a_level_and_the_deployment() {
         assert!([" INFO  [web] ", " WARN  [web] "].iter().any(|frame| rest.starts_with(frame)), "{line}");
     }
     assert!(log.contains("Z INFO  [web] deployed revision "), "{log}");
-    let run = sandbox.bare().arg("--nonsense").output().unwrap();
+    let run = sandbox.bare().args(["-f", "-c", "/no/such/file"]).output().unwrap();
     assert!(String::from_utf8(run.stderr).unwrap().contains("Z ERROR [repo-deploy] "), "no deployment is meant");
 }
 
@@ -194,7 +194,7 @@ fn started_on_terminal(with: &str, timeout: u32, term: &str, args: &[&str]) -> O
 fn a_terminal_looks_on_then_progress_is_one_line_that_goes_away() {
     let Some(out) = on_terminal("xterm", &[]) else { return };
     let (before, last) = out.rsplit_once("\r\x1b[K").unwrap_or_else(|| panic!("no progress: {out:?}"));
-    assert!(last.contains(" ERROR ") && last.starts_with("20"), "erased before the log: {last:?}");
+    assert!(last.contains("Z \x1b[31mERROR\x1b[0m [") && last.starts_with("20"), "erased before the log: {last:?}");
     let lines: Vec<&str> = before.split("\r\x1b[K").skip(1).collect();
     assert!(!lines.is_empty() && lines.len() < 60, "{lines:?}");
     for line in lines {
@@ -220,7 +220,8 @@ fn a_signal_ends_it_then_its_line_takes_the_place_of_the_progress() {
 fn a_terminal_that_cannot_erase_or_a_quiet_run_then_there_is_no_progress() {
     for (term, args) in [("dumb", &[][..]), ("xterm", &["--quiet"])] {
         let Some(out) = on_terminal(term, args) else { return };
-        assert!(!out.contains('\x1b') && !out.contains("reading 1") && out.contains(" ERROR "), "{out:?}");
+        let error = if term == "dumb" { " ERROR " } else { " \x1b[31mERROR\x1b[0m " };
+        assert!(!out.contains("\x1b[K") && !out.contains("reading 1") && out.contains(error), "{out:?}");
     }
 }
 

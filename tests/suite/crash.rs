@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::support::git_servers::Repo;
-use crate::support::sandbox::{Run, Sandbox, needs, tree};
+use crate::support::sandbox::{Run, Sandbox, has_time, needs, tree};
 use crate::support::tree::{everything, manifest, put_back, without_times};
+use crate::support::walk::{Point, SAMPLE, points, sample};
 
 pub type Tree = BTreeMap<String, String>;
 
@@ -289,14 +290,14 @@ impl Case {
         traced(&self.disturbed(), options).output().unwrap().into()
     }
 
-    /// The names of the system calls that the check makes, in the order of their first use.
-    fn calls(&self) -> Vec<String> {
+    /// The points that are tried of a walk by `disturbance` over the calls of the check, less those that `is_left_out` names.
+    pub fn sample(&self, disturbance: &str, size: usize, is_left_out: impl Fn(&str) -> bool) -> Vec<Point> {
         self.restore();
         let trace = self.sandbox.path("trace");
         self.traced(&["-o", trace.to_str().unwrap()]).expect(self.code);
-        let names = call_names(&self.sandbox.read("trace"));
-        assert!(names.len() > 20, "a trace that says something: {names:?}");
-        names
+        let mut all = points(&self.sandbox.read("trace"));
+        all.retain(|point| !is_left_out(&point.name));
+        sample(&format!("{disturbance}: {}", self.name), size, all)
     }
 
     fn store(&self) -> PathBuf {
@@ -461,19 +462,6 @@ impl Case {
     }
 }
 
-/// The names of the system calls of a trace, in the order of their first use.
-pub fn call_names(trace: &str) -> Vec<String> {
-    let mut names: Vec<String> = Vec::new();
-    for line in trace.lines() {
-        let Some((name, _)) = line.split_once('(') else { continue };
-        let is_name = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-        if is_name && !names.iter().any(|known| known == name) {
-            names.push(name.to_owned());
-        }
-    }
-    names
-}
-
 /// `command` under strace with `options`; only the program itself is traced, not its hooks.
 pub fn traced(command: &Command, options: &[&str]) -> Command {
     let mut strace = Command::new("timeout");
@@ -484,99 +472,68 @@ pub fn traced(command: &Command, options: &[&str]) -> Command {
     strace
 }
 
-/// Every how manieth point is tried: all of them take hours, with REPO_DEPLOY_EVERY_POINT in the environment. Else a sample,
-/// other points for each name of a call.
-pub fn stride(way: Way) -> usize {
-    match way {
-        _ if std::env::var_os("REPO_DEPLOY_EVERY_POINT").is_some() => 1,
-        Symlink | InPlace => 3,
-        // Thousands of system calls, its own scripts aside.
-        Install => 14,
-    }
-}
-
 /// Walks every system call of the check, killing before each.
 fn kill_everywhere(way: Way, doing: Doing) {
-    if !needs(&["strace"]) {
+    if !has_time() || !needs(&["strace"]) {
         return;
     }
     let case = Case::new(way, doing);
-    let (mut trials, stride) = (0, stride(way));
-    for (number, name) in case.calls().into_iter().enumerate() {
-        // The first execve is strace's own.
-        let first = if name == "execve" { 2 } else { 1 };
-        for n in (first + number % stride..).step_by(stride) {
-            case.restore();
-            let inject = format!("inject={name}:signal=KILL:when={n}");
-            let run = case.traced(&["-o", "/dev/null", "-e", &format!("trace={name}"), "-e", &inject]);
-            if run.code != 137 {
-                assert_eq!(run.code, case.code, "{}: undisturbed by {name} #{n}:\n{}", case.name, run.log);
-                break;
-            }
-            trials += 1;
-            let at = format!("{}: killed before {name} #{n}", case.name);
-            case.invariants(&at);
-            // partial/ may vanish whenever nobody runs.
-            if n % 2 == 0 {
-                let _ = fs::remove_dir_all(case.store().join("partial")); // it may not be there yet
-            }
-            case.heals(&at);
+    let mut trials = 0;
+    for Point { name, n } in case.sample("kill -9", SAMPLE, |_| false) {
+        case.restore();
+        let inject = format!("inject={name}:signal=KILL:when={n}");
+        let run = case.traced(&["-o", "/dev/null", "-e", &format!("trace={name}"), "-e", &inject]);
+        if run.code != 137 {
+            assert_eq!(run.code, case.code, "{}: undisturbed by {name} #{n}:\n{}", case.name, run.log);
+            continue;
         }
+        trials += 1;
+        let at = format!("{}: killed before {name} #{n}", case.name);
+        case.invariants(&at);
+        // partial/ may vanish whenever nobody runs.
+        if n % 2 == 0 {
+            let _ = fs::remove_dir_all(case.store().join("partial")); // it may not be there yet
+        }
+        case.heals(&at);
     }
-    eprintln!("kill -9: {}: {trials} trials, one point in {stride}, 0 failures", case.name);
+    assert!(trials > 20, "{}: {trials} trials prove nothing", case.name);
+    eprintln!("kill -9: {}: {trials} trials, 0 failures", case.name);
 }
 
 /// Lets every system call fail, one after the other. Never exit code 0 with a wrong tree, and the next check heals.
 fn fail_everywhere(way: Way, doing: Doing, error: &str) {
-    if !needs(&["strace"]) {
+    if !has_time() || !needs(&["strace"]) {
         return;
     }
     let case = Case::new(way, doing);
     let (mut points, mut noticed) = (0, 0);
-    // Most of what fails a call does not depend on which of its kind it is.
-    let stride = if stride(way) == 1 { 1 } else { stride(way).max(6) };
-    for (number, name) in case.calls().into_iter().enumerate() {
-        // strace's own, calls that do not return or never fail, and close: strace answers instead of the kernel, so the
-        // descriptor would stay open, which no kernel does; what close could report, fsync reports.
-        const NEVER: [&str; 10] = [
-            "execve",
-            "exit_group",
-            "rt_sigreturn",
-            "close",
-            "getuid",
-            "geteuid",
-            "getgid",
-            "getegid",
-            "getpid",
-            "umask",
-        ];
-        if NEVER.contains(&name.as_str()) {
+    // strace's own, calls that do not return or never fail, and close: strace answers instead of the kernel, so the
+    // descriptor would stay open, which no kernel does; what close could report, fsync reports.
+    const NEVER: [&str; 10] =
+        ["execve", "exit_group", "rt_sigreturn", "close", "getuid", "geteuid", "getgid", "getegid", "getpid", "umask"];
+    for Point { name, n } in case.sample(error, SAMPLE, |name| NEVER.contains(&name)) {
+        case.restore();
+        let trace = case.sandbox.path("trace");
+        let inject = format!("inject={name}:error={error}:when={n}");
+        let run = case.traced(&["-o", trace.to_str().unwrap(), "-e", &format!("trace={name}"), "-e", &inject]);
+        if !case.sandbox.read("trace").contains("(INJECTED)") {
             continue;
         }
-        for n in (1 + number % stride..).step_by(stride) {
-            case.restore();
-            let trace = case.sandbox.path("trace");
-            let inject = format!("inject={name}:error={error}:when={n}");
-            let run = case.traced(&["-o", trace.to_str().unwrap(), "-e", &format!("trace={name}"), "-e", &inject]);
-            if !case.sandbox.read("trace").contains("(INJECTED)") {
-                break;
-            }
-            points += 1;
-            let at = format!("{}: {error} from {name} #{n}: exit code {}\n{}", case.name, run.code, run.log);
-            assert_ne!((name.as_str(), run.code), ("", 137), "{at}: it hung");
-            if run.code == 0 {
-                case.is_last(&format!("exit code 0 with a wrong tree: {at}"));
-                assert_eq!(case.code, 0, "exit code 0 where nothing could be deployed: {at}");
-            } else {
-                noticed += 1;
-            }
-            case.invariants(&at);
-            case.heals(&at);
+        points += 1;
+        let at = format!("{}: {error} from {name} #{n}: exit code {}\n{}", case.name, run.code, run.log);
+        assert_ne!(run.code, 137, "{at}: it hung");
+        if run.code == 0 {
+            case.is_last(&format!("exit code 0 with a wrong tree: {at}"));
+            assert_eq!(case.code, 0, "exit code 0 where nothing could be deployed: {at}");
+        } else {
+            noticed += 1;
         }
+        case.invariants(&at);
+        case.heals(&at);
     }
     assert!(noticed > points / 4, "{}: {noticed} of {points} errors noticed: the injection proves nothing", case.name);
     eprintln!(
-        "{error}: {}: {points} trials, one point in {stride}, 0 failures ({noticed} ended the check with a code other than 0)",
+        "{error}: {}: {points} trials, 0 failures ({noticed} ended the check with a code other than 0)",
         case.name
     );
 }

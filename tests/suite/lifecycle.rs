@@ -10,8 +10,10 @@ use crate::crash::traced;
 use crate::install::Host;
 use crate::support::git_servers::Repo;
 use crate::support::running::{is_alive, kill};
-use crate::support::sandbox::{Run, needs};
+use crate::support::sandbox::{Run, has_time, needs};
 use crate::support::servers::{Raw, ok};
+use crate::support::tree::put_back;
+use crate::support::walk::{Point, SAMPLE, points, sample};
 
 const EVENTS: [&str; 9] = [
     "BeforeBlockTraffic",
@@ -525,7 +527,7 @@ fn something_comes_up_between_the_look_and_the_installation_then_it_is_a_conflic
 
 #[test]
 fn every_call_that_changes_a_file_fails_then_everything_is_as_before_or_the_next_check_makes_it_so() {
-    if !needs(&["strace"]) {
+    if !has_time() || !needs(&["strace"]) {
         return;
     }
     const CHANGING: [&str; 13] = [
@@ -553,44 +555,43 @@ fn every_call_that_changes_a_file_fails_then_everything_is_as_before_or_the_next
     for name in ["cache", "state", "dest"] {
         copy(&host.sandbox.path(name), &saved);
     }
-    let mut points = 0;
-    for call in CHANGING {
-        for n in 1.. {
-            for name in ["cache", "state", "dest"] {
-                fs::remove_dir_all(host.sandbox.path(name)).unwrap();
-                copy(&saved.join(name), &host.sandbox.path(""));
-            }
-            trace(&host);
-            let log = host.sandbox.path("strace");
-            let remote = host.sandbox.path("app.zip");
-            let check = host.sandbox.command(&["--remote", remote.to_str().unwrap()]);
-            let inject = format!("inject={call}:error=EPERM:when={n}");
-            let options = ["-o", log.to_str().unwrap(), "-e", &format!("trace={call}"), "-e", &inject];
-            let run = Run::from(traced(&check, &options).output().unwrap());
-            let trace = host.sandbox.read("strace");
-            let Some(failed) = trace.lines().find(|line| line.contains("(INJECTED)")) else { break };
-            if failed.starts_with("write(2, ") {
-                continue; // memory that we have had since the start: no kernel does that
-            }
-            points += 1;
-            let at = format!("EPERM from {call} #{n}: exit code {}\n{}", run.code, run.log);
-            let went_back = host.tree() == before;
-            match run.code {
-                // Before anything changed, or back.
-                1 => assert!(went_back, "{at}"),
-                // Something that costs nothing, as a status that could not be written.
-                0 => assert!(host.tree()["app/version"].contains(" v2 "), "{at}"),
-                3 => {} // the state could not be written: the next check knows what to do
-                _ => panic!("{at}"),
-            }
-            host.deploy().expect(0);
-            let tree = host.tree();
-            assert!(tree["app/version"].contains(" v2 ") && !tree.contains_key("app/only-v1"), "{at}");
-            assert!(!tree.keys().any(|path| path.contains(".repo-deploy-")), "{at}: {tree:#?}");
+    let remote = host.sandbox.path("app.zip");
+    let log = host.sandbox.path("strace");
+    let disturbed = |options: &[&str]| {
+        put_back(&["cache", "state", "dest"], &saved, &host.sandbox.path(""));
+        trace(&host);
+        let check = host.sandbox.command(&["--remote", remote.to_str().unwrap()]);
+        let options = [&["-o", log.to_str().unwrap()], options].concat();
+        Run::from(traced(&check, &options).output().unwrap())
+    };
+    disturbed(&["-e", &format!("trace={}", CHANGING.join(","))]).expect(0);
+    let mut tried = 0;
+    for Point { name: call, n } in sample("EPERM: an installed update", SAMPLE, points(&host.sandbox.read("strace"))) {
+        let inject = format!("inject={call}:error=EPERM:when={n}");
+        let run = disturbed(&["-e", &format!("trace={call}"), "-e", &inject]);
+        let trace = host.sandbox.read("strace");
+        let Some(failed) = trace.lines().find(|line| line.contains("(INJECTED)")) else { continue };
+        if failed.starts_with("write(2, ") {
+            continue; // memory that we have had since the start: no kernel does that
         }
+        tried += 1;
+        let at = format!("EPERM from {call} #{n}: exit code {}\n{}", run.code, run.log);
+        let went_back = host.tree() == before;
+        match run.code {
+            // Before anything changed, or back.
+            1 => assert!(went_back, "{at}"),
+            // Something that costs nothing, as a status that could not be written.
+            0 => assert!(host.tree()["app/version"].contains(" v2 "), "{at}"),
+            3 => {} // the state could not be written: the next check knows what to do
+            _ => panic!("{at}"),
+        }
+        host.deploy().expect(0);
+        let tree = host.tree();
+        assert!(tree["app/version"].contains(" v2 ") && !tree.contains_key("app/only-v1"), "{at}");
+        assert!(!tree.keys().any(|path| path.contains(".repo-deploy-")), "{at}: {tree:#?}");
     }
-    assert!(points > 60, "{points} points: the injection proves nothing");
-    eprintln!("EPERM: an installed update: {points} points, 0 failures");
+    assert!(tried > 60, "{tried} points: the injection proves nothing");
+    eprintln!("EPERM: an installed update: {tried} points, 0 failures");
 }
 
 #[test]

@@ -3,10 +3,13 @@
 //! each other, nothing is begun.
 
 use std::fs;
+use std::io::Read;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::core::Mount;
 use crate::support::sandbox::{Run, Sandbox, needs, tree};
@@ -39,14 +42,19 @@ struct Racer(Child);
 impl Racer {
     fn start(script: &str) -> Self {
         let again = format!("while :; do {script}; done 2>/dev/null");
-        Self(Command::new("sh").args(["-c", &again]).uid(HIM).gid(HIM).spawn().unwrap())
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &again]).uid(HIM).gid(HIM).process_group(0).stdout(Stdio::piped());
+        Self(shell.spawn().unwrap())
     }
 }
 
 impl Drop for Racer {
     fn drop(&mut self) {
-        let _ = self.0.kill(); // it ends with the test
+        // With what the shell runs now: an mv or ln that outlives it would still change what the test goes on with.
+        let _ = kill_process_group(Pid::from_child(&self.0), Signal::KILL); // it ends with the test
         let _ = self.0.wait();
+        // All of them have the pipe: it ends with the last one.
+        let _ = self.0.stdout.take().unwrap().read_to_end(&mut Vec::new());
     }
 }
 

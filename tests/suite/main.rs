@@ -23,6 +23,7 @@ mod console;
 mod containers;
 mod core;
 mod crash;
+mod demo;
 mod deploy;
 mod endpoints;
 mod git;

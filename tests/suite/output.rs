@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::history::World;
 use crate::support::running::Running;
-use crate::support::sandbox::{Run, Sandbox, needs};
+use crate::support::sandbox::{Run, Sandbox, needs, short};
 use crate::support::servers::wait_for;
 
 /// What all times become, and the length that all have.
@@ -60,7 +60,7 @@ fn settle(w: &World) {
         };
         for text in [&mut history, &mut state, &mut status] {
             *text = text.replace(release, &String::from(digit).repeat(16));
-            *text = text.replace(revision.as_str(), &revision_is);
+            *text = text.replace(revision.as_str(), &revision_is).replace(&short(revision), &short(&revision_is));
         }
     }
     let (took, bytes) = (["0", "59900", "200500", "7500000", "14"], ["0", "115", "1536", "12897485", "4294967296"]);
@@ -126,8 +126,12 @@ fn status_and_history_look_as_they_should_in_every_width_and_locale() {
         }
         // In a pipe nothing is wrapped and nothing is cut.
         let text = said(&w, command, &[("LC_ALL", "C.UTF-8")]);
-        assert!(text.contains(&"c".repeat(64)) || command == "status", "{text}");
-        assert!(text.contains("0123456789abcdef0123456789abcdef01234567") && !text.contains('…'), "{text}");
+        assert!(text.contains(" sha256:cccccccccccc  ") || command == "status", "{text}");
+        assert!(text.contains(" 0123456789ab") && !text.contains("0123456789abc") && !text.contains('…'), "{text}");
+        // A revision in full is what -v is for.
+        let whole = Run::from(w.command(command, &["-v"]).env("LC_ALL", "C.UTF-8").output().unwrap()).out;
+        assert!(whole.contains(" 0123456789abcdef0123456789abcdef01234567"), "{whole}");
+        assert!(whole.contains(&format!("sha256:{}", "e".repeat(64))), "{whole}");
     }
 }
 
@@ -144,7 +148,7 @@ fn a_narrow_terminal_then_no_line_is_empty_and_what_tells_least_goes_first() {
         assert_eq!(history(columns).lines().next(), Some(heading));
     }
     let text = history("60");
-    assert!(text.contains("bbbbbbbbbbbbbbbb 012345…567\n"), "both ends of a revision: {text}");
+    assert!(text.contains("bbbbbbbbbbbbbbbb 012345…9ab\n"), "both ends of a revision: {text}");
 }
 
 /// A command in a terminal of 70 columns.
@@ -195,7 +199,7 @@ fn on_a_terminal_outcomes_have_colours_and_lines_its_width() {
     }
     let text = on_terminal(&w, "history", &[], &[("TERM", "xterm"), ("NO_COLOR", "")]);
     assert!(text.contains('\x1b'), "an empty NO_COLOR is none: {text:?}");
-    let wide = on_terminal(&w, "history", &[], &[("COLUMNS", "300")]);
+    let wide = on_terminal(&w, "history", &["-v"], &[("COLUMNS", "300")]);
     assert!(wide.contains(&"c".repeat(64)), "COLUMNS is stronger than the terminal: {wide}");
     for command in ["status", "history"] {
         let json = on_terminal(&w, command, &["--json"], &xterm);
@@ -213,7 +217,7 @@ fn json_tells_the_same_as_the_text() {
     let read = |command: &str| {
         let run = Run::from(w.command(command, &["--json"]).env("LC_ALL", "C").env("COLUMNS", "20").output().unwrap());
         let all: Value = serde_json::from_str(&run.out).unwrap();
-        (all["deployments"][0].clone(), Run::from(w.command(command, &[]).envs(wide).output().unwrap()).out)
+        (all["deployments"][0].clone(), Run::from(w.command(command, &["-v"]).envs(wide).output().unwrap()).out)
     };
     let (status, text) = read("status");
     let has = |value: &Value| {

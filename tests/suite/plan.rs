@@ -15,7 +15,7 @@ use crate::s3::{configure, keys};
 use crate::support::git_servers::Repo;
 use crate::support::moto::Moto;
 use crate::support::running::Running;
-use crate::support::sandbox::{Run, Sandbox, age, needs, tree};
+use crate::support::sandbox::{Run, Sandbox, age, needs, short, tree};
 use crate::support::servers::{Nginx, Raw, Seen, Step, ok, raw, status, wait_for};
 use crate::support::tree::everything;
 
@@ -70,7 +70,7 @@ fn planned_and_done(sandbox: &Sandbox, remote: &str, args: &[&str]) -> serde_jso
     let run = sandbox.deploy(remote, args).expect(0);
     assert_eq!(changes(&plan), difference(&before, &now(sandbox)), "{plan:#}\n{}", run.log);
     if let Some(revision) = plan["revision"].as_str() {
-        assert!(run.log.contains(&format!("deployed revision {revision} ")), "{revision}\n{}", run.log);
+        assert!(run.log.contains(&format!("deployed revision {} ", short(revision))), "{revision}\n{}", run.log);
     }
     assert_eq!(changes(&told(sandbox, remote, args, 0)), [""; 0]);
     plan

@@ -11,7 +11,7 @@ use rustix::process::Signal;
 use crate::install::Host;
 use crate::support::git_servers::Repo;
 use crate::support::running::Running;
-use crate::support::sandbox::{Run, Sandbox, needs};
+use crate::support::sandbox::{Run, Sandbox, needs, short};
 use crate::support::servers::{Raw, object, ok, status, wait_for};
 
 /// A sandbox with hooks that write down that they ran, and what they were told.
@@ -246,9 +246,12 @@ fn rolled_back_then_the_release_before_is_live_and_the_other_is_on_hold_until_th
         assert_eq!(json(&told, "reason"), "rollback");
         assert!(told.contains("\"rolled_back\":[{\"release\":"), "{told}");
         assert!(text.contains("Z: rolled back by hand\n"), "{text}");
-        assert!(text.contains("\nrolled back release ") && text.contains(", at 20"), "{text}");
-        assert!(text.contains("\non hold     until another revision appears, or repo-deploy retry\n"), "{text}");
-        assert!(text.contains("\nprevious    release ") && !text.contains("\ncandidate "), "one row is enough: {text}");
+        assert!(text.contains("\nrolled back  release ") && text.contains(", at 20"), "{text}");
+        assert!(text.contains("\non hold      until another revision appears, or repo-deploy retry\n"), "{text}");
+        assert!(
+            text.contains("\nprevious     release ") && !text.contains("\ncandidate "),
+            "one row is enough: {text}"
+        );
         assert!(world.does(&["history", "--json"]).expect(0).out.contains("\"reason\":\"rollback\""));
 
         world.is_on_hold("v1");
@@ -462,8 +465,8 @@ fn repository_is_rolled_back_then_its_commit_is_on_hold_until_the_next() {
     run(&["-f"]).expect(0);
     let two = commit("v2");
     run(&["-f"]).expect(0);
-    run(&["rollback"]).expect(0).says(&format!("; revision {two} is on hold"));
-    run(&["-f"]).expect(0).says(&format!("revision {two} is on hold: rolled back to release "));
+    run(&["rollback"]).expect(0).says(&format!("; revision {} is on hold", short(&two)));
+    run(&["-f"]).expect(0).says(&format!("revision {} is on hold: rolled back to release ", short(&two)));
     assert_eq!(world.live(), "v1");
     commit("v3");
     run(&["-f"]).expect(0);

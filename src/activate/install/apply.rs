@@ -1,7 +1,10 @@
-//! Brings every path of the ledger to what it is to hold, forward or back: the only effect on the host. Files and links
-//! are written under a temporary name beside their place with owner, mode and attributes, all of them on disk before the first rename.
-//! What is as it should be keeps its inode. Doing it again after a crash ends where it would have ended. Others may write to the
-//! directories: what has been put there since the ledger was held against the host gets neither owner nor mode, and stays.
+//! Brings every path of the ledger to its wanted or its former state: this module makes all changes to the host. Files
+//! and links are written under a temporary name in the same directory, with owner, mode and attributes, and synced
+//! before the first rename. An entry that is as wanted keeps its inode. A second run after a crash ends in the same
+//! state.
+//!
+//! Other users may write to the directories: an entry that was replaced since it was examined gets neither owner nor
+//! mode, and stays.
 
 use std::collections::{BTreeSet, HashSet};
 use std::ffi::{OsStr, OsString};
@@ -22,29 +25,29 @@ use crate::sys::created::{self, is_replaced};
 use crate::sys::fs::{self as sysfs, Dir, Kind, Meta};
 use crate::sys::xattr;
 
-/// Which way.
+/// The direction of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Way {
-    /// To the target.
+    /// To the state that the release wants.
     Forward,
-    /// To what was there before the deployment.
+    /// To the state before the deployment.
     Back,
 }
 
-/// A path that is not as it should be.
+/// A path that is not in its wanted state.
 struct Task<'l> {
     path: &'l Path,
     row: &'l Row,
-    /// What is to be there.
+    /// The wanted state; `None`: to be removed.
     image: Option<&'l Image>,
-    /// What is there.
+    /// The present entry.
     meta: Option<Meta>,
 }
 
-/// At work on one ledger.
+/// A run over one ledger.
 pub(super) struct Apply<'a> {
     live: Live<'a>,
-    /// What makes temporary names ours: the path of the store.
+    /// The path of the store, part of the hash in temporary names.
     store: &'a Path,
     touched: BTreeSet<PathBuf>,
 }
@@ -54,7 +57,7 @@ impl<'a> Apply<'a> {
         Self { live, store, touched: BTreeSet::new() }
     }
 
-    /// Does it. `again`: an earlier run may have left temporary names.
+    /// Runs all steps. `again`: an earlier run may have left temporary files.
     pub(super) fn run(mut self, ledger: &Ledger, way: Way, again: bool) -> Result<Changes> {
         if again {
             self.sweep(ledger)?;
@@ -77,13 +80,13 @@ impl<'a> Apply<'a> {
         })
     }
 
-    /// Removes what a killed run left beside its places.
+    /// Removes temporary files that a killed run left.
     fn sweep(&mut self, ledger: &Ledger) -> Result<()> {
         for (path, row) in &ledger.rows {
             let images = [row.forward(), row.back()];
             if images.into_iter().flatten().any(|image| image.kind != Kind::Dir) {
                 let temporary = self.temporary(path);
-                // Looked for first: on a read-only file system removing nothing is an error too.
+                // Looked up first: on a read-only file system an unlink fails even if the name is missing.
                 let removed = self.live.dir_of(path).and_then(|dir| match dir.look(&temporary)? {
                     Some(_) => unlink(dir, &temporary),
                     None => Ok(()),
@@ -97,7 +100,7 @@ impl<'a> Apply<'a> {
         Ok(())
     }
 
-    /// The same name for the same path at every attempt, and another one for every other deployment.
+    /// The temporary name for `path`: the same at every attempt, a different one for every store.
     fn temporary(&self, path: &Path) -> OsString {
         let mut hash = Sha256::new();
         for part in [self.store, path] {
@@ -107,7 +110,7 @@ impl<'a> Apply<'a> {
         format!("{TEMPORARY}{}", hex(&hash.finalize()[..8])).into()
     }
 
-    /// What is not as it should be, in the order of the ledger.
+    /// The paths that are not in their wanted state, in the order of the ledger.
     fn tasks<'l>(&mut self, ledger: &'l Ledger, way: Way) -> Result<Vec<Task<'l>>> {
         let is_preparing = matches!(ledger.target, Some((Stage::Preparing, _)));
         let mut tasks = Vec::new();
@@ -117,7 +120,7 @@ impl<'a> Apply<'a> {
             if let Some(directory) = meta.filter(|meta| meta.kind == Kind::Dir) {
                 self.live.judge(path, &directory);
             }
-            // As long as nothing is in place, what has come up where something is to be is a script's, and stays.
+            // Until installing begins, an entry that appears at a path to be installed was made by a script, and stays.
             let is_not_ours = is_preparing && row.have.is_none();
             let is_done = match (image, &meta) {
                 (None, None) => true,
@@ -128,7 +131,7 @@ impl<'a> Apply<'a> {
                         return Err(Error::failed(format!("{} is no directory any more", shown(path))));
                     }
                 },
-                // It stood there before, or somebody has just put it there.
+                // It was there before the deployment, or has just been created by another process.
                 (Some(_), Some(meta)) if way == Way::Back && meta.kind == Kind::Other => {
                     log::warn!("{} is a FIFO, a socket or a device: it stays", shown(path));
                     true
@@ -151,7 +154,7 @@ impl<'a> Apply<'a> {
         Ok(tasks)
     }
 
-    /// Nothing is renamed onto a mount, and what is below it may be as it should be.
+    /// An error or a warning: nothing is renamed onto a mount, so the entry below it stays as it is.
     fn meet_mount(&self, path: &Path, way: Way) -> Result<()> {
         match way {
             Way::Forward => Err(Error::failed(mounted(path))),
@@ -162,7 +165,7 @@ impl<'a> Apply<'a> {
         }
     }
 
-    /// What stands in the way of another kind goes first, and with a directory what of ours is in it.
+    /// Removes entries of another kind that are in the way, and with a directory its installed content.
     fn clear(&mut self, tasks: &[Task<'_>]) -> Result<()> {
         for task in in_the_way(tasks) {
             let Some(meta) = task.meta else { continue };
@@ -174,7 +177,7 @@ impl<'a> Apply<'a> {
         Ok(())
     }
 
-    /// Makes a directory, or gives the one that is there its mode, owner and ACL.
+    /// Creates a directory, or sets mode, owner and ACL of the present one.
     fn make(&mut self, task: &Task<'_>) -> io::Result<()> {
         let Some(image) = task.image.filter(|image| image.kind == Kind::Dir) else { return Ok(()) };
         let owner = (image.uid, image.gid);
@@ -197,7 +200,7 @@ impl<'a> Apply<'a> {
         Ok(())
     }
 
-    /// Writes all files and links, then renames them. On an error nothing stays beside their places.
+    /// Writes all files and links, then renames them. On an error the temporary files are removed.
     fn put(&mut self, tasks: &[&Task<'_>]) -> Result<()> {
         let cannot = |task: &Task<'_>| format!("cannot write {}", shown(task.path));
         let staged = self.stage(tasks);
@@ -214,7 +217,7 @@ impl<'a> Apply<'a> {
             self.live.without_limit();
             for task in tasks {
                 let temporary = self.temporary(task.path);
-                // Best effort: the way back looks for them again.
+                // Best effort: rolling back removes leftovers too.
                 let _ = self.live.dir_of(task.path).and_then(|dir| unlink(dir, &temporary));
             }
         }
@@ -237,7 +240,7 @@ impl<'a> Apply<'a> {
         Ok(())
     }
 
-    /// Gives what a file is, once it has been written.
+    /// Returns the metadata of a written file, `None` for a link.
     fn write(&mut self, path: &Path, image: &Image) -> io::Result<Option<Meta>> {
         let temporary = self.temporary(path);
         unlink(self.live.dir_of(path)?, &temporary)?;
@@ -256,13 +259,14 @@ impl<'a> Apply<'a> {
         sysfs::meta(&file).map(Some)
     }
 
-    /// Removes what is no longer wanted. What somebody put in place of ours, or into a directory of ours, stays.
+    /// Removes an entry that is no longer wanted. An entry that another process put in its place, or into a removed
+    /// directory, stays.
     fn remove(&mut self, task: &Task<'_>) -> Result<()> {
         let images = [&task.row.have, &task.row.want];
         let mut kinds = images.into_iter().flatten().map(|image| image.kind == Kind::Dir);
         let was_directory = kinds.next() == Some(true) && kinds.all(|is_directory| is_directory);
         let cannot = || format!("cannot remove {}", shown(task.path));
-        // It may have gone with what was in the way; what nobody looked at stays.
+        // It may have been removed by `clear`; an entry that was not examined stays.
         let (Some(judged), Some(meta)) = (task.meta, self.live.look(task.path)?) else { return Ok(()) };
         let is_another = meta.inode() != judged.inode();
         if is_another || meta.kind == Kind::Other || (was_directory && meta.kind != Kind::Dir) {
@@ -282,7 +286,7 @@ impl<'a> Apply<'a> {
         self.touched.extend(path.parent().map(Path::to_owned));
     }
 
-    /// Waits until the names are on disk. A directory that is gone, or a file now, needs none.
+    /// Syncs the changed directories. A directory that is gone, or is a file now, needs no sync.
     fn sync(&mut self) -> Result<()> {
         for path in self.touched.iter().rev() {
             let synced = self.live.dir_of(&path.join("x")).and_then(Dir::sync);
@@ -295,7 +299,7 @@ impl<'a> Apply<'a> {
     }
 }
 
-/// What stands in the way of another kind, and what of ours is in it: children first.
+/// The entries of another kind in the way, and the installed entries in such a directory, children first.
 fn in_the_way<'t, 'l>(tasks: &'t [Task<'l>]) -> impl Iterator<Item = &'t Task<'l>> {
     let is = |task: &Task<'_>, live: Kind| task.meta.is_some_and(|meta| meta.kind == live);
     let turns = move |task: &&Task<'_>| {
@@ -309,7 +313,8 @@ fn in_the_way<'t, 'l>(tasks: &'t [Task<'l>]) -> impl Iterator<Item = &'t Task<'l
     })
 }
 
-/// Gives an open file the attributes of `image`, and none of `acls` that it does not have: a directory may have handed one down.
+/// Sets the attributes of `image` on an open file, and removes those of `acls` that `image` lacks: a default ACL may
+/// have added them.
 fn set_attributes(file: impl std::os::fd::AsFd, image: &Image, acls: &[&str]) -> io::Result<()> {
     for acl in acls {
         if xattr::value(&image.attributes, acl.as_ref()).is_none() {
@@ -319,7 +324,7 @@ fn set_attributes(file: impl std::os::fd::AsFd, image: &Image, acls: &[&str]) ->
     image.attributes.iter().try_for_each(|(name, value)| xattr::set(&file, name, value))
 }
 
-/// Removes a file or link, when it is there.
+/// Removes a file or link, if it exists.
 fn unlink(dir: &Dir, name: &OsStr) -> io::Result<()> {
     match dir.unlink(name) {
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
@@ -331,7 +336,7 @@ fn unlink(dir: &Dir, name: &OsStr) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    /// Nanoseconds of this thread at work.
+    /// CPU time of this thread, in nanoseconds.
     fn work() -> i128 {
         let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
         i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec)
@@ -342,7 +347,7 @@ mod tests {
         Image { kind, mode: 0o755, uid: 0, gid: 0, mtime: (0, 0), source, attributes }
     }
 
-    /// What it costs to find what goes when this many directories with two files each become files.
+    /// The CPU time to find the removals when `directories` directories with two files each become files.
     fn cost(directories: usize) -> i128 {
         let meta = Dir::open(Path::new("/")).unwrap().meta().unwrap();
         let name = |n: usize| PathBuf::from(format!("some/directory/d{n:07}"));
@@ -365,7 +370,7 @@ mod tests {
     #[test]
     fn directories_that_become_files_cost_the_same_each_however_many_they_are() {
         let (few, many) = (cost(2_100), cost(33_600)); // 100,800 paths
-        // 16 times as many; were each held against all others it would be 256 times as much.
+        // 16 times as many; comparing each with all others would take 256 times as long.
         assert!(many < few * 64, "{few} ns, {many} ns");
     }
 

@@ -1,5 +1,5 @@
-//! A bundle in the file system: where its appspec stands, whether what the appspec names is there, and its scripts. Whether
-//! the host has room for its files is for others.
+//! A bundle in the file system: finds its appspec, checks the files that the appspec names, and lists its scripts.
+//! Checking the host is left to other modules.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -13,28 +13,28 @@ use crate::appspec::{self, Appspec, At, Event, Place, Problem};
 use crate::config::owner::Accounts;
 use crate::error::{Context, Error, Result, plain};
 
-/// What an appspec may be called.
+/// The names of an appspec.
 const NAMES: [&str; 2] = ["appspec.yml", "appspec.yaml"];
-/// Most bytes that are read of one; the reader of YAML has the last word.
+/// The largest number of bytes read of an appspec; the YAML reader has a lower limit.
 const LARGEST: u64 = 2 << 20;
-/// How long a script may take that is found by its name, in seconds.
+/// Timeout of a script found by its name, in seconds.
 const TIMEOUT: u32 = 3600;
 
-/// What is said of links that are not followed.
+/// The message for links that are not followed.
 const OUT: &str = "is a link that leads out of the bundle";
 
 /// A directory with an appspec.
 #[derive(Debug)]
 pub struct Bundle {
-    /// The directory that paths in the appspec begin in: the top, or its single directory.
+    /// The directory that the appspec's paths are relative to: the top, or its single directory.
     pub root: PathBuf,
     /// The appspec, as a path below the top.
     pub name: PathBuf,
-    /// What it says.
+    /// Its content.
     pub text: Vec<u8>,
 }
 
-/// Looks for the appspec of the directory `top`. `None`: it has none, so it is no bundle.
+/// Finds the appspec of the directory `top`. `None`: it has none, so it is no bundle.
 pub fn find(top: &Path) -> Result<Option<Bundle>> {
     let cannot = || format!("cannot look into {}", top.display());
     let mut entries = Vec::new();
@@ -67,7 +67,7 @@ pub fn find(top: &Path) -> Result<Option<Bundle>> {
     Ok(None)
 }
 
-/// Whether `path`, which is in the bundle at `root`, leads to something outside: with symlinks = any it may.
+/// Whether `path` in the bundle at `root` leads outside, as symlinks = any permits.
 fn leads_out(root: &Path, path: &Path) -> bool {
     match (path.canonicalize(), root.canonicalize()) {
         (Ok(real), Ok(root)) => !real.starts_with(root),
@@ -75,7 +75,7 @@ fn leads_out(root: &Path, path: &Path) -> bool {
     }
 }
 
-/// The text of an appspec.
+/// Reads an appspec.
 pub fn read(path: &Path) -> Result<Vec<u8>> {
     let cannot = || format!("cannot read {}", path.display());
     if !fs::metadata(path).with_context(cannot)?.is_file() {
@@ -86,7 +86,7 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
     Ok(text)
 }
 
-/// Whether sources and scripts are in the bundle at `root`.
+/// Lists sources and scripts that are not in the bundle at `root`.
 pub fn missing(appspec: &Appspec, root: &Path) -> Vec<Problem> {
     let sources = appspec.files.iter().map(|files| (&files.source, "source", false));
     let scripts = appspec.hooks.iter().flat_map(|(_, scripts)| scripts);
@@ -98,7 +98,8 @@ pub fn missing(appspec: &Appspec, root: &Path) -> Vec<Problem> {
     sources.chain(scripts).filter_map(problem).collect()
 }
 
-/// Why `path` is nothing that the bundle has; a script must be a file. A link counts as what it leads to, inside.
+/// The reason why `path` is not usable from the bundle; a script must be a file. A link inside the bundle counts as its
+/// target.
 fn lacks(root: &Path, path: &Path, is_script: bool) -> Option<String> {
     let shown = path.display();
     let inside = |path: &Path| Ok::<_, std::io::Error>((path.canonicalize()?, root.canonicalize()?));
@@ -114,7 +115,7 @@ fn lacks(root: &Path, path: &Path, is_script: bool) -> Option<String> {
     }
 }
 
-/// Users and groups that this host does not have.
+/// Lists users and groups that this host does not have.
 pub fn strangers(appspec: &Appspec, accounts: &Accounts) -> Vec<Problem> {
     let mut found = Vec::new();
     let mut look = |at: Place, id: Result<u32, String>| {
@@ -141,12 +142,12 @@ pub fn strangers(appspec: &Appspec, accounts: &Accounts) -> Vec<Problem> {
     found
 }
 
-/// A release that can be installed: its bundle, and what the appspec says.
+/// A release that can be installed: its bundle and its parsed appspec.
 #[derive(Debug)]
 pub struct Installable {
-    /// The directory that paths in the appspec begin in.
+    /// The directory that the appspec's paths are relative to.
     pub root: PathBuf,
-    /// What it says.
+    /// The parsed appspec.
     pub appspec: Appspec,
     /// The appspec's name, for messages.
     name: PathBuf,
@@ -178,7 +179,7 @@ impl Installable {
         }
     }
 
-    /// What is odd about the appspec, and hinders nothing.
+    /// Warnings about the appspec.
     pub(super) fn oddities(&self, idle: &[Problem]) -> Vec<String> {
         let name = self.name.display();
         let mut lines: Vec<String> = idle.iter().map(|problem| self.line(problem)).collect();
@@ -190,7 +191,7 @@ impl Installable {
         lines
     }
 
-    /// Where its files went, for the log.
+    /// The destinations of its files, for the log.
     pub(super) fn destinations(&self) -> String {
         const MOST: usize = 3;
         let all: BTreeSet<&Path> = self.appspec.files.iter().map(|files| &*files.destination.it).collect();
@@ -203,13 +204,13 @@ impl Installable {
         }
     }
 
-    /// A problem as a line; what is a warning elsewhere is none for a deployment.
+    /// A problem as a line, without its severity: a warning elsewhere may be an error for a deployment.
     pub(super) fn line(&self, problem: &Problem) -> String {
         let Problem { at: Place { line, column }, text, .. } = problem;
         format!("{}:{line}:{column}: {text}", self.name.display())
     }
 
-    /// Where the script at `location` is; one that leads out of the bundle is refused.
+    /// The path of the script at `location`; fails if it leads out of the bundle.
     pub fn script(&self, location: &Path) -> Result<PathBuf> {
         let path = self.root.join(location);
         if leads_out(&self.root, &path) {
@@ -218,7 +219,7 @@ impl Installable {
         Ok(path)
     }
 
-    /// The scripts of an event: as `hooks` has them, else `hooks/<event>.sh`, when it is there.
+    /// The scripts of an event: those of `hooks`, else `hooks/<event>.sh` if it exists.
     pub fn scripts(&self, event: Event) -> Vec<Job> {
         let hooks = self.appspec.hooks.iter().filter(|(of, _)| *of == event);
         let listed: Vec<Job> = hooks
@@ -237,16 +238,16 @@ impl Installable {
     }
 }
 
-/// The bundle's directory in the release at `release`, for those who need no appspec.
+/// The bundle's directory in the release at `release`, without parsing the appspec.
 pub fn root(release: &Path) -> PathBuf {
     match find(release) {
         Ok(Some(bundle)) => bundle.root,
-        Ok(None) | Err(_) => release.to_owned(), // whoever needs the appspec says what is wrong
+        Ok(None) | Err(_) => release.to_owned(), // code that needs the appspec reports the error
     }
 }
 
-/// Makes the scripts of a bundle executable, before it becomes a release: archives made on Windows lose that bit. An
-/// appspec that cannot be read is left for the deployment to refuse.
+/// Makes the scripts of a bundle executable before it becomes a release: archives made on Windows lose that bit. An
+/// unreadable appspec is left for the deployment to refuse.
 pub fn make_scripts_executable(staging: &Path) -> Result<()> {
     let Ok(bundle) = find(staging) else { return Ok(()) };
     let Some(Bundle { root, text, .. }) = bundle else { return Ok(()) };
@@ -260,7 +261,7 @@ pub fn make_scripts_executable(staging: &Path) -> Result<()> {
                 fs::set_permissions(&path, mode)
                     .with_context(|| format!("cannot make {} executable", location.display()))?;
             }
-            _ => {} // there is none, or it is a link: what it leads to is executable or not
+            _ => {} // missing, or a link, whose target is executable or not
         }
     }
     Ok(())

@@ -1,5 +1,5 @@
-//! Holds a plan against the host and the ledger: what is in the way, what stays foreign, and what has to be remembered so
-//! that everything can be put back. Changes nothing on the host.
+//! Compares a plan with the host and the ledger: finds conflicts, unmanaged entries to keep, and the entries to record
+//! for a rollback. Changes nothing on the host.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -13,8 +13,8 @@ use crate::model::ReleaseId;
 use crate::store::ledger::{Before, Image, Ledger, Row, Stage};
 use crate::sys::fs::{Dir, Kind};
 
-/// Takes out of `plan` what is there and foreign: directories, and files that are to be retained. What cannot be
-/// installed is a problem.
+/// Removes existing unmanaged entries from `plan`: directories, and files to retain. Each path that cannot be installed
+/// is added to `problems`.
 pub(super) fn judge(
     plan: &mut Plan,
     ledger: &Ledger,
@@ -62,7 +62,7 @@ pub(super) fn judge(
     for path in foreign {
         plan.remove(&path);
     }
-    // What was replaced once has to find its place again.
+    // A path that is no longer planned gets its origin back, which must not be blocked.
     for (path, row) in ledger.rows.iter().filter(|(path, row)| !plan.contains_key(*path) && !row.is_foreign()) {
         let has_origin = row.origin.as_ref().is_some_and(|origin| origin.kind != Kind::Dir);
         if has_origin
@@ -77,13 +77,13 @@ pub(super) fn judge(
     Ok(())
 }
 
-/// Whether what stands at `path` is ours, or may be by now.
+/// Whether the entry at `path` was installed by this deployment, or may be by now.
 fn is_ours(ledger: &Ledger, path: &Path) -> bool {
     let may_be_in_place = matches!(ledger.target, Some((Stage::Installing, _)));
     ledger.rows.get(path).is_some_and(|row| row.have.is_some() || (may_be_in_place && row.want.is_some()))
 }
 
-/// Something in the directory `path` that is not ours.
+/// An unmanaged entry in the directory `path`, if any.
 pub(super) fn stranger(ledger: &Ledger, live: &mut Live<'_>, path: &Path) -> Result<Option<PathBuf>> {
     let names =
         live.dir_of(&path.join("x")).and_then(Dir::names).with_context(|| format!("cannot read {}", shown(path)))?;
@@ -101,18 +101,18 @@ pub(super) fn stranger(ledger: &Ledger, live: &mut Live<'_>, path: &Path) -> Res
     Ok(None)
 }
 
-/// The ledger for the deployment of `target`: every path that is ours or will be, with what stands there now where that
-/// is not what we put there.
+/// The ledger for the deployment of `target`: every installed or planned path, with the present entry if this
+/// deployment did not install it.
 pub(super) fn settle(ledger: Ledger, plan: Plan, live: &mut Live<'_>, target: (Stage, ReleaseId)) -> Result<Ledger> {
     let mut settled = Ledger { installed: ledger.installed, target: Some(target), rows: Default::default() };
     let stage = ledger.target.map(|(stage, _)| stage);
     for (path, row) in ledger.rows {
         let row = match stage {
             None => Row { before: before(live, &path, row.have.as_ref())?, want: None, ..row },
-            // What stood there when that deployment began is what counts, and it may be in place already.
+            // The recorded rows count: they describe the host before that deployment, which may be partly in place.
             Some(Stage::Installing) => Row { want: None, ..row },
             Some(Stage::Preparing) if row.have.is_some() || row.is_foreign() => Row { want: None, ..row },
-            // Not in place yet: what has come up meanwhile, a script's work, is what stood there first.
+            // Not in place yet: an entry that has appeared since, made by a script, becomes the origin.
             Some(Stage::Preparing) if plan.contains_key(&path) => {
                 let origin = if row.origin.is_none() { origin(live, &path)? } else { row.origin };
                 Row::new(origin)
@@ -123,7 +123,7 @@ pub(super) fn settle(ledger: Ledger, plan: Plan, live: &mut Live<'_>, target: (S
     }
     for (path, image) in plan {
         match settled.rows.get_mut(&path) {
-            // Somebody's directory that was there a moment ago: it comes back as it was.
+            // An unmanaged directory that existed a moment ago: it is restored as it was.
             Some(row) if row.is_foreign() && image.kind == Kind::Dir => {}
             Some(row) => row.want = Some(image),
             None => {
@@ -136,7 +136,7 @@ pub(super) fn settle(ledger: Ledger, plan: Plan, live: &mut Live<'_>, target: (S
     Ok(settled)
 }
 
-/// What stands at a path of ours, where it is not what we put there.
+/// The entry at a managed path, if it differs from the installed one.
 fn before(live: &mut Live<'_>, path: &Path, have: Option<&Image>) -> Result<Before> {
     let Some(meta) = live.look(path)? else { return Ok(Before::Absent) };
     Ok(match have {
@@ -146,7 +146,7 @@ fn before(live: &mut Live<'_>, path: &Path, have: Option<&Image>) -> Result<Befo
     })
 }
 
-/// What stands at a path that becomes ours.
+/// The entry at a path that becomes managed; `None` for a directory.
 fn origin(live: &mut Live<'_>, path: &Path) -> Result<Option<Image>> {
     match live.look(path)? {
         Some(meta) if meta.kind != Kind::Dir => live.snapshot(path, &meta, None).map(Some),
@@ -154,7 +154,7 @@ fn origin(live: &mut Live<'_>, path: &Path) -> Result<Option<Image>> {
     }
 }
 
-/// Directories of somebody else's that ours lie in: a script may remove them.
+/// Adds rows for unmanaged directories above managed paths: a script may remove them.
 fn add_parents(ledger: &mut Ledger, live: &mut Live<'_>) -> Result<()> {
     let mut above: BTreeSet<PathBuf> = BTreeSet::new();
     for path in ledger.rows.keys() {

@@ -1,6 +1,6 @@
-//! What the files section of an appspec comes to: every path that a deployment makes, and where it comes from. It looks into
-//! the bundle only; what the host has at those paths is for others. Two sources for one path, and a file where a directory
-//! is needed, are problems of the appspec, named by their places.
+//! Expands the `files` section of an appspec: every path that a deployment creates, with its source. Reads the bundle
+//! only, not the host. Two sources for one path, and a file where a directory is needed, are problems of the appspec,
+//! reported with their places.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -10,18 +10,18 @@ use std::path::{Path, PathBuf};
 use crate::appspec::{Appspec, Place, Problem};
 use crate::error::{Context, Result};
 
-/// Something that is made on the host.
+/// A path that a deployment creates on the host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Copy {
-    /// Where it comes from, below the bundle's root; `None`: a directory that must be there for others.
+    /// Its source, relative to the bundle's root; `None`: a parent directory of a destination.
     pub source: Option<PathBuf>,
-    /// A file or a link would be in the way of what is in a directory.
+    /// A directory, not a file or a link.
     pub is_directory: bool,
-    /// The entry of `files`, by its source.
+    /// The place of the source of its entry in `files`.
     pub at: Place,
 }
 
-/// All copies by their paths on the host, and what is wrong among them: then some are left out.
+/// All copies by their paths on the host, and the clashes among them; of clashing copies, the first is kept.
 pub fn copies(appspec: &Appspec, root: &Path) -> Result<(BTreeMap<PathBuf, Copy>, Vec<Problem>)> {
     let mut copies = Copies::default();
     for files in &appspec.files {
@@ -47,12 +47,12 @@ pub fn copies(appspec: &Appspec, root: &Path) -> Result<(BTreeMap<PathBuf, Copy>
 struct Copies {
     made: BTreeMap<PathBuf, Copy>,
     problems: Vec<Problem>,
-    /// Of the entry at hand.
+    /// Number of clashes of the current entry.
     clashes: usize,
 }
 
 impl Copies {
-    /// Adds what is in the directory `source` of the bundle as what will be in `destination`.
+    /// Adds the content of the directory `source` of the bundle, to be created in `destination`.
     fn walk(&mut self, root: &Path, source: &Path, destination: &Path, at: Place) -> Result<()> {
         let mut open = vec![(source.to_owned(), destination.to_owned())];
         while let Some((source, destination)) = open.pop() {
@@ -70,7 +70,7 @@ impl Copies {
         Ok(())
     }
 
-    /// Adds one path. Only directories may be there before.
+    /// Adds a path. Only a directory may be added twice.
     fn add(&mut self, path: PathBuf, copy: Copy) {
         let mut before = match self.made.entry(path) {
             Entry::Vacant(place) => {
@@ -99,7 +99,7 @@ impl Copies {
         }
     }
 
-    /// Says how many more of an entry's paths clash: a line each would hide the rest.
+    /// Adds the number of further clashes to an entry's problem: a line each would hide the rest.
     fn count(&mut self, at: Place) {
         if let Some(problem) = self.problems.last_mut().filter(|problem| problem.at == at && self.clashes > 1) {
             problem.text += &format!(" (and {} more paths)", self.clashes - 1);
@@ -111,7 +111,7 @@ impl Copies {
 mod tests {
     use super::*;
 
-    /// The copies of an appspec with these entries of `files`, from a small bundle, and the problems.
+    /// The copies from a small bundle with these entries of `files`, and the problems.
     fn of(files: &[(&str, &str)]) -> (Vec<String>, Vec<String>) {
         let root = std::env::temp_dir().join(crate::sys::fs::unique_name("repo-deploy-copies-").unwrap());
         fs::create_dir_all(root.join("conf/d")).unwrap();

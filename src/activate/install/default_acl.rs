@@ -1,5 +1,5 @@
-//! What is made in a directory with a default ACL gets that, as everywhere on Linux, unless the appspec gives it one of
-//! its own. Worked out beforehand, so that it is known what a path is to hold.
+//! An entry created in a directory with a default ACL inherits it, as everywhere on Linux, unless the appspec sets an
+//! ACL. Computed in advance, so that the wanted state of each path is known.
 
 use std::path::{Path, PathBuf};
 
@@ -11,9 +11,9 @@ use crate::store::ledger::Image;
 use crate::sys::fs::Kind;
 use crate::sys::xattr;
 
-/// Hands default ACLs down, in a plan that has its permissions.
+/// Applies inherited default ACLs to a plan with permissions.
 pub(super) fn hand_down(plan: &mut Plan, live: &mut Live<'_>) -> Result<()> {
-    // Neighbours come one after the other.
+    // Caches the last parent, because neighbours follow each other.
     let mut foreign: (PathBuf, Option<Vec<u8>>) = (PathBuf::new(), None);
     let paths: Vec<PathBuf> = plan.keys().cloned().collect();
     for path in paths {
@@ -55,7 +55,6 @@ fn give(image: &mut Image, default: Vec<u8>) {
             0x20 => 0,
             _ => continue,
         };
-        // Three bits.
         entry[2] = u8::try_from(image.mode >> shift & 7).unwrap_or(0);
     }
     if has_mask && lacks(image, xattr::ACL) {

@@ -1,6 +1,6 @@
-//! Looks at the host and at the store, path by path: what stands there, whether it is as it should be, and a copy of it.
-//! Paths have no first slash and are resolved from `/` one component at a time, through no link. What is read is what was
-//! looked at before, by its inode; each look asks the limit.
+//! Examines entries of the host and of the store by path: metadata, comparison with an image, and copies. Paths have no
+//! first slash and are resolved from `/` one component at a time, through no link. An entry is read only if its inode
+//! is the one examined before. Each lookup asks the limit.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -30,40 +30,40 @@ pub(super) struct Live<'a> {
     limit: Limit,
 }
 
-/// How often a file is copied that is being written.
+/// Number of attempts to copy a file that is being written.
 const COPIES: u32 = 3;
-/// Seconds. What was written later than this before a look may be written again under the same time stamps: those are as
-/// coarse as this on some file systems.
+/// Seconds. A file changed more recently may change again under the same time stamps, which are that coarse on some
+/// file systems.
 const COARSE: u64 = 2;
 
 impl<'a> Live<'a> {
-    /// `host` is `/`; `kept` is where copies lie.
+    /// `host` is `/`; `kept` is the store's directory of copies.
     pub(super) fn new(host: &'a Dir, store: &'a Dir, kept: &'a Dir, limit: Limit) -> Self {
         Self { host: Parents::new(host, limit), store: Parents::new(store, limit), kept, limit }
     }
 
-    /// From now on the directory at `path` is this one and no other.
+    /// Binds `path` to this directory: no other inode is opened there.
     pub(super) fn judge(&mut self, path: &Path, meta: &Meta) {
         self.host.judge(path, meta);
     }
 
-    /// For what has to be done when the limit is over.
+    /// Drops the limit, for a cleanup after it has passed.
     pub(super) fn without_limit(&mut self) {
         self.host.without_limit();
         self.limit = Limit::NONE;
     }
 
-    /// The limit that it asks.
+    /// Its limit.
     pub(super) fn limit(&self) -> Limit {
         self.limit
     }
 
-    /// The directory that `path` lies in.
+    /// Opens the directory that contains `path`.
     pub(super) fn dir_of(&mut self, path: &Path) -> io::Result<&Dir> {
         self.host.of(path)
     }
 
-    /// What stands at `path`. Where a directory above is gone, or is none, there is nothing.
+    /// Examines the entry at `path`. `None` also if a directory above is missing or is no directory.
     pub(super) fn look(&mut self, path: &Path) -> Result<Option<Meta>> {
         let found = self.host.of(path).and_then(|dir| dir.look(name(path)));
         match found {
@@ -78,7 +78,7 @@ impl<'a> Live<'a> {
         mount.with_context(|| format!("cannot examine {}", shown(path)))
     }
 
-    /// What stands at `path`, without a file's content.
+    /// The image of the entry at `path`, without a file's content.
     pub(super) fn image(&mut self, path: &Path, meta: &Meta) -> Result<Image> {
         let Meta { kind, mode, uid, gid, mtime, .. } = *meta;
         let source = match kind {
@@ -106,17 +106,17 @@ impl<'a> Live<'a> {
         }
     }
 
-    /// The directory at `path`, when it is the one that was looked at.
+    /// Opens the directory at `path`, if it has the inode of `meta`.
     pub(super) fn judged_dir(&mut self, path: &Path, meta: &Meta) -> io::Result<Dir> {
         self.host.judged_dir(path, meta.inode())
     }
 
-    /// Removes what stands at `path`, when it is what was looked at; what is gone is fine.
+    /// Removes the entry at `path` if it has the inode of `meta`; a missing one is fine.
     pub(super) fn remove(&mut self, path: &Path, meta: &Meta) -> io::Result<()> {
         remove_judged(self.host.of(path)?, name(path), meta.kind, meta.inode())
     }
 
-    /// What stands at `path` with all that belongs to it: a file's content is copied into the store, unless `known` has the
+    /// The image of the entry at `path`, complete: a file's content is copied into the store, unless `known` has the
     /// same.
     pub(super) fn snapshot(&mut self, path: &Path, meta: &Meta, known: Option<&Image>) -> Result<Image> {
         let mut image = self.image(path, meta)?;
@@ -133,7 +133,7 @@ impl<'a> Live<'a> {
         Ok(image)
     }
 
-    /// Copies a file into the store, on disk when this returns; its name is for the caller to make durable.
+    /// Copies a file into the store and syncs the copy; the caller syncs the directory.
     fn keep(&mut self, path: &Path, meta: &Meta) -> io::Result<PathBuf> {
         for _ in 0..COPIES {
             let kept = unique_name("")?;
@@ -152,19 +152,20 @@ impl<'a> Live<'a> {
         Err(io::Error::other("somebody is writing it"))
     }
 
-    /// Whether the copy `kept` has what is at `path` now: time stamps cannot tell.
+    /// Whether the copy `kept` equals the file at `path` now, which time stamps cannot tell.
     fn is_copy(&mut self, path: &Path, meta: &Meta, kept: &OsStr) -> io::Result<bool> {
         let copy = self.kept.open_file(kept)?;
         let (from, _) = open_judged(self.host.of(path)?, name(path), meta.inode())?;
         same_bytes(&copy, &from, self.limit)
     }
 
-    /// A file's content, from the store.
+    /// Opens a file's content in the store.
     pub(super) fn content(&mut self, image: &Image) -> io::Result<File> {
         self.store.of(&image.source)?.open_file(name(&image.source))
     }
 
-    /// Whether what stands at `path` is `image`: kind, content, mode, owner, ACL, and the attributes that `image` names.
+    /// Whether the entry at `path` equals `image`: kind, content, mode, owner, ACLs, and the attributes named by
+    /// `image`.
     pub(super) fn is(&mut self, path: &Path, meta: &Meta, image: &Image) -> Result<bool> {
         let is_same = |live: &[Attribute]| {
             let names = [xattr::ACL, xattr::DEFAULT_ACL].map(OsStr::new);
@@ -177,7 +178,7 @@ impl<'a> Live<'a> {
         self.is_like(path, meta, image, is_same)
     }
 
-    /// In what `path` is not `image`, if in anything.
+    /// The difference between the entry at `path` and `image`, if any.
     pub(super) fn difference(
         &mut self,
         path: &Path,
@@ -228,8 +229,8 @@ impl<'a> Live<'a> {
         Ok((!words.is_empty()).then(|| Difference::Changed(words.join("; "))))
     }
 
-    /// The same, and nobody has touched it either: times of files, and no attribute more. A label of SELinux that `image`
-    /// does not name is the kernel's.
+    /// The same, and the entry is untouched: also a file's time is equal, and there is no further attribute. An SELinux
+    /// label that `image` lacks was set by the kernel.
     pub(super) fn is_untouched(&mut self, path: &Path, meta: &Meta, image: &Image) -> Result<bool> {
         const LABEL: &str = "security.selinux";
         let is_same = |live: &[Attribute]| {
@@ -269,8 +270,8 @@ impl<'a> Live<'a> {
         }
     }
 
-    /// Whether a file has the content of `image`. Content that is gone from the store is no content of anything, and what has been put in
-    /// the file's place is not it.
+    /// Whether a file has the content of `image`. False also if the content is gone from the store, or another file has
+    /// replaced this one.
     fn has_content_of(&mut self, path: &Path, meta: &Meta, image: &Image) -> Result<bool> {
         let wanted = match self.content(image) {
             Err(e) if is_no_way(&e) => return Ok(false),
@@ -288,28 +289,28 @@ impl<'a> Live<'a> {
     }
 }
 
-/// The text of a link, when it is the one that was looked at.
+/// A link's target, if it has the inode of `meta`.
 fn read_judged_link(dir: &Dir, name: &OsStr, meta: &Meta) -> io::Result<PathBuf> {
     let text = dir.read_link(name)?;
     if is_judged(dir, name, meta.kind, meta.inode())? { Ok(text.into()) } else { Err(replaced()) }
 }
 
-/// Whether a write from now on would show in the time stamps of a file that was looked at just now.
+/// Whether any later write must change the time stamps of a file examined just now.
 fn is_settled(meta: &Meta) -> bool {
     u64::try_from(meta.ctime.0).is_ok_and(|changed| changed.saturating_add(COARSE) < clock::now())
 }
 
-/// Whether an error says that there is nothing: a directory on the way is gone, is a link, or is no directory.
+/// Whether an error says that there is no entry: a directory above is missing, is a link, or is no directory.
 pub(super) fn is_no_way(e: &io::Error) -> bool {
     e.kind() == ErrorKind::NotFound || matches!(Errno::from_io_error(e), Some(Errno::NOTDIR | Errno::LOOP))
 }
 
-/// Why no file or link can be put at `path`.
+/// The error for a file or link planned at a mount.
 pub(super) fn mounted(path: &Path) -> String {
     format!("something is mounted at {}, and a file is to be there: unmount it, or leave the file out", shown(path))
 }
 
-/// What is no file, directory or link is never touched.
+/// Fails for a FIFO, socket or device, which is never touched.
 pub(super) fn refuse_other(path: &Path, meta: &Meta) -> Result<()> {
     match meta.kind {
         Kind::Other => Err(Error::failed(format!("a FIFO, socket or device is at {}: move it away", shown(path)))),

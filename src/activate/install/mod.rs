@@ -1,8 +1,8 @@
-//! A release becomes live by being installed: its appspec says which of its files go where on the host, and with which
-//! permissions. Before the first change everything is resolved, and whatever stands in the way or is replaced is in the
-//! ledger of the store; so the way back ends where the deployment began, and a crash is healed by doing it again.
+//! Makes a release live by installing it: its appspec maps its files to paths on the host, with permissions. Before the
+//! first change the whole plan is made, and the ledger of the store records each entry that is in the way or will be
+//! replaced. So rolling back restores the state before the deployment, and a run after a crash completes either.
 //!
-//! Left to others: the scripts, and what becomes of a deployment that fails.
+//! Running the scripts, and deciding after a failure, is left to other modules.
 
 mod apply;
 pub mod bundle;
@@ -40,19 +40,18 @@ use crate::sys::fs::Dir;
 #[derive(Debug)]
 pub struct Install {
     root: PathBuf,
-    /// What holds where an appspec says nothing about files of others.
+    /// The default for existing files that no deployment installed.
     behaviour: Behaviour,
 }
 
 impl Install {
-    /// An installation from the store at `store`; `behaviour` holds where an appspec names none.
+    /// An installation from the store at `store`; `behaviour` is the default for an appspec that sets none.
     pub fn new(store: &Path, behaviour: Behaviour) -> Self {
-        // As destinations are, so that the two can be compared.
+        // Resolved like destinations, so that the two can be compared.
         Self { root: std::fs::canonicalize(store).unwrap_or_else(|_| store.to_owned()), behaviour }
     }
 
-    /// Resolves everything that installing `release` would do, and does nothing. What is in the way is the error: every
-    /// problem at once.
+    /// Resolves every change that installing `release` would make, and changes nothing. The error lists all conflicts.
     pub fn examine(&self, release: &Release, limit: Limit) -> Result<()> {
         let ledger = Ledger::read(&self.root)?;
         let host = Host::open(&self.root)?;
@@ -61,17 +60,17 @@ impl Install {
         Ok(())
     }
 
-    /// Remembers what stands where `release` will be installed, before its scripts run.
+    /// Records the entries at the paths where `release` will be installed, before its scripts run.
     pub fn prepare(&self, release: &Release, limit: Limit) -> Result<()> {
         let ledger = Ledger::read(&self.root)?;
         match &ledger.target {
-            // A run that was cut off did it, and scripts may have changed things since.
+            // An interrupted run recorded them, and scripts may have changed the host since.
             Some((_, target)) if *target == release.id => Ok(()),
             _ => self.settle(release, ledger, Stage::Preparing, limit).map(drop),
         }
     }
 
-    /// Installs `release`, whatever an earlier attempt left.
+    /// Installs `release`, whatever state an earlier attempt left.
     pub fn activate(&self, release: &Release, limit: Limit) -> Result<()> {
         let ledger = Ledger::read(&self.root)?;
         let again = ledger.target == Some((Stage::Installing, release.id.clone()));
@@ -81,16 +80,16 @@ impl Install {
         Ok(())
     }
 
-    /// Puts back what was there when the deployment began.
+    /// Restores the entries from before the deployment.
     pub fn revert(&self, limit: Limit) -> Result<()> {
         let ledger = Ledger::read(&self.root)?;
         match ledger.target {
             Some(_) => self.apply(&ledger, Way::Back, true, limit).map(drop),
-            None => Ok(()), // cut off before anything was remembered, and so before anything was changed
+            None => Ok(()), // interrupted before the ledger was written, and so before the first change
         }
     }
 
-    /// Tells what is not as it was installed, by whole paths. Gives the number of paths.
+    /// Passes each difference from the installed state to `tell`, by full path. Returns the number of paths.
     pub fn differences(&self, tell: &mut Tell<'_>) -> Result<u64> {
         let ledger = self.closed()?;
         let host = Host::open(&self.root)?;
@@ -105,13 +104,13 @@ impl Install {
         Ok(count)
     }
 
-    /// Brings every path back to what was installed there.
+    /// Restores every path to its installed state.
     pub fn put_back(&self, limit: Limit) -> Result<()> {
         let ledger = self.closed()?;
         self.apply(&ledger, Way::Back, true, limit).map(drop)
     }
 
-    /// The ledger, when no deployment is open.
+    /// The ledger; fails while a deployment is open.
     fn closed(&self) -> Result<Ledger> {
         let ledger = Ledger::read(&self.root)?;
         match ledger.target {
@@ -120,7 +119,7 @@ impl Install {
         }
     }
 
-    /// Closes the ledger of a deployment that is over: `current` is live.
+    /// Closes the ledger of a finished deployment: `current` is live.
     pub fn close_ledger(&self, current: Option<&ReleaseId>) -> Result<()> {
         let copies = match std::fs::read_dir(self.root.join(KEPT)) {
             Err(e) if e.kind() == ErrorKind::NotFound => 0,
@@ -150,14 +149,14 @@ impl Install {
         Installable::read(&self.root.join("releases").join(&release.id))
     }
 
-    /// What installing `release` comes to, and the entries of `permissions` that are for nothing in it.
+    /// The plan for installing `release`, and the entries of `permissions` that match nothing.
     fn resolve(&self, release: &Release, ledger: &Ledger, live: &mut Live<'_>) -> Result<(Plan, Vec<Problem>)> {
         let mut problems = Vec::new();
         let resolved = self.judge(&self.read(release)?, ledger, live, &mut problems)?;
         if problems.is_empty() { Ok(resolved) } else { Err(refusal(&problems)) }
     }
 
-    /// The same for any bundle; what is in the way are `problems`.
+    /// The same for any bundle; conflicts are added to `problems`.
     fn judge(
         &self,
         bundle: &Installable,
@@ -181,7 +180,7 @@ impl Install {
     fn settle(&self, release: &Release, ledger: Ledger, stage: Stage, limit: Limit) -> Result<Ledger> {
         let host = Host::open(&self.root)?;
         let mut live = host.live(limit);
-        let (plan, _) = self.resolve(release, &ledger, &mut live)?; // what is idle was told of beforehand
+        let (plan, _) = self.resolve(release, &ledger, &mut live)?; // `examine` has warned about idle entries
         let ledger = conflicts::settle(ledger, plan, &mut live, (stage, release.id.clone()))?;
         host.kept.sync().with_context(|| format!("cannot sync {}", self.root.join(KEPT).display()))?;
         ledger.record(&self.root)?;
@@ -195,7 +194,7 @@ impl Install {
         Ok(done)
     }
 
-    /// Removes copies that nothing can need any more.
+    /// Removes copies that the ledger does not refer to.
     fn forget_copies(&self, ledger: &Ledger) -> Result<()> {
         let host = Host::open(&self.root)?;
         let needed = ledger.copies();
@@ -208,7 +207,7 @@ impl Install {
     }
 }
 
-/// What is open while one looks or works.
+/// The open directories of an installation.
 struct Host {
     top: Dir,
     store: Dir,
@@ -234,7 +233,7 @@ impl Host {
     }
 }
 
-/// How messages call a path of the ledger. A stranger's name stays on one line.
+/// A path of the ledger for messages; a name with control characters stays on one line.
 fn shown(path: &Path) -> String {
     format!("/{}", path.display().to_string().escape_debug())
 }

@@ -1,5 +1,5 @@
-//! `permissions` of an appspec, laid on what a deployment copies or makes: owner, group, mode, ACLs and labels become part
-//! of each image, so that a file has them before it has its name.
+//! Applies `permissions` of an appspec to the plan: owner, group, mode, ACLs and labels become part of each image, so
+//! that a file has them before it has its name.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -14,14 +14,14 @@ use crate::store::ledger::Image;
 use crate::sys::fs::Kind;
 use crate::sys::xattr;
 
-/// There is one where the kernel has SELinux.
+/// Exists if the kernel has SELinux.
 const SELINUX: &str = "/sys/fs/selinux/enforce";
 const LABEL: &str = "security.selinux";
 
-/// An entry whose names have been looked up.
+/// An entry of `permissions` with its names looked up.
 struct Grant<'a> {
     permission: &'a Permission,
-    /// Where the object stands, and where it leads.
+    /// Its object as a path, and as that path resolves.
     objects: [Permission; 2],
     uid: Option<u32>,
     gid: Option<u32>,
@@ -30,8 +30,8 @@ struct Grant<'a> {
     label: Option<Vec<u8>>,
 }
 
-/// Lays the bundle's permissions on `plan`, in which only what this deployment copies or makes is left. Gives the entries
-/// that are for nothing in it.
+/// Applies the bundle's permissions to `plan`, which holds only the paths that this deployment installs. Returns a
+/// warning for each entry that matches none of them.
 pub(super) fn apply(
     bundle: &Installable,
     accounts: &Accounts,
@@ -48,7 +48,7 @@ pub(super) fn apply(
         let host = Path::new("/").join(path);
         let is_directory = image.kind == Kind::Dir;
         let is_meant = |n: &usize| grants[*n].objects.iter().any(|p| p.is_for(&host, is_directory));
-        // An entry is for its object and what is below that.
+        // An entry applies to its object and everything below it.
         let near: BTreeSet<usize> =
             host.ancestors().filter_map(|above| by_object.get(above)).flatten().copied().collect();
         let mut hits = near.into_iter().filter(is_meant).inspect(|n| is_used[*n] = true).map(|n| &grants[n]);
@@ -64,7 +64,7 @@ pub(super) fn apply(
     permissions.iter().zip(is_used).filter(|(_, is_used)| !is_used).map(|(permission, _)| permission.idle()).collect()
 }
 
-/// The numbers of the entries by where their object stands and where it leads: there may be as many as files.
+/// The numbers of the entries by both paths of their objects, indexed because there may be as many entries as files.
 fn by_object<'g>(grants: &'g [Grant<'_>]) -> HashMap<&'g Path, Vec<usize>> {
     let mut by_object: HashMap<&Path, Vec<usize>> = HashMap::new();
     for (n, grant) in grants.iter().enumerate() {
@@ -75,13 +75,13 @@ fn by_object<'g>(grants: &'g [Grant<'_>]) -> HashMap<&'g Path, Vec<usize>> {
     by_object
 }
 
-/// Whether labels mean anything to this kernel.
+/// Whether the kernel has SELinux.
 pub(super) fn has_selinux() -> bool {
     Path::new(SELINUX).exists()
 }
 
 impl<'a> Grant<'a> {
-    /// Whom this host does not have is left out: that has been told of.
+    /// Users and groups that this host does not have are left out: they are reported as problems.
     fn look_up(permission: &'a Permission, accounts: &Accounts, has_selinux: bool) -> Self {
         let uid = permission.owner.as_ref().and_then(|owner| accounts.uid(&owner.it).ok());
         let gid = permission.group.as_ref().and_then(|group| accounts.gid(&group.it).ok());
@@ -108,7 +108,7 @@ impl<'a> Grant<'a> {
         Self { permission, objects: [leads_to(stands), leads_to(resolved(object))], uid, gid, acl, default_acl, label }
     }
 
-    /// A link has an owner and nothing else.
+    /// Applies the entry to an image. A link has an owner and nothing else.
     fn give(&self, image: &mut Image) {
         image.uid = self.uid.unwrap_or(image.uid);
         image.gid = self.gid.unwrap_or(image.gid);
@@ -128,7 +128,7 @@ impl<'a> Grant<'a> {
             let bytes = acl::attribute(&self.acl, mode);
             let (bits, is_more) = bits(&bytes);
             image.mode = mode & 0o7000 | bits;
-            // A list that says no more than a mode is none: the kernel does not keep it.
+            // The kernel drops an ACL that says no more than the mode.
             if is_more {
                 xattr::put(&mut image.attributes, xattr::ACL.as_ref(), bytes);
             }
@@ -136,8 +136,8 @@ impl<'a> Grant<'a> {
     }
 }
 
-/// The permission bits that a file with this ACL shows, and whether it says more than they do. Where there is a mask, it
-/// stands for the group (acl(5)).
+/// The permission bits that a file with this ACL shows, and whether the ACL says more. A mask takes the place of the
+/// group bits (acl(5)).
 pub(super) fn bits(acl: &[u8]) -> (u32, bool) {
     let (mut user, mut group, mut other, mut mask) = (0, 0, 0, None);
     for entry in acl.get(4..).unwrap_or_default().chunks_exact(8) {
@@ -153,7 +153,7 @@ pub(super) fn bits(acl: &[u8]) -> (u32, bool) {
     (user << 6 | mask.unwrap_or(group) << 3 | other, mask.is_some())
 }
 
-/// A label as the kernel takes it. What the entry leaves open is what a system's own files have.
+/// A label in the kernel's format. Missing parts are those of a system's own files.
 fn label(context: &SeContext) -> Vec<u8> {
     let (user, range) = (context.user.as_deref().unwrap_or("system_u"), context.range.as_deref().unwrap_or("s0"));
     format!("{user}:object_r:{}:{range}\0", context.kind).into_bytes()

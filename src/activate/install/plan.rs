@@ -1,5 +1,5 @@
-//! What a bundle puts where: every file, link and directory at its place on the host, as it is to be there. The bundle is
-//! read, the host only for where destinations lead.
+//! The installation plan of a bundle: every file, link and directory by its path on the host, in its wanted state.
+//! Reads the bundle; the host is read only to resolve destinations.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
@@ -13,14 +13,13 @@ use crate::error::{Context, Result};
 use crate::store::ledger::Image;
 use crate::sys::fs::{Dir, Kind, Meta};
 
-/// What is to be where, by path without its first slash.
+/// The wanted images by path, without the first slash.
 pub(super) type Plan = BTreeMap<PathBuf, Image>;
 
-/// Where nothing is installed, whatever the bundle says.
+/// Directories in which nothing is installed.
 const KERNELS: [&str; 3] = ["/proc", "/sys", "/dev"];
 
-/// Everything that the `files` of the appspec say; what is `missing` from the bundle is left out. `store` is where the
-/// release lies.
+/// The images of all `files` of the appspec, without entries `missing` from the bundle. `store` contains the release.
 pub(super) fn gather(
     bundle: &Installable,
     store: &Path,
@@ -56,7 +55,7 @@ pub(super) fn gather(
     Ok(plan)
 }
 
-/// What is to be there. A directory that the bundle does not have is ours.
+/// The wanted image of a copy. A directory without a source in the bundle is owned by this process.
 fn image(top: &Dir, inside: &Path, copy: &Copy) -> Result<Image> {
     let nothing = PathBuf::new();
     let Some(source) = copy.source.as_deref().filter(|source| !source.as_os_str().is_empty()) else {
@@ -81,7 +80,7 @@ fn image(top: &Dir, inside: &Path, copy: &Copy) -> Result<Image> {
     Ok(Image { kind, mode, uid, gid, mtime, source, attributes: Vec::new() })
 }
 
-/// Where a destination leads: what exists of it is resolved, through links that nobody but root and we could have made.
+/// Resolves the existing part of a destination, through links of root and of this process's user only.
 fn destination(path: &Path) -> Result<PathBuf, String> {
     for place in path.ancestors() {
         if let Ok(meta) = std::fs::symlink_metadata(place)
@@ -101,7 +100,7 @@ fn destination(path: &Path) -> Result<PathBuf, String> {
     }
 }
 
-/// The path with what exists of it resolved.
+/// Resolves the existing part of a path.
 pub(super) fn resolved(path: &Path) -> PathBuf {
     let mut rest = Vec::new();
     for place in path.ancestors() {

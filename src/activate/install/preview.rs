@@ -1,4 +1,4 @@
-//! What installing a bundle would come to, for who only wants to know: it need be no release, and nothing is written.
+//! Previews the installation of a bundle, which need not be a release; writes nothing.
 
 use std::path::{Path, PathBuf};
 
@@ -11,24 +11,24 @@ use crate::store::ledger::Ledger;
 use crate::store::manifest::Change;
 use crate::sys::fs::{Dir, Kind};
 
-/// What it would come to.
+/// The effects of an installation.
 #[derive(Debug)]
 pub struct Survey {
-    /// Everything that is in the way, a line each.
+    /// All conflicts, a line each.
     pub conflicts: Vec<String>,
-    /// What is odd, and hinders nothing.
+    /// Warnings.
     pub oddities: Vec<String>,
     /// Paths of the host, in order.
     pub changes: Vec<(Change, PathBuf)>,
 }
 
 impl Install {
-    /// Resolves what installing the bundle in `top` would do.
+    /// Plans the installation of the bundle in `top`, and lists its conflicts and changes.
     pub fn survey(&self, top: &Path) -> Result<Survey> {
         let bundle = Installable::read(top)?;
         let ledger = Ledger::read(&self.root)?;
         let open = |path: &Path| Dir::open(path).with_context(|| format!("cannot open {}", path.display()));
-        // The bundle is what contents are found in.
+        // The preview reads file content from the bundle instead of a store.
         let (host, inside) = (open(Path::new("/"))?, open(&bundle.root)?);
         let mut live = Live::new(&host, &inside, &inside, Limit::SIGNALS);
         let mut conflicts = Vec::new();
@@ -45,7 +45,7 @@ impl Install {
         for (path, row) in ledger.rows.iter().filter(|(path, row)| row.have.is_some() && !plan.contains_key(*path)) {
             let Some(meta) = live.look(path)? else { continue };
             let change = match &row.origin {
-                Some(_) => Change::Changed, // what was there first comes back
+                Some(_) => Change::Changed, // the former entry is restored
                 None if meta.kind == Kind::Dir && conflicts::stranger(&ledger, &mut live, path)?.is_some() => continue,
                 None => Change::Removed,
             };

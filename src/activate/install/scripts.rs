@@ -1,5 +1,5 @@
-//! What can be known of a bundle's scripts before one of them runs: that the interpreter which a first line names is not
-//! there, or that the line ends as on Windows. A script without such a line is one for /bin/sh.
+//! Checks a bundle's scripts before one of them runs: the interpreter of the first line may be missing, or the line may
+//! end as on Windows. A script without such a line is run by /bin/sh.
 
 use std::fs;
 use std::io::Read;
@@ -10,13 +10,13 @@ use super::bundle::by_name;
 use crate::appspec::{Appspec, Event, Place, Problem};
 use crate::sys::process;
 
-/// As much of a file as the kernel looks at to find its interpreter.
+/// The bytes of a file that the kernel searches for its interpreter.
 const HEAD: u64 = 256;
-/// As much of a script as is looked at for what it may bring.
+/// The bytes of a script that are searched for names of programs it may install.
 const LOOKED_AT: u64 = 64 << 10;
-/// Where programs are looked for when nothing says where.
+/// The search path without PATH in the environment.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
-/// The order in which the scripts of a release run: it is asked to stop when the next one comes.
+/// The order in which a release's scripts run: it is asked to stop when the next release comes.
 const ORDER: [Event; 9] = [
     Event::BeforeInstall,
     Event::AfterInstall,
@@ -29,7 +29,7 @@ const ORDER: [Event; 9] = [
     Event::ApplicationStop,
 ];
 
-/// The first line of a script, when it names an interpreter: the interpreter, and what follows it.
+/// The interpreter that the first line of a script names, and the rest of the line.
 pub fn interpreter(head: &[u8]) -> Option<(String, String)> {
     let line = head.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
     let line = String::from_utf8_lossy(line);
@@ -38,24 +38,24 @@ pub fn interpreter(head: &[u8]) -> Option<(String, String)> {
     (!word.is_empty()).then(|| (word.to_owned(), rest.trim_start_matches([' ', '\t']).to_owned()))
 }
 
-/// The beginning of a file; nothing of one that cannot be read, which others tell of.
+/// The first bytes of a file; empty if it cannot be read, which is reported elsewhere.
 pub fn head(path: &Path) -> Vec<u8> {
     read(path, HEAD)
 }
 
 fn read(path: &Path, most: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
-    let _ = fs::File::open(path).and_then(|file| file.take(most).read_to_end(&mut bytes)); // what was read is what there is
+    let _ = fs::File::open(path).and_then(|file| file.take(most).read_to_end(&mut bytes)); // a partial read is used
     bytes
 }
 
-/// Scripts of the bundle at `root` that cannot run. What another host may have is a warning.
+/// Lists scripts of the bundle at `root` that cannot run. A program that another host may have is a warning only.
 pub fn faults(appspec: &Appspec, root: &Path) -> Vec<Problem> {
     let mut found = Vec::new();
     let mut earlier: Vec<PathBuf> = Vec::new();
     for event in ORDER {
         for (at, location) in listed(appspec, root, event) {
-            // What is no file of the bundle is named elsewhere, and never opened: it may be a FIFO, or anywhere.
+            // `missing` reports a script that is no file of the bundle. It is not opened: it may be a FIFO, or outside.
             let Some(path) = inside(root, &location) else { continue };
             if let Some((is_warning, why)) = fault(&path, root, |file| may_bring(appspec, &earlier, file)) {
                 let text =
@@ -68,13 +68,13 @@ pub fn faults(appspec: &Appspec, root: &Path) -> Vec<Problem> {
     found
 }
 
-/// Where the script lies, when it is a file of the bundle.
+/// The path of the script, if it is a file of the bundle.
 fn inside(root: &Path, location: &Path) -> Option<PathBuf> {
     let (path, root) = (root.join(location).canonicalize().ok()?, root.canonicalize().ok()?);
     (path.starts_with(root) && path.is_file()).then_some(path)
 }
 
-/// The scripts of an event, with their places.
+/// The scripts of an event, with their places in the appspec.
 fn listed(appspec: &Appspec, root: &Path, event: Event) -> Vec<(Place, PathBuf)> {
     let scripts = appspec.hooks.iter().filter(|(of, _)| *of == event).flat_map(|(_, scripts)| scripts);
     let listed: Vec<_> = scripts.map(|script| (script.location.at, script.location.it.clone())).collect();
@@ -82,11 +82,11 @@ fn listed(appspec: &Appspec, root: &Path, event: Event) -> Vec<(Place, PathBuf)>
     if listed.is_empty() && root.join(&by_name).is_file() { vec![(Place::START, by_name)] } else { listed }
 }
 
-/// Why the script cannot run, and whether another host may have what is missing here.
+/// The reason why the script cannot run, and whether it is a warning only: another host may have the missing program.
 fn fault(path: &Path, root: &Path, may_bring: impl Fn(&Path) -> bool) -> Option<(bool, String)> {
     let (word, rest) = interpreter(&head(path))?;
     let program = Path::new(&word).file_name().unwrap_or_default().to_string_lossy().into_owned();
-    // Perl alone takes such a line.
+    // Perl alone accepts a carriage return there.
     let is_taken = program.starts_with("perl") || (rest.is_empty() && root.join(&word).exists());
     if (word.ends_with('\r') || rest.ends_with('\r')) && !is_taken {
         let text = "its first line ends in a carriage return: save it with the line ends of Unix";
@@ -110,7 +110,7 @@ fn fault(path: &Path, root: &Path, may_bring: impl Fn(&Path) -> bool) -> Option<
     (!is_here).then(|| (true, format!("its interpreter {named} is not in PATH, which is {path}")))
 }
 
-/// Whether the deployment itself may bring a program: into a destination, or by a script that runs earlier and names it.
+/// Whether the deployment itself may install a program: below a destination, or by an earlier script that names it.
 fn may_bring(appspec: &Appspec, earlier: &[PathBuf], program: &Path) -> bool {
     let name = program.file_name().unwrap_or_default().as_encoded_bytes();
     let is_word = |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'.');

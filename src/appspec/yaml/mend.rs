@@ -1,13 +1,13 @@
-//! What the parser stumbles over although every reader takes it: lines within brackets or quotes that do not stand further
-//! right than what they belong to, and tabs between a colon and a text. More blanks there change no value, so the document
-//! is read again with them.
+//! Mends texts that the parser refuses although other readers accept them: lines within brackets or quotes that are not
+//! indented further than their parent, and tabs between a colon and a text. More blanks there change no value, so the
+//! document is parsed again with them.
 
 use saphyr_parser::Marker;
 
 use crate::appspec::Place;
 
-/// The text with more blanks at `marker`, where that helps; the line that was moved, and by how many columns. `bracket`: where
-/// the outermost bracket that is open stands.
+/// The text with more blanks at `marker`, if that helps; the number of the changed line, and the columns it moved.
+/// `bracket`: the place of the outermost open bracket.
 pub(super) fn mended(text: &str, marker: &Marker, bracket: Option<Place>) -> Option<(String, usize, u32)> {
     let at = text.char_indices().nth(marker.index())?.0;
     let start = text[..at].rfind('\n').map_or(0, |n| n + 1);
@@ -25,7 +25,7 @@ pub(super) fn mended(text: &str, marker: &Marker, bracket: Option<Place>) -> Opt
         let mended = unquoted_indent(text, at, marker.col() + 1)?;
         return Some((mended, line, 0));
     }
-    // A tab within quotes is never what it stumbles over.
+    // The parser never fails at a tab within quotes.
     let colon = before.trim_end_matches('\t');
     let is_tab = colon.len() < before.len() && colon.ends_with(':') && !text[at..].starts_with('-');
     is_tab.then(|| {
@@ -33,8 +33,8 @@ pub(super) fn mended(text: &str, marker: &Marker, bracket: Option<Place>) -> Opt
     })
 }
 
-/// The text with `width` blanks more before each further line of the quoted text that begins at `at`. `None`: it has no
-/// further line that lacks them, is not closed, or has what ends a document.
+/// The text with `width` more blanks before each further line of the quoted text at `at`. `None`: no further line lacks
+/// them, the text is not closed, or a line starts with a document marker.
 fn unquoted_indent(text: &str, at: usize, width: usize) -> Option<String> {
     let quote = text[at..].chars().next()?;
     let mut length = quote.len_utf8();

@@ -1,4 +1,5 @@
-//! What is read, what is refused and where, what hostile texts cost, and that PyYAML never reads other data.
+//! Accepted texts, refused texts with their places, the cost of hostile texts, and a comparison with PyYAML: never
+//! other data.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -7,7 +8,7 @@ use serde_json::{Value as Json, json};
 
 use super::*;
 
-/// The value with its texts as they are, to compare it with what others read.
+/// The value with its texts unchanged, for a comparison with other readers.
 fn json(node: &Node) -> Json {
     match &node.value {
         Value::Empty => json!(""),
@@ -74,22 +75,22 @@ fn every_construct_is_read() {
             "- &x {a: b, c: d}\n- &y {a: e, f: g}\n- {<<: [*x, *y], h: i}",
             json!([{"a": "b", "c": "d"}, {"a": "e", "f": "g"}, {"a": "b", "c": "d", "f": "g", "h": "i"}]),
         ),
-        // Tabs where they separate.
+        // Tabs as separators.
         ("a:\tb\t# c\nd: [e,\tf]\ng: \"h\ti\"\n\t\nj: k", json!({"a": "b", "d": ["e", "f"], "g": "h\ti", "j": "k"})),
-        // Lines in brackets and quotes, wherever they stand.
+        // Lines in brackets and quotes, at any indentation.
         (
             "a:\n  b: [\n    c,\n  d,\n\te\n  ]\n  f: {\ng: [h\n  ]\n}\ni: j",
             json!({"a": {"b": ["c", "d", "e"], "f": {"g": ["h"]}}, "i": "j"}),
         ),
         ("a:\n  b: 'c\nd'\n  e: \"f\n\n g\\\nh\"\n", json!({"a": {"b": "c d", "e": "f\ngh"}})),
-        // Keys that say that they are keys.
+        // Explicit keys.
         ("? a\n: b\n? c\n", json!({"a": "b", "c": ""})),
-        // Tags that change nothing.
+        // Tags without effect.
         (
             "a: !!str 0644\nb: !!int \"7\"\nc: !!seq [!!map {d: ! e}]\nf: !!str\ng: !<tag:yaml.org,2002:str> h",
             json!({"a": "0644", "b": "7", "c": [{"d": "e"}], "f": "", "g": "h"}),
         ),
-        // Nothing, in all its spellings.
+        // Empty values, in all spellings.
         (
             "a: ~\nb: null\nc: Null\nd: NULL\ne: 'null'\nf: nullx",
             json!({"a": "", "b": "", "c": "", "d": "", "e": "null", "f": "nullx"}),
@@ -266,7 +267,7 @@ fn what_is_deep_or_large_or_comes_to_too_much_is_refused_without_a_deep_stack() 
     gives(&format!("[{}]", "a,".repeat(1 << 18)), &json!(vec!["a"; 1 << 18]));
 }
 
-/// Numbers that are the same in every run.
+/// A deterministic random number generator.
 struct Dice(u64);
 
 impl Dice {
@@ -296,7 +297,7 @@ fn written(text: &str, dice: &mut Dice) -> String {
     }
 }
 
-/// A value in brackets or a scalar, and what it means.
+/// A value in brackets or a scalar, and its meaning.
 fn flow(dice: &mut Dice, depth: usize) -> (String, Json) {
     let blank =
         |dice: &mut Dice| dice.one(&["", " ", "\n                    ", "  # c\n                    "]).to_owned();
@@ -324,7 +325,7 @@ fn flow(dice: &mut Dice, depth: usize) -> (String, Json) {
     }
 }
 
-/// Lines that begin in column `indent`, and what they mean.
+/// Lines that begin in column `indent`, and their meaning.
 fn block(dice: &mut Dice, indent: usize, depth: usize) -> (String, Json) {
     let blank = " ".repeat(indent);
     let end = |dice: &mut Dice| dice.one(&["\n", "\n", " # c\n", "\n\n", "\n# c\n"]).to_owned();
@@ -335,7 +336,7 @@ fn block(dice: &mut Dice, indent: usize, depth: usize) -> (String, Json) {
             let step = 1 + dice.roll(3);
             let (value, meaning) =
                 if depth > 2 || dice.roll(2) == 0 { flow(dice, 1) } else { block(dice, indent + 1 + step, depth + 1) };
-            // What is a block goes on in the line of the dash, but for its first indentation.
+            // A block continues in the line of the dash, without its first indentation.
             let is_block = value.ends_with('\n');
             text += &format!(
                 "{blank}-{}{}",
@@ -367,7 +368,7 @@ fn block(dice: &mut Dice, indent: usize, depth: usize) -> (String, Json) {
     (text, Json::Object(map))
 }
 
-/// Python in the directory of parts. `None`: it is not installed, and need not be.
+/// Python in the directory of test parts. `None`: not installed, which is fine outside CI.
 fn python(script: &str) -> Option<Command> {
     let python = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/.parts/venv/bin/python"));
     let is_required = std::env::var("CI").as_deref() == Ok("true");
@@ -377,8 +378,8 @@ fn python(script: &str) -> Option<Command> {
     python.exists().then_some(command)
 }
 
-/// What PyYAML reads from each, every scalar as its text; `None` where it complains, or has keys that are no texts. Nothing
-/// at all: it is not installed.
+/// The data that PyYAML reads from each, every scalar as its text; `None` in place of a text that it refuses, or that
+/// has keys other than texts. `None` alone: it is not installed.
 fn pyyaml(texts: &[String]) -> Option<Vec<Option<Json>>> {
     const SCRIPT: &str = r"
 import json, sys, yaml
@@ -411,7 +412,8 @@ for text_ in json.load(sys.stdin):
     Some(read)
 }
 
-/// How many of them both read, only PyYAML, only we, nobody. Never is what both read different.
+/// The number of texts read by both, by PyYAML only, by this parser only, by neither. Fails if both read different
+/// data.
 fn compare(texts: &[String], theirs: Vec<Option<Json>>) -> [usize; 4] {
     let mut counts = [0; 4];
     let mut different = Vec::new();
@@ -498,7 +500,7 @@ fn the_yaml_test_suite_is_never_read_to_other_data_than_pyyaml_has() {
         both > 190 && only_they < 50,
         "{both} read by both, {only_they} by PyYAML, {only_we} by us, {neither} by nobody"
     );
-    // The same with some characters changed: no panic, and no other data.
+    // The same with some characters changed: no panic, and never other data.
     let mut dice = Dice(1202);
     let texts: Vec<String> =
         (0..20).flat_map(|_| suite.iter().map(|text| broken(text, &mut dice)).collect::<Vec<_>>()).collect();

@@ -1,5 +1,5 @@
-//! The tree that the events of a parser come to, with what an alias stands for put in its place. An anchored value is
-//! kept once and copied for each alias: all of that has a budget, so that ten lines cannot come to a billion values.
+//! Builds the tree from the events of a parser, with aliases replaced by their values. An anchored value is stored once
+//! and copied for each alias; a budget limits the copies, so that ten lines cannot expand to a billion values.
 
 use std::borrow::Cow;
 
@@ -8,25 +8,25 @@ use saphyr_parser::{ScalarStyle, Tag};
 use super::{Key, Node, Parsed, Text, Value, error};
 use crate::appspec::{Place, shown};
 
-/// Deepest nesting, block and flow together. An appspec has five levels.
+/// The deepest nesting, block and flow together. An appspec has five levels.
 const MAX_DEPTH: usize = 16;
-/// Most keys of one map: each is compared with those before it.
+/// The largest number of keys of one map: each is compared with all before it.
 const MAX_KEYS: usize = 100;
-/// What anchored values and their copies may come to, in values and bytes of their texts.
+/// The budget for anchored values and their copies, in values and bytes of their texts.
 const MAX_COPIED: usize = 1 << 16;
 const MERGE: &str = "<<";
 
-/// What has been read so far.
+/// The tree read so far.
 pub(super) struct Tree<'a> {
-    /// The document, when it is whole.
+    /// The document, once it is complete.
     pub(super) root: Option<Node>,
     has_begun: bool,
-    /// Lists and maps that are not closed yet, each in the one before it.
+    /// Open lists and maps, each inside the one before it.
     open: Vec<Open>,
-    /// By their numbers, which the parser gives in order.
+    /// Values by anchor number; the parser numbers anchors in order.
     anchors: Vec<Option<Node>>,
     copied: usize,
-    /// The document from a character on, and that one's number.
+    /// The document from a character on, and the number of that character.
     rest: (&'a str, usize),
     /// In characters.
     length: usize,
@@ -35,11 +35,11 @@ pub(super) struct Tree<'a> {
 /// A list or a map that is not closed yet.
 struct Open {
     node: Node,
-    /// 0: it has none.
+    /// Its anchor; 0: none.
     anchor: usize,
-    /// Of a map, what its next value belongs to.
+    /// In a map, the key of the next value.
     key: Option<Key>,
-    /// What `<<` brings, with its place.
+    /// The value of `<<`, with its place.
     merged: Option<Node>,
 }
 
@@ -56,7 +56,7 @@ impl<'a> Tree<'a> {
         }
     }
 
-    /// A document begins.
+    /// Begins a document.
     pub(super) fn begin(&mut self, at: Place) -> Parsed<()> {
         if self.has_begun {
             return Err(error(at, "a second document begins here: only one is read".to_owned()));
@@ -65,7 +65,7 @@ impl<'a> Tree<'a> {
         Ok(())
     }
 
-    /// Where the outermost bracket stands that is open: all that is in it is in brackets.
+    /// The place of the outermost open bracket, if any.
     pub(super) fn is_in_brackets(&self, text: &str) -> Option<Place> {
         let is_bracket = |at: &Place| {
             let (line, column) = (usize::try_from(at.line).unwrap_or(0), usize::try_from(at.column).unwrap_or(0));
@@ -75,8 +75,8 @@ impl<'a> Tree<'a> {
         self.open.iter().map(|open| open.node.at).find(is_bracket)
     }
 
-    /// A text of `|` or `>` that ends before the character `end`. Where that is the end of the document, and its last line
-    /// lacks an end, the parser takes one to be there; readers differ on blanks in such a line.
+    /// The text of a `|` or `>` scalar that ends before the character `end`. If the last line of the document lacks a
+    /// line end, the parser adds one, which is removed here; readers disagree on blanks in such a line.
     pub(super) fn without_line_end<'t>(&self, at: Place, end: usize, mut text: Cow<'t, str>) -> Parsed<Cow<'t, str>> {
         let last = self.rest.0.rsplit('\n').next().unwrap_or_default();
         if end < self.length || last.is_empty() {
@@ -92,7 +92,8 @@ impl<'a> Tree<'a> {
         Ok(text)
     }
 
-    /// An anchor's name, behind the character `index`, has letters, digits, `_` and `-` only: on others readers differ.
+    /// Refuses an anchor name, after the character `index`, with other characters than letters, digits, `_` and `-`:
+    /// readers disagree on those.
     pub(super) fn check_anchor(&mut self, at: Place, index: usize, anchor: usize) -> Parsed<()> {
         if anchor == 0 {
             return Ok(());
@@ -109,7 +110,7 @@ impl<'a> Tree<'a> {
         Err(error(at, text))
     }
 
-    /// A list or a map begins.
+    /// Begins a list or a map.
     pub(super) fn open(&mut self, at: Place, value: Value, anchor: usize, tag: Option<&Tag>) -> Parsed<()> {
         let fits = match value {
             Value::List(_) => "seq",
@@ -124,7 +125,7 @@ impl<'a> Tree<'a> {
         Ok(())
     }
 
-    /// The innermost list or map ends.
+    /// Ends the innermost list or map.
     pub(super) fn close(&mut self) -> Parsed<()> {
         let Some(mut open) = self.open.pop() else { return Ok(()) };
         if let (Value::Map(entries), Some(merged)) = (&mut open.node.value, open.merged.take()) {
@@ -158,7 +159,7 @@ impl<'a> Tree<'a> {
         self.add(node)
     }
 
-    /// What the anchor is for stands here too.
+    /// Adds a copy of the anchored value.
     pub(super) fn alias(&mut self, at: Place, anchor: usize) -> Parsed<()> {
         let Some(node) = self.anchors.get(anchor).and_then(Option::as_ref) else {
             return Err(error(at, "this alias stands for what it is in itself".to_owned()));
@@ -170,7 +171,7 @@ impl<'a> Tree<'a> {
         self.add(node)
     }
 
-    /// Keeps a value that has an anchor, for its aliases.
+    /// Stores a value with an anchor, for its aliases.
     fn keep(&mut self, anchor: usize, node: &Node) -> Parsed<()> {
         if anchor > 0 {
             self.spend(node.at, size(node))?;
@@ -197,7 +198,7 @@ impl<'a> Tree<'a> {
         Ok(())
     }
 
-    /// Puts a whole value where it belongs.
+    /// Adds a complete value to the innermost list or map, or as the root.
     fn add(&mut self, node: Node) -> Parsed<()> {
         let Some(open) = self.open.last_mut() else {
             self.root = Some(node);
@@ -210,13 +211,13 @@ impl<'a> Tree<'a> {
                 Some(key) if key.name == MERGE => open.merged = Some(Node { at: key.at, ..node }),
                 Some(key) => entries.push((key, node)),
             },
-            Value::Empty | Value::Text(_) => {} // these are never open
+            Value::Empty | Value::Text(_) => {} // never open
         }
         Ok(())
     }
 }
 
-/// Takes a key that the map does not have yet.
+/// Checks a key that the map must not have yet.
 fn key(node: Node, entries: &[(Key, Node)], merged: Option<&Node>) -> Parsed<Key> {
     let at = node.at;
     let Value::Text(Text { text: name, quoted }) = node.value else {
@@ -236,7 +237,7 @@ fn key(node: Node, entries: &[(Key, Node)], merged: Option<&Node>) -> Parsed<Key
     }
 }
 
-/// Adds what `<<` brings: entries that the map does not have. Readers differ on a key that stands before `<<`.
+/// Adds the entries of `<<` that the map lacks. Readers disagree on a key before `<<`.
 fn merge(entries: &mut Vec<(Key, Node)>, merged: Node) -> Parsed<()> {
     let at = merged.at;
     let maps = match merged.value {
@@ -266,7 +267,7 @@ fn merge(entries: &mut Vec<(Key, Node)>, merged: Node) -> Parsed<()> {
     Ok(())
 }
 
-/// Values, and bytes of texts.
+/// The number of values, and the bytes of texts.
 fn size(node: &Node) -> usize {
     1 + match &node.value {
         Value::Empty => 0,
@@ -276,7 +277,7 @@ fn size(node: &Node) -> usize {
     }
 }
 
-/// Levels of lists and maps.
+/// The levels of lists and maps.
 fn height(node: &Node) -> usize {
     let highest = match &node.value {
         Value::Empty | Value::Text(_) => return 0,
@@ -286,12 +287,12 @@ fn height(node: &Node) -> usize {
     1 + highest.unwrap_or(0)
 }
 
-/// `!` alone, which says that a value is what it looks like, and a scalar a text.
+/// `!` alone: a scalar is a text, any other value keeps its type.
 fn is_plain_tag(tag: &Tag) -> bool {
     tag.handle.is_empty() && tag.suffix == "!"
 }
 
-/// The type of YAML's own that the tag names, in short or in full.
+/// The core type that the tag names, in short or in full.
 fn core(tag: &Tag) -> Option<&str> {
     const CORE: &str = "tag:yaml.org,2002:";
     match &*tag.handle {

@@ -34,7 +34,7 @@ impl Deployment<'_> {
         }
         let unpacked = package::survey_directory(&glimpse.file, remote, layout, live, self.deadline)?;
         if let Some(revision) = &offer.revision {
-            plan.text("revision", revision.as_str());
+            plan.facts.push(("revision", Fact::Revision(revision.clone())));
         }
         plan.bytes("fetch", glimpse.total);
         plan.bytes("read", glimpse.bytes);
@@ -84,7 +84,7 @@ impl Deployment<'_> {
             return self.plan_ready(plan, live, record);
         }
         let Settings { layout, remote, .. } = self.settings;
-        plan.text("revision", record.revision.as_str());
+        plan.facts.push(("revision", Fact::Revision(record.revision.clone())));
         plan.text("release", record.release.as_str());
         let is_here = matches!(remote, Remote::File(_));
         plan.bytes("fetch", if is_kept || is_here { 0 } else { self.fetched });

@@ -8,7 +8,7 @@ use crate::config::Settings;
 use crate::console;
 use crate::console::json::{Json, quoted};
 use crate::console::progress::size;
-use crate::console::screen::Screen;
+use crate::console::screen::{Color, Screen};
 use crate::error::{Error, Result};
 use crate::report::check_report::named;
 use crate::report::json::record;
@@ -29,7 +29,8 @@ impl Plan {
         if count > 0 || self.outcome == "deploy" {
             line(&mut text, "");
             let mut tell = |change: Change, path: &Path| {
-                line(&mut text, &format!("{} {}", letter(change), path.display()));
+                let painted = screen.painted(letter(change), shade(change));
+                text.push_str(&format!("{painted} {}\n", screen.printable(&path.display().to_string())));
                 if text.len() < PIECE { Ok(()) } else { console::print(&std::mem::take(&mut text)) }
             };
             if is_whole {
@@ -71,6 +72,7 @@ impl Plan {
                 Fact::Text(text) => text.clone(),
                 Fact::Bytes(bytes) => size(*bytes),
                 Fact::Release(release) => release.as_ref().map_or_else(|| "nothing yet".to_owned(), named),
+                Fact::Revision(revision) => revision.to_string(),
             };
             line(&format!("{key:8}  {value}"));
         }
@@ -88,6 +90,7 @@ impl Plan {
                 Fact::Text(text) => json.text(key, Some(text)),
                 Fact::Bytes(bytes) => json.number(key, *bytes),
                 Fact::Release(release) => record(json, key, release.as_ref()),
+                Fact::Revision(revision) => json.text(key, Some(revision.as_str())),
             }
         }
         for (key, list) in [("notes", &self.notes), ("errors", &self.obstacles)] {
@@ -157,5 +160,13 @@ fn letter(change: Change) -> &'static str {
         Change::Added => "A",
         Change::Changed => "M",
         Change::Removed => "D",
+    }
+}
+
+fn shade(change: Change) -> Color {
+    match change {
+        Change::Added => Color::Good,
+        Change::Changed => Color::Doubtful,
+        Change::Removed => Color::Bad,
     }
 }

@@ -1,4 +1,4 @@
-//! Tables of what a response says it is.
+//! Tables of validators.
 
 use super::*;
 
@@ -56,7 +56,8 @@ fn what_is_made_of_times_names_nothing_while_it_is_young() {
         let seen = identity(&headers);
         let got = (seen.revision().is_none(), seen.strong_etag().is_none() || etag.is_empty());
         assert_eq!(got, (expected, expected || !is_strong(etag)), "{etag} {after}");
-        // It is asked for without conditions, and what has the same name then is told by its content, and is certain.
+        // The poll is unconditional; a response with the same validators is then identified by its content, and is
+        // final.
         let (revision, validators) = (Revision::new("sha256:00"), seen.validators("here"));
         let known =
             ResponseIdentity::remembered(Known { revision: &revision, validators: &validators }, "here").unwrap();
@@ -89,7 +90,7 @@ fn a_name_that_stays_young_is_relied_upon_when_it_is_read_long_after_it_was_seen
         let now = seen(at).after(Some(&first));
         assert_eq!((now.young, now.revision()), (young, None), "{at}: the content tells once more");
     }
-    // Read again within the same fetch, or known for sure: it stays what it is.
+    // Read again within the same fetch, or known as final: it stays as it is.
     let settled = seen(1003).after(Some(&first));
     assert_eq!(seen(1004).after(Some(&settled)), ResponseIdentity { young: None, ..seen(1004) });
     let sure = identity(&[("last-modified", MON)]);

@@ -1,12 +1,11 @@
-//! What a look at a file or a directory saw without reading it: names, inodes, sizes and times, as a text that is
-//! remembered.
+//! The stamps of a file or directory: names, inodes, sizes and times, read without its content, and saved as a text.
 //!
 //! File systems count time in steps: a tick of the kernel at best, a second (ext4 with inodes of 128 bytes, NFS), two
-//! (FAT). A file that is rewritten within the step of its stamp keeps the stamp. So stamps prove that nothing changed since
-//! the look only when all of them were clearly older than the look; git calls an entry that is not "racily clean", and reads
-//! it again. Where another machine's clock makes the stamps, their age says nothing: there they are proof when they were
-//! seen before, and more than a step has passed since. The same holds for stamps in the future, and where another file system is
-//! mounted below: that one is not asked whose clock it has.
+//! (FAT). A file that is rewritten within the step of its stamp keeps the stamp. So stamps prove that nothing changed
+//! since they were read only if all of them were clearly older than the reading; git calls a younger entry "racily
+//! clean", and reads it again. If another machine's clock sets the stamps, their age says nothing: they are proof if
+//! they were seen before, and more than a step has passed since. The same holds for stamps in the future, and if
+//! another file system is mounted below, since its clock is not determined.
 
 use sha2::{Digest, Sha256};
 
@@ -15,75 +14,75 @@ use crate::sys::fs::Meta;
 
 /// The longest step of a file system, in seconds.
 const STEP: u64 = 2;
-/// The stamps.
+/// The key of the stamps.
 const SEEN: &str = "seen";
-/// When they were seen first, in seconds since 1970, as long as they are no proof.
+/// The key of the time when the stamps were first seen, in seconds since 1970. Present as long as they are no proof.
 const SEEN_AT: &str = "seen-at";
 
-/// What one look saw.
+/// The stamps at one time.
 #[derive(Debug)]
 pub(super) struct Stamps {
-    /// Of a directory a hash.
+    /// The stamps of an archive, or a hash of a directory's.
     text: String,
-    /// When the look began.
+    /// When the reading of the stamps began.
     at: u64,
-    /// The second of the youngest change.
+    /// The latest change, in seconds.
     youngest: i64,
-    /// Whether some of it is on another file system than the rest.
+    /// Whether an entry is on another file system than the top directory.
     is_mixed: bool,
 }
 
-/// Whether what is remembered proves that what has the same stamps has the same content.
+/// Whether equal stamps prove equal content.
 pub(super) fn are_proof(remembered: &Validators) -> bool {
     remembered.get(SEEN).is_some() && remembered.get(SEEN_AT).is_none()
 }
 
 impl Stamps {
-    /// A look that begins `at` a second.
+    /// Empty stamps; `at` is the time in seconds.
     pub(super) fn new(at: u64) -> Self {
         Self { text: String::new(), at, youngest: i64::MIN, is_mixed: false }
     }
 
-    /// Takes in the stamps of an archive.
+    /// Sets the stamps of an archive.
     pub(super) fn add_archive(&mut self, meta: &Meta) {
         let (m, c) = (meta.mtime, meta.ctime);
         self.text = format!("{}:{}:{}:{}.{:09}:{}.{:09}", meta.dev, meta.ino, meta.size, m.0, m.1, c.0, c.1);
         self.add_time(meta, true);
     }
 
-    /// Takes in what `hash` is of.
+    /// Sets the stamps of a directory from their hash.
     pub(super) fn add_tree(&mut self, hash: Sha256) {
         self.text = hex(&hash.finalize()[..16]);
     }
 
-    /// Takes in the time of an entry; `is_here`: on the file system that the whole is on.
+    /// Adds the time of an entry; `is_here` if it is on the same file system as the top directory.
     pub(super) fn add_time(&mut self, meta: &Meta, is_here: bool) {
-        // Nobody can set this one; the time of modification can be set to anything.
+        // ctime, since mtime can be set to any value.
         self.youngest = self.youngest.max(meta.ctime.0);
         self.is_mixed |= !is_here;
     }
 
-    /// As text.
+    /// The stamps as text.
     pub(super) fn text(&self) -> &str {
         &self.text
     }
 
-    /// Whether another look saw something else.
+    /// Whether the stamps differ from `other`.
     pub(super) fn are_other(&self, other: &Self) -> bool {
         self.text != other.text
     }
 
-    /// Whether they are those that are remembered.
+    /// Whether the stamps equal the remembered ones.
     pub(super) fn are_in(&self, remembered: &Validators) -> bool {
         remembered.get(SEEN) == Some(self.text.as_str())
     }
 
-    /// How they are remembered; `before`: as they were remembered already, if they were; `is_our_time`: whether this machine's
-    /// clock makes those of the file system that the whole is on. The content has to be read after the look that this one was.
+    /// The validators to save; `before` are those saved for the same stamps, if any; `is_our_time` if this machine's
+    /// clock sets the stamps of the file system. The content must be read after the stamps.
     pub(super) fn remembered(&self, before: Option<&Validators>, is_our_time: bool) -> Validators {
         let first = before.and_then(|before| before.get(SEEN_AT)?.parse().ok()).unwrap_or(self.at).min(self.at);
         let (at, step) = (i64::try_from(self.at).unwrap_or(i64::MAX), STEP.cast_signed());
-        // What was changed later than now was changed by another clock.
+        // A change later than now comes from another clock.
         let is_told_by_age = is_our_time && !self.is_mixed && self.youngest <= at.saturating_add(step);
         let is_proof = if is_told_by_age { at.saturating_sub(self.youngest) > step } else { self.at - first > STEP };
         let seen = Validators::default().with(SEEN, self.text.as_str());
@@ -125,7 +124,7 @@ mod tests {
         let soon = seen(1002, 10).remembered(Some(&first), false);
         assert_eq!((are_proof(&soon), &soon), (false, &first), "nothing new to write down");
         assert!(are_proof(&seen(1003, i64::MAX).remembered(Some(&soon), false)));
-        // The clock was set back: it begins anew.
+        // The clock was set back: waiting for the step starts again.
         let back = seen(500, 10).remembered(Some(&first), false);
         assert!(!are_proof(&seen(502, 10).remembered(Some(&back), false)));
         assert!(are_proof(&seen(503, 10).remembered(Some(&back), false)));
@@ -139,7 +138,7 @@ mod tests {
             assert!(!are_proof(&first) && !are_proof(&at(1002).remembered(Some(&first), true)));
             assert!(are_proof(&at(1003).remembered(Some(&first), true)));
         }
-        // A step ahead is the file system's own doing.
+        // The file system itself may be ahead by a step.
         let ahead = seen(1000, 1002).remembered(None, true);
         assert!(!are_proof(&seen(1003, 1002).remembered(Some(&ahead), true)));
     }

@@ -1,6 +1,6 @@
-//! A directory of this host, walked in one order: the names of each directory by their bytes, a directory before what is in
-//! it. Its stamps tell whether it has to be read; its revision is a hash of names, kinds, link texts, contents, and who may
-//! execute and read what.
+//! Walks a directory on this host in a fixed order: names sorted by their bytes, a directory before its entries. Its
+//! stamps tell whether it has to be read; its revision is a hash of names, kinds, link targets, contents, executable
+//! bits and read access.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -17,23 +17,23 @@ use crate::sys::acl;
 use crate::sys::clock::Deadline;
 use crate::sys::fs::{Dir, Kind, Meta};
 
-/// How many directories may lie in each other; what may be deployed of them is for the policy to say.
+/// How deep directories may be nested. The policy may allow fewer levels in a deployment.
 const MAX_DEPTH: usize = 200;
 
-/// One name on the way.
+/// One entry of the walk.
 struct Entry<'a> {
     dir: &'a Dir,
     path: &'a Path,
     name: &'a OsStr,
     meta: Meta,
-    /// Who may read it, and may reach it at all.
+    /// The users that can read the entry, given the directories above it.
     access: Access,
 }
 
-/// Takes one name after the other.
+/// Called for each entry.
 type Take<'a> = dyn FnMut(Entry<'_>) -> io::Result<()> + 'a;
 
-/// Passes all names below `dir`, which stands at `at` and which `reach` may enter, on to `take`.
+/// Calls `take` for each entry below `dir`. `at` is the path of `dir`, and `reach` the users that may enter it.
 fn walk(dir: &Dir, at: &Path, reach: Access, depth: usize, take: &mut Take<'_>) -> io::Result<()> {
     if depth > MAX_DEPTH {
         return Err(io::Error::other(format!("it is more than {MAX_DEPTH} directories deep")));
@@ -55,7 +55,7 @@ fn walk(dir: &Dir, at: &Path, reach: Access, depth: usize, take: &mut Take<'_>) 
     Ok(())
 }
 
-/// A hash of a directory that `reach` may enter: nothing is said where everybody may.
+/// A new hash for a directory that `reach` may enter. Access for all users adds nothing to the hash.
 fn begin(reach: Access) -> Sha256 {
     let mut hash = Sha256::new();
     if reach != Access::All {
@@ -71,18 +71,18 @@ fn add(hash: &mut Sha256, entry: &Entry<'_>, mode: u32) {
     hash.update(format!("{:?} {mode:o}", entry.meta.kind));
 }
 
-/// Who may reach what lies in `dir`, which is `meta`.
+/// The users that can reach entries of `dir`; `meta` is its metadata.
 fn reach(dir: &Dir, meta: &Meta) -> io::Result<Access> {
     Ok(Access::through_dir(acl::mode_of_group(dir, meta.mode)?))
 }
 
-/// Looks at the stamps of everything in `dir`, which is `meta`.
+/// Adds the stamps of all entries below `dir` to `stamps`; `meta` is the metadata of `dir`.
 pub(super) fn look(dir: &Dir, meta: &Meta, stamps: &mut Stamps) -> io::Result<()> {
     let reach = reach(dir, meta)?;
     let mut hash = begin(reach);
     walk(dir, Path::new(""), reach, 0, &mut |entry| {
         add(&mut hash, &entry, entry.meta.mode);
-        // An ACL is none of the mode's bits.
+        // The mode does not contain the ACL.
         hash.update([entry.access as u8]);
         let Meta { kind, size, mtime, ctime, ino, .. } = entry.meta;
         match kind {
@@ -90,7 +90,7 @@ pub(super) fn look(dir: &Dir, meta: &Meta, stamps: &mut Stamps) -> io::Result<()
             Kind::Link => add_link(&mut hash, &entry).map(|_| ())?,
             Kind::File | Kind::Other => {
                 stamps.add_time(&entry.meta, entry.meta.dev == meta.dev);
-                // The inode too: a file renamed over another may keep size and time.
+                // The inode too: a file renamed over another may have the same size and time.
                 hash.update(format!("{size} {mtime:?} {ctime:?} {ino}"));
             }
         }
@@ -100,7 +100,7 @@ pub(super) fn look(dir: &Dir, meta: &Meta, stamps: &mut Stamps) -> io::Result<()
     Ok(())
 }
 
-/// Feeds the text of a link to `hash`.
+/// Feeds the target of a link to `hash`.
 fn add_link(hash: &mut Sha256, entry: &Entry<'_>) -> io::Result<OsString> {
     let target = entry.dir.read_link(entry.name)?;
     hash.update((target.len() as u64).to_le_bytes());
@@ -108,29 +108,30 @@ fn add_link(hash: &mut Sha256, entry: &Entry<'_>) -> io::Result<OsString> {
     Ok(target)
 }
 
-/// The reading of all files of a tree.
+/// Reads all files of a tree.
 pub(super) struct Contents {
-    /// How many bytes it may read.
+    /// How many bytes may still be read.
     left: u64,
     buffer: Vec<u8>,
     deadline: Deadline,
 }
 
 impl Contents {
-    /// A reading of `most` bytes.
+    /// Reads at most `most` bytes.
     pub(super) fn new(most: u64, deadline: Deadline) -> Self {
         Self { left: most, buffer: vec![0; 128 * 1024], deadline }
     }
 
-    /// What tells the content of `dir` from another's, wherever it lies, and the sums of its files and links; without these
-    /// where there is more than may be deployed, which is not read to the end: then it is `stamps` that tell.
+    /// Returns a hash of the content of `dir`, independent of its path, and the sums of its files and links. If there
+    /// are more bytes than may be deployed, the rest is not read, the sums are `None`, and the hash includes `stamps`
+    /// instead.
     pub(super) fn read(&mut self, dir: &Dir, stamps: &Stamps) -> io::Result<(String, Option<Vec<u32>>)> {
         let reach = reach(dir, &dir.meta()?)?;
         let mut hash = begin(reach);
         let mut sums = Some(Vec::new());
         walk(dir, Path::new(""), reach, 0, &mut |entry| {
             let is_program = entry.meta.mode & 0o111 != 0;
-            // As it has always been where everybody may read it.
+            // 0 keeps the hash of a tree that all users can read as it was in earlier versions.
             let restricted = match entry.access {
                 Access::All => 0,
                 Access::Group => 4,
@@ -165,7 +166,7 @@ impl Contents {
         Ok((hex(&hash.finalize()[..16]), sums))
     }
 
-    /// Feeds a file to `hash` and `sum`; whether there was room for all of it.
+    /// Feeds a file to `hash` and `sum`. False if it exceeds the bytes that may still be read.
     fn read_file(&mut self, mut file: File, hash: &mut Sha256, sum: &mut EntrySum) -> io::Result<bool> {
         loop {
             let got = file.read(&mut self.buffer)?;

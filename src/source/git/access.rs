@@ -1,6 +1,6 @@
-//! As whom git asks a remote, and whom it believes: user and password as over HTTP, a key for ssh, known hosts, roots.
-//! Files are read, or named, again at every check. Passwords and keys are for the configured host; a submodule somewhere
-//! else is asked as nobody.
+//! Credentials and trust for a git remote: user and password as for HTTP, ssh key, known hosts, roots. Files are read,
+//! or passed to git, anew at every check. Passwords and keys are only for the configured host; a submodule on another
+//! host is fetched without credentials.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use crate::http::warn_once;
 use crate::remote::place::Place;
 use crate::sys::resolve::untrusted_reason;
 
-/// Where systems keep the roots they trust, in one file.
+/// Where distributions keep the trusted roots in one file.
 const BUNDLES: [&str; 5] = [
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
@@ -23,7 +23,7 @@ const BUNDLES: [&str; 5] = [
     "/etc/ssl/cert.pem",
 ];
 
-/// The way to `place`, where `configured` is what the operator named. `home` gives a directory of ours.
+/// Access to `place`; `configured` is the place in the operator's settings. `home` opens the cache directory.
 pub(super) fn to<'a>(
     place: &Place,
     configured: &Place,
@@ -35,7 +35,7 @@ pub(super) fn to<'a>(
         Place::Http(url) => {
             let mut access = Access::default();
             if is_ours {
-                // A submodule at the same host is asked as its parent is.
+                // A submodule on the same host gets its parent's credentials.
                 let Place::Http(origin) = configured else { return Err(Error::failed("no origin")) };
                 let host = url.host_str().unwrap_or_default();
                 let user = UserInfo::of(origin)?;
@@ -68,7 +68,7 @@ pub(super) fn to<'a>(
     }
 }
 
-/// The ssh that git calls through a shell: no question, no forwarding, and hosts that are known.
+/// The ssh command, which git runs through a shell: no prompts, no forwarding, only known hosts.
 pub(super) fn ssh(settings: &Settings, is_ours: bool) -> Result<OsString> {
     let (git, http) = (&settings.git, &settings.http);
     let strict = if git.strict { "yes" } else { "accept-new" };
@@ -90,7 +90,7 @@ pub(super) fn ssh(settings: &Settings, is_ours: bool) -> Result<OsString> {
     Ok(command.into())
 }
 
-/// A file that decides whom we believe must not be anybody's.
+/// A file that decides which keys are trusted must not be writable by other users.
 pub(super) fn check(file: &Path, key: &str, must_exist: bool) -> Result<()> {
     let what = || format!("cannot use {key} {}", file.display());
     match untrusted_reason(file) {
@@ -101,8 +101,8 @@ pub(super) fn check(file: &Path, key: &str, must_exist: bool) -> Result<()> {
     }
 }
 
-/// One file with the system's roots and those of `ca-file` and SSL_CERT_FILE: git takes one. Without either of these git
-/// has the system's by itself.
+/// Writes one file with the system's roots and those of `ca-file` and SSL_CERT_FILE, since git takes only one file.
+/// `None` if neither is set: then git uses the system's roots.
 fn roots<'a>(settings: &Settings, home: impl FnOnce() -> Result<&'a Path>) -> Result<Option<PathBuf>> {
     let env = std::env::var_os("SSL_CERT_FILE").filter(|path| !path.is_empty()).map(PathBuf::from);
     let ours = [("ca-file", settings.http.ca_file.clone()), ("SSL_CERT_FILE", env)];

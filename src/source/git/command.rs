@@ -1,8 +1,8 @@
-//! The one place that starts git: with an environment that nobody else has touched, no configuration but what is said
-//! here, no prompt, no hook, no program of a repository's choice, and one transport or none. Options stand before what
-//! strangers chose; secrets go through the environment. The whole group ends with the deadline.
+//! Starts git; no other module does. Git gets a fixed environment, only the configuration set here, no prompt, no hook,
+//! no program that a repository names, and at most one transport. Options precede names that come from a remote;
+//! secrets are passed in the environment. At the deadline the whole process group is killed.
 //!
-//! What git says when it fails is read by `complaint`.
+//! `error_class` parses git's error messages.
 
 use std::cell::RefCell;
 use std::ffi::OsString;
@@ -20,17 +20,17 @@ use crate::sys::clock::Deadline;
 use crate::sys::process::{self, Ended, Pipes, Program, Stream};
 use crate::sys::resolve::untrusted_reason;
 
-/// The most that is kept of what git says: the last lines tell why it failed.
+/// How many lines of git's standard error are kept. The last lines have the cause of a failure.
 const LINES: usize = 40;
-/// The oldest git that reads all of what is said here; an older one would go on without it, and say nothing.
+/// The oldest git that supports all settings made here; an older one would silently ignore some.
 const OLDEST: (u32, u32) = (2, 32);
 const NEEDED: &str = "2.32";
-/// How long a git may take to tell its version.
+/// The time limit for `git --version`.
 const VERSION: Duration = Duration::from_secs(30);
-/// The most memory of a git: a file of half a gigabyte may come as a difference to another one, and then both are in
-/// memory and what they make, beside a stack for each thread. Larger ones are bombs, or want a host of their own.
+/// The memory limit of git. A file of half a gigabyte may be stored as a delta to another one: then both are in memory
+/// with the result, beside a stack for each thread. Larger ones are bombs, or need a host of their own.
 const MEMORY: u64 = 2 << 30;
-/// What holds for every call, whatever any file says.
+/// Configuration of every call. It takes precedence over all configuration files.
 const CONFIG: &[(&str, &str)] = &[
     ("core.hooksPath", "/dev/null"),
     ("core.fsmonitor", "false"),
@@ -65,14 +65,14 @@ const ENVIRONMENT: &[(&str, &str)] = &[
     ("GIT_TERMINAL_PROMPT", "0"),
 ];
 
-/// Why a call did not do what it should.
+/// Why a call failed.
 #[derive(Debug)]
 pub(super) enum GitError {
-    /// What is known: the remote's, the network's, ours.
+    /// A known cause: the remote, the network, or this host.
     Request(RequestError),
-    /// What may be a broken cache.
+    /// The cache may be broken.
     Cache(Error),
-    /// The server gives out parts, and then not the rest of them.
+    /// The server supports partial clones, but does not send the missing objects.
     Parts(Error),
 }
 
@@ -89,7 +89,7 @@ impl From<RequestError> for GitError {
 }
 
 impl GitError {
-    /// The line to print.
+    /// The error to report.
     pub(super) fn error(self) -> Error {
         match self {
             Self::Request(fault) => fault.error,
@@ -102,25 +102,25 @@ impl GitError {
 #[derive(Clone, Debug)]
 pub(super) struct Git {
     path: PathBuf,
-    /// Variables of ours that it does not get.
+    /// Variables of this process that git does not get.
     unset: Vec<OsString>,
     /// `http.lowSpeedTime`, in seconds.
     stall: Duration,
 }
 
-/// What a call to a remote needs besides its URL.
+/// The parameters of a call to a remote, besides its URL.
 #[derive(Debug, Default)]
 pub(super) struct Access {
     pub(super) environment: Vec<(&'static str, OsString)>,
     pub(super) config: Vec<(&'static str, String)>,
-    /// What no message may have.
+    /// Secrets, which are removed from messages.
     pub(super) secrets: Vec<Secret>,
-    /// As whom we ask, for messages.
+    /// The user or key, for messages.
     pub(super) whose: Option<String>,
 }
 
 impl Git {
-    /// Finds it; `remote` is what needs it.
+    /// Finds git in PATH and checks its version; `remote` is for messages.
     pub(super) fn find(remote: &str, stall: Duration) -> Result<Self> {
         let path = std::env::var("PATH").unwrap_or_else(|_| "/usr/local/bin:/usr/bin:/bin".to_owned());
         let path = process::find("git", &path).ok_or_else(|| {
@@ -133,7 +133,7 @@ impl Git {
         }
         let is_unset = |name: &OsString| {
             let name = name.as_encoded_bytes();
-            // By SUDO_UID git would believe the repositories of one more user.
+            // With SUDO_UID git would also trust the repositories of that user.
             let others = [&b"SSH_ASKPASS"[..], b"SUDO_UID", b"XDG_CONFIG_HOME", b"LANGUAGE"];
             name.starts_with(b"GIT_") || others.contains(&name)
         };
@@ -143,7 +143,7 @@ impl Git {
         Ok(git)
     }
 
-    /// Refuses a git that would not hear all that we tell it.
+    /// Refuses a git that is too old for the settings made here.
     fn check_version(&self, remote: &str) -> Result<()> {
         let said = match self.call("", Access::default(), &["--version"]).output(1000, Deadline::after(VERSION), None) {
             Ok(said) => String::from_utf8_lossy(&said).into_owned(),
@@ -161,12 +161,12 @@ impl Git {
         )))
     }
 
-    /// A call of `args` that may use no transport.
+    /// A call of `args` without any transport.
     pub(super) fn local(&self, repository: &Path, args: &[&str]) -> Call<'_> {
         Call { repository: Some(repository.to_owned()), ..self.call("", Access::default(), args) }
     }
 
-    /// A call of `args` that may use the transport `scheme`.
+    /// A call of `args` that may only use the transport `scheme`.
     pub(super) fn call(&self, scheme: &'static str, access: Access, args: &[&str]) -> Call<'_> {
         let args = args.iter().map(OsString::from).collect();
         Call { git: self, args, repository: None, scheme, access, input: None, largest_file: None }
@@ -180,11 +180,11 @@ fn version(text: &str) -> Option<(u32, u32)> {
     Some((next()?, next()?))
 }
 
-/// A call in the making.
+/// A call that is not started yet.
 pub(super) struct Call<'g> {
     git: &'g Git,
     args: Vec<OsString>,
-    /// `None`: it needs none.
+    /// `None`: the command needs no repository.
     pub(super) repository: Option<PathBuf>,
     scheme: &'static str,
     pub(super) access: Access,
@@ -192,10 +192,10 @@ pub(super) struct Call<'g> {
     pub(super) largest_file: Option<u64>,
 }
 
-/// What git said on standard error: its last lines.
+/// The last lines of git's standard error.
 type Said = Rc<RefCell<Vec<String>>>;
 
-/// A call whose output is read as it comes.
+/// A running git with its standard output.
 #[derive(Debug)]
 pub(super) struct RunningGit {
     stream: Stream<'static>,
@@ -206,7 +206,7 @@ pub(super) struct RunningGit {
 }
 
 impl Call<'_> {
-    /// What it prints, at most `most` bytes. `patience`: how long a server may take to answer at all.
+    /// Returns the output, at most `most` bytes. With `patience`, the call fails as transient if it takes longer.
     pub(super) fn output(self, most: u64, deadline: Deadline, patience: Option<Duration>) -> Result<Vec<u8>, GitError> {
         let until = patience.map_or(deadline, |patience| deadline.at_most(patience));
         let mut reading = self.stream(until)?;
@@ -230,14 +230,14 @@ impl Call<'_> {
         Ok(output)
     }
 
-    /// Starts it.
+    /// Starts git.
     pub(super) fn stream(self, deadline: Deadline) -> Result<RunningGit> {
         let Self { git, args, repository, scheme, access, input, largest_file } = self;
         let verb = args.first().map(|verb| verb.to_string_lossy().into_owned()).unwrap_or_default();
         let mut env: Vec<(OsString, OsString)> =
             ENVIRONMENT.iter().map(|(name, value)| (name.into(), value.into())).collect();
         let mut add = |name: &str, value: OsString| env.push((name.into(), value));
-        // Where there is no repository, none is looked for.
+        // Without a repository, git must not search for one.
         add("GIT_DIR", repository.unwrap_or_else(|| PathBuf::from("/nonexistent")).into());
         add("GIT_ALLOW_PROTOCOL", scheme.into());
         for (name, value) in access.environment {
@@ -262,7 +262,7 @@ impl Call<'_> {
         log::trace!("git {}", shown.join(" "));
         let program = Program { path: git.path.clone(), args, env, dir: PathBuf::from("/"), merges_errors: false };
         let said = Said::default();
-        // On this machine the other side is a child of git's, and packs as much as its owner keeps there.
+        // A local remote is served by a child of git, which may need more memory to pack its owner's repository.
         let memory = (scheme != "file").then_some(MEMORY);
         let pipes = Pipes { input, unset: git.unset.clone(), largest_file, memory };
         let listener = said.clone();
@@ -280,7 +280,7 @@ impl Call<'_> {
 }
 
 impl RunningGit {
-    /// Waits for its end, and says whether that was a good one.
+    /// Waits for git to exit, and fails unless its exit code is 0.
     pub(super) fn finish(self) -> Result<(), GitError> {
         let Self { stream, said, verb, secrets, whose } = self;
         let ended = stream.finish().with_context(|| format!("cannot wait for git {verb}"))?;

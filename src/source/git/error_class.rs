@@ -1,30 +1,31 @@
-//! What git says when it fails, read: whether it may pass, whether it is the remote's, ours or perhaps the cache's, and
-//! one line for whoever is woken by it. Pure. git's words are C's (LC_ALL); a remote may put its own among them.
+//! Parses git's error messages: whether the failure is transient, whether the remote, this host or possibly the cache
+//! is at fault, and one line for the operator. Messages are in English (LC_ALL=C); a remote may add its own text.
 
 use super::command::GitError;
 use crate::config::Secret;
 use crate::error::{Error, Kind};
 use crate::http::retry::RequestError;
 
-/// The longest part of git's own words in a line.
+/// The longest part of git's messages in an error, in bytes.
 const LONGEST: usize = 300;
 
-/// What a failure is.
+/// The class of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Cause {
-    /// May be over in a moment.
+    /// Transient: a retry may succeed.
     Passing,
-    /// Stays until somebody does something.
+    /// Permanent, until the operator changes something.
     Lasting,
-    /// Who we are is not enough.
+    /// The credentials are missing or not sufficient.
     Denied,
-    /// What was fetched is bad.
+    /// The fetched content is bad.
     Refused,
-    /// What was offered is there no more.
+    /// The offered commit is no longer there.
     Gone,
 }
 
-/// The first row of which one part is among git's words, in lower case, tells. An empty text: git's words say it best.
+/// The first row with a part that occurs in git's lower-case messages applies. With an empty text, git's own message is
+/// used.
 const CAUSES: &[(&[&str], Cause, &str)] = &[
     (
         &["remote host identification has changed"],
@@ -167,7 +168,7 @@ const CAUSES: &[(&[&str], Cause, &str)] = &[
         Cause::Passing,
         "",
     ),
-    // Whatever it is, it is the remote's or the way's, and no reason to throw the cache away.
+    // Any other failure of the remote or the network is no reason to discard the cache.
     (
         &["remote error:", "unable to access", "requested url returned error", "could not read from remote repository"],
         Cause::Lasting,
@@ -175,7 +176,7 @@ const CAUSES: &[(&[&str], Cause, &str)] = &[
     ),
 ];
 
-/// Reads it. `how` git ended, `said` what it said; nothing of `secrets` comes out.
+/// Classifies the messages `said` of a git that ended as `how`; removes `secrets` from the error.
 pub(super) fn read<'a>(
     verb: &str,
     how: &str,
@@ -204,7 +205,7 @@ pub(super) fn read<'a>(
     }
 }
 
-/// The text without what stands behind each `://`: the names in a URL are not git's words.
+/// Removes the rest of each URL after `://`: the names in it are not git's words.
 fn without_urls(text: &str) -> String {
     let mut parts = text.split("://");
     let mut rest = parts.next().unwrap_or_default().to_owned();
@@ -216,10 +217,10 @@ fn without_urls(text: &str) -> String {
     rest
 }
 
-/// What git says of ssh, whatever ssh said.
+/// The line that git prints for every failure of ssh.
 const STOCK: &str = "fatal: could not read from remote repository";
 
-/// What matters of git's words, on one line: what ssh says, where that failed; what it calls fatal or an error; else its last line.
+/// The relevant messages on one line: the reason of ssh if it failed, fatal messages and errors, else the last line.
 fn quoted(said: &[&str], secrets: &[Secret]) -> String {
     let starts_with = |line: &str, starts: &[&str]| {
         let line = line.to_ascii_lowercase();
@@ -232,7 +233,7 @@ fn quoted(said: &[&str], secrets: &[Secret]) -> String {
     let said: Vec<&str> = said.iter().map(|line| line.trim()).filter(|line| !line.is_empty()).collect();
     let (mut lines, mut add) = (Vec::new(), said.as_slice());
     if let Some(at) = said.iter().position(|line| starts_with(line, &[STOCK])) {
-        // The warnings of ssh come before its reason, and its frames around them.
+        // ssh prints warnings and frames around them before the reason.
         let is_reason = |line: &&&str| !starts_with(line, &["warning: ", "** ", "@"]);
         lines.extend(said[..at].iter().find(is_reason));
         add = &said[..at];

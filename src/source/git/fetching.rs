@@ -1,5 +1,5 @@
-//! From a commit to the list of what it holds, everything that is listed being in the repository: the commit itself,
-//! what is missing of its directory, its submodules, and theirs. What is there already is not fetched.
+//! Fetches a commit and lists its contents: the commit itself, the missing objects of its directory, its submodules,
+//! and theirs. After that all listed objects are in the repository. Objects that are there already are not fetched.
 
 use std::io::{BufRead, BufReader, Read};
 
@@ -15,13 +15,13 @@ use crate::remote::place::Place;
 use crate::remote::reference::{Reference, is_object};
 use crate::sys::clock::Deadline;
 
-/// The longest line of a listing.
+/// The longest line of a listing, in bytes.
 const LONGEST: u64 = 70_000;
-/// What one call that finds an object may print.
+/// The output limit of short commands.
 const LITTLE: u64 = 1 << 20;
-/// What git may always write: refs and the like, so that it can say what is wrong.
+/// The file size that git may always write, for refs and the like; below it, git could not report an error.
 const SMALLEST: u64 = 4096;
-/// What every fetch is told.
+/// Arguments of every fetch.
 const FETCH: [&str; 7] = [
     "fetch",
     "-q",
@@ -41,14 +41,14 @@ pub(super) struct Fetching<'a> {
     pub(super) repository: Repository,
     pub(super) deadline: Deadline,
     pub(super) members: Members,
-    /// Bytes of the repository's packs before anything was fetched.
+    /// Size of the repository's packs before the fetch, in bytes.
     packed: u64,
 }
 
-/// What came of it.
+/// The result of a fetch.
 pub(super) struct Fetched {
     pub(super) members: Members,
-    /// What tells its content from others'.
+    /// Identifies the content, independent of the commit.
     pub(super) identity: String,
 }
 
@@ -59,7 +59,7 @@ impl<'a> Fetching<'a> {
         Ok(Self { source, repository, deadline, members, packed })
     }
 
-    /// Everything of `commit` that is deployed.
+    /// Fetches and lists the part of `commit` that is deployed.
     pub(super) fn run(mut self, commit: &str) -> Result<Fetched, GitError> {
         let GitSource { remote, settings, .. } = self.source;
         let is_pinned = matches!(remote.reference, Some(Reference::Commit(_)));
@@ -75,7 +75,7 @@ impl<'a> Fetching<'a> {
         Ok(Fetched { members: self.members, identity: format!("tree {tree}{with}") })
     }
 
-    /// Fetches a commit, unless it is here.
+    /// Fetches a commit unless the repository has it.
     pub(super) fn fetch_missing(
         &self,
         place: &Place,
@@ -94,7 +94,7 @@ impl<'a> Fetching<'a> {
                 if !fault.error.to_string().contains("unadvertised") {
                     return Err(Error::failed(fault.error.to_string()).into());
                 }
-                // A server that gives out only what has a name: all of that, then.
+                // The server only sends commits that a ref names: fetch all branches and tags.
                 self.fetch(place, &[], &["+refs/heads/*:refs/all/heads/*", "+refs/tags/*:refs/all/tags/*"], None)?;
                 let found = self.local(&["update-ref", &reference(commit), commit]).output(LITTLE, self.deadline, None);
                 found.map(|_| ()).map_err(|trouble| match trouble {
@@ -106,11 +106,11 @@ impl<'a> Fetching<'a> {
         }
     }
 
-    /// `git fetch`, with patience.
+    /// Runs `git fetch`, with retries.
     fn fetch(&self, place: &Place, options: &[&str], names: &[&str], stdin: Option<&[u8]>) -> Result<(), GitError> {
         let GitSource { git, remote, settings, .. } = self.source;
         let url = place.for_git();
-        // The remote that a partial repository knows gets its URL here, and nowhere on disk.
+        // The URL of a partial repository's remote is set here, and is never on disk.
         let is_origin = options.iter().any(|option| option.starts_with("--filter"));
         let mut args: Vec<&str> = FETCH.iter().chain(options).copied().collect();
         args.extend(stdin.map(|_| "--stdin"));
@@ -122,14 +122,14 @@ impl<'a> Fetching<'a> {
             if is_origin {
                 access.config.push(("remote.origin.url", url.clone()));
             }
-            // A partial repository must not say what commits it has: a submodule's server, being its parent's, would take
-            // it that their contents are here as well, and leave them out.
+            // A partial repository must not announce its commits: the server of a submodule, if it is also its
+            // parent's, would assume that the contents of these commits are here, and leave them out.
             if stdin.is_some() || (self.repository.is_partial && !is_origin) {
                 access.config.push(("fetch.negotiationAlgorithm", "noop".to_owned()));
             }
             let mut call = git.call(place.scheme(), access, &args);
             call.repository = Some(self.repository.path().to_owned());
-            // What the fetches of one check bring is limited together: a repository may have any number of submodules.
+            // All fetches of one check share one limit, since a repository may have any number of submodules.
             let fetched = self.repository.bytes()?.saturating_sub(self.packed);
             call.largest_file = Some(settings.max_download.saturating_sub(fetched).max(SMALLEST));
             call.input = stdin.map(|text| self.repository.input(text)).transpose()?;
@@ -145,12 +145,12 @@ impl<'a> Fetching<'a> {
         self.source.git.local(self.repository.path(), args)
     }
 
-    /// What a short call prints.
+    /// The output of a short command.
     pub(super) fn answer(&self, args: &[&str]) -> Result<Vec<u8>, GitError> {
         self.local(args).output(LITTLE, self.deadline, None)
     }
 
-    /// Refuses a commit that nobody of `verify-commit` has signed.
+    /// Refuses a commit without a good signature of a signer in `verify-commit`.
     fn verify(&self, commit: &str) -> Result<(), GitError> {
         let Some(signers) = &self.source.settings.git.signers else { return Ok(()) };
         access::check(signers, "verify-commit", true)?;
@@ -185,7 +185,7 @@ impl<'a> Fetching<'a> {
         }
     }
 
-    /// Mode and object of what is at `path` in a commit.
+    /// Mode and object of the entry at `path` in a commit.
     pub(super) fn entry(&self, commit: &str, path: &str) -> Result<Option<(u32, String)>, GitError> {
         let answer = self.answer(&["ls-tree", "-z", commit, "--", path])?;
         let Some(line) = answer.split(|b| *b == 0).find(|line| !line.is_empty()) else { return Ok(None) };
@@ -193,7 +193,7 @@ impl<'a> Fetching<'a> {
         Ok(Some((line.mode, line.object.to_owned())))
     }
 
-    /// Fetches the contents that are missing below `tree`, all at once.
+    /// Fetches all missing contents below `tree` in one call.
     fn complete(&self, tree: &str) -> Result<(), GitError> {
         let mut missing = Vec::new();
         let args = ["rev-list", "--objects", "--no-object-names", "--missing=print", tree];
@@ -207,7 +207,7 @@ impl<'a> Fetching<'a> {
         self.bring_contents(&missing)
     }
 
-    /// Fetches contents by their names, one a line, from the remote itself.
+    /// Fetches contents from the remote itself; `objects` has one object name a line.
     pub(super) fn bring_contents(&self, objects: &[u8]) -> Result<(), GitError> {
         if objects.is_empty() {
             return Ok(());
@@ -219,15 +219,15 @@ impl<'a> Fetching<'a> {
         })
     }
 
-    /// Adds what is in `tree` to the members, `prefix` in front. Submodules are told of instead where they are wanted, and
-    /// empty directories otherwise; the answer says whether there are any, too.
+    /// Adds the entries of `tree` to the members, with `prefix` before their names. Submodules are returned if they are
+    /// enabled, and otherwise added as empty directories; the flag says whether there are any in either case.
     pub(super) fn list(&mut self, tree: &str, prefix: &[u8]) -> Result<(bool, Vec<Module>), GitError> {
         let (mut has_modules, mut found) = (false, Vec::new());
         let (settings, most) = (&self.source.settings, self.source.settings.layout.max_files);
         let mut members = std::mem::replace(&mut self.members, Members::new(0));
         let listed = self.lines(&["ls-tree", "-r", "-z", "-l", tree], 0, |line| {
             let line = Line::parse(line)?;
-            // Now and not when they are unpacked: a few directories with long names make gigabytes out of nothing.
+            // Checked here, not at unpacking: a few directories with long names take gigabytes of memory.
             if prefix.len() + 1 + line.name.len() > MAX_NAME + usize::from(prefix.is_empty()) {
                 return Err(Error::refused(format!("a name in it is longer than {MAX_NAME} bytes")));
             }
@@ -256,13 +256,13 @@ impl<'a> Fetching<'a> {
         listed.map(|()| (has_modules, found))
     }
 
-    /// Passes on each piece of what a call prints.
+    /// Calls `take` for each part of the output that ends with `end`.
     fn lines(&self, args: &[&str], end: u8, mut take: impl FnMut(&[u8]) -> Result<()>) -> Result<(), GitError> {
         let mut reading = BufReader::new(self.local(args).stream(self.deadline)?);
         let mut line = Vec::new();
         loop {
             line.clear();
-            // What goes wrong here is told by the end.
+            // A read error is reported by `finish`.
             match (&mut reading).take(LONGEST).read_until(end, &mut line) {
                 Ok(0) | Err(_) => break,
                 Ok(_) if line.last() == Some(&end) => line.truncate(line.len() - 1),
@@ -275,7 +275,7 @@ impl<'a> Fetching<'a> {
     }
 }
 
-/// A name in a directory.
+/// The name of an entry in the directory `prefix`.
 pub(super) fn joined(prefix: &[u8], name: &[u8]) -> Vec<u8> {
     match prefix.is_empty() {
         true => name.to_vec(),

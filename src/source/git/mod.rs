@@ -1,9 +1,9 @@
-//! A git repository: polled with one `ls-remote` for the one ref, fetched into a bare repository in the cache, one commit
-//! deep, and read out without a checkout. No work tree means no hooks, no filters, no attributes.
+//! A git repository. A poll is one `ls-remote` for one ref; a fetch gets one commit, without history, into a bare
+//! repository in the cache. Its contents are read without a checkout: no work tree means no hooks, filters, attributes.
 //!
-//! The revision is the commit; the release is told apart by the tree at the path, so that a commit that does not touch
-//! the path is no news. `command` is the one place that starts git, `complaint` reads why it failed, `access` is as whom
-//! it asks, `repository` is the cache, `fetching` fills it, `modules` finds submodules, `objects` reads out.
+//! The revision is the commit, but a release is identified by the tree at the path: a commit that does not touch the
+//! path is not deployed. `command` starts git, `error_class` parses its errors, `access` finds credentials,
+//! `repository` is the cache, `fetching` fills it, `modules` finds submodules, `objects` reads contents.
 
 mod access;
 mod command;
@@ -45,7 +45,7 @@ use crate::sys::fs::Dir;
 use crate::sys::resolve::untrusted_reason;
 use crate::sys::trust::{Untrusted, Writer};
 
-/// The most that an answer of `ls-remote` may be: a handful of lines.
+/// The largest answer of `ls-remote`; usually it is a few lines.
 const ANSWER: u64 = 1 << 20;
 
 /// A git remote.
@@ -57,29 +57,29 @@ pub struct GitSource {
     git: Git,
     settings: Settings,
     home: PathBuf,
-    /// The same, once it is open.
+    /// The open `home`, from its first use on.
     open: OnceCell<Home>,
 }
 
-/// An open directory, and the path by which others reach it while it is.
+/// An open directory, and a path that is valid as long as it is open.
 #[derive(Debug)]
 struct Home {
     path: PathBuf,
     _dir: Dir,
 }
 
-/// A commit that the remote has.
+/// The commit to fetch.
 #[derive(Debug)]
 pub struct GitOffer {
     commit: String,
 }
 
 impl GitSource {
-    /// A source of `remote`. Asks nobody yet, but there must be a git.
+    /// A source of `remote`. Fails without a git in PATH; sends no request yet.
     pub fn new(remote: &GitRemote, settings: &Settings, cache: &Path) -> Result<Self> {
         let name = remote.to_string();
         let git = Git::find(&name, settings.http.stall_timeout)?;
-        // Two deployments with one id have different places, so they do not meet here.
+        // Two deployments with one id differ in `local` or `store`, so each gets its own directory.
         let mut hash = Sha256::new();
         hash.update(settings.local.as_os_str().as_bytes());
         hash.update([0]);
@@ -102,19 +102,21 @@ impl GitSource {
         Ok(Poll::Changed(Offer { revision: None, validators, kind: OfferKind::Git(GitOffer { commit }) }))
     }
 
-    /// What the release of `commit` is remembered by. Its tree is not known: another commit of the same is another release.
+    /// The revision and validators of a named commit. Its tree is unknown, so another commit with the same tree is a
+    /// new release.
     pub(super) fn recall(&self, commit: String) -> (Revision, Validators) {
         let validators = self.validators(&commit);
         (Revision::new(commit), validators)
     }
 
-    /// Fetches what was offered. A cache that turns out to be broken is thrown away, and made anew once.
+    /// Fetches the offered commit. A broken cache is discarded, and made anew once.
     pub fn fetch(&mut self, offer: GitOffer, deadline: Deadline) -> Result<Artifact> {
         let what = || format!("cannot fetch {}", self.name);
         let remote = self.remote.place.to_string();
         let mut purpose = Purpose { remote: &remote, is_partial: false, commit: &offer.commit };
         let home = self.home().with_context(what)?;
-        // A server that once did not give out parts is not asked for them again while the cache lasts.
+        // If the server once did not send the missing objects, the whole repository is fetched as long as the cache
+        // lasts.
         purpose.is_partial = !self.remote.path.is_empty() && !Repository::is_whole(home, purpose);
         loop {
             let repository = Repository::open(home, purpose).with_context(what)?;
@@ -145,7 +147,7 @@ impl GitSource {
         }
     }
 
-    /// What is wrong with the files that it reads: see [`super::inspect`].
+    /// Problems with the files that the source reads: see [`super::inspect`].
     pub(super) fn inspect(&self) -> Vec<Remark> {
         let Settings { http, git, .. } = &self.settings;
         let mut remarks = match &self.remote.place {
@@ -187,7 +189,7 @@ impl GitSource {
         }
     }
 
-    /// One `ls-remote`.
+    /// Runs `ls-remote` once.
     fn ask(&self, deadline: Deadline) -> Result<String, GitError> {
         let (place, reference) = (&self.remote.place, self.remote.reference.as_ref());
         if let Place::Local(path) = place {
@@ -202,7 +204,7 @@ impl GitSource {
         Ok(refs::choose(&answer, reference)?)
     }
 
-    /// The directory of the cache that is this source's, closed to others.
+    /// Opens this source's cache directory, which other users cannot enter.
     fn home(&self) -> Result<&Path> {
         if let Some(home) = self.open.get() {
             return Ok(&home.path);
@@ -214,7 +216,7 @@ impl GitSource {
             _ => above.child(name),
         };
         let dir = open().with_context(|| format!("cannot make {}", self.home.display()))?;
-        // Where others may rename what is on the way, git and we go by the descriptor.
+        // If other users can rename a directory on the path, git and this process use the descriptor instead.
         let path = if is_shared { dir.by_descriptor() } else { self.home.clone() };
         if !path.is_dir() {
             return Err(Error::config(format!(
@@ -229,13 +231,13 @@ impl GitSource {
         Validators::default().with("commit", commit).with("asked", self.asked())
     }
 
-    /// What of the configuration makes another release of the same commit.
+    /// The settings that make another release of the same commit.
     fn asked(&self) -> String {
         format!("{} submodules={}", self.name, self.settings.git.submodules)
     }
 }
 
-/// git serves what root and we own; what belongs to another user could have its own ideas of what to run.
+/// Git only reads repositories of root and of its own user; another user's could have configuration that runs programs.
 fn check_local(path: &Path) -> Result<()> {
     let meta = fs::metadata(path).map_err(|e| match e.kind() {
         std::io::ErrorKind::NotFound => Error::failed(format!("there is nothing at {}", path.display())),

@@ -1,6 +1,6 @@
-//! Submodules: each is fetched from where `.gitmodules` says, by the same procedure and into the same repository, and its
-//! members follow those of its parent. A URL of a stranger goes through the grammar of remotes; it may use https, ssh or
-//! its parent's transport, and lie at most three deep.
+//! Submodules: each is fetched from its URL in `.gitmodules` in the same way, into the same repository, and its members
+//! follow those of its parent. The URLs are not trusted: each must be a valid remote, and use https, ssh or its
+//! parent's transport. Submodules may be nested three deep.
 
 use std::collections::BTreeMap;
 
@@ -10,32 +10,32 @@ use super::objects::shown;
 use crate::error::{Context, Error};
 use crate::remote::place::Place;
 
-/// How deep submodules may lie in each other.
+/// How deep submodules may be nested.
 const DEEPEST: u32 = 3;
-/// The most bytes of a `.gitmodules`.
+/// The largest `.gitmodules`, in bytes.
 const LARGEST: u64 = 1 << 20;
-/// Modes of a file.
+/// Modes of regular files.
 const FILES: [u32; 2] = [0o100_644, 0o100_755];
 
-/// The URLs of submodules by their paths in the commit.
+/// The URLs of submodules, by their paths in the commit.
 type Urls = BTreeMap<Vec<u8>, String>;
 
-/// A tree whose members are wanted.
+/// A tree to list.
 #[derive(Clone, Copy)]
 pub(super) struct Level<'a> {
-    /// Its repository.
+    /// The repository of the tree.
     pub(super) place: &'a Place,
-    /// The commit it is of.
+    /// The commit of the tree.
     pub(super) commit: &'a str,
     pub(super) tree: &'a str,
-    /// Where the tree stands in the commit.
+    /// The path of the tree in the commit.
     pub(super) path: &'a str,
-    /// Where it stands in the release.
+    /// The path of the tree in the release.
     pub(super) prefix: &'a [u8],
     pub(super) depth: u32,
 }
 
-/// Lists a tree and the submodules in it. Whether there were any.
+/// Lists a tree and its submodules. True if it has any submodule.
 pub(super) fn collect(fetching: &mut Fetching<'_>, level: Level<'_>) -> Result<bool, GitError> {
     let (has_modules, modules) = fetching.list(level.tree, level.prefix)?;
     if modules.is_empty() {
@@ -65,7 +65,7 @@ fn in_module(trouble: GitError, what: &str) -> GitError {
     }
 }
 
-/// Where the submodule `name` is.
+/// The place of the submodule `name`.
 fn place(urls: &Urls, level: Level<'_>, name: &[u8]) -> Result<Place, Error> {
     const WAY_OUT: &str = "submodules = no leaves submodules out";
     if level.depth >= DEEPEST {
@@ -87,23 +87,23 @@ fn place(urls: &Urls, level: Level<'_>, name: &[u8]) -> Result<Place, Error> {
     Ok(place)
 }
 
-/// The URL by the path of each submodule that `.gitmodules` of the commit names.
+/// The URLs of the submodules in `.gitmodules` of the commit, by path.
 fn urls(fetching: &Fetching<'_>, level: Level<'_>) -> Result<Urls, GitError> {
     let object = match fetching.entry(level.commit, ".gitmodules")? {
         Some((mode, object)) if FILES.contains(&mode) => object,
         Some(_) => return Err(Error::refused(".gitmodules is no file").into()),
         None => return Ok(Urls::new()),
     };
-    // It may lie outside of what a partial repository has.
+    // A partial repository may lack it if it is outside of the deployed path.
     if fetching.repository.is_partial && level.depth == 0 && fetching.answer(&["cat-file", "-e", &object]).is_err() {
         fetching.bring_contents(format!("{object}\n").as_bytes())?;
     }
-    // Before git parses it: it keeps each line in memory.
+    // Checked before git parses the file, as git keeps every line in memory.
     let size = fetching.answer(&["cat-file", "-s", &object])?;
     if String::from_utf8_lossy(&size).trim().parse().is_ok_and(|size: u64| size > LARGEST) {
         return Err(Error::refused(format!(".gitmodules is larger than {LARGEST} bytes")).into());
     }
-    // Includes would be followed otherwise, to any file of this host.
+    // Otherwise git would follow includes to any file of this host.
     let listing = fetching.answer(&["config", "-z", "--no-includes", "--blob", &object, "--list"]);
     let listing = listing.map_err(|trouble| match trouble {
         GitError::Cache(e) => Error::refused(format!(".gitmodules cannot be read: {e}")).into(),
@@ -112,7 +112,7 @@ fn urls(fetching: &Fetching<'_>, level: Level<'_>) -> Result<Urls, GitError> {
     Ok(pairs(&String::from_utf8_lossy(&listing)))
 }
 
-/// The URL by the path, out of `key\nvalue\0`; the last of each counts, and of two submodules with one path the first.
+/// Parses `key\nvalue\0`. The last value of a key is used, and of two submodules with one path the first.
 fn pairs(listing: &str) -> Urls {
     let (mut rows, mut known) = (Vec::<(Option<&str>, Option<&str>)>::new(), BTreeMap::new());
     for entry in listing.split('\0') {

@@ -1,5 +1,5 @@
-//! What a commit holds: the list that `ls-tree` gives, read strictly, and the contents that one `cat-file --batch` streams.
-//! Names are not looked at here; the policy does that. A content that is a pointer of Git LFS is noticed.
+//! Reads the contents of a commit: parses the list that `ls-tree` prints strictly, and streams contents from one
+//! `cat-file --batch`. The policy checks names, not this module. Contents that are Git LFS pointers are reported.
 
 use std::io::{self, BufRead, BufReader, Read};
 use std::rc::Rc;
@@ -12,13 +12,13 @@ use crate::remote::reference::is_object;
 use crate::store::manifest::Budget;
 use crate::sys::clock::Deadline;
 
-/// How a pointer of Git LFS begins, and the most bytes one has.
+/// The first bytes of a Git LFS pointer, and its largest size.
 const POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
 const LARGEST_POINTER: u64 = 1024;
-/// Bytes that are passed on at once.
+/// The size of the read buffer.
 const BUFFER: usize = 128 * 1024;
 
-/// Members of a tree. Their names are there once, for whoever lays them out too.
+/// Members of a tree. The names are shared with the caller that unpacks them.
 #[derive(Debug)]
 pub(super) struct Members {
     names: Rc<Texts>,
@@ -36,7 +36,7 @@ struct Row {
 }
 
 impl Members {
-    /// No members yet, of which the names may have `max_names` bytes.
+    /// An empty list; its names may have `max_names` bytes.
     pub(super) fn new(max_names: u64) -> Self {
         Self { names: Rc::default(), objects: Texts::default(), rows: Vec::new(), budget: Budget::new(max_names) }
     }
@@ -55,7 +55,7 @@ impl Members {
         Ok(())
     }
 
-    /// Takes what a name costs from the budget that the policy has for them: now, and not when all of them are here.
+    /// Takes the name from the policy's budget for names at once, before the whole list is in memory.
     pub(super) fn make_room(&mut self, name: &[u8]) -> Result<()> {
         self.budget.take(name.len() as u64).with_context(|| format!("member {}", shown(name)))
     }
@@ -69,7 +69,7 @@ impl Members {
     }
 }
 
-/// A stranger's name for a message: on one line, never long.
+/// A name from a remote, for messages: on one line, and at most 200 characters.
 pub(super) fn shown(name: &[u8]) -> String {
     String::from_utf8_lossy(name).escape_debug().take(200).collect()
 }
@@ -79,12 +79,12 @@ pub(super) fn shown(name: &[u8]) -> String {
 pub(super) struct Line<'a> {
     pub(super) mode: u32,
     pub(super) object: &'a str,
-    /// `None`: it is no content.
+    /// `None` if the object is not a blob.
     pub(super) size: Option<u64>,
     pub(super) name: &'a [u8],
 }
 
-/// A submodule's mode.
+/// The mode of a submodule.
 pub(super) const MODULE: u32 = 0o160_000;
 
 impl<'a> Line<'a> {
@@ -100,7 +100,7 @@ impl<'a> Line<'a> {
         Ok(Self { mode, object, size, name: &line[tab + 1..] })
     }
 
-    /// What it is; `None`: a submodule.
+    /// The kind of node; `None` for a submodule.
     pub(super) fn node(&self) -> Result<Option<Node>> {
         Ok(Some(match self.mode {
             0o100_644 | 0o100_664 => Node::File,
@@ -112,13 +112,13 @@ impl<'a> Line<'a> {
     }
 }
 
-/// What was fetched: the members, and where their contents are.
+/// A fetched commit: its members, and the repository that has their contents.
 #[derive(Debug)]
 pub(super) struct GitTree {
     pub(super) git: Git,
     pub(super) repository: Repository,
     pub(super) members: Members,
-    /// How the remote is called.
+    /// The remote, for messages.
     pub(super) remote: String,
 }
 
@@ -150,18 +150,18 @@ impl Tree for GitTree {
     }
 }
 
-/// Contents as `cat-file --batch` streams them.
+/// Contents, streamed by `cat-file --batch`.
 struct Blobs<'a> {
     tree: &'a GitTree,
     wanted: std::vec::IntoIter<u32>,
-    /// `None`: it has failed.
+    /// `None` after a failure.
     reading: Option<BufReader<RunningGit>>,
     pointers: u64,
     first: String,
 }
 
 impl Blobs<'_> {
-    /// The header of the next content.
+    /// Reads the header of the next content.
     fn header(&mut self, row: &Row) -> io::Result<()> {
         let Some(reading) = &mut self.reading else { return Err(io::ErrorKind::BrokenPipe.into()) };
         let mut line = Vec::new();
@@ -170,7 +170,8 @@ impl Blobs<'_> {
         if line == expected { Ok(()) } else { Err(io::Error::other("an object is missing, or not what it was")) }
     }
 
-    /// The error of a content that cannot be read: the cache is broken, unless it is new or we may not go on.
+    /// The error of a content that cannot be read. Discards the cache as broken, unless it is new or git failed for a
+    /// known reason.
     fn broken(&mut self, e: &io::Error) -> Error {
         let said = self.reading.take().map(|reading| reading.into_inner().finish());
         let Repository { is_fresh, .. } = self.tree.repository;

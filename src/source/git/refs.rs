@@ -1,22 +1,21 @@
-//! Which commit a remote has: one `ls-remote` asks for the names that can be meant, and its answer is read. Pure but for
-//! who asks.
+//! Resolves a reference to a commit: the patterns for `ls-remote`, and the choice from its answer. No I/O.
 
 use crate::error::{Error, Result};
 use crate::remote::reference::{Reference, is_object};
 
-/// The branch that is meant when nobody names one.
+/// The branch to use if no reference is configured.
 const USUAL: &str = "refs/heads/master";
 
 /// The remote's default branch.
 const HEAD: &str = "HEAD";
 
-/// What to ask for.
+/// The patterns for `ls-remote`.
 pub(super) fn patterns(reference: Option<&Reference>) -> Vec<String> {
     match reference {
         None => vec![HEAD.to_owned(), USUAL.to_owned()],
         Some(Reference::Name(name) | Reference::Commit(name)) => {
             let mut names = full(name);
-            // A tag may be an object of its own; this is what it points to.
+            // An annotated tag is an object of its own; `^{}` is the commit it points to.
             names.extend(names.clone().into_iter().filter(|name| !name.starts_with("refs/heads/")).map(|n| n + "^{}"));
             names
         }
@@ -30,7 +29,7 @@ fn full(name: &str) -> Vec<String> {
     }
 }
 
-/// The commit that is meant: a branch before a tag, `master` before HEAD.
+/// Chooses the commit: a branch before a tag, `master` before HEAD.
 pub(super) fn choose(answer: &[u8], reference: Option<&Reference>) -> Result<String> {
     let text = String::from_utf8_lossy(answer);
     let rows: Vec<(&str, &str)> = text.lines().filter_map(|line| line.split_once('\t')).collect();
@@ -57,7 +56,7 @@ pub(super) fn choose(answer: &[u8], reference: Option<&Reference>) -> Result<Str
     }
 }
 
-/// What to say of a name that looks like the beginning of a commit's.
+/// A hint for a name that looks like an abbreviated commit.
 fn hint(reference: &Reference) -> &'static str {
     let text = reference.to_string();
     match (7..64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_hexdigit()) {

@@ -1,5 +1,5 @@
-//! The bare repository in the cache: nothing in it is worth keeping. Whatever is not exactly as we made it, or grew too
-//! large, is thrown away and made anew; whoever calls holds the lock of the deployment, so a lock in it is a dead one's.
+//! The bare repository in the cache. It can be discarded at any time: one that is not exactly as this program made it,
+//! or has grown too large, is made anew. The caller holds the lock of the deployment, so a git lock in it is stale.
 
 use std::fs;
 use std::io::{ErrorKind, Write};
@@ -8,38 +8,38 @@ use std::path::{Path, PathBuf};
 use crate::error::{Context, Result, plain};
 use crate::sys::fs::unique_name;
 
-/// How many packs there may be: each fetch brings one or two, and git looks into all of them.
+/// How many packs are allowed: each fetch adds one or two, and git searches all of them.
 const PACKS: usize = 100;
-/// How much more than its largest pack they may have together.
+/// How many times larger than the largest pack all packs together may be, and how many bytes more.
 const TIMES: u64 = 3;
 const SPARE: u64 = 64 << 20;
 
-/// How the names begin of what was thrown away.
+/// The name prefix of discarded repositories.
 const OLD: &str = "old-";
 
-/// A bare repository that is as we made it.
+/// A bare repository that this program made.
 #[derive(Clone, Debug)]
 pub(super) struct Repository {
     path: PathBuf,
-    /// It was made by this check: what is wrong with it is not its age.
+    /// Made by this check, so making it anew would not cure an error.
     pub(super) is_fresh: bool,
-    /// It has what it needs of its remote, not everything.
+    /// It only has the objects needed, not all objects of the remote.
     pub(super) is_partial: bool,
 }
 
-/// What a repository is for: a change of it makes another repository.
+/// The purpose of a repository. A different purpose needs a new repository.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Purpose<'a> {
     /// The remote, without credentials.
     pub(super) remote: &'a str,
-    /// Whether contents are fetched only for what is deployed.
+    /// Whether only the contents that are deployed are fetched.
     pub(super) is_partial: bool,
-    /// A commit, whose length tells the kind of hashes.
+    /// A commit; the length of its name determines the hash algorithm.
     pub(super) commit: &'a str,
 }
 
 impl Repository {
-    /// The repository in `home`, made where there is none that is ours and fit.
+    /// Opens the repository in `home`, or makes it if it is missing, has another purpose or is not usable.
     pub(super) fn open(home: &Path, purpose: Purpose<'_>) -> Result<Self> {
         let path = home.join("repository");
         let config = config(purpose);
@@ -53,25 +53,25 @@ impl Repository {
         }
     }
 
-    /// Whether the repository in `home` has everything of the same remote.
+    /// Whether `home` has a complete repository of the same remote.
     pub(super) fn is_whole(home: &Path, purpose: Purpose<'_>) -> bool {
         let config = config(Purpose { is_partial: false, ..purpose });
         fs::read_to_string(home.join("repository/config")).is_ok_and(|there| there == config)
     }
 
-    /// Where it is.
+    /// The path of the repository.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Throws it away: out of the way at once, so that a git that a killed one of us left behind finds nothing to write
-    /// to, and what cannot be removed yet is removed the next time.
+    /// Renames the repository away and removes it. A git left by a killed process then has no repository to write to; a
+    /// directory that cannot be removed now is removed at the next call.
     pub(super) fn discard(&self) -> Result<()> {
         let what = || format!("cannot remove {}", self.path.display());
         let home = self.path.parent().unwrap_or(&self.path);
         let away = home.join(unique_name(OLD).with_context(what)?);
         match fs::rename(&self.path, &away) {
-            // A directory of an image's lower layer is not renamed.
+            // A directory in a lower layer of overlayfs cannot be renamed.
             Err(e) if e.kind() == ErrorKind::CrossesDevices => fs::remove_dir_all(&self.path).with_context(what)?,
             Err(e) if e.kind() != ErrorKind::NotFound => return Err(e).with_context(what),
             _ => {}
@@ -90,12 +90,12 @@ impl Repository {
         Ok(())
     }
 
-    /// Whether a fetch of the object `name` has come to its end before.
+    /// Whether the object `name` has been fetched completely.
     pub(super) fn has(&self, name: &str) -> bool {
         fs::read_to_string(self.path.join(reference(name))).is_ok_and(|there| there.trim_end() == name)
     }
 
-    /// A file without a name, to be given to a program as its input.
+    /// An unlinked file, as standard input of a program.
     pub(super) fn input(&self, text: &[u8]) -> Result<fs::File> {
         use std::io::Seek;
         let path = self.path.join("input");
@@ -108,7 +108,7 @@ impl Repository {
         Ok(file)
     }
 
-    /// Why it is not what we want; `None`: it is.
+    /// Why the repository cannot be used; `None` if it can.
     fn complaint(&self, config: &str) -> Option<String> {
         match fs::symlink_metadata(&self.path) {
             Ok(meta) if meta.is_dir() => {}
@@ -118,7 +118,7 @@ impl Repository {
         if fs::read_to_string(self.path.join("config")).ok().as_deref() != Some(config) {
             return Some("it is another one's".to_owned());
         }
-        // What can change what git does. We make none of these.
+        // These change how git works, and this program makes none of them.
         for foreign in
             ["hooks", "worktrees", "modules", "config.worktree", "info/attributes", "objects/info/alternates"]
         {
@@ -135,13 +135,13 @@ impl Repository {
             .then(|| format!("it has grown to {} packs, {sum} bytes", packs.len()))
     }
 
-    /// Bytes of all its packs; only while no git is at work on it.
+    /// The size of all packs. No git may be running in the repository.
     pub(super) fn bytes(&self) -> Result<u64> {
         let packs = self.packs().with_context(|| format!("cannot read {}", self.path.display()))?;
         Ok(packs.iter().sum())
     }
 
-    /// The sizes of its packs. What a fetch that was killed left is removed.
+    /// The sizes of all packs. Removes files left by a killed fetch.
     fn packs(&self) -> std::io::Result<Vec<u64>> {
         let mut packs = Vec::new();
         for entry in fs::read_dir(self.path.join("objects/pack"))? {
@@ -156,7 +156,7 @@ impl Repository {
         Ok(packs)
     }
 
-    /// By hand: templates may hold hooks, and it saves a process.
+    /// Makes the repository without `git init`: its templates may contain hooks, and it takes another process.
     fn remake(&self, config: &str) -> Result<Self> {
         self.discard()?;
         let what = || format!("cannot make the repository {}", self.path.display());
@@ -164,13 +164,13 @@ impl Repository {
             fs::create_dir_all(self.path.join(dir)).with_context(what)?;
         }
         fs::write(self.path.join("HEAD"), "ref: refs/heads/none\n").with_context(what)?;
-        // Last: with it the repository is whole.
+        // Written last: with it the repository is complete.
         fs::write(self.path.join("config"), config).with_context(what)?;
         Ok(Self { is_fresh: true, ..self.clone() })
     }
 }
 
-/// Where the object `name` is kept from being forgotten.
+/// The ref that protects the object `name` from garbage collection.
 pub(super) fn reference(name: &str) -> String {
     format!("refs/deploy/{name}")
 }

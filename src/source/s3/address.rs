@@ -1,6 +1,5 @@
-//! Where an object is: the endpoint of a region, or the operator's own, the bucket in its host or in its path, the key
-//! percent-encoded. Pure. Nothing a server says enters here but the name of a region, and only where there is no endpoint
-//! of the operator's.
+//! The address of an object: the endpoint of a region or of the operator, the bucket in its host or path, the key
+//! percent-encoded. No I/O. A server only has an influence on the region, and only if the operator has set no endpoint.
 
 use s3::signing::uri_encode;
 use url::{Host, Url};
@@ -10,28 +9,28 @@ use crate::config::Aws;
 use crate::error::{Error, Result};
 use crate::remote::Object;
 
-/// The rules by which an object gets its address.
+/// Determines the addresses of objects.
 #[derive(Clone, Debug)]
 pub(super) struct Endpoint {
     place: Place,
     path_style: Option<bool>,
 }
 
-/// Where to ask.
+/// The address of an object.
 #[derive(Clone, Debug)]
 pub(super) struct Address {
     /// The object.
     pub(super) url: Url,
     /// Scheme, host and port without the bucket.
     pub(super) base: String,
-    /// What the endpoint has in its path: nothing, or names with slashes between them.
+    /// The path of the endpoint: empty, or names separated by slashes.
     pub(super) prefix: String,
-    /// Whether the bucket stands in the path.
+    /// Whether the bucket is in the path.
     pub(super) path_style: bool,
 }
 
 impl Endpoint {
-    /// What the configuration says, else `place`.
+    /// The endpoint in the configuration, else `place`.
     pub(super) fn new(aws: &Aws, place: impl FnOnce() -> Result<Place>) -> Result<Self> {
         let place = match &aws.endpoint {
             Some(url) => Place::at(url.clone()),
@@ -40,12 +39,12 @@ impl Endpoint {
         Ok(Self { place, path_style: aws.path_style })
     }
 
-    /// What tells it from other endpoints, whatever the region.
+    /// Identifies the endpoint, independent of the region.
     pub(super) fn name(&self) -> &str {
         self.place.custom.as_ref().map_or("", Url::as_str)
     }
 
-    /// Where `object` is when its bucket is in `region`.
+    /// The address of `object` if its bucket is in `region`.
     pub(super) fn address(&self, object: &Object, region: &str) -> Result<Address> {
         let base = self.place.url(Service::S3, region)?;
         let bucket = object.bucket.as_str();
@@ -69,13 +68,13 @@ impl Endpoint {
     }
 }
 
-/// With the bucket in it the host is none.
+/// The host is invalid with the bucket in it.
 fn impossible(bucket: &str) -> Error {
     let why = "it cannot be a part of the endpoint's host";
     Error::config(format!("cannot use s3-path-style = no for the bucket {bucket}: {why}"))
 }
 
-/// Whether names below this one are not to be had: an address, or this host.
+/// Whether the host has no names below it: an address, or localhost.
 fn is_here(base: &Url) -> bool {
     match base.host() {
         Some(Host::Domain(name)) => name == "localhost",
@@ -83,7 +82,7 @@ fn is_here(base: &Url) -> bool {
     }
 }
 
-/// Whether a bucket can be one label of a host. With dots it would be several, and no certificate is for those.
+/// Whether a bucket can be a label of a host. With dots it would be several, and no certificate covers these.
 fn fits_in_a_host(bucket: &str) -> bool {
     let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     (1..=63).contains(&bucket.len()) && bucket.bytes().all(fits) && !bucket.ends_with('-')

@@ -1,5 +1,5 @@
-//! What S3 says when it does not give the object: its XML in one line, with who asked and what to do. Of a stranger's
-//! text only what is short and plain is repeated, and never anything that was secret in the request.
+//! Errors of S3: its XML on one line, with the credentials used and a remedy. The server's text is shortened and
+//! escaped, and never repeated if it contains the session token.
 
 use std::io::Read;
 
@@ -14,21 +14,21 @@ use crate::http::status;
 use crate::remote::Object;
 use crate::sys::clock::{now, rfc3339};
 
-/// More of an error is not read.
+/// The most bytes of an error that are read.
 const LONGEST_BODY: u64 = 16 << 10;
-/// More of a message is not repeated.
+/// The most characters of a message that are repeated.
 const LONGEST_WORDS: usize = 300;
 
-/// Whom a request was made as.
+/// The credentials of a request, for messages.
 #[derive(Clone, Debug)]
 pub(super) struct Requester {
     /// `asked as AKIA…, which comes from …`.
     pub(super) words: String,
-    /// What no message may have.
+    /// The session token, which no message may contain.
     pub(super) token: Option<Secret>,
 }
 
-/// An answer that is no object.
+/// An error response.
 #[derive(Debug)]
 pub(super) struct S3Error {
     status: u16,
@@ -39,7 +39,7 @@ pub(super) struct S3Error {
 }
 
 impl S3Error {
-    /// Reads it, as far as it comes.
+    /// Reads the error response, as far as it arrives.
     pub(super) fn read(answer: Answer) -> Self {
         let (status, words) = (answer.status.as_u16(), status::words(answer.status));
         let mut body = Vec::new();
@@ -58,20 +58,20 @@ impl S3Error {
         in_header.or_else(in_body).filter(|region| may_tell && is_region(region))
     }
 
-    /// Whether there is no such object, and nothing else is wrong.
+    /// Whether the only error is that the object does not exist.
     pub(super) fn is_missing(&self) -> bool {
         self.status == 404 && matches!(&*self.code(), "NoSuchKey" | "NoSuchVersion" | "")
     }
 
-    /// Whether other credentials of the same identity would do.
+    /// Whether renewed credentials of the same identity would help.
     pub(super) fn is_expired(&self) -> bool {
         matches!(&*self.code(), "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired")
     }
 
-    /// The line for the operator.
+    /// The error to report.
     pub(super) fn error(&self, object: &Object, client: &Client, asker: &Requester) -> Error {
         let code = self.code();
-        // A server that says it is slow in a 400, and a token that the next check has anew.
+        // S3 reports RequestTimeout with status 400; an expired token is renewed at the next check.
         let passes = code == "RequestTimeout" || self.is_expired();
         let kind = if passes { Kind::Unavailable { retry_after: None } } else { Kind::Failed };
         let is_safe = |text: &String| asker.token.as_ref().is_none_or(|token| !text.contains(token.reveal()));
@@ -129,7 +129,7 @@ impl S3Error {
     }
 }
 
-/// A stranger's text for one line of a log.
+/// Escapes a server's text for one line of the log.
 fn plain(text: &str) -> String {
     let text: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
     text.chars()

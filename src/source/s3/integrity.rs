@@ -1,6 +1,6 @@
-//! Whether the bytes that came are those that were stored: the checksums of the whole object that S3 sends along, else the
-//! MD5 that an ETag is when the object was uploaded in one piece and not encrypted with a key that S3 does not hold. A
-//! checksum of checksums (of an upload in parts) says nothing about the bytes without knowing the parts.
+//! Checks that the received bytes are the stored ones, by the checksums of the whole object in S3's headers, else by
+//! the ETag: it is the MD5 if the object was uploaded in one piece and is not encrypted with a key that S3 does not
+//! hold. Checksums of checksums (multipart uploads) cannot be checked without knowing the parts.
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::http::response_policy::BodyDigest;
 use crate::model::hex;
 
-/// Sums in the making, and what they have to be.
+/// Running checksums, and their expected values.
 #[derive(Debug)]
 pub(super) struct Checks(Vec<Check>);
 
@@ -30,7 +30,7 @@ enum Sum {
     Crc(Box<Crc>),
 }
 
-/// Makes a sum; `None`: the algorithm is not one of ours, and only the form of its checksums is known.
+/// Creates a checksum. `None` if the algorithm is not implemented, and only the form of its values is checked.
 type Make = Option<fn() -> Sum>;
 
 /// The checksums that S3 stores (its API's `ChecksumAlgorithm`): name, header, bytes.
@@ -47,11 +47,11 @@ const ALGORITHMS: [(&str, &str, usize, Make); 10] = [
     ("CRC-32", "x-amz-checksum-crc32", 4, Some(|| Sum::crc(CRC32))),
 ];
 
-/// All checks that the headers of a 200 allow; `None`: they allow none. A checksum of the whole object that cannot be one is an
-/// error: what sent it, or something on the way, is broken.
+/// All checks that the headers of a 200 allow; `None` if there are none. A malformed checksum of a whole object is an
+/// error: the server, or a proxy, is broken.
 pub(super) fn checks(headers: &HeaderMap) -> Result<Option<Checks>> {
     let mut checks = Vec::new();
-    // Without the header it is the form of the checksum that tells.
+    // Without this header, the form of the checksum decides.
     let kind = text(headers, "x-amz-checksum-type");
     if kind.is_none_or(|kind| kind == "FULL_OBJECT") {
         for (name, header, bytes, make) in ALGORITHMS {
@@ -78,7 +78,7 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim)
 }
 
-/// Whether a checksum is one of the checksums of parts: it has their number behind it.
+/// Whether a checksum is one of the parts' checksums: these end with the number of parts.
 fn is_of_parts(value: &str) -> bool {
     let count = value.rsplit_once('-').map_or("", |(_, count)| count);
     !count.is_empty() && count.bytes().all(|b| b.is_ascii_digit())
@@ -115,7 +115,7 @@ impl BodyDigest for Checks {
 }
 
 impl Check {
-    /// Whether the sum is what it has to be.
+    /// Compares the sum with the expected one.
     fn hold(self) -> Result<()> {
         let got = match self.sum {
             Sum::Sha512(sum) => sum.finalize().to_vec(),
@@ -139,13 +139,13 @@ impl fmt::Debug for Check {
     }
 }
 
-/// Width in bytes, and polynomial with its bits reversed. All begin with ones and end by turning every bit.
+/// Width in bytes and reversed polynomial. All start with all bits set, and invert all bits at the end.
 type Kind = (usize, u64);
 const CRC32: Kind = (4, 0xedb8_8320);
 const CRC32C: Kind = (4, 0x82f6_3b78);
 const CRC64NVME: Kind = (8, 0x9a6c_9329_ac4b_c9b5);
 
-/// A cyclic redundancy check, a byte at a time.
+/// A cyclic redundancy check, computed by bytes.
 struct Crc {
     table: [u64; 256],
     width: usize,

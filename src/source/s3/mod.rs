@@ -1,8 +1,9 @@
-//! A ZIP in S3, or in what speaks like it: one conditional GET of the key is poll and fetch, and s3:GetObject on it is
-//! all it needs. The transport is HTTP's, with its patience, limits and resumed downloads; no redirect is followed.
+//! An archive in S3 or a compatible service. Poll and fetch are one conditional GET of the key, which only needs
+//! s3:GetObject. The transport is that of HTTP, with its retries, limits and resumed downloads; redirects are not
+//! followed.
 //!
-//! Here is what a poll is: who asks, in which region, and what an answer means. `address` tells where the object is,
-//! `sign` makes signatures, `refusal` reads errors, `integrity` checks the bytes. Credentials come from the chain.
+//! This module polls: it chooses credentials and region, and interprets responses. `address` builds URLs, `sign` signs,
+//! `error` reads errors, `integrity` checks the bytes. Credentials come from the chain in `crate::aws`.
 
 mod address;
 mod error;
@@ -40,10 +41,10 @@ use crate::model::Validators;
 use crate::remote::Object;
 use crate::sys::clock::Deadline;
 
-/// Where a bucket is when nobody says.
+/// The default region.
 const REGION: &str = "us-east-1";
 const VERSION: HeaderName = HeaderName::from_static("x-amz-version-id");
-/// Asks for the checksums that were stored with the object.
+/// Requests the checksums stored with the object.
 const CHECKSUM_MODE: (HeaderName, HeaderValue) =
     (HeaderName::from_static("x-amz-checksum-mode"), HeaderValue::from_static("ENABLED"));
 
@@ -52,30 +53,30 @@ const CHECKSUM_MODE: (HeaderName, HeaderValue) =
 pub struct S3Source {
     object: Object,
     aws: Aws,
-    /// As it was at the last poll.
+    /// The endpoint at the last poll.
     endpoint: Endpoint,
     http: Http,
     max_download: u64,
     chain: Rc<RefCell<Chain>>,
-    /// Whether no object is an answer too.
+    /// Whether a missing object is a result, not an error.
     may_lack: bool,
     /// See [`super::Source::look_ahead`].
     pub(super) is_ahead: bool,
 }
 
-/// An answer whose body nobody has read yet.
+/// A response with an unread body.
 #[derive(Debug)]
 pub struct S3Offer {
     pub(super) client: Client,
     pub(super) identity: ResponseIdentity,
     proof: Option<Box<dyn BodyDigest>>,
     pub(super) body: PolledBody,
-    /// Where the bucket is, when the server had to tell us.
+    /// The region of the bucket, if the server had to correct it.
     region: Option<String>,
 }
 
 impl S3Source {
-    /// The source of `object`. Nothing is read or asked yet.
+    /// The source of `object`. No file is read and no request is sent yet.
     pub fn new(object: &Object, settings: &Settings) -> Result<Self> {
         let Settings { http, aws, max_download, .. } = settings;
         if extra_headers(http)?.iter().any(|(name, _)| *name == header::AUTHORIZATION) {
@@ -88,7 +89,7 @@ impl S3Source {
         Ok(Self { object, aws, endpoint, http, max_download: *max_download, chain, may_lack: false, is_ahead: false })
     }
 
-    /// What is wrong with the files that it reads: see [`super::inspect`].
+    /// Problems with the files that the source reads: see [`super::inspect`].
     pub(super) fn inspect(&self) -> Vec<Remark> {
         let mut remarks = inspect::roots(&self.http);
         remarks.extend(self.chain.borrow().check_files().err().map(|e| (Name::AwsProfile, false, e.to_string())));
@@ -110,7 +111,7 @@ impl S3Source {
         })
     }
 
-    /// Fetches what was offered to `download`, going on with what an earlier run left there of the same bytes.
+    /// Fetches the offered archive to `download`, resuming a partial download of the same bytes.
     pub fn fetch(&mut self, offer: S3Offer, download: &CacheFile, deadline: Deadline) -> Result<Artifact> {
         let S3Offer { client, identity, proof, body, region } = offer;
         let fetched = download::fetch(&client, identity, proof, body.whole(), download, self.max_download, deadline)
@@ -120,7 +121,7 @@ impl S3Source {
         Ok(Artifact { revision: fetched.revision, validators, content, name })
     }
 
-    /// The small object `object`; `None`: there is none.
+    /// Fetches a small object, such as a sidecar file; `None` if it does not exist.
     pub(super) fn beside(&self, object: &Object, largest: u64, deadline: Deadline) -> Result<Option<Vec<u8>>> {
         let Self { aws, endpoint, http, max_download, chain, .. } = self;
         let (aws, endpoint, http, chain) = (aws.clone(), endpoint.clone(), http.clone(), chain.clone());
@@ -137,8 +138,8 @@ impl S3Source {
         }
     }
 
-    /// One conditional GET, once more where the bucket turns out to be, and once more with new credentials when the old
-    /// ones have expired. `None`: what is there is what is known; or nothing is, where that is an answer.
+    /// Sends one conditional GET; once more if the bucket is in another region, and once more with renewed credentials
+    /// if they have expired. `None` if the known revision is still current, or if the object may be missing and is.
     fn ask(&self, known: Option<Known<'_>>, deadline: Deadline) -> Result<Option<S3Offer>> {
         let source = self.name();
         let mut learned = known.and_then(|known| learned(known, &source));
@@ -174,7 +175,7 @@ impl S3Source {
         }
     }
 
-    /// What makes the next poll conditional, and begin in the right region.
+    /// The validators for the next poll, with the region of the bucket.
     fn validators(&self, identity: &ResponseIdentity, region: Option<&str>) -> Validators {
         let validators = identity.validators(&self.name());
         match region {
@@ -190,7 +191,7 @@ impl S3Source {
         Ok(self.chain.borrow_mut().region(deadline)?.unwrap_or_else(|| REGION.to_owned()))
     }
 
-    /// A client for one check, and whom it asks as.
+    /// A client for one check, and the credentials it uses, for messages.
     fn client(&self, region: &str, deadline: Deadline) -> Result<(Client, Requester)> {
         let asker = match self.chain.borrow_mut().credentials(deadline)? {
             Ok(c) => {
@@ -212,13 +213,13 @@ impl S3Source {
         Ok((client.speaking(speech).trusting(CA_BUNDLE), asker))
     }
 
-    /// The name under which validators are remembered: the object and the endpoint, in whatever region.
+    /// The source name of validators: object and endpoint, independent of the region.
     fn name(&self) -> String {
         source_of(&format!("{} {}", self.object, self.endpoint.name()))
     }
 }
 
-/// What makes the signature of each try: temporary credentials may have been renewed since the last one.
+/// Signs each try anew, since temporary credentials may have been renewed.
 struct Signer {
     chain: Rc<RefCell<Chain>>,
     address: Address,
@@ -240,14 +241,14 @@ impl Signer {
     }
 }
 
-/// How S3's answers are read.
+/// Interprets responses of S3.
 struct S3Responses {
     object: Object,
     asker: Requester,
 }
 
 impl ResponsePolicy for S3Responses {
-    /// The signature is for this host, and S3's redirects tell a region: no other host is believed.
+    /// The signature is for this host. A redirect of S3 only corrects the region; its host is not trusted.
     fn is_redirected(&self) -> bool {
         false
     }
@@ -265,7 +266,7 @@ impl ResponsePolicy for S3Responses {
     }
 }
 
-/// The region that a server told us before.
+/// The region that an earlier poll learned.
 fn learned(known: Known<'_>, source: &str) -> Option<String> {
     let validators = known.validators;
     let region = validators.get("region").filter(|_| validators.get("source") == Some(source))?;
@@ -280,7 +281,7 @@ fn offered(
 ) -> Result<Option<S3Offer>> {
     let (headers, identity) = (answer.headers.clone(), client.dialect().identity(&answer.headers));
     let (identity, body) = range_reader::offered(answer, identity)?;
-    // A server that does not know If-None-Match.
+    // The server ignores If-None-Match.
     if known.is_some_and(|known| known.is_still(&identity)) {
         return Ok(None);
     }

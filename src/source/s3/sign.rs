@@ -1,5 +1,5 @@
-//! Signature Version 4 for one GET, made by rust-s3: which headers prove who asks. It signs every header that the request
-//! has besides. Nothing is sent here, and there is no request without keys: those of public buckets are not signed.
+//! Signature Version 4 of a GET, made by rust-s3, over all headers of the request. Sends nothing. Requests without
+//! credentials, as for public buckets, are not signed.
 
 use s3::Bucket;
 use s3::command::Command;
@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::http::message::Headers;
 use crate::remote::Object;
 
-/// What a GET of `object` at `address` carries besides the headers `ask`: `plain`, and the signature over all of them.
+/// All headers of a GET of `object` at `address` besides `ask`: `plain`, and the signature over both.
 pub(super) fn signed(
     address: &Address,
     object: &Object,
@@ -38,7 +38,7 @@ fn authorize(
     credentials: &Credentials,
     headers: impl Iterator<Item = (header::HeaderName, header::HeaderValue)>,
 ) -> Result<Result<Headers>, S3Error> {
-    // Always Custom: rust-s3 takes a name that it does not know for a host.
+    // Always Custom: rust-s3 takes an unknown region name for a host.
     let place = Region::Custom { region: region.to_owned(), endpoint: address.base.clone() };
     let token = credentials.token.as_ref().map(|token| token.reveal());
     let keys = Keys::new(Some(&credentials.access_key), Some(credentials.secret_key.reveal()), None, token, None)?;
@@ -57,14 +57,14 @@ fn authorize(
     }
     let signed = request.headers()?.into_iter().filter_map(|(name, mut value)| {
         value.set_sensitive(true);
-        // The time is in x-amz-date, which is signed.
+        // The date is sent as x-amz-date, which is signed.
         name.filter(|name| *name != header::DATE).map(|name| (name, value))
     });
     Ok(Ok(signed.collect()))
 }
 
-/// What rust-s3 takes for the bucket, and for the path below it: it knows no path of an endpoint, and what is signed is the
-/// host and the whole path, whatever is a bucket in them. It takes the first slash of a path away.
+/// The bucket and path to give to rust-s3. It supports no endpoint with a path; but since it signs the host and the
+/// whole path, the first part of a path can be passed as bucket. It removes the first slash of a path.
 fn places(address: &Address, object: &Object) -> (String, String) {
     let (bucket, key) = (&object.bucket, &object.key);
     match (address.prefix.as_str(), address.path_style) {

@@ -1,10 +1,10 @@
-//! The budget for names and link texts: one for all sources, so that what compresses well costs no more memory than what
-//! does not. What is kept counts; what only passes through is bounded where it passes.
+//! The budget for names and link targets, the same for all sources, so that a tree that compresses well costs no more
+//! memory than another. It counts stored bytes; code that only passes bytes on has limits of its own.
 
 use crate::console::progress::size;
 use crate::error::{Error, Result};
 
-/// What may still be kept of the names and link texts of one tree (`max-names`).
+/// The bytes left for names and link targets of one tree (`max-names`).
 #[derive(Clone, Debug)]
 pub struct Budget {
     limit: u64,
@@ -17,7 +17,7 @@ impl Budget {
         Self { limit, used: 0 }
     }
 
-    /// Takes `bytes` of it; fails when there are not so many left. The caller names the member.
+    /// Takes `bytes` from the budget; fails if fewer are left. The caller names the member.
     pub fn take(&mut self, bytes: u64) -> Result<()> {
         self.used = self.used.saturating_add(bytes);
         if self.used <= self.limit {
@@ -27,7 +27,7 @@ impl Budget {
         Err(Error::refused(format!("with it names and link texts are over max-names = {limit}")))
     }
 
-    /// Gives back `bytes` that were taken and are not kept.
+    /// Returns `bytes` that were taken but are not stored.
     pub fn give_back(&mut self, bytes: u64) {
         self.used = self.used.saturating_sub(bytes);
     }

@@ -1,5 +1,5 @@
-//! A tree in memory: each name and each link text is there once, and 24 bytes for each entry say where. A directory that
-//! only stands in the names of others is a part of one of these.
+//! A tree in memory: each name and each link target is stored once, with 24 bytes for each entry. A directory that only
+//! occurs in longer names is a part of one of them.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -10,7 +10,7 @@ use super::{Item, What};
 use crate::artifact::{Span, Texts};
 use crate::error::{Error, Result};
 
-/// What stands under a name, in 16 bytes.
+/// The type and metadata of an entry, in 16 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Entry {
     /// A regular file.
@@ -29,7 +29,7 @@ pub enum Entry {
     },
     /// A symbolic link.
     Link {
-        /// Where its text stands among the link texts.
+        /// The position of its target in the link targets.
         text: Span,
     },
 }
@@ -37,19 +37,19 @@ pub enum Entry {
 /// The entries of a tree, parents before their children, siblings in byte order.
 #[derive(Clone, Debug, Default)]
 pub struct Rows {
-    /// Shared with whoever collected them.
+    /// Shared with the code that collected them.
     names: Rc<Texts>,
     texts: Texts,
     rows: Vec<(Span, Entry)>,
 }
 
 impl Rows {
-    /// Entries of which the paths stand in `names` and the link texts in `texts`.
+    /// Entries with paths in `names` and link targets in `texts`.
     pub fn new(names: Rc<Texts>, texts: Texts, rows: Vec<(Span, Entry)>) -> Self {
         Self { names, texts, rows }
     }
 
-    /// Adds what comes next in order.
+    /// Adds the next entry in order.
     pub fn push(&mut self, path: &[u8], what: &What) -> Result<()> {
         let bits = |mode: u32| u16::try_from(mode & 0o7777).unwrap_or(0); // it fits
         let entry = match what {

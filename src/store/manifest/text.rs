@@ -1,4 +1,4 @@
-//! The manifest as a file: written and read line by line, so that memory does not grow with it.
+//! The manifest as a file, written and read line by line, so that memory use does not grow with it.
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -12,16 +12,16 @@ use super::{Item, What};
 use crate::error::{Context, Error, Result};
 use crate::store::state::{escape, unescape};
 
-/// How its first line begins; what follows is the format.
+/// Its first line: the name and the version of the format.
 pub(super) const FORMAT: &str = "manifest 1\n";
-/// Its last line: a copy that was cut off is not mistaken for a whole one.
+/// Its last line: a truncated copy is not mistaken for a complete one.
 pub(super) const END: &str = "end\n";
-/// The longest line: a path 200 directories deep and a link text, each byte of which takes four.
+/// The longest line: a path 200 directories deep and a link target, each byte escaped to four.
 const LONGEST: u64 = 1 << 20;
 
-/// Puts the line of `item` at the end of `line`.
+/// Appends the line of `item` to `line`.
 pub(super) fn write(item: &Item, line: &mut String) {
-    // Writing to a String cannot fail. A tab is nothing that `escape` leaves as it is.
+    // Writing to a String cannot fail. `escape` leaves no tab in a value.
     match &item.what {
         What::File { mode, size, crc } => write!(line, "f\t{mode:o}\t{size}\t{crc:08x}\t").unwrap_or(()),
         What::Dir { mode } => write!(line, "d\t{mode:o}\t").unwrap_or(()),
@@ -35,7 +35,7 @@ pub(super) fn write(item: &Item, line: &mut String) {
     line.push('\n');
 }
 
-/// Reads the items of a file from its beginning, whatever else reads it.
+/// Reads the items of a file from its start, independently of other readers.
 #[derive(Debug)]
 pub(super) struct Lines<'a> {
     input: BufReader<At<'a>>,
@@ -48,7 +48,7 @@ impl<'a> Lines<'a> {
         Self { input: BufReader::with_capacity(32 * 1024, At { file, at: 0 }), line: Vec::new(), has_begun: false }
     }
 
-    /// The next item; `None` behind the last one. Fails where the file is not whole, or another version's.
+    /// The next item; `None` after the last one. Fails if the file is incomplete, or of another version.
     pub(super) fn next(&mut self) -> Result<Option<Item>> {
         let damaged = || Error::failed("the manifest of a release is damaged");
         if !self.has_begun {
@@ -72,7 +72,7 @@ impl<'a> Lines<'a> {
     }
 }
 
-/// A file from a place on; its own position is neither used nor moved.
+/// A file with an offset of its own; the file's offset is neither used nor moved.
 #[derive(Debug)]
 struct At<'a> {
     file: &'a File,

@@ -5,7 +5,7 @@ use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::support::sandbox::{Sandbox, needs};
+use crate::support::sandbox::{Sandbox, has_time, needs};
 
 /// `_IOR('X', 125, __u32)` of the kernel's uapi.
 const FS_IOC_SHUTDOWN: libc::Ioctl = 0x8004_587d_u32 as libc::Ioctl;
@@ -35,7 +35,7 @@ impl Disk {
     /// Makes one of `kind`, with more `options` for mkfs; `None` where this machine cannot mount.
     pub fn new(aside: &Sandbox, kind: &str, options: &[&str]) -> Option<Self> {
         let mkfs = format!("mkfs.{kind}");
-        if !needs(&["mount", &mkfs]) {
+        if !has_time() || !needs(&["mount", &mkfs]) {
             return None;
         }
         let (image, at) = (aside.path("disk.img"), aside.path("disk"));

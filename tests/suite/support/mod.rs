@@ -10,3 +10,4 @@ pub mod running;
 pub mod sandbox;
 pub mod servers;
 pub mod tree;
+pub mod walk;

@@ -1,11 +1,17 @@
 //! S3, IAM and STS as moto has them, with signatures checked: from [`Moto::start`] on, only what was set up here may do
 //! anything. It is set up by boto3, another hand than ours. Both come from tests/.parts/venv, which tests/parts.sh makes.
 
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpStream};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, TcpStream};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 
+use serde_json::{Value, json};
+
+use super::running::{is_alive, kill};
 use super::sandbox::Sandbox;
 use super::servers::{closed_port, wait_for};
 
@@ -19,7 +25,7 @@ pub struct Keys {
 /// moto on a free port, with the user `deploy` and his key, the role `app-role`, and the buckets `private` (without
 /// versions) and `versioned` (with). User and role may do anything with S3 and STS; the user `poor` may do nothing.
 pub struct Moto {
-    child: Child,
+    pid: String,
     port: u16,
     /// Of the user `deploy`.
     pub keys: Keys,
@@ -51,15 +57,92 @@ iam.put_role_policy(RoleName='app-role', PolicyName='all', PolicyDocument=policy
 print(role['Arn'])
 "#;
 
-/// `client(service)` of boto3, against `endpoint` and as `keys`.
-const PRELUDE: &str = r"
-import sys, boto3
+/// One process that has imported moto and boto3, which takes Python a second, and forks for each server and each script:
+/// every one starts afresh, and at once. A request is a connection; it ends with this program, and its children with it.
+const ORIGIN: &str = r"
+import contextlib, ctypes, importlib, io, json, os, random, select, signal, socket, sys, traceback
+import boto3, moto.server
 from botocore.config import Config
+from moto.moto_api._internal import mock_random
+
 def client(service, region='us-east-1'):
     style = Config(s3={'addressing_style': 'path'}, retries={'max_attempts': 1})
     return boto3.client(service, endpoint_url=sys.argv[1], aws_access_key_id=sys.argv[2],
                         aws_secret_access_key=sys.argv[3], region_name=region, config=style)
+
+def serve(connection, asked):
+    os.environ['HOME'] = asked['home']
+    log = os.open(asked['log'], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    connection.sendall(json.dumps({'pid': os.getpid()}).encode())
+    connection.close()
+    moto.server.main(['-H', '127.0.0.1', '-p', asked['port']])
+
+def script(connection, asked):
+    sys.argv = ['', *asked['argv']]
+    out, problem = io.StringIO(), None
+    try:
+        with contextlib.redirect_stdout(out):
+            exec(asked['script'], {'client': client, 'sys': sys, 'boto3': boto3})
+    except BaseException:
+        problem = traceback.format_exc()
+    connection.sendall(json.dumps({'out': out.getvalue(), 'problem': problem}).encode())
+
+def child(connection):
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # with its parent (PR_SET_PDEATHSIG)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    random.seed()
+    mock_random.seed()
+    asked = json.loads(b''.join(iter(lambda: connection.recv(65536), b'')))
+    (script if 'script' in asked else serve)(connection, asked)
+
+name = sys.argv[1]
+sys.argv = ['', 'http://127.0.0.1:1', 'id', 'secret']
+for service in ('s3', 'iam', 'sts'):
+    importlib.import_module(f'moto.{service}.urls')
+    client(service)
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+listener = socket.socket(socket.AF_UNIX)
+listener.bind('\0' + name)
+listener.listen(64)
+print('up', flush=True)
+while sys.stdin not in (ready := select.select([listener, sys.stdin], [], [])[0]):
+    connection, _ = listener.accept()
+    if os.fork() == 0:
+        listener.close()
+        try:
+            child(connection)
+        except BaseException:
+            traceback.print_exc()
+        os._exit(0)
+    connection.close()
 ";
+
+/// Asks [`ORIGIN`], which the first who asks starts.
+fn ask_origin(request: &Value) -> Value {
+    static ORIGIN_PROCESS: OnceLock<(Child, SocketAddr)> = OnceLock::new();
+    let (_, address) = ORIGIN_PROCESS.get_or_init(|| {
+        let name = format!("repo-deploy-test-{}-moto", std::process::id());
+        let mut origin = Command::new(venv("python3"))
+            .args(["-c", ORIGIN, &name])
+            .env_clear()
+            .stdin(Stdio::piped()) // closed by the end of this program
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(origin.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "up\n", "moto and boto3 cannot be imported");
+        (origin, SocketAddr::from_abstract_name(name).unwrap())
+    });
+    let mut stream = UnixStream::connect_addr(address).unwrap();
+    stream.write_all(request.to_string().as_bytes()).unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    serde_json::from_str(&answer).unwrap_or_else(|e| panic!("{e}: {answer:?}"))
+}
 
 fn venv(program: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/.parts/venv/bin").join(program)
@@ -86,29 +169,24 @@ impl Moto {
             return None;
         }
         let log = sandbox.path("moto.log");
-        let (child, port) = loop {
+        let (pid, port) = loop {
             let port = closed_port();
-            let mut child = Command::new(venv("moto_server"))
-                .args(["-H", "127.0.0.1", "-p", &port.to_string()])
-                .env_clear()
-                .env("HOME", sandbox.path("home"))
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(std::fs::File::create(&log).unwrap())
-                .spawn()
-                .unwrap();
-            let up = wait_for("moto", || match child.try_wait().unwrap() {
-                Some(_) => Some(false),
-                None => TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok().then_some(true),
+            let asked = json!({"port": port.to_string(), "home": sandbox.path("home"), "log": log});
+            let pid = ask_origin(&asked)["pid"].to_string();
+            let up = wait_for("moto", || {
+                if !is_alive(&pid) {
+                    return Some(false);
+                }
+                TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok().then_some(true)
             });
             if up {
-                break (child, port);
+                break (pid, port);
             }
             let why = std::fs::read_to_string(&log).unwrap_or_default();
             assert!(why.contains("in use"), "moto does not start: {why}");
         };
         let nobody = Keys { id: "setup".to_owned(), secret: "setup".to_owned() };
-        let mut moto = Self { child, port, keys: nobody.clone(), poor: nobody, role: String::new() };
+        let mut moto = Self { pid, port, keys: nobody.clone(), poor: nobody, role: String::new() };
         let made = moto.boto(WORLD, &[]);
         let [id, secret, poor_id, poor_secret, role] = made.lines().collect::<Vec<_>>()[..] else { panic!("{made}") };
         moto.keys = Keys { id: id.to_owned(), secret: secret.to_owned() };
@@ -134,14 +212,11 @@ impl Moto {
 
     /// Runs Python with `client(service)` as the user `deploy`; `args` are sys.argv[4:]. Gives what it prints.
     pub fn boto(&self, script: &str, args: &[&str]) -> String {
-        let output = Command::new(venv("python3"))
-            .args(["-c", &format!("{PRELUDE}\n{script}"), &self.url(), &self.keys.id, &self.keys.secret])
-            .args(args)
-            .env_clear()
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "boto3: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap()
+        let url = self.url();
+        let argv = [&[url.as_str(), &self.keys.id, &self.keys.secret], args].concat();
+        let answer = ask_origin(&json!({"script": script, "argv": argv}));
+        assert!(answer["problem"].is_null(), "boto3: {}", answer["problem"].as_str().unwrap_or_default());
+        answer["out"].as_str().unwrap().to_owned()
     }
 
     /// Puts a file into a bucket; gives its version (`None` where there are none).
@@ -174,7 +249,6 @@ impl Moto {
 
 impl Drop for Moto {
     fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
+        kill(&self.pid);
     }
 }

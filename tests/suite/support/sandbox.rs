@@ -282,6 +282,23 @@ pub fn traced_calls(sandbox: &Sandbox, command: &Command, code: i32) -> Vec<Stri
     sandbox.read("trace").lines().map(str::to_owned).collect()
 }
 
+/// A revision as logs and answers show it without `-v`: of a hash the first 12 digits.
+pub fn short(revision: &str) -> String {
+    let (kind, digits) = revision.split_at(revision.find(':').map_or(0, |at| at + 1));
+    let is_hash = digits.len() >= 32 && digits.bytes().all(|b| b.is_ascii_hexdigit());
+    if is_hash { format!("{kind}{}", &digits[..12]) } else { revision.to_owned() }
+}
+
+/// Whether there is time for what takes long: walks, disks, emulators, thousands of repetitions. With REPO_DEPLOY_QUICK in the
+/// environment (`make quick`) there is none, and the test is left out.
+pub fn has_time() -> bool {
+    let is_quick = std::env::var_os("REPO_DEPLOY_QUICK").is_some();
+    if is_quick {
+        eprintln!("left out, because it takes long");
+    }
+    !is_quick
+}
+
 /// Whether all these programs are here. With CI=true a missing one fails the test; elsewhere the test says that it is left out.
 pub fn needs(programs: &[&str]) -> bool {
     let is_here = |program: &&&str| {

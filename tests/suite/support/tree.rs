@@ -5,7 +5,7 @@ use std::ffi::CString;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Everything below `root`: path -> `f 644 0:0 content {attributes} @time`. Directories have no time: what is made and
 /// removed in them changes it.
@@ -44,18 +44,26 @@ pub fn without_times(tree: &BTreeMap<String, String>) -> BTreeMap<String, String
 
 /// `{name=hex}`, sorted.
 fn attributes(path: &Path) -> String {
+    let hex = |value: Vec<u8>| value.iter().map(|b| format!("{b:02x}")).collect::<String>();
+    let all = read_attributes(path);
+    let mut all: Vec<_> =
+        all.into_iter().map(|(name, value)| format!("{}={}", String::from_utf8_lossy(&name), hex(value))).collect();
+    all.sort();
+    format!("{{{}}}", all.join(" "))
+}
+
+/// The extended attributes, ACLs among them.
+fn read_attributes(path: &Path) -> Vec<(Vec<u8>, Vec<u8>)> {
     let path = CString::new(path.as_os_str().as_bytes()).unwrap();
     let mut buffer = vec![0; 65536];
-    let Ok(length) = rustix::fs::llistxattr(&path, &mut buffer[..]) else { return "{}".into() };
+    let Ok(length) = rustix::fs::llistxattr(&path, &mut buffer[..]) else { return Vec::new() };
     let names = buffer[..length].to_vec();
     let mut all = Vec::new();
     for name in names.split(|b| *b == 0).filter(|name| !name.is_empty()) {
         let length = rustix::fs::lgetxattr(&path, name, &mut buffer[..]).unwrap();
-        let value: String = buffer[..length].iter().map(|b| format!("{b:02x}")).collect();
-        all.push(format!("{}={value}", String::from_utf8_lossy(name)));
+        all.push((name.to_vec(), buffer[..length].to_vec()));
     }
-    all.sort();
-    format!("{{{}}}", all.join(" "))
+    all
 }
 
 /// The manifest that a store should have of the tree below `root`. Its names hold nothing that would have to be escaped.
@@ -88,7 +96,6 @@ pub fn manifest(root: &Path) -> String {
 /// Makes each of the directories `names` in `to` what it is in `from`. They, and a live tree in one, stay the directories that
 /// they are: another one at the same place would be somebody else's.
 pub fn put_back(names: &[&str], from: &Path, to: &Path) {
-    let script = "find \"$@\" -depth -mindepth 1 ! -path '*/deploy/current' -delete; cd \"$FROM\" && cp -a . \"$TO\"";
     let is_dir = |path: &Path| path.symlink_metadata().is_ok_and(|meta| meta.is_dir());
     let current = to.join("deploy/current");
     // A live tree that is a link, or another kind now, goes too.
@@ -96,8 +103,65 @@ pub fn put_back(names: &[&str], from: &Path, to: &Path) {
         let _ = std::fs::remove_file(&current); // there may be none
         let _ = std::fs::remove_dir_all(&current); // see above
     }
-    let places = names.iter().map(|name| to.join(name)).filter(|place| place.exists());
-    let mut shell = std::process::Command::new("sh");
-    shell.args(["-c", script, "sh"]).args(places).env("FROM", from).env("TO", to);
-    assert!(shell.status().unwrap().success());
+    let mut links = BTreeMap::new();
+    for (from, to) in names.iter().map(|name| (from.join(name), to.join(name))) {
+        let is_there = from.exists();
+        if to.exists() {
+            empty(&to, is_there.then_some(&current));
+        }
+        if is_there {
+            copy(&from, &to, &mut links);
+        }
+    }
+}
+
+/// Removes all below `dir` but the directory `stays`, which is emptied too.
+fn empty(dir: &Path, stays: Option<&PathBuf>) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if stays == Some(&path) && path.symlink_metadata().unwrap().is_dir() {
+            empty(&path, None);
+        } else if path.symlink_metadata().unwrap().is_dir() {
+            fs::remove_dir_all(&path).unwrap();
+        } else {
+            fs::remove_file(&path).unwrap();
+        }
+    }
+}
+
+/// Copies `from` with all that can be said about it, as `cp -a` does; `links` has the copies of files of several names.
+fn copy(from: &Path, to: &Path, links: &mut BTreeMap<(u64, u64), PathBuf>) {
+    let meta = from.symlink_metadata().unwrap();
+    if meta.is_symlink() {
+        std::os::unix::fs::symlink(fs::read_link(from).unwrap(), to).unwrap();
+    } else if meta.is_dir() {
+        if !to.exists() {
+            fs::create_dir(to).unwrap();
+        }
+        for entry in fs::read_dir(from).unwrap() {
+            let name = entry.unwrap().file_name();
+            copy(&from.join(&name), &to.join(&name), links);
+        }
+    } else {
+        assert!(meta.is_file(), "{}", from.display());
+        if let Some(first) = links.get(&(meta.dev(), meta.ino())) {
+            return fs::hard_link(first, to).unwrap();
+        }
+        links.insert((meta.dev(), meta.ino()), to.to_owned());
+        fs::copy(from, to).unwrap();
+    }
+    std::os::unix::fs::lchown(to, Some(meta.uid()), Some(meta.gid())).unwrap();
+    if !meta.is_symlink() {
+        // After chown, which takes the bits of set-user-ID.
+        fs::set_permissions(to, meta.permissions()).unwrap();
+    }
+    for (name, value) in read_attributes(from) {
+        rustix::fs::lsetxattr(to, &name[..], &value, rustix::fs::XattrFlags::empty()).unwrap();
+    }
+    let time = |tv_sec, tv_nsec| rustix::fs::Timespec { tv_sec, tv_nsec };
+    let times = rustix::fs::Timestamps {
+        last_access: time(meta.atime(), meta.atime_nsec()),
+        last_modification: time(meta.mtime(), meta.mtime_nsec()),
+    };
+    rustix::fs::utimensat(rustix::fs::CWD, to, &times, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).unwrap();
 }

@@ -1,61 +1,68 @@
-//! `repo-deploy schedule [N] [--from TIME]`: the next times of a schedule, one a line, in the zone of the schedule.
+//! `repo-deploy schedule`: the next times of a schedule, one a line, in the zone of the schedule.
 
 use std::ffi::OsStr;
+use std::process::ExitCode;
 
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::usage;
-use crate::config::Timing;
+use super::CommandSpec;
+use crate::cli::session::{Session, print};
+use crate::cli::{options, usage};
+use crate::config;
 use crate::error::{Error, Result};
 use crate::schedule::Schedule;
 use crate::sys::clock;
 
-/// How many times are told when nobody says.
+/// Lists the next times of a schedule.
+pub static SCHEDULE: CommandSpec = CommandSpec {
+    name: "schedule",
+    operands: "[N]",
+    summary: "list the next check times",
+    about: "Lists the next N times of the schedule (5 without N), in its time zone. Needs no remote.",
+    options: &[&options::FROM],
+    is_configured: true,
+    example: "repo-deploy schedule 3 --schedule @daily --from 2026-03-28T12:00:00Z",
+    run,
+};
+
+/// How many times are listed without N.
 const FEW: usize = 5;
 
 /// And how many at most.
 const MANY: usize = 100_000;
 
-/// What was asked for.
-#[derive(Debug)]
-pub struct Times {
-    /// The schedules, each of its deployment.
-    pub timings: Vec<Timing>,
-    /// How many times.
-    pub count: usize,
-    /// After when; `None`: now.
-    pub from: Option<i64>,
+fn run(session: &Session) -> Result<ExitCode> {
+    let count = count(session.args.operands.first())?;
+    let mut warnings = Vec::new();
+    let timings = config::timings(&session.args.request, &session.environment, &mut warnings);
+    warnings.iter().for_each(|warning| log::warn!("{warning}"));
+    let from = session.args.from.unwrap_or_else(|| i64::try_from(clock::now()).unwrap_or(i64::MAX));
+    let timings = timings?;
+    let mut schedules = Vec::new();
+    for timing in &timings {
+        schedules.push((timing.id.as_str(), timing.schedule()?));
+    }
+    print(&listed(&schedules, from, count)?)
 }
 
 /// Reads N.
-pub fn count(text: Option<&String>) -> Result<usize> {
+fn count(text: Option<&String>) -> Result<usize> {
     let Some(text) = text else { return Ok(FEW) };
     let number = text.parse().ok().filter(|n| (1..=MANY).contains(n) && text.bytes().all(|b| b.is_ascii_digit()));
     number.ok_or_else(|| usage(format!("cannot do schedule {text}: it takes a whole number from 1 to {MANY}")))
 }
 
 /// Reads the value of `--from`.
-pub fn from(text: &OsStr) -> Result<i64> {
+pub fn from(text: &OsStr) -> Result<i64, String> {
     let text = text.to_string_lossy();
     let time = OffsetDateTime::parse(&text, &Rfc3339).map(OffsetDateTime::unix_timestamp);
     time.map_err(|_| {
-        usage(format!("cannot use --from {text}: it takes a time as 2026-03-29T00:00:00Z or 2026-03-29T00:00:00+01:00"))
+        format!("cannot use --from {text}: it takes a time as 2026-03-29T00:00:00Z or 2026-03-29T00:00:00+01:00")
     })
 }
 
-impl Times {
-    /// The times, those of several deployments one after the other as they come, each with its id.
-    pub fn text(&self) -> Result<String> {
-        let from = self.from.unwrap_or_else(|| i64::try_from(clock::now()).unwrap_or(i64::MAX));
-        let mut schedules = Vec::new();
-        for timing in &self.timings {
-            schedules.push((timing.id.as_str(), timing.schedule()?));
-        }
-        listed(&schedules, from, self.count)
-    }
-}
-
+/// The times, those of several deployments one after the other as they come, each with its id.
 fn listed(schedules: &[(&str, Schedule)], from: i64, count: usize) -> Result<String> {
     let mut next: Vec<i64> = schedules.iter().map(|(_, schedule)| schedule.next(from).unwrap_or(i64::MAX)).collect();
     let mut text = String::new();
@@ -103,7 +110,7 @@ mod tests {
         }
         assert_eq!(count(None).unwrap(), 5);
         for text in ["", "now", "2026-11-22", "2026-11-22T06:00:00", "2026-02-29T00:00:00Z"] {
-            assert_eq!(from(OsStr::new(text)).unwrap_err().exit_code(), 64, "{text}");
+            assert!(from(OsStr::new(text)).is_err(), "{text}");
         }
     }
 }

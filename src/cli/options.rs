@@ -1,0 +1,203 @@
+//! The table of options: the parser and the help are made from it. An option that commands list as their own
+//! ([`CommandSpec::options`](super::commands::CommandSpec)) is refused with any other; the rest goes with every command.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use super::args::Args;
+use super::commands::{CommandSpec, schedule};
+use super::help;
+use crate::config::keys::{KEYS, Name};
+
+use OptionAction::{Answer, Flag, Value};
+
+/// A row of the table.
+#[derive(Debug)]
+pub struct Opt {
+    pub short: Option<char>,
+    pub long: &'static str,
+    pub help: &'static str,
+    pub action: OptionAction,
+    /// `-h` shows it too.
+    pub is_usual: bool,
+}
+
+/// What an option does, and whether it takes a value.
+#[derive(Debug)]
+pub enum OptionAction {
+    /// Answers at once; the flag tells whether the option was given as a letter.
+    Answer(fn(Option<&CommandSpec>, bool) -> String),
+    Flag(fn(&mut Args)),
+    /// Takes a value of this name.
+    Value(&'static str, fn(&mut Args, OsString) -> Result<(), String>),
+    /// Gives the value of a key.
+    Key(Name),
+}
+
+impl Opt {
+    const fn new(short: Option<char>, long: &'static str, help: &'static str, action: OptionAction) -> Self {
+        Self { short, long, help, action, is_usual: false }
+    }
+
+    /// An option for a key, which is explained in the key's row.
+    const fn key(short: Option<char>, long: &'static str, name: Name) -> Self {
+        Self::new(short, long, KEYS[name as usize].help, OptionAction::Key(name))
+    }
+
+    const fn usual(self) -> Self {
+        Self { is_usual: true, ..self }
+    }
+
+    /// The name of its value; empty: it takes none.
+    pub fn value(&self) -> &'static str {
+        match self.action {
+            OptionAction::Answer(_) | OptionAction::Flag(_) => "",
+            OptionAction::Value(name, _) => name,
+            OptionAction::Key(name) => name.key().value,
+        }
+    }
+}
+
+impl std::fmt::Display for Opt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "--{}", self.long)
+    }
+}
+
+/// `--json`, of commands that answer.
+pub const JSON: Opt = Opt::new(None, "json", "answer as JSON", Flag(|args| args.is_json = true));
+/// `--repair`, of verify.
+pub const REPAIR: Opt = Opt::new(None, "repair", "restore what differs", Flag(|args| args.is_repair = true));
+/// `--from`, of schedule.
+pub const FROM: Opt = Opt::new(
+    None,
+    "from",
+    "list the times after it, 2026-03-29T00:00:00Z, instead of now",
+    Value("TIME", |args, value| {
+        args.from = Some(schedule::from(&value)?);
+        Ok(())
+    }),
+);
+/// `--revision`, of seed.
+pub const REVISION: Opt = Opt::new(
+    None,
+    "revision",
+    "the remote's revision of ARCHIVE, as status -v prints it",
+    Value("R", |args, value| {
+        args.revision = Some(value.to_string_lossy().into_owned());
+        Ok(())
+    }),
+);
+
+/// Every option, by subject.
+pub const SUBJECTS: &[(&str, &[Opt])] = &[
+    (
+        "general options",
+        &[
+            Opt::new(
+                Some('f'),
+                "fetch",
+                "check once, deploy a new release, and exit",
+                Flag(|args| args.is_fetch = true),
+            ),
+            Opt::new(
+                Some('h'),
+                "help",
+                "print help, and exit; -h is short; after a command, of the command",
+                Answer(|command, is_letter| match (command, is_letter) {
+                    (Some(command), _) => help::of_command(command),
+                    (None, true) => help::short(),
+                    (None, false) => help::long(),
+                }),
+            ),
+            Opt::new(Some('V'), "version", "print the version, and exit", Answer(|_, _| help::version())),
+        ],
+    ),
+    (
+        "options of the configuration",
+        &[
+            Opt::new(
+                Some('c'),
+                "config",
+                "the configuration [/etc/repo-deploy/repo-deploy.cfg]",
+                Value("FILE", |args, value| {
+                    args.request.file = Some(PathBuf::from(value));
+                    Ok(())
+                }),
+            )
+            .usual(),
+            Opt::new(
+                None,
+                "config-section",
+                "a section of it to use, or all; may be repeated [Settings, if there is one]",
+                Value("NAME", |args, value| {
+                    let name = value.into_string().map_err(|_| "cannot read --config-section: it is not UTF-8")?;
+                    args.request.sections.push(name);
+                    Ok(())
+                }),
+            ),
+            Opt::new(
+                None,
+                "list-configs",
+                "list the sections of the configuration, and exit",
+                Flag(|a| a.is_list = true),
+            ),
+        ],
+    ),
+    (
+        "options of the deployment",
+        &[
+            Opt::key(Some('r'), "remote", Name::Remote).usual(),
+            Opt::key(Some('l'), "local", Name::Local).usual(),
+            Opt::new(Some('d'), "directory", "the same as --local", OptionAction::Key(Name::Local)),
+            Opt::key(Some('i'), "id", Name::Id),
+            Opt::key(None, "schedule", Name::Schedule),
+            Opt::key(None, "cache", Name::Cache),
+            Opt::key(None, "state-dir", Name::StateDir),
+            Opt::key(None, "pre-hooks", Name::PreHooks),
+            Opt::key(None, "post-hooks", Name::PostHooks),
+        ],
+    ),
+    (
+        "options of the output",
+        &[
+            Opt::new(
+                Some('v'),
+                "verbose",
+                "log more, and revisions in full; twice: trace",
+                Flag(|args| args.verbosity = (args.verbosity + 1).min(2)),
+            )
+            .usual(),
+            Opt::new(None, "quiet", "log warnings and errors only", Flag(|args| args.is_quiet = true)).usual(),
+            Opt::key(None, "log-file", Name::LogFile),
+        ],
+    ),
+    ("options of single commands", &[JSON, REPAIR, FROM, REVISION]),
+    (
+        "options of a config.ini of CodeDeploy bundles",
+        &[
+            Opt::key(None, "s3-bucket", Name::S3Bucket),
+            Opt::key(None, "target-key-file", Name::TargetFileKey),
+            Opt::key(None, "profile-name", Name::AwsProfile),
+        ],
+    ),
+];
+
+/// Other spellings, of older command lines.
+const SPELLINGS: [(&str, &str); 2] = [("target-file-key", "target-key-file"), ("profile_name", "profile-name")];
+
+/// Every option.
+pub fn all() -> impl Iterator<Item = &'static Opt> {
+    SUBJECTS.iter().flat_map(|(_, options)| *options)
+}
+
+/// The option `--name`.
+pub fn long(name: &str) -> Option<&'static Opt> {
+    let name = SPELLINGS.iter().find(|(old, _)| *old == name).map_or(name, |(_, new)| new);
+    all().find(|option| option.long == name)
+}
+
+/// The option `-letter`.
+pub fn short(letter: char) -> Option<&'static Opt> {
+    all().find(|option| option.short == Some(letter))
+}
