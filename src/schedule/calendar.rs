@@ -41,8 +41,8 @@ pub fn length_of(year: i64, month: i64) -> i64 {
     }
 }
 
-/// A local time in RFC 3339, with its offset from UTC. An offset that is no whole number of minutes (Liberia, before
-/// 1972) cannot be written so: the time is then in UTC.
+/// A local time in RFC 3339, with its offset from UTC. An offset that is no whole number of minutes (before 1972 in
+/// Liberia) cannot be written so: the time is then in UTC.
 pub fn rfc3339(at: i64, offset: i64) -> String {
     let offset = if offset % 60 == 0 { offset } else { 0 };
     let local = at + offset;
