@@ -1,5 +1,5 @@
-//! Whether the paths of a configuration leave each other alone: what a deployment replaces, clears or writes must not hold
-//! what it, or another section, lives by. One table says which two kinds may lie in one another.
+//! Whether the paths of a configuration conflict: a path that a deployment replaces, clears or writes must not contain
+//! files that this or another section needs. One table says which two kinds of path may contain each other.
 
 use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt;
@@ -11,18 +11,18 @@ use super::paths;
 use crate::model::ActivationMode;
 use crate::sys::mounts::{Mounts, Origin};
 
-/// What is done with a path.
+/// The use of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Use {
     /// The live tree: a link that is replaced.
     Link,
-    /// The live tree: a directory that is cleared of what the release does not have.
+    /// The live tree: a directory from which files that the release lacks are removed.
     Directory,
-    /// Filled and cleared: releases and state of one deployment.
+    /// Releases and state of one deployment, filled and cleared.
     Store,
-    /// The same for several deployments, which have places of their own in it.
+    /// The same, shared by several deployments, each with a part of its own.
     Shared,
-    /// Where releases come from.
+    /// The origin of releases.
     Source,
     /// Read: hooks, keys, the configuration.
     Read,
@@ -34,36 +34,36 @@ enum Use {
 #[derive(Clone, Debug)]
 struct Item {
     section: usize,
-    /// What names it; `None`: the configuration file itself.
+    /// The key that names it; `None`: the configuration file itself.
     key: Option<Name>,
     path: PathBuf,
     at: Real,
     is: Use,
 }
 
-/// Where a path is, whatever it is called: without links, and by what the directories are that it lies in, itself first. A
-/// directory may be mounted under several names.
+/// The real place of a path: without links, and with the inodes of the directories above it, itself first. A directory
+/// may be mounted under several names.
 #[derive(Clone, Debug)]
 struct Real {
     path: PathBuf,
-    /// Device and inode, from `path` up to `/`; `None`: nothing is there.
+    /// Device and inode, from `path` up to `/`; `None`: it does not exist.
     inodes: Vec<Option<(u64, u64)>>,
-    /// Which part of which file system it is.
+    /// The part of a file system that it is.
     origin: Option<Origin>,
 }
 
-/// Two paths that do not leave each other alone.
+/// Two paths that conflict.
 #[derive(Debug)]
 pub(super) struct Clash {
-    /// The section that has to change, by its place in the list.
+    /// The section to change, as an index into the list.
     pub(super) section: usize,
-    /// The key of its path, and what it has to keep away from.
+    /// The key of its path, and the reason of the conflict.
     pub(super) key: Name,
     pub(super) why: String,
 }
 
-/// The first two paths of these sections that do not leave each other alone. `file` is the configuration. Sections from
-/// `running` on do not run now: they count where something of theirs is there already.
+/// The first two paths of these sections that conflict. `file` is the configuration. Sections from `running` on do not
+/// run now: only their existing paths count.
 pub(super) fn clash(sections: &[&Settings], running: usize, file: Option<&Path>) -> Option<Clash> {
     let mut known = Resolved::default();
     let mut items = Vec::new();
@@ -79,7 +79,7 @@ pub(super) fn clash(sections: &[&Settings], running: usize, file: Option<&Path>)
             if one.section >= running && other.section >= running || !is_at_work(one) || !is_at_work(other) {
                 continue;
             }
-            // Who runs is told what is wrong with his own.
+            // A conflict is reported for the running section.
             let (one, other) = if one.section < running { (one, other) } else { (other, one) };
             let found = of_two(one, other, sections, running).or_else(|| of_two(other, one, sections, running));
             if found.is_some() {
@@ -90,7 +90,7 @@ pub(super) fn clash(sections: &[&Settings], running: usize, file: Option<&Path>)
     None
 }
 
-/// Passes on every path of a section.
+/// Passes every path of a section to `add`.
 fn paths_of(settings: &Settings, file: Option<&Path>, mut add: impl FnMut(Option<Name>, &Path, Use)) {
     let mut some = |name: Name, path: Option<&Path>, is: Use| {
         if let Some(path) = path {
@@ -137,7 +137,7 @@ fn paths_of(settings: &Settings, file: Option<&Path>, mut add: impl FnMut(Option
     }
 }
 
-/// What the live tree is, as far as it is known before the store is; `None`: there is none.
+/// The kind of live tree, as far as it is known before the store is opened; `None`: there is none.
 fn live(settings: &Settings) -> Option<Use> {
     match settings.activation {
         Some(ActivationMode::Install) => None,
@@ -148,7 +148,7 @@ fn live(settings: &Settings) -> Option<Use> {
     }
 }
 
-/// What is wrong with `one`, which has to change, beside `other`.
+/// The conflict of `one`, which has to change, with `other`.
 fn of_two(one: &Item, other: &Item, sections: &[&Settings], running: usize) -> Option<Clash> {
     let key = one.key?;
     let how = how(&one.at, &other.at)?;
@@ -159,24 +159,24 @@ fn of_two(one: &Item, other: &Item, sections: &[&Settings], running: usize) -> O
         below.is_some_and(|below| settings.preserve.iter().any(|kept| below.starts_with(kept)))
     };
     let is_bad = match (one.is, other.is) {
-        // One of them for each host is no mistake, as long as they do not run together.
+        // One section for each host may name the same live tree, as long as they do not run together.
         (Use::Link | Use::Directory, Use::Link | Use::Directory) => {
             !is_same_section && (how != How::Same || one.section < running && other.section < running)
         }
         (Use::Link | Use::Directory, Use::Store | Use::Shared | Use::Source) => true,
         (Use::Directory, Use::Read | Use::Written) => how == How::Inside || !is_kept(&other.at),
-        // What a release brings along may be read from there.
+        // Files of the release may be read through the link.
         (Use::Link, Use::Read) => how == How::Inside,
         (Use::Link, Use::Written) => true,
         (Use::Store, Use::Store) => !is_same_section,
-        // The same, where the link is there and leads into the store.
+        // The same: the link exists, and leads into the store.
         (Use::Store, Use::Read) if is_same_section && other.path.starts_with(&settings.local) => false,
         (Use::Store, Use::Read | Use::Written) => how != How::Inside,
         (Use::Store | Use::Shared, Use::Source) => how != How::Contains,
-        // A line in the log of each check would be news of the source.
+        // A line in the log of each check would be a change of the source.
         (Use::Written, Use::Source) => how != How::Contains,
         (Use::Written, Use::Read) => how != How::Contains,
-        // Several sections may share a file for the same thing.
+        // Several sections may share a file for the same purpose.
         (Use::Written, Use::Written) => how == How::Same && one.key != other.key,
         (Use::Store, Use::Link | Use::Directory | Use::Shared)
         | (Use::Shared, _)
@@ -197,7 +197,7 @@ fn of_two(one: &Item, other: &Item, sections: &[&Settings], running: usize) -> O
     })
 }
 
-/// How one path lies to another.
+/// The relation of one path to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum How {
     Same,
@@ -224,7 +224,7 @@ fn how(one: &Real, other: &Real) -> Option<How> {
     }
 }
 
-/// Where `inner` lies in `outer`; empty: it is the same. `None`: it does not.
+/// The path of `inner` relative to `outer`; empty: the same. `None`: it is not inside.
 fn below(outer: &Real, inner: &Real) -> Option<PathBuf> {
     if let Ok(below) = inner.path.strip_prefix(&outer.path) {
         return Some(below.to_owned());
@@ -239,13 +239,13 @@ fn below(outer: &Real, inner: &Real) -> Option<PathBuf> {
     inner.path.strip_prefix(inner.path.ancestors().nth(up)?).map(Path::to_owned).ok()
 }
 
-/// Whether the live tree at `inner` lies in the one at `outer`, and where.
+/// The path of the live tree `inner` relative to the live tree `outer`, if it is inside.
 pub fn lies_in(outer: &Path, inner: &Path) -> Option<PathBuf> {
     let mut known = Resolved::default();
     below(&known.at(outer, Use::Directory), &known.at(inner, Use::Directory))
 }
 
-/// Directories without links, each found out once.
+/// A cache of resolved directories.
 #[derive(Debug, Default)]
 struct Resolved {
     dirs: HashMap<PathBuf, PathBuf>,
@@ -254,7 +254,7 @@ struct Resolved {
 }
 
 impl Resolved {
-    /// Where `path` is. A live tree is where its link is; everything else where it leads.
+    /// The real place of `path`. A live tree is where its link is; any other path is where it leads.
     fn at(&mut self, path: &Path, is: Use) -> Real {
         let path = self.real(path, is);
         let inodes = path.ancestors().map(|path| self.inode(path)).collect();
@@ -334,7 +334,7 @@ mod tests {
                 .unwrap()
                 .contains("the configuration /l/conf/cfg")
         );
-        // What is preserved stays, and what a release brings along may be read through the link.
+        // Preserved files stay, and files of the release may be read through the link.
         section("a", &[SOURCE, IN_PLACE, live, (LogFile, "/l/var/log"), (Preserve, "var")]);
         assert_eq!(why(&[&section("a", &[SOURCE, SYMLINK, live])], 1, "/l/conf/cfg"), None);
         assert!(build_error(&[SOURCE, SYMLINK, live, (LogFile, "/l/log")]).contains("it contains the log-file"));
@@ -362,11 +362,11 @@ mod tests {
         ] {
             for order in [[&outer, &inner], [&inner, &outer]] {
                 assert_eq!(why(&order, 2, "/cfg").is_some(), clashes, "{inner:?}");
-                // Nothing of the other one is on this host.
+                // No path of the other section exists on this host.
                 assert_eq!(why(&order, 1, "/cfg"), None, "{inner:?}");
             }
         }
-        // One of several for each host.
+        // One section for each host.
         let twin = section("twin", &[SOURCE, IN_PLACE, (Local, "/w")]);
         assert_eq!(why(&[&outer, &twin], 1, "/cfg"), None);
     }

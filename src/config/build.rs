@@ -1,4 +1,4 @@
-//! Settings out of what was given: each value read, bounded, and held against the others.
+//! Builds settings from raw values: each one is parsed, bounded, and checked against the others.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// Everything, checked.
+/// The settings of a section, checked.
 pub fn settings(
     given: &RawSettings,
     section: Option<&str>,
@@ -67,7 +67,7 @@ pub fn settings(
     Ok(settings)
 }
 
-/// Which deployment it is, and when it checks.
+/// The id of the deployment, and its schedule.
 pub fn timing(given: &RawSettings, section: Option<&str>, environment: &[(OsString, OsString)]) -> Result<Timing> {
     let id = given.read(Name::Id, value::id)?;
     let id = id.unwrap_or_else(|| section.map_or_else(|| DEFAULT_ID.to_owned(), value::id_of_section));
@@ -75,10 +75,10 @@ pub fn timing(given: &RawSettings, section: Option<&str>, environment: &[(OsStri
     Ok(Timing::new(id, given.get(Name::Schedule)?.ok_or_else(missing)?, environment))
 }
 
-/// Stands for a remote that is not known; nobody asks it.
+/// A placeholder for an unknown remote; it is never polled.
 const UNKNOWN: &str = "https://localhost/";
 
-/// Whether the remote is the one that was given.
+/// Whether the remote is known, and not the placeholder.
 fn knows_remote(given: &RawSettings) -> bool {
     given.knows(&[Name::Remote, Name::S3Bucket, Name::TargetFileKey])
 }
@@ -88,10 +88,10 @@ fn remote(given: &RawSettings, section: Option<&str>, file: Option<&Configuratio
         return Ok(bundle);
     }
     if !knows_remote(given) {
-        return Remote::parse(UNKNOWN).map_err(|e| Error::config(e.to_string())); // what hangs on it is not looked at
+        return Remote::parse(UNKNOWN).map_err(|e| Error::config(e.to_string())); // dependent settings go unchecked
     }
     if let Some(value) = given.get(Name::Remote)? {
-        // What is wrong with it names it already.
+        // Its error names the remote already.
         return Remote::parse(&value.text).map_err(|e| Error::config(format!("{}: {e}", value.origin)));
     }
     let name = file.map_or(DEFAULT, |file| &file.name);
@@ -109,7 +109,7 @@ fn remote(given: &RawSettings, section: Option<&str>, file: Option<&Configuratio
 
 const YES_NO: [(&str, bool); 2] = [("no", false), ("yes", true)];
 
-/// `activation`, and what `appspec` says about it.
+/// `activation`, combined with `appspec`.
 fn activation(given: &RawSettings) -> Result<Option<ActivationMode>> {
     let mode = given.need(Name::Activation, |text| {
         let [symlink, in_place, install] = ActivationMode::ALL.map(Some);
@@ -119,7 +119,7 @@ fn activation(given: &RawSettings) -> Result<Option<ActivationMode>> {
         .need(Name::Appspec, |text| value::word(text, &[("auto", None), ("yes", Some(true)), ("no", Some(false))]))?;
     match (appspec, mode) {
         _ if !given.knows(&[Name::Activation, Name::Appspec]) => Ok(mode),
-        // Whoever names a bucket and a key as deployer.py did has a bundle there.
+        // A bucket and a key, given as for deployer.py, name a bundle.
         (None, None) if bundle::remote(given)?.is_some() => Ok(Some(ActivationMode::Install)),
         (None, mode) => Ok(mode),
         (Some(true), None | Some(ActivationMode::Install)) => Ok(Some(ActivationMode::Install)),
@@ -133,7 +133,7 @@ fn activation(given: &RawSettings) -> Result<Option<ActivationMode>> {
     }
 }
 
-/// `log-file`; beside a bundle that deployer.py's file names, its log too.
+/// `log-file`; for a section of deployer.py the default is its log.
 fn log_file(given: &RawSettings) -> Result<Option<PathBuf>> {
     if given.is_given(Name::LogFile) || bundle::remote(given)?.is_none() {
         return given.read(Name::LogFile, paths::absolute);
@@ -141,7 +141,7 @@ fn log_file(given: &RawSettings) -> Result<Option<PathBuf>> {
     paths::absolute(bundle::LOG).map(Some).map_err(Error::config)
 }
 
-/// A directory that may share another one with what is not ours.
+/// A directory that may hold files of other programs too.
 fn directory(
     given: &RawSettings,
     name: Name,
@@ -216,7 +216,7 @@ fn aws(given: &RawSettings) -> Result<Aws> {
 
 fn git(given: &RawSettings) -> Result<Git> {
     let whether = |text: &str| value::word(text, &[("yes", true), ("no", false)]);
-    // ssh reads its own signs in the names of files, and so would a shell.
+    // ssh expands these characters in file names, and so would a shell.
     let for_ssh = |text: &str| match text.contains(['"', '\'', '\\', '$', '%', '~']) {
         true => Err("ssh cannot take a path with quotes, a backslash, $, % or ~".to_owned()),
         false => paths::absolute(text),
@@ -257,7 +257,7 @@ fn trust(given: &RawSettings, remote: &Remote) -> Result<Trust> {
     Ok(trust)
 }
 
-/// What is replaced, cleared or written does not hold what the deployment lives by.
+/// Checks that no path that is replaced, cleared or written contains files that the deployment needs.
 fn keep_apart(given: &RawSettings, settings: &Settings, file: Option<&Configuration>) -> Result<()> {
     let file = file.and_then(|file| std::path::absolute(&file.name).ok());
     match apart::clash(&[settings], 1, file.as_deref()) {
@@ -266,8 +266,8 @@ fn keep_apart(given: &RawSettings, settings: &Settings, file: Option<&Configurat
     }
 }
 
-/// Several deployments do not share what is one's own. The first `running` of them run together; what others of the file have
-/// on this host must not be lost either.
+/// Checks that deployments do not share paths that must be separate. The first `running` of them run together; existing
+/// paths of the others must not be lost either.
 pub fn keep_each_other_apart(all: &[&Settings], running: usize) -> Result<()> {
     let same =
         |what: &str| Error::config(format!("two of the sections that run together have {what}: give each its own"));
@@ -276,7 +276,7 @@ pub fn keep_each_other_apart(all: &[&Settings], running: usize) -> Result<()> {
             if one.id == other.id {
                 return Err(same(&format!("id = {}", one.id)));
             }
-            // An installation has nothing at `local`.
+            // An installation does not use `local`.
             if one.local == other.local && !one.is_installed() && !other.is_installed() {
                 return Err(same(&format!("local = {}", one.local.display())));
             }
@@ -294,7 +294,7 @@ pub fn keep_each_other_apart(all: &[&Settings], running: usize) -> Result<()> {
     }
 }
 
-/// One way to say who we are, not two.
+/// Checks that credentials are given in one way only.
 fn credentials_agree(given: &RawSettings, settings: &Settings) -> Result<()> {
     let http = &settings.http;
     if http.password.is_some() && http.password_file.is_some() {
@@ -316,7 +316,7 @@ fn credentials_agree(given: &RawSettings, settings: &Settings) -> Result<()> {
     Ok(())
 }
 
-/// The error about the value that counts for `name`.
+/// The error about the value in force for `name`.
 pub(super) fn complaint(given: &RawSettings, name: Name, why: impl std::fmt::Display) -> Result<Error> {
     Ok(match given.get(name)? {
         Some(value) => value.bad(why),
@@ -350,12 +350,12 @@ fn who(text: &str) -> Result<Owner, Why> {
 }
 
 impl RawSettings {
-    /// The value of a key that may be absent.
+    /// Parses the value of a key that may be absent.
     pub(super) fn read<T>(&self, name: Name, meaning: impl FnOnce(&str) -> Result<T, Why>) -> Result<Option<T>> {
         self.get(name)?.map(|value| meaning(&value.text).map_err(|why| value.bad(why))).transpose()
     }
 
-    /// The value of a key that has a default.
+    /// Parses the value of a key that has a default.
     pub(super) fn need<T>(&self, name: Name, meaning: impl FnOnce(&str) -> Result<T, Why>) -> Result<T> {
         self.read(name, meaning)?.ok_or_else(|| Error::config(format!("cannot find a value of {}", name.key().text)))
     }

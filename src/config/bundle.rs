@@ -1,5 +1,5 @@
-//! A section that names a bundle by `s3_bucket` and `target_file_key`, as deployer.py's `config.ini` does: what it says,
-//! what the command line overrides in it, and where notes about it are kept. Writing is `write_back`'s.
+//! A section that names a bundle by `s3_bucket` and `target_file_key`, as in the `config.ini` of deployer.py: its
+//! values, their overrides on the command line, and the place of its state. `write_back` writes it.
 
 use std::path::{Path, PathBuf};
 
@@ -10,34 +10,34 @@ use super::{Request, Settings, value};
 use crate::error::{Error, Result, plain};
 use crate::remote::Remote;
 
-/// Where such sections stand when nobody says: in the working directory, as deployer.py had it.
+/// The default file for such sections: in the working directory, as with deployer.py.
 pub const FILE: &str = "config.ini";
 
-/// The log of such a section when nobody says another one, in the working directory too.
+/// The default log of such a section, in the working directory too.
 pub const LOG: &str = "codeploy.log";
 
-/// What overrides a section is written back to it under these names.
+/// The options that override a section are written back to it under these names.
 const OVERRIDES: [(Name, &str); 3] =
     [(Name::S3Bucket, "s3_bucket"), (Name::TargetFileKey, "target_file_key"), (Name::AwsProfile, "profile_name")];
 
-/// What such a section says besides its remote.
+/// The values of such a section besides its remote.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bundle {
-    /// The file that notes are kept in; `None`: there is none, all came from options and the environment.
+    /// The file that keeps its state; `None`: all values came from options and the environment.
     pub file: Option<PathBuf>,
-    /// The section there; `None`: before the first one.
+    /// The section in it; `None`: before the first one.
     pub section: Option<String>,
-    /// `last_fetch_time`: when the bundle that was installed last was uploaded, in seconds since 1970.
+    /// `last_fetch_time`: the upload time of the bundle installed last, in seconds since 1970.
     pub fetched: Option<u64>,
     /// `installation_in_progress`.
     pub in_progress: bool,
-    /// The log is the usual one, because nobody named another.
+    /// The log is the default one.
     pub is_log_usual: bool,
-    /// What the command line said, to be written back: keys and values.
+    /// The overrides of the command line, to be written back: keys and values.
     pub overrides: Vec<(&'static str, String)>,
 }
 
-/// What the command line overrides.
+/// The overrides on the command line.
 pub fn overrides(request: &Request) -> Vec<(&'static str, String)> {
     let given = |name| request.arguments.iter().rev().find(|(_, given, _)| *given == name);
     OVERRIDES
@@ -47,12 +47,12 @@ pub fn overrides(request: &Request) -> Vec<(&'static str, String)> {
         .collect()
 }
 
-/// Whether the command line says all that a section needs, so that one can be made.
+/// Whether the command line alone can make a section.
 pub fn is_whole(request: &Request) -> bool {
     overrides(request).len() == OVERRIDES.len()
 }
 
-/// What overrides a section is written into it: not into several.
+/// Refuses overrides with several sections: they are written back to one.
 pub fn refuse_overrides(request: &Request, sections: &[Settings]) -> Result<()> {
     if sections.len() < 2 || sections.iter().all(|section| section.bundle.is_none()) {
         return Ok(());
@@ -66,8 +66,8 @@ pub fn refuse_overrides(request: &Request, sections: &[Settings]) -> Result<()> 
     }
 }
 
-/// The section to make: the one that was asked for, or `Settings`, where a command line says all that it needs and it is
-/// not there.
+/// The section to create: the selected one, or `Settings`, if it does not exist and the command line gives all its
+/// values.
 pub fn section(request: &Request, file: Option<&Configuration>) -> Option<String> {
     let wanted = match &*request.sections {
         [] => file::SETTINGS,
@@ -78,10 +78,10 @@ pub fn section(request: &Request, file: Option<&Configuration>) -> Option<String
     is_new.then(|| wanted.to_owned())
 }
 
-/// The remote that `s3_bucket` and `target_file_key` name, unless a `remote` that stands nearer says something else.
+/// The remote of `s3_bucket` and `target_file_key`, unless a different `remote` takes precedence.
 pub fn remote(given: &RawSettings) -> Result<Option<Remote>> {
     if !given.knows(&[Name::S3Bucket, Name::TargetFileKey, Name::Remote]) {
-        return Ok(None); // which of them would be used, nobody can tell
+        return Ok(None); // it is unknown which of them would be used
     }
     let (bucket, key) = (given.get(Name::S3Bucket)?, given.get(Name::TargetFileKey)?);
     let (bucket, key) = match (bucket, key) {
@@ -105,7 +105,7 @@ pub fn remote(given: &RawSettings) -> Result<Option<Remote>> {
     Remote::parse(&text).map(Some).map_err(|e| Error::config(format!("{}: {e}", bucket.origin)))
 }
 
-/// What the section says besides.
+/// The values of the section besides its remote.
 pub fn notes(
     given: &RawSettings,
     request: &Request,
@@ -134,7 +134,7 @@ mod tests {
     use super::*;
     use crate::config::write_back;
 
-    /// The sections of the old page, as they stand.
+    /// The sections of the old page, unchanged.
     const OLD: &str = "[Settings]\ns3_bucket = codedeploy-202107\ntarget_file_key = business-services-test.zip\n\
         profile_name = 1tiklahost\nlast_fetch_time = 2023-07-30 19:41:09+0000\ninstallation_in_progress = false\n\n\
         [Production]\ns3_bucket = codedeploy-prod-202107\ntarget_file_key = business-services-prod.zip\n\
@@ -241,7 +241,7 @@ mod tests {
                 assert!(error.contains(expected), "{error}");
             });
         }
-        // A remote that stands nearer counts, and then nothing is kept in the file.
+        // A remote that takes precedence is used, and then nothing is kept in the file.
         in_scratch(Some("[Settings]\ns3_bucket = b\ntarget_file_key = k\n"), |dir| {
             let settings = load(&request(dir, None, &[(Name::Remote, "/r")]), &mut Vec::new()).unwrap();
             assert_eq!((settings.remote.to_string().as_str(), settings.bundle), ("/r", None));

@@ -1,4 +1,4 @@
-//! The configuration file: which one, whether it can be trusted, and which of its sections counts.
+//! The configuration file: its place, whether it can be trusted, and which of its sections are used.
 
 use std::path::Path;
 
@@ -11,34 +11,34 @@ use crate::sys::fs::Meta;
 use crate::sys::resolve::{self, Fault, Way};
 use crate::sys::trust::Us;
 
-/// Where the configuration stands when nobody says.
+/// The default configuration file.
 pub const DEFAULT: &str = "/etc/repo-deploy/repo-deploy.cfg";
 
-/// The section that counts when nobody says, where there is one.
+/// The default section, if the file has it.
 pub const SETTINGS: &str = "Settings";
 
-/// What stands for every section.
+/// The name that selects every section.
 pub const ALL: &str = "all";
 
 /// The largest file that is read: a configuration is a few hundred lines.
 const LARGEST: u64 = 1 << 20;
 
-/// A file that was read.
+/// A configuration file that was read.
 #[derive(Debug)]
 pub struct Configuration {
-    /// How messages call it.
+    /// Its name in messages.
     pub name: String,
-    /// What it says.
+    /// Its content.
     pub doc: Document,
     mode: u32,
 }
 
-/// Whether nothing stands at `path`.
+/// Whether nothing exists at `path`.
 pub fn is_missing(path: &Path) -> bool {
     std::fs::symlink_metadata(path).is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound)
 }
 
-/// Reads `path`, or the default file, or `config.ini` in the working directory: when both are missing, there is none.
+/// Reads `path`; by default the standard file, or `config.ini` in the working directory. `None`: both are missing.
 pub fn read(path: Option<&Path>) -> Result<Option<Configuration>> {
     let given = path.is_some();
     let here = Path::new(bundle::FILE);
@@ -52,14 +52,14 @@ pub fn read(path: Option<&Path>) -> Result<Option<Configuration>> {
     }
 }
 
-/// What stands in a file that only root and we may write.
+/// The content of a file that only root and this process's user can write.
 pub(super) fn content(path: &Path) -> Result<(Vec<u8>, Meta), Fault> {
     resolve::read_file(path, Way::Trusted, Us::with(None), LARGEST)
 }
 
 impl Configuration {
-    /// The sections that count, in the order of the file: those that are `wanted`, or `Settings` where there is one, or
-    /// none (what stands before the first).
+    /// The sections to use, in the order of the file: the `wanted` ones, else `Settings` if it exists, else none, which
+    /// means the keys before the first section.
     pub fn choose(&self, wanted: &[String]) -> Result<Vec<Option<&str>>> {
         let sections = self.doc.sections();
         if let Some(wanted) = wanted.iter().find(|wanted| *wanted != ALL && !sections.contains(wanted)) {
@@ -92,7 +92,7 @@ impl Configuration {
         }
     }
 
-    /// A warning when all its keys stand in sections, and nobody chose one.
+    /// A warning if all its keys are in sections, and none is selected.
     pub fn unused_sections(&self) -> Option<String> {
         if self.doc.all().is_empty() || self.doc.entries(None).next().is_some() {
             return None;
@@ -102,7 +102,7 @@ impl Configuration {
         Some(format!("{}: no section of it is used: {}{what}", self.name, self.sections()))
     }
 
-    /// A warning when it holds secrets and others may read it.
+    /// A warning if it holds secrets and others may read it.
     pub fn exposed_secrets(&self) -> Option<String> {
         let secret = |entry: &&Entry| {
             keys::find(&entry.key).is_some_and(|key| {

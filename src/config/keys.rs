@@ -1,10 +1,10 @@
-//! Every key of the configuration in one table: its name, its default, what it is for. The parser, the environment and
-//! `--help` are made from it; what a value must look like stands where it is read (`Settings`).
+//! Every key of the configuration in one table: its name, default and purpose. The parser, the environment and `--help`
+//! are made from it; the format of a value is defined where it is parsed (`Settings`).
 
 use self::Name::*;
 use super::syntax;
 
-/// A key, for the compiler to check.
+/// A key, checked by the compiler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the table says what each is for")]
 pub enum Name {
@@ -71,19 +71,19 @@ pub enum Name {
 /// A row of the table.
 #[derive(Debug)]
 pub struct Key {
-    /// What it is looked up by.
+    /// Its identifier.
     pub name: Name,
-    /// How it is written; `_` for `-` and upper case are the same.
+    /// Its spelling; `_` for `-` and upper case are accepted too.
     pub text: &'static str,
-    /// What its value is called.
+    /// The name of its value in help texts.
     pub value: &'static str,
-    /// Its value when nobody gives one; empty: none.
+    /// Its default; empty: none.
     pub default: &'static str,
-    /// What it is for, in a few words.
+    /// Its purpose, in a few words.
     pub help: &'static str,
-    /// Its value is not for the eyes of others.
+    /// Its value is a secret.
     pub secret: bool,
-    /// It may stand several times.
+    /// It may be given several times.
     pub repeated: bool,
 }
 
@@ -172,7 +172,7 @@ const _: () = {
     assert!(KEYS.len() == Name::InstallationInProgress as usize + 1, "every name has its row");
 };
 
-/// The subjects of the table, each with its first key; it ends where the next one begins.
+/// The subjects of the table, each with its first key; a subject ends where the next one begins.
 pub const SUBJECTS: &[(&str, Name)] = &[
     ("deployment", Remote),
     ("places", Cache),
@@ -187,7 +187,7 @@ pub const SUBJECTS: &[(&str, Name)] = &[
     ("config.ini of CodeDeploy bundles, instead of remote", S3Bucket),
 ];
 
-/// Other ways to write keys.
+/// Other spellings of keys.
 pub const ALIASES: &[(&str, Name)] =
     &[("repository", Remote), ("directory", Local), ("profile-name", AwsProfile), ("target-key-file", TargetFileKey)];
 
@@ -195,23 +195,23 @@ pub const ALIASES: &[(&str, Name)] =
 pub const VARIABLES: &[(&str, Name)] =
     &[("REMOTE_REPOSITORY", Remote), ("LOCAL_REPOSITORY", Local), ("UPDATE_SCHEDULE", Schedule)];
 
-/// How the environment's variables for keys begin.
+/// The prefix of environment variables for keys.
 pub const PREFIX: &str = "REPO_DEPLOY_";
 
 impl Name {
-    /// Its row.
+    /// Its row in the table.
     pub fn key(self) -> &'static Key {
         &KEYS[self as usize]
     }
 }
 
-/// The key that is written so in a file: `Http_User`, `repository`.
+/// The key with this spelling in a file: `Http_User`, `repository`.
 pub fn find(text: &str) -> Option<&'static Key> {
     let text = syntax::normal(text);
     KEYS.iter().find(|key| key.text == text).or_else(|| named(ALIASES, &text))
 }
 
-/// The key that an environment variable stands for: `REPO_DEPLOY_HTTP_USER`, `REMOTE_REPOSITORY`.
+/// The key that an environment variable sets: `REPO_DEPLOY_HTTP_USER`, `REMOTE_REPOSITORY`.
 pub fn of_variable(variable: &str) -> Option<&'static Key> {
     match variable.strip_prefix(PREFIX) {
         Some(name) if !name.bytes().any(|b| b.is_ascii_lowercase() || b == b'-') => find(name),

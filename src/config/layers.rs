@@ -1,5 +1,5 @@
-//! What was given for each key, and where: argument > file (a section's own > what holds for all) > environment >
-//! default. Names what it does not know. What a value means is not known here.
+//! The raw values of the keys and their origins: argument > file (the section > common keys) > environment > default.
+//! Reports unknown keys. The meaning of a value is not known here.
 
 use std::ffi::OsString;
 use std::fmt::Display;
@@ -9,12 +9,12 @@ use super::suggest::hint;
 use super::syntax::{Document, Entry};
 use crate::error::{Error, Result};
 
-/// A value, and where it came from.
+/// A value and its origin.
 #[derive(Clone)]
 pub struct Value {
     pub key: &'static Key,
     pub text: String,
-    /// How messages call the place: `/etc/x.cfg:3`, `--local`, `REPO_DEPLOY_KEEP`, `default`.
+    /// The origin in messages: `/etc/x.cfg:3`, `--local`, `REPO_DEPLOY_KEEP`, `default`.
     pub origin: String,
     rank: Precedence,
 }
@@ -30,21 +30,21 @@ enum Precedence {
 }
 
 impl Value {
-    /// Whether somebody has said it.
+    /// Whether it was given, and is not a default.
     pub fn is_given(&self) -> bool {
         self.rank != Precedence::Default
     }
 
-    /// Whether it stands at a place that counts before the other's.
+    /// Whether its origin takes precedence over that of `other`.
     pub fn is_nearer_than(&self, other: &Self) -> bool {
         self.rank < other.rank
     }
 
-    /// The error for a value that cannot be used: where, what, and what would be right. A secret is not repeated.
+    /// The error for a value that cannot be used: origin, value, and a right value. A secret is not repeated.
     pub fn bad(&self, why: impl Display) -> Error {
         let Key { text: key, secret, .. } = self.key;
         let shown = match self.text.char_indices().nth(100) {
-            // A remote has credentials in it, and so has a user that is written user:password.
+            // A remote may hold credentials, and so may a user written as user:password.
             _ if *secret || matches!(self.key.name, Name::Remote | Name::HttpUser) => String::new(),
             _ if self.key.name == Name::S3Endpoint && self.text.contains('@') => String::new(),
             // A secret key by mistake, or a URL with a token.
@@ -57,19 +57,19 @@ impl Value {
     }
 }
 
-/// An argument: the option as it was written, its key, its value.
+/// An argument: the option as written, its key, its value.
 pub type Argument = (String, Name, OsString);
 
-/// Everything that was given.
+/// All given values.
 #[derive(Clone, Default)]
 pub struct RawSettings {
     values: Vec<Value>,
-    /// Keys whose values were taken away: see [`RawSettings::forget`].
+    /// Keys without their values: see [`RawSettings::forget`].
     forgotten: Vec<Name>,
 }
 
 impl RawSettings {
-    /// The value that counts for `name`; its default when there is one; `None` when there is none or it is empty.
+    /// The value in force for `name`, or its default; `None` if there is none or it is empty.
     pub fn get(&self, name: Name) -> Result<Option<Value>> {
         let key = name.key();
         let Some(value) = self.values.iter().filter(|v| v.key.name == name).min_by_key(|v| v.rank) else {
@@ -78,28 +78,28 @@ impl RawSettings {
         };
         match (value.text.is_empty(), key.default.is_empty()) {
             (false, _) => Ok(Some(value.clone())),
-            (true, true) => Ok(None), // `owner =` in a section takes back what holds for all
+            (true, true) => Ok(None), // `owner =` in a section cancels the common value
             (true, false) => Err(value.bad(format!("it takes a value; without the key it is {}", key.default))),
         }
     }
 
-    /// Whether anybody says anything about `name`, were it that it is to be empty.
+    /// Whether `name` is given at all, even as empty.
     pub fn is_given(&self, name: Name) -> bool {
         self.values.iter().any(|v| v.key.name == name)
     }
 
-    /// The values that count for a key that may be repeated: all of the strongest place, in order.
+    /// The values in force for a repeatable key: all of the strongest origin, in order.
     pub fn all(&self, name: Name) -> Vec<&Value> {
         let of = || self.values.iter().filter(|v| v.key.name == name);
         let strongest = of().map(|v| v.rank).min();
-        // Within a place the last one stands first (see `add_file`).
+        // Within an origin the last one comes first (see `add_file`).
         let mut values: Vec<&Value> = of().filter(|v| Some(v.rank) == strongest && !v.text.is_empty()).collect();
         values.reverse();
         values
     }
 
-    /// Takes the value away that an error is about, if it is about one. From then on nothing is known about its key: what
-    /// would be wrong with another value beside the default is not said.
+    /// Removes the value that an error names, if it names one. Its key then counts as unknown: errors that would come
+    /// from using the default instead are not reported.
     pub fn forget(&mut self, error: &str) -> bool {
         let is_meant = |v: &Value| error.strip_prefix(&v.origin).is_some_and(|rest| rest.starts_with(": "));
         let Some(at) = self.values.iter().position(is_meant) else { return false };
@@ -107,29 +107,29 @@ impl RawSettings {
         true
     }
 
-    /// The same for a key that nobody gave a value, although it needs one. False: that is known.
+    /// The same for a required key without a value. False: its value is given, or it is forgotten already.
     pub fn do_without(&mut self, name: Name) -> bool {
         let is_new = !self.forgotten.contains(&name) && !self.is_given(name);
         self.forgotten.extend(is_new.then_some(name));
         is_new
     }
 
-    /// Adds what is remembered of a key that nobody gave a value.
+    /// Adds the remembered value of a key that is not given.
     pub fn remember(&mut self, name: Name, text: String) {
         self.values.push(Value { key: name.key(), text, origin: "the store".to_owned(), rank: Precedence::Default });
     }
 
-    /// Whether none of these keys had its value taken away: then they can be held against each other.
+    /// Whether none of these keys is forgotten, so that they can be checked against each other.
     pub fn knows(&self, names: &[Name]) -> bool {
         !names.iter().any(|name| self.forgotten.contains(name))
     }
 
-    /// Whether no value was taken away at all.
+    /// Whether no key is forgotten.
     pub fn is_whole(&self) -> bool {
         self.forgotten.is_empty()
     }
 
-    /// Adds what the command line said.
+    /// Adds the options of the command line.
     pub fn add_arguments(&mut self, arguments: &[Argument]) -> Result<()> {
         for (option, name, text) in arguments.iter().rev() {
             self.add(name.key(), text.clone(), option.clone(), Precedence::Argument)?;
@@ -137,7 +137,7 @@ impl RawSettings {
         Ok(())
     }
 
-    /// Adds what the file `file` says for `section` and for all.
+    /// Adds the keys of the file `file` for `section` and the common ones.
     pub fn add_file(&mut self, file: &str, doc: &Document, section: Option<&str>, warnings: &mut Vec<String>) {
         if section.is_some() {
             self.add_entries(file, doc, section, Precedence::Section, warnings);
@@ -172,8 +172,8 @@ impl RawSettings {
         self.values.extend(values.into_iter().rev());
     }
 
-    /// Adds what the environment says. An empty variable says nothing. In a hook of ours, what we told the hook is no
-    /// configuration: `REPO_DEPLOY_ID` and `REPO_DEPLOY_REMOTE` are passed over where `REPO_DEPLOY_PHASE` is set.
+    /// Adds the variables of the environment; an empty one is ignored. Inside a hook (`REPO_DEPLOY_PHASE` is set)
+    /// `REPO_DEPLOY_ID` and `REPO_DEPLOY_REMOTE` are skipped too: they inform the hook, and are no configuration.
     pub fn add_environment(&mut self, environment: &[(OsString, OsString)], warnings: &mut Vec<String>) -> Result<()> {
         let in_hook = environment.iter().any(|(name, _)| name == "REPO_DEPLOY_PHASE");
         let mut ours = Vec::new();
@@ -222,8 +222,8 @@ fn unknown(file: &str, entry: &Entry) -> String {
     format!("{file}:{}: unknown key {}{}", entry.line, entry.key, hint(&entry.key, known))
 }
 
-/// A variable that is near to one of ours. Others with our prefix are not ours to judge: Kubernetes makes
-/// REPO_DEPLOY_PORT for a service of our name, and hooks get some from us.
+/// A hint for a variable that is close to a known one. Other variables with the prefix are not reported: Kubernetes
+/// sets REPO_DEPLOY_PORT for a service named repo-deploy, and hooks get some from this program.
 fn misspelt(variable: &str) -> Option<String> {
     const FOR_HOOKS: [&str; 7] =
         ["REVISION", "PREVIOUS_REVISION", "RELEASE", "PHASE", "REASON", "ATTEMPT", "CHANGED_FILES"];
@@ -233,7 +233,7 @@ fn misspelt(variable: &str) -> Option<String> {
     Some(format!("unknown variable {variable}; did you mean {}{near}?", keys::PREFIX))
 }
 
-/// What other programs take away from a value, and we do not.
+/// A part of a value that other programs would strip, and this one does not.
 fn likely_mistake(key: &Key, text: &str) -> Option<&'static str> {
     let quoted = text.len() >= 2
         && (text.starts_with('"') && text.ends_with('"') || text.starts_with('\'') && text.ends_with('\''));

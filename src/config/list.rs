@@ -1,5 +1,5 @@
-//! `--list-configs`: every section of the file with its remote and where that goes. A section that cannot be used is
-//! listed with what is wrong with it: this is how somebody finds that out.
+//! `--list-configs`: every section of the file with its remote and destination. A section that cannot be used is listed
+//! with its error, so that the operator can find it.
 
 use std::ffi::OsString;
 
@@ -40,7 +40,7 @@ fn row(
 ) -> Result<[String; 3]> {
     let mut given = RawSettings::default();
     given.add_arguments(&request.arguments)?;
-    let mut passed_over = Vec::new(); // warnings are for who runs it
+    let mut passed_over = Vec::new(); // warnings are shown when the section runs
     given.add_file(&file.name, &file.doc, section, &mut passed_over);
     given.add_environment(environment, &mut passed_over)?;
     let name = section.unwrap_or("default").to_owned();

@@ -1,6 +1,5 @@
-//! Settings: what the operator asked for, checked: who holds one needs to check nothing again. Precedence: argument, then
-//! file, then environment, then default. No value is guessed: what cannot be used is an error that says where it stands and what would
-//! be right.
+//! Settings: the configuration of a deployment, every value checked once and for all. Precedence: argument, file,
+//! environment, default. No value is guessed: one that cannot be used is an error with its place and a right value.
 
 pub mod apart;
 mod build;
@@ -33,10 +32,10 @@ use crate::error::Result;
 use crate::model::{ActivationMode, Layout};
 use crate::remote::Remote;
 
-/// What a deployment is called when nobody gives it a name.
+/// The name of a deployment that has no other.
 pub const DEFAULT_ID: &str = "default";
 
-/// A text that must not be seen: its `Debug` and `Display` are dots.
+/// A secret text: its `Debug` and `Display` are dots.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
@@ -46,7 +45,7 @@ impl Secret {
         Self(text.into())
     }
 
-    /// The secret itself, for the one place that sends it.
+    /// Returns the secret, for the one place that sends it.
     pub fn reveal(&self) -> &str {
         &self.0
     }
@@ -58,7 +57,7 @@ impl std::fmt::Debug for Secret {
     }
 }
 
-/// What one deployment needs to know, every value checked.
+/// The settings of one deployment, every value checked.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// `id`: the section's name, or `default`.
@@ -67,7 +66,7 @@ pub struct Settings {
     pub remote: Remote,
     /// `local`, absolute.
     pub local: PathBuf,
-    /// `cache`: what lies there may be lost.
+    /// `cache`: its content may be lost.
     pub cache: Directory,
     /// `state-dir`: stores of live directories and of installations.
     pub state_dir: Directory,
@@ -81,7 +80,7 @@ pub struct Settings {
     pub log_file: Option<PathBuf>,
     /// `activation`; `None`: auto.
     pub activation: Option<ActivationMode>,
-    /// `ignore-stop-failure`: a release that does not stop does not stop the next one either.
+    /// `ignore-stop-failure`: a release that fails to stop does not keep the next one from going live.
     pub ignore_stop_failure: bool,
     /// `keep`, at least 2.
     pub keep: usize,
@@ -89,7 +88,7 @@ pub struct Settings {
     pub preserve: Vec<PathBuf>,
     /// How a release is laid out, and its limits.
     pub layout: Layout,
-    /// `schedule`, as it was given: [`Timing::schedule`] reads it. With `-f` it does not count, and neither does its zone.
+    /// `schedule`, unparsed: [`Timing::schedule`] parses it. With `-f` neither it nor its zone is used.
     #[allow(dead_code, reason = "for a loop to go by; -f does not")]
     pub timing: Timing,
     /// `max-download`, bytes.
@@ -100,7 +99,7 @@ pub struct Settings {
     pub hook_timeout: Duration,
     /// `max-attempts`; 0: no limit.
     pub max_attempts: u32,
-    /// `splay`: how far at most a check comes after its time.
+    /// `splay`: the longest delay of a check after its time.
     pub splay: Duration,
     /// `status-file`, absolute.
     pub status_file: Option<PathBuf>,
@@ -108,26 +107,26 @@ pub struct Settings {
     pub metrics_file: Option<PathBuf>,
     /// `notify-url`: an http or https URL.
     pub notify: Option<Secret>,
-    /// What an HTTP source needs.
+    /// Settings of an HTTP source.
     pub http: Http,
-    /// What an S3 source needs.
+    /// Settings of an S3 source.
     pub aws: Aws,
-    /// What a git source needs.
+    /// Settings of a git source.
     pub git: Git,
-    /// What an archive has to prove.
+    /// The proofs that an archive needs.
     pub trust: Trust,
-    /// What a section with `s3_bucket` keeps in its file.
+    /// The part of a section with `s3_bucket` that is kept in its file.
     pub bundle: Option<bundle::Bundle>,
 }
 
 impl Settings {
-    /// Whether releases are installed as their appspec says, so that `local` plays no part.
+    /// Whether releases are installed by their appspec, and `local` is not used.
     pub fn is_installed(&self) -> bool {
         self.activation == Some(ActivationMode::Install)
     }
 }
 
-/// What a git source needs besides its remote.
+/// Settings of a git source besides its remote.
 #[derive(Clone, Debug)]
 pub struct Git {
     /// `submodules`.
@@ -136,18 +135,18 @@ pub struct Git {
     pub key: Option<PathBuf>,
     /// `ssh-known-hosts`, absolute.
     pub known_hosts: Option<PathBuf>,
-    /// `ssh-strict`: a host that is not known is refused.
+    /// `ssh-strict`: an unknown host is refused.
     pub strict: bool,
     /// `verify-commit`: ssh's file of allowed signers.
     pub signers: Option<PathBuf>,
 }
 
-/// What an HTTP source needs besides its URL.
+/// Settings of an HTTP source besides its URL.
 #[derive(Clone, Debug)]
 pub struct Http {
     /// `connect-timeout`.
     pub connect_timeout: Duration,
-    /// `stall-timeout`: the longest silence in a response.
+    /// `stall-timeout`: the longest time without data in a response.
     pub stall_timeout: Duration,
     /// `http-header`, in order: name, value. Sent to the configured origin only.
     pub headers: Vec<(String, Secret)>,
@@ -161,17 +160,17 @@ pub struct Http {
     pub netrc: Option<PathBuf>,
     /// `ca-file`, PEM: added to the built-in roots.
     pub ca_file: Option<PathBuf>,
-    /// Whether the limits are ours: a message names no key then, since none would change them.
+    /// Whether the limits are built in: messages then name no key, since none would change them.
     pub is_fixed: bool,
 }
 
 impl Http {
-    /// Limits that are not the operator's.
+    /// Settings with built-in limits, not the operator's.
     pub fn fixed(connect_timeout: Duration, stall_timeout: Duration) -> Self {
         Self { is_fixed: true, ..Self::limited(connect_timeout, stall_timeout) }
     }
 
-    /// Limits, and nothing that the operator could have said besides.
+    /// Settings with these limits and nothing else.
     pub fn limited(connect_timeout: Duration, stall_timeout: Duration) -> Self {
         Self {
             connect_timeout,
@@ -187,22 +186,22 @@ impl Http {
     }
 }
 
-/// What the command line said about the configuration.
+/// The part of the command line that concerns the configuration.
 #[derive(Debug, Default)]
 pub struct Request {
     /// `-c`.
     pub file: Option<PathBuf>,
-    /// `--config-section`, each of them; `all` stands for every one.
+    /// `--config-section`, each of them; `all` means every section.
     pub sections: Vec<String>,
-    /// Options that stand for keys, in order.
+    /// Options that correspond to keys, in order.
     pub arguments: Vec<layers::Argument>,
 }
 
-/// Reads the file and the environment, and checks everything: one deployment for each section that counts. `warnings`
-/// gets what should be said whether or not it works.
+/// Reads the file and the environment, and checks everything: one deployment for each selected section. `warnings`
+/// receives remarks, whether or not loading succeeds.
 ///
-/// `recall` is asked for a remote that nobody gave, where the command can do with one that is remembered; the settings that it
-/// gets have one that stands for it.
+/// `recall` is asked for a remote that is not given, if the command can use a remembered one; the settings passed to it
+/// hold a placeholder for the remote.
 pub fn load(
     request: &Request,
     environment: &[(OsString, OsString)],
@@ -213,7 +212,7 @@ pub fn load(
     let file = each(request, environment, warnings, &mut |given, section, file| {
         let remembered = recall.map(|recall| remembered(given, section, file, environment, recall)).transpose()?;
         let given = remembered.as_ref().and_then(Option::as_ref).unwrap_or(given);
-        let mut settings = build::settings(given, section, file, environment)?; // its error names the sections by itself
+        let mut settings = build::settings(given, section, file, environment)?; // its error names the sections itself
         if bundle::remote(given)?.is_some() {
             settings.bundle = Some(bundle::notes(given, request, file, section)?);
         }
@@ -226,10 +225,10 @@ pub fn load(
     Ok(all)
 }
 
-/// Tells the remote of a deployment as it was.
+/// Returns the remembered remote of a deployment.
 pub type Recall<'a> = &'a dyn Fn(&Settings) -> Result<Option<String>>;
 
-/// What was given, and the remote that is remembered; `None`: there is one, or nobody remembers any.
+/// The given values and the remembered remote; `None`: a remote is given, or none is remembered.
 fn remembered(
     given: &RawSettings,
     section: Option<&str>,
@@ -247,7 +246,7 @@ fn remembered(
     Ok(Some(with))
 }
 
-/// The deployments of the file that do not run now, as far as they can be read.
+/// The other deployments of the file, which do not run now, as far as they can be read.
 fn others(file: &file::Configuration, environment: &[(OsString, OsString)], running: &[Settings]) -> Vec<Settings> {
     let read = |section: &String| {
         let (mut given, mut unsaid) = (RawSettings::default(), Vec::new());
@@ -259,7 +258,7 @@ fn others(file: &file::Configuration, environment: &[(OsString, OsString)], runn
     all.filter(|one| running.iter().all(|running| running.id != one.id)).collect()
 }
 
-/// When each of the deployments checks, and nothing else: for who asks for that alone, a remote need not be there.
+/// Only the schedules of the deployments: a command that asks for nothing else does not need a remote.
 pub fn timings(
     request: &Request,
     environment: &[(OsString, OsString)],
@@ -273,10 +272,10 @@ pub fn timings(
     Ok(all)
 }
 
-/// What is made of a section.
+/// Processes the values of a section.
 type Make<'a> = &'a mut dyn FnMut(&RawSettings, Option<&str>, Option<&file::Configuration>) -> Result<()>;
 
-/// Gives `make` what was given for each section that counts. The file that they stand in, when there is one.
+/// Calls `make` with the values of each selected section. Returns the file that has them, if there is one.
 fn each(
     request: &Request,
     environment: &[(OsString, OsString)],
@@ -304,14 +303,14 @@ fn each(
         if made.is_ok() {
             said.extend(file.as_ref().filter(|_| section.is_none()).and_then(|file| file.unused_sections()));
         }
-        said.retain(|warning| !warnings.contains(warning)); // what holds for all is said once
+        said.retain(|warning| !warnings.contains(warning)); // a warning about all sections is given once
         warnings.extend(said);
         made?;
     }
     Ok(file)
 }
 
-/// Reads the URL of an S3 endpoint, as `s3-endpoint` takes it; the error is what would be right.
+/// Parses the URL of an S3 endpoint, as for `s3-endpoint`; the error names a right value.
 pub fn endpoint(text: &str) -> Result<url::Url, String> {
     value::endpoint(text)
 }
@@ -321,7 +320,7 @@ pub fn is_region(text: &str) -> bool {
     value::region(text).is_ok()
 }
 
-/// What an S3 source needs besides its bucket and key.
+/// Settings of an S3 source besides bucket and key.
 #[derive(Clone, Debug, Default)]
 pub struct Aws {
     /// `aws-access-key`.

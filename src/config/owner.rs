@@ -10,21 +10,21 @@ pub struct Accounts {
     group: String,
 }
 
-/// A user, as a program that runs as him needs him.
+/// A user that a program can run as.
 #[derive(Debug, PartialEq, Eq)]
 pub struct User {
-    /// His name.
+    /// Name.
     pub name: String,
-    /// His number and his group's.
+    /// User and group ids.
     pub owner: Owner,
-    /// All his groups.
+    /// All groups.
     pub groups: Vec<u32>,
-    /// His directory.
+    /// Home directory.
     pub home: String,
 }
 
 impl Accounts {
-    /// Reads /etc/passwd and /etc/group. An image may have neither: then there are numbers only.
+    /// Reads /etc/passwd and /etc/group. An image may lack both: then only numbers can be used.
     pub fn read() -> Result<Self, String> {
         let read = |path: &str| match std::fs::read(path) {
             Ok(content) => Ok(String::from_utf8_lossy(&content).into_owned()),
@@ -34,17 +34,17 @@ impl Accounts {
         Ok(Self { passwd: read("/etc/passwd")?, group: read("/etc/group")? })
     }
 
-    /// The number of a user.
+    /// The id of a user.
     pub fn uid(&self, text: &str) -> Result<u32, String> {
         id(&self.passwd, "user", text, "/etc/passwd")
     }
 
-    /// The number of a group.
+    /// The id of a group.
     pub fn gid(&self, text: &str) -> Result<u32, String> {
         id(&self.group, "group", text, "/etc/group")
     }
 
-    /// A user who is to run something: he needs a line of his own.
+    /// A user that a program is to run as; a line in /etc/passwd is required.
     pub fn user(&self, text: &str) -> Result<User, String> {
         let missing = || missing("user", text, "/etc/passwd", &self.passwd);
         let row = row(&self.passwd, text).ok_or_else(missing)?;
@@ -61,7 +61,7 @@ impl Accounts {
         Ok(User { name: name.to_owned(), owner: Owner { uid, gid }, groups, home: (*home).to_owned() })
     }
 
-    /// Reads `user[:group]`, each a name or a number.
+    /// Parses `user[:group]`, each a name or a number.
     pub fn owner(&self, text: &str) -> Result<Owner, String> {
         let (user, group) = match text.split_once(':') {
             Some((user, group)) => (user, Some(group)),
@@ -78,19 +78,19 @@ impl Accounts {
     }
 }
 
-/// The number itself, or that of the row with this name.
+/// The number itself, or the id of the row with this name.
 fn id(file: &str, what: &str, name: &str, path: &str) -> Result<u32, String> {
     let of_row = || row(file, name).and_then(|row| number(row.get(2)?));
     number(name).or_else(of_row).ok_or_else(|| missing(what, name, path, file))
 }
 
-/// The row whose name or number is `wanted`: both files have them in the same columns.
+/// The row with the name or number `wanted`: both files have the same first columns.
 fn row<'a>(file: &'a str, wanted: &str) -> Option<Vec<&'a str>> {
     let column = if number(wanted).is_some() { 2 } else { 0 };
     file.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|row| row.get(column) == Some(&wanted))
 }
 
-/// A user's or a group's number. The last one means "none" to the kernel.
+/// The id of a user or a group. The largest one means "none" to the kernel.
 fn number(text: &str) -> Option<u32> {
     let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     text.parse().ok().filter(|n| digits && *n != u32::MAX)

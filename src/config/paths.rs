@@ -1,5 +1,5 @@
-//! Paths of the configuration: made absolute, and kept away from where a deployment would destroy something. What does
-//! not exist yet is fine; what exists is resolved first, so that neither a link nor `..` hides where a path leads.
+//! Paths of the configuration: made absolute, and refused where a deployment would destroy system files. A path need
+//! not exist; the existing part is resolved first, so that neither a link nor `..` hides where it leads.
 
 use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
@@ -8,8 +8,8 @@ use crate::remote::Remote;
 use crate::remote::place::Place;
 use crate::sys::resolve::{MOST_LINKS, steps};
 
-/// A path as it is used from now on: absolute (relative ones start at the working directory), without `.`, `..`, or a
-/// slash at the end.
+/// A path in its final form: absolute (a relative one starts at the working directory), without `.`, `..`, or a slash
+/// at the end.
 pub fn absolute(text: &str) -> Result<PathBuf, String> {
     if text.starts_with('~') {
         return Err("~ is not expanded: write the whole path".to_owned());
@@ -21,7 +21,7 @@ pub fn absolute(text: &str) -> Result<PathBuf, String> {
     Ok(path.components().collect())
 }
 
-/// `preserve`: names below `<local>`, blanks divide.
+/// `preserve`: names below `<local>`, divided by blanks.
 pub fn below(text: &str) -> Result<Vec<PathBuf>, String> {
     let one = |name: &str| {
         let path = Path::new(name);
@@ -36,8 +36,8 @@ pub fn below(text: &str) -> Result<Vec<PathBuf>, String> {
     text.split_whitespace().map(one).collect()
 }
 
-/// Where a path leads: links are followed whether or not something is there at their end, since what is written through one is
-/// made there. What cannot be looked at stays as it is written: using it will tell.
+/// Resolves a path. Links are followed even if their target does not exist, since a write through the link creates it.
+/// A part that cannot be read stays as written: its use will fail.
 pub(super) fn resolve(path: &Path) -> PathBuf {
     let (mut at, mut links) = (PathBuf::from("/"), 0);
     let mut ahead: Vec<OsString> = steps(path);
@@ -62,8 +62,7 @@ pub(super) fn resolve(path: &Path) -> PathBuf {
     at
 }
 
-/// Where a path stands: what is above it is resolved, the last name is not. The live path is a link, and what counts
-/// is where the link is.
+/// Resolves a path except for its last name: the live tree may be a link, and its own place is the one to check.
 fn stands(path: &Path) -> PathBuf {
     match (path.parent(), path.file_name()) {
         (Some(parent), Some(name)) => resolve(parent).join(name),
@@ -71,7 +70,7 @@ fn stands(path: &Path) -> PathBuf {
     }
 }
 
-/// Directories that a deployment must not replace; what is in them may be deployed.
+/// Directories that a deployment must not replace; directories in them may be deployed.
 const EXACTLY: &[&str] = &[
     "/",
     "/etc",
@@ -121,7 +120,7 @@ const EXACTLY: &[&str] = &[
     "/var/lib/systemd",
 ];
 
-/// Directories that are the system's with all that is in them.
+/// Directories that belong to the system with everything in them.
 const WITHIN: &[&str] = &[
     "/bin",
     "/boot",
@@ -142,23 +141,23 @@ const WITHIN: &[&str] = &[
     "/usr/sbin",
 ];
 
-/// Why nothing of ours may be at `path`.
+/// Why `path` must not be used.
 fn system(path: &Path) -> Option<String> {
     if EXACTLY.iter().any(|dir| path == Path::new(dir)) {
         return Some("it is a system directory: take a directory below it".to_owned());
     }
-    // /dev/shm is a file system for everybody, whatever its name.
+    // /dev/shm is an ordinary file system for all users, despite its place.
     let shared_memory = path.starts_with("/dev/shm") && path != Path::new("/dev/shm");
     let dir = WITHIN.iter().find(|dir| path.starts_with(dir)).filter(|_| !shared_memory)?;
     Some(format!("{dir} and all that is in it is the system's: take another place, as /var/deploy/current"))
 }
 
-/// Why `path` (`local`, `store`) is refused as a place of ours: system directories, by name or by where it stands.
+/// Why `path` (`local`, `store`) is refused: it is a system directory, by name or by its resolved place.
 pub fn refused(path: &Path) -> Option<String> {
     system(path).or_else(|| system(&stands(path)))
 }
 
-/// Why `cache` is refused: it may share a directory, but not the root or the kernel's.
+/// Why `cache` is refused: it may be shared, but must not be `/` or in a file system of the kernel.
 pub fn refused_cache(path: &Path) -> Option<String> {
     let path = resolve(path);
     let kernels = ["/proc", "/sys"].iter().any(|dir| path.starts_with(dir));
@@ -196,7 +195,7 @@ mod tests {
 
     impl Drop for Scratch {
         fn drop(&mut self) {
-            let _ = std::fs::remove_dir_all(&self.0); // what stays in /tmp is no failure of the test
+            let _ = std::fs::remove_dir_all(&self.0); // a leftover in /tmp is no failure of the test
         }
     }
 
@@ -266,13 +265,13 @@ mod tests {
         symlink("/etc", scratch.0.join("link")).unwrap();
         assert!(refused(&scratch.0.join("root/etc")).is_some());
         assert!(refused(&scratch.0.join("root/usr/bin/app")).is_some());
-        // What is written through a link to nothing is made where that leads.
+        // A write through a link to nothing creates the target.
         symlink("made/later", scratch.0.join("dangling")).unwrap();
         symlink("dangling", scratch.0.join("hop")).unwrap();
         assert_eq!(resolve(&scratch.0.join("hop/x")), scratch.0.join("made/later/x"));
         symlink("circle", scratch.0.join("circle")).unwrap();
         assert!(resolve(&scratch.0.join("circle/x")).starts_with(&scratch.0));
-        // The live path may be a link to anywhere: it is the link that is replaced.
+        // The live tree may be a link to any place: the link itself is replaced.
         assert_eq!(refused(&scratch.0.join("link")), None);
     }
 

@@ -1,15 +1,15 @@
-//! Where downloads and state lie when the configuration does not say: the directories that systemd gives a service
-//! (systemd.exec(5)), the ones of a system for root, those of the XDG base directory specification for others.
+//! Default places of downloads and state: the directories that systemd gives a service (systemd.exec(5)), the system's
+//! for root, those of the XDG base directory specification for others.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-/// A directory that the configuration names, or the one that is standard.
+/// A directory from the configuration, or the default one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Directory {
     /// Absolute; `None`: this user has none.
     pub path: Option<PathBuf>,
-    /// The configuration names it.
+    /// It is given in the configuration.
     pub is_given: bool,
     /// Why this user has none.
     pub lacks: &'static str,
@@ -24,7 +24,7 @@ pub(super) struct Standard {
     below_home: &'static str,
 }
 
-/// What may be lost.
+/// Files that may be lost.
 pub(super) const CACHE: Standard = Standard {
     systemd: "CACHE_DIRECTORY",
     roots: "/var/cache/repo-deploy",
@@ -32,7 +32,7 @@ pub(super) const CACHE: Standard = Standard {
     below_home: ".cache",
 };
 
-/// What must not be lost.
+/// Files that must not be lost.
 pub(super) const STATE: Standard = Standard {
     systemd: "STATE_DIRECTORY",
     roots: "/var/lib/repo-deploy",
@@ -40,7 +40,7 @@ pub(super) const STATE: Standard = Standard {
     below_home: ".local/state",
 };
 
-/// Why HOME names no directory that could hold anything.
+/// Why HOME gives no directory.
 pub(super) fn lacks_home(environment: &[(OsString, OsString)]) -> &'static str {
     match environment.iter().find(|(key, _)| key == "HOME").map(|(_, home)| Path::new(home)) {
         None => "there is no STATE_DIRECTORY, XDG_STATE_HOME or HOME",
@@ -57,12 +57,12 @@ impl Standard {
     }
 
     fn find_for(&self, environment: &[(OsString, OsString)], is_root: bool) -> Option<PathBuf> {
-        // One that is not absolute is to be passed over, as the specification says.
+        // The specification says to ignore a path that is not absolute.
         let get = |name: &str| {
             let value = environment.iter().find(|(key, _)| key == name).map(|(_, value)| value)?;
             Some(PathBuf::from(value)).filter(|path| path.is_absolute())
         };
-        // A service may have several, divided by colons; the first is its own.
+        // A service may have several, separated by colons; the first is used.
         if let Some(first) = get(self.systemd).and_then(|all| Some(PathBuf::from(all.to_str()?.split(':').next()?))) {
             return Some(first);
         }

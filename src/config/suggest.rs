@@ -1,6 +1,6 @@
-//! What somebody may have meant: the nearest known word.
+//! Suggests the known word that is nearest to a misspelt one.
 
-/// The candidate nearest to `word`; `None` when nothing is near enough to be a guess worth printing.
+/// The candidate nearest to `word`; `None`: none is near enough to be worth printing.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word: Vec<char> = word.chars().take(64).collect();
     candidates
@@ -19,7 +19,7 @@ pub fn hint<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> St
     nearest(word, candidates).map_or(String::new(), |c| format!("; did you mean {c}?"))
 }
 
-/// Insertions, deletions, replacements and swaps of neighbours that make `b` of `a`.
+/// The number of insertions, deletions, replacements and swaps of neighbours that turn `a` into `b`.
 fn distance(a: &[char], b: &[char]) -> usize {
     let mut rows = vec![(0..=b.len()).collect::<Vec<usize>>()];
     for i in 1..=a.len() {

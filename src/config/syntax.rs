@@ -1,36 +1,36 @@
-//! The syntax of the configuration file: `key = value`, one a line, `[sections]`, comments of a whole line. It promises
-//! line numbers, and where each value stands in the text, so that a single value can be replaced and every other byte
-//! kept. What keys mean, and which exist, it leaves to others.
+//! The syntax of the configuration file: `key = value`, one a line, `[sections]`, comments of a whole line. It keeps
+//! line numbers and the place of each value in the text, so that a single value can be replaced and every other byte
+//! kept. Which keys exist, and their meaning, is not known here.
 
 use std::ops::Range;
 
 use crate::error::{Error, Result};
 
-/// A parsed file: its text as it was read, and what stands where in it.
+/// A parsed file: its text, and the places of entries and sections in it.
 #[derive(Debug)]
 pub struct Document {
     text: String,
     entries: Vec<Entry>,
     sections: Vec<String>,
-    /// Where the line of each section's first head ends.
+    /// The end of the line of each section's first head.
     heads: Vec<usize>,
 }
 
 /// One `key = value`.
 #[derive(Debug)]
 pub struct Entry {
-    /// Index of its section; `None`: before the first one, or in `[DEFAULT]`, which holds for all.
+    /// Index of its section; `None`: before the first one, or in `[DEFAULT]`, which applies to all.
     section: Option<usize>,
-    /// Its key as it is looked up: lower case, dashes.
+    /// Its normalized key: lower case, dashes.
     pub key: String,
     /// Its line, from 1.
     pub line: usize,
-    /// Where the value stands in the text.
+    /// The place of the value in the text.
     value: Range<usize>,
 }
 
 impl Document {
-    /// Parses the content of the file that messages call `name`. No message repeats what a line says: it may be a secret.
+    /// Parses the content of a file; messages call it `name`, and never quote a line, which may be a secret.
     pub fn parse(name: &str, content: Vec<u8>) -> Result<Self> {
         let text = readable(name, content)?;
         let (mut entries, mut sections, mut heads) = (Vec::new(), Vec::new(), Vec::new());
@@ -78,19 +78,19 @@ impl Document {
         &self.sections
     }
 
-    /// What stands in `section`, in order; `None`: what holds for all.
+    /// The entries of `section`, in order; `None`: those that apply to all.
     pub fn entries(&self, section: Option<&str>) -> impl Iterator<Item = &Entry> {
-        // A section that is not there has no entries; it must not stand for those that hold for all.
+        // An unknown section has no entries; it must not select those that apply to all.
         let wanted = section.map(|s| self.sections.iter().position(|t| t == s).unwrap_or(usize::MAX));
         self.entries.iter().filter(move |e| e.section == wanted)
     }
 
-    /// Everything, in order.
+    /// All entries, in order.
     pub fn all(&self) -> &[Entry] {
         &self.entries
     }
 
-    /// The column of the value in a line, from 1; 1 where there is none.
+    /// The column of the value in a line, from 1; 1 if it has none.
     pub fn column(&self, line: usize) -> usize {
         let Some(entry) = self.entries.iter().find(|entry| entry.line == line) else { return 1 };
         let before = &self.text[..entry.value.start];
@@ -102,14 +102,13 @@ impl Document {
         &self.text[entry.value.clone()]
     }
 
-    /// The text with `value` for `key` in `section`, every other byte as it was. A key that is not there yet is added
-    /// below the section's last one, a section that is not there yet at the end. `value` must be what [`Self::parse`]
-    /// reads back: one line, without blanks around.
+    /// The text with `value` for `key` in `section`, every other byte unchanged. A new key is added after the section's
+    /// last one, a new section at the end. `value` must survive [`Self::parse`]: one line, without blanks around.
     pub fn with(&self, section: Option<&str>, key: &str, value: &str) -> String {
-        // Of keys that stand twice the last one counts.
+        // Of repeated keys the last one is used.
         if let Some(entry) = self.entries(section).filter(|e| e.key == normal(key)).last() {
             let Range { start, end } = entry.value;
-            // A value that was empty has its place right after the sign.
+            // An empty value has its place right after the sign.
             let gap = if start == end && self.text[..start].ends_with(['=', ':']) { " " } else { "" };
             return format!("{}{gap}{value}{}", &self.text[..start], &self.text[end..]);
         }
@@ -129,23 +128,23 @@ impl Document {
         format!("{}{closed}{key} = {value}{end}{}", &text[..at], &text[at..])
     }
 
-    /// All of it.
+    /// The whole text.
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// How its lines end.
+    /// The line ending of the file.
     fn line_end(&self) -> &'static str {
         if self.text.contains("\r\n") { "\r\n" } else { "\n" }
     }
 }
 
-/// A key as it is looked up: without blanks around, in lower case, with dashes for underscores.
+/// A normalized key: without blanks around, in lower case, with dashes for underscores.
 pub fn normal(key: &str) -> String {
     key.trim().to_lowercase().replace('_', "-")
 }
 
-/// Key and value: at the first `=`, or at a colon before it that a blank follows, as configparser writes them too.
+/// Splits key and value at the first `=`, or at an earlier colon followed by a blank, which configparser accepts too.
 fn divided(line: &str) -> Option<(&str, &str)> {
     let colon =
         line.find(": ").or_else(|| line.find(":\t")).or_else(|| line.trim_end().strip_suffix(':').map(str::len));
@@ -171,7 +170,7 @@ fn section_name(head: &str) -> Option<&str> {
     (!name.is_empty() && (rest.is_empty() || rest.starts_with(['#', ';']))).then_some(name)
 }
 
-/// The content as text; bytes that no configuration has are named with their line.
+/// The content as text; bytes that a configuration must not have are reported with their line.
 fn readable(name: &str, content: Vec<u8>) -> Result<String> {
     let line = |content: &[u8], end: usize| content[..end].iter().filter(|b| **b == b'\n').count() + 1;
     let stray = |(at, b): (usize, &u8)| {

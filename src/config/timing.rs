@@ -1,5 +1,5 @@
-//! When a deployment checks, as it was given. It is read only by who goes by it: `-f` does not, and must not fail for a zone
-//! that is not on this machine.
+//! The schedule of a deployment, unparsed. Only commands that use it parse it: `-f` does not, and must not fail for a
+//! zone that this machine lacks.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::schedule::{Schedule, Seed, zone};
 use crate::sys;
 
-/// The value of `schedule`, whose it is, and the zone that the environment names.
+/// The value of `schedule`, its deployment, and the zone of the environment.
 #[derive(Clone)]
 pub struct Timing {
     /// The deployment: `id`.
@@ -20,18 +20,18 @@ pub struct Timing {
 }
 
 impl Timing {
-    /// What was given for the deployment `id`.
+    /// The given value for the deployment `id`.
     pub fn new(id: String, value: Value, environment: &[(OsString, OsString)]) -> Self {
         let zone = environment.iter().find(|(name, _)| name == "TZ").map(|(_, zone)| zone.clone());
         Self { id, value, zone }
     }
 
-    /// What to say of the value, which can be used.
+    /// A remark on a value that can be used.
     pub fn remark(&self, why: &str) -> String {
         format!("{}: {}: {why}", self.value.origin, self.value.key.text)
     }
 
-    /// Reads the expression and its zone.
+    /// Parses the expression and its zone.
     pub fn schedule(&self) -> Result<Schedule> {
         let seed = Seed::new(&sys::host::name(), &self.id);
         Schedule::parse(&self.value.text, &seed, |named| {
@@ -42,7 +42,7 @@ impl Timing {
 }
 
 impl Settings {
-    /// The first check after `after`, both in seconds since 1970: the schedule's time and this host's share of `splay`.
+    /// The first check after `after`, in seconds since 1970: the schedule's time plus this host's share of `splay`.
     pub fn next_check(&self, schedule: &Schedule, after: u64) -> Option<u64> {
         let seed = Seed::new(&sys::host::name(), &self.id);
         let share = seed.choose("splay", self.splay.as_secs().saturating_add(1));

@@ -1,5 +1,5 @@
-//! What an archive has to prove before it is unpacked: a sum that is pinned, sums at the source, keys that may have signed.
-//! Keys in the configuration are read with it; files that hold one are read at every check, and only where nobody else may
+//! The proofs that an archive needs before it is unpacked: a pinned sum, sums at the source, signatures of trusted
+//! keys. Keys in the configuration are parsed with it; key files are read at every check, and only if no other user can
 //! write them.
 
 use std::fmt;
@@ -13,11 +13,11 @@ use super::{file, paths};
 use crate::error::{Error, Result, plain};
 use crate::remote::Remote;
 
-/// How every minisign key begins in base64: `Ed`, its algorithm, and the first bits of what follows.
+/// The first characters of every minisign key in base64: `Ed`, its algorithm, and the first bits of the next byte.
 const BEGINNING: &str = "RW";
 /// Bytes of a public key: the algorithm, the key's id, the key.
 const LENGTH: usize = 2 + 8 + 32;
-/// What stands above a key in a file.
+/// The start of the line above a key in a file.
 const COMMENT: &str = "untrusted comment:";
 
 /// `sha256`, `sha256-url`, `verify-key`, `signature-url` and `allow-downgrade`.
@@ -27,7 +27,7 @@ pub struct Trust {
     pub sha256: Option<String>,
     /// `sha256-url`.
     pub sums: Option<Remote>,
-    /// `verify-key`: keys, or where they stand.
+    /// `verify-key`: keys, or their files.
     pub(super) keys: Vec<Key>,
     /// `signature-url`, or its default; `None` without keys.
     pub signature: Option<Remote>,
@@ -45,13 +45,13 @@ pub(super) enum Key {
 /// A public key of minisign.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublicKey {
-    /// Tells it from others; a signature names its key by it.
+    /// Identifies the key; a signature names its key by it.
     pub id: KeyId,
     /// Ed25519.
     pub key: [u8; 32],
 }
 
-/// The name of a key, as minisign shows it.
+/// The id of a key, displayed as by minisign.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyId(pub [u8; 8]);
 
@@ -62,12 +62,12 @@ impl fmt::Display for KeyId {
 }
 
 impl Trust {
-    /// Whether an archive has to prove anything.
+    /// Whether an archive needs any proof.
     pub fn is_demanding(&self) -> bool {
         self.sha256.is_some() || self.sums.is_some() || !self.keys.is_empty()
     }
 
-    /// The files that hold keys.
+    /// The files of the keys.
     pub(super) fn key_files(&self) -> impl Iterator<Item = &Path> {
         self.keys.iter().filter_map(|key| match key {
             Key::Here(_) => None,
@@ -75,7 +75,7 @@ impl Trust {
         })
     }
 
-    /// The keys that may have signed, with those in files as they are now.
+    /// The trusted signing keys, including those in files as they are now.
     pub fn keys(&self) -> Result<Vec<PublicKey>> {
         let of = |key: &Key| match key {
             Key::Here(key) => Ok(key.clone()),
@@ -95,7 +95,7 @@ pub(super) fn sha256(text: &str) -> Result<String, Why> {
     Err(format!("it takes 64 hexadecimal digits, and this has {} characters", text.chars().count()))
 }
 
-/// `verify-key`: what begins as a key does is one; everything else is the path of a file.
+/// `verify-key`: a word that starts like a key is one; any other is the path of a file.
 pub(super) fn keys(text: &str) -> Result<Vec<Key>, Why> {
     let one = |word: &str| {
         let is_base64 = word.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'='));
@@ -107,7 +107,7 @@ pub(super) fn keys(text: &str) -> Result<Vec<Key>, Why> {
     text.split_whitespace().map(one).collect()
 }
 
-/// A key from its base64. What is wrong is said without the text: it may be a secret one.
+/// A key from its base64. Errors do not quote the text: it may be a secret key.
 fn parse(text: &str) -> Result<PublicKey, Why> {
     let bytes = BASE64_STANDARD.decode(text).unwrap_or_default();
     if bytes.len() > 2 * LENGTH && bytes.starts_with(b"Ed") {
@@ -123,7 +123,7 @@ fn parse(text: &str) -> Result<PublicKey, Why> {
     })
 }
 
-/// The one key in a file: as `minisign -G` writes it, or its base64 alone.
+/// The one key in a file: as written by `minisign -G`, or its base64 alone.
 fn read(path: &Path) -> Result<PublicKey, Why> {
     let (content, _) = file::content(path).map_err(|fault| plain(&fault.into()))?;
     let text = String::from_utf8(content).map_err(|_| "it is no text".to_owned())?;

@@ -1,5 +1,5 @@
-//! Everything that is wrong with a configuration, section by section, for who asks before it is used. It goes on where
-//! loading would stop: a value that cannot be used is named, taken away, and the rest is looked at again.
+//! Finds all errors of a configuration, section by section, before it is used. Continues where loading would stop: a
+//! value that cannot be used is reported and removed, and the rest is checked again.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -10,28 +10,28 @@ use super::layers::RawSettings;
 use super::{Request, Settings, build, bundle, file};
 use crate::error::{Error, Result};
 
-/// Something that is wrong.
+/// An error or a warning.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     /// `FILE:LINE:COLUMN`, or the variable, option or file.
     pub place: String,
-    /// Whether it works all the same.
+    /// Whether the configuration works all the same.
     pub is_warning: bool,
-    /// What.
+    /// The message.
     pub text: String,
 }
 
-/// What a look at a configuration has found so far, and what of it can be used.
+/// The findings so far, and the usable sections.
 #[derive(Default)]
 pub struct Looked {
-    /// In the order in which they were found.
+    /// In order of discovery.
     pub findings: Vec<Finding>,
-    /// The sections that can be used, with what was given for each.
+    /// The usable sections, with their raw values.
     pub usable: Vec<(RawSettings, Settings)>,
     file: Option<Configuration>,
 }
 
-/// Looks at the file (else the default one) with the environment: at one section, or at all that can be chosen.
+/// Checks the file (else the default one) with the environment: one section, or all that can be selected.
 pub fn look(request: &Request, environment: &[(OsString, OsString)]) -> Looked {
     let mut looked = Looked::default();
     if let Err(e) = looked.look(request, environment) {
@@ -43,7 +43,7 @@ pub fn look(request: &Request, environment: &[(OsString, OsString)]) -> Looked {
 }
 
 impl Looked {
-    /// Notes something about the value of a key in one of the usable sections.
+    /// Adds a finding about the value of a key in one of the usable sections.
     pub fn note_of(&mut self, section: usize, key: Name, is_warning: bool, text: &str) {
         let origin = self.usable.get(section).and_then(|(given, _)| given.get(key).ok().flatten());
         match origin.filter(|value| value.is_given()) {
@@ -52,7 +52,7 @@ impl Looked {
         }
     }
 
-    /// Notes something. What holds for all is wrong once, not once for each section.
+    /// Adds a finding. An error of a common key is reported once, not once for each section.
     fn note(&mut self, is_warning: bool, text: &str) {
         let (place, text) = match &self.file {
             Some(file) => split(&file.name, |line| file.doc.column(line), text),
@@ -86,7 +86,7 @@ impl Looked {
         Ok(())
     }
 
-    /// Goes on with what is left where a value cannot be used.
+    /// Checks one section, and goes on without each value that cannot be used.
     fn look_at(
         &mut self,
         section: Option<&str>,
@@ -127,7 +127,7 @@ impl Looked {
         Ok(())
     }
 
-    /// What one section would do to what another one has here is wrong when they run apart, too; the rest only together.
+    /// A conflict with existing paths of another section is an error, even if run apart; any other is a warning.
     fn look_at_them_together(&mut self) {
         let all: Vec<&Settings> = self.usable.iter().map(|(_, settings)| settings).collect();
         let mut found = Vec::new();
@@ -143,7 +143,7 @@ impl Looked {
     }
 }
 
-/// Divides `FILE:LINE: text`, and adds the column of the value.
+/// Splits `FILE:LINE: text`, and adds the column of the value.
 fn split(name: &str, column: impl Fn(usize) -> usize, text: &str) -> (String, String) {
     let in_file = text.strip_prefix(name).and_then(|rest| rest.strip_prefix(':')).and_then(|rest| {
         let (line, text) = rest.split_once(": ")?;
@@ -162,7 +162,7 @@ fn split(name: &str, column: impl Fn(usize) -> usize, text: &str) -> (String, St
 mod tests {
     use super::*;
 
-    /// What is found in a file of this text, without its name.
+    /// The findings in a file of this text, without its name.
     fn found(text: &str, section: Option<&str>, environment: &[(&str, &str)]) -> Vec<String> {
         use std::os::unix::fs::PermissionsExt;
         let path = std::env::temp_dir().join(crate::sys::fs::unique_name("repo-deploy-validate-").unwrap());

@@ -1,11 +1,11 @@
-//! From a value's text to what it means: numbers, sizes, times, words, names. Pure; the error is what would be right.
+//! Parses values: numbers, sizes, times, words, names. Pure; the error names a right value.
 
 use std::time::Duration;
 
 use super::Secret;
 use super::suggest::hint;
 
-/// Why a value cannot be used: what would be right.
+/// Why a value cannot be used, and a right one.
 pub type Why = String;
 
 /// A whole number from `least` to `most`.
@@ -15,7 +15,7 @@ pub fn number(text: &str, least: u64, most: u64) -> Result<u64, Why> {
         .ok_or_else(|| format!("it takes a whole number from {least} to {most}"))
 }
 
-/// The most that a size may say: nothing here is as large as 8 PiB.
+/// The largest size: no file here reaches 8 PiB.
 const LARGEST: u64 = 1 << 53;
 
 /// Bytes: `1000`, `512K`, `64M`, `4G`.
@@ -65,7 +65,7 @@ pub fn word<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, Why> {
     })
 }
 
-/// A deployment's name: it becomes a directory's.
+/// The id of a deployment; it is also the name of a directory.
 pub fn id(text: &str) -> Result<String, Why> {
     if text.len() <= 64 && !text.starts_with('.') && !text.is_empty() && text.bytes().all(is_plain) {
         return Ok(text.to_owned());
@@ -73,7 +73,7 @@ pub fn id(text: &str) -> Result<String, Why> {
     Err("it takes 1 to 64 of A-Z a-z 0-9 . _ - and does not begin with a dot".to_owned())
 }
 
-/// A section's name as an id. What had to be changed gets a hash, so that two names stay two.
+/// A section's name as an id. A changed name gets a hash, so that two names stay different.
 pub fn id_of_section(section: &str) -> String {
     id(section).unwrap_or_else(|_| {
         let safe = |b: u8| if is_plain(b) { char::from(b) } else { '-' };
@@ -87,7 +87,7 @@ fn is_plain(b: u8) -> bool {
     b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-')
 }
 
-/// Headers that we set ourselves: another hand on them would break what we promise about a response.
+/// Headers that the program sets itself: an override would break its guarantees about responses.
 const OUR_HEADERS: [&str; 14] = [
     "accept-encoding",
     "connection",
@@ -105,7 +105,7 @@ const OUR_HEADERS: [&str; 14] = [
     "upgrade",
 ];
 
-/// `Name: value`, as RFC 9110 section 5 has them.
+/// `Name: value`, as in RFC 9110 section 5.
 pub fn header(text: &str) -> Result<(String, String), Why> {
     const RIGHT: &str = "it takes Name: value";
     let (name, value) = text.split_once(':').ok_or(RIGHT)?;
@@ -123,7 +123,7 @@ pub fn header(text: &str) -> Result<(String, String), Why> {
     Ok((name.to_owned(), value.to_owned()))
 }
 
-/// A region: a part of a host name.
+/// A region, which is part of a host name.
 pub fn region(text: &str) -> Result<String, Why> {
     let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     let right =
@@ -131,8 +131,8 @@ pub fn region(text: &str) -> Result<String, Why> {
     if right { Ok(text.to_owned()) } else { Err("it takes the name of a region, as eu-west-1".to_owned()) }
 }
 
-/// The URL of an endpoint of S3 or STS: scheme, host, port and path. The path has only characters that every signer and
-/// server writes in the same way.
+/// The URL of an endpoint of S3 or STS: scheme, host, port and path. The path may only have characters that every
+/// signer and server writes in the same way.
 pub fn endpoint(text: &str) -> Result<url::Url, Why> {
     const RIGHT: &str = "it takes http:// or https://, a host and perhaps a port and a path";
     let url = url::Url::parse(text).map_err(|e| format!("{RIGHT}: {e}"))?;
@@ -152,7 +152,7 @@ pub fn endpoint(text: &str) -> Result<url::Url, Why> {
     Ok(url)
 }
 
-/// A URL of the web, which may be a secret as it is.
+/// A URL of the web, which may be a secret as a whole.
 pub fn web(text: &str) -> Result<Secret, Why> {
     match url::Url::parse(text) {
         Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(Secret::new(text)),
@@ -160,7 +160,7 @@ pub fn web(text: &str) -> Result<Secret, Why> {
     }
 }
 
-/// Digits only: what `parse` takes besides (`+5`) is no number in a configuration.
+/// Digits only: other forms that `parse` accepts (`+5`) are no numbers in a configuration.
 fn digits(text: &str) -> Option<u64> {
     if text.bytes().all(|b| b.is_ascii_digit()) { text.parse().ok() } else { None }
 }

@@ -1,6 +1,6 @@
-//! Writing single values back into the configuration file, for those who keep state there: `last_fetch_time`,
-//! `installation_in_progress`, and what a command line overrode. The file is replaced as a whole, with its mode and owner,
-//! and read again before: what somebody edited meanwhile stays.
+//! Writes single values back into the configuration file, which keeps `last_fetch_time`, `installation_in_progress`,
+//! and overrides of the command line. The file is read again and replaced as a whole, with its mode and owner, so that
+//! edits made meanwhile stay.
 
 use std::io;
 use std::path::Path;
@@ -10,8 +10,8 @@ use super::syntax::Document;
 use crate::error::{Error, Result, plain};
 use crate::sys::resolve::{self, Last, Way};
 
-/// Writes `values` (keys as they are spelled where they are new) into `section` of the file at `path`, which is made when
-/// it is missing. `Ok(false)`: they stood there already.
+/// Writes `values` (new keys are spelled as given) into `section` of the file at `path`, which is created if missing.
+/// `Ok(false)`: the file has these values already.
 pub fn remember(path: &Path, section: Option<&str>, values: &[(&str, &str)]) -> Result<bool> {
     let name = path.display().to_string();
     let old = match file::read(Some(path)) {
@@ -31,7 +31,7 @@ pub fn remember(path: &Path, section: Option<&str>, values: &[(&str, &str)]) -> 
     Ok(true)
 }
 
-/// Replaces the file by one rename; a link to it stays a link.
+/// Replaces the file by a rename; a link to it stays a link.
 fn replace(path: &Path, text: &str) -> io::Result<()> {
     let place = resolve::find(path, Way::Trusted, Last::Follow)?;
     let (mode, owner) = place.meta.map_or((0o600, None), |meta| (meta.mode & 0o777, Some((meta.uid, meta.gid))));

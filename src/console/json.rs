@@ -1,8 +1,8 @@
-//! JSON in the making (RFC 8259): answers of commands, reports, notifications. Names and order are the caller's.
+//! Builds JSON (RFC 8259): answers of commands, reports, notifications. The caller chooses names and order.
 
 use crate::sys::clock::rfc3339;
 
-/// A text of JSON, built from left to right.
+/// A JSON text, built from left to right.
 #[derive(Debug, Default)]
 pub struct Json(pub String);
 
@@ -25,7 +25,7 @@ impl Json {
         self.raw(key, &number.to_string());
     }
 
-    /// A member whose value is JSON already, or what it begins with.
+    /// A member with a value that is JSON already, or the start of it.
     pub fn raw(&mut self, key: &str, value: &str) {
         self.open("\"");
         self.0.push_str(key);
@@ -33,7 +33,7 @@ impl Json {
         self.0.push_str(value);
     }
 
-    /// What begins an element, after the comma that it may need.
+    /// Starts an element with `with`, after a comma if needed.
     pub fn open(&mut self, with: &str) {
         if !self.0.ends_with(['{', '[']) && !self.0.is_empty() {
             self.0.push(',');
@@ -41,7 +41,7 @@ impl Json {
         self.0.push_str(with);
     }
 
-    /// What ends one.
+    /// Ends an element with `with`.
     pub fn close(&mut self, with: &str) {
         self.0.push_str(with);
     }

@@ -1,5 +1,5 @@
-//! A record as a line: `2026-11-30T11:54:34.738Z INFO  [web] deployed ...`. simple_logger makes it and prints it to descriptor 2,
-//! which is memory; from there come also the lines of whoever else prints.
+//! A record as a line: `2026-11-30T11:54:34.738Z INFO  [web] deployed ...`. simple_logger formats it and prints it to
+//! descriptor 2, which is memory; lines that other code prints there are collected from it too.
 
 use std::sync::LazyLock;
 
@@ -9,15 +9,15 @@ use simple_logger::SimpleLogger;
 use super::screen::{Color, Screen};
 use crate::sys::stderr;
 
-/// The longest text of a record: a pipe that stands in for memory takes it whole.
+/// The longest text of a record: a pipe in place of memory takes it whole.
 const LONGEST: usize = 32 * 1024;
 
-/// Who speaks where no deployment is meant.
+/// The prefix of records that concern no deployment.
 pub(super) const OURSELVES: &str = "repo-deploy";
 
 static FORMAT: LazyLock<SimpleLogger> = LazyLock::new(|| SimpleLogger::new().with_utc_timestamps());
 
-/// What was printed to descriptor 2 since the last time, and a record after it: lines with their newlines.
+/// The output to descriptor 2 since the last call, and a record after it: lines with their newlines.
 pub(super) fn with_record(level: Level, target: &str, text: &str) -> Vec<String> {
     let text = printable(text.trim_end_matches('\n'));
     let end = (0..=text.len().min(LONGEST)).rev().find(|end| text.is_char_boundary(*end)).unwrap_or_default();
@@ -25,7 +25,7 @@ pub(super) fn with_record(level: Level, target: &str, text: &str) -> Vec<String>
     printed()
 }
 
-/// What was printed to descriptor 2 since the last time.
+/// The output to descriptor 2 since the last call.
 pub(super) fn printed() -> Vec<String> {
     let bytes = stderr::take();
     bytes.split_inclusive(|byte| *byte == b'\n').map(|line| printable(&String::from_utf8_lossy(line)) + "\n").collect()
@@ -36,10 +36,10 @@ pub(super) fn of_command(text: &str) -> String {
     format!("{OURSELVES}: {}\n", printable(text))
 }
 
-/// Where the level stands in a record, after the time.
+/// The offset of the level in a record, after the time.
 const LEVEL: usize = "2026-11-30T11:54:34.738Z ".len();
 
-/// A record with its level in colour, when that is a warning or an error.
+/// A record with its level in colour, if it is a warning or an error.
 pub(super) fn painted(line: &str, screen: Screen) -> String {
     let Some((time, rest)) = line.split_at_checked(LEVEL) else { return line.to_owned() };
     for (word, shade) in [("ERROR", Color::Bad), ("WARN", Color::Doubtful)] {
@@ -50,8 +50,8 @@ pub(super) fn painted(line: &str, screen: Screen) -> String {
     line.to_owned()
 }
 
-/// `text` as one line of printable characters: what comes from archives, servers and hooks must neither make records up nor
-/// speak to the terminal. Doing it twice changes nothing.
+/// `text` as one line of printable characters: text from archives, servers and hooks must neither forge records nor
+/// control the terminal. Idempotent.
 fn printable(text: &str) -> String {
     let mut line = String::with_capacity(text.len() + 1);
     for c in text.strip_suffix('\n').unwrap_or(text).chars() {

@@ -1,6 +1,6 @@
-//! Standard error: the log and the progress line share it. Neither can end the program or hold it up: a closed pipe, a full
-//! disk, a missing terminal and a reader that has stopped are all survived; a log file that takes no more is told of once.
-//! Standard output is for commands that answer.
+//! Standard error, shared by the log and the progress line. Neither can end or block the program: it survives a closed
+//! pipe, a full disk, a missing terminal and a reader that has stopped; a failing log file is reported once. Standard
+//! output is for commands that answer.
 
 pub mod json;
 mod line;
@@ -24,35 +24,35 @@ use crate::error::{Error, Result, plain};
 use crate::sys::resolve::{self, Last, Way};
 use crate::sys::stderr::{self, Sink};
 
-/// To the beginning of the line, and erase it.
+/// Moves to the beginning of the line, and erases it.
 const CLEAR: &str = "\r\x1b[K";
 
 /// The log: one record is one line.
 struct Console {
     outlets: Mutex<Outlets>,
-    /// Where records were asked to go; opening it may have failed.
+    /// The configured log file; opening it may have failed.
     asked: Mutex<Option<PathBuf>>,
-    /// Whose records these are.
+    /// The deployment that records belong to.
     speaker: Mutex<Option<String>>,
-    /// What stands on the terminal's last line and is not of the log; empty: nothing.
+    /// The progress line on the terminal, which is not part of the log; empty: none.
     progress: Mutex<String>,
 }
 
 struct Outlets {
-    /// `None`: not before [`init`].
+    /// `None`: before [`init`].
     stderr: Option<Outlet>,
     file: Option<LogFile>,
-    /// What standard error shows of colours.
+    /// The layout and colours of standard error.
     screen: Option<Screen>,
-    /// What goes to the log file is shown on standard error too.
+    /// Records for the log file are shown on standard error too.
     is_shown: bool,
 }
 
-/// Where records go when they do not go to standard error.
+/// The log file, which takes records in place of standard error.
 struct LogFile {
     outlet: Outlet,
     path: PathBuf,
-    /// That it takes no more was said.
+    /// Its failure was reported.
     told: bool,
 }
 
@@ -63,8 +63,8 @@ static CONSOLE: Console = Console {
     progress: Mutex::new(String::new()),
 };
 
-/// Installs the log, or changes what is installed, and opens the log file anew. `level` counts from -1 (`--quiet`) over 0 to 2 (`-v -v`). A log file
-/// that cannot be opened costs a warning, and the log stays on standard error: a deployment does not wait for a disk.
+/// Installs the log, or changes its level and reopens its file. `level` goes from -1 (`--quiet`) over 0 to 2 (`-v -v`).
+/// If the file cannot be opened, there is a warning, and the log stays on standard error: deployments go on.
 pub fn init(level: i8, log_file: Option<&Path>) {
     if log::set_logger(&CONSOLE).is_ok() {
         begin();
@@ -77,7 +77,7 @@ pub fn init(level: i8, log_file: Option<&Path>) {
     });
     let open = |path: &Path| {
         let file = open(path)?;
-        // Another name of standard error, which is where the log goes anyway.
+        // Another name of standard error, which gets the log anyway.
         let is_elsewhere = !stderr::is_captured(&file)?;
         let outlet = || Outlet::new(Sink::of(file));
         Ok(is_elsewhere.then(|| LogFile { outlet: outlet(), path: path.to_owned(), told: false }))
@@ -92,7 +92,7 @@ pub fn init(level: i8, log_file: Option<&Path>) {
     }
 }
 
-/// Puts standard error aside, and has a panic told as a record.
+/// Captures standard error, and turns panics into records.
 fn begin() {
     let captured = stderr::capture();
     if let Ok(mut outlets) = CONSOLE.outlets.lock() {
@@ -105,37 +105,37 @@ fn begin() {
     }
 }
 
-/// What a forked copy does first: what its parent has not delivered, and how long that waits, is its parent's.
+/// The first step of a worker: lines that its parent has not delivered, and the limit in force, are its parent's.
 pub fn begin_copy() {
     outlet::set_limit(None);
     each_outlet(Outlet::forget);
 }
 
-/// Whether records that go to a log file are shown on standard error too.
+/// Sets whether records for a log file are shown on standard error too.
 pub fn tee_to_stderr(is_shown: bool) {
     if let Ok(mut outlets) = CONSOLE.outlets.lock() {
         outlets.is_shown = is_shown;
     }
 }
 
-/// Whether nothing is said but warnings and errors.
+/// Whether only warnings and errors are logged.
 pub fn is_quiet() -> bool {
     log::max_level() <= LevelFilter::Warn
 }
 
-/// Whether somebody looks at standard error.
+/// Whether standard error is a terminal.
 pub fn stderr_is_terminal() -> bool {
     Sink::stderr().as_fd().is_terminal()
 }
 
-/// From here on records go to `log_file`, when they do not already.
+/// Sends records to `log_file` from now on, if they do not go there already.
 pub fn switch_file(log_file: Option<&Path>) {
     if asked().as_deref() != log_file {
         init(level(), log_file);
     }
 }
 
-/// Opens the log file anew: somebody may have moved it away.
+/// Reopens the log file, which may have been moved away.
 pub fn reopen() {
     if let Some(path) = asked() {
         init(level(), Some(&path));
@@ -146,19 +146,19 @@ fn asked() -> Option<PathBuf> {
     CONSOLE.asked.lock().ok().and_then(|asked| asked.clone())
 }
 
-/// From here on records are those of the deployment `id`, or of none.
+/// From now on records belong to the deployment `id`, or to none.
 pub fn set_prefix(id: Option<&str>) {
     if let Ok(mut speaker) = CONSOLE.speaker.lock() {
         *speaker = id.map(str::to_owned);
     }
 }
 
-/// Delivers what others have printed to descriptor 2, and says what was dropped: before a wait, and at the end.
+/// Delivers the output of other code to descriptor 2, and reports dropped lines: before a wait, and at the end.
 pub fn flush() {
     CONSOLE.flush();
 }
 
-/// The level as [`init`] takes it.
+/// The level as an argument of [`init`].
 fn level() -> i8 {
     match log::max_level() {
         LevelFilter::Off | LevelFilter::Error | LevelFilter::Warn => -1,
@@ -168,18 +168,18 @@ fn level() -> i8 {
     }
 }
 
-/// Opens a file to append to. A FIFO that nobody reads is an error, not a wait.
+/// Opens a file for appending. A FIFO without a reader is an error, not a wait.
 fn open(path: &Path) -> io::Result<File> {
     resolve::find(path, Way::Any, Last::Written)?.append(0o640)
 }
 
-/// Whether the log could go to `path`, without making anything there.
+/// Whether the log could go to `path`; creates nothing.
 pub fn can_log_to(path: &Path) -> io::Result<()> {
     resolve::find(path, Way::Any, Last::Written)?.can_be_appended_to()
 }
 
 impl Log for Console {
-    /// Ours, and what is wrong from anybody: ureq and rustls print secrets when they explain themselves.
+    /// Records of this program, and warnings and errors of others: debug output of ureq and rustls has secrets in it.
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         let ours = metadata.target().split("::").next() == Some(env!("CARGO_CRATE_NAME"));
         metadata.level() <= log::max_level() && (ours || metadata.level() <= Level::Warn)
@@ -200,9 +200,9 @@ impl Log for Console {
 }
 
 impl Console {
-    /// Hands lines to the log file, else to standard error, or to both. This is the only way out.
+    /// Passes lines to the log file, else to standard error, or to both. All output goes through here.
     fn deliver(&self, lines: &[String]) {
-        // `try_lock`: a panic while lines are delivered is told all the same.
+        // `try_lock`: a panic during delivery is reported all the same.
         let Ok(mut outlets) = self.outlets.try_lock() else {
             let _ = Sink::stderr().write_now(lines.concat().as_bytes()); // there is nowhere left to say it
             return;
@@ -222,14 +222,14 @@ impl Console {
 
     /// Prints to standard error, above the progress line.
     fn print(&self, stderr: &mut Outlet, line: &str) {
-        // `try_lock`: a record that is made while the line is drawn is worth more than its place.
+        // `try_lock`: a record made while the line is drawn matters more than its place.
         let shown = self.progress.try_lock().map(|p| p.clone()).unwrap_or_default();
-        let _ = stderr.deliver(&above(&shown, line)); // it counts what it drops
+        let _ = stderr.deliver(&above(&shown, line)); // it counts dropped lines
     }
 }
 
 impl LogFile {
-    /// Why it takes no more, the first time.
+    /// Why the file takes no more; only the first time.
     fn complaint(&mut self, why: &io::Error) -> Option<String> {
         let is_unread = matches!(why.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted);
         let why = if is_unread { "nobody reads it".to_owned() } else { plain(why) };
@@ -238,7 +238,7 @@ impl LogFile {
     }
 }
 
-/// `line`, written where the progress line `shown` stands, and that one again after it.
+/// `line` in the place of the progress line `shown`, and that one again after it.
 fn above(shown: &str, line: &str) -> String {
     if shown.is_empty() { line.to_owned() } else { format!("{CLEAR}{line}{shown}") }
 }
@@ -250,14 +250,14 @@ fn each_outlet(what: fn(&mut Outlet)) {
     }
 }
 
-/// Shows `text` on standard error, if it is taken at once: it belongs to no record.
+/// Shows `text` on standard error, if it fits at once: it belongs to no record.
 fn show(text: &str) {
     if let Ok(mut outlets) = CONSOLE.outlets.try_lock() {
         outlets.stderr.iter_mut().for_each(|stderr| stderr.show(text));
     }
 }
 
-/// Says on standard error why a command line is not obeyed, and in a second line what to try: no records, and not in the
+/// Prints the error of a command line to standard error, and a hint on a second line. Neither is a record, nor in the
 /// log file.
 pub fn complain(text: &str, hint: Option<&str>) {
     let hint = hint.map_or(String::new(), |hint| format!("{hint}\n"));
@@ -266,7 +266,7 @@ pub fn complain(text: &str, hint: Option<&str>) {
     }
 }
 
-/// Answers on standard output. Nobody reading on is no error, as for any tool in a pipe; a full disk is.
+/// Answers on standard output. A closed pipe is no error, as for other tools; a full disk is.
 pub fn print(text: &str) -> Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
@@ -281,7 +281,7 @@ pub fn print(text: &str) -> Result<()> {
 mod tests {
     use super::*;
 
-    /// Plays its part in a process of its own: this test program again.
+    /// Runs its part in a process of its own: this test program again.
     #[test]
     fn what_anybody_prints_and_a_panic_are_lines_of_the_log() {
         const PART: &str = "REPO_DEPLOY_CONSOLE_TEST";

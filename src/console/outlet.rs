@@ -1,6 +1,6 @@
-//! Where lines go, and what happens when nobody takes them: a slow reader is waited for, but not past the deadline in force,
-//! not after a signal that asked us to stop, and not longer than [`PATIENCE`] without progress. After that lines are dropped
-//! at once and counted, until one is taken again.
+//! Outlets for lines. A slow reader is waited for, but not past the deadline in force, not after a stop signal, and not
+//! longer than [`PATIENCE`] without progress. After that, lines are dropped at once and counted, until one is taken
+//! again.
 
 use std::io::{self, ErrorKind};
 use std::sync::Mutex;
@@ -14,21 +14,21 @@ use crate::sys::clock::Deadline;
 use crate::sys::signal;
 use crate::sys::stderr::Sink;
 
-/// How long a reader may take nothing at all.
+/// The longest time that a reader may take nothing.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// The longest wait without a look at signals.
+/// The longest wait without checking for signals.
 const LOOK: Duration = Duration::from_millis(50);
 
 /// The deadline in force.
 static LIMIT: Mutex<Option<Deadline>> = Mutex::new(None);
 
-/// While one lives, no line is waited for past its deadline. Nests: the innermost one counts.
+/// While one lives, no line waits past its deadline. Nests: the innermost one is in force.
 #[must_use = "the limit ends where this is dropped"]
 #[derive(Debug)]
 pub struct Limit(Option<Deadline>);
 
-/// From here on no line is waited for past `deadline`.
+/// From now on no line waits past `deadline`.
 pub fn limit(deadline: Deadline) -> Limit {
     Limit(set_limit(Some(deadline)))
 }
@@ -39,24 +39,24 @@ impl Drop for Limit {
     }
 }
 
-/// Sets the deadline in force, and gives the one before.
+/// Sets the deadline in force, and returns the former one.
 pub(super) fn set_limit(deadline: Option<Deadline>) -> Option<Deadline> {
     LIMIT.lock().ok().and_then(|mut limit| std::mem::replace(&mut *limit, deadline))
 }
 
-/// Until when the next piece of a line must be taken.
+/// The time by which the next piece of a line must be taken.
 fn patience() -> Deadline {
     let limit = LIMIT.lock().ok().and_then(|limit| *limit);
     limit.map_or_else(|| Deadline::after(PATIENCE), |limit| limit.at_most(PATIENCE))
 }
 
-/// A place for lines, and what became of those before.
+/// A destination of lines, and the state of earlier ones.
 #[derive(Debug)]
 pub(super) struct Outlet {
     sink: Sink,
-    /// Its last line lacks its end.
+    /// The last line lacks its end.
     is_torn: bool,
-    /// How many lines were not taken since the last one that was, and why.
+    /// The number of lines dropped since the last one that was taken, and the reason.
     missing: Option<(u64, String)>,
 }
 
@@ -65,7 +65,7 @@ impl Outlet {
         Self { sink, is_torn: false, missing: None }
     }
 
-    /// Writes lines, all of them or an error: then they count as one that was dropped.
+    /// Writes lines, all of them or an error: then they count as one dropped line.
     pub(super) fn deliver(&mut self, lines: &str) -> io::Result<()> {
         self.own_up();
         let result = self.write(lines.as_bytes(), self.missing.is_none());
@@ -77,17 +77,17 @@ impl Outlet {
         result
     }
 
-    /// What was not taken is not this process's.
+    /// Forgets dropped lines, in a worker: they are its parent's.
     pub(super) fn forget(&mut self) {
         self.missing = None;
     }
 
-    /// Shows what nobody misses.
+    /// Shows a text that may be lost.
     pub(super) fn show(&mut self, text: &str) {
         let _ = self.write(text.as_bytes(), false); // the next one comes soon
     }
 
-    /// Says how many lines are missing, when that is taken.
+    /// Reports the number of dropped lines, if the report is taken.
     pub(super) fn own_up(&mut self) {
         let Some((count, why)) = &self.missing else { return };
         let lines = if *count == 1 { "line was" } else { "lines were" };

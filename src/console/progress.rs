@@ -1,5 +1,5 @@
-//! The progress line: how far something is, for whoever looks at the terminal. It shows only what takes a while, and
-//! leaves nothing behind. Where nobody looks it costs an addition.
+//! The progress line on the terminal. It is shown only for work that takes a while, and is erased at the end. Without a
+//! terminal it costs an addition.
 
 use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant};
@@ -11,17 +11,17 @@ use super::{CLEAR, CONSOLE, show, stderr_is_terminal};
 use crate::sys::signal;
 use crate::sys::stderr::Sink;
 
-/// When the line shows first, and how often it changes.
+/// The delay before the line is shown, and the interval of its updates.
 const PATIENCE: Duration = Duration::from_millis(300);
 const PACE: Duration = Duration::from_millis(100);
 
-/// A line on the terminal that tells how far something is: nothing when standard error is none. Gone when dropped.
+/// A line on the terminal that shows progress: nothing if standard error is none. Erased when dropped.
 #[derive(Debug)]
 pub struct Progress {
     verb: &'static str,
     total: Option<u64>,
     done: u64,
-    /// `None`: there is nobody to look at it.
+    /// `None`: the line is not shown.
     meter: Option<Meter>,
 }
 
@@ -29,7 +29,7 @@ pub struct Progress {
 struct Meter {
     next: Instant,
     since: Instant,
-    /// What was done at `since`.
+    /// The value of `done` at `since`.
     before: u64,
     /// Bytes a second, smoothed.
     rate: Option<f64>,
@@ -43,7 +43,7 @@ impl Progress {
         Self { verb, total, done: 0, meter }
     }
 
-    /// `bytes` more are done.
+    /// Counts `bytes` more as done.
     pub fn advance(&mut self, bytes: u64) {
         self.done = self.done.saturating_add(bytes);
         let Some(meter) = &mut self.meter else { return };
@@ -65,7 +65,7 @@ impl Progress {
 }
 
 impl Meter {
-    /// Takes the rate since the last time into account, the more the longer that is: half of it after two seconds.
+    /// Adds the rate since the last call to the average; a longer time weighs more: two seconds weigh half.
     #[allow(clippy::cast_precision_loss, reason = "a rate for the eye")]
     fn measure(&mut self, done: u64, passed: Duration) {
         let passed = passed.as_secs_f64().max(0.001);
@@ -88,7 +88,7 @@ impl Drop for Progress {
     }
 }
 
-/// Whether somebody looks: a terminal that can erase a line, and no `--quiet`.
+/// Whether the line can be seen: on a terminal that can erase a line, and without `--quiet`.
 fn has_reader() -> bool {
     let able = std::env::var_os("TERM").is_some_and(|t| !t.is_empty() && t != "dumb");
     able && log::max_level() >= LevelFilter::Info && stderr_is_terminal()
@@ -98,7 +98,7 @@ fn width() -> usize {
     columns(Sink::stderr().as_fd()).unwrap_or(80)
 }
 
-/// `fetching 12.3 MiB of 54.0 MiB, 23%, 8.1 MiB/s, 5 s left`, as far as things are known.
+/// `fetching 12.3 MiB of 54.0 MiB, 23%, 8.1 MiB/s, 5 s left`, as far as known.
 #[allow(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
@@ -120,7 +120,7 @@ fn describe(verb: &str, done: u64, total: Option<u64>, rate: Option<f64>) -> Str
     line
 }
 
-/// Seconds as people read them: `5 s`, `3 min 20 s`, `2 h 5 min`.
+/// Seconds for people: `5 s`, `3 min 20 s`, `2 h 5 min`.
 fn span(seconds: u64) -> String {
     match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
         (0, 0, s) => format!("{s} s"),
@@ -129,7 +129,7 @@ fn span(seconds: u64) -> String {
     }
 }
 
-/// Bytes as people read them: `999 B`, `12.3 MiB`.
+/// Bytes for people: `999 B`, `12.3 MiB`.
 #[allow(clippy::cast_precision_loss, reason = "one decimal is printed")]
 pub fn size(bytes: u64) -> String {
     let mut value = bytes as f64;

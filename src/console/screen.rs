@@ -1,28 +1,28 @@
-//! How an answer comes to a person: as wide as the terminal, in the characters that it has, in colour where that is wanted;
-//! and never as commands to it, for revisions and reasons come from servers. Programs get JSON, which is none of its business.
+//! Lays out answers for people: as wide as the terminal, in its character set, in colour if wanted; and never with
+//! control sequences from outside, since revisions and reasons come from servers. Programs get JSON instead.
 //!
-//! A character counts as one column. Those that take two or none make a ragged line, which is not worth a table of them.
+//! A character counts as one column. Wide and combining ones make a ragged line, which is not worth a table of them.
 
 use std::ffi::OsString;
 use std::io::{IsTerminal as _, stdout};
 use std::os::fd::{AsFd as _, BorrowedFd};
 
-/// No value gets less than this, however narrow the terminal.
+/// The least width of a value, however narrow the terminal.
 const NARROWEST: usize = 16;
 
-/// Where an answer is read.
+/// The terminal or file that an answer goes to.
 #[derive(Clone, Copy, Debug)]
 pub struct Screen {
-    /// How many columns a line may take.
+    /// The number of columns of a line.
     width: usize,
     is_utf8: bool,
     has_colour: bool,
 }
 
-/// What a word is painted in.
+/// The colour of a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Color {
-    /// Nothing.
+    /// None.
     Plain,
     /// Green.
     Good,
@@ -32,11 +32,11 @@ pub enum Color {
     Bad,
 }
 
-/// One row: what it is, its value, and the word at its end that is painted.
+/// One row: key, value, and a coloured word at its end.
 pub type Row = (&'static str, String, Option<(String, Color)>);
 
 impl Screen {
-    /// What is behind standard output, and what the environment says of it.
+    /// The layout for standard output and the environment.
     pub fn of_stdout() -> Self {
         Self::of(stdout().as_fd())
     }
@@ -49,7 +49,7 @@ impl Screen {
     fn new(is_terminal: bool, columns: Option<usize>, variable: &dyn Fn(&str) -> Option<OsString>) -> Self {
         let set = |name: &str| variable(name).filter(|value| !value.is_empty());
         let given = set("COLUMNS").and_then(|value| value.to_str()?.parse().ok()).filter(|width| *width > 0);
-        // The first that is set counts, as POSIX has it; without one it is the C locale.
+        // The first that is set is used, as in POSIX; without any it is the C locale.
         let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(set).unwrap_or_default();
         let locale = locale.to_string_lossy().to_ascii_lowercase();
         let is_dumb = set("TERM").is_none_or(|term| term == "dumb");
@@ -60,13 +60,13 @@ impl Screen {
         }
     }
 
-    /// A page of so many columns, in black and white.
+    /// A page of this many columns, without colour.
     pub fn page(width: usize) -> Self {
         Self { width, is_utf8: false, has_colour: false }
     }
 
-    /// A text in characters that are shown as they are: control characters, what turns the direction of writing or is not
-    /// seen at all, and without UTF-8 everything beyond ASCII, are written `\u{9b}`.
+    /// A text with its special characters written as `\u{9b}`: control characters, those that are invisible or change
+    /// the direction of writing, and without UTF-8 all beyond ASCII.
     pub fn printable(self, text: &str) -> String {
         let mut shown = String::with_capacity(text.len());
         for c in text.chars() {
@@ -98,7 +98,7 @@ impl Screen {
         if self.has_colour && !code.is_empty() { format!("\x1b[{code}m{word}{PLAIN}") } else { word }
     }
 
-    /// A text of lines with the first of `words` that a line has in the colour of that. The rest stays as it is.
+    /// Colours the first of `words` in each line of a text. The rest stays unchanged.
     pub fn highlighted(self, text: String, words: &[(&str, Color)]) -> String {
         if !self.has_colour {
             return text;
@@ -114,8 +114,8 @@ impl Screen {
         shown
     }
 
-    /// Rows under one another, the values in a column of their own. A value that is too long goes on below itself, and so
-    /// does a row whose key is empty.
+    /// Rows below each other, the values in a column of their own. A value that is too long continues below itself, and
+    /// so does a row with an empty key.
     pub fn rows(self, rows: &[Row]) -> String {
         let column = rows.iter().map(|(key, ..)| key.len()).max().unwrap_or(0) + 2;
         let mut text = String::new();
@@ -128,15 +128,15 @@ impl Screen {
         text
     }
 
-    /// Adds a text to a line that has `column` columns already, and ends it: what does not fit goes on below, in the same
-    /// column. Broken between words, and within those that are longer than a line.
+    /// Adds a text to a line that has `column` columns already, and ends it. The rest of a long text continues below,
+    /// in the same column, broken between words, and within words longer than a line.
     pub fn wrap_hanging(self, text: &mut String, value: &str, column: usize) {
         let width = self.width.saturating_sub(column).max(NARROWEST);
         let mut used = 0;
         for (n, word) in value.trim_end_matches(' ').split(' ').enumerate() {
             let mut length = wide(word);
             if n > 0 && used + 1 + length > width {
-                // A word that no line can hold begins where it stands.
+                // A word longer than a line starts where the text is.
                 if length <= width || used + 1 >= width {
                     next_line(text, column);
                     used = 0;
@@ -162,8 +162,8 @@ impl Screen {
         text.push('\n');
     }
 
-    /// Lines of cells under one another, the first of them the headings. Where that is too wide, the column `gives` loses the
-    /// middle of its cells; then the columns `spare` go, one after the other; and then the lines are cut.
+    /// Lines of cells below each other; the first has the headings. If too wide, the column `gives` loses the middle of
+    /// its cells; then the columns `spare` are dropped, one after the other; then lines are cut.
     pub fn table(self, lines: &[Vec<String>], gives: usize, spare: &[usize]) -> Vec<String> {
         let count = lines.first().map_or(0, Vec::len);
         let mut widths: Vec<usize> = (0..count)
@@ -171,7 +171,7 @@ impl Screen {
             .collect();
         let wanted = widths.get(gives).copied().unwrap_or(0);
         let mut gone: &[usize] = &[];
-        // Where room is short, one blank divides the columns as well as two.
+        // If room is short, one blank divides the columns instead of two.
         let others = |gone: &[usize], gap: usize| {
             let kept = widths.iter().enumerate().filter(|(n, _)| *n != gives && !gone.contains(n));
             kept.map(|(_, width)| width + gap).sum::<usize>()
@@ -198,19 +198,19 @@ impl Screen {
         if self.is_utf8 { "…" } else { "..." }
     }
 
-    /// Both ends of a text that is too long: revisions of one source often begin alike.
+    /// Both ends of a text that is too long: revisions of one source often have the same start.
     fn without_middle(self, text: &str, width: usize) -> String {
         let (length, sign) = (wide(text), self.sign());
         if length <= width {
             return text.to_owned();
         }
         let left = width.saturating_sub(wide(sign));
-        let end = left * 2 / 5; // what kind it is stands at the beginning
+        let end = left * 2 / 5; // the kind of revision is at the start
         let (head, tail) = (offset(text, left - end), offset(text, length - end));
         format!("{}{sign}{}", &text[..head], &text[tail..])
     }
 
-    /// The beginning of a text that is too long, and a sign that it is one.
+    /// The start of a text that is too long, and a sign that it is cut.
     fn cut(self, text: &str, width: usize) -> String {
         if wide(text) <= width {
             return text.to_owned();
@@ -222,12 +222,12 @@ impl Screen {
     }
 }
 
-/// What ends a colour.
+/// Ends a colour.
 const PLAIN: &str = "\x1b[0m";
-/// What is left of the column that is cut, before whole lines are.
+/// The least width of the column that is shortened, before whole lines are cut.
 const LEAST: usize = 8;
 
-/// Adds a text and the blanks after it.
+/// Adds a text, padded with blanks.
 fn pad(line: &mut String, text: &str, width: usize) {
     line.push_str(text);
     line.extend(std::iter::repeat_n(' ', width.saturating_sub(wide(text))));
@@ -239,7 +239,7 @@ fn next_line(text: &mut String, column: usize) {
     pad(text, "", column);
 }
 
-/// How many columns a printable text takes; its colours take none.
+/// The columns of a printable text; its colours take none.
 fn wide(text: &str) -> usize {
     let mut is_colour = false;
     let mut count = 0;
@@ -250,12 +250,12 @@ fn wide(text: &str) -> usize {
     count
 }
 
-/// Where in a text so many columns end.
+/// The offset in a text after this many columns.
 fn offset(text: &str, columns: usize) -> usize {
     text.char_indices().map(|(at, _)| at).take_while(|at| wide(&text[..*at]) <= columns).last().unwrap_or(0)
 }
 
-/// How many columns a terminal has; `None`: it is none, or does not know.
+/// The number of columns of a terminal; `None`: it is none, or does not know.
 pub fn columns(of: BorrowedFd<'_>) -> Option<usize> {
     let size = rustix::termios::tcgetwinsize(of).ok()?;
     Some(size.ws_col.into()).filter(|columns| *columns > 0)

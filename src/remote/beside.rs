@@ -1,5 +1,5 @@
-//! What lies beside an archive: its signature, its sums. A place is written in full, of the same kind as the remote (the
-//! same transport fetches it), or relative to the remote, as a link in a page is. Pure.
+//! Files beside an archive: its signature, its sums. Their location is written in full, and then of the same kind as
+//! the remote (the same transport fetches it), or relative to the remote, as a link in a page is. Pure.
 
 use std::path::{Path, PathBuf};
 
@@ -7,8 +7,8 @@ use super::{Object, Remote};
 use crate::error::Error;
 
 impl Remote {
-    /// The place that `text` names, seen from this remote. The error is what would be right; it does not repeat `text`,
-    /// which may have a password in it.
+    /// The location that `text` names, relative to this remote. The error names a right value and does not quote
+    /// `text`, which may hold a password.
     pub fn beside(&self, text: &str) -> Result<Self, String> {
         let there = match (self, text.contains("://")) {
             (_, true) => Self::parse(text).map_err(why)?,
@@ -39,8 +39,8 @@ impl Remote {
         }
     }
 
-    /// The place that is called like this one with `suffix` behind the name; a query stays, a version does not. `None`: a
-    /// git repository has none.
+    /// This location with `suffix` added to the name; a query stays, a version does not. `None`: a git repository has
+    /// no such file.
     pub fn with_suffix(&self, suffix: &str) -> Option<Self> {
         Some(match self {
             Self::Http(url) => {
@@ -61,7 +61,7 @@ impl Remote {
     }
 }
 
-/// What is wrong with a place that is not the remote itself.
+/// The error about a location that is not the remote itself.
 fn why(e: Error) -> String {
     let text = e.to_string();
     text.strip_prefix("remote ").map_or_else(|| text.clone(), |rest| format!("it {rest}"))

@@ -1,6 +1,6 @@
-//! A git remote, by a grammar of our own: repository ([`Place`]), path in it and ref, letter by letter.
+//! Git remotes, in a syntax of this program: a repository ([`Place`]), a path in it and a ref, taken literally.
 //!
-//! The repository ends with the first segment that ends in `.git`; what follows is the path, and `#` begins the ref.
+//! The repository ends with the first segment that ends in `.git`; the path follows, and `#` begins the ref.
 
 use std::fmt;
 
@@ -14,12 +14,12 @@ pub struct GitRemote {
     pub place: Place,
     /// The directory in it; empty: all of it.
     pub path: String,
-    /// What is deployed; `None`: `master`, and where there is none, what the remote's HEAD names.
+    /// The ref to deploy; `None`: `master`, and if that does not exist, the branch that the remote's HEAD names.
     pub reference: Option<Reference>,
 }
 
 impl GitRemote {
-    /// Reads a remote that is git by its form: a scheme or a short form of git's, or a segment that ends in `.git`.
+    /// Parses a text in the form of a git remote: a scheme or short form of git, or a segment that ends in `.git`.
     pub fn parse(text: &str) -> Result<Self, Why> {
         let (place, rest) = divide(text);
         let (path, reference) = match rest.split_once('#') {
@@ -29,7 +29,7 @@ impl GitRemote {
         Ok(Self { place: Place::parse(place)?, path: directory(path)?, reference })
     }
 
-    /// Whether a text is git's by its form.
+    /// Whether a text has the form of a git remote.
     pub fn is_meant_by(text: &str) -> bool {
         if is_foreign(text) {
             return true; // so that it is refused with git's words
@@ -55,7 +55,7 @@ fn is_short(text: &str) -> bool {
     !host.contains('/') && !host.is_empty() && (host.contains('@') || segment(path).is_some())
 }
 
-/// Where the first segment ends that ends in `.git`; a query or a ref is no part of it.
+/// The end of the first segment that ends in `.git`; a query or a ref is not searched.
 fn segment(text: &str) -> Option<usize> {
     let until = text.find(['#', '?']).unwrap_or(text.len());
     let from = match text.find("://") {
@@ -73,7 +73,7 @@ fn segment(text: &str) -> Option<usize> {
     None
 }
 
-/// Repository, and path with ref.
+/// Splits a text into repository, and path with ref.
 fn divide(text: &str) -> (&str, &str) {
     let end = segment(text).or_else(|| text.find('#')).unwrap_or(text.len());
     text.split_at(end)

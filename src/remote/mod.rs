@@ -1,4 +1,4 @@
-//! Where a deployment comes from: the `remote` of the configuration, parsed once. Its `Display` has no credentials.
+//! The `remote` of a deployment, parsed once. Its `Display` has no credentials.
 
 mod beside;
 pub mod git;
@@ -26,23 +26,23 @@ pub enum Remote {
     Http(Url),
     /// `s3://`: an archive.
     S3(Object),
-    /// A git repository, wherever it is.
+    /// A git repository, on this host or another.
     Git(Box<GitRemote>),
 }
 
-/// An object in S3. Its key is what stands in the remote, letter by letter: nothing in it is percent-decoded.
+/// An object in S3. The key is taken literally from the remote: nothing in it is percent-decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Object {
     /// The bucket.
     pub bucket: String,
-    /// The key, without the slash that divides it from the bucket.
+    /// The key, without the slash after the bucket.
     pub key: String,
-    /// `?versionId=`: the one version that is meant.
+    /// `?versionId=`: the version to use.
     pub version: Option<String>,
 }
 
 impl Object {
-    /// Reads what follows `s3://`.
+    /// Parses the text after `s3://`.
     fn parse(text: &str) -> Result<Self> {
         let bad = |why: &str| Err(Error::config(format!("remote is no s3://bucket/key: {why}")));
         let (text, version) = match text.rsplit_once("?versionId=") {
@@ -65,7 +65,7 @@ impl Object {
         if key.len() > 1024 {
             return bad("a key has at most 1024 bytes");
         }
-        // In a URL these mean another path, whichever way they are written.
+        // In a URL these mean another path, in any spelling.
         if key.split('/').any(|part| matches!(part, "." | "..")) {
             return bad("a key with . or .. between slashes cannot be asked for");
         }
@@ -87,7 +87,7 @@ impl fmt::Display for Object {
 }
 
 impl Remote {
-    /// Reads a remote as CONTRACT says; relative paths start at the working directory.
+    /// Parses a remote; relative paths start at the working directory.
     pub fn parse(text: &str) -> Result<Self> {
         let text = text.trim();
         if text.is_empty() {
@@ -143,8 +143,8 @@ fn absolute(text: &str) -> Result<PathBuf> {
     std::path::absolute(text).map_err(|e| Error::config(format!("remote {text}: {e}")))
 }
 
-/// What is at a path of this host: git where it looks like a repository (bare, or with one in `.git`), behind its last
-/// `#` a ref when nothing has the whole name. Everything else, and what is not there yet, is a file or a directory.
+/// The remote at a path of this host: git if it is a repository (bare, or with one in `.git`); a ref may follow its
+/// last `#` unless the whole name exists. Otherwise, and if nothing exists there yet, a file or a directory.
 fn here(path: PathBuf) -> Result<Remote> {
     let (repository, reference) = match path.to_str().and_then(|text| text.rsplit_once('#')) {
         Some((front, reference)) if !path.exists() => (Path::new(front), Some(reference)),
@@ -162,7 +162,7 @@ fn repository_at(path: &Path) -> Option<PathBuf> {
 }
 
 impl Remote {
-    /// What tells this remote from others: no credentials, and of a query only its hash.
+    /// Identifies this remote: without credentials, and with a hash of a query instead of the query.
     pub fn identity(&self) -> String {
         let text = self.to_string();
         match self {
@@ -175,7 +175,7 @@ impl Remote {
     }
 }
 
-/// What is not a remote, for messages: without what may be a user and a password.
+/// A text that is no remote, for messages: without a possible user and password.
 fn anonymous(text: &str) -> String {
     text.rsplit_once('@').map_or_else(|| text.to_owned(), |(_, place)| format!("…@{place}"))
 }

@@ -1,5 +1,5 @@
-//! Where a git repository is: the URL without path and ref, as a remote and a submodule have it. What could be taken for an option,
-//! a command or another transport by git or ssh is refused here, before any program sees it.
+//! The location of a git repository: the URL of a remote or a submodule, without path and ref. A text that git or ssh
+//! could take for an option, a command or another transport is refused here, before any program gets it.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use url::Url;
 
 use super::redacted;
 
-/// Where a repository is. Its `Display` has no credentials.
+/// The location of a repository. Its `Display` has no credentials.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Place {
     /// Over http or https; user and password may be in it.
@@ -21,20 +21,20 @@ pub enum Place {
     Local(PathBuf),
 }
 
-/// A host and what it is asked for.
+/// A host and a path on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Host {
-    /// The user, when one is named.
+    /// The user, if given.
     pub user: Option<String>,
     /// A name or an address, IPv6 in brackets.
     pub name: String,
-    /// The port, when one is named.
+    /// The port, if given.
     pub port: Option<u16>,
     /// The path of the repository.
     pub path: String,
 }
 
-/// How an ssh remote is written: the path of the short form begins at the user's home, that of a URL at the root.
+/// The spelling of an ssh remote: the path of the short form starts at the user's home, that of a URL at the root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Spelling {
     /// `user@host:path`.
@@ -43,11 +43,11 @@ pub enum Spelling {
     Full,
 }
 
-/// Why it is none.
+/// Why a text is no location.
 pub(super) type Why = String;
 
 impl Place {
-    /// Reads the URL of a repository, without path and ref: what a remote and a submodule have in common.
+    /// Parses the URL of a repository, without path and ref, as in a remote or a submodule.
     pub fn parse(text: &str) -> Result<Self, Why> {
         check_text(text)?;
         let Some((scheme, rest)) = text.split_once("://") else {
@@ -66,7 +66,7 @@ impl Place {
         }
     }
 
-    /// What git calls the way to it, and is allowed to use.
+    /// The transport by git's name, which git is then allowed to use.
     pub fn scheme(&self) -> &'static str {
         match self {
             Self::Http(url) if url.scheme() == "http" => "http",
@@ -77,7 +77,7 @@ impl Place {
         }
     }
 
-    /// What git is given: the same without user and password of http, which go another way.
+    /// The URL for git: without user and password of http, which are passed separately.
     pub fn for_git(&self) -> String {
         match self {
             Self::Http(url) => {
@@ -88,7 +88,7 @@ impl Place {
         }
     }
 
-    /// Whether both are at one host, asked in one way: what credentials are meant for.
+    /// Whether both are on one host over one transport: credentials of one then apply to the other.
     pub fn is_beside(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Http(a), Self::Http(b)) => a.origin() == b.origin(),
@@ -100,7 +100,7 @@ impl Place {
         }
     }
 
-    /// Where a submodule's URL leads: `./` and `../` begin at this repository.
+    /// The location of a submodule; its URL is relative to this repository if it starts with `./` or `../`.
     pub fn submodule(&self, text: &str) -> Result<Self, Why> {
         if !(text.starts_with("./") || text.starts_with("../") || text == "." || text == "..") {
             return Self::parse(text);
@@ -150,7 +150,7 @@ pub(super) fn split_short(text: &str) -> Option<(&str, &str)> {
     }
 }
 
-/// `ext::command` and every other `helper::address`: git would run a program for it.
+/// `ext::command` and any other `helper::address`: git would run a program for it.
 pub(super) fn is_foreign(text: &str) -> bool {
     let word = text.bytes().take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.' | b'_')).count();
     text[word..].starts_with("::")
@@ -178,7 +178,7 @@ fn plain_path(path: &str) -> Result<String, Why> {
     if name.is_empty() {
         return Err("the path of the repository is missing".to_owned());
     }
-    // ssh hands it to a shell over there, between quotes of git's.
+    // ssh passes it to a shell on the host, between quotes that git adds.
     if path.starts_with('-') || name.starts_with('-') {
         return Err("the path of the repository begins with -".to_owned());
     }

@@ -1,19 +1,19 @@
-//! What of a repository is deployed: the name of a branch or a tag, by the rules of git-check-ref-format, or a commit.
-//! Pure.
+//! The ref to deploy from a repository: the name of a branch or a tag, by the rules of git-check-ref-format, or a
+//! commit. Pure.
 
 use std::fmt;
 
-/// A ref as it stands behind `#`.
+/// A ref as written after `#`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reference {
-    /// A branch or a tag; with `refs/` in front exactly that.
+    /// A branch or a tag; with `refs/` in front exactly that ref.
     Name(String),
     /// A full commit, in lower case.
     Commit(String),
 }
 
 impl Reference {
-    /// Reads it; the error is what is wrong with it.
+    /// Parses a ref; the error is the broken rule.
     pub fn parse(text: &str) -> Result<Self, String> {
         if is_object(text) {
             return Ok(Self::Commit(text.to_ascii_lowercase()));

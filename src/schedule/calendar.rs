@@ -1,11 +1,11 @@
-//! The Gregorian calendar, in days since 1970-01-01 and seconds of a day. Pure, for any year that an i64 of seconds needs.
+//! The Gregorian calendar, in days since 1970-01-01 and seconds of a day. Pure, for every year of an i64 of seconds.
 
 /// Seconds of a day.
 pub const DAY: i64 = 86_400;
 
 /// The day of a date; month 1-12, day 1-31.
 pub fn day_of(year: i64, month: i64, day: i64) -> i64 {
-    // Years that begin in March: the leap day is the last one, and months before it follow one pattern of 153 days in five.
+    // Years start in March: the leap day is the last, and months before it follow one pattern of 153 days in five.
     let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
     365 * year + year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400) + (153 * month + 2) / 5 + day
         - 719_469
@@ -32,7 +32,7 @@ pub fn is_leap(year: i64) -> bool {
     year % 4 == 0 && (year % 100 != 0 || year % 400 == 0)
 }
 
-/// How many days a month (1-12) has.
+/// The number of days of a month (1-12).
 pub fn length_of(year: i64, month: i64) -> i64 {
     match month {
         2 => 28 + i64::from(is_leap(year)),
@@ -41,8 +41,8 @@ pub fn length_of(year: i64, month: i64) -> i64 {
     }
 }
 
-/// A local time in RFC 3339, with its distance from UTC. One that is no whole number of minutes (Liberia, before 1972) cannot be
-/// written so: then it is UTC.
+/// A local time in RFC 3339, with its offset from UTC. An offset that is no whole number of minutes (before 1972 in
+/// Liberia) cannot be written so: the time is then in UTC.
 pub fn rfc3339(at: i64, offset: i64) -> String {
     let offset = if offset % 60 == 0 { offset } else { 0 };
     let local = at + offset;

@@ -1,9 +1,9 @@
-//! Which days match: what the fields for day, month and weekday say, and the next such day. A month is looked at as a whole,
-//! as a set of bits, so that searching for a rare day costs a few operations for each month.
+//! The days that match the fields for day, month and weekday, and the next such day. A month is handled as a whole, as
+//! a set of bits, so that the search for a rare day costs a few operations for each month.
 
 use super::calendar::{date_of, day_of, length_of, weekday_of};
 
-/// The calendar repeats itself after this many months: what does not match within them never does.
+/// The calendar repeats itself after this many months: a day that does not match within them never does.
 const MONTHS: usize = 400 * 12;
 
 /// Sets of bits for the three fields. Bit 0 of days and months is never set.
@@ -59,7 +59,7 @@ impl Days {
             && self.of_month(length_of(year, month), weekday_of(day_of(year, month, 1))) >> date & 1 == 1
     }
 
-    /// The days that match in a month of this length that begins with this weekday: bit n for day n.
+    /// The matching days of a month of this length that begins with this weekday: bit n for day n.
     fn of_month(&self, length: i64, begins: i64) -> u64 {
         let all = (2 << length) - 2;
         let week = |set: u64| repeat(set, begins);

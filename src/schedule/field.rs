@@ -1,22 +1,22 @@
-//! One field of an expression: from its text to a set of bits. Errors name the field, what stands there, and what may.
+//! Parses one field of an expression into a set of bits. Errors name the field, its text, and a right value.
 
 use super::days::Days;
 use super::seed::Seed;
 
-/// Why an expression cannot be used: what would be right.
+/// Why an expression cannot be used, and a right one.
 pub type Why = String;
 
-/// What a field counts.
+/// The values of a field.
 pub struct Field {
     name: &'static str,
     least: u8,
     most: u8,
-    /// What it takes, for messages.
+    /// Its range, for messages.
     range: &'static str,
-    /// Names of the values, from `least` on, short and in full.
+    /// Names of the values, starting at `least`, short and in full.
     names: &'static [&'static str],
     long_names: &'static [&'static str],
-    /// What `H` chooses from: as many days as every month has.
+    /// The largest value that `H` chooses: for days the shortest month's last.
     most_hashed: u8,
 }
 
@@ -44,7 +44,7 @@ pub const WEEKDAY: Field =
 
 const MONTHS: &[&str] = &["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
 const WEEKDAYS: &[&str] = &["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
-/// The same in full; either may stand there.
+/// The full names; either form is accepted.
 const LONG_MONTHS: &[&str] = &[
     "january",
     "february",
@@ -61,7 +61,7 @@ const LONG_MONTHS: &[&str] = &[
 ];
 const LONG_WEEKDAYS: &[&str] = &["sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday"];
 
-/// Whether a field leaves the choice to others: it begins with `*` (`*/2` too), as Debian's cron has it, or is `?`.
+/// Whether a field is open: it begins with `*` (`*/2` too), as in Debian's cron, or is `?`.
 pub fn is_open(text: &str) -> bool {
     text.starts_with(['*', '?'])
 }
@@ -120,7 +120,7 @@ pub fn weekdays(text: &str, seed: &Seed, days: &mut Days) -> Result<(), Why> {
     Ok(())
 }
 
-/// What is right for a range before `#`: each weekday of it.
+/// The right spelling for a range before `#`: each weekday of it.
 fn each_of(range: &str, k: &str) -> Why {
     let ends = range.split_once('-').and_then(|(first, last)| Some((WEEKDAY.value(first)?, WEEKDAY.value(last)?)));
     let Some((first, last)) = ends else { return WEEKDAY.range.to_owned() };
@@ -156,14 +156,14 @@ impl Field {
             let first = self.need(item, range)?;
             (first, if step.is_some() { self.most } else { first })
         };
-        // Past the largest value it goes on with the least.
+        // Beyond the largest value it continues with the least.
         let size = self.most - self.least + 1;
         let last = if last < first { last + size } else { last };
         let values = (first..=last).step_by(step.unwrap_or(1).into());
         Ok(values.fold(0, |set, n| set | 1 << ((n - self.least) % size + self.least)))
     }
 
-    /// What is odd about a step in `text` that is never taken.
+    /// A warning about a step in `text` that is larger than the field.
     pub fn oversized_step(&self, text: &str) -> Option<String> {
         let size = self.most - self.least + 1;
         text.split(',').find_map(|item| {
@@ -173,7 +173,7 @@ impl Field {
         })
     }
 
-    /// What follows an `H`: nothing, or a range in brackets.
+    /// Parses the text after an `H`: nothing, or a range in brackets.
     fn hashed(&self, item: &str, rest: &str, step: Option<u8>, seed: &Seed) -> Result<u64, Why> {
         let (first, last) = match rest.strip_prefix('(').and_then(|r| r.strip_suffix(')')).map(|r| r.split_once('-')) {
             Some(Some((first, last))) => (self.need(item, first)?, self.need(item, last)?),
@@ -202,13 +202,13 @@ impl Field {
         }
     }
 
-    /// The error for `item`, with what would be right.
+    /// The error for `item`, with a right value.
     fn bad(&self, item: &str, right: &str) -> Why {
         let item = if item.is_empty() { "(nothing)" } else { item };
         format!("{} {item}: {right}", self.name)
     }
 
-    /// The value that stands in `item`.
+    /// The value of `text`, which is part of `item`.
     fn need(&self, item: &str, text: &str) -> Result<u8, Why> {
         self.value(text).ok_or_else(|| self.bad(item, self.range))
     }

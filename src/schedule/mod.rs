@@ -1,9 +1,9 @@
-//! When to check: a cron expression, read into a set of bits for each field, and the next time that it means. Pure: the
-//! time, the zone and what `H` hashes come from the caller.
+//! The schedule of checks: a cron expression, parsed into a set of bits for each field, and its next time. Pure: the
+//! time, the zone and the seed of `H` come from the caller.
 //!
-//! At daylight saving changes it goes by Debian's cron. An expression whose minute and hour are fixed (neither begins with
-//! `*`) runs once for each local time: at once after the gap when that is skipped in spring, the first time when it comes twice in
-//! autumn. Any other runs whenever the local time matches.
+//! Daylight saving follows Debian's cron. An expression with fixed minute and hour (neither begins with `*`) runs once
+//! for each local time: right after the gap if it is skipped in spring, the first time if it comes twice in autumn. Any
+//! other runs whenever the local time matches.
 
 mod calendar;
 mod days;
@@ -18,7 +18,7 @@ pub use self::field::Why;
 pub use self::seed::Seed;
 use self::zone::Zone;
 
-/// When to check.
+/// A parsed schedule.
 #[derive(Clone, Debug)]
 pub struct Schedule {
     rule: Rule,
@@ -29,7 +29,7 @@ pub struct Schedule {
 #[derive(Clone, Debug)]
 enum Rule {
     Cron(Cron),
-    /// Every so many seconds, at this distance from the epoch.
+    /// At a fixed period in seconds, with this offset from the epoch.
     Every {
         period: i64,
         phase: i64,
@@ -47,18 +47,18 @@ struct Cron {
     is_fixed: bool,
 }
 
-/// No two zones are further apart than this, and nothing that is ahead by more is changed by where a zone stands now.
+/// Zones differ by less than this: a time that is further ahead does not depend on the present offset.
 const FAR: i64 = 3 * DAY;
 
 /// The calendar and the rules of a zone repeat themselves after 400 years.
 const HORIZON: i64 = 146_097 * DAY;
 
-/// When it must be known whether an expression can fire at all: 2026-01-01.
+/// The date from which an expression must fire at all: 2026-01-01.
 const REFERENCE: i64 = 1_767_225_600;
 
 impl Schedule {
-    /// Reads an expression. `load` gets a zone: the one that `CRON_TZ=` names, or the one of this machine. The error says
-    /// which field and value is wrong, and what would be right.
+    /// Parses an expression. `load` loads a zone: the one that `CRON_TZ=` names, or the one of this machine. The error
+    /// names the wrong field and value, and a right one.
     pub fn parse(text: &str, seed: &Seed, load: impl FnOnce(Option<&str>) -> Result<Zone, Why>) -> Result<Self, Why> {
         let (zone, rest) = parse::zone(text)?;
         let schedule = Self { rule: parse::rule(rest, seed)?, zone: load(zone)?, oddity: parse::oddity(rest) };
@@ -68,13 +68,13 @@ impl Schedule {
         }
     }
 
-    /// What in the expression is probably meant otherwise.
+    /// A warning about a part of the expression that is probably a mistake.
     pub fn oddity(&self) -> Option<String> {
         self.oddity.clone()
     }
 
-    /// The first time after `after`, in seconds since 1970 UTC. `None`: there is none in 400 years, which only a change of the zone's
-    /// own rules could bring about.
+    /// The first time after `after`, in seconds since 1970 UTC. `None`: there is none in 400 years, which only a change
+    /// of the zone's own rules could cause.
     pub fn next(&self, after: i64) -> Option<i64> {
         match &self.rule {
             Rule::Every { period, phase } => Some(after + period - (after - phase).rem_euclid(*period)),
@@ -83,19 +83,19 @@ impl Schedule {
         }
     }
 
-    /// About how many seconds lie between two checks: those between the next two after `after`.
+    /// The approximate period in seconds: the time between the next two checks after `after`.
     #[allow(dead_code, reason = "for a loop to say when a check is overdue")]
     pub fn period(&self, after: i64) -> Option<i64> {
         let next = self.next(after)?;
         Some(self.next(next)? - next)
     }
 
-    /// A time as this schedule's zone has it.
+    /// A time in this schedule's zone.
     pub fn local(&self, at: i64) -> String {
         rfc3339(at, self.zone.span(at).offset)
     }
 
-    /// The next time that the clock on the wall shows a match.
+    /// The next time at which the local clock shows a match.
     fn next_open(&self, cron: &Cron, after: i64) -> Option<i64> {
         let mut at = after + 1;
         // `wall` is the first match from the local time `from` on.
@@ -110,13 +110,13 @@ impl Schedule {
             if found < span.end {
                 return Some(found);
             }
-            // It lies behind a change of the clock. No change matters that is far from here and from there.
+            // It is beyond a change of the clock. Changes that are far from both ends do not matter.
             at = if span.end - at > FAR { span.end.max(found - FAR) } else { span.end };
         }
         None
     }
 
-    /// The next time that was meant: each local time once.
+    /// The next time of a fixed expression: each local time once.
     fn next_fixed(&self, cron: &Cron, after: i64) -> Option<i64> {
         let mut wall = self.zone.latest_shown(after);
         loop {

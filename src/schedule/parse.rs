@@ -1,4 +1,4 @@
-//! From the text of an expression to its rule. Errors say which field and value, and what would be right.
+//! Parses the text of an expression into its rule. Errors name the wrong field and value, and a right one.
 
 use super::days::Days;
 use super::field::{self, HOUR, MINUTE, MONTH, SECOND, Why};
@@ -22,7 +22,7 @@ const KNOWN: &str = "@hourly, @daily, @midnight, @weekly, @monthly, @yearly, @an
 /// The longest `@every`: a year.
 const LONGEST: i64 = 366 * 24 * 3600;
 
-/// A leading `CRON_TZ=Area/City` (or `TZ=`), and what follows it.
+/// Splits off a leading `CRON_TZ=Area/City` (or `TZ=`).
 pub fn zone(text: &str) -> Result<(Option<&str>, &str), Why> {
     let text = text.trim();
     let Some(rest) = text.strip_prefix("CRON_TZ=").or_else(|| text.strip_prefix("TZ=")) else {
@@ -34,7 +34,7 @@ pub fn zone(text: &str) -> Result<(Option<&str>, &str), Why> {
     }
 }
 
-/// What follows the zone.
+/// Parses the text after the zone.
 pub fn rule(text: &str, seed: &Seed) -> Result<Rule, Why> {
     let mut words = text.split_ascii_whitespace();
     match words.next() {
@@ -79,15 +79,15 @@ fn cron(text: &str, seed: &Seed) -> Result<Cron, Why> {
     })
 }
 
-/// A step that is larger than what its field counts: `*/60` is a 0, not every sixtieth minute.
+/// A warning about a step that is larger than its field: `*/60` is a 0, not every sixtieth minute.
 pub fn oddity(text: &str) -> Option<String> {
     let fields = [MINUTE, HOUR, field::DAY, MONTH, field::WEEKDAY, SECOND];
     let words = text.split_ascii_whitespace().filter(|_| !text.starts_with('@'));
     words.zip(fields).find_map(|(word, field)| field.oversized_step(word))
 }
 
-/// `@every 1h30m`: counted from the epoch, shifted by a share of our own. So it neither begins anew when we do, nor does a fleet
-/// run in step.
+/// `@every 1h30m`: counted from the epoch, shifted by this deployment's share. So a restart does not change the times,
+/// and a fleet does not run in step.
 fn every(time: Option<&str>, more: Option<&str>, seed: &Seed) -> Result<Rule, Why> {
     let period = time.filter(|_| more.is_none()).and_then(seconds).filter(|n| (1..=LONGEST).contains(n));
     let period = period.ok_or("@every takes a time from 1s to 8784h, as 90s, 5m, 1h30m")?;

@@ -1,9 +1,9 @@
-//! Where `H` and `@every` get their stable share from: a hash of host and id, so that a fleet spreads and each member
-//! keeps its place over restarts.
+//! The stable shares of `H` and `@every`: a hash of host and id, so that a fleet spreads out and each member keeps its
+//! place across restarts.
 
 use sha2::{Digest, Sha256};
 
-/// What the shares are made of.
+/// The source of the shares.
 #[derive(Clone, Debug)]
 pub struct Seed(Vec<u8>);
 

@@ -1,5 +1,5 @@
-//! What a POSIX ACL says besides the mode (acl(5)). Where a file has one, the bits of its mode that are the group's are the
-//! mask: the most that any user or group but the owner has by it.
+//! POSIX ACLs (acl(5)). If a file has one, the group bits of its mode are the mask: the most that the ACL grants to any
+//! user or group but the owner.
 
 use std::ffi::OsStr;
 use std::io;
@@ -15,7 +15,7 @@ pub(super) const GROUP: u16 = 0x08;
 pub(super) const MASK: u16 = 0x10;
 pub(super) const OTHER: u16 = 0x20;
 
-/// The entries of an ACL (the value of its extended attribute): tag, permission bits, user or group.
+/// The entries of an ACL (the value of its extended attribute): tag, permission bits, id of the user or group.
 pub(super) fn entries(acl: &[u8]) -> impl Iterator<Item = (u16, u16, u32)> {
     let rows = acl.get(4..).unwrap_or_default().chunks_exact(8);
     rows.filter_map(|row| {
@@ -24,8 +24,8 @@ pub(super) fn entries(acl: &[u8]) -> impl Iterator<Item = (u16, u16, u32)> {
     })
 }
 
-/// The permission bits `mode` of an open file or directory, with those that its group has in the group's place. The ACL is
-/// looked at only where it makes a difference: where those bits allow something that not everybody may.
+/// The mode bits of an open file or directory, with the permissions of its group in the group's place. The ACL is read
+/// only where it matters: where the group bits allow something that those of others do not.
 pub fn mode_of_group(file: impl AsFd, mode: u32) -> io::Result<u32> {
     if !is_in_question(mode) {
         return Ok(mode);
@@ -34,7 +34,7 @@ pub fn mode_of_group(file: impl AsFd, mode: u32) -> io::Result<u32> {
     Ok(with_group(mode, &acl))
 }
 
-/// The same of the entry `name` of `dir`, which is `meta`.
+/// The same for the entry `name` of `dir`, with the metadata `meta`.
 pub fn mode_of_entry(dir: &Dir, name: &OsStr, meta: &Meta) -> io::Result<u32> {
     match meta.kind {
         Kind::Dir if is_in_question(meta.mode) => mode_of_group(dir.child(name)?.as_fd(), meta.mode),

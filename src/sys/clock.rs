@@ -37,8 +37,8 @@ pub fn of_http_date(text: &str) -> Option<u64> {
     Some(u64::try_from(date.unix_timestamp()).unwrap_or(0))
 }
 
-/// Reads `2026-11-22T06:00:05Z`, also with an offset, a blank for the T or no colon in the offset; seconds since 1970, 0 for
-/// what lies before.
+/// Parses `2026-11-22T06:00:05Z`, also with an offset, with a blank for the T or without a colon in the offset. Returns
+/// seconds since 1970, 0 for earlier times.
 pub fn moment(text: &str) -> Option<u64> {
     let (date, rest) = text.trim().split_once([' ', 'T'])?;
     let sign = rest.rfind(['+', '-', 'Z'])?;
@@ -62,7 +62,7 @@ impl Deadline {
         Self(now.checked_add(after).unwrap_or_else(|| now + Duration::from_secs(946_080_000)))
     }
 
-    /// What is left; zero when it has passed.
+    /// The time left; zero when it has passed.
     pub fn remaining(self) -> Duration {
         self.0.saturating_duration_since(Instant::now())
     }
@@ -72,7 +72,7 @@ impl Deadline {
         self.remaining().is_zero()
     }
 
-    /// The earlier one of this and `after` from now on.
+    /// The earlier of this deadline and `after` from now on.
     pub fn at_most(self, after: Duration) -> Self {
         Self(self.0.min(Self::after(after).0))
     }

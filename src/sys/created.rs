@@ -1,5 +1,5 @@
-//! What was made just now under a name in a directory that others may write to. By the time it gets an owner, something else
-//! may have that name; so it is opened, and what is open is proven to be ours before it is given away.
+//! Files just made in a directory that others may write. Before one gets its owner, another file may have taken the
+//! name; so it is opened, and the open file is proven to be this process's own before it is given away.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -13,8 +13,8 @@ use rustix::io::Errno;
 use super::fs::{Dir, Kind, Meta, set_owner_and_mode};
 use super::xattr;
 
-/// Makes the directory `name` of a tree with owner (`None`: as it comes) and mode, whatever the umask, and gives it open. The
-/// ACL that the directory above hands down stays, as it would with any program.
+/// Makes the directory `name` with an owner (`None`: as created) and a mode, whatever the umask, and returns it open. A
+/// default ACL of the parent is inherited, as with any program.
 pub fn make_dir(parent: &Dir, name: &OsStr, owner: Option<(u32, u32)>, mode: u32) -> io::Result<(Dir, Meta)> {
     let first = if owner.is_some() { 0o700 } else { mode };
     let (dir, made) = make(parent, name, first)?;
@@ -26,9 +26,9 @@ pub fn make_dir(parent: &Dir, name: &OsStr, owner: Option<(u32, u32)>, mode: u32
     Ok((dir, made))
 }
 
-/// The same for a directory that only we use: the mode is all that says who may do what in it, and no ACL is handed down to
-/// what will lie there. One that others may pass through is complete as soon as it is there, because another process of
-/// ours, for another section, may be in it before this one has looked at it.
+/// As [`make_dir`], for a directory that only this program uses: the mode alone grants access, and no ACL is inherited
+/// into it. One with access for others may be complete at once, and then need not be empty: another process of this
+/// program, for another section, may have filled it before this one looks.
 pub fn make_own_dir(parent: &Dir, name: &OsStr, mode: u32) -> io::Result<Dir> {
     let (dir, made) = make(parent, name, mode)?;
     let has_acl = [xattr::DEFAULT_ACL, xattr::ACL]
@@ -47,7 +47,7 @@ pub fn make_own_dir(parent: &Dir, name: &OsStr, mode: u32) -> io::Result<Dir> {
     Ok(dir)
 }
 
-/// Makes it with `mode`, as far as the directory above lets that be.
+/// Makes the directory with `mode`, as far as an ACL of the parent permits.
 fn make(parent: &Dir, name: &OsStr, mode: u32) -> io::Result<(Dir, Meta)> {
     let umask = rustix::process::umask(Mode::empty());
     let made = rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(mode));
@@ -58,13 +58,13 @@ fn make(parent: &Dir, name: &OsStr, mode: u32) -> io::Result<(Dir, Meta)> {
     Ok((dir, made))
 }
 
-/// What is opened to others or given away is ours, was made with `mode`, and holds nothing.
+/// Fails unless a directory to be shared or given away is this process's, was made with `mode`, and is empty.
 fn expect_new(dir: &Dir, made: &Meta, mode: u32) -> io::Result<()> {
     let is_new = made.uid == us() && made.mode & 0o777 & !mode == 0 && dir.names()?.is_empty();
     if is_new { Ok(()) } else { Err(replaced()) }
 }
 
-/// Makes the link `name` with the text `target`, an owner, and a modification time where one is given.
+/// Makes the link `name` with the text `target`, an owner, and a modification time if given.
 pub fn make_link(
     parent: &Dir,
     target: &OsStr,
@@ -92,7 +92,7 @@ pub fn set_mtime(file: &File, mtime: (i64, i64)) -> io::Result<()> {
 
 fn set_link_mtime(link: &OwnedFd, mtime: (i64, i64)) -> io::Result<()> {
     match rustix::fs::utimensat(link, c"", &times(mtime), AtFlags::EMPTY_PATH) {
-        // A kernel before 5.8. The name in /proc leads to what is open, and that is the link itself.
+        // A kernel before 5.8: the name in /proc leads to the open file, the link itself.
         Err(Errno::INVAL | Errno::NOENT) => {
             let open = format!("/proc/self/fd/{}", link.as_raw_fd());
             Ok(rustix::fs::utimensat(CWD, open, &times(mtime), AtFlags::empty())?)
@@ -112,7 +112,7 @@ fn us() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
-/// Another thing has the name that we made something under, or looked at.
+/// Another file has taken the name of one that was just made or looked at.
 #[derive(Debug)]
 struct Replaced;
 
@@ -124,12 +124,12 @@ impl std::fmt::Display for Replaced {
 
 impl std::error::Error for Replaced {}
 
-/// The error that says so.
+/// The error for a file that was replaced meanwhile.
 pub fn replaced() -> io::Error {
     io::Error::other(Replaced)
 }
 
-/// Whether it is that one.
+/// Whether `e` is the error of [`replaced`].
 pub fn is_replaced(e: &io::Error) -> bool {
     e.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<Replaced>)
 }

@@ -1,8 +1,8 @@
-//! The daemon's one wait: for a time of the wall clock, a signal, or the end of a child, in one poll(2) that costs nothing
-//! while it lasts. A timer on CLOCK_REALTIME, cancelled when somebody sets the clock or the machine wakes up, makes jumps
-//! end the wait at once; where a kernel or an emulator has no such timer, the clock is looked at once a minute.
+//! The daemon's only wait: for a time of the wall clock, a signal, or the end of a child, in one poll(2) that costs
+//! nothing while it lasts. A timer on CLOCK_REALTIME, cancelled when the clock is set or the machine wakes up, ends the
+//! wait at jumps of the clock; where a kernel or an emulator has no such timer, the clock is read once a minute.
 //!
-//! Left to others: what a signal means, and whether the time has come: look at the clock after every wait.
+//! Not decided here: the meaning of a signal, and whether the time has come: read the clock after every wait.
 
 use std::io;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
@@ -14,16 +14,16 @@ use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags};
 
 use super::signal;
 
-/// The longest wait without a look at a clock that nothing watches.
+/// The longest wait without reading the clock where no timer watches it.
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// How much later than the timer the poll itself ends: with a timer that works there is one wake-up, not two.
+/// How much later than the timer the poll itself ends: a working timer causes one wake-up, not two.
 const AFTER: Duration = Duration::from_millis(500);
 
 /// The signals of the daemon.
 const SIGNALS: [libc::c_int; 5] = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGUSR1, libc::SIGCHLD];
 
-/// What has come since the last look.
+/// The signals since the last call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Signals {
     /// TERM or INT: end.
@@ -34,7 +34,7 @@ pub struct Signals {
     pub check: bool,
 }
 
-/// Holds the daemon's signals back from ending it, and waits for them.
+/// Keeps the daemon's signals from ending it, and waits for them.
 #[derive(Debug)]
 pub struct SignalWait {
     signals: OwnedFd,
@@ -51,7 +51,7 @@ impl SignalWait {
         if fd < 0 {
             return Err(io::Error::last_os_error());
         }
-        // SAFETY: it was just made, and nobody else has it.
+        // SAFETY: it was just made, and has no other owner.
         let signals = unsafe { OwnedFd::from_raw_fd(fd) };
         let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
         Ok(Self { signals, timer: rustix::time::timerfd_create(TimerfdClockId::Realtime, flags).ok() })
@@ -90,8 +90,8 @@ impl SignalWait {
         Ok(())
     }
 
-    /// Winds the timer; true when the clock has just jumped. One that cannot be wound is given up: the poll's own limit
-    /// does its work.
+    /// Sets the timer; true if the clock has just jumped. A timer that cannot be set is no longer used: the limit of
+    /// the poll remains.
     fn set(&mut self, until: u64) -> bool {
         let Some(timer) = &self.timer else { return false };
         let never = rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 };
@@ -106,8 +106,8 @@ impl SignalWait {
         false
     }
 
-    /// Reads the timer out. One that fires before its time by the clock we see, or not at all, follows another clock: it is
-    /// given up.
+    /// Reads the timer. One that fires too early by the clock of this process, or not at all, follows another clock,
+    /// and is no longer used.
     fn judge_timer(&mut self, fired: bool, until: Option<u64>) {
         let (Some(timer), Some(until)) = (&self.timer, until) else { return };
         let has_expired = fired && rustix::io::read(timer, &mut [0_u8; 8]).is_ok(); // CANCELED: the clock was set
@@ -134,18 +134,18 @@ impl SignalWait {
                 signal @ (libc::SIGTERM | libc::SIGINT) => came.stop = came.stop.or(Some(signal)),
                 libc::SIGHUP => came.reload = true,
                 libc::SIGUSR1 => came.check = true,
-                _ => {} // CHLD: whoever has children looks after them
+                _ => {} // CHLD: the caller reaps its children
             }
         }
     }
 }
 
-/// How long it is until the clock shows `until`.
+/// The time until the clock shows `until`.
 fn left(until: u64) -> Duration {
     Duration::from_secs(until).saturating_sub(clock())
 }
 
-/// How long ago the clock showed `until`; `None`: it has not yet.
+/// The time since the clock showed `until`; `None`: it has not yet.
 fn since(until: u64) -> Option<Duration> {
     clock().checked_sub(Duration::from_secs(until))
 }

@@ -1,5 +1,5 @@
-//! Files by descriptor: every name that a stranger chose is resolved one component at a time from an open directory,
-//! never through a link. Paths of our own (store, configuration) may use `std::fs`.
+//! Files by descriptor. A name from outside (an archive, a live tree) is resolved one component at a time from an open
+//! directory, and never through a link. For paths of the program itself (store, configuration) `std::fs` is fine.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -11,7 +11,7 @@ use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, RawDir, StatxAttributes, StatxFlags, Uid};
 
-/// What a name stands for.
+/// The type of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A regular file.
@@ -24,7 +24,7 @@ pub enum Kind {
     Other,
 }
 
-/// What `lstat` tells.
+/// The result of `lstat`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Meta {
     /// File, directory, link or other.
@@ -37,17 +37,17 @@ pub struct Meta {
     pub gid: u32,
     /// Bytes.
     pub size: u64,
-    /// Bytes that it takes on disk: fewer than its size where it has holes.
+    /// Bytes allocated on disk: less than the size if it has holes.
     pub allocated: u64,
     /// Modification: seconds and nanoseconds.
     pub mtime: (i64, i64),
-    /// Status change: seconds and nanoseconds. Nobody can set it.
+    /// Status change: seconds and nanoseconds. No user can set it.
     pub ctime: (i64, i64),
     /// Device.
     pub dev: u64,
     /// Inode.
     pub ino: u64,
-    /// How many names it has.
+    /// The number of hard links.
     pub links: u64,
 }
 
@@ -61,7 +61,7 @@ impl From<rustix::fs::Stat> for Meta {
             uid: s.st_uid,
             gid: s.st_gid,
             size: s.st_size as u64,
-            allocated: (s.st_blocks as u64).saturating_mul(512), // stat(2): whatever the block size
+            allocated: (s.st_blocks as u64).saturating_mul(512), // stat(2): independent of the block size
             mtime: (s.st_mtime as i64, s.st_mtime_nsec as i64),
             ctime: (s.st_ctime as i64, s.st_ctime_nsec as i64),
             dev: s.st_dev as u64,
@@ -100,7 +100,7 @@ fn kind(mode: u32) -> Kind {
 }
 
 impl Meta {
-    /// Device and inode: what a name may stand for by now is the same only when both are.
+    /// Device and inode: two files are the same only if both agree.
     pub fn inode(&self) -> (u64, u64) {
         (self.dev, self.ino)
     }
@@ -113,17 +113,17 @@ pub struct Dir(OwnedFd);
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
 impl Dir {
-    /// Opens a directory of ours by path; links in the path are followed.
+    /// Opens a directory of the program itself by path; links in the path are followed.
     pub fn open(path: &Path) -> io::Result<Self> {
         Ok(Self(rustix::fs::open(path, DIRECTORY, Mode::empty())?))
     }
 
-    /// Its descriptor alone.
+    /// Returns its descriptor.
     pub fn into_fd(self) -> OwnedFd {
         self.0
     }
 
-    /// Opens `/`, to go on from there.
+    /// Opens `/` as the start of a walk.
     pub fn root() -> io::Result<Self> {
         Self::enter(rustix::fs::CWD, OsStr::new("/"))
     }
@@ -133,7 +133,7 @@ impl Dir {
         Ok(Self(rustix::fs::openat(&self.0, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty())?))
     }
 
-    /// The same, to go on from there: where it may be entered and not read, as far as that goes.
+    /// As [`Self::child`], for a walk: a directory that can be entered but not read is opened with O_PATH.
     pub fn pass(&self, name: &OsStr) -> io::Result<Self> {
         Self::enter(self.0.as_fd(), name)
     }
@@ -146,13 +146,13 @@ impl Dir {
         }
     }
 
-    /// Opens whatever `name` is, a link too, to ask about it and for nothing else.
+    /// Opens a file of any type with O_PATH, a link itself included, to query its metadata.
     pub fn hold(&self, name: &OsStr) -> io::Result<OwnedFd> {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         Ok(rustix::fs::openat(&self.0, name, flags, Mode::empty())?)
     }
 
-    /// Opens the directory at the relative `path`, component by component, through no link.
+    /// Opens the directory at the relative `path`, component by component, and follows no link.
     pub fn descend(&self, path: &Path) -> io::Result<Self> {
         let mut dir = Self(self.0.try_clone()?);
         for component in path.components() {
@@ -165,8 +165,8 @@ impl Dir {
         Ok(dir)
     }
 
-    /// Makes the directory `name`, which must not exist, with owner and mode, and opens it. Only where nobody else may write;
-    /// elsewhere [`super::created::make_dir`] does it.
+    /// Makes the directory `name`, which must not exist, with owner and mode, and opens it. Safe only where no other
+    /// user can write; elsewhere use [`super::created::make_dir`].
     pub fn make_child(&self, name: &OsStr, owner: Option<(u32, u32)>, mode: u32) -> io::Result<Self> {
         rustix::fs::mkdirat(&self.0, name, Mode::RWXU)?;
         let dir = self.child(name)?;
@@ -186,7 +186,7 @@ impl Dir {
         Ok(File::from(rustix::fs::openat(&self.0, name, flags, Mode::RUSR | Mode::WUSR)?))
     }
 
-    /// Opens the file `name` to read and write, and makes it where there is none: 0600.
+    /// Opens the file `name` for reading and writing, and creates it with mode 0600 if missing.
     pub fn open_or_create(&self, name: &OsStr) -> io::Result<File> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         Ok(File::from(rustix::fs::openat(&self.0, name, flags, Mode::RUSR | Mode::WUSR)?))
@@ -198,20 +198,20 @@ impl Dir {
         Ok(File::from(rustix::fs::openat(&self.0, name, flags, Mode::empty())?))
     }
 
-    /// Opens the file `name` for writing at its end. A link is an error; a FIFO without a reader too.
+    /// Opens the file `name` for appending. A link is an error; so is a FIFO without a reader.
     pub fn append(&self, name: &OsStr) -> io::Result<File> {
         let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         Ok(File::from(rustix::fs::openat(&self.0, name, flags | OFlags::NOCTTY, Mode::empty())?))
     }
 
-    /// Creates the file `name`, which must not exist, for writing at its end.
+    /// Creates the file `name`, which must not exist, for appending.
     pub fn create_to_append(&self, name: &OsStr, mode: u32) -> io::Result<File> {
         let flags =
             OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::EXCL | OFlags::NONBLOCK | OFlags::CLOEXEC;
         Ok(File::from(rustix::fs::openat(&self.0, name, flags | OFlags::NOCTTY, Mode::from_raw_mode(mode))?))
     }
 
-    /// Opens for writing what the kernel's link `name` (`/proc/self/fd/1`) stands for.
+    /// Opens for writing the file behind the kernel's link `name` (`/proc/self/fd/1`).
     pub fn reopen(&self, name: &OsStr) -> io::Result<File> {
         let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         Ok(File::from(rustix::fs::openat(&self.0, name, flags, Mode::empty())?))
@@ -222,23 +222,23 @@ impl Dir {
         Ok(rustix::fs::symlinkat(target, &self.0, name)?)
     }
 
-    /// The text of the link `name`.
+    /// Reads the text of the link `name`.
     pub fn read_link(&self, name: &OsStr) -> io::Result<OsString> {
         Ok(OsString::from_vec(rustix::fs::readlinkat(&self.0, name, Vec::new())?.into_bytes()))
     }
 
-    /// Renames `name` here to `new` in `to`, replacing a file or link there.
+    /// Renames `name` to `new` in `to`, replacing a file or link there.
     pub fn rename(&self, name: &OsStr, to: &Self, new: &OsStr) -> io::Result<()> {
         Ok(rustix::fs::renameat(&self.0, name, &to.0, new)?)
     }
 
-    /// Replaces the file `name` by `content`: whoever looks sees the old or the new one, whole. A link there is replaced, not
-    /// followed. Not durable: [`Dir::replace_for_good`] is.
+    /// Replaces the file `name` by `content`; a reader sees the old or the new content, whole. A link of that name is
+    /// replaced, not followed. Not durable: [`Dir::replace_for_good`] is.
     pub fn replace(&self, name: &OsStr, content: &[u8], owner: Option<(u32, u32)>, mode: u32) -> io::Result<()> {
         self.replace_when(name, content, &|file| set_owner_and_mode(file, owner, mode))
     }
 
-    /// The same, on disk when this returns.
+    /// As [`Dir::replace`], and durable when it returns.
     pub fn replace_for_good(
         &self,
         name: &OsStr,
@@ -271,7 +271,7 @@ impl Dir {
         Ok(rustix::fs::unlinkat(&self.0, name, AtFlags::empty())?)
     }
 
-    /// Removes `name`, whatever it is, with all that is in it; nothing there is fine.
+    /// Removes `name`, of any type, with everything in it. A missing `name` is no error.
     pub fn remove_all(&self, name: &OsStr) -> io::Result<()> {
         match self.unlink(name) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -289,7 +289,7 @@ impl Dir {
         Ok(rustix::fs::unlinkat(&self.0, name, AtFlags::REMOVEDIR)?)
     }
 
-    /// What `name` is, without following it. `None` when there is nothing.
+    /// The metadata of `name`, without following it; `None` if missing.
     pub fn look(&self, name: &OsStr) -> io::Result<Option<Meta>> {
         match rustix::fs::statat(&self.0, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Some(stat.into())),
@@ -298,8 +298,8 @@ impl Dir {
         }
     }
 
-    /// Whether something is mounted at `name`: another file system, or (a bind mount) another part of the same one, which
-    /// the device does not tell.
+    /// Whether something is mounted at `name`: another file system or, as a bind mount, another part of the same one,
+    /// which the device number does not show.
     pub fn is_mount(&self, name: &OsStr) -> io::Result<bool> {
         match is_mount_root(&self.0, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(Some(is_mount)) => return Ok(is_mount),
@@ -314,12 +314,12 @@ impl Dir {
         }
     }
 
-    /// A path to it for programs and for code that goes by paths: as long as it is open, and where there is a /proc.
+    /// A path to the directory, for programs and APIs that take paths. Valid while it is open, and only with /proc.
     pub fn by_descriptor(&self) -> PathBuf {
         PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), self.0.as_raw_fd()))
     }
 
-    /// [`Self::look`] and [`Self::is_mount`] in one call, where the kernel can do that.
+    /// [`Self::look`] and [`Self::is_mount`] in one call, if the kernel supports that.
     pub fn look_for_mount(&self, name: &OsStr) -> io::Result<Option<(Meta, bool)>> {
         match rustix::fs::statx(&self.0, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS) {
             Ok(s) if s.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT) => {
@@ -333,17 +333,17 @@ impl Dir {
         Ok(Some((meta, self.is_mount(name)?)))
     }
 
-    /// What this directory itself is.
+    /// The metadata of this directory.
     pub fn meta(&self) -> io::Result<Meta> {
         Ok(rustix::fs::fstat(&self.0)?.into())
     }
 
-    /// The names in it, in byte order, without `.` and `..`.
+    /// Its entries in byte order, without `.` and `..`.
     pub fn names(&self) -> io::Result<Vec<OsString>> {
         self.names_while(&mut |_| true)
     }
 
-    /// The same, but no more are read once `is_wanted` says no to one, which is left out.
+    /// As [`Self::names`], but stops before the first name that `is_wanted` refuses.
     pub fn names_while(&self, is_wanted: &mut dyn FnMut(&OsStr) -> bool) -> io::Result<Vec<OsString>> {
         let mut names = Vec::new();
         self.each_name(&mut |name| {
@@ -357,7 +357,7 @@ impl Dir {
         Ok(names)
     }
 
-    /// Passes on the names in it, in no order and without `.` and `..`, until `goes_on` says no.
+    /// Passes each name to `goes_on`, unordered and without `.` and `..`, until it returns false.
     pub fn each_name(&self, goes_on: &mut dyn FnMut(&OsStr) -> bool) -> io::Result<()> {
         // A descriptor of its own: reading moves the offset, which a clone would share.
         let fd = rustix::fs::openat(&self.0, c".", DIRECTORY, Mode::empty())?;
@@ -373,7 +373,7 @@ impl Dir {
         Ok(())
     }
 
-    /// Sets owner and group of `name` (not of what a link points to).
+    /// Sets owner and group of `name` (of a link itself, not of its target).
     pub fn set_owner(&self, name: &OsStr, uid: u32, gid: u32) -> io::Result<()> {
         Ok(rustix::fs::chownat(
             &self.0,
@@ -384,7 +384,7 @@ impl Dir {
         )?)
     }
 
-    /// Waits until the names in it are on disk.
+    /// Waits until its entries are on disk.
     pub fn sync(&self) -> io::Result<()> {
         Ok(rustix::fs::fsync(&self.0)?)
     }
@@ -396,7 +396,7 @@ impl AsFd for Dir {
     }
 }
 
-/// Whether an open file, which was found in the directory `above`, is the top of a mount.
+/// Whether an open file, found in the directory `above`, is the root of a mount.
 pub fn is_mount_top(file: impl AsFd, above: &Dir) -> io::Result<bool> {
     match is_mount_root(&file, OsStr::new(""), AtFlags::EMPTY_PATH)? {
         Some(is_mount) => Ok(is_mount),
@@ -404,7 +404,7 @@ pub fn is_mount_top(file: impl AsFd, above: &Dir) -> io::Result<bool> {
     }
 }
 
-/// `None`: a kernel before 5.8, which does not tell.
+/// `None`: a kernel before 5.8, which does not report it.
 fn is_mount_root(dir: impl AsFd, name: &OsStr, flags: AtFlags) -> io::Result<Option<bool>> {
     match rustix::fs::statx(dir, name, flags, StatxFlags::empty()) {
         Ok(s) if s.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT) => {
@@ -415,7 +415,7 @@ fn is_mount_root(dir: impl AsFd, name: &OsStr, flags: AtFlags) -> io::Result<Opt
     }
 }
 
-/// The kernel's number of the mount an open file lies on; `None` without /proc.
+/// The kernel's id of the mount that holds an open file; `None` without /proc.
 fn mount_id(fd: BorrowedFd<'_>) -> io::Result<Option<String>> {
     match std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd())) {
         Ok(text) => Ok(text.lines().find_map(|line| line.strip_prefix("mnt_id:")).map(|id| id.trim().to_owned())),
@@ -424,19 +424,19 @@ fn mount_id(fd: BorrowedFd<'_>) -> io::Result<Option<String>> {
     }
 }
 
-/// What tells a directory from another one at the same path, over restarts too.
+/// Tells a directory from another one at the same path, across restarts too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// Given out anew at each boot for some kinds of devices.
+    /// Device number; for some kinds of devices it differs at each boot.
     pub device: u64,
-    /// Of the directory.
+    /// Inode number.
     pub inode: u64,
-    /// When it was made, in seconds and nanoseconds; `None`: the file system does not tell. Nobody can set it.
+    /// Birth time in seconds and nanoseconds; `None`: the file system has none. No user can set it.
     pub born: Option<(i64, u32)>,
 }
 
 impl Identity {
-    /// That of an open directory.
+    /// The identity of an open directory.
     pub fn of(dir: impl AsFd) -> io::Result<Self> {
         let meta: Meta = rustix::fs::fstat(&dir)?.into();
         let born = match rustix::fs::statx(&dir, c"", AtFlags::EMPTY_PATH, StatxFlags::BTIME) {
@@ -449,7 +449,8 @@ impl Identity {
         Ok(Self { device: meta.dev, inode: meta.ino, born })
     }
 
-    /// Whether this is what `before` was, which was looked at in the same boot or not.
+    /// Whether `before` was this directory: same inode and birth time. Without a birth time, the device is compared,
+    /// but only within one boot.
     pub fn is(&self, before: &Self, is_same_boot: bool) -> bool {
         let is_born_then = match (self.born, before.born) {
             (Some(now), Some(then)) => now == then,
@@ -459,7 +460,7 @@ impl Identity {
     }
 }
 
-/// Whether a directory is at `path` and can be written, or could be made there by us. Nothing is made.
+/// Whether this process can write the directory at `path`, or could make it. Makes nothing.
 pub fn can_be_made(path: &Path) -> bool {
     let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
     let there = path.ancestors().find(|path| path.symlink_metadata().is_ok());
@@ -477,12 +478,12 @@ pub fn unnamed() -> io::Result<File> {
     Ok(rustix::fs::memfd_create(c"repo-deploy", rustix::fs::MemfdFlags::CLOEXEC)?.into())
 }
 
-/// What an open file is.
+/// The metadata of an open file.
 pub fn meta(file: &File) -> io::Result<Meta> {
     Ok(rustix::fs::fstat(file)?.into())
 }
 
-/// Sets owner, then mode of an open file: a later chown would clear setuid and setgid.
+/// Sets owner, then mode of an open file; the other order would clear setuid and setgid.
 pub fn set_owner_and_mode(file: impl AsFd, owner: Option<(u32, u32)>, mode: u32) -> io::Result<()> {
     if let Some((uid, gid)) = owner {
         rustix::fs::fchown(&file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
@@ -490,26 +491,26 @@ pub fn set_owner_and_mode(file: impl AsFd, owner: Option<(u32, u32)>, mode: u32)
     Ok(rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))?)
 }
 
-/// Asks the kernel to start writing the file out, so that the fsync that follows later finds little to wait for.
-/// Advice only: what it says is not a promise, and a file system that knows no such thing is no error.
+/// Asks the kernel to start writing the file out, so that a later fsync has little left to do. Advice only: errors,
+/// as from a file system that does not support it, are ignored.
 pub fn start_writeback(file: &File) {
     #[cfg(target_os = "linux")]
     {
         // SAFETY: the descriptor is open for the length of the call, and no memory is passed.
-        let _ = unsafe { libc::sync_file_range(file.as_raw_fd(), 0, 0, libc::SYNC_FILE_RANGE_WRITE) }; // advice, see above
+        let _ = unsafe { libc::sync_file_range(file.as_raw_fd(), 0, 0, libc::SYNC_FILE_RANGE_WRITE) }; // advice
     }
 }
 
-/// Room on the file system of a directory: free bytes and free inodes for us (`None`: it does not count inodes).
+/// Free bytes and free inodes for this process on the file system of a directory (`None`: it does not count inodes).
 pub fn room(dir: &Dir) -> io::Result<(u64, Option<u64>)> {
     let s = rustix::fs::fstatvfs(&dir.0)?;
     Ok((s.f_bavail.saturating_mul(s.f_frsize), (s.f_files > 0).then_some(s.f_favail)))
 }
 
-/// Whether this machine's clock makes the time stamps of the file system that an open file is on. Of one over a network, of
-/// one in user space and of one that is not known here it may be another's.
+/// Whether this machine's clock makes the time stamps on the file system of an open file. False for network and
+/// user-space file systems and unknown ones, which may use another machine's clock.
 pub fn keeps_our_time(file: impl AsFd) -> io::Result<bool> {
-    /// What statfs(2) calls them: ext2 to ext4, XFS, Btrfs, F2FS, ZFS, bcachefs, JFS, NILFS, ReiserFS, NTFS, FAT, exFAT,
+    /// Numbers of statfs(2): ext2 to ext4, XFS, Btrfs, F2FS, ZFS, bcachefs, JFS, NILFS, ReiserFS, NTFS, FAT, exFAT,
     /// tmpfs, ramfs, overlayfs, squashfs, EROFS, ISO 9660.
     const OURS: [u64; 18] = [
         0xef53,
@@ -537,7 +538,7 @@ pub fn keeps_our_time(file: impl AsFd) -> io::Result<bool> {
     Ok(OURS.contains(&kind))
 }
 
-/// Takes the exclusive lock of an open file without waiting. False: somebody else holds it.
+/// Takes the exclusive lock of an open file without waiting. False: another process holds it.
 pub fn try_lock(file: &File) -> io::Result<bool> {
     match rustix::fs::flock(file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(true),
@@ -546,12 +547,12 @@ pub fn try_lock(file: &File) -> io::Result<bool> {
     }
 }
 
-/// A name that nothing has yet, for something half made: `prefix` and 64 random bits.
+/// A new name for a temporary file or directory: `prefix` and 64 random bits.
 pub fn unique_name(prefix: &str) -> io::Result<OsString> {
     Ok(name_of(prefix, random()?))
 }
 
-/// The name with these bits.
+/// The name made of `prefix` and these bits.
 pub fn name_of(prefix: &str, bits: u64) -> OsString {
     OsString::from(format!("{prefix}{bits:016x}"))
 }

@@ -1,11 +1,11 @@
-//! What this machine is called, and since when it runs.
+//! The name of this machine, and its current boot.
 
 use std::ffi::CStr;
 
 /// The host's name; empty when it has none.
 pub fn name() -> String {
     let mut name = [0_u8; 256];
-    // SAFETY: the buffer is ours and as long as is said; the last byte stays zero, so that it ends.
+    // SAFETY: the buffer is longer than the given length; its last byte stays zero, so the name ends.
     let done = unsafe { libc::gethostname(name.as_mut_ptr().cast(), name.len() - 1) };
     match CStr::from_bytes_until_nul(&name) {
         Ok(name) if done == 0 => name.to_string_lossy().into_owned(),
@@ -13,7 +13,7 @@ pub fn name() -> String {
     }
 }
 
-/// What tells this boot from others; `None` without /proc.
+/// The id of the current boot; `None` without /proc.
 pub fn boot_id() -> Option<String> {
     let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?; // proc_sys_kernel(5)
     Some(text.trim().to_owned())

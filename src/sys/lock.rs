@@ -1,6 +1,6 @@
-//! Locks of files that somebody holds: waiting for one in its turn, and who has it. The kernel queues whoever waits in
-//! flock(2), so that one that comes later and only tries does not get it first; a signal that ends us ends the wait. For a
-//! process with one thread.
+//! Locks that another process holds: waiting in turn, and finding the holder. The kernel queues the waiters of
+//! flock(2), so that a later process that only tries does not get the lock first; a signal that ends this process ends
+//! the wait. For a process with one thread.
 
 use std::fs::File;
 use std::io;
@@ -12,8 +12,8 @@ use rustix::io::Errno;
 use super::clock::Deadline;
 use super::signal;
 
-/// Takes the exclusive lock of an open file as soon as those before us have given it up. False: they have not within
-/// `most`, to the second.
+/// Takes the exclusive lock of an open file once its holder and the earlier waiters have released it. False: they have
+/// not within `most`, to the second.
 pub fn lock_in_turn(file: &File, most: Duration) -> io::Result<bool> {
     let limit = Deadline::after(most);
     let _ticks = signal::start_alarm()?;
@@ -27,10 +27,10 @@ pub fn lock_in_turn(file: &File, most: Duration) -> io::Result<bool> {
     }
 }
 
-/// The process that holds the lock of an open file, as far as the kernel tells us: one of another container is nobody.
+/// The process that holds the lock of an open file, if the kernel shows it; one of another container is not shown.
 pub fn holder(file: &File) -> Option<u32> {
     let inode = format!(":{}", fstat(file).ok()?.st_ino);
-    // `1: FLOCK ADVISORY WRITE 1234 08:01:5678 0 EOF`; with `->` before FLOCK it is one that waits.
+    // `1: FLOCK ADVISORY WRITE 1234 08:01:5678 0 EOF`; `->` before FLOCK marks a waiter.
     let locks = std::fs::read_to_string("/proc/locks").ok()?;
     for line in locks.lines() {
         let mut words = line.split_whitespace().skip(1);
@@ -44,7 +44,7 @@ pub fn holder(file: &File) -> Option<u32> {
     None
 }
 
-/// Whether the process `pid` is what we came from, and so may wait for us to end.
+/// Whether `pid` is an ancestor of this process, which may be waiting for its end.
 pub fn is_ancestor(pid: u32) -> bool {
     let parent = |of: u32| -> Option<u32> {
         let stat = std::fs::read_to_string(format!("/proc/{of}/stat")).ok()?;

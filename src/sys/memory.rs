@@ -1,15 +1,15 @@
-//! What the daemon does not need while it sleeps.
+//! Memory that the daemon does not need while it sleeps.
 
 use std::ffi::{c_int, c_void};
 
-/// Gives back the pages of our own code: they are the file's, and come back from the page cache as they are needed. What is
-/// left of a daemon that sleeps is its data.
+/// Releases the pages of the program's code: they come back from the page cache when needed. A sleeping daemon then
+/// keeps only its data.
 pub fn release_code() {
     // SAFETY: the callback has the type that is asked for, and uses no data.
     unsafe { libc::dl_iterate_phdr(Some(release), std::ptr::null_mut()) };
 }
 
-/// Releases the segments that nobody can have written to.
+/// Releases the segments that are not writable.
 unsafe extern "C" fn release(info: *mut libc::dl_phdr_info, _size: usize, _data: *mut c_void) -> c_int {
     const PAGE: usize = 4096;
     // SAFETY: libc gives a whole record, and the headers that it counts.
@@ -21,7 +21,7 @@ unsafe extern "C" fn release(info: *mut libc::dl_phdr_info, _size: usize, _data:
         let Ok(start) = usize::try_from(base + header.p_vaddr) else { continue };
         let Ok(length) = usize::try_from(header.p_memsz) else { continue };
         let aligned = start / PAGE * PAGE;
-        // SAFETY: a private mapping of a file without changes of ours: what is dropped is read again. Where pages are larger,
+        // SAFETY: a private mapping of a file without changes: released pages are read again. Where pages are larger,
         // the call is refused, and nothing happens.
         unsafe { libc::madvise(aligned as *mut c_void, length + (start - aligned), libc::MADV_DONTNEED) };
     }

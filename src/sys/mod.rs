@@ -1,5 +1,5 @@
-//! The operating system: the only place for `unsafe` and libc. Functions here give `io::Result`; the sentence around
-//! an error is the caller's.
+//! The operating system: the only place for `unsafe` and libc. Functions return `io::Result`; the caller adds the
+//! sentence around an error.
 
 pub mod acl;
 pub mod clock;

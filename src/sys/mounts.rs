@@ -1,11 +1,11 @@
-//! Which part of which file system has which name, as proc_pid_mountinfo(5) tells it: one directory may be mounted at several
-//! places. Without a /proc nothing is known.
+//! Mounts, from proc_pid_mountinfo(5): a directory may be mounted at several places, and so have several names. Without
+//! a /proc nothing is known.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-/// The mounts that this process sees, in the order in which they cover one another.
+/// The mounts that this process sees, in order: at one place, a later one covers an earlier one.
 #[derive(Debug, Default)]
 pub struct Mounts(Vec<Mount>);
 
@@ -13,12 +13,12 @@ pub struct Mounts(Vec<Mount>);
 struct Mount {
     /// `major:minor`.
     device: Vec<u8>,
-    /// What of the file system is mounted.
+    /// The directory of the file system that is mounted.
     root: PathBuf,
     at: PathBuf,
 }
 
-/// A place in a file system, whatever it is called here.
+/// A place in a file system, independent of its names on this host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
     device: Vec<u8>,
@@ -26,13 +26,13 @@ pub struct Origin {
 }
 
 impl Mounts {
-    /// Those of now.
+    /// Reads the present mounts.
     pub fn read() -> Self {
         let text = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
         Self(text.split(|byte| *byte == b'\n').filter_map(Mount::parse).collect())
     }
 
-    /// Where `path`, which has no links in it, really is.
+    /// The origin of `path`, which must be free of links.
     pub fn origin(&self, path: &Path) -> Option<Origin> {
         let covers = |mount: &&Mount| path.starts_with(&mount.at);
         let mount = self.0.iter().filter(covers).max_by_key(|mount| mount.at.as_os_str().len())?;
@@ -51,7 +51,7 @@ impl Mount {
 }
 
 impl Origin {
-    /// Where it lies in `outer`; empty: it is the same.
+    /// Its path relative to `outer`; empty: the same. `None`: it is elsewhere.
     pub fn below(&self, outer: &Self) -> Option<&Path> {
         self.path.strip_prefix(&outer.path).ok().filter(|_| self.device == outer.device)
     }

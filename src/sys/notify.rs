@@ -1,5 +1,5 @@
-//! Tells systemd how we are (sd_notify(3)), when it asked for that. One datagram each, never waited for; where nobody asked,
-//! nothing is done at all.
+//! Tells systemd the state of the daemon (sd_notify(3)) if it asks for that. One datagram each, never waited for;
+//! without NOTIFY_SOCKET nothing is sent.
 
 use std::ffi::OsString;
 use std::io;
@@ -8,18 +8,18 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
-/// What systemd asked for.
+/// The requests of systemd.
 #[derive(Clone, Debug, Default)]
 pub struct Notify {
     socket: Option<OsString>,
     watchdog: Option<Duration>,
 }
 
-/// The variables of the protocol: for us alone.
+/// The variables of the protocol: only for this process.
 const OURS: [&str; 3] = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"];
 
 impl Notify {
-    /// Takes the variables out of the environment, so that no hook speaks in our name. Call once, early.
+    /// Takes the variables out of the environment, so that no hook speaks for the daemon. Call once, early.
     pub fn take() -> Self {
         let [socket, watchdog, pid] = OURS.map(|name| std::env::var_os(name).filter(|value| !value.is_empty()));
         if socket.is_none() && watchdog.is_none() && pid.is_none() {
@@ -35,17 +35,17 @@ impl Notify {
         Self { watchdog: watchdog.filter(|_| socket.is_some()), socket }
     }
 
-    /// How often `WATCHDOG=1` is to be said: twice in the time after which we count as dead.
+    /// The interval for `WATCHDOG=1`: half the time after which systemd considers the daemon dead.
     pub fn pace(&self) -> Option<Duration> {
         self.watchdog.map(|within| (within / 2).max(Duration::from_millis(1)))
     }
 
-    /// Whether anybody listens.
+    /// Whether systemd listens.
     pub fn is_heard(&self) -> bool {
         self.socket.is_some()
     }
 
-    /// Says `words`: assignments, one a line.
+    /// Sends `words`: assignments, one a line.
     pub fn say(&self, words: &str) -> io::Result<()> {
         let Some(name) = &self.socket else { return Ok(()) };
         let address = match name.as_bytes() {
@@ -58,7 +58,7 @@ impl Notify {
         socket.send_to_addr(words.as_bytes(), &address).map(|_| ())
     }
 
-    /// `RELOADING=1` with the time that systemd wants to see beside it.
+    /// Sends `RELOADING=1` with the time that systemd requires with it.
     pub fn reloading(&self) -> io::Result<()> {
         let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
         let micros = now.tv_sec.saturating_mul(1_000_000).saturating_add(now.tv_nsec / 1000);

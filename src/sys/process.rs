@@ -1,8 +1,8 @@
-//! Children: started in a session of their own with nothing of ours but the environment, watched with a limit, ended with
-//! their group. No second thread: one poll(2) waits for output, for the end and for signals to us.
+//! Child programs: started in a session of their own with only the environment of this process, given a time limit, and
+//! ended with their group. No second thread: one poll(2) waits for output, for the end and for signals to this process.
 //!
-//! A process that leaves the group (a daemon by setsid) is on hold, and so is the group of a program that ended by
-//! itself. Only our own child is ever reaped.
+//! A process that leaves the group (a daemon by setsid) keeps running, and so does the group of a program that ended by
+//! itself. Only the child itself is ever reaped.
 
 mod group;
 mod lines;
@@ -30,22 +30,22 @@ use lines::Lines;
 pub use lines::Output;
 pub use stream::{Pipes, Stream};
 
-/// A program to run. Standard input is /dev/null (an empty pipe where there is none), output comes as lines.
+/// A program to run. Standard input is /dev/null (an empty pipe without a /dev), output comes as lines.
 #[derive(Debug)]
 pub struct Program {
     /// The file.
     pub path: PathBuf,
     /// Its arguments.
     pub args: Vec<OsString>,
-    /// What is added to our environment.
+    /// Variables added to the environment of this process.
     pub env: Vec<(OsString, OsString)>,
     /// Its working directory.
     pub dir: PathBuf,
-    /// Whether what it says on standard error is part of its output; otherwise nobody hears it.
+    /// Whether its standard error is part of its output; otherwise it is discarded.
     pub merges_errors: bool,
 }
 
-/// Who a program runs as.
+/// The user of a program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// User.
@@ -54,44 +54,44 @@ pub struct Identity {
     pub gid: u32,
     /// All groups.
     pub groups: Vec<u32>,
-    /// Variables of ours that are none of his business.
+    /// Variables of this process that the user must not see.
     pub unset: Vec<OsString>,
 }
 
-/// How it ended.
+/// How a program ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
     /// By itself, with this code.
     Exited(i32),
     /// By this signal.
     Killed(i32),
-    /// By us, because its time was over.
+    /// By this process, because its time was over.
     TimedOut,
-    /// By us, because this signal asked us to stop.
+    /// By this process, because of this stop signal.
     Stopped(i32),
 }
 
-/// How much of a program's output is handed on as it comes, where somebody keeps it: bytes, with a little for each line.
+/// How much output [`run_as`] passes on as it comes, for its caller to keep: bytes, with a little for each line.
 const KEPT: u64 = 1 << 20;
 
 /// How long a group has between TERM and KILL.
 pub const GRACE: Duration = Duration::from_secs(10);
 
-/// How long output is read after the end, when somebody (a daemon that the program started) keeps the pipe open.
+/// How long output is read after the end, when another process (a daemon that the program started) keeps the pipe open.
 const DRAIN: Duration = Duration::from_secs(2);
 
-/// The longest wait without a look at the program. Its end wakes us; this is for the day when CHLD is blocked by somebody.
+/// The longest wait without checking the program. Its end wakes this process, except if CHLD is blocked.
 const DOUBT: Duration = Duration::from_secs(1);
 
-/// How often a group without its leader is looked at: nothing tells when the last one has gone.
+/// How often a group without its leader is checked: no signal tells the end of its last process.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// Runs a program to its end. `line` gets each line of its output, without the newline, as it comes; what is longer than
-/// 4096 bytes comes in pieces.
+/// Runs a program to its end. `line` gets each line of its output, without the newline, as it comes; a line of more
+/// than 4096 bytes comes in pieces.
 ///
 /// Opens a deferred region of its own. A stop signal while it runs gives [`Ended::Stopped`], also when the program had
 /// just ended and no region is open around this one: the caller must then end the process. Inside of a region, a signal
-/// that came too late for the program is left to [`signal::pending`]. An error means that it could not be started.
+/// that came too late for the program is left to [`signal::pending`]. An error: it cannot be started or awaited.
 pub fn run(program: &Program, deadline: Deadline, line: &mut dyn FnMut(&[u8])) -> io::Result<Ended> {
     let line = |output: Output<'_>| match output {
         Output::Line(text) => line(text),
@@ -100,14 +100,14 @@ pub fn run(program: &Program, deadline: Deadline, line: &mut dyn FnMut(&[u8])) -
     run_with(program, None, deadline, GRACE, Lines::new(line))
 }
 
-/// Whether a program of ours would run as `identity` by itself.
+/// Whether `identity` is this process's user and group; never true for root.
 pub fn is_us(identity: &Identity) -> bool {
     (identity.uid, identity.gid) == (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw())
         && identity.uid != 0
 }
 
-/// The same, as another user: the child changes its identity before it becomes the program. `None`: as ourselves. Its output
-/// is kept by somebody: when it is more than [`KEPT`], only its end follows.
+/// As [`run`], as another user: the child changes its identity before exec. `None`: as this process's user. For callers
+/// that keep the output: of more than [`KEPT`], only the end follows.
 pub fn run_as(
     program: &Program,
     identity: Option<&Identity>,
@@ -134,7 +134,7 @@ fn run_with(
     Ok(region.close().map_or(ended, Ended::Stopped))
 }
 
-/// The program `name` of a PATH: the first absolute directory of it that has such a file.
+/// The program `name` in a PATH: in the first absolute directory that has such a file.
 pub fn find(name: &str, path: &str) -> Option<PathBuf> {
     let mut places = path.split(':').filter(|dir| dir.starts_with('/')).map(|dir| Path::new(dir).join(name));
     places.find(|path| path.is_file())
@@ -144,10 +144,10 @@ pub fn find(name: &str, path: &str) -> Option<PathBuf> {
 struct Running<'a> {
     child: Child,
     group: Pid,
-    /// Our end of its output; `None`: everybody has closed theirs.
+    /// The read end of its output; `None`: every process has closed the other end.
     output: Option<File>,
     lines: Lines<'a>,
-    /// Output that somebody else reads: a wait ends when there is some.
+    /// The read end of data, which the caller reads: a wait ends when there is some.
     data: Option<File>,
 }
 
@@ -159,7 +159,7 @@ impl<'a> Running<'a> {
         Ok(Self { child, group, output: Some(output), lines, data: None })
     }
 
-    /// Waits for the end, bringing it about when its time is over or when we are asked to stop.
+    /// Waits for the end, and ends the program when its time is over or a stop signal comes.
     fn attend(mut self, deadline: Deadline, grace: Duration) -> io::Result<Ended> {
         let ended = self.watch(deadline, grace);
         if ended.is_err() {
@@ -189,19 +189,19 @@ impl<'a> Running<'a> {
         }
     }
 
-    /// TERM to the group, time to end in order, KILL to whoever is left. A second signal to us changes nothing.
+    /// TERM to the group, time to end in order, KILL to the rest. A second stop signal changes nothing.
     fn end(&mut self, grace: Duration) -> io::Result<()> {
         self.signal_group(Signal::TERM);
         self.signal_group(Signal::CONT); // a stopped process gets TERM only when it goes on
         if !self.is_gone_within(grace)? {
             self.signal_group(Signal::KILL);
-            // A process that hangs in the kernel (a dead NFS server) outlives even that: it must not take us with it.
+            // A process that hangs in the kernel (a dead NFS server) outlives even KILL: this process must go on.
             self.is_gone_within(grace)?;
         }
         self.drain(Deadline::after(DRAIN))
     }
 
-    /// Waits until nobody of the group runs any more.
+    /// Waits until no process of the group runs any more.
     fn is_gone_within(&mut self, limit: Duration) -> io::Result<bool> {
         let limit = Deadline::after(limit);
         let mut group = Group::new(self.group);
@@ -219,8 +219,8 @@ impl<'a> Running<'a> {
         }
     }
 
-    /// Reads what is still in the pipe, however long whoever gets it takes, and what comes until everybody has closed it, the
-    /// limit, or a stop signal.
+    /// Reads the output that is in the pipe already, however slow `take` is, then more until the pipe is closed, the
+    /// limit has passed, or a stop signal comes.
     fn drain(&mut self, limit: Deadline) -> io::Result<()> {
         let mut owed = self.output.as_ref().and_then(|output| rustix::io::ioctl_fionread(output).ok()).unwrap_or(0);
         loop {
@@ -237,7 +237,7 @@ impl<'a> Running<'a> {
         }
     }
 
-    /// Waits for output, a signal or the time, and reads a piece of output when there is some.
+    /// Waits for output, a signal or the time, and reads a piece of output if there is some.
     fn wait(&mut self, wake: impl AsFd, most: Duration) -> io::Result<()> {
         let most = Timespec::try_from(most.min(DOUBT)).ok();
         let mut ends = vec![PollFd::new(&wake, PollFlags::IN)];
@@ -267,7 +267,7 @@ impl<'a> Running<'a> {
     }
 
     fn signal_group(&self, signal: Signal) {
-        let _ = rustix::process::kill_process_group(self.group, signal); // gone (ESRCH) or another user's (EPERM): nothing for us to end
+        let _ = rustix::process::kill_process_group(self.group, signal); // gone (ESRCH) or another user's (EPERM)
     }
 }
 

@@ -1,8 +1,8 @@
-//! Paths of the configuration: resolved one component at a time from an open `/`, each step judged on the descriptor that is
-//! then used, so that what is opened is what was judged. A link is followed only when root, we or a named friend own it:
-//! whoever owns a link decides where it leads.
+//! Resolves paths of the configuration one component at a time from an open `/`. Each step is judged on the descriptor
+//! that is then used, so that the opened file is the judged one. A link is followed only when root, this process's user
+//! or the trusted user owns it: the owner of a link decides where it leads.
 //!
-//! Left to others: what a place is for, and the sentence around an error.
+//! Not decided here: the purpose of a path, and the sentence around an error.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -22,67 +22,67 @@ use super::xattr;
 /// How the directories on the way are judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
-    /// They may be anybody's.
+    /// Any user may be able to change them.
     Any,
-    /// Only root and we can change them.
+    /// Only root and this process's user can change them.
     Trusted,
-    /// The same, but the top of a mount of its own, which others may write: a volume that a platform shares between
-    /// containers. Whoever uses it goes on by descriptor.
+    /// As `Trusted`, except that others may write the top of a mount: a volume that a platform shares between
+    /// containers. The caller must go on from the open descriptor.
     Shared,
 }
 
 /// Whether a link at the end of a path is followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Last {
-    /// What it leads to is meant.
+    /// The path means the target of the link.
     Follow,
-    /// The same for what is written: the kernel's name for an open file (`/proc/self/fd/1`) is that file, whatever its text.
+    /// As `Follow`, for writing: `/proc/self/fd/1`, a link of the kernel, means the open file, whatever its text.
     Written,
-    /// It is meant itself.
+    /// The path means the link itself.
     Stay,
 }
 
 /// Why a path cannot be used.
 #[derive(Debug)]
 pub enum Fault {
-    /// The system says so.
+    /// A system call failed.
     Io(io::Error),
-    /// Somebody else could change it.
+    /// Another user could change it.
     Untrusted(Untrusted),
 }
 
-/// Where a path leads.
+/// The end of a resolved path.
 #[derive(Debug)]
 pub struct Place {
-    /// The directory that it lies in, open.
+    /// The directory that holds it, open.
     pub dir: Dir,
     /// Its name there.
     pub name: OsString,
     /// The whole path without links.
     pub path: PathBuf,
-    /// What stands there; `None`: nothing.
+    /// Its metadata; `None`: nothing is there.
     pub meta: Option<Meta>,
-    /// The shared volume that it lies in.
+    /// The shared volume that holds it.
     pub volume: Option<PathBuf>,
-    /// Nobody else can change the way to it.
+    /// No other user can change the way to it.
     pub is_ours_alone: bool,
-    /// The kernel's name for an open file (`/proc/self/fd/1`): it leads nowhere by its text, and nobody can plant one.
+    /// It is the kernel's link to an open file (`/proc/self/fd/1`): its text leads nowhere, and no user can make one.
     is_kernels: bool,
     way: Way,
     us: Us,
 }
 
-/// Resolves `path` for ourselves.
+/// Resolves `path` as this process's user.
 pub fn find(path: &Path, way: Way, last: Last) -> Result<Place, Fault> {
     find_for(path, way, last, Us::with(None))
 }
 
-/// The same where `us` may have a friend.
+/// The same with a trusted user in `us`.
 pub fn find_for(path: &Path, way: Way, last: Last, us: Us) -> Result<Place, Fault> {
     Walk::begin(path, way, us)?.walk_to_the_end(last, false)
 }
 
-/// Opens the directory at `path`, judged as what it leads through, and makes what is missing of it: 0755, whatever the umask.
+/// Resolves the directory `path` as one on the way, and makes its missing parts with mode 0755, whatever the umask.
 pub fn make_dirs(path: &Path, way: Way) -> Result<Place, Fault> {
     let place = Walk::begin(path, way, Us::with(None))?.walk_to_the_end(Last::Follow, true)?;
     if place.meta.is_some() {
@@ -93,8 +93,8 @@ pub fn make_dirs(path: &Path, way: Way) -> Result<Place, Fault> {
     Ok(Place { meta, ..place })
 }
 
-/// Makes a directory, unless another process is faster. What leads to a place that must be trusted is ours alone; what leads to
-/// a tree of somebody's inherits what he has said there.
+/// Makes a directory, unless another process is faster. On a way that must be trusted it is this process's alone;
+/// elsewhere it inherits the default ACL of its parent.
 fn make_dir(parent: &Dir, name: &OsStr, way: Way) -> io::Result<()> {
     let made = match way {
         Way::Any => created::make_dir(parent, name, None, 0o755).map(drop),
@@ -106,12 +106,12 @@ fn make_dir(parent: &Dir, name: &OsStr, way: Way) -> io::Result<()> {
     }
 }
 
-/// Opens the directory at `path`; a link at its end is followed as those before it.
+/// Opens the directory at `path`; a link at the end is followed like those before it.
 pub fn open_dir(path: &Path, way: Way) -> Result<Dir, Fault> {
     find(path, way, Last::Follow)?.open_dir()
 }
 
-/// What stands in the regular file at `path`, when that is at most `largest` bytes.
+/// Reads the regular file at `path`, of at most `largest` bytes; a larger file is an error.
 pub fn read_file(path: &Path, way: Way, us: Us, largest: u64) -> Result<(Vec<u8>, Meta), Fault> {
     let (file, meta) = find_for(path, way, Last::Follow, us)?.open_file()?;
     let mut content = Vec::new();
@@ -122,7 +122,7 @@ pub fn read_file(path: &Path, way: Way, us: Us, largest: u64) -> Result<(Vec<u8>
     }
 }
 
-/// Why a path may not be trusted; `Ok(None)`: only root and we can change it and the way to it.
+/// Why a path may not be trusted; `Ok(None)`: only root and this process's user can change it and the way to it.
 pub fn untrusted_reason(path: &Path) -> io::Result<Option<Untrusted>> {
     let judged = find(path, Way::Trusted, Last::Follow).and_then(|place| place.judge_as_it_stands());
     match judged {
@@ -138,7 +138,7 @@ struct Walk {
     us: Us,
     /// From `/` down: the name of each directory, and whether it was judged.
     open: Vec<(OsString, Dir, bool)>,
-    /// What is still to go, the next one last.
+    /// The steps that remain, the next one last.
     ahead: Vec<OsString>,
     links: u32,
     volume: Option<PathBuf>,
@@ -201,7 +201,7 @@ impl Walk {
         Ok(())
     }
 
-    /// Follows a link: its owner and its text are those of one inode, whatever has the name by then.
+    /// Follows a link. Owner and text are read from one open inode, even if the name is replaced meanwhile.
     fn follow(&mut self, name: &OsStr) -> Result<(), Fault> {
         let link = self.dir().hold(name)?;
         let meta = Meta::from(rustix::fs::fstat(&link)?);
@@ -268,22 +268,22 @@ pub fn steps(path: &Path) -> Vec<OsString> {
     path.components().rev().filter_map(step).collect()
 }
 
-/// What a descriptor comes to.
+/// The verdict on an open file.
 enum Judged {
     Ours,
-    /// Others may write it, as a volume that is shared.
+    /// Others may write it, and it is a shared volume.
     Shared,
     Writable(trust::Writer),
 }
 
-/// Judges what is open; `above` is the directory that it was found in.
+/// Judges an open file; `above` is the directory in which it was found.
 fn judge(file: impl AsFd, above: Option<&Dir>, role: Role, way: Way, us: Us) -> Result<Judged, Fault> {
     let meta: Meta = rustix::fs::fstat(&file).map_err(io::Error::from)?.into();
     let mut facts = Facts::default();
     if meta.mode & 0o020 != 0 {
         match xattr::get(&file, xattr::ACL.as_ref()) {
             Ok(acl) => facts.acl = acl.unwrap_or_default(),
-            // What may be entered and not read does not show its ACL: the bit may be somebody's.
+            // A directory opened without read permission does not show its ACL: the bit may be another user's.
             Err(e) if Errno::from_io_error(&e) == Some(Errno::BADF) => {
                 return Ok(Judged::Writable(trust::Writer::Others));
             }
@@ -292,7 +292,7 @@ fn judge(file: impl AsFd, above: Option<&Dir>, role: Role, way: Way, us: Us) -> 
     }
     if role == Role::Itself && meta.kind == Kind::Dir {
         facts.default_acl = match xattr::get(&file, xattr::DEFAULT_ACL.as_ref()) {
-            // What we may not read we take nothing from: only whose it is matters.
+            // Nothing is read from a directory that cannot be read, so only its owner and mode matter.
             Err(e) if Errno::from_io_error(&e) == Some(Errno::BADF) => Vec::new(),
             acl => acl?.unwrap_or_default(),
         };
@@ -312,7 +312,7 @@ fn judge(file: impl AsFd, above: Option<&Dir>, role: Role, way: Way, us: Us) -> 
 }
 
 impl Fault {
-    /// Whether nothing is there.
+    /// Whether the file does not exist.
     pub fn is_missing(&self) -> bool {
         matches!(self, Self::Io(e) if e.kind() == io::ErrorKind::NotFound)
     }
@@ -330,7 +330,7 @@ impl From<Errno> for Fault {
     }
 }
 
-/// For those who only pass the sentence on.
+/// For callers that only pass the message on.
 impl From<Fault> for io::Error {
     fn from(fault: Fault) -> Self {
         match fault {

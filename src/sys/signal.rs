@@ -1,8 +1,8 @@
-//! Signals. Outside of a deferred region TERM, INT and HUP end the process at once with 128 + n, from the handler, with one
-//! line on standard error: everything done so far is crash-safe. Inside one they are noted, and whoever holds the region asks. Every signal
-//! also leaves a byte in a pipe, so that a wait in poll(2) cannot miss it, whenever it comes.
+//! Signals. Outside of a deferred region TERM, INT and HUP end the process at once with 128 + n, from the handler, with
+//! one line on standard error: all work so far is crash-safe. Inside a region they are noted, and its owner asks for
+//! them. Every signal also writes a byte to a pipe, so that a wait in poll(2) cannot miss it, whenever it comes.
 //!
-//! Left to others: what a noted signal means for the work at hand, and the line that says that.
+//! Not decided here: the effect of a noted signal on the work at hand, and the line that reports it.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -14,31 +14,30 @@ use rustix::pipe::PipeFlags;
 
 use super::stderr::Sink;
 
-/// What asks us to stop. HUP among them: a terminal that goes away must not leave a hook behind without us.
+/// The signals that stop the process. HUP too: a terminal that goes away must not leave a hook running alone.
 const STOP: [c_int; 3] = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP];
 
-/// Below: how many deferred regions are open. From [`FIRST`] on: the first signal that asked us to stop inside of one.
-/// One word, so that leaving a region and a signal never miss each other, on whatever thread the handler runs.
+/// Low bits: the number of open deferred regions. From bit [`FIRST`] on: the first stop signal that came inside of one.
+/// One word, so that leaving a region and a signal never miss each other, on whichever thread the handler runs.
 static REGION: AtomicU32 = AtomicU32::new(0);
 const FIRST: u32 = 16;
 const OPEN: u32 = (1 << FIRST) - 1;
-/// The pipe's end that the handler writes to; -1 as long as there is none.
+/// The write end of the pipe, for the handler; -1 until it is made.
 static WAKE: AtomicI32 = AtomicI32::new(-1);
 
-/// Something stands on the terminal's last line that the line of the handler takes the place of.
+/// The terminal's last line is unfinished: the handler erases it before its own line.
 static UNFINISHED_LINE: AtomicBool = AtomicBool::new(false);
 
-/// Somebody else says that we were stopped.
+/// Another process reports the signal.
 static SILENT: AtomicBool = AtomicBool::new(false);
 
 /// Both ends of that pipe, for the life of the process.
 static PIPE: OnceLock<(OwnedFd, OwnedFd)> = OnceLock::new();
 
-/// While one lives, TERM, INT and HUP are noted, not obeyed. Nests.
+/// While one lives, TERM, INT and HUP are noted instead of ending the process. Nests.
 ///
-/// When the outermost one is dropped and a signal was noted, the process ends there and then with 128 + n: a noted
-/// signal cannot be forgotten, whatever path (`?` too) leaves the region. Who wants to say something before uses
-/// [`Deferred::close`].
+/// If a signal was noted, dropping the outermost one ends the process at once with 128 + n: a noted signal cannot be
+/// forgotten, on whichever path (`?` too) the region is left. To report it first, use [`Deferred::close`].
 #[must_use = "the region ends where this is dropped"]
 #[derive(Debug)]
 pub struct Deferred(());
@@ -63,8 +62,8 @@ impl Drop for Deferred {
     }
 }
 
-/// Leaves one region; the signal that waits when it was the last. One that comes before this is seen by it, one that
-/// comes after it ends the process from the handler.
+/// Leaves one region; returns the noted signal if it was the last. An earlier signal is seen here, a later one ends
+/// the process from the handler.
 fn leave() -> Option<i32> {
     let before = REGION.fetch_sub(1, SeqCst);
     if before & OPEN == 1 { noted(before) } else { None }
@@ -74,13 +73,13 @@ fn noted(region: u32) -> Option<i32> {
     i32::try_from(region >> FIRST).ok().filter(|signal| *signal != 0)
 }
 
-/// Installs the handlers. Call once, first thing. What was ignored when we started (nohup, a shell's background job)
-/// stays ignored; what was blocked is let through.
+/// Installs the handlers. Call once, first thing. A signal that was ignored at start (nohup, a shell's background job)
+/// stays ignored; a blocked one is unblocked.
 pub fn install() -> io::Result<()> {
     pipe()?;
     for signal in STOP {
         if !is_ignored(signal)? {
-            // No SA_RESTART: what waits inside a region comes back and can ask.
+            // No SA_RESTART: a blocking call inside a region returns, and its caller can ask for the signal.
             set_handler(signal, on_signal, 0)?;
         }
         unblock(signal)?;
@@ -89,7 +88,7 @@ pub fn install() -> io::Result<()> {
     Ok(())
 }
 
-/// What the daemon's parent process needs: children that can be waited for, whatever was ignored when we started.
+/// For the parent process of workers: lets children be waited for, even if CHLD was ignored at start, and ignores XFSZ.
 pub(super) fn reset_sigchld() -> io::Result<()> {
     ignore(libc::SIGXFSZ);
     // SAFETY: setting a default needs no handler.
@@ -97,7 +96,7 @@ pub(super) fn reset_sigchld() -> io::Result<()> {
     if before == libc::SIG_ERR { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Blocks `signals`, and gives them as a set.
+/// Blocks `signals`, and returns them as a set.
 pub(super) fn block(signals: &[c_int]) -> io::Result<libc::sigset_t> {
     // SAFETY: as in `unblock`.
     unsafe {
@@ -113,7 +112,7 @@ pub(super) fn block(signals: &[c_int]) -> io::Result<libc::sigset_t> {
     }
 }
 
-/// [`install`] for a copy of the daemon: HUP and USR1 are its parent's, and so is the line about the end.
+/// [`install`] for a worker: HUP and USR1 are ignored, being meant for the daemon, which also reports the end.
 pub(super) fn install_in_twin() -> io::Result<()> {
     SILENT.store(true, SeqCst);
     for signal in [libc::SIGHUP, libc::SIGUSR1] {
@@ -121,28 +120,28 @@ pub(super) fn install_in_twin() -> io::Result<()> {
         unblock(signal)?;
     }
     for signal in [libc::SIGTERM, libc::SIGINT] {
-        // SAFETY: setting a default needs no handler. Whatever our parent ignored: this is how it ends us.
+        // SAFETY: setting a default needs no handler. Even if ignored at start: the daemon ends the worker by these.
         unsafe { libc::signal(signal, libc::SIG_DFL) };
     }
     install()
 }
 
-/// Ignores a signal. XFSZ: a limit on file sizes is an error of write(2) like a full disk, with a line that says so, not
-/// the end.
+/// Ignores a signal. XFSZ: write(2) beyond a limit on file sizes then fails like on a full disk, and the error is
+/// reported, instead of the process ending.
 fn ignore(signal: c_int) {
     // SAFETY: ignoring needs no handler.
     unsafe { libc::signal(signal, libc::SIG_IGN) };
 }
 
-/// How many want to be woken.
+/// The number of living [`Ticks`].
 static TICKS: AtomicU32 = AtomicU32::new(0);
 
-/// While one lives, a call that waits comes back with EINTR about once a second, so that it can look at the time. Nests.
+/// While one lives, a blocking call fails with EINTR about once a second, so that its caller can check the time. Nests.
 #[must_use = "it ends where this is dropped"]
 #[derive(Debug)]
 pub(super) struct Ticks(());
 
-/// Begins that. The handler stays.
+/// Starts the ticks. The handler stays installed.
 pub(super) fn start_alarm() -> io::Result<Ticks> {
     static IS_READY: AtomicBool = AtomicBool::new(false);
     if !IS_READY.load(SeqCst) {
@@ -164,14 +163,14 @@ impl Drop for Ticks {
     }
 }
 
-/// The handler of ticks: winds the clock again, so that one that comes just before the wait is not the last.
+/// The handler of ALRM: rearms the alarm, so that a tick just before the wait is not the last.
 extern "C" fn rearm_alarm(_: c_int) {
     if TICKS.load(SeqCst) > 0 {
         set_alarm(1);
     }
 }
 
-/// The next tick, in seconds; 0: none.
+/// Sets the next tick, in seconds; 0: none.
 fn set_alarm(seconds: u32) {
     // SAFETY: alarm(2) is async-signal-safe, takes a number, and sets no errno.
     unsafe { libc::alarm(seconds) };
@@ -183,18 +182,18 @@ pub fn defer() -> Deferred {
     Deferred(())
 }
 
-/// Tells whether a line that has no end yet stands on the terminal.
+/// Records whether the terminal's last line is unfinished.
 pub fn note_unfinished_line(stands: bool) {
     UNFINISHED_LINE.store(stands, SeqCst);
 }
 
-/// The signal that asked us to stop, when one has.
+/// The stop signal that came inside a region, if any.
 pub fn pending() -> Option<i32> {
     noted(REGION.load(SeqCst))
 }
 
-/// What becomes readable when a signal has come or a child has ended: to be given to poll(2). Forgets what came before,
-/// so look at [`pending`] and the child after this, and wait after that.
+/// A descriptor for poll(2) that becomes readable when a signal comes or a child ends. Clears earlier wake-ups: call
+/// this first, then look at [`pending`] and the child, then wait.
 pub fn wake() -> io::Result<BorrowedFd<'static>> {
     let (end, _) = pipe()?;
     let mut bytes = [0; 64];
@@ -207,8 +206,8 @@ pub fn wake() -> io::Result<BorrowedFd<'static>> {
     }
 }
 
-/// The pipe, made at first use together with the handler for CHLD. That one is set even where CHLD was ignored: the
-/// kernel would then throw away how children end.
+/// The pipe, made at first use together with the handler for CHLD. The handler is set even if CHLD was ignored: the
+/// kernel would then discard the exit status of children.
 fn pipe() -> io::Result<&'static (OwnedFd, OwnedFd)> {
     if let Some(ends) = PIPE.get() {
         return Ok(ends);
@@ -216,7 +215,7 @@ fn pipe() -> io::Result<&'static (OwnedFd, OwnedFd)> {
     let made = rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
     let ends = PIPE.get_or_init(|| made);
     WAKE.store(ends.1.as_raw_fd(), SeqCst);
-    // SA_RESTART: a child that ends somewhere must not interrupt an unrelated read; poll(2) comes back all the same.
+    // SA_RESTART: the end of a child must not interrupt an unrelated read; poll(2) returns all the same.
     set_handler(libc::SIGCHLD, on_signal, libc::SA_RESTART | libc::SA_NOCLDSTOP)?;
     unblock(libc::SIGCHLD)?;
     Ok(ends)
@@ -232,7 +231,7 @@ extern "C" fn on_signal(signal: c_int) {
         };
         if REGION.fetch_update(SeqCst, SeqCst, note).is_err() {
             say_stopped(signal);
-            // SAFETY: _exit is async-signal-safe, and nothing that Drop would do is needed by what is on disk.
+            // SAFETY: _exit is async-signal-safe, and the state on disk is whole without any Drop.
             unsafe { libc::_exit(128 + signal) }
         }
     }
@@ -249,8 +248,8 @@ extern "C" fn on_signal(signal: c_int) {
     }
 }
 
-/// Writes `repo-deploy: stopped by signal 15` to standard error itself, unless that would have us wait. Only for the handler,
-/// right before the end: no allocation, no lock, no panic.
+/// Writes `repo-deploy: stopped by signal 15` to standard error, unless that would block. Only for the handler, right
+/// before the end: no allocation, no lock, no panic.
 fn say_stopped(signal: c_int) {
     let number = u8::try_from(signal).unwrap_or_default();
     let digits = [b'0' + number / 10 % 10, b'0' + number % 10];
@@ -264,7 +263,7 @@ fn say_stopped(signal: c_int) {
         *to = *from;
         length += 1;
     }
-    let _ = Sink::stderr().write_now(&line[..length]); // a pipe that nobody reads: the exit code tells it too
+    let _ = Sink::stderr().write_now(&line[..length]); // no reader: the exit code tells it too
 }
 
 /// Sets a handler, which must be async-signal-safe.
@@ -298,12 +297,12 @@ fn unblock(signal: c_int) -> io::Result<()> {
     }
 }
 
-/// What a child has to do between fork and exec: every signal as a fresh process has it, none blocked. Only
+/// For a child between fork and exec: resets every signal to its default and unblocks it, as in a fresh process. Only
 /// async-signal-safe calls.
 pub(super) fn reset() -> io::Result<()> {
     for signal in 1..=64 {
-        // SAFETY: setting a default needs no handler. KILL, STOP and what libc keeps for itself are refused, which is
-        // their default too.
+        // SAFETY: setting a default needs no handler. KILL, STOP and the signals that libc reserves are refused; they
+        // have their default already.
         unsafe { libc::signal(signal, libc::SIG_DFL) };
     }
     // SAFETY: as in `unblock`.

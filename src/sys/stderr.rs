@@ -1,8 +1,8 @@
-//! Standard error, put aside. From [`capture`] on, descriptor 2 is memory of our own: whatever a crate, std or a panic prints
-//! there can neither wait nor fail. [`take`] gives what has come; what was standard error before is [`Sink::stderr`], the one
-//! door to it. Whoever shares its description (a shell, another program) may need it to block: that flag is never touched.
+//! Captures standard error. From [`capture`] on, descriptor 2 is memory of this process: output of a crate, std or a
+//! panic can neither block nor fail. [`take`] returns that output; only [`Sink::stderr`] leads to the original standard
+//! error. A shell or another program may share its description and need it to block: O_NONBLOCK is never set on it.
 //!
-//! Left to others: what is written where, and how long a slow reader is waited for.
+//! Not decided here: which output goes where, and how long to wait for a slow reader.
 
 use std::fs::File;
 use std::io;
@@ -20,20 +20,20 @@ use rustix::stdio::{dup2_stderr, stderr};
 
 use super::signal;
 
-/// What was standard error when we started; unset: it still is.
+/// The original standard error; unset: descriptor 2 still is.
 static REAL: OnceLock<OwnedFd> = OnceLock::new();
 
-/// Where what was printed to descriptor 2 is read: from itself (memory), or from the other end of a pipe; -1: nowhere, it
-/// went straight to standard error.
+/// The descriptor from which output to descriptor 2 is read: 2 itself (memory), or the read end of a pipe; -1: none,
+/// because it went straight to standard error.
 static SOURCE: AtomicI32 = AtomicI32::new(-1);
 
-/// How much memory there is from the start: more than the longest record. A limit on file sizes that is lower holds for it too.
+/// The size of the memory from the start: more than the longest record. A lower limit on file sizes bounds it too.
 const MEMORY: u64 = 64 * 1024;
 
-/// What a pipe that says it has room takes in one piece without waiting (POSIX promises 512, Linux 4096).
+/// The bytes that a pipe with room takes in one write without blocking (POSIX promises 512, Linux 4096).
 const PIECE: usize = 4096;
 
-/// Puts standard error aside. Call once, first thing.
+/// Captures standard error. Call once, first thing.
 pub fn capture() -> io::Result<()> {
     let real = rustix::io::fcntl_dupfd_cloexec(stderr(), 3)?;
     if REAL.set(real).is_err() {
@@ -43,8 +43,8 @@ pub fn capture() -> io::Result<()> {
     renew()
 }
 
-/// Gives descriptor 2 new, empty memory: a forked copy must not take what its parent prints. Where there is no memory of
-/// that kind, a pipe that does not block stands in for it.
+/// Gives descriptor 2 new, empty memory: a worker must not take its parent's output. If that fails, a pipe that does
+/// not block stands in.
 pub(super) fn renew() -> io::Result<()> {
     if REAL.get().is_none() {
         return Ok(()); // nothing was put aside: a test
@@ -63,7 +63,7 @@ fn memory() -> io::Result<(OwnedFd, i32)> {
         return Err(Errno::FBIG.into());
     }
     let make = |flags| memfd_create("standard-error", flags);
-    // A kernel before 6.3 does not know that it holds no program; a hardened one insists on it.
+    // NOEXEC_SEAL: unknown to a kernel before 6.3, and required by a hardened one.
     let memory = make(MemfdFlags::CLOEXEC | MemfdFlags::NOEXEC_SEAL).or_else(|_| make(MemfdFlags::CLOEXEC))?;
     fallocate(&memory, FallocateFlags::empty(), 0, MEMORY)?;
     Ok((memory, libc::STDERR_FILENO))
@@ -71,16 +71,16 @@ fn memory() -> io::Result<(OwnedFd, i32)> {
 
 fn pipe() -> io::Result<(OwnedFd, i32)> {
     let (source, target) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
-    Ok((target, source.into_raw_fd())) // open as long as we are
+    Ok((target, source.into_raw_fd())) // open until the process ends
 }
 
-/// Whether `file` is what descriptor 2 is by now: nobody but [`take`] reads that.
+/// Whether `file` is the captured descriptor 2, which only [`take`] reads.
 pub fn is_captured(file: &File) -> io::Result<bool> {
     let (one, two) = (fstat(file)?, fstat(stderr())?);
     Ok(REAL.get().is_some() && (one.st_dev, one.st_ino) == (two.st_dev, two.st_ino))
 }
 
-/// What was printed to descriptor 2 since the last time.
+/// Takes the output to descriptor 2 since the last call.
 pub fn take() -> Vec<u8> {
     let (mut taken, mut piece) = (Vec::new(), [0; PIECE]);
     loop {
@@ -96,11 +96,11 @@ pub fn take() -> Vec<u8> {
     taken
 }
 
-/// Reads a piece of it, from `at` on where that can be chosen. 0: there is nothing.
+/// Reads a piece of that output, in memory from `at` on. 0: there is none.
 fn read(piece: &mut [u8], at: usize) -> usize {
     match SOURCE.load(SeqCst) {
         ..0 => 0,
-        // The memory stays, so that nothing need be had to print: what comes after the position is old.
+        // The memory keeps its size, so that printing needs none: bytes after the position are old.
         libc::STDERR_FILENO => {
             let end = usize::try_from(tell(stderr()).unwrap_or(0)).unwrap_or_default();
             let most = piece.len().min(end.saturating_sub(at));
@@ -115,40 +115,40 @@ fn real() -> BorrowedFd<'static> {
     REAL.get().map_or_else(stderr, AsFd::as_fd)
 }
 
-/// The handler of ABRT: what was printed last (no memory, no stack left) is said. No allocation, no lock, no wait.
+/// The handler of ABRT: writes the last output (out of memory, stack overflow). No allocation, no lock, no wait.
 extern "C" fn say_last_words(_: libc::c_int) {
     let (mut piece, mut at) = ([0; PIECE], 0);
     loop {
         let length = read(&mut piece, at);
         if length == 0 || Sink::stderr().write_now(&piece[..length]).is_err() {
-            return; // and abort(3) goes on to end us
+            return; // and abort(3) ends the process
         }
         at += length;
     }
 }
 
-/// A file that lines are written to without ever waiting for its reader.
+/// A file for lines that never waits for its reader.
 #[derive(Debug)]
 pub struct Sink {
     /// `None`: standard error.
     file: Option<File>,
-    /// A file on a disk, which has no reader: a line is one write there.
+    /// It is a regular file, which has no reader: each line is one write.
     is_regular: bool,
 }
 
 impl Sink {
-    /// Standard error, as we were given it.
+    /// The original standard error.
     pub fn stderr() -> Self {
         Self { file: None, is_regular: is_regular(real()) }
     }
 
-    /// A file of ours.
+    /// A file that this process opened.
     pub fn of(file: File) -> Self {
         Self { is_regular: is_regular(file.as_fd()), file: Some(file) }
     }
 
-    /// Writes what is taken at once, which may be a part. [`io::ErrorKind::WouldBlock`]: nothing is taken now;
-    /// [`io::ErrorKind::Interrupted`]: what somebody else wrote after we had looked left no room.
+    /// Writes as much as fits without waiting, possibly a part. [`io::ErrorKind::WouldBlock`]: nothing fits now;
+    /// [`io::ErrorKind::Interrupted`]: another writer took the room after it was checked.
     pub fn write_now(&self, bytes: &[u8]) -> io::Result<usize> {
         if self.is_regular {
             return Ok(rustix::io::write(self, bytes)?);
@@ -160,7 +160,7 @@ impl Sink {
         Ok(rustix::io::write(self, &bytes[..bytes.len().min(PIECE)])?)
     }
 
-    /// Waits until something is taken, `most` has passed or a signal has come. True when something is, or the write will say what is wrong.
+    /// Waits until something fits, `most` has passed or a signal comes. True: something fits, or the write will fail.
     pub fn has_room_within(&self, most: Duration) -> io::Result<bool> {
         let most = Timespec::try_from(most).ok();
         match poll(&mut [PollFd::new(self, PollFlags::OUT)], most.as_ref()) {

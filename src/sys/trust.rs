@@ -1,5 +1,6 @@
-//! Who can change a file or a directory: its owner, its mode, its ACL. Pure; [`super::resolve`] gathers what is known of each
-//! step of a path, and asks here. What decides about running things as root must not be anybody else's.
+//! Which users can change a file or a directory, by owner, mode and ACL. Pure: [`super::resolve`] gathers the facts
+//! about each step of a path and asks here. A file that decides about running things as root must not be another
+//! user's.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -7,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::acl::{GROUP, GROUP_OBJ, MASK, OTHER, USER, entries};
 use super::fs::{Kind, Meta};
 
-/// Whose files we trust: root's, our own, and sometimes another user's.
+/// The users whose files are trusted: root, this process's user, and sometimes one more.
 #[derive(Clone, Copy, Debug)]
 pub struct Us {
     uid: u32,
@@ -16,13 +17,13 @@ pub struct Us {
 }
 
 impl Us {
-    /// The user that this process runs as, and a user and a group who may change what is theirs.
+    /// This process's user, and a user and group that are trusted too.
     pub fn with(friend: Option<(u32, u32)>) -> Self {
         let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
         Self { uid, gid, friend }
     }
 
-    /// Whether a user is root, this process's, or the friend.
+    /// Whether `uid` is root, this process's user or the trusted one.
     pub fn has_user(self, uid: u32) -> bool {
         uid == 0 || uid == self.uid || self.friend.is_some_and(|(friend, _)| friend == uid)
     }
@@ -32,42 +33,43 @@ impl Us {
     }
 }
 
-/// What is known of a step of a path.
+/// Facts about a step of a path, besides its metadata.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
-    /// Its ACL, where the mode lets a group write: without that bit no entry of an ACL can (acl(5)).
+    /// Its ACL, read only if the mode lets the group write: without that bit no entry of an ACL grants writing
+    /// (acl(5)).
     pub acl: Vec<u8>,
-    /// Of a directory: what is made in it gets this ACL.
+    /// The default ACL of a directory, which new files in it get.
     pub default_acl: Vec<u8>,
-    /// It lies on a mount that nobody can write, so that modes say nothing: a volume of configuration is 0777 there.
+    /// It lies on a read-only mount, where modes say nothing: a volume of configuration has mode 0777 there.
     pub is_read_only: bool,
 }
 
-/// What a step of a path is to it.
+/// The place of a step in its path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// A directory that leads to it: where that has the sticky bit, what is in it stays where it is.
+    /// A directory on the way. With the sticky bit, its entries cannot be renamed or removed by other users.
     OnTheWay,
-    /// What is asked about.
+    /// The end of the path.
     Itself,
 }
 
-/// Who else can change something.
+/// Another user that can change a file, and by which right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Writer {
     /// Its owner.
     Owner(u32),
-    /// The group or everybody, by its mode.
+    /// The group or all users, by its mode.
     Others,
     /// A user or a group, by its ACL.
     Acl(Named),
-    /// The same for what is made in it.
+    /// A user or a group, by its default ACL: for new files in it.
     DefaultAcl(Named),
-    /// It is a link that belongs to this user, who decides where it leads.
+    /// It is a link of this user, and the owner of a link decides where it leads.
     Link(u32),
 }
 
-/// Whom an entry of an ACL names.
+/// The user or group that an ACL entry names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Named {
     /// A user.
@@ -76,21 +78,21 @@ pub enum Named {
     Group(u32),
     /// The owning group.
     OwningGroup,
-    /// Everybody else.
+    /// All other users.
     Other,
 }
 
-/// Something that cannot be trusted, and why.
+/// A file that cannot be trusted, and the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Untrusted {
-    /// Where.
+    /// The file.
     pub path: PathBuf,
-    /// Who can change it.
+    /// The user that can change it.
     pub writer: Writer,
 }
 
 impl fmt::Display for Untrusted {
-    /// `others may write /x: chmod go-w /x`: what is wrong, and what mends it.
+    /// `others may write /x: chmod go-w /x`: the reason and the remedy.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = self.path.display();
         match self.writer {
@@ -122,7 +124,7 @@ impl fmt::Display for Named {
 }
 
 impl Named {
-    /// As setfacl(1) takes it.
+    /// The entry in the syntax of setfacl(1).
     fn entry(self) -> String {
         match self {
             Self::User(uid) => format!("u:{uid}"),
@@ -133,7 +135,7 @@ impl Named {
     }
 }
 
-/// Who else than `us` can change a file or directory; links have no mode, and are judged by [`link`].
+/// Which user other than `us` can change a file or directory. Links have no mode: [`link`] judges them.
 pub fn writer(meta: &Meta, facts: &Facts, role: Role, us: Us) -> Option<Writer> {
     if !us.has_user(meta.uid) {
         return Some(Writer::Owner(meta.uid));
@@ -154,7 +156,7 @@ pub fn writer(meta: &Meta, facts: &Facts, role: Role, us: Us) -> Option<Writer> 
         false => by_acl(), // the bit is the mask's
     };
     let now = if meta.mode & 0o020 != 0 { by_group() } else { None };
-    // Where something leads through, what is made there later is somebody else's business.
+    // New files in a directory on the way do not matter.
     let later = || match role {
         Role::Itself if meta.kind == Kind::Dir => acl_writer(&facts.default_acl, meta.gid, us).map(Writer::DefaultAcl),
         Role::Itself | Role::OnTheWay => None,
@@ -162,15 +164,15 @@ pub fn writer(meta: &Meta, facts: &Facts, role: Role, us: Us) -> Option<Writer> 
     now.or_else(later)
 }
 
-/// Who else decides where a link leads.
+/// The owner of a link, if another user: the owner decides where it leads.
 pub fn link(owner: u32, us: Us) -> Option<Writer> {
     (!us.has_user(owner)).then_some(Writer::Link(owner))
 }
 
-/// The bit of an entry that lets write.
+/// The write bit of an ACL entry.
 const WRITE: u16 = 2;
 
-/// The first entry of an ACL (the value of its extended attribute) that lets somebody else write.
+/// The first entry of an ACL (the value of its extended attribute) that lets another user write.
 fn acl_writer(acl: &[u8], owning_group: u32, us: Us) -> Option<Named> {
     let mask = entries(acl).find(|(tag, ..)| *tag == MASK).map_or(WRITE, |(_, perm, _)| perm);
     entries(acl).filter(|(_, perm, _)| perm & WRITE != 0).find_map(|(tag, _, id)| {
@@ -180,14 +182,14 @@ fn acl_writer(acl: &[u8], owning_group: u32, us: Us) -> Option<Named> {
             GROUP => (!is_masked && !us.has_group(id)).then_some(Named::Group(id)),
             GROUP_OBJ => (!is_masked && !us.has_group(owning_group)).then_some(Named::OwningGroup),
             OTHER => Some(Named::Other),
-            _ => None, // the owner's entry and the mask, which say nothing of anybody else
+            _ => None, // the owner's entry and the mask, which grant nothing to others
         }
     })
 }
 
 impl Untrusted {
-    /// In words for what lies in `top`, which is made anew where it is missing. Another owner would not make that good: who
-    /// could fill it has filled it.
+    /// The message for a path under `top`, which is recreated if missing. A chown would not do: the other owner may
+    /// have filled it.
     pub fn within(&self, top: &Path) -> String {
         match self.writer {
             Writer::Owner(uid) if self.path.starts_with(top) => {
@@ -204,7 +206,7 @@ impl Untrusted {
         }
     }
 
-    /// That `writer` can change what is at `path`.
+    /// Records that `writer` can change the file at `path`.
     pub fn new(path: &Path, writer: Writer) -> Self {
         Self { path: path.to_owned(), writer }
     }

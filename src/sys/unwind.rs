@@ -1,14 +1,14 @@
-//! Nothing unwinds in the release binary: a panic aborts, and there are no tables to unwind by. The standard library links what
-//! would walk the stack and print a backtrace all the same (libunwind, a reader of DWARF: 260 KB), for names that a stripped binary
-//! does not have. These stand in for the entry points, so that the linker leaves the rest out. A panic still says where it was.
+//! The release binary never unwinds: a panic aborts, and there are no unwind tables. The standard library still links
+//! code that walks the stack for a backtrace (libunwind, a DWARF reader: 260 KB), for names that a stripped binary
+//! lacks. These functions replace its entry points, and the linker drops the rest. A panic still reports its location.
 
 use std::ffi::{c_int, c_void};
 
 /// `_URC_END_OF_STACK` of the Itanium C++ ABI: there is nothing to walk.
 const END_OF_STACK: c_int = 5;
 
-// SAFETY (all of them): the names are the C library's own, which nothing else in the binary defines; each takes what its ABI says,
-// and touches none of it.
+// SAFETY (all of them): the names are the C library's own and defined nowhere else in the binary; each takes the
+// arguments of its ABI, and touches none of them.
 
 #[unsafe(no_mangle)]
 extern "C" fn _Unwind_Backtrace(_trace: *const c_void, _argument: *mut c_void) -> c_int {

@@ -1,8 +1,8 @@
-//! A copy of ourselves that does one piece of work, and its parent that waits for nothing but signals: what the work
-//! allocates, leaks, opens or breaks goes with it. The parent reaps whatever has ended: as process 1 also orphans, which
-//! cannot steal a wait of the work's own children, because those are another process's.
+//! A worker: a forked copy of the daemon that does one piece of work, so that its allocations, leaks, descriptors and
+//! crashes end with it, while the daemon waits for signals only. The daemon reaps every child that has ended, as
+//! process 1 also orphans. This cannot steal the work's own waits, since its children are the worker's.
 //!
-//! Left to others: when to fork, what the work tells, and what its end means.
+//! Not decided here: when to fork, the content of a report, and the meaning of its end.
 
 use std::fs::File;
 use std::io;
@@ -12,19 +12,19 @@ use rustix::process::{Pid, Signal, WaitOptions};
 
 use super::{signal, stderr};
 
-/// A copy at work.
+/// A running worker.
 #[derive(Debug)]
 pub struct ForkedWorker {
-    /// Its number.
+    /// Its process id.
     pub pid: Pid,
     tells: File,
 }
 
-/// The longest thing it may tell: what a pipe takes in one piece without a reader.
+/// The longest report: a pipe takes it in one piece without a reader.
 const LONGEST: usize = 4096;
 
-/// Forks. The copy does `work`, which gives what its parent is to be told, and ends. It obeys TERM and INT as a program
-/// that runs once does, does not hear HUP and USR1, which are its parent's, and gets TERM when its parent dies.
+/// Forks a worker, which does `work`, sends the result as its report, and ends. It obeys TERM and INT like a program
+/// that runs once, ignores HUP and USR1, which are the daemon's, and gets TERM when the daemon dies.
 pub fn fork(work: &mut dyn FnMut() -> Vec<u8>) -> io::Result<ForkedWorker> {
     let (tells, told) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC | rustix::pipe::PipeFlags::NONBLOCK)?;
     let parent = rustix::process::getpid();
@@ -41,7 +41,7 @@ pub fn fork(work: &mut dyn FnMut() -> Vec<u8>) -> io::Result<ForkedWorker> {
                 }
                 Err(_) => 1,
             };
-            // SAFETY: ends this process at once: what its parent has at exit is not ours to do.
+            // SAFETY: ends this process at once; the daemon's exit handlers must not run here.
             unsafe { libc::_exit(code) }
         }
         pid => {
@@ -51,7 +51,7 @@ pub fn fork(work: &mut dyn FnMut() -> Vec<u8>) -> io::Result<ForkedWorker> {
     }
 }
 
-/// What the copy does first.
+/// The first steps of a worker.
 fn begin(parent: Pid) -> io::Result<()> {
     let _ = stderr::renew(); // without memory of its own it prints straight to standard error
     rustix::process::set_parent_process_death_signal(Some(Signal::TERM))?;
@@ -62,45 +62,45 @@ fn begin(parent: Pid) -> io::Result<()> {
 }
 
 impl ForkedWorker {
-    /// What it has told, once it has ended; nothing when it was cut off.
+    /// The report, once the worker has ended; empty if it was cut off.
     pub fn report(self) -> Vec<u8> {
         let mut buffer = vec![0; LONGEST];
-        // One piece or none: an error means that there is none.
+        // The report comes in one piece or not at all: an error means that there is none.
         let length = rustix::io::read(&self.tells, &mut buffer).unwrap_or(0);
         buffer.truncate(length);
         buffer
     }
 
-    /// Tells it to end: it undoes or finishes what it must.
+    /// Tells the worker to end; it undoes or finishes its work first.
     pub fn stop(&self) {
-        let _ = rustix::process::kill_process(self.pid, Signal::TERM); // it has not been reaped, so it is no other process
+        let _ = rustix::process::kill_process(self.pid, Signal::TERM); // not reaped yet, so the id is still its own
     }
 }
 
-/// The next child of ours that has ended: its number, and the signal that ended it when one did. `None`: there is none now.
+/// Reaps the next child that has ended: its id, and the signal that ended it, if any. `None`: there is none now.
 pub fn reap() -> Option<(Pid, Option<i32>)> {
     loop {
         match rustix::process::wait(WaitOptions::NOHANG) {
             Ok(Some((pid, status))) => return Some((pid, status.terminating_signal())),
             Err(rustix::io::Errno::INTR) => {}
-            Ok(None) | Err(_) => return None, // ECHILD: nobody is left
+            Ok(None) | Err(_) => return None, // ECHILD: there are no children
         }
     }
 }
 
-/// Whether anybody is left to be reaped. Who has ended is.
+/// Reaps the children that have ended, and tells whether any are left.
 pub fn has_children() -> bool {
     while reap().is_some() {}
     !matches!(rustix::process::wait(WaitOptions::NOHANG), Err(rustix::io::Errno::CHILD))
 }
 
-/// Whether we are the first process: of a container, in all likelihood.
+/// Whether this is process 1, in all likelihood of a container.
 pub fn is_first() -> bool {
     rustix::process::getpid() == Pid::INIT
 }
 
-/// As the first process: asks everybody else to end. Who does not is killed by the kernel when we end.
+/// As process 1: asks all other processes to end. The kernel kills the rest when this one ends.
 pub fn dismiss_all() {
-    // SAFETY: no memory is passed. -1 is everybody in our namespace but us.
-    let _ = unsafe { libc::kill(-1, libc::SIGTERM) }; // ESRCH: there is nobody
+    // SAFETY: no memory is passed. -1 means all processes of the namespace but this one.
+    let _ = unsafe { libc::kill(-1, libc::SIGTERM) }; // ESRCH: there are no others
 }

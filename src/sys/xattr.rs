@@ -1,5 +1,5 @@
-//! Extended attributes of open files and directories: ACLs, capabilities, contexts, and what applications keep there. A
-//! file system without any is one where nothing has any.
+//! Extended attributes of open files and directories: ACLs, capabilities, contexts, and those of applications. On a
+//! file system without extended attributes every file has none.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -14,10 +14,10 @@ pub type Attribute = (OsString, Vec<u8>);
 
 /// The POSIX ACL of a file or directory.
 pub const ACL: &str = "system.posix_acl_access";
-/// What is made in a directory gets this one.
+/// The default ACL of a directory, for new files in it.
 pub const DEFAULT_ACL: &str = "system.posix_acl_default";
 
-/// All that can be read, by name. What vanishes meanwhile, and what only a greater user may see, is left out.
+/// All readable attributes, by name. Those that vanish meanwhile, or need more privileges, are left out.
 pub fn list(file: impl AsFd) -> io::Result<Vec<Attribute>> {
     let names = match grown(|buffer| rustix::fs::flistxattr(&file, buffer)) {
         Err(Errno::NOTSUP) => return Ok(Vec::new()),
@@ -33,7 +33,7 @@ pub fn list(file: impl AsFd) -> io::Result<Vec<Attribute>> {
     Ok(found)
 }
 
-/// Adds one to a list that is sorted by name, or replaces its value.
+/// Adds an attribute to a list sorted by name, or replaces its value.
 pub fn put(list: &mut Vec<Attribute>, name: &OsStr, value: Vec<u8>) {
     let at = list.partition_point(|(other, _)| other.as_os_str() < name);
     match list.get_mut(at) {
@@ -47,7 +47,7 @@ pub fn value<'l>(list: &'l [Attribute], name: &OsStr) -> Option<&'l [u8]> {
     list.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_slice())
 }
 
-/// The value of one; `None` where it has none, or may not be read.
+/// The value of an attribute; `None` if it is missing or unreadable.
 pub fn get(file: impl AsFd, name: &OsStr) -> io::Result<Option<Vec<u8>>> {
     match grown(|buffer| rustix::fs::fgetxattr(&file, name, buffer)) {
         Ok(value) => Ok(Some(value)),
@@ -56,12 +56,12 @@ pub fn get(file: impl AsFd, name: &OsStr) -> io::Result<Option<Vec<u8>>> {
     }
 }
 
-/// Sets one.
+/// Sets an attribute.
 pub fn set(file: impl AsFd, name: &OsStr, value: &[u8]) -> io::Result<()> {
     Ok(rustix::fs::fsetxattr(file, name, value, XattrFlags::empty())?)
 }
 
-/// Removes one, when it is there.
+/// Removes an attribute, if present.
 pub fn remove(file: impl AsFd, name: &OsStr) -> io::Result<()> {
     match rustix::fs::fremovexattr(file, name) {
         Ok(()) | Err(Errno::NODATA | Errno::NOTSUP) => Ok(()),
@@ -69,7 +69,7 @@ pub fn remove(file: impl AsFd, name: &OsStr) -> io::Result<()> {
     }
 }
 
-/// Reads into a buffer that is mostly large enough, and else as large as it gets.
+/// Reads into a buffer that is mostly large enough, else into the largest possible one.
 fn grown(read: impl Fn(&mut [u8]) -> Result<usize, Errno>) -> Result<Vec<u8>, Errno> {
     let mut buffer = vec![0; 1024];
     loop {

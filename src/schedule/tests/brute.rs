@@ -1,4 +1,4 @@
-//! Every minute of two years, looked at one by one: a matcher that is too plain to be wrong, against `next`.
+//! Compares `next` with a matcher too plain to be wrong, which checks every minute of two years.
 
 use time::{OffsetDateTime, Weekday};
 
@@ -60,7 +60,7 @@ fn minutes(expression: &Expression, zone: &Zone, from: i64, to: i64) -> Vec<i64>
     let mut at = from;
     while at < to {
         if at % DAY == 0 && !days[(at / DAY - first_day - 1) as usize..][..3].contains(&true) {
-            // Nothing fires on days that do not match, nor on those beside them: all minutes of this day at once.
+            // Nothing fires on days that do not match, nor on their neighbours: skip all minutes of this day.
             at += DAY;
             latest = at - 60 + offset_at(at - 60);
             continue;

@@ -1,16 +1,16 @@
-//! Side by side with cronsim, which has the rules of Debian's cron, in five zones around changes of their clocks.
+//! Compares with cronsim, which follows the rules of Debian's cron, in five zones around changes of their clocks.
 //!
-//! Where we differ on purpose, and what is therefore not compared:
-//! - seconds stand last here (as the program before this one had them) and first there; there they turn off the rules
-//!   for daylight saving;
-//! - `H`, `@every`, `@daily` and its like, `CRON_TZ=`, `?`, `L-n`, `nW` are not known there;
-//! - ranges that wrap (`22-2`) are refused there;
-//! - `5/2` for weekdays goes on to 7 there, which is Sunday; here it ends with Saturday, the last of 0-6; and `5-5/2` is read
-//!   as `5/2` there, while here it is what it says.
+//! Intended differences, which are not compared:
+//! - seconds are the last field here (as in the program before this one) and the first in cronsim, where they turn off
+//!   the rules for daylight saving;
+//! - `H`, `@every`, `@daily` and the like, `CRON_TZ=`, `?`, `L-n`, `nW` are unknown to cronsim;
+//! - ranges that wrap (`22-2`) are refused by cronsim;
+//! - `5/2` for weekdays goes on to 7, a Sunday, in cronsim; here it ends with Saturday, the last of 0-6; and `5-5/2` is
+//!   `5/2` in cronsim, and 5 here.
 //!
-//! And where cronsim errs, so that a difference is let pass, in expressions with an open minute or hour only: it searches in steps
-//! of whole hours. After a change by half an hour (Lord Howe) those never see a full hour again on that day; and when midnight is
-//! skipped (Sao Paulo in spring) it fires at the first minute of the day, whatever the expression, or misses that hour.
+//! Errors of cronsim, ignored in expressions with an open minute or hour only: it searches in steps of whole hours.
+//! After a change by half an hour (Lord Howe) these never meet a full hour again on that day; and when midnight is
+//! skipped (Sao Paulo in spring) it fires at the first minute of the day, for any expression, or misses that hour.
 
 use std::io::Write;
 use std::path::Path;
@@ -35,7 +35,7 @@ for line in sys.stdin:
     print(' '.join(found))
 ";
 
-/// When the clocks change: in spring and in autumn, or a year without a change.
+/// The changes of the clocks in spring and in autumn, or a year without a change.
 const CHANGES: [(&str, [i64; 2]); 5] = [
     ("Europe/Berlin", [1_774_746_000, 1_792_890_000]),
     ("America/New_York", [1_772_953_200, 1_793_512_800]),

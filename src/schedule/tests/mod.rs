@@ -1,4 +1,4 @@
-//! Tables of what expressions mean; beside them what is random, what is slow, and what others say.
+//! Tables of expressions and their times; random, speed and comparison tests are in the modules below.
 
 #![allow(
     clippy::cast_sign_loss,
@@ -62,7 +62,7 @@ fn expressions_mean_their_next_times() {
     }
 }
 
-/// How each zone's day of change goes: what is fixed runs once for each local time, what is open goes by the clock.
+/// The days of change in a zone: a fixed expression runs once for each local time, an open one goes by the clock.
 #[test]
 fn the_clock_changes_then_what_is_fixed_runs_once_and_what_is_open_goes_on() {
     const BERLIN: &str = "CRON_TZ=CET-1CEST,M3.5.0,M10.5.0/3";
@@ -90,7 +90,7 @@ fn the_clock_changes_then_what_is_fixed_runs_once_and_what_is_open_goes_on() {
     }
 }
 
-/// Samoa went over the date line: its 30 December 2011 was skipped, all of it.
+/// Samoa crossed the date line: its 30 December 2011 was skipped entirely.
 #[test]
 fn a_whole_day_is_skipped_then_what_is_fixed_runs_behind_it() {
     let schedule = schedule("CRON_TZ=Pacific/Apia 0 4 30 12 *").unwrap();
@@ -106,7 +106,7 @@ fn every_counts_from_the_epoch_and_a_fleet_does_not_run_in_step() {
         let schedule = schedule(text).unwrap();
         let first = schedule.next(1_000_000_007).unwrap();
         assert!((1..=period).contains(&(first - 1_000_000_007)), "{text}");
-        // Whenever it is asked, the times are the same ones: nothing begins anew.
+        // The times do not depend on the moment of the call.
         for after in [first - period, first - 1, first - period / 2] {
             assert_eq!(schedule.next(after), Some(first), "{text}");
         }
@@ -127,7 +127,7 @@ fn h_is_a_place_of_ones_own_that_does_not_move() {
     assert_eq!(of("H/15 0 * * *").into_iter().collect::<Vec<_>>(), (0..15).collect::<Vec<_>>());
     assert_eq!(minute("H 0 * * *", "a", "b"), minute("H 0 * * *", "a", "b"));
     assert!((0..100).any(|n| minute("H 0 * * *", "a", "b") != minute("H 0 * * *", "a", &n.to_string())));
-    // Host and id do not run together.
+    // Host and id are kept apart.
     assert_ne!(Seed::new("ab", "c").choose("x", 1 << 40), Seed::new("a", "bc").choose("x", 1 << 40));
     for host in &names {
         let Rule::Cron(cron) = schedule_of("H/15 H H(1-5)/2 H H", host, "").unwrap().rule else { panic!("no cron") };

@@ -1,6 +1,6 @@
-//! Expressions made at random, with what they mean: the meaning is made beside the text, not read from it.
+//! Random expressions and their meaning, which is generated beside the text, not parsed from it.
 
-/// A generator of numbers that are the same in each run.
+/// A generator of numbers, the same in each run.
 pub struct Dice(pub u64);
 
 impl Dice {
@@ -14,13 +14,13 @@ impl Dice {
     }
 }
 
-/// What a field may say.
+/// An item of a field.
 pub enum Item {
     /// One of these.
     Values(Vec<i64>),
-    /// So many days before the last.
+    /// This many days before the last.
     FromEnd(i64),
-    /// The working day that is nearest to this day.
+    /// The working day nearest to this day.
     Working(i64),
     LastWorking,
     /// The k-th of a weekday.
@@ -29,7 +29,7 @@ pub enum Item {
     Last(i64),
 }
 
-/// A field: how it is written, and what it means.
+/// A field: its text and its meaning.
 pub struct Field {
     pub text: String,
     pub items: Vec<Item>,
@@ -54,7 +54,7 @@ pub struct Expression {
 }
 
 impl Expression {
-    /// `sober`: nothing that cronsim does not know.
+    /// `sober`: only syntax that cronsim knows.
     pub fn any(dice: &mut Dice, sober: bool) -> Self {
         let mut minute = field(dice, 0, 59, sober, &[]);
         while !sober && minute.items.iter().any(|item| matches!(item, Item::Values(v) if v.len() > 12)) {

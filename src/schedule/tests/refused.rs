@@ -1,4 +1,4 @@
-//! What is refused, and that the message says what would be right.
+//! Expressions that are refused, with messages that name a right value.
 
 use super::schedule;
 
@@ -91,7 +91,7 @@ fn an_expression_can_never_fire_then_it_is_refused() {
         let why = schedule(text).unwrap_err();
         assert!(why == "it never fires: no year has such a day", "{text}: {why}");
     }
-    // The hour that each last Sunday of March skips: when it is open, nothing makes up for it.
+    // The hour that each last Sunday of March skips: an open hour is not made up for.
     let zone = "CRON_TZ=CET-1CEST,M3.5.0,M10.5.0/3";
     assert_eq!(schedule(&format!("{zone} * 2 * 3 0L")).unwrap_err(), "it never fires: no year has such a time");
     for text in ["0 2 * 3 0L", "* 3 * 3 0L", "* 2 * 3 0#4"] {

@@ -1,5 +1,5 @@
-//! How much work it is to find the next time: counted in months and stretches of a zone that are looked at, as those take
-//! the time, and a count is the same on every machine.
+//! The work of finding the next time, counted in months and spans of a zone: they take the time, and a count is the
+//! same on every machine.
 
 use std::cell::Cell;
 
@@ -8,7 +8,7 @@ use super::*;
 
 thread_local!(static STEPS: Cell<u64> = const { Cell::new(0) });
 
-/// Called for each month, and each stretch of a zone.
+/// Called for each month, and each span of a zone.
 pub fn step() {
     STEPS.set(STEPS.get() + 1);
 }
@@ -39,7 +39,7 @@ fn the_rarest_time_is_found_within_few_steps() {
             }
         }
     }
-    // The second time that an hour comes in autumn: all of it is behind us.
+    // An hour that comes twice in autumn, after its second time.
     let again = schedule("CRON_TZ=CET-1CEST,M3.5.0,M10.5.0/3 0-59 2 * * * *").unwrap();
     let taken = steps(|| assert_eq!(again.next(1_792_890_000), Some(1_792_890_000 + 24 * 3600)));
     assert!(taken <= 50, "{taken} steps");

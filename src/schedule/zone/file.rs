@@ -1,10 +1,10 @@
-//! Zone files as RFC 9636 has them (TZif, all versions): the changes, and the rule behind the last one. A file is
-//! believed in nothing: what does not fit is an error, never a panic.
+//! Parses zone files (TZif of RFC 9636, all versions): the changes, and the rule after the last one. The content is not
+//! trusted: damage is an error, never a panic.
 
 use super::rule::Rule;
 use super::{ALWAYS, MOST_AHEAD, Zone};
 
-/// Reads a file's content. The error says what is wrong with it.
+/// Parses the content of a file. The error is the defect.
 pub fn parse(content: &[u8]) -> Result<Zone, &'static str> {
     read(content).unwrap_or(Err("it is cut off or damaged"))
 }
@@ -16,7 +16,7 @@ fn read(content: &[u8]) -> Option<Result<Zone, &'static str>> {
     let mut rest = content;
     let (mut counts, mut width) = (Counts::read(&mut rest)?, 4);
     if content.get(4) != Some(&0) {
-        // Everything stands there again, with times that reach beyond 2038.
+        // All data comes again, with times beyond 2038.
         take(&mut rest, counts.size(4))?;
         (counts, width) = (Counts::read(&mut rest)?, 8);
     }
@@ -37,7 +37,7 @@ fn read(content: &[u8]) -> Option<Result<Zone, &'static str>> {
     Some(Ok(zone))
 }
 
-/// The changes: when, and to which of the types.
+/// The changes: their times, and the type of each.
 fn changes<'a>(list: impl Iterator<Item = (&'a [u8], &'a u8)>, types: &[u8]) -> Option<Zone> {
     let offset = |kind: u8| {
         let at = usize::from(kind) * 6;
@@ -60,7 +60,7 @@ fn changes<'a>(list: impl Iterator<Item = (&'a [u8], &'a u8)>, types: &[u8]) -> 
     Some(zone)
 }
 
-/// How many there are of each.
+/// The number of items of each kind.
 struct Counts {
     leaps: usize,
     times: usize,
@@ -72,7 +72,7 @@ struct Counts {
 impl Counts {
     fn read(rest: &mut &[u8]) -> Option<Self> {
         let header = take(rest, 44)?;
-        // More than any file here can hold is damage.
+        // A number too large for any file is damage.
         let count = |n: usize| Some(usize::from(u16::try_from(signed(&header[20 + 4 * n..24 + 4 * n])?).ok()?));
         let flags = count(0)? + count(1)?;
         Some(Self { flags, leaps: count(2)?, times: count(3)?, types: count(4)?, letters: count(5)? })
@@ -83,7 +83,7 @@ impl Counts {
         self.times * (width + 1) + self.types * 6 + self.leaps * (width + 4) + self.tail()
     }
 
-    /// Those that nobody here reads, without leap seconds.
+    /// The bytes that are not read here, without leap seconds.
     fn tail(&self) -> usize {
         self.letters + self.flags
     }

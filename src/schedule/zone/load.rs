@@ -1,5 +1,5 @@
-//! Where zones are kept: files of the system, the text of TZ, /etc/localtime. A zone that cannot be loaded is an error that
-//! says how to give one, never UTC without a word.
+//! Loads zones: from files of the system, the text of TZ, /etc/localtime. A zone that cannot be loaded is an error that
+//! says how to give one, never UTC without a message.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read};
@@ -9,16 +9,16 @@ use super::{Zone, file};
 use crate::error::plain;
 use crate::schedule::Why;
 
-/// Where the files of zones are, by name.
+/// The directories of zone files.
 const DIRECTORIES: [&str; 3] = ["/usr/share/zoneinfo", "/share/zoneinfo", "/etc/zoneinfo"];
 
-/// The zone of this machine when nobody names one.
+/// The default zone of this machine.
 const LOCAL: &str = "/etc/localtime";
 
 /// The largest file that is read; those of 2026 have 4 KB.
 const LARGEST: u64 = 1 << 20;
 
-/// The zone that the expression names (`CRON_TZ`), or the environment (`TZ`), or that of this machine; UTC when it has none.
+/// The zone of the expression (`CRON_TZ`), else of the environment (`TZ`), else of this machine; UTC if it has none.
 pub fn load(named: Option<&str>, environment: Option<&str>) -> Result<Zone, Why> {
     let (name, of, variable, loaded) = match (named, environment) {
         (Some(name), _) => (name, " of CRON_TZ", "CRON_TZ", find(name)),
@@ -33,7 +33,7 @@ pub fn load(named: Option<&str>, environment: Option<&str>) -> Result<Zone, Why>
     })
 }
 
-/// What /etc/localtime says. That it is a link which leads nowhere says a name too.
+/// The zone of /etc/localtime. A link there that leads nowhere still names a zone.
 fn local() -> Result<Zone, Why> {
     if let Some(zone) = read(LOCAL)? {
         return Ok(zone);
@@ -71,7 +71,7 @@ fn find(name: &str) -> Result<Zone, Why> {
 
 /// The zone in a file; `None`: there is no such file.
 fn read(path: &str) -> Result<Option<Zone>, Why> {
-    // Looked at first: to open a FIFO is to wait for somebody who writes.
+    // Checked before opening: opening a FIFO would wait for a writer.
     let opened =
         std::fs::metadata(path).and_then(|meta| if meta.is_file() { File::open(path).map(Some) } else { Ok(None) });
     let file = match opened {

@@ -1,7 +1,7 @@
-//! A time zone: how far local time is from UTC, and when that changes. Pure but for `load`, which knows where zones are kept.
+//! A time zone: the offset of local time from UTC, and its changes. Pure except for `load`, which reads files.
 //!
-//! The files and the rules are read by hand, not by libc: its zone is one for the process, while each deployment may have
-//! its own, and musl takes UTC without a word for a zone that it cannot find.
+//! The files and the rules are parsed here and not by libc: its zone is global to the process, while each deployment
+//! may have its own, and musl silently uses UTC for a zone that it cannot find.
 
 mod file;
 mod load;
@@ -15,31 +15,31 @@ use self::rule::Rule;
 pub struct Zone {
     /// The distance from UTC before the first change, in seconds to the east.
     first: i64,
-    /// When it changes, and to what; in order.
+    /// The times of changes and the new offsets, in order.
     changes: Vec<(i64, i64)>,
-    /// What holds behind the last change.
+    /// The rule after the last change.
     rule: Option<Rule>,
 }
 
 /// A stretch of time without a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
-    /// Its first second.
+    /// The first second.
     pub start: i64,
-    /// The first second behind it.
+    /// The first second after it.
     pub end: i64,
-    /// How far local time is ahead of UTC, in seconds.
+    /// The offset of local time, ahead of UTC, in seconds.
     pub offset: i64,
 }
 
 /// Local time is less than this ahead of UTC.
 const MOST_AHEAD: i64 = 26 * 3600;
 
-/// The ends of time: far enough, and no arithmetic here overflows.
+/// The ends of time, chosen so that no arithmetic here overflows.
 const ALWAYS: Span = Span { start: i64::MIN / 4, end: i64::MAX / 4, offset: 0 };
 
 impl Zone {
-    /// The stretch that `at` lies in.
+    /// The span that contains `at`.
     pub fn span(&self, at: i64) -> Span {
         #[cfg(test)]
         super::tests::step();
@@ -58,14 +58,14 @@ impl Zone {
         }
     }
 
-    /// The latest local time that was shown up to `at`: that before a change back, as long as it is ahead.
+    /// The latest local time shown up to `at`: after a change back, the time before the change, until it is passed.
     pub fn latest_shown(&self, at: i64) -> i64 {
         let span = self.span(at);
         let before = self.span(span.start - 1);
         (at + span.offset).max(span.start - 1 + before.offset)
     }
 
-    /// When a local time is shown for the first time; the moment of the change, when that skips it.
+    /// The first time at which a local time is shown; if it is skipped, the time of the change.
     pub fn first_shown(&self, local: i64) -> i64 {
         let mut at = local - MOST_AHEAD;
         loop {

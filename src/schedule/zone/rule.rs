@@ -1,9 +1,9 @@
-//! The rules of a zone as POSIX writes them into TZ, and RFC 9636 behind the changes of a file: `CET-1CEST,M3.5.0,M10.5.0/3`.
+//! The rules of a zone in POSIX syntax, in TZ or after the changes of a file (RFC 9636): `CET-1CEST,M3.5.0,M10.5.0/3`.
 
 use super::{ALWAYS, Span};
 use crate::schedule::calendar::{DAY, date_of, day_of, is_leap, length_of, weekday_of};
 
-/// Standard time, and when there is another.
+/// Standard time, and summer time if there is one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
     /// In seconds to the east.
@@ -14,7 +14,7 @@ pub struct Rule {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Summer {
     offset: i64,
-    /// When it begins, in standard time; and ends, in its own.
+    /// The start in standard time, and the end in summer time.
     begins: Change,
     ends: Change,
 }
@@ -37,7 +37,7 @@ enum Day {
 }
 
 impl Rule {
-    /// The stretch that `at` lies in.
+    /// The span that contains `at`.
     pub fn span(&self, at: i64) -> Span {
         let Some(summer) = &self.summer else { return Span { offset: self.standard, ..ALWAYS } };
         let (year, ..) = date_of((at + self.standard).div_euclid(DAY));
@@ -61,7 +61,7 @@ impl Rule {
         span
     }
 
-    /// Reads `CET-1CEST,M3.5.0,M10.5.0/3` or `<+0545>-5:45`.
+    /// Parses `CET-1CEST,M3.5.0,M10.5.0/3` or `<+0545>-5:45`.
     pub fn parse(text: &str) -> Option<Self> {
         let mut text = Text(text);
         text.name()?;
@@ -72,7 +72,7 @@ impl Rule {
         text.name()?;
         let offset = if text.0.is_empty() || text.0.starts_with(',') { standard + 3600 } else { -text.time(24)? };
         if text.0.is_empty() {
-            text = Text(",M3.2.0,M11.1.0"); // what the C libraries take when nobody says
+            text = Text(",M3.2.0,M11.1.0"); // the default of the C libraries
         }
         let (begins, ends) = (text.change()?, text.change()?);
         let summer = Some(Summer { offset, begins, ends });
@@ -81,7 +81,7 @@ impl Rule {
 }
 
 impl Change {
-    /// When it comes in a year, in seconds of local time.
+    /// Its time in a year, in seconds of local time.
     fn of(&self, year: i64) -> i64 {
         let day = match self.day {
             Day::Counted(n) => day_of(year, 1, 1) + n,
@@ -96,7 +96,7 @@ impl Change {
     }
 }
 
-/// What is left to read.
+/// The text that remains to be parsed.
 struct Text<'a>(&'a str);
 
 impl Text<'_> {

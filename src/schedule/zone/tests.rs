@@ -1,11 +1,11 @@
 use super::*;
 
-/// The zone that TZ= would give.
+/// The zone of this value of TZ.
 pub fn zone(name: &str) -> Zone {
     load(None, Some(name)).unwrap_or_else(|why| panic!("{why}"))
 }
 
-/// The changes of a zone within a stretch of time: when, from, to.
+/// The changes of a zone within a period: time, old offset, new offset.
 fn changes(zone: &Zone, from: i64, to: i64) -> Vec<(i64, i64, i64)> {
     let mut found = Vec::new();
     let mut span = zone.span(from);
@@ -115,7 +115,7 @@ fn zones_that_cannot_be_loaded_say_how_to_give_one() {
     }
 }
 
-/// The file of a zone and its rule come from different hands, and say the same of the years to come.
+/// The file of a zone and its rule have different authors, and agree on the years to come.
 #[test]
 fn files_and_rules_agree_after_the_last_change() {
     for (name, rule) in [
@@ -143,7 +143,7 @@ fn a_file_is_damaged_then_it_is_an_error_and_never_a_panic() {
             for bit in 0..8 {
                 let mut bent = whole.clone();
                 bent[at] ^= 1 << bit;
-                // It may still be a zone, then another one; its questions have answers.
+                // It may still be a valid zone, though another one; its functions then return.
                 if let Ok(zone) = file::parse(&bent) {
                     for at in [i64::MIN / 8, -1, 0, YEAR_2026, i64::MAX / 8] {
                         assert!(zone.first_shown(at) <= zone.latest_shown(at).max(at) + 4 * 86_400);

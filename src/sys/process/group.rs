@@ -1,6 +1,5 @@
-//! Whether anybody of a process group still runs. kill(2) counts zombies too, and where nobody reaps orphans (a container
-//! whose first process is no init, which may be us) they stay for ever: /proc tells them apart. Without /proc everybody
-//! counts.
+//! Whether any process of a group still runs. kill(2) counts zombies too, and without an init that reaps orphans (in a
+//! container, possibly this process) they stay for ever: /proc tells them apart. Without /proc all processes count.
 
 use std::time::Duration;
 
@@ -9,11 +8,11 @@ use rustix::process::Pid;
 
 use crate::sys::clock::Deadline;
 
-/// The first pause between two looks into /proc, and the longest: it has a file for each process of the host.
+/// The first pause between two scans of /proc, and the longest: it has a file for each process of the host.
 const PAUSE: Duration = Duration::from_millis(50);
 const LONGEST: Duration = Duration::from_secs(1);
 
-/// A group that is waited for.
+/// A group to wait for.
 pub(super) struct Group {
     id: Pid,
     next: Deadline,
@@ -26,7 +25,7 @@ impl Group {
         Self { id, next: Deadline::after(Duration::ZERO), pause: PAUSE }
     }
 
-    /// Whether nobody of it runs any more.
+    /// Whether no process of it runs any more.
     pub(super) fn is_gone(&mut self) -> bool {
         if rustix::process::test_kill_process_group(self.id) == Err(Errno::SRCH) {
             return true;
@@ -40,7 +39,7 @@ impl Group {
     }
 }
 
-/// Whether /proc shows members, and none that runs. What cannot be read may run.
+/// Whether /proc shows members, and only zombies. A process that cannot be read may run.
 fn has_only_zombies(group: Pid) -> bool {
     let Ok(entries) = std::fs::read_dir("/proc") else { return false };
     let mut seen = false;
@@ -62,7 +61,7 @@ fn has_only_zombies(group: Pid) -> bool {
 }
 
 /// The group of a process, and whether it is a zombie, from its `stat` (proc(5)). The name, in parentheses, may hold
-/// anything. A process whose first thread has ended is shown as a zombie while the others run: those are counted there.
+/// anything. A process whose first thread has ended shows as a zombie while others run: so threads are counted.
 fn member(stat: &[u8]) -> Option<(i32, bool)> {
     let after_name = stat.iter().rposition(|byte| *byte == b')')? + 1;
     let fields: Vec<&str> = std::str::from_utf8(&stat[after_name..]).ok()?.split_ascii_whitespace().collect();

@@ -1,33 +1,33 @@
-//! Bytes as they come from a pipe into lines. Pure: it knows nothing of where they come from. Where somebody keeps what comes,
-//! it is bounded: after so many bytes only the last ones are remembered, and handed on at the end.
+//! Splits bytes from a pipe into lines. Pure. For a caller that keeps the lines the amount is bounded: after so many
+//! bytes only the last ones are remembered, and passed on at the end.
 
-/// The longest line that is handed on in one piece.
+/// The longest line that is passed on in one piece.
 pub(super) const LONGEST: usize = 4096;
 
 /// How many of the last bytes are remembered.
 const TAIL: usize = 4096;
 
-/// What a line costs whoever keeps it, besides its bytes: many short ones are not little.
+/// The cost of keeping a line, besides its bytes: many short lines add up.
 const FRAME: usize = 64;
 
-/// What is handed on.
+/// A piece of output.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Output<'a> {
     /// A line without its newline, or a piece of one.
     Line(&'a [u8]),
-    /// So many bytes of what came are left out here; what follows is the end.
+    /// This many bytes are left out here; the end of the output follows.
     LeftOut(u64),
 }
 
-/// Takes it.
+/// The receiver of output.
 type Take<'a> = dyn FnMut(Output<'_>) + 'a;
 
-/// Collects bytes, hands on lines.
+/// Collects bytes, and passes on lines.
 pub(super) struct Lines<'a> {
     rest: Vec<u8>,
-    /// How much is still handed on as it comes.
+    /// How much is still passed on as it comes.
     room: u64,
-    /// How many came after that.
+    /// How many bytes came after that.
     excess: u64,
     take: Box<Take<'a>>,
 }
@@ -38,12 +38,12 @@ impl<'a> Lines<'a> {
         Self::bounded(u64::MAX, take)
     }
 
-    /// The same, for as many lines as fill `room`.
+    /// As [`Self::new`], for as many lines as fill `room`.
     pub(super) fn bounded(room: u64, take: impl FnMut(Output<'_>) + 'a) -> Self {
         Self { rest: Vec::new(), room, excess: 0, take: Box::new(take) }
     }
 
-    /// More bytes.
+    /// Adds bytes.
     pub(super) fn push(&mut self, bytes: &[u8]) {
         self.rest.extend_from_slice(bytes);
         self.hand_on();
@@ -54,7 +54,7 @@ impl<'a> Lines<'a> {
         }
     }
 
-    /// Hands on the lines that are whole, or too long to wait for their end.
+    /// Passes on the lines that are complete, or too long to wait for their end.
     fn hand_on(&mut self) {
         let mut done = 0;
         while self.room > 0 {
@@ -75,10 +75,10 @@ impl<'a> Lines<'a> {
         self.rest.drain(..done);
     }
 
-    /// No more bytes: a last line may lack its newline.
+    /// Ends the input: a last line may lack its newline.
     pub(super) fn finish(&mut self) {
         if self.excess > 0 {
-            // The end begins with a line of its own, when it has one.
+            // The end starts with a whole line, if it has one.
             let torn = self.rest.iter().position(|byte| *byte == b'\n').map_or(0, |end| end + 1);
             self.rest.drain(..torn);
             (self.take)(Output::LeftOut(std::mem::take(&mut self.excess) + torn as u64));
@@ -91,7 +91,7 @@ impl<'a> Lines<'a> {
     }
 }
 
-/// Where to cut a piece that is too long: before a character of UTF-8 that would be torn, else at its end.
+/// Where to cut a piece that is too long: before a UTF-8 character that would be torn, else at its end.
 fn cut(piece: &[u8]) -> usize {
     let tail = &piece[piece.len().saturating_sub(3)..];
     for (back, byte) in (1..).zip(tail.iter().rev()) {
@@ -177,7 +177,7 @@ mod tests {
             assert!(text.ends_with(&last) && last.starts_with("line ") && last.len() > TAIL - 20, "{chunk}: {last}");
             assert_eq!(first.len() as u64 + left_out.unwrap() + last.len() as u64, text.len() as u64, "{chunk}");
         }
-        // What the end can hold is no excess.
+        // Bytes that fit into the remembered end are no excess.
         let (mut count, room) = (0, 10 * (FRAME as u64 + 1));
         let mut lines = Lines::bounded(room, |output| match output {
             Output::Line(_) => count += 1,
@@ -199,7 +199,7 @@ mod tests {
                 assert_eq!(pieces.concat(), text.as_bytes());
             }
         }
-        // What is no UTF-8 is cut where it must be, and still ends.
+        // Invalid UTF-8 is cut where it must be, and still ends.
         assert_eq!(lines(&[&[0x80; LONGEST + 1]]).concat(), [0x80; LONGEST + 1]);
         assert_eq!(lines(&[&[0xF0; LONGEST + 1]]).concat(), [0xF0; LONGEST + 1]);
     }

@@ -1,5 +1,5 @@
-//! What a child gets and what it does not: one pipe for its output, nothing on its input, no other descriptor, no signal
-//! blocked or ignored, umask 022, a session of its own: no terminal is its own, and its group is what we end.
+//! Starts a child with one pipe for its output, nothing on its input, no other descriptor, no signal blocked or
+//! ignored, umask 022, and a session of its own: it has no terminal, and its group can be ended as a whole.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -16,14 +16,14 @@ use super::{Identity, Pipes, Program};
 use crate::sys::clock::Deadline;
 use crate::sys::signal;
 
-/// How long we try to start a file that somebody is just writing, and the pause between two tries.
+/// How long to retry a file that is open for writing, and the pause between two tries.
 const BUSY: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Bytes that a pipe for data should hold.
 const PIPE: usize = 1 << 20;
 
-/// Starts the program. Gives our end of its output, which does not block.
+/// Starts the program. Returns the read end of its output, which does not block.
 pub(super) fn start(program: &Program, identity: Option<&Identity>) -> io::Result<(Child, File)> {
     let (output, input) = pipe()?;
     let mut command = command(program, 0o022);
@@ -35,14 +35,14 @@ pub(super) fn start(program: &Program, identity: Option<&Identity>) -> io::Resul
         }
     }
     command.stdin(nothing()?).stdout(input.try_clone()?).stderr(if program.merges_errors { input } else { nowhere()? });
-    // Our copies of the pipe's other end go with `command` when this function returns.
+    // The write ends of this process are closed with `command` when this function returns.
     Ok((spawn(&mut command)?, output))
 }
 
-/// Starts the program with a pipe for each kind of output. Gives our ends: standard error first.
+/// Starts the program with a pipe for each kind of output. Returns the read ends: standard error first.
 pub(super) fn start_piped(program: &Program, pipes: Pipes) -> io::Result<(Child, File, File)> {
     let ((output, input), (errors, complaints)) = (pipe()?, pipe()?);
-    // A larger pipe saves changes of process; the usual one does too, slower.
+    // A larger pipe saves context switches; the default size works too, slower.
     let _ = rustix::pipe::fcntl_setpipe_size(&output, PIPE);
     let mut command = command(program, 0o077);
     bind(&mut command, pipes.largest_file, pipes.memory);
@@ -51,14 +51,14 @@ pub(super) fn start_piped(program: &Program, pipes: Pipes) -> io::Result<(Child,
     Ok((spawn(&mut command)?, errors, output))
 }
 
-/// Takes variables of ours from it; what it is given itself stays.
+/// Removes variables of this process from its environment, except those set in `program`.
 fn unset(command: &mut Command, program: &Program, names: &[OsString]) {
     for name in names.iter().filter(|name| !program.env.iter().any(|(given, _)| given == *name)) {
         command.env_remove(name);
     }
 }
 
-/// A pipe: our end, which does not block, and the child's.
+/// A pipe: the read end, which does not block, and the child's.
 fn pipe() -> io::Result<(File, OwnedFd)> {
     let (output, input) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
     rustix::fs::fcntl_setfl(&output, OFlags::NONBLOCK)?;
@@ -84,8 +84,8 @@ fn command(program: &Program, umask: libc::mode_t) -> Command {
     command
 }
 
-/// The program does not outlive us, not even when we are killed, and the files it writes end at `largest_file` bytes,
-/// what it keeps in memory at `memory`.
+/// Ends the program with this process, even if that is killed, and limits each file it writes to `largest_file` bytes
+/// and its memory to `memory`.
 fn bind(command: &mut Command, largest_file: Option<u64>, memory: Option<u64>) {
     let us = std::process::id();
     // SAFETY: the closure makes system calls that are async-signal-safe, and allocates nothing.
@@ -94,20 +94,20 @@ fn bind(command: &mut Command, largest_file: Option<u64>, memory: Option<u64>) {
             if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) != 0 {
                 return Err(io::Error::last_os_error());
             }
-            // We may have gone before that; our own number means nothing where there is none in this namespace.
+            // The parent may have ended before prctl, and the child then has another.
             if libc::getppid().cast_unsigned() != us {
                 return Err(io::Error::from_raw_os_error(libc::ESRCH));
             }
             if let Some(most) = largest_file {
                 let limit = libc::rlimit { rlim_cur: most, rlim_max: most };
-                // What cannot be lowered is lower already.
+                // Fails if the limit is lower already.
                 let _ = libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit);
-                // An error that can be told, not an end without a word.
+                // A write beyond the limit fails, and the program can report it instead of being killed.
                 libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
             }
             if let Some(most) = memory {
                 let limit = libc::rlimit { rlim_cur: most, rlim_max: most };
-                // What cannot be lowered is lower already.
+                // Fails if the limit is lower already.
                 let _ = libc::setrlimit(libc::RLIMIT_DATA, &raw const limit);
             }
             Ok(())
@@ -115,8 +115,8 @@ fn bind(command: &mut Command, largest_file: Option<u64>, memory: Option<u64>) {
     }
 }
 
-/// Changes who the child is: the groups first, the user last, for good. The bare system calls: libc's would look for
-/// threads, which a child between fork and exec must not.
+/// Changes the user of the child: the groups first, the user last, for good. The bare system calls: libc's would look
+/// for threads, which a child between fork and exec must not.
 fn become_somebody(identity: &Identity) -> io::Result<()> {
     let (groups, gid, uid) = (&identity.groups, identity.gid, identity.uid);
     // SAFETY: the list lives through the call, and its length is the one that is told; the others pass numbers only.
@@ -130,7 +130,7 @@ fn become_somebody(identity: &Identity) -> io::Result<()> {
     if results.iter().all(|result| *result == 0) { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Starts it; a file that is being written (ETXTBSY) gets a moment: somebody is just installing it.
+/// Starts the program; a file that is being written (ETXTBSY), as during an installation, is tried again for a moment.
 fn spawn(command: &mut Command) -> io::Result<Child> {
     let limit = Deadline::after(BUSY);
     loop {
@@ -141,7 +141,7 @@ fn spawn(command: &mut Command) -> io::Result<Child> {
     }
 }
 
-/// Standard input without anything: /dev/null, or a pipe that has ended where an image has no /dev.
+/// Empty standard input: /dev/null, or a pipe without a writer where an image has no /dev.
 fn nothing() -> io::Result<OwnedFd> {
     if let Ok(null) = File::open("/dev/null") {
         return Ok(null.into());
@@ -150,8 +150,8 @@ fn nothing() -> io::Result<OwnedFd> {
     Ok(end)
 }
 
-/// Standard error that nobody hears: /dev/null, or a pipe that nobody reads where an image has no /dev. The program then
-/// gets SIGPIPE or EPIPE when it complains.
+/// Discarded standard error: /dev/null, or a pipe without a reader where an image has no /dev. The program then gets
+/// SIGPIPE or EPIPE when it writes.
 fn nowhere() -> io::Result<OwnedFd> {
     if let Ok(null) = File::options().write(true).open("/dev/null") {
         return Ok(null.into());
@@ -160,8 +160,8 @@ fn nowhere() -> io::Result<OwnedFd> {
     Ok(end)
 }
 
-/// Our own descriptors are all closed on exec, those that our parent left open to us are not: close these too. Done
-/// here and not in the child, where almost nothing is allowed.
+/// Sets close-on-exec on all descriptors: this process's own have it, those inherited from its parent do not. Done here
+/// and not in the child, where almost nothing is allowed.
 fn keep_descriptors_from_children() {
     // SAFETY: sets a flag on descriptors; no memory is passed. musl has no wrapper for this call.
     let result = unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) };
@@ -174,7 +174,7 @@ fn keep_descriptors_from_children() {
     }
 }
 
-/// What is open above standard error: from /proc, or every number that may be where that is not mounted.
+/// The open descriptors above 2: from /proc, or every possible number if that is not mounted.
 pub(super) fn open_descriptors() -> Vec<i32> {
     match std::fs::read_dir("/proc/self/fd") {
         Ok(entries) => entries

@@ -1,6 +1,6 @@
-//! A program whose output is data: read as it comes, whatever its size, while what it says on standard error comes as
-//! lines. Reading ends, and with it the program's whole group, when the time is over or a signal asks us to stop; so
-//! does dropping it. What the end means is for whoever reads: data may lack its tail until [`Stream::finish`] is well.
+//! A program whose output is data of any size, read as it comes, while its standard error comes as lines. The program's
+//! whole group is ended when the time is over, when a stop signal comes, or when the stream is dropped. The reader must
+//! check the end: data may lack its tail unless [`Stream::finish`] reports success.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -14,17 +14,17 @@ use super::{DRAIN, Ended, GRACE, Program, Running, start};
 use crate::sys::clock::Deadline;
 use crate::sys::signal::{self, Deferred};
 
-/// What such a program gets besides its arguments.
+/// Input, environment and limits of such a program.
 #[derive(Debug, Default)]
 pub struct Pipes {
-    /// Its standard input; without it there is nothing.
+    /// Its standard input; `None`: empty.
     pub input: Option<File>,
-    /// Variables of ours that it does not get.
+    /// Variables of this process that it does not get.
     pub unset: Vec<OsString>,
-    /// The most bytes that a file it writes can have; without it what holds for us.
+    /// The most bytes of a file that it writes; `None`: the limit of this process.
     pub largest_file: Option<u64>,
-    /// The most bytes of memory of its own that it, and each program it starts, can have; files that it maps to read them
-    /// are not counted. Without it what holds for us.
+    /// The most bytes of memory of its own for it, and for each program it starts; files that it maps to read them are
+    /// not counted. `None`: the limit of this process.
     pub memory: Option<u64>,
 }
 
@@ -32,9 +32,9 @@ pub struct Pipes {
 pub struct Stream<'a> {
     running: Running<'a>,
     deadline: Deadline,
-    /// How it ended, once that is known.
+    /// How it ended, once known.
     ended: Option<Ended>,
-    /// Until when output is read of a program that has ended.
+    /// Until when the output of a program that has ended is read.
     drain: Option<Deadline>,
     region: Option<Deferred>,
     #[cfg(test)]
@@ -42,7 +42,7 @@ pub struct Stream<'a> {
 }
 
 impl<'a> Stream<'a> {
-    /// Starts `program`; `line` gets the lines of its standard error. umask 077: what it writes is nobody else's.
+    /// Starts `program`; `line` gets the lines of its standard error. Its umask is 077: its files are private.
     pub fn start(
         program: &Program,
         pipes: Pipes,
@@ -71,7 +71,7 @@ impl<'a> Stream<'a> {
         })
     }
 
-    /// Waits for the end. What was not read is thrown away, and the program hears of it.
+    /// Waits for the end. Unread data is discarded, and the program sees a closed pipe.
     pub fn finish(mut self) -> io::Result<Ended> {
         self.running.data = None;
         let ended = match self.ended {
@@ -80,14 +80,14 @@ impl<'a> Stream<'a> {
         };
         self.ended = ended.as_ref().ok().copied();
         if self.running.output.take().is_some() && ended.is_ok() {
-            self.running.signal_group(Signal::KILL); // somebody of the group still holds the pipe
+            self.running.signal_group(Signal::KILL); // another process of the group still holds the pipe
         }
         self.running.lines.finish();
         let stop = self.region.take().and_then(Deferred::close);
         ended.map(|ended| stop.map_or(ended, Ended::Stopped))
     }
 
-    /// Reads what is there. `None`: nothing yet.
+    /// Reads the available data. `None`: nothing yet.
     fn take(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
         let Some(data) = &self.running.data else { return Ok(Some(0)) };
         match rustix::io::read(data, buffer) {
@@ -101,7 +101,7 @@ impl<'a> Stream<'a> {
         }
     }
 
-    /// Ends everything, since it may not go on.
+    /// Ends the program, which must not go on.
     fn end(&mut self, how: Ended) -> io::Error {
         self.running.data = None;
         self.ended = Some(how);
@@ -149,7 +149,7 @@ impl Drop for Stream<'_> {
         self.running.data = None;
         if self.ended.is_none() {
             self.running.signal_group(Signal::KILL);
-            let _ = self.running.is_gone_within(GRACE); // nobody waits for what it would tell
+            let _ = self.running.is_gone_within(GRACE); // dropped: its end is not reported
         }
     }
 }

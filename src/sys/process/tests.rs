@@ -36,7 +36,7 @@ fn errors_that_are_not_merged_are_heard_by_nobody() {
 #[test]
 fn another_identity_then_the_program_has_no_other_and_no_way_back() {
     if !rustix::process::geteuid().is_root() {
-        return; // nobody else can become somebody
+        return; // only root can change its user
     }
     let mut lines = Vec::new();
     let identity =
@@ -98,8 +98,8 @@ fn run_sh(script: &str) -> (Ended, Vec<String>) {
     run_for(script, LONG, LONG)
 }
 
-/// Lets the time of a script be over, but not before it said `up` (and then nothing of what it said before): a slow
-/// machine gets another try with more time.
+/// Runs a script until its time is over, and returns its lines after `up`. A slow machine gets another try with more
+/// time if that was not printed.
 fn run_out_of_time(script: &str, grace: Duration) -> Vec<String> {
     let mut time = SHORT;
     loop {
@@ -113,7 +113,7 @@ fn run_out_of_time(script: &str, grace: Duration) -> Vec<String> {
     }
 }
 
-/// Whether the process runs: neither gone nor a zombie that waits for somebody else.
+/// Whether the process runs: neither gone nor a zombie that waits to be reaped.
 fn is_alive(pid: &str) -> bool {
     match std::fs::read_to_string(Path::new("/proc").join(pid).join("stat")) {
         Ok(stat) => !stat.rsplit(')').next().unwrap().trim_start().starts_with(['Z', 'X']),
@@ -165,7 +165,7 @@ fn lines_come_while_the_program_runs() {
     let mut seen = Vec::new();
     let mark = scratch("live");
     let mut line = |line: &[u8]| {
-        std::fs::write(&mark, "").unwrap(); // what the program waits for: the line must arrive before its end
+        std::fs::write(&mark, "").unwrap(); // the program waits for it: the line must arrive before its end
         seen.push(line.to_vec());
     };
     let script = format!("echo first; while ! [ -e {0} ]; do sleep 0.01; done; echo second", mark.display());
@@ -200,7 +200,7 @@ fn descriptor_without_close_on_exec_does_not_reach_the_child() {
 
 #[test]
 fn signals_are_as_in_a_fresh_process() {
-    // SAFETY: dispositions and the mask of this thread only, put back below; nobody sends these here.
+    // SAFETY: dispositions and the mask of this thread only, reset below; no process sends these here.
     unsafe {
         libc::signal(libc::SIGUSR2, libc::SIG_IGN);
         let mut set: libc::sigset_t = std::mem::zeroed();
@@ -212,7 +212,7 @@ fn signals_are_as_in_a_fresh_process() {
         libc::signal(libc::SIGUSR2, libc::SIG_DFL);
         assert_eq!(lines[0], "SigBlk:\t0000000000000000");
         let ignored = u64::from_str_radix(lines[1].trim_start_matches("SigIgn:\t"), 16).unwrap();
-        let of_libc = 0b111 << 31; // 32 to 34: no libc lets anybody touch these
+        let of_libc = 0b111 << 31; // 32 to 34: libc reserves these
         assert_eq!(ignored & !of_libc, 0, "{ignored:x}");
     }
 }
@@ -261,7 +261,7 @@ fn term_is_ignored_then_kill_ends_the_group() {
 #[test]
 fn only_zombies_of_the_group_are_left_then_it_is_over() {
     let mark = scratch("zombie");
-    // As in a container whose first process reaps nobody: the orphan comes to us and stays a zombie.
+    // As in a container whose first process does not reap: the orphan becomes a child of this one and stays a zombie.
     rustix::process::set_child_subreaper(Some(rustix::process::getpid())).unwrap();
     let before = Instant::now();
     run_out_of_time(&format!("sleep 1000 & echo $! >{}; echo up; wait", mark.display()), LONG);
@@ -278,7 +278,7 @@ fn only_zombies_of_the_group_are_left_then_it_is_over() {
 
 #[test]
 fn stopped_program_still_gets_term() {
-    // It says `up` and stops; should the time be over in between, TERM finds it running, with the same end.
+    // It prints `up` and stops; should the time be over in between, TERM finds it running, with the same end.
     let script = "trap 'echo bye; exit 0' TERM; echo up; kill -STOP $$; while :; do sleep 0.01; done";
     assert_eq!(run_out_of_time(script, LONG), ["bye"]);
 }
@@ -309,7 +309,7 @@ fn daemon_keeps_writing_then_the_program_still_ends() {
     };
     let ended = run(&shell("setsid yes & echo $!"), Deadline::after(LONG), &mut line).unwrap();
     assert_eq!(ended, Ended::Exited(0));
-    // It dies of SIGPIPE at its next line: we have stopped reading.
+    // It dies of SIGPIPE at its next line: the pipe is no longer read.
     while is_alive(&pid) {
         std::thread::yield_now();
     }
@@ -367,12 +367,12 @@ fn program_is_being_written_then_it_waits_until_it_is_done() {
 #[test]
 fn many_runs_then_no_descriptor_is_left() {
     let count = || open_descriptors().len();
-    run_sh("true"); // what is made once is made
+    run_sh("true"); // makes everything that is made once
     let before = count();
     for _ in 0..50 {
         run_sh("echo x");
     }
-    // Other tests of this process open files too: fifty runs with a leak would show as fifty at least.
+    // Other tests of this process open files too; a leak in fifty runs would show as fifty at least.
     assert!(count() < before + 40, "{before} before, {} after", count());
 }
 
@@ -380,7 +380,7 @@ mod stream {
     use super::*;
     use std::io::{Read, Seek, Write};
 
-    /// Everything it writes, how it ended, and its complaints.
+    /// Its data, how it ended, and its standard error.
     fn read(script: &str, pipes: Pipes, time: Duration) -> (Vec<u8>, Ended, Vec<String>) {
         let mut lines = Vec::new();
         let mut line = |line: &[u8]| lines.push(String::from_utf8_lossy(line).into_owned());

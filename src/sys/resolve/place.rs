@@ -1,5 +1,4 @@
-//! What is done with a place that was found: opened, appended to, replaced, judged, each through the directory that it lies
-//! in, which is open.
+//! Opens, appends to, replaces and judges a resolved path, always through the open directory that holds it.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -15,14 +14,14 @@ use crate::sys::fs::{self, Dir, Kind, Meta};
 use crate::sys::trust::{self, Role, Untrusted, Us};
 
 impl Place {
-    /// Opens the directory that it is, judged like the way to it.
+    /// Opens it as a directory, judged like the way to it.
     pub fn open_dir(&self) -> Result<Dir, Fault> {
         let dir = self.dir.child(&self.name)?;
         self.check(&dir)?;
         Ok(dir)
     }
 
-    /// Opens the regular file that it is for reading, judged like the way to it.
+    /// Opens it as a regular file for reading, judged like the way to it.
     pub fn open_file(&self) -> Result<(File, Meta), Fault> {
         if self.meta.is_some_and(|meta| meta.kind == Kind::Other) {
             return Err(no_file().into()); // opening a device does things
@@ -38,8 +37,8 @@ impl Place {
         Ok((file, meta))
     }
 
-    /// Opens the file for writing at its end, and makes it where there is none. Whatever stands there is taken, but no file
-    /// that has another name where somebody else could have given it that.
+    /// Opens the file for appending, and creates it if missing. Files of any type are accepted; only a regular file
+    /// with a second name is refused where another user could have made that name.
     pub fn append(&self, mode: u32) -> io::Result<File> {
         if self.meta.is_none() && !self.is_kernels {
             match self.dir.create_to_append(&self.name, mode) {
@@ -59,11 +58,11 @@ impl Place {
         }
     }
 
-    /// Opens what is there for writing at its end.
+    /// Opens the existing file for appending.
     fn append_to_it(&self) -> io::Result<File> {
         let opened = if self.is_kernels { self.dir.reopen(&self.name) } else { self.dir.append(&self.name) };
         let file = opened.map_err(|e| match Errno::from_io_error(&e) {
-            // open(2): a FIFO that nobody has open for reading, or a socket, which nobody opens.
+            // open(2): a FIFO that no process has open for reading, or a socket, which cannot be opened.
             Some(Errno::NXIO) => io::Error::other("nobody reads it: it is a FIFO without a reader, or a socket"),
             _ => e,
         })?;
@@ -71,7 +70,7 @@ impl Place {
             return Ok(file);
         }
         let meta = fs::meta(&file)?;
-        // Asked by its name: whoever gave it another one may have taken this one away since it was opened.
+        // Looked up again by name: a user who made a second name may have removed this one since the open.
         let is_as_opened = |at: Meta| at.inode() == meta.inode() && at.links == 1;
         if meta.kind == Kind::File && !self.is_ours_alone && !self.dir.look(&self.name)?.is_some_and(is_as_opened) {
             return Err(io::Error::other("it has another name, which somebody else may have given it: remove it"));
@@ -79,14 +78,14 @@ impl Place {
         Ok(file)
     }
 
-    /// Replaces the regular file that it is by `content`, or makes it: whoever looks sees the old or the new one, whole.
+    /// Replaces the regular file by `content`, or creates it. A reader sees the old or the new content, whole.
     pub fn replace(&self, content: &[u8], mode: u32) -> io::Result<()> {
         self.can_be_replaced()?;
         self.dir.replace(&self.name, content, None, mode)
     }
 
-    /// Why [`Self::replace`] would refuse what is there by now. Only a regular file is replaced: a device, a FIFO, a socket or
-    /// a directory is somebody's, and a rename would take it from everybody who uses it.
+    /// Why [`Self::replace`] would refuse the present file. Only a regular file is replaced: a device, a FIFO, a socket
+    /// or a directory has other users, and a rename would take it from them.
     pub fn can_be_replaced(&self) -> io::Result<()> {
         match self.dir.look(&self.name)?.map(|meta| meta.kind) {
             None | Some(Kind::File) if !self.is_kernels => Ok(()),
@@ -97,12 +96,12 @@ impl Place {
         }
     }
 
-    /// Judges what stands there, whatever it is.
+    /// Judges the present file, of any type.
     pub(super) fn judge_as_it_stands(&self) -> Result<(), Fault> {
         judge_as_it_stands(&self.dir, &self.name, &self.path, self.way, self.us)
     }
 
-    /// Opens the directory that it is where everything in it is ours too: one that was given to us may have been filled before.
+    /// Opens it as a directory with only trusted entries: before a chown to this process, others may have filled it.
     pub fn open_own_dir(&self) -> Result<Dir, Fault> {
         let dir = self.open_dir()?;
         judge_names(&dir, &self.path, self.us)?;
@@ -114,7 +113,7 @@ impl Place {
     }
 }
 
-/// Judges each name in a directory that only we can change by now.
+/// Judges each entry of a directory that only trusted users can change by now.
 pub fn judge_names(dir: &Dir, path: &Path, us: Us) -> Result<(), Fault> {
     dir.names()?.iter().try_for_each(|name| match judge_as_it_stands(dir, name, &path.join(name), Way::Trusted, us) {
         Err(fault) if fault.is_missing() => Ok(()), // it has gone since
@@ -122,10 +121,10 @@ pub fn judge_names(dir: &Dir, path: &Path, us: Us) -> Result<(), Fault> {
     })
 }
 
-/// Judges what has the name `name` in `dir`, and the path `path` for messages.
+/// Judges the entry `name` of `dir`; `path` is its path for messages.
 pub fn judge_as_it_stands(dir: &Dir, name: &OsStr, path: &Path, way: Way, us: Us) -> Result<(), Fault> {
     let check = |file: &dyn AsFd| check(file.as_fd(), dir, path, way, us);
-    // What may not be read shows what it is all the same.
+    // Owner and mode can be seen without read permission, through O_PATH.
     let or_hold = |opened: io::Result<OwnedFd>| match opened {
         Err(e) if e.kind() == io::ErrorKind::PermissionDenied => dir.hold(name),
         opened => opened,
@@ -146,7 +145,7 @@ fn check(file: impl AsFd, dir: &Dir, path: &Path, way: Way, us: Us) -> Result<()
     if way == Way::Any {
         return Ok(());
     }
-    // A shared volume is a way to what is ours: what lies at its top may be anybody's.
+    // A shared volume is only a way to private directories: entries at its top may belong to any user.
     let way = if way == Way::Shared { Way::Trusted } else { way };
     match judge(file, Some(dir), Role::Itself, way, us)? {
         Judged::Ours | Judged::Shared => Ok(()),

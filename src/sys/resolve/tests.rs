@@ -36,7 +36,7 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0); // what stays in /tmp is no failure of the test
+        let _ = fs::remove_dir_all(&self.0); // a leftover in /tmp is no failure of the test
     }
 }
 
@@ -44,7 +44,7 @@ fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// Every way to the same file, with a directory on some of them that others may write.
+/// Every way to the same file, some of them through a directory that others may write.
 #[test]
 fn distrust_names_what_others_can_turn() {
     let root = Scratch::new();
@@ -88,7 +88,7 @@ fn distrust_names_what_others_can_turn() {
 #[test]
 fn a_friend_may_change_what_is_his_and_nothing_else() {
     if !is_root() {
-        return; // nobody else can give files away
+        return; // only root can give files away
     }
     let root = Scratch::new();
     root.dir("home", 0o775);
@@ -133,7 +133,7 @@ fn links_of_others_are_never_followed_on_any_way() {
         ("his/ours/../his/ours/deep", None),
     ] {
         for last in [Last::Follow, Last::Stay] {
-            // What stands at the end is the caller's to replace, and is not followed.
+            // With `Stay`, the caller replaces the link at the end, and it is not followed.
             let owner = owner.filter(|_| last == Last::Follow || name != "his/planted-file");
             match (find(&root.at(name), Way::Any, last), owner) {
                 (Err(Fault::Untrusted(untrusted)), Some(owner)) => {

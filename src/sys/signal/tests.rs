@@ -1,4 +1,4 @@
-//! Each case is a process of its own: this test program again, told by the environment to play the part.
+//! Each case runs in a process of its own: this test program again, told its part by the environment.
 
 use super::*;
 use std::io::Read;
@@ -6,15 +6,15 @@ use std::process::{Command, ExitStatus, Stdio};
 
 const PART: &str = "REPO_DEPLOY_SIGNAL_TEST";
 
-/// What the part ends with when nothing else ends it.
+/// The exit code of a part that ran to its end.
 const SURVIVED: i32 = 42;
 
-/// Runs `part` in a process of its own and gives how that ended. `test` is the name of the calling test.
+/// Runs `part` in a process of its own and returns its status. `test` is the name of the calling test.
 #[allow(clippy::exit, reason = "the part is over")]
 fn alone(test: &str, part: fn()) -> ExitStatus {
     if std::env::var_os(PART).is_some() {
-        // SAFETY: no memory is passed. A part that waits for what never comes ends by SIGALRM, not never; and a shell that runs
-        // the tests in the background has SIGINT ignored.
+        // SAFETY: no memory is passed. SIGALRM ends a part that would wait for ever; and a shell that runs the tests in
+        // the background has SIGINT ignored.
         unsafe {
             libc::alarm(60);
             for signal in STOP {
@@ -153,7 +153,7 @@ fn signal_before_the_wait_is_seen_by_the_wait() {
     assert_eq!(status.code(), Some(SURVIVED));
 }
 
-/// A signal that comes at any moment around the end of a region is never lost: the part then waits for ever.
+/// A signal at any moment around the end of a region is never lost: the part would then wait for ever.
 #[test]
 fn signal_around_the_end_of_a_region_is_never_lost() {
     const NAME: &str = "signal_around_the_end_of_a_region_is_never_lost";

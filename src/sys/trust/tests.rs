@@ -1,5 +1,5 @@
-//! The one table of who can change what: owner, mode, ACL, sticky bit, read-only mount, role. Held against the rule written a
-//! second time, the way acl(5) and path_resolution(7) put it, over the whole domain.
+//! One table over the whole domain: owner, mode, ACL, sticky bit, read-only mount, role. The result is compared with
+//! the rule written a second time, as acl(5) and path_resolution(7) put it.
 
 use super::*;
 
@@ -10,7 +10,7 @@ fn meta(kind: Kind, uid: u32, gid: u32, mode: u32) -> Meta {
     Meta { kind, mode, uid, gid, size: 0, mtime: zero, ctime: zero, dev: 1, ino: 1, links: 1, allocated: 0 }
 }
 
-/// An ACL as its extended attribute has it: tag, permissions, id.
+/// The extended attribute of an ACL with these entries: tag, permissions, id.
 fn acl(entries: &[(u16, u16, u32)]) -> Vec<u8> {
     let mut bytes = 2_u32.to_le_bytes().to_vec();
     for (tag, perm, id) in entries {
@@ -24,7 +24,7 @@ fn acl(entries: &[(u16, u16, u32)]) -> Vec<u8> {
 const NONE: u32 = u32::MAX;
 const OWNER: (u16, u16, u32) = (0x01, 7, NONE);
 
-/// ACLs, and whom they let write when the mask lets them, in a directory whose group is root's.
+/// ACLs, and the user or group that each lets write if the mask permits, in a directory of group root.
 fn acls() -> Vec<(Vec<u8>, Option<Named>)> {
     let with = |entry: (u16, u16, u32), mask: u16| {
         acl(&[OWNER, entry, (GROUP_OBJ, 5, NONE), (MASK, mask, NONE), (OTHER, 5, NONE)])
