@@ -13,7 +13,7 @@ use crate::appspec::Behaviour;
 use crate::config::Settings;
 use crate::console;
 use crate::console::screen::{Color, Screen};
-use crate::deploy::in_the_way;
+use crate::deploy::failure::in_the_way;
 use crate::error::{Context, Error, Kind, Result};
 use crate::model::ActivationMode;
 use crate::report::check_report;
@@ -76,7 +76,7 @@ fn settled(store: &Store) -> Result<State> {
     let state = match store.recorded()? {
         Recorded::State(state) => *state,
         Recorded::Nothing => return Err(nothing_live()),
-        Recorded::Foreign(format) => return Err(crate::deploy::foreign(root, &format)),
+        Recorded::Foreign(format) => return Err(crate::deploy::failure::foreign(root, &format)),
         Recorded::Unreadable(reason) => {
             let text = format!("the state in {} cannot be read: {reason}; the next check settles it", root.display());
             return Err(Error::new(Kind::InDoubt, text));

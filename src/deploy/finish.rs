@@ -62,13 +62,9 @@ impl Deployment<'_> {
 
     /// Reports the result of the check that began at `started`.
     pub fn end(mut self, result: Result<Outcome>, started: Instant) -> CheckReport {
-        let result = match (&self.doubt, result) {
-            (Some(doubt), Err(e)) => Err(Error::new(Kind::InDoubt, format!("{doubt}; {e}"))),
-            (Some(doubt), Ok(Outcome::Blocked)) => {
-                let text = format!("{doubt}; a pre hook blocked the deployment that would settle it");
-                Err(Error::new(Kind::InDoubt, text))
-            }
-            (_, result) => result,
+        let result = match &self.doubt {
+            Some(doubt) => in_doubt_still(doubt, result),
+            None => result,
         };
         // The recovery is finished, and a later step failed.
         let is_over = self.state.phase == Phase::Idle;
@@ -120,7 +116,7 @@ impl Deployment<'_> {
             notify::send(settings, &json);
         }
         match stop {
-            Some(signal) => CheckReport::of_error(&super::stopped(signal)),
+            Some(signal) => CheckReport::of_error(&super::failure::stopped(signal)),
             None => report,
         }
     }
@@ -178,6 +174,25 @@ impl Deployment<'_> {
         }
         status.set_sizes(kept);
         Ok(())
+    }
+}
+
+/// The result of a check that did not settle the doubt about the live tree.
+fn in_doubt_still(doubt: &str, result: Result<Outcome>) -> Result<Outcome> {
+    match result {
+        Err(e) => Err(Error::new(Kind::InDoubt, format!("{doubt}; {e}"))),
+        Ok(Outcome::Blocked) => {
+            let text = format!("{doubt}; a pre hook blocked the deployment that would settle it");
+            Err(Error::new(Kind::InDoubt, text))
+        }
+        Ok(
+            outcome @ (Outcome::Unchanged
+            | Outcome::OnHold
+            | Outcome::Deployed
+            | Outcome::RolledBack
+            | Outcome::Adopted
+            | Outcome::Failed(_)),
+        ) => Ok(outcome),
     }
 }
 

@@ -3,6 +3,7 @@
 //! disk records the step to finish.
 
 mod changes_file;
+pub mod failure;
 mod finish;
 mod hook_env;
 pub mod hooks;
@@ -13,7 +14,6 @@ pub mod recovery;
 pub mod recovery_action;
 mod verify_artifact;
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::activate::limit::Limit;
@@ -33,6 +33,7 @@ use crate::store::state::{FailureKind, Found, Phase, Record, State};
 use crate::store::{Recorded, Release, Store};
 use crate::sys::clock::{Deadline, now};
 use crate::sys::signal::{self, Deferred};
+use failure::{cut_off, foreign, in_doubt, stopped, way_back_failed};
 use hooks::Verdict;
 
 /// A running deployment; the store stays locked while this value exists.
@@ -101,16 +102,7 @@ impl<'a> Deployment<'a> {
         let demands = Demands::new(&settings.trust)?;
         overlap::refuse_to_swallow(settings, &places)?;
         let (mode, root) = (places.mode, store.root().to_owned());
-        let (state, doubt) = match store.recorded()? {
-            Recorded::State(state) => (*state, None),
-            Recorded::Nothing => (State::fresh(settings.local.clone(), mode, Found::Absent), None),
-            Recorded::Foreign(format) => return Err(foreign(&root, &format)),
-            Recorded::Unreadable(reason) => {
-                let doubt = format!("the state in {} cannot be read: {reason}", root.display());
-                log::error!("{doubt}; keeping the live tree until a deployment settles it");
-                (State::fresh(settings.local.clone(), mode, Found::Absent), Some(doubt))
-            }
-        };
+        let (mut state, mut doubt) = recorded_state(settings, mode, &store)?;
         // A store beside <local> is found by that path: both were moved together, or are reached by another name.
         let is_beside = mode == ActivationMode::Symlink && settings.store.is_none();
         if state.local != settings.local && !is_beside && mode != ActivationMode::Install {
@@ -121,7 +113,6 @@ impl<'a> Deployment<'a> {
                 settings.local.display()
             )));
         }
-        let (mut state, mut doubt) = (state, doubt);
         // A configured store may survive a change of `activation`; the entry at <local> decides what the change
         // requires.
         locations::refuse_to_change_ways(&state, mode, &root)?;
@@ -385,55 +376,23 @@ impl<'a> Deployment<'a> {
     }
 }
 
-pub fn foreign(root: &Path, format: &str) -> Error {
-    Error::config(format!(
-        "the state in {} has the format {format}, which this version does not know: a newer repo-deploy wrote it; run that one",
-        root.display()
-    ))
+/// The state in `store`, and why the live tree is in doubt if it cannot be read.
+fn recorded_state(settings: &Settings, mode: ActivationMode, store: &Store) -> Result<(State, Option<String>)> {
+    let root = store.root();
+    let fresh = || State::fresh(settings.local.clone(), mode, Found::Absent);
+    Ok(match store.recorded()? {
+        Recorded::State(state) => (*state, None),
+        Recorded::Nothing => (fresh(), None),
+        Recorded::Foreign(format) => return Err(foreign(root, &format)),
+        Recorded::Unreadable(reason) => {
+            let doubt = format!("the state in {} cannot be read: {reason}", root.display());
+            log::error!("{doubt}; keeping the live tree until a deployment settles it");
+            (fresh(), Some(doubt))
+        }
+    })
 }
 
 /// How long a command waits for a running check: twice `timeout`, enough for a deployment and its rollback.
 pub fn turn(settings: &Settings) -> Duration {
     settings.timeout.saturating_mul(2)
-}
-
-/// Refuses to inspect or repair a live tree that is between two releases.
-pub fn in_the_way(state: &State) -> Result<()> {
-    match state.phase {
-        Phase::Idle => Ok(()),
-        phase => {
-            let text = format!("the last deployment was cut off, {phase}: the next check (repo-deploy -f) finishes it");
-            Err(Error::new(Kind::InDoubt, text))
-        }
-    }
-}
-
-/// A signal during a deployment: either release may be live.
-pub fn cut_off(signal: i32) -> Error {
-    let text = format!("stopped by signal {signal} in the middle of a deployment; the next start goes on with it");
-    Error::new(Kind::Stopped(signal), text)
-}
-
-/// The error of a failed rollback. A signal ends a rollback too, and the next start resumes it. A configuration error,
-/// which only the operator can fix, is passed on unchanged.
-pub fn way_back_failed(e: Error) -> Error {
-    match e.kind() {
-        Kind::Stopped(signal) => cut_off(signal),
-        Kind::Config => e,
-        Kind::Failed
-        | Kind::Refused
-        | Kind::Superseded
-        | Kind::Unavailable { .. }
-        | Kind::InDoubt
-        | Kind::Usage
-        | Kind::Locked => in_doubt(e),
-    }
-}
-
-fn stopped(signal: i32) -> Error {
-    Error::new(Kind::Stopped(signal), format!("stopped by signal {signal}"))
-}
-
-pub fn in_doubt(e: Error) -> Error {
-    Error::new(Kind::InDoubt, format!("the live tree is in doubt, the next check tries to settle it: {e}"))
 }
