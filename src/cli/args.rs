@@ -63,7 +63,7 @@ impl From<String> for Misuse {
 
 impl Misuse {
     /// An unknown word; a suggestion is an answer.
-    fn unknown(text: String, suggestion: Option<Suggestion>) -> Self {
+    pub fn unknown(text: String, suggestion: Option<Suggestion>) -> Self {
         match suggestion {
             Some(Suggestion(answer)) => Self { text: text + "; " + &answer, is_answered: true, command: None },
             None => text.into(),

@@ -35,11 +35,9 @@ fn run(notify: Notify, environment: Vec<(OsString, OsString)>) -> Result<ExitCod
     };
     let command = args.command;
     match (command.run)(&Session { args, environment, notify }) {
-        Err(e) if e.kind() == Kind::Usage => Ok(refuse(&Misuse {
-            text: e.to_string(),
-            is_answered: e.to_string().ends_with('?'),
-            command: Some(command),
-        })),
+        Err(e) if e.kind() == Kind::Usage => {
+            Ok(refuse(&Misuse { text: e.to_string(), is_answered: false, command: Some(command) }))
+        }
         ended => ended,
     }
 }

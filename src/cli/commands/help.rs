@@ -3,8 +3,9 @@
 use std::process::ExitCode;
 
 use super::{COMMANDS, CommandSpec};
+use crate::cli::args::Misuse;
 use crate::cli::session::{Session, print};
-use crate::cli::{help, suggest, usage};
+use crate::cli::{help, refuse, suggest};
 use crate::error::Result;
 
 /// Its operand: the name of a command is a word here.
@@ -29,8 +30,7 @@ fn run(session: &Session) -> Result<ExitCode> {
         return print(&help::keys());
     }
     let Some(command) = COMMANDS.iter().find(|command| command.name == word) else {
-        let near = suggest::command(word).map_or(String::new(), |suggest::Suggestion(answer)| format!("; {answer}"));
-        return Err(usage(format!("unknown command {word}{near}")));
+        return Ok(refuse(&Misuse::unknown(format!("unknown command {word}"), suggest::command(word))));
     };
     print(&help::of_command(command))
 }
