@@ -239,7 +239,7 @@ impl Deployment<'_> {
 
     fn plan_nothing(&self, plan: &mut Plan) {
         plan.outcome = "unchanged";
-        if let Some(why) = &self.why {
+        if let Some(why) = &self.hold_reason {
             plan.outcome = "on-hold";
             plan.notes.push(why.clone());
         }

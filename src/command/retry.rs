@@ -42,14 +42,14 @@ impl Deployment<'_> {
         }
         status_file::forget_hold(&self.store);
         let looked = self.look();
-        if looked.is_err() && self.attempt_report.is_none() && self.state.failure.is_none() {
+        if looked.is_err() && self.attempt.is_none() && self.state.failure.is_none() {
             // The source has not answered, so nothing was tried again: the failures are kept.
             (self.state.failure, self.state.rolled_back) = (before.failure, before.rolled_back);
             self.note()?;
         }
         match (looked?, healed) {
             (Outcome::Unchanged | Outcome::OnHold, Some(healed)) => {
-                self.attempt_report = None; // the recovery has its entry, and there was nothing to deploy
+                self.attempt = None; // the recovery has its entry, and there was nothing to deploy
                 Ok(healed)
             }
             (outcome, _) => Ok(outcome),

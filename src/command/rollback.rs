@@ -216,7 +216,7 @@ impl<'a> Deployment<'a> {
     /// Undoes the state of a failed rollback: the earlier release is live again, with the earlier candidate and
     /// failure.
     pub fn put_aside_back(&mut self) {
-        self.why = self.state.failure.take().map(|failure| failure.why);
+        self.hold_reason = self.state.failure.take().map(|failure| failure.why);
         (self.state.target, self.state.failure) = (self.state.saved_candidate.take(), self.state.aside_failure.take());
         if let Some(current) = &self.state.current {
             self.state.rolled_back.retain(|record| record.release != current.release);

@@ -94,7 +94,9 @@ impl Deployment<'_> {
                 "cannot seed: {} is live already, and this is another one: repo-deploy -f deploys what is new",
                 named(&live)
             ))),
-            (None, None) => Err(Error::failed(self.why.take().unwrap_or_else(|| "there is nothing".to_owned()))),
+            (None, None) => {
+                Err(Error::failed(self.hold_reason.take().unwrap_or_else(|| "there is nothing".to_owned())))
+            }
         }
     }
 

@@ -41,18 +41,18 @@ impl Deployment<'_> {
             self.record_recovered();
         }
         let from = self.state.current.as_ref().map(|current| current.release.clone());
-        self.attempt_report = Some(Attempt { reason, record, from, since: Instant::now() });
+        self.attempt = Some(Attempt { reason, record, from, since: Instant::now() });
     }
 
     /// Writes the history entry of a recovery that this check has finished before it goes on with another deployment.
     pub fn record_recovered(&mut self) {
-        let Some(tried) = self.attempt_report.take_if(|tried| tried.reason == Reason::Recover) else { return };
+        let Some(tried) = self.attempt.take_if(|tried| tried.reason == Reason::Recover) else { return };
         let is_live = |record: &Record| self.state.current.as_ref().is_some_and(|c| c.release == record.release);
         let outcome = if tried.record.as_ref().is_some_and(is_live) { Outcome::Deployed } else { Outcome::RolledBack };
         let took_ms = u64::try_from(tried.since.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.attempt_report = Some(tried);
+        self.attempt = Some(tried);
         let result = Ok(outcome);
-        let report = CheckReport::of(&result, &self.state, self.why.as_deref());
+        let report = CheckReport::of(&result, &self.state, self.hold_reason.as_deref());
         let entry = self.entry(&result, &report).map(|entry| Entry { took_ms, ..entry });
         let mut status = Status::read(&self.store); // read only: the check writes its status at its end
         if let Err(e) = self.note_deployment(entry, &mut status) {
@@ -72,7 +72,7 @@ impl Deployment<'_> {
             self.record_recovered();
         }
         self.config_ini.end(&self.state, &result);
-        let mut report = CheckReport::of(&result, &self.state, self.why.as_deref());
+        let mut report = CheckReport::of(&result, &self.state, self.hold_reason.as_deref());
         if report.outcome == Outcome::Unchanged {
             let is_live = if self.state.current.is_some() { " is live" } else { "" };
             log::debug!("unchanged: {}{is_live}", report.text);
@@ -84,7 +84,7 @@ impl Deployment<'_> {
         report.is_told = status.tells_again(&report, now());
         status.set_remote(&self.settings.remote);
         let reason = self
-            .attempt_report
+            .attempt
             .as_ref()
             .map(|tried| tried.reason)
             .filter(|_| !matches!(result, Ok(Outcome::Unchanged | Outcome::OnHold)));
@@ -124,7 +124,7 @@ impl Deployment<'_> {
     /// The history entry of this check. A stopped check gets none: the next start resumes it, or it has changed
     /// nothing.
     fn entry(&mut self, result: &Result<Outcome>, report: &CheckReport) -> Option<Entry> {
-        let Attempt { reason, record, from, .. } = self.attempt_report.take()?;
+        let Attempt { reason, record, from, .. } = self.attempt.take()?;
         let (record, why) = match result {
             Ok(Outcome::Unchanged | Outcome::OnHold) => return None,
             Err(e) if matches!(e.kind(), Kind::Stopped(_)) => return None,

@@ -56,11 +56,11 @@ pub struct Deployment<'a> {
     /// A signal that arrived while the live tree was changing: the step was finished, and the process ends now.
     pub stop: Option<i32>,
     /// The reason why the revision of the source is not tried, if so; or why a rollback failed.
-    pub why: Option<String>,
+    pub hold_reason: Option<String>,
     /// Bytes of archives that were read from the source.
     pub fetched: u64,
     /// The deployment that this check makes or tries, if there is one.
-    pub attempt_report: Option<finish::Attempt>,
+    pub attempt: Option<finish::Attempt>,
     /// The list of changes that was written for hooks.
     pub changes_file: changes_file::Written,
     /// The hook directories that existed when the check began, with their hooks.
@@ -133,7 +133,7 @@ impl<'a> Deployment<'a> {
         let source = Source::new(settings, &places.cache)?;
         let config_ini = config_ini::Notes::default();
         let hooks = [&settings.pre_hooks, &settings.post_hooks].into_iter().filter_map(|dir| hooks::Before::of(dir));
-        let (stop, why, fetched, attempt_report) = (None, None, 0, None);
+        let (stop, hold_reason, fetched, attempt) = (None, None, 0, None);
         Ok(Self {
             settings,
             places,
@@ -147,9 +147,9 @@ impl<'a> Deployment<'a> {
             _limit: console::limit(deadline),
             config_ini,
             stop,
-            why,
+            hold_reason,
             fetched,
-            attempt_report,
+            attempt,
             changes_file: changes_file::Written::default(),
             hooks: hooks.collect(),
         })
@@ -166,7 +166,7 @@ impl<'a> Deployment<'a> {
     /// Polls the source and deploys a new revision.
     pub fn look(&mut self) -> Result<Outcome> {
         let Some(target) = self.obtain()? else {
-            return Ok(if self.why.is_some() { Outcome::OnHold } else { Outcome::Unchanged });
+            return Ok(if self.hold_reason.is_some() { Outcome::OnHold } else { Outcome::Unchanged });
         };
         self.with_signals_deferred(|deployment| deployment.deploy(target))
     }

@@ -259,7 +259,7 @@ impl Deployment<'_> {
                 format!("revision {revision} is on hold after {count} attempt{s}: {why}")
             }
         };
-        self.why = Some(text + "; `repo-deploy retry` tries it again");
+        self.hold_reason = Some(text + "; `repo-deploy retry` tries it again");
         if self.state.target.as_ref().is_none_or(|t| t.validators != *validators || t.release != known.release) {
             let (revision, validators) = (revision.clone(), validators.clone());
             self.state.target = Some(Record { revision, validators, ..known.clone() });
