@@ -6,7 +6,8 @@ use std::fmt;
 
 use super::layers::Value;
 use crate::error::Result;
-use crate::schedule::{Schedule, Seed, zone};
+use crate::schedule::zone::load;
+use crate::schedule::{Schedule, Seed};
 use crate::sys;
 
 /// The value of `schedule`, its deployment, and the zone of the environment.
@@ -34,7 +35,7 @@ impl Timing {
     pub fn schedule(&self) -> Result<Schedule> {
         let seed = Seed::new(&sys::host::name(), &self.id);
         Schedule::parse(&self.value.text, &seed, |named| {
-            zone::load(named, self.zone.as_deref().and_then(OsStr::to_str))
+            load::zone(named, self.zone.as_deref().and_then(OsStr::to_str))
         })
         .map_err(|why| self.value.bad(why))
     }

@@ -89,8 +89,9 @@ mod tests {
 
     #[test]
     fn times_of_several_come_in_their_order_each_in_its_zone() {
-        let schedule =
-            |text: &str| Schedule::parse(text, &Seed::new("h", "i"), |named| zone::load(named, Some("UTC0"))).unwrap();
+        let schedule = |text: &str| {
+            Schedule::parse(text, &Seed::new("h", "i"), |named| zone::load::zone(named, Some("UTC0"))).unwrap()
+        };
         let web = ("web", schedule("CRON_TZ=IST-5:30 0 12 * * *"));
         let batch = ("batch", schedule("0 */12 * * *"));
         let from = from(OsStr::new("2026-11-22T00:00:00+00:00")).unwrap();
