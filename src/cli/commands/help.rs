@@ -1,11 +1,6 @@
 //! `repo-deploy help`.
 
-use std::process::ExitCode;
-
-use super::{COMMANDS, CommandSpec};
-use crate::cli::session::{Session, print};
-use crate::cli::{help, suggest, usage};
-use crate::error::Result;
+use super::spec::{Action, CommandSpec};
 
 /// Its operand: the name of a command is a word here.
 pub const OPERANDS: &str = "[COMMAND]";
@@ -20,17 +15,5 @@ pub static HELP: CommandSpec = CommandSpec {
     options: &[],
     is_configured: false,
     example: "repo-deploy help keys",
-    run,
+    action: Action::Help,
 };
-
-fn run(session: &Session) -> Result<ExitCode> {
-    let Some(word) = session.args.operands.first() else { return print(&help::long()) };
-    if word == "keys" {
-        return print(&help::keys());
-    }
-    let Some(command) = COMMANDS.iter().find(|command| command.name == word) else {
-        let near = suggest::command(word).map_or(String::new(), |suggest::Suggestion(answer)| format!("; {answer}"));
-        return Err(usage(format!("unknown command {word}{near}")));
-    };
-    print(&help::of_command(command))
-}
