@@ -12,7 +12,7 @@ use std::time::Duration;
 use rustix::fs::OFlags;
 use rustix::pipe::PipeFlags;
 
-use super::{Identity, Pipes, Program};
+use super::program::{Identity, Pipes, Program};
 use crate::sys::clock::Deadline;
 use crate::sys::disposition;
 
