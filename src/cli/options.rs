@@ -1,5 +1,5 @@
 //! The table of options: the parser and the help are made from it. An option that commands list as their own
-//! ([`CommandSpec::options`](super::commands::CommandSpec)) is refused with any other; the rest goes with every command.
+//! ([`CommandSpec::options`](super::commands::spec::CommandSpec)) is refused with any other; the rest goes with every command.
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;

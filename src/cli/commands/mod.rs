@@ -1,4 +1,4 @@
-//! The table of commands. A command is a file here: its row, and the function that runs it. The parser, the help and the
+//! The table of commands. A command is a file here: its row, and its function. The parser, the help and the
 //! tests go by [`COMMANDS`]; nothing else has to know of a new one.
 
 pub mod daemon;
@@ -8,7 +8,7 @@ pub mod list;
 mod plan;
 mod retry;
 mod rollback;
-pub mod schedule;
+mod schedule;
 mod seed;
 pub mod spec;
 mod status;
