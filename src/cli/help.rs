@@ -1,9 +1,11 @@
 //! The texts of `-h`, `--help` and `help`: 80 columns, made from the tables of commands, options and keys. Nothing is read for them.
 
-use super::commands::{self, COMMANDS, CommandSpec};
+use super::commands::spec::CommandSpec;
+use super::commands::{self, COMMANDS};
 use super::options::{self, Opt};
 use crate::config::keys::{KEYS, Key, SUBJECTS, VARIABLES};
 use crate::console::screen::Screen;
+use crate::error::Result;
 
 const EXIT_CODES: &str = "
 exit codes:
@@ -105,6 +107,15 @@ pub fn keys() -> String {
     let also: Vec<&str> = VARIABLES.iter().map(|(variable, _)| *variable).collect();
     text += "\nSIZE: bytes, or 512M, 4G. DURATION: seconds, or 90s, 5m, 1h.\n";
     text + &format!("Also read: {}.\n", also.join(", "))
+}
+
+/// `help`, with its operand: the name of a command, or `keys`. The error is an operand that is neither.
+pub fn answer(operand: Option<&String>) -> Result<String, &str> {
+    let Some(word) = operand else { return Ok(long()) };
+    if word == "keys" {
+        return Ok(keys());
+    }
+    COMMANDS.iter().find(|command| command.name == word).map(|command| of_command(command)).ok_or(word)
 }
 
 /// What `--version` prints.

@@ -1,20 +1,22 @@
-//! The command line. [`args`] reads it by two tables, [`options`] and [`commands`]; [`help`] prints them. A new command is a
+//! The command line. [`parse`] reads it by two tables, [`options`] and [`commands`]; [`help`] prints them. A new command is a
 //! file in `commands/` and its line in the table there.
 
 mod args;
 mod commands;
 mod help;
 mod options;
+mod parse;
 mod session;
 mod suggest;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use self::args::{Asked, Misuse};
-use self::session::{Session, print};
+use self::commands::spec::Action;
+use self::parse::{Asked, Misuse};
+use self::session::{Session, print, usage};
 use crate::console;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Kind, Result};
 use crate::sys::notify::Notify;
 
 /// Runs what the command line asks for. The exit code is that of the contract: 64 for a wrong command line.
@@ -28,13 +30,20 @@ pub fn main() -> ExitCode {
 }
 
 fn run(notify: Notify, environment: Vec<(OsString, OsString)>) -> Result<ExitCode> {
-    let args = match args::parse(std::env::args_os().skip(1)) {
+    let (command, args) = match parse::parse(std::env::args_os().skip(1)) {
         Ok(Asked::Print(text)) => return print(&text),
-        Ok(Asked::Run(args)) => *args,
+        Ok(Asked::Run(command, args)) => (command, *args),
         Err(misuse) => return Ok(refuse(&misuse)),
     };
-    let command = args.command;
-    match (command.run)(&Session { args, environment, notify }) {
+    let ended = match command.action {
+        Action::Run(run) => run(&Session { args, environment, notify }),
+        Action::Help => match help::answer(args.operands.first()) {
+            Ok(text) => print(&text),
+            Err(word) => Ok(refuse(&Misuse::unknown_command(word))),
+        },
+        Action::Version => print(&help::version()),
+    };
+    match ended {
         Err(e) if e.kind() == Kind::Usage => {
             Ok(refuse(&Misuse { text: e.to_string(), is_answered: false, command: Some(command) }))
         }
@@ -48,8 +57,4 @@ fn refuse(misuse: &Misuse) -> ExitCode {
     let hint = format!("Try 'repo-deploy {}--help'.", command.trim_start());
     console::complain(&misuse.text, Some(&*hint).filter(|_| !misuse.is_answered));
     ExitCode::from(usage("").exit_code())
-}
-
-fn usage(text: impl Into<String>) -> Error {
-    Error::new(Kind::Usage, text)
 }

@@ -1,15 +1,16 @@
 //! The table of options: the parser and the help are made from it. An option that commands list as their own
-//! ([`CommandSpec::options`](super::commands::CommandSpec)) is refused with any other; the rest goes with every command.
+//! ([`CommandSpec::options`](super::commands::spec::CommandSpec)) is refused with any other; the rest goes with every command.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
 use super::args::Args;
-use super::commands::{CommandSpec, schedule};
-use super::help;
 use crate::config::keys::{KEYS, Name};
 
-use OptionAction::{Answer, Flag, Value};
+use OptionAction::{Flag, Value};
 
 /// A row of the table.
 #[derive(Debug)]
@@ -25,8 +26,10 @@ pub struct Opt {
 /// What an option does, and whether it takes a value.
 #[derive(Debug)]
 pub enum OptionAction {
-    /// Answers at once; the flag tells whether the option was given as a letter.
-    Answer(fn(Option<&CommandSpec>, bool) -> String),
+    /// Prints help: in short, if the option is given as a letter.
+    Help,
+    /// Prints the version.
+    Version,
     Flag(fn(&mut Args)),
     /// Takes a value of this name.
     Value(&'static str, fn(&mut Args, OsString) -> Result<(), String>),
@@ -51,7 +54,7 @@ impl Opt {
     /// The name of its value; empty: it takes none.
     pub fn value(&self) -> &'static str {
         match self.action {
-            OptionAction::Answer(_) | OptionAction::Flag(_) => "",
+            OptionAction::Help | OptionAction::Version | OptionAction::Flag(_) => "",
             OptionAction::Value(name, _) => name,
             OptionAction::Key(name) => name.key().value,
         }
@@ -74,7 +77,7 @@ pub const FROM: Opt = Opt::new(
     "from",
     "list the times after it, 2026-03-29T00:00:00Z, instead of now",
     Value("TIME", |args, value| {
-        args.from = Some(schedule::from(&value)?);
+        args.from = Some(from(&value)?);
         Ok(())
     }),
 );
@@ -88,6 +91,15 @@ pub const REVISION: Opt = Opt::new(
         Ok(())
     }),
 );
+
+/// Reads the value of `--from`.
+fn from(text: &OsStr) -> Result<i64, String> {
+    let text = text.to_string_lossy();
+    let time = OffsetDateTime::parse(&text, &Rfc3339).map(OffsetDateTime::unix_timestamp);
+    time.map_err(|_| {
+        format!("cannot use --from {text}: it takes a time as 2026-03-29T00:00:00Z or 2026-03-29T00:00:00+01:00")
+    })
+}
 
 /// Every option, by subject.
 pub const SUBJECTS: &[(&str, &[Opt])] = &[
@@ -104,13 +116,9 @@ pub const SUBJECTS: &[(&str, &[Opt])] = &[
                 Some('h'),
                 "help",
                 "print help, and exit; -h is short; after a command, of the command",
-                Answer(|command, is_letter| match (command, is_letter) {
-                    (Some(command), _) => help::of_command(command),
-                    (None, true) => help::short(),
-                    (None, false) => help::long(),
-                }),
+                OptionAction::Help,
             ),
-            Opt::new(Some('V'), "version", "print the version, and exit", Answer(|_, _| help::version())),
+            Opt::new(Some('V'), "version", "print the version, and exit", OptionAction::Version),
         ],
     ),
     (
@@ -200,4 +208,17 @@ pub fn long(name: &str) -> Option<&'static Opt> {
 /// The option `-letter`.
 pub fn short(letter: char) -> Option<&'static Opt> {
     all().find(|option| option.short == Some(letter))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_or_refused() {
+        assert_eq!(from(OsStr::new("2026-11-22T00:00:00+00:00")), Ok(1_795_305_600));
+        for text in ["", "now", "2026-11-22", "2026-11-22T06:00:00", "2026-02-29T00:00:00Z"] {
+            assert!(from(OsStr::new(text)).is_err(), "{text}");
+        }
+    }
 }

@@ -5,10 +5,11 @@ use std::process::ExitCode;
 
 use super::args::Args;
 use crate::config::{self, Settings};
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Kind, Result};
+use crate::report::check_report::CheckReport;
 use crate::report::known_remote;
 use crate::sys::notify::Notify;
-use crate::{console, sys};
+use crate::{console, daemon, sys};
 
 /// What a command is given.
 #[derive(Debug)]
@@ -69,4 +70,14 @@ impl Session {
 pub fn print(text: &str) -> Result<ExitCode> {
     console::print(text)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Does `work` with each deployment, by hand.
+pub fn by_hand(sections: Vec<Settings>, work: &dyn Fn(&Settings) -> CheckReport) -> Result<ExitCode> {
+    Ok(ExitCode::from(daemon::once(sections, true, work)))
+}
+
+/// The error of a wrong command line.
+pub fn usage(text: impl Into<String>) -> Error {
+    Error::new(Kind::Usage, text)
 }

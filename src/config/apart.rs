@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::Settings;
 use super::keys::Name;
 use super::paths;
+use super::settings::Settings;
 use crate::model::ActivationMode;
 use crate::sys::mounts::{Mounts, Origin};
 

@@ -1,41 +1,23 @@
 //! A section that names a bundle by `s3_bucket` and `target_file_key`, as in the `config.ini` of deployer.py: its
 //! values, their overrides on the command line, and the place of its state. `write_back` writes it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::file::{self, Configuration};
 use super::keys::Name;
 use super::layers::RawSettings;
-use super::{Request, Settings, value};
+use super::request::Request;
+use super::settings::{Bundle, Settings};
+use super::value;
 use crate::error::{Error, Result, plain};
 use crate::remote::Remote;
 
-/// The default file for such sections: in the working directory, as with deployer.py.
-pub const FILE: &str = "config.ini";
-
-/// The default log of such a section, in the working directory too.
+/// The default log of such a section, in the working directory.
 pub const LOG: &str = "codeploy.log";
 
 /// The options that override a section are written back to it under these names.
 const OVERRIDES: [(Name, &str); 3] =
     [(Name::S3Bucket, "s3_bucket"), (Name::TargetFileKey, "target_file_key"), (Name::AwsProfile, "profile_name")];
-
-/// The values of such a section besides its remote.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Bundle {
-    /// The file that keeps its state; `None`: all values came from options and the environment.
-    pub file: Option<PathBuf>,
-    /// The section in it; `None`: before the first one.
-    pub section: Option<String>,
-    /// `last_fetch_time`: the upload time of the bundle installed last, in seconds since 1970.
-    pub fetched: Option<u64>,
-    /// `installation_in_progress`.
-    pub in_progress: bool,
-    /// The log is the default one.
-    pub is_log_usual: bool,
-    /// The overrides of the command line, to be written back: keys and values.
-    pub overrides: Vec<(&'static str, String)>,
-}
 
 /// The overrides on the command line.
 pub fn overrides(request: &Request) -> Vec<(&'static str, String)> {
@@ -112,7 +94,7 @@ pub fn notes(
     file: Option<&Configuration>,
     section: Option<&str>,
 ) -> Result<Bundle> {
-    let new = || is_whole(request).then(|| request.file.as_deref().unwrap_or(Path::new(FILE)));
+    let new = || is_whole(request).then(|| request.file.as_deref().unwrap_or(Path::new(file::HERE)));
     let path = file.map(|file| Path::new(&file.name)).or_else(new);
     let whole = |path: &Path| {
         std::path::absolute(path).map_err(|e| Error::config(format!("{}: {}", path.display(), plain(&e))))
@@ -142,21 +124,21 @@ mod tests {
 
     fn request(dir: &Path, section: Option<&str>, options: &[(Name, &str)]) -> Request {
         Request {
-            file: Some(dir.join(FILE)),
+            file: Some(dir.join(file::HERE)),
             sections: section.into_iter().map(str::to_owned).collect(),
             arguments: options.iter().map(|(n, v)| (format!("--{}", n.key().text), *n, (*v).into())).collect(),
         }
     }
 
     fn load(request: &Request, warnings: &mut Vec<String>) -> Result<Settings> {
-        Ok(super::super::load(request, &[], warnings, None)?.remove(0))
+        Ok(crate::config::load(request, &[], warnings, None)?.remove(0))
     }
 
     fn in_scratch(content: Option<&str>, test: impl Fn(&Path)) {
         let dir = std::env::temp_dir().join(crate::sys::fs::unique_name("bundle-").unwrap());
         std::fs::create_dir(&dir).unwrap();
         if let Some(content) = content {
-            std::fs::write(dir.join(FILE), content).unwrap();
+            std::fs::write(dir.join(file::HERE), content).unwrap();
         }
         test(&std::fs::canonicalize(&dir).unwrap());
         std::fs::remove_dir_all(&dir).unwrap();
@@ -171,7 +153,7 @@ mod tests {
             assert_eq!((settings.id.as_str(), settings.aws.profile.as_deref()), ("Settings", Some("1tiklahost")));
             let bundle = settings.bundle.unwrap();
             assert_eq!((bundle.fetched, bundle.in_progress), (Some(1_690_746_069), false));
-            assert_eq!((bundle.file, bundle.section.as_deref()), (Some(dir.join(FILE)), Some("Settings")));
+            assert_eq!((bundle.file, bundle.section.as_deref()), (Some(dir.join(file::HERE)), Some("Settings")));
             let settings = load(&request(dir, Some("Production"), &[]), &mut warnings).unwrap();
             assert_eq!(settings.remote.to_string(), "s3://codedeploy-prod-202107/business-services-prod.zip");
             let bundle = settings.bundle.unwrap();
@@ -191,7 +173,7 @@ mod tests {
             assert_eq!(bundle.overrides, expected);
             let values: Vec<_> = bundle.overrides.iter().map(|(k, v)| (*k, v.as_str())).collect();
             assert!(write_back::remember(&bundle.file.unwrap(), bundle.section.as_deref(), &values).unwrap());
-            let read = std::fs::read_to_string(dir.join(FILE)).unwrap();
+            let read = std::fs::read_to_string(dir.join(file::HERE)).unwrap();
             let new = OLD.replace("codedeploy-prod-202107", "mine").replace("production-profile", "me");
             assert_eq!(read, new);
         });

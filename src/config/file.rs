@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use super::bundle;
 use super::keys::{self, Name};
 use super::suggest::hint;
 use super::syntax::{Document, Entry};
@@ -13,6 +12,9 @@ use crate::sys::trust::Us;
 
 /// The default configuration file.
 pub const DEFAULT: &str = "/etc/repo-deploy/repo-deploy.cfg";
+
+/// The default file for sections of deployer.py: in the working directory, as with deployer.py.
+pub const HERE: &str = "config.ini";
 
 /// The default section, if the file has it.
 pub const SETTINGS: &str = "Settings";
@@ -41,7 +43,7 @@ pub fn is_missing(path: &Path) -> bool {
 /// Reads `path`; by default the standard file, or `config.ini` in the working directory. `None`: both are missing.
 pub fn read(path: Option<&Path>) -> Result<Option<Configuration>> {
     let given = path.is_some();
-    let here = Path::new(bundle::FILE);
+    let here = Path::new(HERE);
     let usual = || if is_missing(Path::new(DEFAULT)) && here.is_file() { here } else { Path::new(DEFAULT) };
     let path = path.unwrap_or_else(usual);
     let name = path.display().to_string();

@@ -3,9 +3,9 @@
 
 use std::ffi::OsString;
 
-use super::bundle;
 use super::layers::RawSettings;
-use super::{Request, build, file};
+use super::request::Request;
+use super::{build, file};
 use crate::error::{Error, Result};
 
 /// A line for each section: its name, its remote, its `local`.
@@ -15,7 +15,7 @@ pub fn list(request: &Request, environment: &[(OsString, OsString)]) -> Result<S
         return Err(Error::config(format!(
             "cannot list the sections: there is no file {}, and no {} here: -c names one",
             file::DEFAULT,
-            bundle::FILE
+            file::HERE
         )));
     };
     let mut sections: Vec<Option<&str>> = file.doc.sections().iter().map(|section| Some(section.as_str())).collect();

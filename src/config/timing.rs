@@ -4,10 +4,10 @@
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 
-use super::Settings;
 use super::layers::Value;
 use crate::error::Result;
-use crate::schedule::{Schedule, Seed, zone};
+use crate::schedule::zone::load;
+use crate::schedule::{Schedule, Seed};
 use crate::sys;
 
 /// The value of `schedule`, its deployment, and the zone of the environment.
@@ -35,19 +35,9 @@ impl Timing {
     pub fn schedule(&self) -> Result<Schedule> {
         let seed = Seed::new(&sys::host::name(), &self.id);
         Schedule::parse(&self.value.text, &seed, |named| {
-            zone::load(named, self.zone.as_deref().and_then(OsStr::to_str))
+            load::zone(named, self.zone.as_deref().and_then(OsStr::to_str))
         })
         .map_err(|why| self.value.bad(why))
-    }
-}
-
-impl Settings {
-    /// The first check after `after`, in seconds since 1970: the schedule's time plus this host's share of `splay`.
-    pub fn next_check(&self, schedule: &Schedule, after: u64) -> Option<u64> {
-        let seed = Seed::new(&sys::host::name(), &self.id);
-        let share = seed.choose("splay", self.splay.as_secs().saturating_add(1));
-        let next = schedule.next(i64::try_from(after.saturating_sub(share)).ok()?)?;
-        u64::try_from(next).ok()?.checked_add(share)
     }
 }
 

@@ -7,7 +7,9 @@ use std::path::Path;
 use super::file::Configuration;
 use super::keys::Name;
 use super::layers::RawSettings;
-use super::{Request, Settings, build, bundle, file};
+use super::request::Request;
+use super::settings::Settings;
+use super::{build, bundle, file};
 use crate::error::{Error, Result};
 
 /// An error or a warning.

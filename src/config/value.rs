@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Secret;
+use super::secret::Secret;
 use super::suggest::hint;
 
 /// Why a value cannot be used, and a right one.

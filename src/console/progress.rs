@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use log::LevelFilter;
 
+use super::records::{CLEAR, CONSOLE, show, stderr_is_terminal};
 use super::screen::columns;
-use super::{CLEAR, CONSOLE, show, stderr_is_terminal};
 use crate::sys::signal;
 use crate::sys::stderr::Sink;
 

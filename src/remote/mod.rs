@@ -3,6 +3,7 @@
 mod beside;
 pub mod git;
 pub mod place;
+mod redacted;
 pub mod reference;
 
 use std::fmt;
@@ -13,6 +14,7 @@ use url::Url;
 
 use self::git::GitRemote;
 use self::place::Place;
+pub use self::redacted::redacted;
 use self::reference::Reference;
 use crate::error::{Error, Result};
 use crate::model::hex;
@@ -178,19 +180,6 @@ impl Remote {
 /// A text that is no remote, for messages: without a possible user and password.
 fn anonymous(text: &str) -> String {
     text.rsplit_once('@').map_or_else(|| text.to_owned(), |(_, place)| format!("…@{place}"))
-}
-
-/// A URL for messages: no user, no password, no query (a presigned one is a credential), no fragment.
-pub fn redacted(url: &Url) -> String {
-    let mut text = format!("{}://{}", url.scheme(), url.host_str().unwrap_or_default());
-    if let Some(port) = url.port() {
-        text.push_str(&format!(":{port}"));
-    }
-    text.push_str(url.path());
-    if url.query().is_some() {
-        text.push_str("?…");
-    }
-    text
 }
 
 impl fmt::Display for Remote {

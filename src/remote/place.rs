@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use url::Url;
 
-use super::redacted;
+use super::redacted::redacted;
 
 /// The location of a repository. Its `Display` has no credentials.
 #[derive(Clone, PartialEq, Eq)]

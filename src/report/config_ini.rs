@@ -2,8 +2,8 @@
 //! the installed bundle, and whether an installation is in progress. They are for other programs; repo-deploy relies on
 //! the store and the lock. Failing to write the file is one warning, and does not affect the deployment.
 
+use crate::config::Bundle;
 use crate::config::Settings;
-use crate::config::bundle::Bundle;
 use crate::config::write_back::remember;
 use crate::error::Result;
 use crate::model::Validators;

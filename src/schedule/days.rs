@@ -37,7 +37,7 @@ impl Days {
         let mut ahead = !0 << date;
         for _ in 0..=MONTHS {
             #[cfg(test)]
-            super::tests::step();
+            super::steps::step();
             let length = length_of(year, month);
             if self.months >> month & 1 == 1 {
                 let found = self.of_month(length, weekday_of(first)) & ahead;

@@ -9,12 +9,15 @@ mod calendar;
 mod days;
 mod field;
 mod parse;
+mod rule;
 mod seed;
+#[cfg(test)]
+mod steps;
 pub mod zone;
 
 use self::calendar::{DAY, rfc3339};
-use self::days::Days;
 pub use self::field::Why;
+use self::rule::{Cron, Rule};
 pub use self::seed::Seed;
 use self::zone::Zone;
 
@@ -24,27 +27,6 @@ pub struct Schedule {
     rule: Rule,
     zone: Zone,
     oddity: Option<String>,
-}
-
-#[derive(Clone, Debug)]
-enum Rule {
-    Cron(Cron),
-    /// At a fixed period in seconds, with this offset from the epoch.
-    Every {
-        period: i64,
-        phase: i64,
-    },
-}
-
-/// Sets of bits.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Cron {
-    seconds: u64,
-    minutes: u64,
-    hours: u64,
-    days: Days,
-    /// Neither minute nor hour begins with `*`.
-    is_fixed: bool,
 }
 
 /// Zones differ by less than this: a time that is further ahead does not depend on the present offset.
@@ -126,36 +108,6 @@ impl Schedule {
                 return Some(at);
             }
         }
-    }
-}
-
-impl Cron {
-    /// The first match from `local` on, in seconds of local time.
-    fn next(&self, local: i64) -> Option<i64> {
-        let day = local.div_euclid(DAY);
-        if self.days.is_match(day)
-            && let Some(second) = self.second_of_day(local.rem_euclid(DAY))
-        {
-            return Some(day * DAY + second);
-        }
-        Some(self.days.next(day + 1)? * DAY + self.second_of_day(0)?)
-    }
-
-    /// The first match of a day from `second` on.
-    fn second_of_day(&self, second: i64) -> Option<i64> {
-        let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-        let first = |set: u64, least: i64| Some(i64::from((set & !0 << least).trailing_zeros())).filter(|n| *n < 64);
-        if self.hours >> hour & 1 == 1 {
-            if self.minutes >> minute & 1 == 1
-                && let Some(second) = first(self.seconds, second)
-            {
-                return Some(hour * 3600 + minute * 60 + second);
-            }
-            if let Some(minute) = first(self.minutes, minute + 1) {
-                return Some(hour * 3600 + minute * 60 + first(self.seconds, 0)?);
-            }
-        }
-        Some(first(self.hours, hour + 1)? * 3600 + first(self.minutes, 0)? * 60 + first(self.seconds, 0)?)
     }
 }
 

@@ -2,8 +2,8 @@
 
 use super::days::Days;
 use super::field::{self, HOUR, MINUTE, MONTH, SECOND, Why};
+use super::rule::{Cron, Rule};
 use super::seed::Seed;
-use super::{Cron, Rule};
 
 /// Names for expressions.
 const NAMED: &[(&str, &str)] = &[

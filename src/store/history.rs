@@ -3,9 +3,9 @@
 //!
 //! It does not affect the live tree; the caller decides when to add an entry.
 
-use super::Store;
+use super::directory::Store;
 use super::key_value::{Lines, Text};
-use super::state::Record;
+use super::record::Record;
 use crate::error::Result;
 use crate::model::ReleaseId;
 use crate::outcome::Outcome;

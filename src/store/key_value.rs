@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use super::state::Record;
+use super::record::Record;
 use crate::model::{ReleaseId, Revision, Validators};
 
 /// A `key = value` text under construction.

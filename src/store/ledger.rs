@@ -12,7 +12,8 @@ use std::io::{ErrorKind, Read, Write as _};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use super::state::{escape, unescape};
+use super::directory;
+use super::key_value::{escape, unescape};
 use crate::error::{Context, Error, Result};
 use crate::model::{ReleaseId, hex};
 use crate::sys::fs::{Dir, Kind};
@@ -156,7 +157,7 @@ impl Ledger {
         let cannot = || format!("cannot replace {}", root.join(FILE).display());
         let (dir, text) = (Dir::open(root).with_context(cannot)?, self.print());
         let fill = &mut |file: &mut fs::File| file.write_all(text.as_bytes()).with_context(|| "cannot write it");
-        super::put(&dir, FILE, fill, 0o600, true).with_context(cannot)
+        directory::put(&dir, FILE, fill, 0o600, true).with_context(cannot)
     }
 
     /// All its images.

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use super::{Location, Recorded, Store};
+use super::directory::{Location, Recorded, Store};
 use crate::error::{Context, Error, Kind, Result, plain};
 use crate::sys;
 use crate::sys::fs as sysfs;

@@ -9,21 +9,22 @@
 //! time.
 
 mod budget;
+mod item;
 mod rows;
 mod text;
 
 use std::cmp::Ordering;
-use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use super::Store;
+use super::directory::Store;
 use crate::error::{Context, Result};
 use crate::model::ReleaseId;
 
 pub use self::budget::Budget;
+pub use self::item::{Item, What};
 pub use self::rows::{Entry, Rows};
 
 /// The store's directory of manifests.
@@ -48,39 +49,6 @@ impl Default for Held {
     fn default() -> Self {
         Self::Memory(Rc::default())
     }
-}
-
-/// An entry of a manifest.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Item {
-    /// Relative to the top.
-    pub path: PathBuf,
-    /// Its type and metadata.
-    pub what: What,
-}
-
-/// The type and metadata of an entry.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum What {
-    /// A regular file.
-    File {
-        /// Permission bits (07777).
-        mode: u32,
-        /// Bytes.
-        size: u64,
-        /// CRC-32 of its content.
-        crc: u32,
-    },
-    /// A directory.
-    Dir {
-        /// Permission bits (07777).
-        mode: u32,
-    },
-    /// A symbolic link.
-    Link {
-        /// Its target.
-        target: OsString,
-    },
 }
 
 /// The change of a name between two trees.
@@ -219,6 +187,13 @@ impl Iterator for Items<'_> {
     }
 }
 
+impl Store {
+    /// Writes the manifest of the release `id`, durably.
+    pub fn keep_manifest(&self, id: &ReleaseId, manifest: &Manifest) -> Result<()> {
+        self.put(&format!("{}/{id}", DIR), &mut |file| manifest.write(file), 0o600, true)
+    }
+}
+
 /// Opens the manifest of `release`.
 fn open(store: &Store, release: &ReleaseId) -> io::Result<File> {
     store.dir()?.child(DIR.as_ref())?.open_file(release.as_str().as_ref())
@@ -237,6 +212,7 @@ pub fn read(store: &Store, release: &ReleaseId) -> Option<Manifest> {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsString;
     use std::os::unix::ffi::OsStringExt;
 
     use super::*;

@@ -7,8 +7,8 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use super::directory::{PARTIAL, Store, cannot_make, unique};
 use super::manifest::{self, Manifest};
-use super::{PARTIAL, Store, cannot_make, unique};
 use crate::error::{Context, Error, Result, plain};
 use crate::model::{Owner, ReleaseId};
 use crate::sys::fs::{self as sysfs, Dir, Kind, Meta};

@@ -7,7 +7,8 @@ use std::path::PathBuf;
 
 use super::key_value::{Lines, Text};
 pub use super::key_value::{escape, unescape};
-use crate::model::{ActivationMode, ReleaseId, Revision, Validators};
+pub use super::record::Record;
+use crate::model::{ActivationMode, ReleaseId, Revision};
 use crate::sys::fs::Identity;
 use crate::sys::host::boot_id;
 
@@ -20,21 +21,6 @@ pub enum Phase {
     Activating,
     /// Rolling back to `current`.
     Reverting,
-}
-
-/// A release and its origin.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Record {
-    /// Its directory in the store.
-    pub release: ReleaseId,
-    /// The source's name for it.
-    pub revision: Revision,
-    /// The validators for the next poll.
-    pub validators: Validators,
-    /// The time since which it is live or staged, in seconds since 1970.
-    pub since: u64,
-    /// The verification of its archive before it was unpacked; `None`: not requested.
-    pub proof: Option<String>,
 }
 
 /// The entry at `<local>` before the first deployment, which rolling it back restores.
@@ -367,6 +353,7 @@ impl Lines {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Validators;
 
     fn record(seed: u64) -> Record {
         let content = seed.is_multiple_of(2).then(|| format!("tree {seed}"));

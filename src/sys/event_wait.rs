@@ -12,7 +12,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags};
 
-use super::signal;
+use super::{disposition, signal};
 
 /// The longest wait without reading the clock where no timer watches it.
 const MINUTE: Duration = Duration::from_secs(60);
@@ -45,7 +45,7 @@ impl SignalWait {
     /// From here on the daemon's signals are only noted.
     pub fn begin() -> io::Result<Self> {
         signal::reset_sigchld()?;
-        let set = signal::block(&SIGNALS)?;
+        let set = disposition::block(&SIGNALS)?;
         // SAFETY: `set` is a whole set that lives through the call; the kernel makes a new descriptor.
         let fd = unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) };
         if fd < 0 {

@@ -9,14 +9,14 @@ use std::time::Duration;
 use rustix::fs::{FlockOperation, flock, fstat};
 use rustix::io::Errno;
 
+use super::alarm;
 use super::clock::Deadline;
-use super::signal;
 
 /// Takes the exclusive lock of an open file once its holder and the earlier waiters have released it. False: they have
 /// not within `most`, to the second.
 pub fn lock_in_turn(file: &File, most: Duration) -> io::Result<bool> {
     let limit = Deadline::after(most);
-    let _ticks = signal::start_alarm()?;
+    let _ticks = alarm::start()?;
     loop {
         match flock(file, FlockOperation::LockExclusive) {
             Ok(()) => return Ok(true),

@@ -2,8 +2,10 @@
 //! sentence around an error.
 
 pub mod acl;
+mod alarm;
 pub mod clock;
 pub mod created;
+mod disposition;
 pub mod event_wait;
 mod file;
 pub mod fs;

@@ -4,32 +4,23 @@
 //!
 //! Not decided here: the purpose of a path, and the sentence around an error.
 
+mod judge;
+mod place;
+
 use std::ffi::{OsStr, OsString};
-use std::fmt;
 use std::io::{self, Read};
-use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::StatVfsMountFlags;
 use rustix::io::Errno;
 
+use self::judge::{Judged, judge};
 use super::created;
-use super::fs::{Dir, Kind, Meta, is_mount_top};
-use super::trust::{self, Facts, Role, Untrusted, Us};
-use super::xattr;
+use super::fs::{Dir, Kind, Meta};
+use super::trust::{self, Role, Untrusted, Us};
 
-/// How the directories on the way are judged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
-    /// Any user may be able to change them.
-    Any,
-    /// Only root and this process's user can change them.
-    Trusted,
-    /// As `Trusted`, except that others may write the top of a mount: a volume that a platform shares between
-    /// containers. The caller must go on from the open descriptor.
-    Shared,
-}
+pub use self::judge::{Fault, Way};
+pub use self::place::{Place, judge_as_it_stands, judge_names};
 
 /// Whether a link at the end of a path is followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,36 +31,6 @@ pub enum Last {
     Written,
     /// The path means the link itself.
     Stay,
-}
-
-/// Why a path cannot be used.
-#[derive(Debug)]
-pub enum Fault {
-    /// A system call failed.
-    Io(io::Error),
-    /// Another user could change it.
-    Untrusted(Untrusted),
-}
-
-/// The end of a resolved path.
-#[derive(Debug)]
-pub struct Place {
-    /// The directory that holds it, open.
-    pub dir: Dir,
-    /// Its name there.
-    pub name: OsString,
-    /// The whole path without links.
-    pub path: PathBuf,
-    /// Its metadata; `None`: nothing is there.
-    pub meta: Option<Meta>,
-    /// The shared volume that holds it.
-    pub volume: Option<PathBuf>,
-    /// No other user can change the way to it.
-    pub is_ours_alone: bool,
-    /// It is the kernel's link to an open file (`/proc/self/fd/1`): its text leads nowhere, and no user can make one.
-    is_kernels: bool,
-    way: Way,
-    us: Us,
 }
 
 /// Resolves `path` as this process's user.
@@ -267,90 +228,6 @@ pub fn steps(path: &Path) -> Vec<OsString> {
     };
     path.components().rev().filter_map(step).collect()
 }
-
-/// The verdict on an open file.
-enum Judged {
-    Ours,
-    /// Others may write it, and it is a shared volume.
-    Shared,
-    Writable(trust::Writer),
-}
-
-/// Judges an open file; `above` is the directory in which it was found.
-fn judge(file: impl AsFd, above: Option<&Dir>, role: Role, way: Way, us: Us) -> Result<Judged, Fault> {
-    let meta: Meta = rustix::fs::fstat(&file).map_err(io::Error::from)?.into();
-    let mut facts = Facts::default();
-    if meta.mode & 0o020 != 0 {
-        match xattr::get(&file, xattr::ACL.as_ref()) {
-            Ok(acl) => facts.acl = acl.unwrap_or_default(),
-            // A directory opened without read permission does not show its ACL: the bit may be another user's.
-            Err(e) if Errno::from_io_error(&e) == Some(Errno::BADF) => {
-                return Ok(Judged::Writable(trust::Writer::Others));
-            }
-            Err(e) => return Err(e.into()),
-        }
-    }
-    if role == Role::Itself && meta.kind == Kind::Dir {
-        facts.default_acl = match xattr::get(&file, xattr::DEFAULT_ACL.as_ref()) {
-            // Nothing is read from a directory that cannot be read, so only its owner and mode matter.
-            Err(e) if Errno::from_io_error(&e) == Some(Errno::BADF) => Vec::new(),
-            acl => acl?.unwrap_or_default(),
-        };
-    }
-    if trust::writer(&meta, &facts, role, us).is_none() {
-        return Ok(Judged::Ours);
-    }
-    if let (Way::Shared, Kind::Dir, Some(above)) = (way, meta.kind, above)
-        && is_mount_top(&file, above)?
-    {
-        return Ok(Judged::Shared);
-    }
-    // Asked last: it is the rarest.
-    facts.is_read_only =
-        rustix::fs::fstatvfs(&file).map_err(io::Error::from)?.f_flag.contains(StatVfsMountFlags::RDONLY);
-    Ok(trust::writer(&meta, &facts, role, us).map_or(Judged::Ours, Judged::Writable))
-}
-
-impl Fault {
-    /// Whether the file does not exist.
-    pub fn is_missing(&self) -> bool {
-        matches!(self, Self::Io(e) if e.kind() == io::ErrorKind::NotFound)
-    }
-}
-
-impl From<io::Error> for Fault {
-    fn from(e: io::Error) -> Self {
-        Self::Io(e)
-    }
-}
-
-impl From<Errno> for Fault {
-    fn from(e: Errno) -> Self {
-        Self::Io(e.into())
-    }
-}
-
-/// For callers that only pass the message on.
-impl From<Fault> for io::Error {
-    fn from(fault: Fault) -> Self {
-        match fault {
-            Fault::Io(e) => e,
-            Fault::Untrusted(untrusted) => Self::other(untrusted.to_string()),
-        }
-    }
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Io(e) => e.fmt(f),
-            Self::Untrusted(untrusted) => untrusted.fmt(f),
-        }
-    }
-}
-
-mod place;
-pub use place::{judge_as_it_stands, judge_names};
 
 #[cfg(test)]
 mod tests;

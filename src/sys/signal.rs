@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering::SeqCst};
 use libc::c_int;
 use rustix::pipe::PipeFlags;
 
+use super::disposition::{ignore, is_ignored, set_handler, unblock};
 use super::stderr::Sink;
 
 /// The signals that stop the process. HUP too: a terminal that goes away must not leave a hook running alone.
@@ -96,22 +97,6 @@ pub(super) fn reset_sigchld() -> io::Result<()> {
     if before == libc::SIG_ERR { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Blocks `signals`, and returns them as a set.
-pub(super) fn block(signals: &[c_int]) -> io::Result<libc::sigset_t> {
-    // SAFETY: as in `unblock`.
-    unsafe {
-        let mut set: libc::sigset_t = std::mem::zeroed();
-        check(libc::sigemptyset(&raw mut set))?;
-        for signal in signals {
-            check(libc::sigaddset(&raw mut set, *signal))?;
-        }
-        match libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) {
-            0 => Ok(set),
-            errno => Err(io::Error::from_raw_os_error(errno)),
-        }
-    }
-}
-
 /// [`install`] for a worker: HUP and USR1 are ignored, being meant for the daemon, which also reports the end.
 pub(super) fn install_in_twin() -> io::Result<()> {
     SILENT.store(true, SeqCst);
@@ -124,56 +109,6 @@ pub(super) fn install_in_twin() -> io::Result<()> {
         unsafe { libc::signal(signal, libc::SIG_DFL) };
     }
     install()
-}
-
-/// Ignores a signal. XFSZ: write(2) beyond a limit on file sizes then fails like on a full disk, and the error is
-/// reported, instead of the process ending.
-fn ignore(signal: c_int) {
-    // SAFETY: ignoring needs no handler.
-    unsafe { libc::signal(signal, libc::SIG_IGN) };
-}
-
-/// The number of living [`Ticks`].
-static TICKS: AtomicU32 = AtomicU32::new(0);
-
-/// While one lives, a blocking call fails with EINTR about once a second, so that its caller can check the time. Nests.
-#[must_use = "it ends where this is dropped"]
-#[derive(Debug)]
-pub(super) struct Ticks(());
-
-/// Starts the ticks. The handler stays installed.
-pub(super) fn start_alarm() -> io::Result<Ticks> {
-    static IS_READY: AtomicBool = AtomicBool::new(false);
-    if !IS_READY.load(SeqCst) {
-        set_handler(libc::SIGALRM, rearm_alarm, 0)?;
-        unblock(libc::SIGALRM)?;
-        IS_READY.store(true, SeqCst);
-    }
-    if TICKS.fetch_add(1, SeqCst) == 0 {
-        set_alarm(1);
-    }
-    Ok(Ticks(()))
-}
-
-impl Drop for Ticks {
-    fn drop(&mut self) {
-        if TICKS.fetch_sub(1, SeqCst) == 1 {
-            set_alarm(0);
-        }
-    }
-}
-
-/// The handler of ALRM: rearms the alarm, so that a tick just before the wait is not the last.
-extern "C" fn rearm_alarm(_: c_int) {
-    if TICKS.load(SeqCst) > 0 {
-        set_alarm(1);
-    }
-}
-
-/// Sets the next tick, in seconds; 0: none.
-fn set_alarm(seconds: u32) {
-    // SAFETY: alarm(2) is async-signal-safe, takes a number, and sets no errno.
-    unsafe { libc::alarm(seconds) };
 }
 
 /// Opens a deferred region.
@@ -264,57 +199,6 @@ fn say_stopped(signal: c_int) {
         length += 1;
     }
     let _ = Sink::stderr().write_now(&line[..length]); // no reader: the exit code tells it too
-}
-
-/// Sets a handler, which must be async-signal-safe.
-pub(super) fn set_handler(signal: c_int, handler: extern "C" fn(c_int), flags: c_int) -> io::Result<()> {
-    // SAFETY: an all-zero sigaction is a valid value, its mask the empty set.
-    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-    action.sa_sigaction = handler as *const () as usize;
-    action.sa_flags = flags;
-    // SAFETY: `action` lives through the call, and its handler is async-signal-safe.
-    check(unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) })
-}
-
-fn is_ignored(signal: c_int) -> io::Result<bool> {
-    // SAFETY: an all-zero sigaction is a valid value to be overwritten.
-    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-    // SAFETY: only asks; `action` lives through the call.
-    check(unsafe { libc::sigaction(signal, std::ptr::null(), &raw mut action) })?;
-    Ok(action.sa_sigaction == libc::SIG_IGN)
-}
-
-fn unblock(signal: c_int) -> io::Result<()> {
-    // SAFETY: an all-zero set is memory that sigemptyset may write; all pointers are to it and live through the calls.
-    unsafe {
-        let mut set: libc::sigset_t = std::mem::zeroed();
-        check(libc::sigemptyset(&raw mut set))?;
-        check(libc::sigaddset(&raw mut set, signal))?;
-        match libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut()) {
-            0 => Ok(()),
-            errno => Err(io::Error::from_raw_os_error(errno)),
-        }
-    }
-}
-
-/// For a child between fork and exec: resets every signal to its default and unblocks it, as in a fresh process. Only
-/// async-signal-safe calls.
-pub(super) fn reset() -> io::Result<()> {
-    for signal in 1..=64 {
-        // SAFETY: setting a default needs no handler. KILL, STOP and the signals that libc reserves are refused; they
-        // have their default already.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
-    }
-    // SAFETY: as in `unblock`.
-    unsafe {
-        let mut none: libc::sigset_t = std::mem::zeroed();
-        check(libc::sigemptyset(&raw mut none))?;
-        check(libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut()))
-    }
-}
-
-fn check(result: c_int) -> io::Result<()> {
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// `signal 9 (SIGKILL)`.

@@ -18,7 +18,8 @@ use rustix::pipe::PipeFlags;
 use rustix::process::{Resource, getrlimit};
 use rustix::stdio::{dup2_stderr, stderr};
 
-use super::signal;
+use super::alarm;
+use super::disposition::set_handler;
 
 /// The original standard error; unset: descriptor 2 still is.
 static REAL: OnceLock<OwnedFd> = OnceLock::new();
@@ -39,7 +40,7 @@ pub fn capture() -> io::Result<()> {
     if REAL.set(real).is_err() {
         return Ok(());
     }
-    signal::set_handler(libc::SIGABRT, say_last_words, 0)?;
+    set_handler(libc::SIGABRT, say_last_words, 0)?;
     renew()
 }
 
@@ -156,7 +157,7 @@ impl Sink {
         if !self.has_room_within(Duration::ZERO)? {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let _ticks = signal::start_alarm()?;
+        let _ticks = alarm::start()?;
         Ok(rustix::io::write(self, &bytes[..bytes.len().min(PIECE)])?)
     }
 

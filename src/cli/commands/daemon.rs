@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::CommandSpec;
+use super::spec::CommandSpec;
 use crate::cli::session::{RemoteFrom, RunBy, Session};
 use crate::daemon;
 use crate::deploy;

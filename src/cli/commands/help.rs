@@ -1,12 +1,6 @@
 //! `repo-deploy help`.
 
-use std::process::ExitCode;
-
-use super::{COMMANDS, CommandSpec};
-use crate::cli::args::Misuse;
-use crate::cli::session::{Session, print};
-use crate::cli::{help, refuse, suggest};
-use crate::error::Result;
+use super::spec::{Action, CommandSpec};
 
 /// Its operand: the name of a command is a word here.
 pub const OPERANDS: &str = "[COMMAND]";
@@ -21,16 +15,5 @@ pub static HELP: CommandSpec = CommandSpec {
     options: &[],
     is_configured: false,
     example: "repo-deploy help keys",
-    run,
+    action: Action::Help,
 };
-
-fn run(session: &Session) -> Result<ExitCode> {
-    let Some(word) = session.args.operands.first() else { return print(&help::long()) };
-    if word == "keys" {
-        return print(&help::keys());
-    }
-    let Some(command) = COMMANDS.iter().find(|command| command.name == word) else {
-        return Ok(refuse(&Misuse::unknown(format!("unknown command {word}"), suggest::command(word))));
-    };
-    print(&help::of_command(command))
-}

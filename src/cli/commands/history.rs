@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::CommandSpec;
+use super::spec::{Action, CommandSpec};
 use crate::cli::options;
 use crate::cli::session::{RemoteFrom, RunBy, Session, print};
 use crate::command::history::{self, Told};
@@ -19,7 +19,7 @@ pub static HISTORY: CommandSpec = CommandSpec {
     options: &[&options::JSON],
     is_configured: true,
     example: "repo-deploy history -l /srv/www/current",
-    run,
+    action: Action::Run(run),
 };
 
 fn run(session: &Session) -> Result<ExitCode> {

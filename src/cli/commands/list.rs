@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::CommandSpec;
+use super::spec::CommandSpec;
 use crate::cli::session::{Session, print};
 use crate::config;
 use crate::error::Result;

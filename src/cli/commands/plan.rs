@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::CommandSpec;
+use super::spec::{Action, CommandSpec};
 use crate::cli::options;
 use crate::cli::session::{RemoteFrom, RunBy, Session};
 use crate::command::plan;
@@ -22,7 +22,7 @@ pub static PLAN: CommandSpec = CommandSpec {
     options: &[&options::JSON],
     is_configured: true,
     example: "repo-deploy plan -v --config-section web",
-    run,
+    action: Action::Run(run),
 };
 
 fn run(session: &Session) -> Result<ExitCode> {

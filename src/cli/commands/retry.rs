@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use super::{CommandSpec, by_hand};
-use crate::cli::session::{RemoteFrom, RunBy, Session};
+use super::spec::{Action, CommandSpec};
+use crate::cli::session::{RemoteFrom, RunBy, Session, by_hand};
 use crate::command::retry::retry;
 use crate::error::Result;
 
@@ -17,7 +17,7 @@ pub static RETRY: CommandSpec = CommandSpec {
     options: &[],
     is_configured: true,
     example: "repo-deploy retry -v",
-    run,
+    action: Action::Run(run),
 };
 
 fn run(session: &Session) -> Result<ExitCode> {

@@ -2,9 +2,8 @@
 
 use std::process::ExitCode;
 
-use super::{CommandSpec, by_hand};
-use crate::cli::session::{RemoteFrom, RunBy, Session};
-use crate::cli::usage;
+use super::spec::{Action, CommandSpec};
+use crate::cli::session::{RemoteFrom, RunBy, Session, by_hand, usage};
 use crate::command::rollback::rollback;
 use crate::error::Result;
 
@@ -19,7 +18,7 @@ pub static ROLLBACK: CommandSpec = CommandSpec {
     options: &[],
     is_configured: true,
     example: "repo-deploy rollback 39e20c48",
-    run,
+    action: Action::Run(run),
 };
 
 fn run(session: &Session) -> Result<ExitCode> {

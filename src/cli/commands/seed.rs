@@ -2,9 +2,9 @@
 
 use std::process::ExitCode;
 
-use super::{CommandSpec, by_hand};
+use super::spec::{Action, CommandSpec};
 use crate::cli::options;
-use crate::cli::session::{RemoteFrom, RunBy, Session};
+use crate::cli::session::{RemoteFrom, RunBy, Session, by_hand};
 use crate::command::seed::Seed;
 use crate::error::Result;
 
@@ -18,7 +18,7 @@ pub static SEED: CommandSpec = CommandSpec {
     options: &[&options::REVISION],
     is_configured: true,
     example: "repo-deploy seed app.tar --revision 8d3f1e0c5b7a9264f0d1c2b3a495867788990a1b",
-    run,
+    action: Action::Run(run),
 };
 
 fn run(session: &Session) -> Result<ExitCode> {

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::CommandSpec;
+use super::spec::{Action, CommandSpec};
 use crate::cli::options;
 use crate::cli::session::{RemoteFrom, RunBy, Session};
 use crate::command::status::{self, Snapshot};
@@ -21,7 +21,7 @@ pub static STATUS: CommandSpec = CommandSpec {
     options: &[&options::JSON],
     is_configured: true,
     example: "repo-deploy status --json",
-    run,
+    action: Action::Run(run),
 };
 
 fn run(session: &Session) -> Result<ExitCode> {

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::CommandSpec;
+use super::spec::{Action, CommandSpec};
 use crate::cli::session::Session;
 use crate::command::validate::validate;
 use crate::console;
@@ -21,7 +21,7 @@ pub static VALIDATE: CommandSpec = CommandSpec {
     options: &[],
     is_configured: true,
     example: "repo-deploy validate /etc/repo-deploy/repo-deploy.cfg",
-    run,
+    action: Action::Run(run),
 };
 
 fn run(session: &Session) -> Result<ExitCode> {

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::CommandSpec;
+use super::spec::{Action, CommandSpec};
 use crate::cli::options;
 use crate::cli::session::{RemoteFrom, RunBy, Session};
 use crate::command::{repair, verify};
@@ -21,7 +21,7 @@ pub static VERIFY: CommandSpec = CommandSpec {
     options: &[&options::REPAIR],
     is_configured: true,
     example: "repo-deploy verify --repair",
-    run,
+    action: Action::Run(run),
 };
 
 fn run(session: &Session) -> Result<ExitCode> {

@@ -1,8 +1,6 @@
 //! `repo-deploy version`.
 
-use super::CommandSpec;
-use crate::cli::help;
-use crate::cli::session::print;
+use super::spec::{Action, CommandSpec};
 
 /// Prints the version.
 pub static VERSION: CommandSpec = CommandSpec {
@@ -13,5 +11,5 @@ pub static VERSION: CommandSpec = CommandSpec {
     options: &[],
     is_configured: false,
     example: "repo-deploy version",
-    run: |_| print(&help::version()),
+    action: Action::Version,
 };

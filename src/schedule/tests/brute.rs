@@ -89,7 +89,7 @@ fn every_minute_of_two_years_is_looked_at_then_next_finds_the_same() {
     let (mut compared, mut tried, mut fixed) = (0, 0, 0);
     while compared < 500 {
         let expression = Expression::any(&mut dice, false);
-        let zone = zone::load(None, Some(dice.among::<&str>(&ZONES))).unwrap();
+        let zone = zone::load::zone(None, Some(dice.among::<&str>(&ZONES))).unwrap();
         tried += 1;
         let text = expression.text();
         let Ok(schedule) = Schedule::parse(&text, &Seed::new("h", "i"), |_| Ok(zone.clone())) else {

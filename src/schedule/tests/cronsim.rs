@@ -52,7 +52,7 @@ fn cronsim_is_asked_then_it_says_the_same() {
         return;
     }
     const COUNT: usize = 6;
-    let zones = CHANGES.map(|(name, changes)| (name, zone::load(None, Some(name)).unwrap(), changes));
+    let zones = CHANGES.map(|(name, changes)| (name, zone::load::zone(None, Some(name)).unwrap(), changes));
     let mut dice = Dice(5);
     let (mut cases, mut questions) = (Vec::new(), String::new());
     for _ in 0..2000 {

@@ -13,8 +13,6 @@ mod random;
 mod refused;
 mod speed;
 
-pub use self::speed::step;
-
 use super::*;
 
 fn schedule(text: &str) -> Result<Schedule, Why> {
@@ -22,7 +20,7 @@ fn schedule(text: &str) -> Result<Schedule, Why> {
 }
 
 fn schedule_of(text: &str, host: &str, id: &str) -> Result<Schedule, Why> {
-    Schedule::parse(text, &Seed::new(host, id), |named| zone::load(named, Some("UTC0")))
+    Schedule::parse(text, &Seed::new(host, id), |named| zone::load::zone(named, Some("UTC0")))
 }
 
 /// The next `count` times after the local time `from`, `2026-03-29T00:00:00+01:00`.

@@ -1,23 +1,9 @@
 //! The work of finding the next time, counted in months and spans of a zone: they take the time, and a count is the
 //! same on every machine.
 
-use std::cell::Cell;
-
 use super::random::{Dice, Expression};
 use super::*;
-
-thread_local!(static STEPS: Cell<u64> = const { Cell::new(0) });
-
-/// Called for each month, and each span of a zone.
-pub fn step() {
-    STEPS.set(STEPS.get() + 1);
-}
-
-fn steps(work: impl FnOnce()) -> u64 {
-    let before = STEPS.get();
-    work();
-    STEPS.get() - before
-}
+use crate::schedule::steps::steps;
 
 #[test]
 fn the_rarest_time_is_found_within_few_steps() {
@@ -29,7 +15,7 @@ fn the_rarest_time_is_found_within_few_steps() {
     let mut most = 0;
     for text in texts {
         for zone in zones {
-            let load = |_: Option<&str>| zone::load(None, Some(zone));
+            let load = |_: Option<&str>| zone::load::zone(None, Some(zone));
             let Ok(schedule) = Schedule::parse(&text, &Seed::new("h", "i"), load) else { continue };
             let mut at = 3_700_000_000 + dice.below(1_000_000_000); // around 2100, which is no leap year
             for _ in 0..5 {

@@ -2,7 +2,8 @@
 //! trusted: damage is an error, never a panic.
 
 use super::rule::Rule;
-use super::{ALWAYS, MOST_AHEAD, Zone};
+use super::span::ALWAYS;
+use super::{MOST_AHEAD, Zone};
 
 /// Parses the content of a file. The error is the defect.
 pub fn parse(content: &[u8]) -> Result<Zone, &'static str> {

@@ -7,7 +7,7 @@ use std::io::{ErrorKind, Read};
 use super::rule::Rule;
 use super::{Zone, file};
 use crate::error::plain;
-use crate::schedule::Why;
+use crate::schedule::field::Why;
 
 /// The directories of zone files.
 const DIRECTORIES: [&str; 3] = ["/usr/share/zoneinfo", "/share/zoneinfo", "/etc/zoneinfo"];
@@ -19,7 +19,7 @@ const LOCAL: &str = "/etc/localtime";
 const LARGEST: u64 = 1 << 20;
 
 /// The zone of the expression (`CRON_TZ`), else of the environment (`TZ`), else of this machine; UTC if it has none.
-pub fn load(named: Option<&str>, environment: Option<&str>) -> Result<Zone, Why> {
+pub fn zone(named: Option<&str>, environment: Option<&str>) -> Result<Zone, Why> {
     let (name, of, variable, loaded) = match (named, environment) {
         (Some(name), _) => (name, " of CRON_TZ", "CRON_TZ", find(name)),
         (None, Some(name)) => (name, " of TZ", "TZ", find(name)),

@@ -4,11 +4,12 @@
 //! may have its own, and musl silently uses UTC for a zone that it cannot find.
 
 mod file;
-mod load;
+pub mod load;
 mod rule;
+mod span;
 
-pub use self::load::load;
 use self::rule::Rule;
+use self::span::{ALWAYS, Span};
 
 /// A time zone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,28 +22,14 @@ pub struct Zone {
     rule: Option<Rule>,
 }
 
-/// A stretch of time without a change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span {
-    /// The first second.
-    pub start: i64,
-    /// The first second after it.
-    pub end: i64,
-    /// The offset of local time, ahead of UTC, in seconds.
-    pub offset: i64,
-}
-
 /// Local time is less than this ahead of UTC.
 const MOST_AHEAD: i64 = 26 * 3600;
-
-/// The ends of time, chosen so that no arithmetic here overflows.
-const ALWAYS: Span = Span { start: i64::MIN / 4, end: i64::MAX / 4, offset: 0 };
 
 impl Zone {
     /// The span that contains `at`.
     pub fn span(&self, at: i64) -> Span {
         #[cfg(test)]
-        super::tests::step();
+        super::steps::step();
         let behind = self.changes.partition_point(|(when, _)| *when <= at);
         let (start, offset) = match behind.checked_sub(1) {
             None => (ALWAYS.start, self.first),

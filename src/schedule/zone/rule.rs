@@ -1,6 +1,6 @@
 //! The rules of a zone in POSIX syntax, in TZ or after the changes of a file (RFC 9636): `CET-1CEST,M3.5.0,M10.5.0/3`.
 
-use super::{ALWAYS, Span};
+use super::span::{ALWAYS, Span};
 use crate::schedule::calendar::{DAY, date_of, day_of, is_leap, length_of, weekday_of};
 
 /// Standard time, and summer time if there is one.

@@ -2,7 +2,7 @@ use super::*;
 
 /// The zone of this value of TZ.
 pub fn zone(name: &str) -> Zone {
-    load(None, Some(name)).unwrap_or_else(|why| panic!("{why}"))
+    load::zone(None, Some(name)).unwrap_or_else(|why| panic!("{why}"))
 }
 
 /// The changes of a zone within a period: time, old offset, new offset.
@@ -106,7 +106,7 @@ fn zones_that_cannot_be_loaded_say_how_to_give_one() {
         ),
         (Some("\u{fffd}"), Some("UTC"), "cannot load the time zone \u{fffd} of CRON_TZ: "),
     ] {
-        let why = load(named, environment).unwrap_err();
+        let why = load::zone(named, environment).unwrap_err();
         assert!(why.starts_with(expected), "{why}\n{expected}");
         assert!(why.contains("TZ=CET-1CEST,M3.5.0,M10.5.0/3)"), "{why}");
     }

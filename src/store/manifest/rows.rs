@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::rc::Rc;
 
-use super::{Item, What};
+use super::item::{Item, What};
 use crate::artifact::{Span, Texts};
 use crate::error::{Error, Result};
 

@@ -8,9 +8,9 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
-use super::{Item, What};
+use super::item::{Item, What};
 use crate::error::{Context, Error, Result};
-use crate::store::state::{escape, unescape};
+use crate::store::key_value::{escape, unescape};
 
 /// Its first line: the name and the version of the format.
 pub(super) const FORMAT: &str = "manifest 1\n";

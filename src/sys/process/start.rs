@@ -12,9 +12,9 @@ use std::time::Duration;
 use rustix::fs::OFlags;
 use rustix::pipe::PipeFlags;
 
-use super::{Identity, Pipes, Program};
+use super::program::{Identity, Pipes, Program};
 use crate::sys::clock::Deadline;
-use crate::sys::signal;
+use crate::sys::disposition;
 
 /// How long to retry a file that is open for writing, and the pause between two tries.
 const BUSY: Duration = Duration::from_secs(1);
@@ -78,7 +78,7 @@ fn command(program: &Program, umask: libc::mode_t) -> Command {
                 return Err(io::Error::last_os_error());
             }
             libc::umask(umask);
-            signal::reset()
+            disposition::reset()
         });
     }
     command

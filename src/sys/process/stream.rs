@@ -2,31 +2,17 @@
 //! whole group is ended when the time is over, when a stop signal comes, or when the stream is dropped. The reader must
 //! check the end: data may lack its tail unless [`Stream::finish`] reports success.
 
-use std::ffi::OsString;
-use std::fs::File;
 use std::io::{self, Read};
 
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal};
 
 use super::lines::{Lines, Output};
-use super::{DRAIN, Ended, GRACE, Program, Running, start};
+use super::program::{Ended, Pipes, Program};
+use super::running::{DRAIN, GRACE, Running};
+use super::start;
 use crate::sys::clock::Deadline;
 use crate::sys::signal::{self, Deferred};
-
-/// Input, environment and limits of such a program.
-#[derive(Debug, Default)]
-pub struct Pipes {
-    /// Its standard input; `None`: empty.
-    pub input: Option<File>,
-    /// Variables of this process that it does not get.
-    pub unset: Vec<OsString>,
-    /// The most bytes of a file that it writes; `None`: the limit of this process.
-    pub largest_file: Option<u64>,
-    /// The most bytes of memory of its own for it, and for each program it starts; files that it maps to read them are
-    /// not counted. `None`: the limit of this process.
-    pub memory: Option<u64>,
-}
 
 /// A running program. Signals are deferred while it lives.
 pub struct Stream<'a> {
@@ -50,7 +36,7 @@ impl<'a> Stream<'a> {
         mut line: impl FnMut(&[u8]) + 'a,
     ) -> io::Result<Self> {
         #[cfg(test)]
-        let alone = super::tests::one_at_a_time();
+        let alone = super::running::one_at_a_time();
         let region = signal::defer();
         signal::wake()?; // from here on the end of a child is noticed
         let (child, errors, data) = start::start_piped(program, pipes)?;

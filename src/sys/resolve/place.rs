@@ -1,17 +1,38 @@
 //! Opens, appends to, replaces and judges a resolved path, always through the open directory that holds it.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, AtFlags};
 use rustix::io::Errno;
 
-use super::{Fault, Judged, Place, Way, judge};
+use super::judge::{Fault, Judged, Way, judge};
 use crate::sys::fs::{self, Dir, Kind, Meta};
 use crate::sys::trust::{self, Role, Untrusted, Us};
+
+/// The end of a resolved path.
+#[derive(Debug)]
+pub struct Place {
+    /// The directory that holds it, open.
+    pub dir: Dir,
+    /// Its name there.
+    pub name: OsString,
+    /// The whole path without links.
+    pub path: PathBuf,
+    /// Its metadata; `None`: nothing is there.
+    pub meta: Option<Meta>,
+    /// The shared volume that holds it.
+    pub volume: Option<PathBuf>,
+    /// No other user can change the way to it.
+    pub is_ours_alone: bool,
+    /// It is the kernel's link to an open file (`/proc/self/fd/1`): its text leads nowhere, and no user can make one.
+    pub(super) is_kernels: bool,
+    pub(super) way: Way,
+    pub(super) us: Us,
+}
 
 impl Place {
     /// Opens it as a directory, judged like the way to it.

@@ -1,0 +1,220 @@
+//! The directory of a store: its files, read and replaced atomically.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, ErrorKind, Read, Write};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use super::state::{self, State};
+use crate::console::progress::size;
+use crate::error::{Context, Error, Result};
+use crate::model::Owner;
+use crate::sys::created;
+use crate::sys::fs::{self as sysfs, Dir, Kind};
+use crate::sys::resolve::Way;
+
+/// An open store, which holds its lock while it lives. [`Store::look`] opens one for reading only.
+///
+/// All entries are reached from the open directory, through no link: another user of a shared volume may replace the
+/// directory, but not the one that was checked.
+#[derive(Debug)]
+pub struct Store {
+    pub(super) root: PathBuf,
+    /// `None`: it does not exist yet.
+    pub(super) dir: Option<Rc<Dir>>,
+    /// The shared volume that contains it.
+    pub(super) volume: Option<PathBuf>,
+    /// Whether it was just created.
+    pub(super) is_new: bool,
+    pub(super) lock: Option<File>,
+}
+
+/// The location of a store, and the trust that its path needs.
+#[derive(Clone, Debug)]
+pub struct Location {
+    /// Its directory.
+    pub path: PathBuf,
+    /// The check of its path. Scripts are executed from the store of an installation: no other user may be able to
+    /// redirect its path.
+    pub way: Way,
+    /// The configuration key that moves it.
+    pub key: &'static str,
+    /// The user and group that own releases.
+    pub owner: Option<Owner>,
+}
+
+/// The content of the state file.
+#[derive(Debug)]
+pub enum Recorded {
+    /// No state file.
+    Nothing,
+    /// A valid state.
+    State(Box<State>),
+    /// A state in this format, written by another version of this program.
+    Foreign(String),
+    /// No valid state, and the reason.
+    Unreadable(String),
+}
+
+impl Store {
+    /// Whether it is open for reading only.
+    pub fn is_only_read(&self) -> bool {
+        self.lock.is_none()
+    }
+
+    /// Its path.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The shared volume that contains it, and whether the store was just created.
+    pub fn volume(&self) -> Option<(&Path, bool)> {
+        self.volume.as_deref().map(|volume| (volume, self.is_new))
+    }
+
+    /// Its directory, open.
+    pub fn dir(&self) -> io::Result<&Rc<Dir>> {
+        self.dir.as_ref().ok_or_else(|| ErrorKind::NotFound.into())
+    }
+
+    /// Creates a directory in it if it is missing.
+    pub(super) fn make(&self, name: &str, mode: u32) -> Result<PathBuf> {
+        let path = self.root.join(name);
+        let make = || -> io::Result<()> {
+            let (dir, name) = (self.dir()?, OsStr::new(name));
+            match dir.look(name)? {
+                Some(meta) if meta.kind == Kind::Dir => Ok(()),
+                Some(_) => Err(io::Error::other("something else is there: move it away")),
+                None => created::make_own_dir(dir, name, mode).map(drop),
+            }
+        };
+        make().with_context(|| cannot_make(&path))?;
+        Ok(path)
+    }
+
+    /// An empty directory, which the hooks of a first deployment see as the previous release.
+    pub fn nothing(&self) -> Result<PathBuf> {
+        self.make("empty", 0o755)
+    }
+
+    /// A directory in it, open.
+    pub(super) fn sub(&self, name: &str) -> io::Result<Dir> {
+        self.dir()?.child(name.as_ref())
+    }
+
+    /// Removes leftovers of a killed run. Only under the lock, when no other process creates files there.
+    pub(super) fn empty_partial(&self) -> Result<()> {
+        let empty = || -> io::Result<()> {
+            let partial = self.sub(PARTIAL)?;
+            partial.names()?.iter().try_for_each(|name| partial.remove_all(name))
+        };
+        empty().with_context(|| format!("cannot remove what is left in {}", self.root.join(PARTIAL).display()))
+    }
+
+    /// Reads the state. Needs no lock, because the file is replaced atomically.
+    pub fn recorded(&self) -> Result<Recorded> {
+        let Some(text) = self.read("state")? else { return Ok(Recorded::Nothing) };
+        Ok(match (State::parse(&text), state::foreign_format(&text)) {
+            (Ok(state), _) => Recorded::State(Box::new(state)),
+            (Err(_), Some(format)) => Recorded::Foreign(format),
+            (Err(reason), None) => Recorded::Unreadable(reason),
+        })
+    }
+
+    /// Replaces the state, durably: when this returns, it survives a power cut.
+    pub fn record(&self, state: &State) -> Result<()> {
+        self.replace("state", state.print().as_bytes(), true).with_context(|| "cannot write the state")
+    }
+
+    /// Reads one of its files; `None`: it does not exist.
+    pub fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        let read = || -> io::Result<Vec<u8>> {
+            let mut content = Vec::new();
+            self.dir()?.open_file(name.as_ref())?.read_to_end(&mut content)?;
+            Ok(content)
+        };
+        match read() {
+            Ok(content) => Ok(Some(content)),
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e).with_context(|| format!("cannot read {}", self.root.join(name).display())),
+        }
+    }
+
+    /// Replaces a file in the store by `content`, atomically.
+    pub fn replace(&self, name: &str, content: &[u8], durably: bool) -> Result<()> {
+        self.put(name, &mut |file| file.write_all(content).with_context(|| "cannot write it"), 0o600, durably)
+    }
+
+    /// Replaces a world-readable file in the store by the output of `fill`, atomically; not durably.
+    pub fn replace_public(&self, name: &str, fill: &mut Fill<'_>) -> Result<PathBuf> {
+        self.put(name, fill, 0o644, false)?;
+        Ok(self.root.join(name))
+    }
+
+    pub(super) fn put(&self, name: &str, fill: &mut Fill<'_>, mode: u32, durably: bool) -> Result<()> {
+        let cannot = || format!("cannot replace {}", self.root.join(name).display());
+        if self.is_only_read() {
+            return Err(Error::failed("it is only read")).with_context(cannot);
+        }
+        put(self.dir().with_context(cannot)?, name, fill, mode, durably).with_context(cannot)
+    }
+}
+
+/// The directory for unfinished files.
+pub const PARTIAL: &str = "partial";
+
+/// Writes the content of a file.
+pub type Fill<'a> = dyn FnMut(&mut File) -> Result<()> + 'a;
+
+/// Replaces a file of the store in `dir` by the output of `fill`, atomically. The caller holds the lock.
+pub(super) fn put(dir: &Dir, name: &str, fill: &mut Fill<'_>, mode: u32, durably: bool) -> Result<()> {
+    let open = || -> io::Result<_> {
+        let (to, name) = match name.split_once('/') {
+            Some((sub, name)) => (Some(dir.child(sub.as_ref())?), name),
+            None => (None, name),
+        };
+        let (partial, new) = (dir.child(PARTIAL.as_ref())?, sysfs::unique_name("")?);
+        Ok((to, name, partial.create(&new)?, partial, new))
+    };
+    let (to, name, mut file, partial, new) = open().with_context(|| "cannot make a new one")?;
+    let to = to.as_ref().unwrap_or(dir);
+    let finish = |file: &File| -> io::Result<()> {
+        if mode != 0o600 {
+            sysfs::set_owner_and_mode(file, None, mode)?; // whatever the umask
+        }
+        if durably {
+            file.sync_all()?;
+        }
+        partial.rename(&new, to, name.as_ref())?;
+        if durably { to.sync() } else { Ok(()) }
+    };
+    fill(&mut file).and_then(|()| finish(&file).with_context(|| "cannot write it")).inspect_err(|_| {
+        let _ = partial.unlink(&new); // it may not exist; else the next start removes it
+    })
+}
+
+/// Fails if the file system of `place`, a directory of a store, lacks room for `space` bytes and `count` more names.
+pub fn check_room(space: u64, count: u64, place: &Dir) -> Result<()> {
+    let (bytes, inodes) = sysfs::room(place).with_context(|| "cannot ask for free space")?;
+    let short = if space > bytes {
+        format!("{}, and {}", size(space), size(bytes))
+    } else if let Some(free) = inodes.filter(|free| count > *free) {
+        format!("{count} inodes, and {free}")
+    } else {
+        return Ok(());
+    };
+    Err(Error::failed(format!(
+        "it needs {short} are free on the store's file system: store or state-dir names another place"
+    )))
+}
+
+/// What fails, for messages.
+pub(super) fn cannot_make(path: &Path) -> String {
+    format!("cannot make the directory {}", path.display())
+}
+
+/// A new name.
+pub(super) fn unique(prefix: &str) -> Result<std::ffi::OsString> {
+    sysfs::unique_name(prefix).with_context(|| "cannot get random bytes")
+}

@@ -1,0 +1,68 @@
+//! Opens a store: judges its path, takes its lock, creates missing parts.
+
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::directory::{Location, PARTIAL, Store};
+use super::lock::lock;
+use super::{manifest, releases};
+use crate::error::{Error, Result, plain};
+use crate::sys::fs::Dir;
+use crate::sys::resolve::{self, Fault, Last, Place, Way};
+
+impl Store {
+    /// Opens the store at `location`, creating missing parts, and takes its lock: at once, or in turn within `most`.
+    pub fn open(location: &Location, most: Option<Duration>) -> Result<Self> {
+        let root = location.path.clone();
+        let is_new = !root.exists();
+        let place = resolve::make_dirs(&root, location.way).map_err(|fault| location.refusal(fault, &root))?;
+        let dir = open(&place, location)?;
+        let mut store = Self { root, dir: Some(Rc::new(dir)), volume: place.volume, is_new, lock: None };
+        store.lock = Some(lock(&store, location, most)?);
+        store.make("releases", 0o755)?;
+        store.make(manifest::DIR, 0o700)?;
+        store.make(PARTIAL, 0o700)?;
+        store.empty_partial()?;
+        Ok(store)
+    }
+
+    /// Opens the store at `location` for reading: it need not exist, takes no lock, and writes nothing.
+    pub fn look(location: &Location) -> Result<Self> {
+        let (dir, volume) = match resolve::find(&location.path, location.way, Last::Follow) {
+            Ok(place) if place.meta.is_some() => (Some(Rc::new(open(&place, location)?)), place.volume),
+            Ok(place) => (None, place.volume),
+            Err(fault) if fault.is_missing() => (None, None),
+            Err(fault) => return Err(location.refusal(fault, &location.path)),
+        };
+        Ok(Self { root: location.path.clone(), dir, volume, is_new: false, lock: None })
+    }
+}
+
+impl Location {
+    /// The error for a store that cannot be used: of the configuration if another user can change the store.
+    fn refusal(&self, fault: Fault, top: &Path) -> Error {
+        let (path, key) = (self.path.display(), self.key);
+        match fault {
+            Fault::Untrusted(why) => {
+                let why = why.within(top);
+                let volume = if self.way == Way::Shared { " (in a shared volume a directory of it)" } else { "" };
+                Error::config(format!(
+                    "the store {path} cannot be trusted: {why}; or {key} names another place{volume}"
+                ))
+            }
+            Fault::Io(e) => {
+                Error::failed(format!("cannot open the store {path}: {}; {key} names another place", plain(&e)))
+            }
+        }
+    }
+}
+
+/// Opens the store found at `place`; fails if another user may have made part of it.
+fn open(place: &Place, location: &Location) -> Result<Dir> {
+    let judged = place.open_own_dir().and_then(|dir| {
+        releases::judge(&dir, &place.path, location.owner)?;
+        Ok(dir)
+    });
+    judged.map_err(|fault| location.refusal(fault, &place.path))
+}
