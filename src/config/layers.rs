@@ -138,7 +138,7 @@ impl RawSettings {
     }
 
     /// Adds the keys of the file `file` for `section` and the common ones.
-    pub fn add_file(&mut self, file: &str, doc: &Document, section: Option<&str>, warnings: &mut Vec<String>) {
+    pub fn add_file(&mut self, file: &str, doc: &Document, section: Option<&str>, warnings: &mut Vec<Warning>) {
         if section.is_some() {
             self.add_entries(file, doc, section, Precedence::Section, warnings);
         }
@@ -151,22 +151,24 @@ impl RawSettings {
         doc: &Document,
         section: Option<&str>,
         rank: Precedence,
-        warnings: &mut Vec<String>,
+        warnings: &mut Vec<Warning>,
     ) {
         let mut seen: Vec<(Name, usize)> = Vec::new();
         let mut values = Vec::new();
         for entry in doc.entries(section) {
             let Some(key) = keys::find(&entry.key) else {
-                warnings.push(unknown(file, entry));
+                warnings.push(Warning::UnknownKey(unknown(file, entry)));
                 continue;
             };
             let origin = format!("{file}:{}", entry.line);
             if let Some((_, line)) = seen.iter().find(|(n, _)| *n == key.name && !key.repeated) {
-                warnings.push(format!("{origin}: {} stands in line {line} already: this value is used", key.text));
+                let text = format!("{origin}: {} stands in line {line} already: this value is used", key.text);
+                warnings.push(Warning::Other(text));
             }
             seen.push((key.name, entry.line));
             let text = doc.value(entry);
-            warnings.extend(likely_mistake(key, text).map(|what| format!("{origin}: {}: {what}", key.text)));
+            let mistake = likely_mistake(key, text).map(|what| format!("{origin}: {}: {what}", key.text));
+            warnings.extend(mistake.map(Warning::Other));
             values.push(Value { key, text: text.to_owned(), origin, rank });
         }
         self.values.extend(values.into_iter().rev());
@@ -174,7 +176,7 @@ impl RawSettings {
 
     /// Adds the variables of the environment; an empty one is ignored. Inside a hook (`REPO_DEPLOY_PHASE` is set)
     /// `REPO_DEPLOY_ID` and `REPO_DEPLOY_REMOTE` are skipped too: they inform the hook, and are no configuration.
-    pub fn add_environment(&mut self, environment: &[(OsString, OsString)], warnings: &mut Vec<String>) -> Result<()> {
+    pub fn add_environment(&mut self, environment: &[(OsString, OsString)], warnings: &mut Vec<Warning>) -> Result<()> {
         let in_hook = environment.iter().any(|(name, _)| name == "REPO_DEPLOY_PHASE");
         let mut ours = Vec::new();
         for (name, text) in environment {
@@ -182,7 +184,7 @@ impl RawSettings {
             match keys::of_variable(name) {
                 Some(_) if in_hook && matches!(name, "REPO_DEPLOY_ID" | "REPO_DEPLOY_REMOTE") => {}
                 Some(key) => ours.push((!name.starts_with(keys::PREFIX), name, key, text)),
-                None => warnings.extend(misspelt(name)),
+                None => warnings.extend(misspelt(name).map(Warning::Other)),
             }
         }
         ours.sort_unstable_by_key(|(old, name, ..)| (*old, *name)); // the names of today are stronger than the old ones
@@ -214,6 +216,24 @@ impl RawSettings {
         }
         self.values.push(value);
         Ok(())
+    }
+}
+
+/// A remark about a configuration that can be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Warning {
+    /// A key that does not exist: `validate` takes it for an error.
+    UnknownKey(String),
+    /// Anything else.
+    Other(String),
+}
+
+impl Warning {
+    /// The line for the log.
+    pub fn into_text(self) -> String {
+        match self {
+            Self::UnknownKey(text) | Self::Other(text) => text,
+        }
     }
 }
 
@@ -256,14 +276,14 @@ mod tests {
         let mut warnings = Vec::new();
         let doc = Document::parse("f", text.into()).unwrap();
         given.add_file("f", &doc, section, &mut warnings);
-        warnings
+        warnings.into_iter().map(Warning::into_text).collect()
     }
 
     fn environment(given: &mut RawSettings, variables: &[(&str, &str)]) -> Vec<String> {
         let mut warnings = Vec::new();
         let variables: Vec<_> = variables.iter().map(|(k, v)| (OsString::from(k), OsString::from(v))).collect();
         given.add_environment(&variables, &mut warnings).unwrap();
-        warnings
+        warnings.into_iter().map(Warning::into_text).collect()
     }
 
     fn got(given: &RawSettings, name: Name) -> Option<(String, String)> {

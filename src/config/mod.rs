@@ -136,6 +136,7 @@ fn each(
             given.add_file(&file.name, &file.doc, section, &mut said);
         }
         let made = given.add_environment(environment, &mut said).and_then(|()| make(&given, section, file.as_ref()));
+        let mut said: Vec<String> = said.into_iter().map(layers::Warning::into_text).collect();
         if made.is_ok() {
             said.extend(file.as_ref().filter(|_| section.is_none()).and_then(|file| file.unused_sections()));
         }

@@ -47,7 +47,6 @@ pub struct Settings {
     /// How a release is laid out, and its limits.
     pub layout: Layout,
     /// `schedule`, unparsed: [`Timing::schedule`] parses it. With `-f` neither it nor its zone is used.
-    #[allow(dead_code, reason = "for a loop to go by; -f does not")]
     pub timing: Timing,
     /// `max-download`, bytes.
     pub max_download: u64,

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::file::Configuration;
 use super::keys::Name;
-use super::layers::RawSettings;
+use super::layers::{RawSettings, Warning};
 use super::request::Request;
 use super::settings::Settings;
 use super::{build, bundle, file};
@@ -101,7 +101,10 @@ impl Looked {
         given.add_file(&file.name, &file.doc, section, &mut warnings);
         let added = given.add_environment(environment, &mut warnings);
         let mut found: Vec<(bool, String)> = added.err().map(|e| (false, e.to_string())).into_iter().collect();
-        found.extend(warnings.into_iter().map(|text| (!text.contains(": unknown key "), text)));
+        found.extend(warnings.into_iter().map(|warning| match warning {
+            Warning::UnknownKey(text) => (false, text),
+            Warning::Other(text) => (true, text),
+        }));
         let check = |given: &RawSettings| {
             let settings = build::settings(given, section, Some(file), environment)?;
             if bundle::remote(given)?.is_some() {

@@ -65,13 +65,6 @@ impl Schedule {
         }
     }
 
-    /// The approximate period in seconds: the time between the next two checks after `after`.
-    #[allow(dead_code, reason = "for a loop to say when a check is overdue")]
-    pub fn period(&self, after: i64) -> Option<i64> {
-        let next = self.next(after)?;
-        Some(self.next(next)? - next)
-    }
-
     /// A time in this schedule's zone.
     pub fn local(&self, at: i64) -> String {
         rfc3339(at, self.zone.span(at).offset)
