@@ -4,8 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use super::limit::Limit;
-use super::parents::name;
-use super::tree::{Entry, Sums, walk};
+use super::tree::{Entry, Sums, name, walk};
 use crate::error::{Result, plain};
 use crate::store::manifest::{Item, Manifest, What};
 use crate::sys::fs::{Dir, Kind};

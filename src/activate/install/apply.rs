@@ -15,7 +15,8 @@ use sha2::{Digest, Sha256};
 
 use super::super::apply::{Changes, TEMPORARY};
 use super::super::copy::copy;
-use super::super::parents::{name, open_judged};
+use super::super::parents::open_judged;
+use super::super::tree::name;
 use super::live::{Live, is_no_way, mounted, refuse_other};
 use super::shown;
 use crate::error::{Context, Error, Result};
