@@ -15,7 +15,7 @@ use crate::http::message::Headers;
 use crate::http::range_reader::PolledBody;
 use crate::http::retry::RetryBudget;
 use crate::http::validators::{ResponseIdentity, source_of};
-use crate::http::{auth, download, range_reader, status, warn_once};
+use crate::http::{auth, download, range_reader, warn_once};
 use crate::model::Known;
 use crate::remote::redacted;
 use crate::sys::clock::Deadline;
@@ -135,7 +135,7 @@ fn poll(client: Client, known: Option<Known<'_>>, deadline: Deadline) -> Result<
     match answer.status {
         StatusCode::NOT_MODIFIED if !ask.is_empty() => return Ok(None),
         _ if range_reader::is_offer(&answer, &client) => {}
-        _ => return Err(status::refusal(&answer, &client)),
+        _ => return Err(client.refusal(answer)),
     }
     let identity = ResponseIdentity::of(&answer.headers);
     let (identity, body) = range_reader::offered(answer, identity)?;

@@ -170,7 +170,7 @@ impl S3Source {
             } else if self.may_lack && complaint.is_missing() {
                 return Ok(None);
             } else {
-                return Err(complaint.error(&self.object, &client, &asker));
+                return Err(complaint.error(&self.object, client.url(), &asker));
             }
         }
     }
@@ -261,8 +261,8 @@ impl ResponsePolicy for S3Responses {
         Ok(integrity::checks(headers)?.map(|checks| Box::new(checks) as Box<dyn BodyDigest>))
     }
 
-    fn refusal(&self, answer: Answer, client: &Client) -> Error {
-        S3Error::read(answer).error(&self.object, client, &self.asker)
+    fn refusal(&self, answer: Answer, url: &Url, _: Option<&str>) -> Error {
+        S3Error::read(answer).error(&self.object, url, &self.asker)
     }
 }
 
