@@ -5,7 +5,7 @@ use ureq::http::StatusCode;
 use url::Url;
 
 use super::inspect::{self, Remark};
-use super::{Offer, OfferKind, Poll};
+use super::offer::{Offer, Poll};
 use crate::artifact::{Artifact, CacheFile, Content};
 use crate::config::{Http, Settings};
 use crate::error::{Context, Error, Result};
@@ -58,7 +58,7 @@ impl HttpSource {
     }
 
     /// Asks for another revision than `known`.
-    pub fn poll(&mut self, known: Option<Known<'_>>, deadline: Deadline) -> Result<Poll> {
+    pub fn poll(&mut self, known: Option<Known<'_>>, deadline: Deadline) -> Result<Poll<HttpOffer>> {
         let what = || format!("cannot poll {}", redacted(&self.url));
         let (client, warnings) = self.client().with_context(what)?;
         warn_once(warnings);
@@ -68,7 +68,7 @@ impl HttpSource {
             Some(offer) => {
                 let revision = offer.identity.revision();
                 let validators = offer.identity.validators(&source_of(self.url.as_str()));
-                Poll::Changed(Offer { revision, validators, kind: OfferKind::Http(Box::new(offer)) })
+                Poll::Changed(Offer { revision, validators, kind: offer })
             }
         })
     }

@@ -28,7 +28,7 @@ use self::objects::GitTree;
 use self::repository::{Purpose, Repository};
 pub use self::source::GitSource;
 use super::inspect::{self, Remark};
-use super::{Offer, OfferKind, Poll};
+use super::offer::{Offer, Poll};
 use crate::artifact::{Artifact, Content};
 use crate::config::Settings;
 use crate::config::keys::Name;
@@ -54,7 +54,7 @@ pub struct GitOffer {
 
 impl GitSource {
     /// Asks for another revision than `known`.
-    pub fn poll(&mut self, known: Option<Known<'_>>, deadline: Deadline) -> Result<Poll> {
+    pub fn poll(&mut self, known: Option<Known<'_>>, deadline: Deadline) -> Result<Poll<GitOffer>> {
         let commit = self.commit(deadline).with_context(|| format!("cannot poll {}", self.name))?;
         let is_known = |known: Known<'_>| {
             let validator = |key| known.validators.get(key);
@@ -64,7 +64,7 @@ impl GitSource {
             return Ok(Poll::Unchanged);
         }
         let validators = self.validators(&commit);
-        Ok(Poll::Changed(Offer { revision: None, validators, kind: OfferKind::Git(GitOffer { commit }) }))
+        Ok(Poll::Changed(Offer { revision: None, validators, kind: GitOffer { commit } }))
     }
 
     /// The revision and validators of a named commit. Its tree is unknown, so another commit with the same tree is a
