@@ -4,9 +4,8 @@
 use std::path::{Path, PathBuf};
 
 use super::limit::Limit;
-use super::parents::name;
-use super::tree::{Entry, Sums, walk};
-use crate::error::{Result, plain};
+use super::tree::{Entry, Sums, name, walk};
+use crate::error::{Context, Result, plain};
 use crate::store::manifest::{Item, Manifest, What};
 use crate::sys::fs::{Dir, Kind};
 
@@ -49,9 +48,22 @@ pub struct Except<'a> {
     pub strangers: bool,
 }
 
+/// Compares the directory `top` with `manifest`; messages call it `shown`.
+pub fn compare_at(
+    shown: &Path,
+    top: std::io::Result<Dir>,
+    manifest: &Manifest,
+    except: Except<'_>,
+    tell: &mut Tell<'_>,
+) -> Result<u64> {
+    let cannot = || format!("cannot verify {}", shown.display());
+    let top = top.with_context(cannot)?;
+    compare(&top, manifest, except, &mut |path, what| tell(&shown.join(path), what)).with_context(cannot)
+}
+
 /// Passes the differences between the tree below `top` and `want` to `tell`, in order. Returns the number of names
 /// compared. An operator runs it by hand: only a signal ends it early.
-pub fn compare(top: &Dir, want: &Manifest, except: Except<'_>, tell: &mut Tell<'_>) -> Result<u64> {
+fn compare(top: &Dir, want: &Manifest, except: Except<'_>, tell: &mut Tell<'_>) -> Result<u64> {
     let Except { names: skip, strangers } = except;
     let is_meant = |item: &Item| !skip.iter().any(|path| item.path.starts_with(path));
     let (mut count, mut bytes, mut failed) = (0, 0, None);

@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::limit::Limit;
-use super::tree::{Entry, Walk};
+use super::tree::{Entry, Walk, name};
 use crate::artifact::{Span, Texts};
 use crate::error::{Error, Result};
 use crate::sys::fs::{Dir, Kind, Meta};
@@ -282,7 +282,7 @@ pub struct List {
 impl List {
     /// Adds the next entry in order, with its name.
     pub fn push_named(&mut self, path: PathBuf, meta: &Meta) -> Result<()> {
-        let name = self.tree.names.push(super::parents::name(&path).as_bytes()).ok_or_else(too_long)?;
+        let name = self.tree.names.push(name(&path).as_bytes()).ok_or_else(too_long)?;
         self.push(path, Node { name, ..Node::from(meta) })
     }
 

@@ -9,10 +9,11 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use super::compare::{Difference, Except, Tell};
+use super::compare::{Difference, Except, Tell, compare_at};
 use super::limit::Limit;
+use super::live_tree::{LiveTree, wrong_target};
 use super::local::Local;
-use super::{LiveTree, apply, compare_at, open, sync, tree, wrong_target};
+use super::{apply, sync, tree};
 use crate::error::{Context, Error, Result};
 use crate::store::manifest::Manifest;
 use crate::store::state::{Found, LiveDirectory};
@@ -276,4 +277,8 @@ impl InPlace {
         sync::copy_tree(&self.open()?, staging, &self.options, limit)?;
         tree::manifest(staging, limit)
     }
+}
+
+fn open(release: &Release) -> Result<Dir> {
+    release.open().with_context(|| format!("cannot open {}", release.path.display()))
 }

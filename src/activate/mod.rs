@@ -9,17 +9,21 @@ mod entries;
 mod in_place;
 pub mod install;
 pub mod limit;
+mod live_tree;
 pub mod local;
 pub mod locations;
 mod parents;
+mod problems;
 pub mod symlink;
 pub mod sync;
 pub mod tree;
 
 use std::path::{Path, PathBuf};
 
-use self::compare::{Difference, Except, Tell};
+use self::compare::{Except, Tell, compare_at};
 use self::limit::Limit;
+pub use self::live_tree::LiveTree;
+use self::live_tree::wrong_target;
 use crate::appspec::Behaviour;
 use crate::error::{Context, Error, Result};
 use crate::model::{ActivationMode, ReleaseId};
@@ -27,23 +31,6 @@ use crate::store::manifest::Manifest;
 use crate::store::state::{Found, LiveDirectory};
 use crate::store::{Release, Staging, Store};
 use crate::sys::fs::Dir;
-
-/// The entry at `<local>`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LiveTree {
-    /// No entry.
-    Absent,
-    /// The link of this deployment, to this release.
-    Release(ReleaseId),
-    /// Another link: of another user, or to a release that is gone.
-    Link(std::ffi::OsString),
-    /// An empty directory.
-    Empty,
-    /// A directory with content.
-    Directory,
-    /// A file, FIFO, socket or device.
-    Other,
-}
 
 /// The activation of a deployment, by mode.
 #[derive(Debug)]
@@ -284,42 +271,4 @@ impl Activation {
             Self::InPlace(in_place) => in_place.keep_found(staging, limit),
         }
     }
-}
-
-/// Compares the directory `top` with `manifest`; messages call it `shown`.
-pub fn compare_at(
-    shown: &Path,
-    top: std::io::Result<Dir>,
-    manifest: &Manifest,
-    except: Except<'_>,
-    tell: &mut Tell<'_>,
-) -> Result<u64> {
-    let cannot = || format!("cannot verify {}", shown.display());
-    let top = top.with_context(cannot)?;
-    compare::compare(&top, manifest, except, &mut |path, what| tell(&shown.join(path), what)).with_context(cannot)
-}
-
-/// The difference to report for a wrong entry at `<local>`.
-fn wrong_target(standing: LiveTree, not: &str) -> Difference {
-    Difference::Changed(match standing {
-        LiveTree::Absent => return Difference::Missing,
-        LiveTree::Release(other) => format!("leads to release {other}"),
-        LiveTree::Link(target) => format!("leads to {}", target.display()),
-        LiveTree::Empty | LiveTree::Directory => format!("a directory, not {not}"),
-        LiveTree::Other => format!("neither a link nor a directory, not {not}"),
-    })
-}
-
-fn open(release: &Release) -> Result<Dir> {
-    release.open().with_context(|| format!("cannot open {}", release.path.display()))
-}
-
-/// Joins several problems into one error: all are logged, and the error names the first.
-fn refusal(problems: &[String]) -> Error {
-    let [first, more @ ..] = problems else { return Error::refused("nothing is wrong") };
-    if more.is_empty() {
-        return Error::refused(first.as_str());
-    }
-    problems.iter().for_each(|problem| log::error!("{problem}"));
-    Error::refused(format!("{first} (and {} more, above)", more.len()))
 }

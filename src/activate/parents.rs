@@ -9,13 +9,9 @@ use std::path::{Path, PathBuf};
 
 use super::entries::{Member, Tree};
 use super::limit::Limit;
-use super::tree::MAX_DEPTH;
+use super::tree::{MAX_DEPTH, name};
 use crate::sys::created::replaced;
 use crate::sys::fs::{self as sysfs, Dir, Kind, Meta};
-
-pub(super) fn name(path: &Path) -> &OsStr {
-    path.file_name().unwrap_or_default()
-}
 
 /// Opens the directory of a path, and keeps the last one open, because neighbours follow each other. Asks the limit
 /// each time.

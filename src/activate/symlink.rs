@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use super::LiveTree;
+use super::live_tree::LiveTree;
 use super::local::Local;
 use crate::error::{Context, Error, Result, plain};
 use crate::model::ReleaseId;

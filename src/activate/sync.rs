@@ -11,7 +11,7 @@ use super::diff::{Conflict, Plan, Put, diff};
 use super::entries::{List, Member, Pairs, Tree};
 use super::limit::Limit;
 use super::parents::{Parents, is_judged, open_judged};
-use super::refusal;
+use super::problems::refusal;
 use super::tree::Sums;
 use crate::error::{Context, Result};
 use crate::store::check_room;

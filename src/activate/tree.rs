@@ -9,7 +9,6 @@ use flate2::Crc;
 
 use super::copy::next_data;
 use super::limit::Limit;
-use super::parents::name;
 use crate::artifact::{Span, Texts};
 use crate::console::Progress;
 use crate::error::{Context, Error, Result};
@@ -30,6 +29,11 @@ pub struct Entry {
     pub target: Option<OsString>,
     /// Whether another file system is mounted here; its content is not listed.
     pub mount: bool,
+}
+
+/// The last component of a path.
+pub(super) fn name(path: &Path) -> &OsStr {
+    path.file_name().unwrap_or_default()
 }
 
 /// Takes an entry and the open directory that it lies in.

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::Credentials;
+use super::credentials::Credentials;
 use super::environment::Environment;
 use super::files::is_there;
 use crate::error::{Context, Error, Result};

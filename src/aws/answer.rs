@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::Credentials;
+use super::credentials::Credentials;
 use crate::error::{Error, Result};
 
 /// A flat JSON object.

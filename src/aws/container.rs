@@ -9,10 +9,10 @@ use ureq::http::Method;
 use url::{Host, Url};
 
 use super::answer::Fields;
+use super::credentials::Credentials;
 use super::environment::Environment;
 use super::files::read_token;
-use super::sts::web_url;
-use super::{CA_BUNDLE, Credentials, web};
+use super::web::{self, CA_BUNDLE, web_url};
 use crate::config::{Http, Secret};
 use crate::error::{Context, Error, Result};
 use crate::http::client::{Ask, Client};

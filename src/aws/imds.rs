@@ -7,9 +7,9 @@ use ureq::http::{HeaderName, HeaderValue, Method};
 use url::Url;
 
 use super::answer::Fields;
+use super::credentials::Found;
 use super::environment::Environment;
-use super::sts::web_url;
-use super::{Found, web};
+use super::web::{self, web_url};
 use crate::config::{Http, Secret, is_region};
 use crate::error::{Context, Error, Kind, Result};
 use crate::http::client::{Ask, Client};

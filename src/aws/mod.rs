@@ -13,6 +13,7 @@ mod account_key;
 mod answer;
 mod container;
 mod credential_source;
+mod credentials;
 pub mod endpoint;
 mod environment;
 mod files;
@@ -20,6 +21,7 @@ mod imds;
 mod process;
 mod profile;
 mod profile_file;
+mod provider;
 #[cfg(test)]
 mod sdk_tests;
 mod shared_files;
@@ -31,14 +33,17 @@ mod tests;
 mod web;
 pub mod xml;
 
-use std::fmt::Display;
 use std::time::Duration;
 
-use self::credential_source::{CredentialSource, ProviderContext};
+use self::credential_source::CredentialSource;
+pub(super) use self::credentials::Credentials;
+use self::credentials::Found;
 use self::endpoint::{Place, Service};
 use self::environment::Environment;
+use self::provider::ProviderContext;
 use self::shared_files::SharedFiles;
-use crate::config::{Aws, Http, Secret, is_region};
+pub(super) use self::web::CA_BUNDLE;
+use crate::config::{Aws, Http, is_region};
 use crate::error::{Error, Kind, Result};
 use crate::sys::clock::{self, Deadline};
 
@@ -50,41 +55,8 @@ const KEPT: u64 = 900;
 const ABSENT: u64 = 60;
 /// How many seconds to wait after a failed renewal while the old credentials are valid.
 const RETRY_AFTER_FAILURE: u64 = 30;
-/// Names a file of additional trusted roots for all requests to AWS.
-pub(super) const CA_BUNDLE: &str = "AWS_CA_BUNDLE";
 /// The region of STS if none is configured.
 const REGION: &str = "us-east-1";
-
-/// Keys for signatures.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Credentials {
-    /// The access key ID, which is not secret.
-    pub(super) access_key: String,
-    /// The secret key.
-    pub(super) secret_key: Secret,
-    /// The session token of temporary credentials.
-    pub(super) token: Option<Secret>,
-    /// The expiry time in seconds since 1970; `None` for permanent keys.
-    pub(super) expires: Option<u64>,
-    /// Name and source, for messages: `profile web in /root/.aws/credentials`.
-    pub(super) whose: String,
-}
-
-/// Credentials, or the reason why none are configured, which is no error.
-type Found = std::result::Result<Credentials, String>;
-
-impl Credentials {
-    /// Fails for keys with characters that a header cannot have.
-    fn checked(id: &str, secret: &str, token: Option<&str>, expires: Option<u64>, whose: impl Display) -> Result<Self> {
-        for (what, text) in [("access key", id), ("secret key", secret), ("session token", token.unwrap_or("-"))] {
-            if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-                return Err(Error::failed(format!("its {what} has characters that no key has, or none")));
-            }
-        }
-        let (access_key, secret_key) = (id.to_owned(), Secret::new(secret));
-        Ok(Self { access_key, secret_key, token: token.map(Secret::new), expires, whose: whose.to_string() })
-    }
-}
 
 /// The chain. It keeps temporary credentials until five minutes before they expire.
 #[derive(Debug)]

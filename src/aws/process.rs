@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::answer::Fields;
+use super::credentials::Credentials;
 use super::environment::Environment;
-use super::{Credentials, web};
+use super::web;
 use crate::error::{Context, Error, Kind, Result};
 use crate::sys::clock::Deadline;
 use crate::sys::process::{self, Ended, Program};

@@ -2,9 +2,10 @@
 //! that prints them. No I/O: token files that it names are read when they are needed.
 
 use super::credential_source::{CredentialSource, Role, WebIdentity};
+use super::credentials::Credentials;
 use super::environment::Environment;
 use super::shared_files::{Profile, SharedFiles};
-use super::{Credentials, container, imds, static_keys};
+use super::{container, imds, static_keys};
 use crate::error::{Context, Error, Result};
 
 /// How long a chain of source profiles may be.

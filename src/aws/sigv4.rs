@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 use time::macros::format_description;
 use url::Url;
 
-use super::Credentials;
+use super::credentials::Credentials;
 use crate::config::Secret;
 use crate::error::{Error, Result};
 use crate::model::hex;

@@ -1,8 +1,8 @@
 //! Credentials in the configuration and in variables: a pair of keys, or the name of a token file. If half of a pair is
 //! missing, it is an error; the next link is not used.
 
-use super::Credentials;
 use super::credential_source::WebIdentity;
+use super::credentials::Credentials;
 use super::environment::Environment;
 use crate::config::{Aws, Secret};
 use crate::error::{Context, Error, Result};

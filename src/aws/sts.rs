@@ -7,10 +7,12 @@ use url::Url;
 use url::form_urlencoded::Serializer;
 
 use super::credential_source::{Role, WebIdentity};
+use super::credentials::Credentials;
 use super::endpoint::{Place, Service};
 use super::files::read_token;
+use super::web::CA_BUNDLE;
 use super::xml::{element, raw_element};
-use super::{CA_BUNDLE, Credentials, answer, sigv4, web};
+use super::{answer, sigv4, web};
 use crate::config::{Http, Secret};
 use crate::error::{Context, Error, Result};
 use crate::http::client::{Ask, Caller, Client};
@@ -119,11 +121,4 @@ fn credentials(text: &str, whose: &str) -> Result<Credentials> {
     let expires = answer::expiration(&need("Expiration")?)?;
     let token = need("SessionToken")?;
     Credentials::checked(&need("AccessKeyId")?, &need("SecretAccessKey")?, Some(&token), Some(expires), whose)
-}
-
-/// An http(s) URL without user, password and fragment.
-pub(super) fn web_url(text: &str) -> Option<Url> {
-    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"))?;
-    let is_plain = url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
-    (url.has_host() && is_plain).then_some(url)
 }

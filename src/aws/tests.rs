@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use super::*;
+use crate::config::Secret;
 
 /// A temporary directory, used as home.
 pub(super) struct Place(PathBuf);

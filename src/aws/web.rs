@@ -14,6 +14,8 @@ use crate::http::retry::{RequestError, RetryBudget};
 use crate::http::status;
 use crate::sys::clock::Deadline;
 
+/// Names a file of additional trusted roots for all requests to AWS.
+pub const CA_BUNDLE: &str = "AWS_CA_BUNDLE";
 /// The largest reply, and the largest token file, in bytes.
 pub(super) const LARGEST: usize = 1 << 20;
 
@@ -28,6 +30,13 @@ pub(super) struct Reply {
 /// A caller without credentials.
 pub(super) fn nobody() -> Caller {
     Caller { whose: None, sign: Box::new(|_: &Url, _: &Headers| Ok(Headers::new())) }
+}
+
+/// An http(s) URL without user, password and fragment.
+pub(super) fn web_url(text: &str) -> Option<Url> {
+    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"))?;
+    let is_plain = url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
+    (url.has_host() && is_plain).then_some(url)
 }
 
 /// A header whose value is never shown.

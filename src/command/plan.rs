@@ -8,10 +8,9 @@
 mod archive;
 mod changes;
 mod release;
-mod shown;
+pub mod shown;
 
 use self::changes::Changes;
-pub use self::shown::{json, json_begins, json_ends};
 use super::status;
 use crate::activate::locations;
 use crate::config::Settings;

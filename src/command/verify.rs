@@ -5,10 +5,10 @@
 
 use std::path::Path;
 
-use crate::activate::compare::{Difference, Except, other_mode};
+use crate::activate::compare::{Difference, Except, compare_at, other_mode};
 use crate::activate::limit::Limit;
 use crate::activate::locations;
-use crate::activate::{Activation, Setup, compare_at, tree};
+use crate::activate::{Activation, Setup, tree};
 use crate::appspec::Behaviour;
 use crate::config::Settings;
 use crate::console;

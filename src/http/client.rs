@@ -129,9 +129,9 @@ impl Client {
         self.url.origin().ascii_serialization()
     }
 
-    /// The credentials' name, for messages.
-    pub fn whose(&self) -> Option<&str> {
-        self.caller.whose.as_deref()
+    /// The error for an unexpected response.
+    pub fn refusal(&self, answer: Answer) -> Error {
+        self.dialect.refusal(answer, &self.url, self.caller.whose.as_deref())
     }
 
     /// The limits of an exchange.

@@ -16,11 +16,9 @@ use ureq::unversioned::transport::{
 };
 use ureq::{Agent, Proxy};
 
-use super::head::{Heads, TooLarge};
+use super::head::{Heads, LARGEST_HEAD, TooLarge};
 use super::tls::TlsConnector;
 
-/// The largest head of a response.
-pub(super) const LARGEST_HEAD: usize = 32 << 10;
 /// The largest read.
 pub(super) const BUFFER: usize = 64 << 10;
 /// The User-Agent header.

@@ -139,7 +139,7 @@ impl Download<'_> {
             StatusCode::OK => self.all_of_it(answer),
             StatusCode::PARTIAL_CONTENT if ranged => self.rest_of_it(answer),
             StatusCode::PRECONDITION_FAILED | StatusCode::RANGE_NOT_SATISFIABLE if !ask.is_empty() => Err(superseded()),
-            _ => Err(self.client.dialect().refusal(answer, self.client)),
+            _ => Err(self.client.refusal(answer)),
         }
     }
 

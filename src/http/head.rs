@@ -2,8 +2,8 @@
 //! section 5.2) are joined, and if the head has more lines than ureq accepts (128, and 20 for a proxy's response to
 //! CONNECT), unused headers are removed. Everything else is passed to ureq unchanged.
 
-use super::connector::LARGEST_HEAD;
-
+/// The largest head of a response.
+pub(super) const LARGEST_HEAD: usize = 32 << 10;
 /// The headers used by this program or by ureq, besides those that start with [`AMZ`].
 const READ: [&str; 11] = [
     "connection",

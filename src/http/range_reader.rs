@@ -163,7 +163,7 @@ impl PartialArchive {
                 StatusCode::PARTIAL_CONTENT => check_plain(&mut answer)?,
                 StatusCode::PRECONDITION_FAILED | StatusCode::RANGE_NOT_SATISFIABLE => return Err(superseded()),
                 StatusCode::OK => return Err(Error::failed("it gave a range before, and gives none now")),
-                _ => return Err(client.dialect().refusal(answer, client)),
+                _ => return Err(client.refusal(answer)),
             }
             if ResponseIdentity::of(&answer.headers).strong_etag() != identity.strong_etag() {
                 return Err(superseded());

@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use ureq::Timeout;
 use url::Url;
 
-use super::connector::LARGEST_HEAD;
+use super::head::LARGEST_HEAD;
 use super::retry::RequestError;
 use super::tls;
 use crate::config::Http;

@@ -1,8 +1,8 @@
 //! How a source interprets responses, if it differs from plain HTTP. The transport is the same for all sources.
 
 use ureq::http::HeaderMap;
+use url::Url;
 
-use super::client::Client;
 use super::message::Answer;
 use super::status;
 use super::validators::ResponseIdentity;
@@ -25,9 +25,9 @@ pub trait ResponsePolicy {
         Ok(None)
     }
 
-    /// The error for an unexpected response.
-    fn refusal(&self, answer: Answer, client: &Client) -> Error {
-        status::refusal(&answer, client)
+    /// The error for an unexpected response to a request for `url` with the credentials `whose`.
+    fn refusal(&self, answer: Answer, url: &Url, whose: Option<&str>) -> Error {
+        status::refusal(&answer, url, whose)
     }
 }
 

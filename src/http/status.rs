@@ -2,8 +2,8 @@
 
 use ureq::http::StatusCode;
 use ureq::http::header;
+use url::Url;
 
-use super::client::Client;
 use super::coding;
 use super::message::Answer;
 use super::request_error::PLAIN_TO_TLS;
@@ -17,19 +17,19 @@ pub fn passing(answer: &Answer) -> Option<RequestError> {
     busy.then(|| RequestError::busy(words(answer.status), hint))
 }
 
-/// The error for an unexpected status.
-pub fn refusal(answer: &Answer, client: &Client) -> Error {
+/// The error for an unexpected status of a request for `url` with the credentials `whose`.
+pub(super) fn refusal(answer: &Answer, url: &Url, whose: Option<&str>) -> Error {
     let hint = match answer.status.as_u16() {
         401 | 403 if !answer.at_origin => {
-            format!("; credentials go to {} only, and this came from a redirect", client.origin())
+            format!("; credentials go to {} only, and this came from a redirect", url.origin().ascii_serialization())
         }
-        401 | 403 => match client.whose() {
+        401 | 403 => match whose {
             Some(whose) => format!("; asked as {whose}"),
             None => "; asked without credentials: set http-user and http-password-file, or netrc".to_owned(),
         },
         404 | 410 => "; there is nothing at this URL".to_owned(),
         // nginx, Apache and Go send this for a plain request to a TLS port.
-        400 if answer.at_origin && client.url().scheme() == "http" => PLAIN_TO_TLS.to_owned(),
+        400 if answer.at_origin && url.scheme() == "http" => PLAIN_TO_TLS.to_owned(),
         407 => "; the proxy wants other credentials: put them into the proxy's URL".to_owned(),
         304 => ", and nothing was asked on a condition".to_owned(),
         206 => ", and no range was asked for".to_owned(),

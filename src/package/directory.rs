@@ -4,14 +4,14 @@
 //! that the revision was computed from, byte by byte; otherwise the source is polled again.
 
 use std::ffi::{OsStr, OsString};
-use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use super::names::shown;
 use super::policy::{Kind, Listing, Plan, too_many};
+use super::transfer::{changed, in_time, transfer};
+use super::unpacked::{Unpacked, is_something};
 use super::writer::{Trail, Writer, split};
-use super::{Unpacked, in_time, is_something};
 use crate::artifact::{Access, EntrySum, Folder};
 use crate::error::{Context, Error, Kind as Cause, Result};
 use crate::model::Layout;
@@ -190,32 +190,6 @@ impl Expected {
     fn check(&self, sum: &EntrySum, name: &[u8]) -> Result<()> {
         if self.sum.is_some_and(|expected| expected != sum.finish()) { Err(gone(name)) } else { Ok(()) }
     }
-}
-
-/// Copies exactly `size` bytes.
-pub(super) fn transfer(
-    file: &mut impl Read,
-    size: u64,
-    buffer: &mut [u8],
-    write: &mut dyn FnMut(&[u8]) -> Result<()>,
-) -> Result<()> {
-    let mut left = size;
-    loop {
-        let read = match file.read(buffer) {
-            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
-            read => read.with_context(|| "cannot read it")?,
-        };
-        left = left.checked_sub(read as u64).ok_or_else(changed)?;
-        match (read, left) {
-            (0, 0) => return Ok(()),
-            (0, _) => return Err(changed()),
-            _ => write(&buffer[..read])?,
-        }
-    }
-}
-
-fn changed() -> Error {
-    Error::new(Cause::Superseded, "it changed while it was copied")
 }
 
 fn gone(name: &[u8]) -> Error {

@@ -13,7 +13,9 @@ mod sums;
 mod tar;
 #[cfg(test)]
 mod tests;
+mod transfer;
 mod tree;
+mod unpacked;
 mod verify;
 mod version;
 mod writer;
@@ -28,28 +30,8 @@ use crate::store::manifest::Manifest;
 use crate::sys::clock::Deadline;
 use crate::sys::fs::Dir;
 
+pub use self::unpacked::Unpacked;
 pub use self::verify::{Demands, Verified, verify};
-
-/// The result of unpacking.
-#[derive(Clone, Debug, Default)]
-pub struct Unpacked {
-    /// Files, directories and links.
-    pub entries: u64,
-    /// Bytes of file content.
-    pub bytes: u64,
-    /// Approximate bytes on disk.
-    pub space: u64,
-    /// All entries.
-    pub manifest: Manifest,
-}
-
-impl std::fmt::Display for Unpacked {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { entries, bytes, .. } = self;
-        let (y, s) = (if *entries == 1 { "y" } else { "ies" }, if *bytes == 1 { "" } else { "s" });
-        write!(f, "{entries} entr{y}, {bytes} byte{s}")
-    }
-}
 
 /// Unpacks `verified` into `staging`, an empty directory. On an error the caller removes its content.
 pub fn unpack(verified: &Verified, staging: &Dir, layout: &Layout, deadline: Deadline) -> Result<Unpacked> {
@@ -124,23 +106,4 @@ fn unpack_archive(
         Some(end) => zip::unpack(file, &end, staging, layout, deadline).with_context(cannot),
         None => Err(Error::refused(format!("{name} is no ZIP and no tar.gz: {}", sniff::looks_like(&head)))),
     }
-}
-
-/// Fails after the deadline.
-fn in_time(deadline: Deadline) -> Result<()> {
-    if deadline.has_passed() {
-        return Err(Error::failed("unpacking took longer than timeout"));
-    }
-    Ok(())
-}
-
-/// Refuses a tree without entries: it would replace a site by nothing, which is never intended.
-fn is_something(plan: &policy::Plan, layout: &Layout) -> Result<()> {
-    if plan.len() > 0 {
-        return Ok(());
-    }
-    Err(Error::refused(match layout.strip_components {
-        0 => "there is nothing in it".to_owned(),
-        n => format!("strip-components = {n} leaves nothing of it"),
-    }))
 }

@@ -1,8 +1,9 @@
 //! A tree in pieces as an artifact: a source has the names, and streams the contents in the requested order.
 
 use super::policy::{Kind, Listing};
+use super::transfer::in_time;
+use super::unpacked::{Unpacked, is_something};
 use super::writer::Writer;
-use super::{Unpacked, in_time, is_something};
 use crate::artifact::{Node, Tree};
 use crate::error::Result;
 use crate::model::Layout;

@@ -11,11 +11,11 @@ use std::os::unix::ffi::OsStrExt;
 
 use flate2::Crc;
 
-use super::directory::transfer;
 use super::links::Paths;
 use super::names::shown;
 use super::policy::{Kind, Plan};
-use super::{Unpacked, in_time};
+use super::transfer::{in_time, transfer};
+use super::unpacked::Unpacked;
 use crate::artifact::Texts;
 use crate::console::Progress;
 use crate::error::{Context, Error, Result};

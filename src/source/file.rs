@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 use self::stamps::Stamps;
 use self::tree::Contents;
 use super::inspect::Remark;
-use super::{Offer, OfferKind, Poll};
+use super::offer::{Offer, Poll};
 use crate::artifact::{Artifact, CacheFile, Content, Folder};
 use crate::config::Settings;
 use crate::config::keys::Name;
@@ -60,7 +60,7 @@ impl FileSource {
 
     /// Compares the stamps of the file or directory with the remembered ones. If they are equal, but no proof, the
     /// content is read, and the offer has its revision.
-    pub fn poll(&mut self, known: Option<Known<'_>>, deadline: Deadline) -> Result<Poll> {
+    pub fn poll(&mut self, known: Option<Known<'_>>, deadline: Deadline) -> Result<Poll<FileOffer>> {
         let (mut content, stamps) = self.look()?;
         let before = known.map(|k| k.validators).filter(|before| stamps.are_in(before));
         if before.is_some_and(stamps::are_proof) {
@@ -72,7 +72,7 @@ impl FileSource {
         };
         let validators = stamps.remembered(before, keeps_our_time(&content).with_context(|| self.cannot_read())?);
         let offer = FileOffer { content, stamps, validators: validators.clone() };
-        Ok(Poll::Changed(Offer { revision, validators, kind: OfferKind::File(offer) }))
+        Ok(Poll::Changed(Offer { revision, validators, kind: offer }))
     }
 
     /// Returns the file or directory that the poll opened, and the hash of its content. An archive that has to be
@@ -287,10 +287,7 @@ mod tests {
             let mut source =
                 FileSource { path: path.clone(), max_download: 4, max_unpacked: 4, is_proven, is_ahead: false };
             let deadline = Deadline::after(Duration::from_secs(60));
-            let Poll::Changed(Offer { kind: OfferKind::File(mut offer), .. }) = source.poll(None, deadline).unwrap()
-            else {
-                panic!()
-            };
+            let Poll::Changed(Offer { kind: mut offer, .. }) = source.poll(None, deadline).unwrap() else { panic!() };
             if is_old {
                 offer.validators = Validators::default().with("seen", offer.stamps.text());
             }

@@ -5,7 +5,7 @@ use ureq::http::StatusCode;
 use url::Url;
 
 use super::inspect::{self, Remark};
-use super::{Offer, OfferKind, Poll};
+use super::offer::{Offer, Poll};
 use crate::artifact::{Artifact, CacheFile, Content};
 use crate::config::{Http, Settings};
 use crate::error::{Context, Error, Result};
@@ -15,7 +15,7 @@ use crate::http::message::Headers;
 use crate::http::range_reader::PolledBody;
 use crate::http::retry::RetryBudget;
 use crate::http::validators::{ResponseIdentity, source_of};
-use crate::http::{auth, download, range_reader, status, warn_once};
+use crate::http::{auth, download, range_reader, warn_once};
 use crate::model::Known;
 use crate::remote::redacted;
 use crate::sys::clock::Deadline;
@@ -58,7 +58,7 @@ impl HttpSource {
     }
 
     /// Asks for another revision than `known`.
-    pub fn poll(&mut self, known: Option<Known<'_>>, deadline: Deadline) -> Result<Poll> {
+    pub fn poll(&mut self, known: Option<Known<'_>>, deadline: Deadline) -> Result<Poll<HttpOffer>> {
         let what = || format!("cannot poll {}", redacted(&self.url));
         let (client, warnings) = self.client().with_context(what)?;
         warn_once(warnings);
@@ -68,7 +68,7 @@ impl HttpSource {
             Some(offer) => {
                 let revision = offer.identity.revision();
                 let validators = offer.identity.validators(&source_of(self.url.as_str()));
-                Poll::Changed(Offer { revision, validators, kind: OfferKind::Http(Box::new(offer)) })
+                Poll::Changed(Offer { revision, validators, kind: offer })
             }
         })
     }
@@ -135,7 +135,7 @@ fn poll(client: Client, known: Option<Known<'_>>, deadline: Deadline) -> Result<
     match answer.status {
         StatusCode::NOT_MODIFIED if !ask.is_empty() => return Ok(None),
         _ if range_reader::is_offer(&answer, &client) => {}
-        _ => return Err(status::refusal(&answer, &client)),
+        _ => return Err(client.refusal(answer)),
     }
     let identity = ResponseIdentity::of(&answer.headers);
     let (identity, body) = range_reader::offered(answer, identity)?;

@@ -1,26 +1,12 @@
 //! Checks the operator's files that a poll reads, without any request, so that an error is found before a check fails
 //! with it. Each file is read by the same function as in a poll.
 
-use super::Source;
-
 use crate::config::Http;
 use crate::config::keys::Name;
 use crate::error::Result;
 
 /// A problem: the key of the file, whether it is only a warning, and the message.
 pub type Remark = (Name, bool, String);
-
-impl Source {
-    /// Problems with the files that this source reads.
-    pub fn inspect(&self) -> Vec<Remark> {
-        match self {
-            Self::File(source) => source.inspect(),
-            Self::Http(source) => source.inspect(),
-            Self::S3(source) => source.inspect(),
-            Self::Git(source) => source.inspect(),
-        }
-    }
-}
 
 /// Problems with the files of trusted roots.
 pub(super) fn roots(http: &Http) -> Vec<Remark> {

@@ -5,13 +5,14 @@ pub mod file;
 pub mod git;
 pub mod http;
 pub mod inspect;
-mod parse_revision;
+mod offer;
+pub mod parse_revision;
 pub mod s3;
 mod sidecar;
 
-pub use self::parse_revision::PinnedRevision;
 use std::path::Path;
 
+use self::inspect::Remark;
 use crate::artifact::{Artifact, CacheFile};
 use crate::config::Settings;
 use crate::error::Result;
@@ -38,30 +39,22 @@ pub enum Source {
     Git(Box<git::GitSource>),
 }
 
-/// The result of a poll.
-#[derive(Debug)]
-pub enum Poll {
-    /// The source still has the known revision.
-    Unchanged,
-    /// The source has another revision.
-    Changed(Offer),
-}
+/// The result of a poll of any source.
+pub type Poll = offer::Poll<OfferKind>;
 
-/// A revision that the source has now, with the data needed to fetch exactly this revision.
-#[derive(Debug)]
-pub struct Offer {
-    /// The revision; `None` if the source sent no validators: then it is computed from the content after the fetch.
-    pub revision: Option<Revision>,
-    /// The validators for the next conditional poll, as far as this poll has found them.
-    pub validators: Validators,
-    kind: OfferKind,
-}
+/// An offer of any source.
+pub type Offer = offer::Offer<OfferKind>;
 
+/// The data of an offer, by the kind of the remote.
 #[derive(Debug)]
-enum OfferKind {
+pub enum OfferKind {
+    /// The open archive or directory.
     File(file::FileOffer),
+    /// The response over HTTP.
     Http(Box<http::HttpOffer>),
+    /// The response of S3.
     S3(Box<s3::S3Offer>),
+    /// The commit.
     Git(git::GitOffer),
 }
 
@@ -122,12 +115,12 @@ impl Source {
 
     /// Asks for another revision than `known`.
     pub fn poll(&mut self, known: Option<Known<'_>>, deadline: Deadline) -> Result<Poll> {
-        match self {
-            Self::File(source) => source.poll(known, deadline),
-            Self::Http(source) => source.poll(known, deadline),
-            Self::S3(source) => source.poll(known, deadline),
-            Self::Git(source) => source.poll(known, deadline),
-        }
+        Ok(match self {
+            Self::File(source) => source.poll(known, deadline)?.map(OfferKind::File),
+            Self::Http(source) => source.poll(known, deadline)?.map(|offer| OfferKind::Http(Box::new(offer))),
+            Self::S3(source) => source.poll(known, deadline)?.map(|offer| OfferKind::S3(Box::new(offer))),
+            Self::Git(source) => source.poll(known, deadline)?.map(OfferKind::Git),
+        })
     }
 
     /// Polls unconditionally. If `revision` is a hash of the content, the revision of the offer will be one too.
@@ -147,6 +140,16 @@ impl Source {
             (Self::S3(source), OfferKind::S3(offer)) => source.fetch(*offer, download, deadline),
             (Self::Git(source), OfferKind::Git(offer)) => source.fetch(offer, deadline),
             _ => Err(crate::error::Error::failed("cannot fetch an offer from another source")),
+        }
+    }
+
+    /// Problems with the files that this source reads.
+    pub fn inspect(&self) -> Vec<Remark> {
+        match self {
+            Self::File(source) => source.inspect(),
+            Self::Http(source) => source.inspect(),
+            Self::S3(source) => source.inspect(),
+            Self::Git(source) => source.inspect(),
         }
     }
 

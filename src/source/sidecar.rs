@@ -79,7 +79,7 @@ fn get(client: &Client, largest: u64, deadline: Deadline) -> Result<Option<Vec<u
         match answer.status.as_u16() {
             200 => check_plain(&mut answer)?,
             404 | 410 => return Ok(None),
-            _ => return Err(client.dialect().refusal(answer, client)),
+            _ => return Err(client.refusal(answer)),
         }
         let length = client.dialect().identity(&answer.headers).length;
         match whole(answer.body, length, largest, client.http()) {

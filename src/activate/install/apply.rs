@@ -15,9 +15,10 @@ use sha2::{Digest, Sha256};
 
 use super::super::apply::{Changes, TEMPORARY};
 use super::super::copy::copy;
-use super::super::parents::{name, open_judged};
+use super::super::parents::open_judged;
+use super::super::tree::name;
 use super::live::{Live, is_no_way, mounted, refuse_other};
-use super::shown;
+use super::path_name::shown;
 use crate::error::{Context, Error, Result};
 use crate::model::hex;
 use crate::store::ledger::{Image, Ledger, Row, Stage};

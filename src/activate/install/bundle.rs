@@ -7,7 +7,8 @@ use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use super::super::refusal;
+use super::super::problems::refusal;
+use super::selinux::has_selinux;
 use crate::appspec::acl::Whom;
 use crate::appspec::{self, Appspec, At, Event, Place, Problem};
 use crate::config::owner::Accounts;
@@ -185,7 +186,7 @@ impl Installable {
         let mut lines: Vec<String> = idle.iter().map(|problem| self.line(problem)).collect();
         lines.extend(self.warnings.iter().map(|warning| format!("{name}:{warning}")));
         let is_labelled = self.appspec.permissions.iter().any(|permission| permission.context.is_some());
-        if is_labelled && !super::permissions::has_selinux() {
+        if is_labelled && !has_selinux() {
             lines.push(format!("{name}: context in permissions is left out: this kernel has no SELinux"));
         }
         lines

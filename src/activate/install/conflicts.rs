@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::live::{Live, mounted, refuse_other};
+use super::path_name::shown;
 use super::plan::Plan;
-use super::shown;
 use crate::appspec::Behaviour;
 use crate::error::{Context, Result};
 use crate::model::ReleaseId;

@@ -12,8 +12,10 @@ use rustix::io::Errno;
 use super::super::compare::{CONTENT, Difference, other_kind, other_mode, other_size, other_text};
 use super::super::copy::{copy, same_bytes};
 use super::super::limit::Limit;
-use super::super::parents::{Parents, is_judged, name, open_judged, remove_judged};
-use super::shown;
+use super::super::parents::{Parents, is_judged, open_judged, remove_judged};
+use super::super::tree::name;
+use super::path_name::shown;
+use super::selinux::LABEL;
 use crate::console::Progress;
 use crate::error::{Context, Error, Result};
 use crate::store::ledger::{Image, KEPT};
@@ -232,7 +234,6 @@ impl<'a> Live<'a> {
     /// The same, and the entry is untouched: also a file's time is equal, and there is no further attribute. An SELinux
     /// label that `image` lacks was set by the kernel.
     pub(super) fn is_untouched(&mut self, path: &Path, meta: &Meta, image: &Image) -> Result<bool> {
-        const LABEL: &str = "security.selinux";
         let is_same = |live: &[Attribute]| {
             let is_named = xattr::value(&image.attributes, LABEL.as_ref()).is_some();
             live.iter().filter(|(name, _)| is_named || name != LABEL).eq(&image.attributes)

@@ -10,10 +10,12 @@ mod conflicts;
 pub mod copies;
 mod default_acl;
 mod live;
+mod path_name;
 mod permissions;
 mod plan;
 mod preview;
 pub mod scripts;
+mod selinux;
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -25,7 +27,7 @@ use self::plan::Plan;
 use super::apply::Changes;
 use super::compare::Tell;
 use super::limit::Limit;
-use super::refusal;
+use super::problems::refusal;
 use crate::appspec::{Behaviour, Problem};
 use crate::config::owner::Accounts;
 use crate::console::Progress;
@@ -231,9 +233,4 @@ impl Host {
     fn live(&self, limit: Limit) -> Live<'_> {
         Live::new(&self.top, &self.store, &self.kept, limit)
     }
-}
-
-/// A path of the ledger for messages; a name with control characters stays on one line.
-fn shown(path: &Path) -> String {
-    format!("/{}", path.display().to_string().escape_debug())
 }

@@ -5,18 +5,15 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use super::bundle::Installable;
+use super::path_name::shown;
 use super::plan::{Plan, resolved};
-use super::shown;
+use super::selinux::{LABEL, has_selinux, label};
 use crate::appspec::acl::{self, Entry, Resolved, Whom};
-use crate::appspec::{At, Permission, Problem, SeContext};
+use crate::appspec::{At, Permission, Problem};
 use crate::config::owner::Accounts;
 use crate::store::ledger::Image;
 use crate::sys::fs::Kind;
 use crate::sys::xattr;
-
-/// Exists if the kernel has SELinux.
-const SELINUX: &str = "/sys/fs/selinux/enforce";
-const LABEL: &str = "security.selinux";
 
 /// An entry of `permissions` with its names looked up.
 struct Grant<'a> {
@@ -73,11 +70,6 @@ fn by_object<'g>(grants: &'g [Grant<'_>]) -> HashMap<&'g Path, Vec<usize>> {
         }
     }
     by_object
-}
-
-/// Whether the kernel has SELinux.
-pub(super) fn has_selinux() -> bool {
-    Path::new(SELINUX).exists()
 }
 
 impl<'a> Grant<'a> {
@@ -151,10 +143,4 @@ pub(super) fn bits(acl: &[u8]) -> (u32, bool) {
         }
     }
     (user << 6 | mask.unwrap_or(group) << 3 | other, mask.is_some())
-}
-
-/// A label in the kernel's format. Missing parts are those of a system's own files.
-fn label(context: &SeContext) -> Vec<u8> {
-    let (user, range) = (context.user.as_deref().unwrap_or("system_u"), context.range.as_deref().unwrap_or("s0"));
-    format!("{user}:object_r:{}:{range}\0", context.kind).into_bytes()
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::bundle::Installable;
 use super::copies::{Copy, copies};
-use super::shown;
+use super::path_name::shown;
 use crate::appspec::{Appspec, Place, Problem};
 use crate::error::{Context, Result};
 use crate::store::ledger::Image;

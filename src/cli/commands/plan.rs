@@ -30,7 +30,7 @@ fn run(session: &Session) -> Result<ExitCode> {
     let (is_json, is_whole) = (session.args.is_json, session.args.verbosity > 0);
     let (mut codes, mut has_page) = (Vec::new(), false);
     if is_json {
-        plan::json_begins()?;
+        plan::shown::json_begins()?;
     }
     for settings in &sections {
         console::set_prefix(Some(&settings.id));
@@ -46,7 +46,7 @@ fn run(session: &Session) -> Result<ExitCode> {
             Err(e) => log::error!("{e}"),
         }
         if is_json {
-            plan::json(settings, &plan, codes.is_empty())?;
+            plan::shown::json(settings, &plan, codes.is_empty())?;
         }
         codes.push(plan.as_ref().map_or_else(Error::exit_code, |plan| plan.code));
         if matches!(&plan, Err(e) if matches!(e.kind(), Kind::Stopped(_))) {
@@ -55,7 +55,7 @@ fn run(session: &Session) -> Result<ExitCode> {
     }
     console::set_prefix(None);
     if is_json {
-        plan::json_ends()?;
+        plan::shown::json_ends()?;
     }
     Ok(ExitCode::from(daemon::worst(&codes)))
 }

@@ -4,6 +4,7 @@
 //! Devices, FIFOs and members about which readers disagree are refused.
 
 pub(super) mod header;
+mod pax;
 mod sparse;
 mod stream;
 mod walk;
@@ -13,8 +14,8 @@ use std::fs::File;
 use self::walk::{Member, Walk, What};
 use super::names::stripped;
 use super::policy::{Kind, Listing, Plan};
+use super::unpacked::{Unpacked, is_something};
 use super::writer::Writer;
-use super::{Unpacked, is_something};
 use crate::error::{Context, Error, Kind as Cause, Result};
 use crate::model::Layout;
 use crate::sys::clock::Deadline;

@@ -8,7 +8,7 @@ use std::ops::Range;
 use flate2::{Crc, Decompress, FlushDecompress, Status};
 
 use crate::error::{Context, Error, Result};
-use crate::package::in_time;
+use crate::package::transfer::in_time;
 use crate::package::zip::window::ReadWindow;
 use crate::sys::clock::Deadline;
 

@@ -2,7 +2,8 @@
 
 use std::fs::File;
 
-use super::header::{self, BLOCK, Block, Header, PaxOverrides};
+use super::header::{self, BLOCK, Block, Header};
+use super::pax::PaxOverrides;
 use super::sparse::{self, InFront, Map};
 use super::stream::{Stream, ends_early};
 use crate::error::{Context, Error, Result};

@@ -3,18 +3,18 @@
 
 use std::fs::File;
 
-use super::Member;
 use super::end::End;
 use super::gap_check;
 use super::local::Local;
+use super::member::Member;
 use super::record::Central;
 use super::second::Second;
 use super::window::BufferedAt;
 use crate::error::{Context, Error, Result};
 use crate::model::Layout;
-use crate::package::in_time;
 use crate::package::names::shown;
 use crate::package::policy::{Kind, Listing, Plan};
+use crate::package::transfer::in_time;
 use crate::sys::clock::Deadline;
 
 /// Reads and checks everything but the contents; returns the plan, and the members in file order. Unless `is_whole`,

@@ -5,7 +5,7 @@ use std::fs::File;
 
 use flate2::{Crc, Decompress, FlushDecompress, Status};
 
-use super::Member;
+use super::member::Member;
 use super::window::ReadWindow;
 use crate::error::{Context, Error, Result};
 

@@ -2,8 +2,8 @@
 //! Bytes between members, before the first or after the last, are never read: for every reader, the directory decides
 //! on the members.
 
-use super::Member;
 use super::end::End;
+use super::member::Member;
 use crate::error::{Error, Result};
 use crate::package::names::shown;
 use crate::package::policy::Plan;

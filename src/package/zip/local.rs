@@ -1,9 +1,9 @@
 //! The local header in front of a member's content. The directory is authoritative; both must agree all the same, or a
 //! streaming reader would see another archive.
 
-use super::Member;
 use super::end::{u16_at, u32_at};
 use super::extra;
+use super::member::{LOCAL_HEADER, Member};
 use super::record::Central;
 use super::window::BufferedAt;
 use crate::error::{Context, Error, Result};
@@ -22,14 +22,11 @@ pub(super) struct Local {
 }
 
 impl Local {
-    /// The size of a header without name and extra fields.
-    pub(super) const SIZE: usize = 30;
-
     /// Reads the header at `at`, in front of the directory at `end`.
     pub(super) fn read(glass: &mut BufferedAt<'_>, at: u64, end: u64) -> Result<Self> {
         let cannot = || "cannot read its local header";
-        let mut raw = [0; Self::SIZE];
-        if at.checked_add(Self::SIZE as u64).is_none_or(|header| header > end) {
+        let mut raw = [0; LOCAL_HEADER];
+        if at.checked_add(LOCAL_HEADER as u64).is_none_or(|header| header > end) {
             return Err(Error::refused("it has no local header"));
         }
         glass.exact(&mut raw, at).with_context(cannot)?;
@@ -37,7 +34,7 @@ impl Local {
             return Err(Error::refused("it has no local header"));
         }
         let (mut name, mut extra) = (vec![0; u16_at(&raw, 26).into()], vec![0; u16_at(&raw, 28).into()]);
-        let names = at + Self::SIZE as u64;
+        let names = at + LOCAL_HEADER as u64;
         let extras = names + name.len() as u64;
         let next = extras + extra.len() as u64;
         if next > end {

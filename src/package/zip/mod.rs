@@ -8,6 +8,7 @@ pub(super) mod end;
 mod extra;
 mod gap_check;
 mod local;
+mod member;
 mod record;
 mod second;
 pub(super) mod window;
@@ -20,31 +21,17 @@ use flate2::Crc;
 
 use self::content::Contents;
 use self::end::End;
+use self::member::Member;
 use super::names::by_component;
 use super::policy::Kind;
+use super::unpacked::{Unpacked, is_something};
 use super::writer::Writer;
-use super::{Unpacked, is_something};
 use crate::artifact::Texts;
 use crate::error::{Error, Result};
 use crate::model::Layout;
 use crate::store::manifest::{Entry, Item, Manifest, What};
 use crate::sys::clock::Deadline;
 use crate::sys::fs::Dir;
-
-/// The place of a member, and the properties of its content.
-#[derive(Clone, Copy, Debug)]
-struct Member {
-    /// The offset of its local header.
-    start: u64,
-    /// The offset of its compressed data.
-    data: u64,
-    packed: u64,
-    size: u64,
-    crc: u32,
-    /// Its index in the plan; `None`: `strip-components` leaves nothing of its name.
-    index: Option<u32>,
-    deflated: bool,
-}
 
 /// Unpacks the archive into `staging`.
 pub(super) fn unpack(

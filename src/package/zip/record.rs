@@ -2,10 +2,9 @@
 
 use std::borrow::Cow;
 
-use super::Member;
 use super::end::{u16_at, u32_at};
 use super::extra;
-use super::local::Local;
+use super::member::{LOCAL_HEADER, Member};
 use super::window::BufferedAt;
 use crate::error::{Context, Error, Result};
 use crate::package::names::bare;
@@ -153,7 +152,7 @@ impl Central {
         let [size, packed, start] = extra::wide(&self.extra, self.places).ok_or_else(damaged)?;
         let start = start.checked_add(base).ok_or_else(damaged)?;
         // The minimum; an extra field may follow the name.
-        let data = start.saturating_add(Local::SIZE as u64 + self.name.len() as u64);
+        let data = start.saturating_add(LOCAL_HEADER as u64 + self.name.len() as u64);
         let deflated = self.method == Self::DEFLATED;
         Ok(Member { start, data, packed, size, crc: self.crc, index: None, deflated })
     }

@@ -5,7 +5,7 @@
 use ::zip::read::{ArchiveOffset, Config};
 use ::zip::unstable::read::{ZipIterable, ZipIterableFiles};
 
-use super::Member;
+use super::member::Member;
 use super::record::Central;
 use super::window::BufferedAt;
 use crate::error::{Error, Result};

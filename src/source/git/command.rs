@@ -13,6 +13,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::error_class;
+use super::git_error::GitError;
 use crate::config::Secret;
 use crate::error::{Context, Error, Kind, Result, plain};
 use crate::http::retry::RequestError;
@@ -64,39 +65,6 @@ const ENVIRONMENT: &[(&str, &str)] = &[
     ("GIT_OPTIONAL_LOCKS", "0"),
     ("GIT_TERMINAL_PROMPT", "0"),
 ];
-
-/// Why a call failed.
-#[derive(Debug)]
-pub(super) enum GitError {
-    /// A known cause: the remote, the network, or this host.
-    Request(RequestError),
-    /// The cache may be broken.
-    Cache(Error),
-    /// The server supports partial clones, but does not send the missing objects.
-    Parts(Error),
-}
-
-impl From<Error> for GitError {
-    fn from(error: Error) -> Self {
-        Self::Request(error.into())
-    }
-}
-
-impl From<RequestError> for GitError {
-    fn from(fault: RequestError) -> Self {
-        Self::Request(fault)
-    }
-}
-
-impl GitError {
-    /// The error to report.
-    pub(super) fn error(self) -> Error {
-        match self {
-            Self::Request(fault) => fault.error,
-            Self::Cache(error) | Self::Parts(error) => error,
-        }
-    }
-}
 
 /// The git of this host.
 #[derive(Clone, Debug)]

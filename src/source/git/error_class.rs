@@ -1,7 +1,7 @@
 //! Parses git's error messages: whether the failure is transient, whether the remote, this host or possibly the cache
 //! is at fault, and one line for the operator. Messages are in English (LC_ALL=C); a remote may add its own text.
 
-use super::command::GitError;
+use super::git_error::GitError;
 use crate::config::Secret;
 use crate::error::{Error, Kind};
 use crate::http::retry::RequestError;

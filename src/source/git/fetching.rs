@@ -3,16 +3,17 @@
 
 use std::io::{BufRead, BufReader, Read};
 
-use super::command::{Access, Call, GitError};
-use super::modules::{self, Level};
+use super::access;
+use super::command::{Access, Call};
+use super::git_error::GitError;
 use super::objects::{Line, MODULE, Members};
 use super::repository::{Repository, reference};
-use super::{GitSource, access};
+use super::source::GitSource;
 use crate::artifact::{MAX_NAME, Node};
 use crate::error::{Error, Kind, Result};
 use crate::http::retry::RetryBudget;
 use crate::remote::place::Place;
-use crate::remote::reference::{Reference, is_object};
+use crate::remote::reference::is_object;
 use crate::sys::clock::Deadline;
 
 /// The longest line of a listing, in bytes.
@@ -45,34 +46,11 @@ pub(super) struct Fetching<'a> {
     packed: u64,
 }
 
-/// The result of a fetch.
-pub(super) struct Fetched {
-    pub(super) members: Members,
-    /// Identifies the content, independent of the commit.
-    pub(super) identity: String,
-}
-
 impl<'a> Fetching<'a> {
     pub(super) fn new(source: &'a GitSource, repository: Repository, deadline: Deadline) -> Result<Self> {
         let packed = repository.bytes()?;
         let members = Members::new(source.settings.layout.max_names);
         Ok(Self { source, repository, deadline, members, packed })
-    }
-
-    /// Fetches and lists the part of `commit` that is deployed.
-    pub(super) fn run(mut self, commit: &str) -> Result<Fetched, GitError> {
-        let GitSource { remote, settings, .. } = self.source;
-        let is_pinned = matches!(remote.reference, Some(Reference::Commit(_)));
-        self.fetch_missing(&remote.place, commit, self.repository.is_partial, is_pinned)?;
-        self.verify(commit)?;
-        let tree = self.tree(commit, &remote.path)?;
-        if self.repository.is_partial {
-            self.complete(&tree)?;
-        }
-        let level = Level { place: &remote.place, commit, tree: &tree, path: &remote.path, prefix: &[], depth: 0 };
-        let has_modules = modules::collect(&mut self, level)?;
-        let with = if has_modules && settings.git.submodules { " with submodules" } else { "" };
-        Ok(Fetched { members: self.members, identity: format!("tree {tree}{with}") })
     }
 
     /// Fetches a commit unless the repository has it.
@@ -151,7 +129,7 @@ impl<'a> Fetching<'a> {
     }
 
     /// Refuses a commit without a good signature of a signer in `verify-commit`.
-    fn verify(&self, commit: &str) -> Result<(), GitError> {
+    pub(super) fn verify(&self, commit: &str) -> Result<(), GitError> {
         let Some(signers) = &self.source.settings.git.signers else { return Ok(()) };
         access::check(signers, "verify-commit", true)?;
         let mut call = self.local(&["verify-commit", commit]);
@@ -194,7 +172,7 @@ impl<'a> Fetching<'a> {
     }
 
     /// Fetches all missing contents below `tree` in one call.
-    fn complete(&self, tree: &str) -> Result<(), GitError> {
+    pub(super) fn complete(&self, tree: &str) -> Result<(), GitError> {
         let mut missing = Vec::new();
         let args = ["rev-list", "--objects", "--no-object-names", "--missing=print", tree];
         self.lines(&args, b'\n', |line| {

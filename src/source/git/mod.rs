@@ -2,71 +2,49 @@
 //! repository in the cache. Its contents are read without a checkout: no work tree means no hooks, filters, attributes.
 //!
 //! The revision is the commit, but a release is identified by the tree at the path: a commit that does not touch the
-//! path is not deployed. `command` starts git, `error_class` parses its errors, `access` finds credentials,
-//! `repository` is the cache, `fetching` fills it, `modules` finds submodules, `objects` reads contents.
+//! path is not deployed. `command` starts git, `error_class` parses its errors, `access` finds credentials, `source`
+//! opens the cache directory, `repository` is the cache, `fetching` fills it, `modules` finds submodules, `commit` adds
+//! them to the commit, `objects` reads contents.
 
 mod access;
 mod command;
+mod commit;
 mod error_class;
 mod fetching;
+mod git_error;
 mod modules;
 mod objects;
 mod refs;
 mod repository;
+mod source;
 
-use std::cell::OnceCell;
 use std::fs;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use sha2::{Digest, Sha256};
-
-use self::command::{Git, GitError};
 use self::fetching::Fetching;
+use self::git_error::GitError;
 use self::objects::GitTree;
 use self::repository::{Purpose, Repository};
+pub use self::source::GitSource;
 use super::inspect::{self, Remark};
-use super::{Offer, OfferKind, Poll};
-use crate::artifact::{Artifact, Content, cache_dir};
+use super::offer::{Offer, Poll};
+use crate::artifact::{Artifact, Content};
 use crate::config::Settings;
 use crate::config::keys::Name;
 use crate::error::{Context, Error, Kind, Result, plain};
 use crate::http::auth::{UserInfo, load};
 use crate::http::retry::RetryBudget;
 use crate::model::Known;
-use crate::model::{Revision, Validators, hex};
-use crate::remote::git::GitRemote;
+use crate::model::{Revision, Validators};
 use crate::remote::place::Place;
 use crate::remote::reference::Reference;
 use crate::sys::clock::Deadline;
-use crate::sys::created;
-use crate::sys::fs::Dir;
 use crate::sys::resolve::untrusted_reason;
 use crate::sys::trust::{Untrusted, Writer};
 
 /// The largest answer of `ls-remote`; usually it is a few lines.
 const ANSWER: u64 = 1 << 20;
-
-/// A git remote.
-#[derive(Debug)]
-pub struct GitSource {
-    remote: GitRemote,
-    /// The remote, for messages.
-    name: String,
-    git: Git,
-    settings: Settings,
-    home: PathBuf,
-    /// The open `home`, from its first use on.
-    open: OnceCell<Home>,
-}
-
-/// An open directory, and a path that is valid as long as it is open.
-#[derive(Debug)]
-struct Home {
-    path: PathBuf,
-    _dir: Dir,
-}
 
 /// The commit to fetch.
 #[derive(Debug)]
@@ -75,21 +53,8 @@ pub struct GitOffer {
 }
 
 impl GitSource {
-    /// A source of `remote`. Fails without a git in PATH; sends no request yet.
-    pub fn new(remote: &GitRemote, settings: &Settings, cache: &Path) -> Result<Self> {
-        let name = remote.to_string();
-        let git = Git::find(&name, settings.http.stall_timeout)?;
-        // Two deployments with one id differ in `local` or `store`, so each gets its own directory.
-        let mut hash = Sha256::new();
-        hash.update(settings.local.as_os_str().as_bytes());
-        hash.update([0]);
-        hash.update(settings.store.as_deref().unwrap_or(Path::new("")).as_os_str().as_bytes());
-        let home = cache.join(format!("git-{}", hex(&hash.finalize()[..4])));
-        Ok(Self { remote: remote.clone(), name, git, settings: settings.clone(), home, open: OnceCell::new() })
-    }
-
     /// Asks for another revision than `known`.
-    pub fn poll(&mut self, known: Option<Known<'_>>, deadline: Deadline) -> Result<Poll> {
+    pub fn poll(&mut self, known: Option<Known<'_>>, deadline: Deadline) -> Result<Poll<GitOffer>> {
         let commit = self.commit(deadline).with_context(|| format!("cannot poll {}", self.name))?;
         let is_known = |known: Known<'_>| {
             let validator = |key| known.validators.get(key);
@@ -99,7 +64,7 @@ impl GitSource {
             return Ok(Poll::Unchanged);
         }
         let validators = self.validators(&commit);
-        Ok(Poll::Changed(Offer { revision: None, validators, kind: OfferKind::Git(GitOffer { commit }) }))
+        Ok(Poll::Changed(Offer { revision: None, validators, kind: GitOffer { commit } }))
     }
 
     /// The revision and validators of a named commit. Its tree is unknown, so another commit with the same tree is a
@@ -136,8 +101,8 @@ impl GitSource {
         }
     }
 
-    fn artifact(&self, commit: &str, repository: Repository, fetched: fetching::Fetched) -> Artifact {
-        let fetching::Fetched { members, identity } = fetched;
+    fn artifact(&self, commit: &str, repository: Repository, fetched: commit::Fetched) -> Artifact {
+        let commit::Fetched { members, identity } = fetched;
         let remote = self.name.clone();
         Artifact {
             revision: Revision::new(commit).with_content(Some(identity)),
@@ -202,29 +167,6 @@ impl GitSource {
         let limits = self.settings.http.connect_timeout + self.settings.http.stall_timeout;
         let answer = self.git.call(place.scheme(), access, &args).output(ANSWER, deadline, Some(limits))?;
         Ok(refs::choose(&answer, reference)?)
-    }
-
-    /// Opens this source's cache directory, which other users cannot enter.
-    fn home(&self) -> Result<&Path> {
-        if let Some(home) = self.open.get() {
-            return Ok(&home.path);
-        }
-        let (above, is_shared) = cache_dir(self.home.parent().unwrap_or(&self.home))?;
-        let name = self.home.file_name().unwrap_or_default();
-        let open = || match created::make_own_dir(&above, name, 0o700) {
-            Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => Err(e),
-            _ => above.child(name),
-        };
-        let dir = open().with_context(|| format!("cannot make {}", self.home.display()))?;
-        // If other users can rename a directory on the path, git and this process use the descriptor instead.
-        let path = if is_shared { dir.by_descriptor() } else { self.home.clone() };
-        if !path.is_dir() {
-            return Err(Error::config(format!(
-                "cannot use the cache {}: others may write the volume, and git needs /proc there: mount it, or cache names another place",
-                self.home.display()
-            )));
-        }
-        Ok(&self.open.get_or_init(|| Home { path, _dir: dir }).path)
     }
 
     fn validators(&self, commit: &str) -> Validators {

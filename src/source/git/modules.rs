@@ -4,8 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use super::command::GitError;
 use super::fetching::{Fetching, joined};
+use super::git_error::GitError;
 use super::objects::shown;
 use crate::error::{Context, Error};
 use crate::remote::place::Place;

@@ -4,7 +4,8 @@
 use std::io::{self, BufRead, BufReader, Read};
 use std::rc::Rc;
 
-use super::command::{Git, GitError, RunningGit};
+use super::command::{Git, RunningGit};
+use super::git_error::GitError;
 use super::repository::Repository;
 use crate::artifact::{Contents, Found, Node, Span, Texts, Tree};
 use crate::error::{Context, Error, Kind, Result, plain};

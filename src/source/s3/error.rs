@@ -4,14 +4,14 @@
 use std::io::Read;
 
 use ureq::http::HeaderMap;
+use url::Url;
 
 use crate::aws::xml::element;
 use crate::config::{Secret, is_region};
 use crate::error::{Error, Kind};
-use crate::http::client::Client;
 use crate::http::message::Answer;
 use crate::http::status;
-use crate::remote::Object;
+use crate::remote::{Object, redacted};
 use crate::sys::clock::{now, rfc3339};
 
 /// The most bytes of an error that are read.
@@ -69,7 +69,7 @@ impl S3Error {
     }
 
     /// The error to report.
-    pub(super) fn error(&self, object: &Object, client: &Client, asker: &Requester) -> Error {
+    pub(super) fn error(&self, object: &Object, url: &Url, asker: &Requester) -> Error {
         let code = self.code();
         // S3 reports RequestTimeout with status 400; an expired token is renewed at the next check.
         let passes = code == "RequestTimeout" || self.is_expired();
@@ -82,7 +82,7 @@ impl S3Error {
             (false, None) => text.push_str(&format!(" ({code})")),
             (false, Some(message)) => text.push_str(&format!(" ({code}: {})", message.trim_end_matches('.'))),
         }
-        let why = self.why(&code, object, client, &asker.words);
+        let why = self.why(&code, object, url, &asker.words);
         if !why.is_empty() {
             text.push_str("; ");
             text.push_str(&why);
@@ -90,8 +90,8 @@ impl S3Error {
         Error::new(kind, text)
     }
 
-    fn why(&self, code: &str, object: &Object, client: &Client, asked: &str) -> String {
-        let origin = client.origin();
+    fn why(&self, code: &str, object: &Object, url: &Url, asked: &str) -> String {
+        let origin = url.origin().ascii_serialization();
         let deleted = self.header("x-amz-delete-marker") == Some("true");
         match (self.status, code) {
             (_, "NoSuchBucket") => format!("there is no bucket {} at {origin}", object.bucket),
@@ -106,7 +106,7 @@ impl S3Error {
             (401 | 403, _) => format!(
                 "{asked}: s3:GetObject may be missing, or the key is (without s3:ListBucket a missing key looks the same)"
             ),
-            (404, _) => format!("there is nothing at {}", client.name()),
+            (404, _) => format!("there is nothing at {}", redacted(url)),
             (300..=399, _) => "S3 is not followed to other hosts: set aws-region, or s3-endpoint".to_owned(),
             _ => String::new(),
         }

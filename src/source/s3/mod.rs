@@ -20,7 +20,7 @@ use url::Url;
 use self::address::{Address, Endpoint};
 use self::error::{Requester, S3Error};
 use super::inspect::{self, Remark};
-use super::{Offer, OfferKind, Poll};
+use super::offer::{Offer, Poll};
 use crate::artifact::{Artifact, CacheFile, Content};
 use crate::aws::endpoint::Service;
 use crate::aws::{CA_BUNDLE, Chain};
@@ -97,7 +97,7 @@ impl S3Source {
     }
 
     /// Asks for another revision than `known`.
-    pub fn poll(&mut self, known: Option<Known<'_>>, deadline: Deadline) -> Result<Poll> {
+    pub fn poll(&mut self, known: Option<Known<'_>>, deadline: Deadline) -> Result<Poll<S3Offer>> {
         let what = || format!("cannot poll {}", self.object);
         self.endpoint = Endpoint::new(&self.aws, || self.chain.borrow().place(Service::S3)).with_context(what)?;
         let offer = self.ask(known, deadline).with_context(what)?;
@@ -106,7 +106,7 @@ impl S3Source {
             Some(offer) => {
                 let revision = offer.identity.revision();
                 let validators = self.validators(&offer.identity, offer.region.as_deref());
-                Poll::Changed(Offer { revision, validators, kind: OfferKind::S3(Box::new(offer)) })
+                Poll::Changed(Offer { revision, validators, kind: offer })
             }
         })
     }
@@ -170,7 +170,7 @@ impl S3Source {
             } else if self.may_lack && complaint.is_missing() {
                 return Ok(None);
             } else {
-                return Err(complaint.error(&self.object, &client, &asker));
+                return Err(complaint.error(&self.object, client.url(), &asker));
             }
         }
     }
@@ -261,8 +261,8 @@ impl ResponsePolicy for S3Responses {
         Ok(integrity::checks(headers)?.map(|checks| Box::new(checks) as Box<dyn BodyDigest>))
     }
 
-    fn refusal(&self, answer: Answer, client: &Client) -> Error {
-        S3Error::read(answer).error(&self.object, client, &self.asker)
+    fn refusal(&self, answer: Answer, url: &Url, _: Option<&str>) -> Error {
+        S3Error::read(answer).error(&self.object, url, &self.asker)
     }
 }
 
