@@ -84,6 +84,109 @@ fn a_module_imports_only_from_lower_layers() {
     assert!(seen > 100, "only {seen} imports found: the test is blind");
 }
 
+/// The module of a file: `src/http/mod.rs` and `src/http.rs` are `["http"]`.
+fn module(path: &Path) -> Vec<String> {
+    let below = path.strip_prefix(Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).unwrap().with_extension("");
+    let mut names: Vec<String> = below.iter().map(|name| name.to_str().unwrap().to_owned()).collect();
+    if names.last().is_some_and(|name| name == "mod" || name == "main") {
+        names.pop();
+    }
+    names
+}
+
+/// The paths that a `use` declaration brings in, its braces resolved.
+fn leaves(prefix: &str, tree: &str, into: &mut Vec<String>) {
+    let Some((before, rest)) = tree.split_once('{') else {
+        into.push(format!("{prefix}{}", tree.split(" as ").next().unwrap().trim()));
+        return;
+    };
+    let inner = &rest[..rest.rfind('}').unwrap()];
+    let (mut depth, mut start) = (0, 0);
+    for (at, c) in inner.char_indices().chain([(inner.len(), ',')]) {
+        match c {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            ',' if depth == 0 => {
+                if !inner[start..at].trim().is_empty() {
+                    leaves(&format!("{prefix}{}", before.trim()), &inner[start..at], into);
+                }
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The modules that a file names: in `use` declarations, and by paths from `crate`, `super` or `self`.
+fn imports(here: &[String], text: &str) -> Vec<Vec<String>> {
+    let code: String =
+        text.split("\n#[cfg(test)]\nmod ").next().unwrap().lines().fold(String::new(), |code, line| {
+            if line.trim_start().starts_with("//") { code } else { code + line + "\n" }
+        });
+    let mut paths = Vec::new();
+    let (mut lines, mut body) = (code.lines(), String::new());
+    while let Some(line) = lines.next() {
+        let start = line.trim_start();
+        let Some(start) = start.strip_prefix("use ").or_else(|| start.strip_prefix("pub use ")) else {
+            body += line;
+            body.push('\n');
+            continue;
+        };
+        let mut declaration = start.to_owned();
+        while !declaration.contains(';') {
+            declaration += lines.next().unwrap();
+        }
+        leaves("", declaration.split(';').next().unwrap(), &mut paths);
+    }
+    for start in ["crate::", "super::", "self::"] {
+        for (at, _) in body.match_indices(start).filter(|(at, _)| !body[..*at].ends_with(':')) {
+            let is_path = |c: &char| c.is_ascii_alphanumeric() || *c == '_' || *c == ':';
+            paths.push(body[at..].chars().take_while(is_path).collect());
+        }
+    }
+    let absolute = |path: String| {
+        let (mut names, mut from) = (path.split("::").map(str::trim).peekable(), here.to_vec());
+        match *names.peek()? {
+            "crate" => from.clear(),
+            "super" | "self" => {}
+            _ => return None,
+        }
+        while names.peek().is_some_and(|name| ["crate", "super", "self"].contains(name)) {
+            if names.next() == Some("super") {
+                from.pop();
+            }
+        }
+        from.extend(names.map(str::to_owned));
+        Some(from)
+    };
+    paths.into_iter().filter_map(absolute).collect()
+}
+
+#[test]
+fn no_files_import_each_other_in_a_circle() {
+    let is_test = |path: &PathBuf| path.iter().any(|part| part.to_str().is_some_and(|part| part.contains("tests")));
+    let files: BTreeMap<Vec<String>, String> =
+        sources().into_iter().filter(|(path, _)| !is_test(path)).map(|(path, text)| (module(&path), text)).collect();
+    let mut uses: BTreeMap<&[String], Vec<&[String]>> = BTreeMap::new();
+    for (here, text) in &files {
+        let modules = imports(here, text).into_iter().filter_map(|path| {
+            (1..=path.len()).rev().find_map(|n| files.get_key_value(&path[..n])).map(|(module, _)| module.as_slice())
+        });
+        uses.insert(here, modules.filter(|module| module != here).collect());
+    }
+    assert!(uses.values().map(Vec::len).sum::<usize>() > 500, "the test is blind");
+    // What is left when files that use no other one, or only such, are taken away again and again is in a circle or above one.
+    loop {
+        let before = uses.len();
+        let left: Vec<&[String]> = uses.keys().copied().collect();
+        uses.retain(|_, used| used.iter().any(|module| left.contains(module)));
+        if uses.len() == before {
+            break;
+        }
+    }
+    assert!(uses.is_empty(), "files that import each other, and those that import them: {:?}", uses.keys());
+}
+
 #[test]
 fn unsafe_and_libc_live_in_sys_and_what_is_passed_over_has_a_reason() {
     let is_test = |path: &PathBuf| path.iter().any(|part| part == "tests" || part == "tests.rs");
