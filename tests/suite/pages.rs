@@ -205,3 +205,20 @@ fn the_commands_of_the_readme_do_what_it_says() {
     assert!(back.out.contains("  deployed  ") && back.out.contains("  rolled-back  "), "{}", back.out);
     assert_eq!(sandbox.read("try/live/current/index.html"), "hello again\n");
 }
+
+#[test]
+fn files_that_the_architecture_names_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(root.join("docs/ARCHITECTURE.md")).unwrap();
+    let named: Vec<&str> = page
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(|word| word.ends_with(".rs") && !word.contains(|c: char| c.is_ascii_uppercase()))
+        .collect();
+    assert!(named.len() > 5, "{named:?}");
+    for file in named {
+        let is_there = ["src", "tests/suite"].iter().any(|dir| root.join(dir).join(file).is_file());
+        assert!(is_there, "there is no {file}");
+    }
+}

@@ -22,7 +22,11 @@ enum Cause {
     Refused,
     /// The offered commit is no longer there.
     Gone,
+    /// The server sends only commits that a ref names.
+    Unadvertised,
 }
+
+const GONE: &str = "the commit is not there, or the server does not give it out";
 
 /// The first row with a part that occurs in git's lower-case messages applies. With an empty text, git's own message is
 /// used.
@@ -117,11 +121,8 @@ const CAUSES: &[(&[&str], Cause, &str)] = &[
         Cause::Lasting,
         "the server sends us elsewhere, and redirects are not followed: use the repository's own URL",
     ),
-    (
-        &["not our ref", "unadvertised object", "couldn't find remote ref", "no such remote ref"],
-        Cause::Gone,
-        "the commit is not there, or the server does not give it out",
-    ),
+    (&["unadvertised object"], Cause::Unadvertised, GONE),
+    (&["not our ref", "couldn't find remote ref", "no such remote ref"], Cause::Gone, GONE),
     (
         &[
             "repository not found",
@@ -197,6 +198,7 @@ pub(super) fn read<'a>(
         Cause::Lasting => Error::failed(text).into(),
         Cause::Refused => Error::refused(text).into(),
         Cause::Gone => Error::new(Kind::Superseded, text).into(),
+        Cause::Unadvertised => GitError::Unadvertised(Error::new(Kind::Superseded, text)),
         Cause::Denied => Error::failed(match whose {
             Some(whose) => format!("it does not let in {whose} ({text})"),
             None => format!("it asks who we are, and nothing is configured ({text})"),
@@ -267,6 +269,7 @@ mod tests {
     fn line(said: &[&str]) -> (bool, bool, String) {
         match read("fetch", "exited with 128", said.iter().copied(), &[Secret::new("hunter2")], Some("user \"u\"")) {
             GitError::Request(fault) => (false, fault.is_transient(), fault.error.to_string()),
+            GitError::Unadvertised(error) => (false, false, error.to_string()),
             GitError::Cache(error) | GitError::Parts(error) => (true, false, error.to_string()),
         }
     }

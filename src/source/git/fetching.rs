@@ -69,9 +69,9 @@ impl<'a> Fetching<'a> {
         args.extend(is_partial.then_some("--filter=blob:none"));
         match self.fetch(place, &args, &[&here], None) {
             Err(GitError::Request(fault)) if fault.error.kind() == Kind::Superseded && is_pinned => {
-                if !fault.error.to_string().contains("unadvertised") {
-                    return Err(Error::failed(fault.error.to_string()).into());
-                }
+                Err(Error::failed(fault.error.to_string()).into())
+            }
+            Err(GitError::Unadvertised(_)) if is_pinned => {
                 // The server only sends commits that a ref names: fetch all branches and tags.
                 self.fetch(place, &[], &["+refs/heads/*:refs/all/heads/*", "+refs/tags/*:refs/all/tags/*"], None)?;
                 let found = self.local(&["update-ref", &reference(commit), commit]).output(LITTLE, self.deadline, None);
@@ -193,6 +193,7 @@ impl<'a> Fetching<'a> {
         let fetched = self.fetch(&self.source.remote.place, &["--filter=blob:none"], &[], Some(objects));
         fetched.map_err(|trouble| match trouble {
             GitError::Request(fault) if fault.error.kind() == Kind::Superseded => GitError::Parts(fault.error),
+            GitError::Unadvertised(error) => GitError::Parts(error),
             other => other,
         })
     }

@@ -8,6 +8,8 @@ use crate::http::retry::RequestError;
 pub(super) enum GitError {
     /// A known cause: the remote, the network, or this host.
     Request(RequestError),
+    /// The server sends only commits that a ref names.
+    Unadvertised(Error),
     /// The cache may be broken.
     Cache(Error),
     /// The server supports partial clones, but does not send the missing objects.
@@ -31,7 +33,7 @@ impl GitError {
     pub(super) fn error(self) -> Error {
         match self {
             Self::Request(fault) => fault.error,
-            Self::Cache(error) | Self::Parts(error) => error,
+            Self::Unadvertised(error) | Self::Cache(error) | Self::Parts(error) => error,
         }
     }
 }

@@ -61,6 +61,7 @@ fn in_module(trouble: GitError, what: &str) -> GitError {
     match trouble {
         GitError::Request(fault) => GitError::Request(fault.at(what)),
         GitError::Parts(error) => GitError::Parts(error),
+        GitError::Unadvertised(error) => GitError::Unadvertised(Error::new(error.kind(), format!("{what}: {error}"))),
         GitError::Cache(error) => GitError::Cache(Error::new(error.kind(), format!("{what}: {error}"))),
     }
 }
