@@ -78,10 +78,17 @@ impl Kind {
 }
 
 /// An error: its kind, and the line to print.
+///
+/// In a box: a result is moved at every `?`, and each moves one word.
 #[derive(Debug)]
-pub struct Error {
+pub struct Error(Box<Failure>);
+
+#[derive(Debug)]
+struct Failure {
     kind: Kind,
     text: String,
+    /// The place of the configured value that cannot be used.
+    origin: Option<String>,
 }
 
 /// Shorthand of the crate.
@@ -90,7 +97,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// An error of a kind.
     pub fn new(kind: Kind, text: impl Into<String>) -> Self {
-        Self { kind, text: text.into() }
+        Self(Box::new(Failure { kind, text: text.into(), origin: None }))
     }
 
     /// An attempt that failed.
@@ -108,20 +115,32 @@ impl Error {
         Self::new(Kind::Config, text)
     }
 
+    /// A mistake in the value that is configured at `origin`.
+    pub fn value(origin: &str, why: impl fmt::Display) -> Self {
+        let mut error = Self::config(format!("{origin}: {why}"));
+        error.0.origin = Some(origin.to_owned());
+        error
+    }
+
+    /// The place of the value that [`Error::value`] is about.
+    pub fn origin(&self) -> Option<&str> {
+        self.0.origin.as_deref()
+    }
+
     /// Its kind.
     pub fn kind(&self) -> Kind {
-        self.kind
+        self.0.kind
     }
 
     /// The process exit code.
     pub fn exit_code(&self) -> u8 {
-        self.kind.exit_code()
+        self.0.kind.exit_code()
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        f.write_str(&self.0.text)
     }
 }
 
@@ -136,7 +155,10 @@ pub trait Context<T> {
 
 impl<T> Context<T> for Result<T> {
     fn with_context<D: fmt::Display>(self, what: impl FnOnce() -> D) -> Result<T> {
-        self.map_err(|e| Error { kind: e.kind, text: format!("{}: {}", what(), e.text) })
+        self.map_err(|mut e| {
+            e.0.text = format!("{}: {}", what(), e.0.text);
+            e
+        })
     }
 }
 

@@ -96,7 +96,7 @@ fn remote(given: &RawSettings, section: Option<&str>, file: Option<&Configuratio
     }
     if let Some(value) = given.get(Name::Remote)? {
         // Its error names the remote already.
-        return Remote::parse(&value.text).map_err(|e| Error::config(format!("{}: {e}", value.origin)));
+        return Remote::parse(&value.text).map_err(|e| Error::value(&value.origin, e));
     }
     let name = file.map_or(DEFAULT, |file| &file.name);
     let elsewhere = match (file, section) {

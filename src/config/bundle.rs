@@ -84,7 +84,7 @@ pub fn remote(given: &RawSettings) -> Result<Option<Remote>> {
         return Err(bucket.bad("it takes the name of a bucket; what is in it is target_file_key"));
     }
     let text = format!("s3://{}/{}", bucket.text, key.text.trim_start_matches('/'));
-    Remote::parse(&text).map(Some).map_err(|e| Error::config(format!("{}: {e}", bucket.origin)))
+    Remote::parse(&text).map(Some).map_err(|e| Error::value(&bucket.origin, e))
 }
 
 /// The values of the section besides its remote.

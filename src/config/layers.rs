@@ -53,7 +53,7 @@ impl Value {
             Some((end, _)) => format!(" = {}…", &self.text[..end]),
             None => format!(" = {}", self.text),
         };
-        Error::config(format!("{}: cannot use {key}{shown}: {why}", self.origin))
+        Error::value(&self.origin, format_args!("cannot use {key}{shown}: {why}"))
     }
 }
 
@@ -100,8 +100,8 @@ impl RawSettings {
 
     /// Removes the value that an error names, if it names one. Its key then counts as unknown: errors that would come
     /// from using the default instead are not reported.
-    pub fn forget(&mut self, error: &str) -> bool {
-        let is_meant = |v: &Value| error.strip_prefix(&v.origin).is_some_and(|rest| rest.starts_with(": "));
+    pub fn forget(&mut self, error: &Error) -> bool {
+        let is_meant = |v: &Value| error.origin() == Some(&v.origin);
         let Some(at) = self.values.iter().position(is_meant) else { return false };
         self.forgotten.push(self.values.remove(at).key.name);
         true

@@ -121,7 +121,7 @@ impl Looked {
                 Ok(_) => {}
                 Err(e) => {
                     found.push((false, e.to_string()));
-                    if given.forget(&e.to_string()) || given.do_without(Name::Remote) {
+                    if given.forget(&e) || given.do_without(Name::Remote) {
                         continue;
                     }
                 }

@@ -138,24 +138,39 @@ impl Job {
             .as_ref()
             .filter(|(told, _)| told.outcome.word() == outcome.word() && told.text == report.text);
         let is_known = before.is_some_and(|(_, when)| now().abs_diff(*when) < QUIET || !outcome.is_error());
+        if !is_known {
+            self.log(report);
+            self.last_logged = Some((report.clone(), now()));
+        } else if outcome != Outcome::Unchanged {
+            log::debug!("{outcome}, as before: {}", report.text); // the deployment has logged an unchanged check
+        }
+    }
+
+    /// Logs a result that is new here. The deployment itself has logged what it did.
+    fn log(&self, report: &CheckReport) {
         let text = &report.text;
-        match outcome {
-            Outcome::Unchanged if is_known => {} // the deployment has logged it
-            _ if is_known => log::debug!("{outcome}, as before: {text}"),
+        // Cron mails all output: then an error that stays the same is an error once an hour, as in the daemon.
+        let is_mailed_again = report.is_told && !self.is_by_hand && console::is_quiet();
+        match report.outcome {
             Outcome::Unchanged => self.log_up_to_date(report),
             // From cron, once a minute, an earlier process has logged the first one.
             Outcome::OnHold if report.is_repeated && self.schedule.is_none() => log::debug!("{text}"),
             Outcome::OnHold => log::warn!("{text}"),
-            Outcome::Failed(Kind::Stopped(_)) if self.schedule.is_none() => log::error!("{text}"),
+            Outcome::Deployed | Outcome::Blocked | Outcome::RolledBack | Outcome::Adopted => {}
+            Outcome::Failed(Kind::Stopped(_)) if self.schedule.is_some() => {} // the daemon has logged the signal
+            Outcome::Failed(Kind::Stopped(_)) => log::error!("{text}"),
             Outcome::Failed(Kind::Locked) if !self.is_by_hand => log::info!("{text}"), // another process is checking
-            // Cron mails all output: once an hour, as the daemon logs it.
-            _ if report.is_told && !self.is_by_hand && console::is_quiet() => log::debug!("{text}"),
+            Outcome::Failed(_) if is_mailed_again => log::debug!("{text}"),
             Outcome::Failed(Kind::Usage) => console::complain(text, None),
-            _ if outcome.is_error() => log::error!("{text}"),
-            _ => {} // the deployment has logged it
-        }
-        if !is_known {
-            self.last_logged = Some((report.clone(), now()));
+            Outcome::Failed(
+                Kind::Failed
+                | Kind::Refused
+                | Kind::Superseded
+                | Kind::Unavailable { .. }
+                | Kind::InDoubt
+                | Kind::Locked
+                | Kind::Config,
+            ) => log::error!("{text}"),
         }
     }
 
