@@ -19,6 +19,7 @@ use super::parents::{Parents, empty, is_judged, open_judged, remove_judged};
 use super::tree::name;
 use crate::error::{Context, Result};
 use crate::sys::created::{self, is_replaced, replaced};
+use crate::sys::durable::{self, Rest};
 use crate::sys::fs::{self as sysfs, Dir, Kind, Meta, name_of, random, unique_name};
 
 /// Prefix of temporary names; no release may hold a name with it.
@@ -50,6 +51,8 @@ pub(super) struct Mirror<'a> {
     want: &'a Tree,
     have: &'a Tree,
     touched: Touched,
+    /// Whether to start the writing of each file early: each will be synced by itself.
+    is_early: bool,
     limit: Limit,
 }
 
@@ -82,7 +85,7 @@ impl<'a> Mirror<'a> {
         let (want, have) = (plan.want, plan.have);
         let (from, to) = (Parents::new(from, limit), Parents::of_trees(to, have, want, limit));
         let touched = Touched { top: false, want: vec![false; want.len()], have: vec![false; have.len()] };
-        Self { from, to, want, have, touched, limit }
+        Self { from, to, want, have, touched, is_early: true, limit }
     }
 
     pub(super) fn apply(mut self, plan: &Plan<'_>) -> Result<Changes> {
@@ -176,7 +179,8 @@ impl<'a> Mirror<'a> {
     /// Writes every new file and link under a temporary name in its directory, and syncs them: the tree is between old
     /// and new only during the renames.
     fn stage(&mut self, put: &[Put], staged: &mut Vec<Staged>) -> Result<()> {
-        let want = self.want;
+        let (want, count) = (self.want, put.len() as u64);
+        self.is_early = !durable::is_at_once(self.to.top(), count);
         for Put { entry, .. } in put {
             let entry = want.at(*entry);
             let temporary = random().with_context(|| cannot_put(entry))?;
@@ -184,10 +188,15 @@ impl<'a> Mirror<'a> {
             let written = self.write(entry, &name_of(TEMPORARY, temporary)).with_context(|| cannot_put(entry))?;
             staged.last_mut().into_iter().for_each(|staged| staged.written = written);
         }
+        let bytes = put.iter().map(|put| want.at(put.entry).size).sum();
+        let rest = durable::sync(self.to.top(), count, bytes).with_context(|| cannot_sync(Path::new("")))?;
+        if rest == Rest::Nothing {
+            return Ok(());
+        }
         for (Put { entry, .. }, staged) in put.iter().zip(staged) {
             let (Some(written), entry) = (staged.written, want.at(*entry)) else { continue };
             let file = self.to.of(&entry.path()).and_then(|dir| open_judged(dir, &staged.name(), written));
-            file.and_then(|(file, _)| file.sync_all()).with_context(|| cannot_put(entry))?;
+            file.and_then(|(file, _)| rest.finish_file(&file)).with_context(|| cannot_put(entry))?;
         }
         Ok(())
     }
@@ -210,7 +219,9 @@ impl<'a> Mirror<'a> {
         copy(&source, &meta, &file, self.limit)?;
         sysfs::set_owner_and_mode(&file, Some((uid, gid)), mode)?;
         created::set_mtime(&file, mtime)?;
-        sysfs::start_writeback(&file);
+        if self.is_early {
+            sysfs::start_writeback(&file);
+        }
         sysfs::meta(&file).map(|meta| Some(meta.inode()))
     }
 
@@ -283,6 +294,11 @@ impl<'a> Mirror<'a> {
     /// Syncs the directories in which names changed. A directory that was removed needs no sync.
     fn sync(&mut self, plan: &Plan<'_>) -> Result<()> {
         let Touched { top, want: wanted, have: there } = std::mem::take(&mut self.touched);
+        let count = [&wanted, &there].into_iter().flatten().filter(|is_touched| **is_touched).count();
+        let rest = durable::sync(self.to.top(), count as u64, 0).with_context(|| cannot_sync(Path::new("")))?;
+        if rest != Rest::All {
+            return Ok(()); // names are in the journal, which reports its own errors
+        }
         let mut is_removed = vec![false; there.len()];
         plan.remove.iter().for_each(|entry| is_removed[*entry as usize] = true);
         for entry in self.have.all().rev().filter(|entry| there[entry.number() as usize]) {

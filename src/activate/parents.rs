@@ -53,6 +53,11 @@ impl<'a> Parents<'a> {
         Self { tree: Some(tree), made, ..Self::new(top, limit) }
     }
 
+    /// The top of the tree.
+    pub(super) fn top(&self) -> &'a Dir {
+        self.top
+    }
+
     /// Opens the directory at `path`, if it is the inode `judged`.
     pub(super) fn judged_dir(&mut self, path: &Path, judged: (u64, u64)) -> io::Result<Dir> {
         let dir = self.of(path)?.child(name(path))?;

@@ -1,7 +1,6 @@
 //! The end of a check: writes its result to the status file and its deployment, if there was one, to the history of the
 //! store. Both are reports: failing to write them is a warning.
 
-use std::path::Path;
 use std::time::Instant;
 
 use super::Deployment;
@@ -13,6 +12,7 @@ use crate::report::notify::{self, News, Notification};
 use crate::report::status_file::{self, REASON, Status};
 use crate::store::history::{Entry, History};
 use crate::store::state::{Phase, Record};
+use crate::store::{Release, Store, manifest};
 use crate::sys::clock::now;
 use crate::sys::fs::{self, Dir};
 
@@ -168,7 +168,10 @@ impl Deployment<'_> {
         for release in self.store.releases()? {
             let size = match status.size(&release.id) {
                 Some(known) => known.to_owned(),
-                None => size(&release.path).with_context(|| format!("cannot measure {}", release.path.display()))?,
+                None => {
+                    let measured = size(&self.store, &release);
+                    measured.with_context(|| format!("cannot measure {}", release.path.display()))?
+                }
             };
             kept.push((release.id, size));
         }
@@ -196,10 +199,13 @@ fn in_doubt_still(doubt: &str, result: Result<Outcome>) -> Result<Outcome> {
     }
 }
 
-/// The disk space of a release in bytes, and the time of its creation.
-fn size(path: &Path) -> std::io::Result<String> {
-    let dir = Dir::open(path)?;
-    Ok(format!("{} {}", taken(&dir)?, dir.meta()?.mtime.0))
+/// The disk space of a release in bytes, and the time of its creation. The manifest tells the space without reading
+/// the tree.
+fn size(store: &Store, release: &Release) -> std::io::Result<String> {
+    let dir = Dir::open(&release.path)?;
+    let known = manifest::read(store, &release.id).and_then(|manifest| manifest.extent().ok());
+    let space = known.map_or_else(|| taken(&dir), |extent| Ok(extent.space))?;
+    Ok(format!("{space} {}", dir.meta()?.mtime.0))
 }
 
 /// The disk space of a tree in bytes. An adopted tree may be nested so deep that its paths exceed the limit of any

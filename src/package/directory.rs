@@ -173,7 +173,7 @@ fn copy(source: &Dir, plan: &Plan, expected: &[Expected], mut writer: Writer<'_>
                     return Err(gone(plan.name(index)));
                 }
                 let mut sum = EntrySum::new(plan.name(index), kind == Kind::Program, expected.access);
-                writer.file(index, |write| {
+                writer.file(index, None, |write| {
                     transfer(&mut file, expected.size, &mut buffer, &mut |bytes| {
                         sum.update(bytes);
                         write(bytes)

@@ -32,7 +32,7 @@ pub(super) fn unpack(tree: &dyn Tree, staging: Option<&Dir>, layout: &Layout, de
         match plan.kind(index) {
             Kind::Dir => writer.dir(index)?,
             Kind::Link => writer.link(index, |keep| contents.next(keep))?,
-            Kind::File | Kind::Program => writer.file(index, |write| contents.next(write))?,
+            Kind::File | Kind::Program => writer.file(index, None, |write| contents.next(write))?,
         }
     }
     contents.finish()?;

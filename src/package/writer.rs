@@ -23,7 +23,10 @@ use crate::model::{Layout, Links};
 use crate::store::check_room;
 use crate::store::manifest::{Budget, Entry};
 use crate::sys::clock::Deadline;
+use crate::sys::created::NoUmask;
+use crate::sys::durable;
 use crate::sys::fs::{self, Dir};
+use crate::sys::xattr::has_default_acl;
 
 /// The number of bytes that are copied at once.
 const COPIED: usize = 128 * 1024;
@@ -50,6 +53,11 @@ pub(super) struct Writer<'a> {
     texts: Texts,
     /// The budget that is left for them.
     budget: Budget,
+    /// Whether to start the writing of each file early: each will be synced by itself.
+    is_early: bool,
+    /// The umask is 0, and no ACL is inherited: a file gets its mode when it is created.
+    _umask: NoUmask,
+    has_acl: bool,
 }
 
 impl<'a> Writer<'a> {
@@ -58,12 +66,31 @@ impl<'a> Writer<'a> {
         if let Some(staging) = staging {
             check_room(plan.space, plan.count, staging)?;
         }
+        let is_early = staging.is_some_and(|dir| !durable::is_at_once(dir, plan.count));
+        let has_acl = staging.map_or(Ok(false), has_default_acl).with_context(|| "cannot read the ACL of a release")?;
         let owner = layout.owner.map(|o| (o.uid, o.gid));
         let trail = Trail::default();
         let progress = Progress::start("unpacking", Some(plan.bytes));
         let (what, texts, budget) = (vec![DIRECTORY; plan.len()], Texts::default(), plan.budget.clone());
         let (rule, buffer) = (layout.symlinks, Vec::new());
-        Ok(Self { plan, top: staging, trail, owner, rule, deadline, progress, written: 0, buffer, what, texts, budget })
+        let (top, written, _umask) = (staging, 0, NoUmask::set());
+        Ok(Self {
+            plan,
+            top,
+            trail,
+            owner,
+            rule,
+            deadline,
+            progress,
+            written,
+            buffer,
+            what,
+            texts,
+            budget,
+            is_early,
+            _umask,
+            has_acl,
+        })
     }
 
     /// Makes the directory `index`, unless an entry in it came first.
@@ -75,42 +102,48 @@ impl<'a> Writer<'a> {
         self.enter(top, plan.path(index), mode).map(|_| ()).with_context(|| cannot("make", plan.name(index)))
     }
 
-    /// Makes the file `index` with the content that `fill` passes on.
+    /// Makes the file `index` with the content that `fill` passes on. `crc` is its CRC-32 if `fill` checks that.
     pub(super) fn file(
         &mut self,
         index: u32,
+        crc: Option<u32>,
         fill: impl FnOnce(&mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()>,
     ) -> Result<()> {
         in_time(self.deadline)?;
-        let (plan, owner, deadline) = (self.plan, self.owner, self.deadline);
-        let (parent, name) = split(plan.path(index));
-        let file: Option<File> = match self.top {
-            Some(top) => {
-                let dir =
-                    self.enter(top, parent, Kind::Dir.mode()).with_context(|| cannot("make", plan.name(index)))?;
-                Some(dir.create(name).with_context(|| cannot("create", plan.name(index)))?)
-            }
-            None => None,
-        };
-        let (mut size, mut crc) = (0, Crc::new());
+        let (plan, deadline) = (self.plan, self.deadline);
+        let file = self.create(index)?;
+        let (mut size, mut computed) = (0, Crc::new());
         fill(&mut |bytes| {
             in_time(deadline)?;
             file.as_ref().map_or(Ok(()), |mut file| file.write_all(bytes)).with_context(|| "cannot write it")?;
             size += bytes.len() as u64;
-            crc.update(bytes);
+            if crc.is_none() {
+                computed.update(bytes);
+            }
             self.progress.advance(bytes.len() as u64);
             Ok(())
         })
         .with_context(|| format!("member {}", shown(plan.name(index))))?;
         self.written += size;
-        let mode = plan.mode(index);
-        self.what[index as usize] = Entry::File { size, crc: crc.sum(), mode };
-        let Some(file) = file else { return Ok(()) };
-        fs::set_owner_and_mode(&file, owner, mode.into()).with_context(|| owning(owner, plan.name(index)))?;
-        if size > 0 {
+        let (crc, mode) = (crc.unwrap_or_else(|| computed.sum()), plan.mode(index));
+        self.what[index as usize] = Entry::File { size, crc, mode };
+        if let Some(file) = file.filter(|_| self.is_early && size > 0) {
             fs::start_writeback(&file);
         }
         Ok(())
+    }
+
+    /// Creates the file `index` with its owner and mode; `None` without a directory.
+    fn create(&mut self, index: u32) -> Result<Option<File>> {
+        let (plan, owner, has_acl) = (self.plan, self.owner, self.has_acl);
+        let Some(top) = self.top else { return Ok(None) };
+        let ((parent, name), mode) = (split(plan.path(index)), plan.mode(index).into());
+        let dir = self.enter(top, parent, Kind::Dir.mode()).with_context(|| cannot("make", plan.name(index)))?;
+        let file = dir.create_with(name, mode).with_context(|| cannot("create", plan.name(index)))?;
+        if owner.is_some() || has_acl {
+            fs::set_owner_and_mode(&file, owner, mode).with_context(|| owning(owner, plan.name(index)))?;
+        }
+        Ok(Some(file))
     }
 
     /// Makes the member `index` a copy of its original, which came before it; returns the number of content bytes.
@@ -142,7 +175,7 @@ impl<'a> Writer<'a> {
         let mut file = file.with_context(|| self.copying(original))?;
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.resize(COPIED, 0);
-        self.file(index, |write| transfer(&mut file, size, &mut buffer, write))?;
+        self.file(index, None, |write| transfer(&mut file, size, &mut buffer, write))?;
         self.buffer = buffer;
         Ok(())
     }

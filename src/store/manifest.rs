@@ -27,6 +27,8 @@ pub use self::budget::Budget;
 pub use self::item::{Item, What};
 pub use self::rows::{Entry, Rows};
 
+/// The block of most file systems, in bytes.
+const BLOCK: u64 = 4096;
 /// The store's directory of manifests.
 pub const DIR: &str = "manifests";
 
@@ -36,6 +38,17 @@ pub struct Manifest {
     held: Held,
     /// Limits the items to those below this directory.
     top: PathBuf,
+}
+
+/// The size of a tree.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extent {
+    /// Names, without the top.
+    pub entries: u64,
+    /// Bytes of content.
+    pub bytes: u64,
+    /// Bytes on disk, as most file systems allocate them: in blocks of 4 KiB.
+    pub space: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -82,6 +95,22 @@ impl Manifest {
             Held::Stored(file) => Reading::Stored(text::Lines::new(file)),
         };
         Items { from: Some(from), top: &self.top }
+    }
+
+    /// The number of entries, their content and their space on disk.
+    pub fn extent(&self) -> Result<Extent> {
+        let mut extent = Extent::default();
+        for item in self.items() {
+            let (bytes, space) = match item?.what {
+                What::File { size, .. } => (size, size.div_ceil(BLOCK).saturating_mul(BLOCK)),
+                What::Dir { .. } => (0, BLOCK),
+                What::Link { .. } => (0, 0),
+            };
+            extent.entries += 1;
+            extent.bytes = extent.bytes.saturating_add(bytes);
+            extent.space = extent.space.saturating_add(space);
+        }
+        Ok(extent)
     }
 
     /// The manifest of the directory `top`, with paths relative to it.

@@ -6,12 +6,14 @@ use std::ffi::{OsStr, OsString};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::Instant;
 
 use super::directory::{PARTIAL, Store, cannot_make, unique};
-use super::manifest::{self, Manifest};
+use super::manifest::{self, Extent, Manifest};
 use crate::error::{Context, Error, Result, plain};
 use crate::model::{Owner, ReleaseId};
-use crate::sys::fs::{self as sysfs, Dir, Kind, Meta};
+use crate::sys::durable::{self, Rest};
+use crate::sys::fs::{Dir, Kind, Meta};
 use crate::sys::resolve::{self, Fault, Way};
 use crate::sys::trust::Us;
 
@@ -231,8 +233,14 @@ impl Staging {
     pub fn publish(self, store: &Store, id: &ReleaseId, manifest: &Manifest) -> Result<Release> {
         let release = store.release_at(id);
         store.keep_manifest(id, manifest)?;
+        let Extent { entries, bytes, .. } = manifest.extent()?;
         let publish = || -> io::Result<()> {
-            sync_tree(&self.dir)?;
+            let started = Instant::now();
+            let rest = durable::sync(&self.dir, entries, bytes)?;
+            if rest != Rest::Nothing {
+                sync_tree(&self.dir, rest)?;
+            }
+            log::debug!("synced {entries} entries {rest} in {} ms", started.elapsed().as_millis());
             let releases = store.releases_dir()?;
             match releases.look(name(id))? {
                 Some(meta) if is_doomed(&meta, id) => releases.remove_all(name(id))?,
@@ -266,18 +274,14 @@ fn doom(releases: &Dir, name: &OsStr) -> io::Result<()> {
     releases.remove_all(name)
 }
 
-/// Syncs a tree: each directory after its entries.
-fn sync_tree(dir: &Dir) -> std::io::Result<()> {
+/// Makes a tree durable: each directory after its entries.
+fn sync_tree(dir: &Dir, rest: Rest) -> io::Result<()> {
     for name in dir.names()? {
-        sync_entry(dir, &name)?;
+        match dir.look(&name)?.map(|meta| meta.kind) {
+            Some(Kind::Dir) => sync_tree(&dir.child(&name)?, rest)?,
+            Some(Kind::File) => rest.finish_file(&dir.open_file(&name)?)?,
+            Some(Kind::Link | Kind::Other) | None => {} // a link is synced with its directory
+        }
     }
-    dir.sync()
-}
-
-fn sync_entry(dir: &Dir, name: &OsStr) -> std::io::Result<()> {
-    match dir.look(name)?.map(|m| m.kind) {
-        Some(sysfs::Kind::Dir) => sync_tree(&dir.child(name)?),
-        Some(sysfs::Kind::File) => dir.open_file(name)?.sync_all(),
-        _ => Ok(()), // a link is synced with its directory
-    }
+    rest.finish_dir(dir)
 }

@@ -92,8 +92,13 @@ impl Dir {
 
     /// Creates the file `name`, which must not exist, for writing, mode 0600.
     pub fn create(&self, name: &OsStr) -> io::Result<File> {
+        self.create_with(name, 0o600)
+    }
+
+    /// As [`Self::create`], with `mode` as far as the umask and a default ACL of the directory permit.
+    pub fn create_with(&self, name: &OsStr, mode: u32) -> io::Result<File> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        Ok(File::from(rustix::fs::openat(&self.0, name, flags, Mode::RUSR | Mode::WUSR)?))
+        Ok(File::from(rustix::fs::openat(&self.0, name, flags, Mode::from_raw_mode(mode))?))
     }
 
     /// Opens the file `name` for reading and writing, and creates it with mode 0600 if missing.

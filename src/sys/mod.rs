@@ -6,6 +6,7 @@ mod alarm;
 pub mod clock;
 pub mod created;
 mod disposition;
+pub mod durable;
 pub mod event_wait;
 mod file;
 pub mod fs;

@@ -72,7 +72,7 @@ fn write(mut walk: Walk<'_>, plan: &Plan, layout: &Layout, mut writer: Writer<'_
                 walk.skip(&member)?;
             }
             What::New(Kind::Link) => writer.link(index, |keep| keep(&member.target))?,
-            What::New(Kind::File | Kind::Program) => writer.file(index, |write| walk.content(&member, write))?,
+            What::New(Kind::File | Kind::Program) => writer.file(index, None, |write| walk.content(&member, write))?,
             What::HardLink => {
                 let size = writer.copy(index)?;
                 left = left.checked_sub(size).ok_or_else(changed)?;

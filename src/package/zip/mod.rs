@@ -50,7 +50,9 @@ pub(super) fn unpack(
         match plan.kind(index) {
             Kind::Dir => writer.dir(index)?,
             Kind::Link => writer.link(index, |keep| contents.read(member, keep))?,
-            Kind::File | Kind::Program => writer.file(index, |write| contents.read(member, write))?,
+            Kind::File | Kind::Program => {
+                writer.file(index, Some(member.crc), |write| contents.read(member, write))?;
+            }
         }
     }
     writer.finish()
