@@ -15,7 +15,7 @@ use super::fs::Dir;
 const MIN_ENTRIES: u64 = 64;
 /// Dirty data of other programs, in bytes, above which entries are synced one by one: syncfs waits for all of it, and
 /// cannot be interrupted.
-const MAX_FOREIGN: u64 = 256 << 20;
+const MAX_FOREIGN: u64 = 512 << 20;
 /// Numbers of statfs(2): ext2 to ext4, XFS, Btrfs, F2FS, tmpfs. Their syncfs is known to make everything durable.
 const KNOWN: [u64; 5] = [0xef53, 0x5846_5342, 0x9123_683e, 0xf2f5_2010, 0x0102_1994];
 /// The same for overlayfs.
@@ -77,11 +77,11 @@ pub fn sync(dir: &Dir, entries: u64, bytes: u64) -> io::Result<Rest> {
         return Ok(Rest::All);
     }
     let rest = rest(dir)?;
-    if rest != Rest::All && is_quiet(bytes) {
-        rustix::fs::syncfs(dir)?;
-        return Ok(rest);
+    if rest == Rest::All || !is_quiet(bytes) {
+        return Ok(Rest::All);
     }
-    Ok(Rest::All)
+    rustix::fs::syncfs(dir)?;
+    Ok(rest)
 }
 
 /// The step that is left after a syncfs on the file system of `dir`.
@@ -103,10 +103,15 @@ fn reports_errors(release: &str) -> bool {
     (numbers.next(), numbers.next()) >= (Some(5), Some(8))
 }
 
-/// Whether the dirty data of other programs is little.
+/// Whether the dirty data of other programs is little. Unknown, as without /proc, is not little.
 fn is_quiet(ours: u64) -> bool {
-    let memory = read("/proc/meminfo");
-    dirty(&memory).is_some_and(|dirty| dirty <= ours.saturating_add(MAX_FOREIGN))
+    let Some(dirty) = dirty(&read("/proc/meminfo")) else { return false };
+    let is_quiet = dirty <= ours.saturating_add(MAX_FOREIGN);
+    if !is_quiet {
+        let mebibytes = dirty.saturating_sub(ours) >> 20;
+        log::debug!("other programs have {mebibytes} MiB to write: each file is synced by itself");
+    }
+    is_quiet
 }
 
 /// Bytes that the machine has still to write; `None` if the text does not say.

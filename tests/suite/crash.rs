@@ -80,8 +80,11 @@ pub struct Case {
     releases: Vec<Tree>,
 }
 
-/// Writes the ZIP of a version; as a bundle it says where its tree goes.
-fn zip(sandbox: &Sandbox, way: Way, name: &str, files: &[(&str, &str)]) {
+/// Writes the ZIP of a version with `more` files; as a bundle it says where its tree goes.
+fn zip(sandbox: &Sandbox, way: Way, name: &str, files: &[(&str, &str)], more: usize) {
+    let more: Vec<String> = (0..more).map(|n| format!("more/{n:02}")).collect();
+    let more = more.iter().map(|name| (name.as_str(), files[0].1));
+    let files: &[(&str, &str)] = &files.iter().copied().chain(more).collect::<Vec<_>>();
     if way != Install {
         sandbox.zip(name, files);
         return;
@@ -147,15 +150,16 @@ pub enum Doing {
 impl Case {
     pub fn new(way: Way, doing: Doing) -> Self {
         // A kill leaves the page cache as it is: what a disk makes of a power cut has cases of its own.
-        Self::at(Sandbox::in_memory(), way, doing)
+        Self::at(Sandbox::in_memory(), way, doing, 0)
     }
 
-    pub fn at(sandbox: Sandbox, way: Way, doing: Doing) -> Self {
+    /// With `more` files in each version: from 64 on they are synced together.
+    pub fn at(sandbox: Sandbox, way: Way, doing: Doing, more: usize) -> Self {
         use Doing::{Adopting, AdoptingReverted, Blocked, First, FirstReverted, GitUpdate, Reverted, Update};
         use Doing::{Rollback, RollbackReverted};
-        let name = format!("{way} {doing:?}");
-        zip(&sandbox, way, "v1.zip", V1);
-        zip(&sandbox, way, "v2.zip", V2);
+        let name = format!("{way} {doing:?} {more}");
+        zip(&sandbox, way, "v1.zip", V1, more);
+        zip(&sandbox, way, "v2.zip", V2, more);
         sandbox.write("repo-deploy.cfg", format!("activation = {way}\nid = crash\nkeep = 2\n"));
         let (v1, v2) = (Self::unpacked(&sandbox, "v1.zip"), Self::unpacked(&sandbox, "v2.zip"));
         let is_git = doing == GitUpdate;
@@ -189,7 +193,7 @@ impl Case {
                 releases.push(tree(&sandbox.local()));
             }
             Update | Blocked | Reverted | GitUpdate => {
-                zip(&sandbox, way, "v0.zip", V0);
+                zip(&sandbox, way, "v0.zip", V0, more);
                 releases.push(Self::unpacked(&sandbox, "v0.zip"));
                 for version in ["v0.zip", "v1.zip"] {
                     put(version);

@@ -25,6 +25,7 @@ mod core;
 mod crash;
 mod demo;
 mod deploy;
+mod durable;
 mod endpoints;
 mod git;
 mod git_hostile;

@@ -21,14 +21,14 @@ struct OnDisk {
 }
 
 impl OnDisk {
-    fn new(kind: &str, way: Way, doing: Doing) -> Option<Self> {
+    fn new(kind: &str, way: Way, doing: Doing, more: usize) -> Option<Self> {
         if !needs(&["strace"]) {
             return None;
         }
         // The image may be in memory: what survives a cut is the business of the file system in it.
         let aside = Sandbox::in_memory();
         let disk = Disk::new(&aside, kind, &[])?;
-        let case = Case::at(Sandbox::at(&disk.at.join("sandbox")), way, doing);
+        let case = Case::at(Sandbox::at(&disk.at.join("sandbox")), way, doing, more);
         Some(Self { case, disk, _aside: aside })
     }
 
@@ -47,8 +47,13 @@ impl OnDisk {
 
 /// Cuts the power before every call that writes, and once after the end.
 fn cut_everywhere(kind: &str, way: Way, doing: Doing) {
+    cut_with(kind, way, doing, 0);
+}
+
+/// The same with `more` files in each version.
+fn cut_with(kind: &str, way: Way, doing: Doing, more: usize) {
     // Between two calls that change nothing on disk, nothing changes on disk: those that do are enough.
-    const WRITING: [&str; 14] = [
+    const WRITING: [&str; 15] = [
         "write",
         "rename",
         "renameat",
@@ -60,11 +65,12 @@ fn cut_everywhere(kind: &str, way: Way, doing: Doing) {
         "unlinkat",
         "rmdir",
         "fsync",
+        "syncfs",
         "openat",
         "fchmod",
         "exit_group",
     ];
-    let Some(mut on_disk) = OnDisk::new(kind, way, doing) else { return };
+    let Some(mut on_disk) = OnDisk::new(kind, way, doing, more) else { return };
     let mut trials = 0;
     let mut points = on_disk.case.sample(&format!("power cut on {kind}"), SAMPLE, |name| !WRITING.contains(&name));
     points.push(Point { name: "exit_group".to_owned(), n: 2 }); // there is one: after the end
@@ -73,12 +79,12 @@ fn cut_everywhere(kind: &str, way: Way, doing: Doing) {
         for how in [Cut::JournalFlushed, Cut::NothingFlushed] {
             on_disk.trial(&inject, how);
             trials += 1;
-            let at = format!("{kind}, {way}, {doing:?}: power cut ({how:?}) before {name} #{n}");
+            let at = format!("{kind}, {way}, {doing:?}, {more} more: power cut ({how:?}) before {name} #{n}");
             on_disk.case.invariants(&at);
             on_disk.case.heals(&at);
         }
     }
-    eprintln!("power: {kind}, {way}, {doing:?}: {trials} trials, 0 failures");
+    eprintln!("power: {kind}, {way}, {doing:?}, {more} more: {trials} trials, 0 failures");
 }
 
 #[test]
@@ -116,17 +122,40 @@ fn power_cut_anywhere_in_a_symlink_rollback_on_ext4_then_it_is_finished_or_never
     cut_everywhere("ext4", Way::Symlink, Doing::Rollback);
 }
 
+/// So many files that they are synced together.
+const MANY: usize = 70;
+
+#[test]
+fn power_cut_anywhere_in_a_symlink_update_of_many_files_on_ext4_then_old_or_new() {
+    cut_with("ext4", Way::Symlink, Doing::Update, MANY);
+}
+
+#[test]
+fn power_cut_anywhere_in_an_in_place_update_of_many_files_on_ext4_then_healed() {
+    cut_with("ext4", Way::InPlace, Doing::Update, MANY);
+}
+
+#[test]
+fn power_cut_anywhere_in_an_in_place_update_of_many_files_on_xfs_then_healed() {
+    cut_with("xfs", Way::InPlace, Doing::Update, MANY);
+}
+
+#[test]
+fn power_cut_anywhere_in_an_installed_update_of_many_files_on_xfs_then_healed() {
+    cut_with("xfs", Way::Install, Doing::Update, MANY);
+}
+
 /// The proof that the harness sees what fsync is for: the same binary, its fsyncs answered with success and not done.
 #[test]
 fn power_cut_without_fsync_then_the_harness_sees_a_torn_tree() {
-    for way in [Way::Symlink, Way::InPlace, Way::Install] {
-        let Some(mut on_disk) = OnDisk::new("ext4", way, Doing::Update) else { return };
-        let no_fsync = vec!["inject=fsync,fdatasync,sync_file_range:retval=0".to_owned()];
+    for (way, more) in [Way::Symlink, Way::InPlace, Way::Install].into_iter().flat_map(|way| [(way, 0), (way, MANY)]) {
+        let Some(mut on_disk) = OnDisk::new("ext4", way, Doing::Update, more) else { return };
+        let no_fsync = vec!["inject=fsync,fdatasync,sync_file_range,syncfs:retval=0".to_owned()];
         on_disk.trial(&no_fsync, Cut::JournalFlushed);
         let judged = catch_unwind(AssertUnwindSafe(|| {
             on_disk.case.invariants("without fsync");
             on_disk.case.heals("without fsync");
         }));
-        assert!(judged.is_err(), "{way}: without fsync the harness must fail, or it proves nothing");
+        assert!(judged.is_err(), "{way}, {more} more: without fsync the harness must fail, or it proves nothing");
     }
 }

@@ -24,6 +24,8 @@ pub struct Disk {
     image: PathBuf,
     pub at: PathBuf,
     mounted: bool,
+    /// What is mounted above it and below it, from the top down.
+    others: (Vec<PathBuf>, Vec<PathBuf>),
 }
 
 fn run(program: &str, arguments: &[&Path]) -> bool {
@@ -34,18 +36,65 @@ fn run(program: &str, arguments: &[&Path]) -> bool {
 impl Disk {
     /// Makes one of `kind`, with more `options` for mkfs; `None` where this machine cannot mount.
     pub fn new(aside: &Sandbox, kind: &str, options: &[&str]) -> Option<Self> {
+        let size = if kind == "xfs" { 310 << 20 } else { 24 << 20 };
+        Self::on(aside, &aside.path(""), kind, options, size)
+    }
+
+    /// One that promises 400 MiB, and has `room` bytes behind it: what is more is accepted, and then cannot be written.
+    pub fn thin(aside: &Sandbox, kind: &str, room: u64) -> Option<Self> {
+        if !has_time() || !needs(&["mount", "umount"]) {
+            return None;
+        }
+        let below = aside.path("below");
+        fs::create_dir(&below).unwrap();
+        let size = format!("size={room}");
+        let mounted = run(
+            "mount",
+            &["-t", "tmpfs", "-o", &size, "tmpfs"].map(Path::new).into_iter().chain([&*below]).collect::<Vec<_>>(),
+        );
+        if !mounted {
+            assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "cannot mount a tmpfs");
+            return None;
+        }
+        let disk = Self::on(aside, &below, kind, &[], 400 << 20);
+        match disk {
+            Some(mut disk) => {
+                disk.others.1.push(below);
+                Some(disk)
+            }
+            None => {
+                run("umount", &[&below]);
+                None
+            }
+        }
+    }
+
+    /// Puts an overlay above it, as containers have, and returns its path.
+    pub fn overlay(&mut self, aside: &Sandbox) -> PathBuf {
+        let at = aside.path("overlay");
+        for dir in [self.at.join("lower"), self.at.join("upper"), self.at.join("work"), at.clone()] {
+            fs::create_dir(dir).unwrap();
+        }
+        let disk = self.at.display();
+        let options = format!("lowerdir={disk}/lower,upperdir={disk}/upper,workdir={disk}/work");
+        let arguments = ["-t", "overlay", "-o", &options, "overlay"].map(Path::new);
+        assert!(run("mount", &[&arguments[..], &[&at]].concat()), "cannot mount an overlay");
+        self.others.0.push(at.clone());
+        at
+    }
+
+    fn on(aside: &Sandbox, images: &Path, kind: &str, options: &[&str], size: u64) -> Option<Self> {
         let mkfs = format!("mkfs.{kind}");
         if !has_time() || !needs(&["mount", &mkfs]) {
             return None;
         }
-        let (image, at) = (aside.path("disk.img"), aside.path("disk"));
+        let (image, at) = (images.join("disk.img"), aside.path("disk"));
         fs::create_dir(&at).unwrap();
-        let size = if kind == "xfs" { 310 << 20 } else { 24 << 20 };
         File::create(&image).unwrap().set_len(size).unwrap();
         let force = if kind == "xfs" { "-f" } else { "-F" };
         let made = Command::new(&mkfs).args(["-q", force]).args(options).arg(&image).status();
         assert!(made.unwrap().success(), "{mkfs}");
-        let mut disk = Self { image, at, mounted: false };
+        let mut disk = Self { image, at, mounted: false, others: Default::default() };
         if !disk.mount() {
             assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "cannot mount a loop device");
             eprintln!("left out: this machine cannot mount a loop device");
@@ -87,8 +136,11 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        if self.mounted && !run("umount", &["-l".as_ref(), &self.at]) {
-            eprintln!("still mounted: {}", self.at.display());
+        let (above, below) = &self.others;
+        for at in above.iter().chain(self.mounted.then_some(&self.at)).chain(below) {
+            if !run("umount", &["-l".as_ref(), at]) {
+                eprintln!("still mounted: {}", at.display());
+            }
         }
     }
 }

@@ -1,0 +1,157 @@
+//! Many files become durable at once: which call does it, errors of the disk that come late, and a disk that others keep
+//! busy.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::support::disk::Disk;
+use crate::support::sandbox::{Run, Sandbox, needs};
+
+/// A ZIP of `count` files of `size` bytes that do not shrink, and its version.
+fn archive(aside: &Sandbox, name: &str, version: &str, count: usize, size: usize) -> String {
+    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut content = || {
+        let letters = (0..size).map(|_| {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            char::from(b'a' + (random >> 32) as u8 % 26)
+        });
+        letters.collect::<String>()
+    };
+    let files: Vec<(String, String)> = (0..count).map(|n| (format!("d/{n:03}"), content())).collect();
+    let mut all = vec![("VERSION", version)];
+    all.extend(files.iter().map(|(name, content)| (name.as_str(), content.as_str())));
+    aside.zip(name, &all).display().to_string()
+}
+
+/// The calls of a first deployment of `remote` that make things durable, by name.
+fn syncs(sandbox: &Sandbox, remote: &str) -> (Vec<String>, Run) {
+    let command = sandbox.command(&["-v", "--remote", remote]);
+    let trace = sandbox.path("trace");
+    let options = ["-e", "trace=fsync,syncfs,ioctl", "-o", trace.to_str().unwrap()];
+    let mut run;
+    loop {
+        assert!(Command::new("sync").status().unwrap().success());
+        run = Run::from(crate::crash::traced(&command, &options).output().unwrap()).expect(0);
+        if !run.log.contains("other programs have") {
+            break;
+        }
+        // Other tests have written so much since the sync.
+        ["deploy", "state"].iter().for_each(|name| drop(fs::remove_dir_all(sandbox.path(name))));
+    }
+    let calls = sandbox.read("trace");
+    let name = |line: &str| line.split('(').next().unwrap().to_owned();
+    let is_one = |line: &&str| !line.contains("TIOC");
+    (calls.lines().filter(is_one).map(name).collect(), run)
+}
+
+fn count(calls: &[String], name: &str) -> usize {
+    calls.iter().filter(|call| *call == name).count()
+}
+
+#[test]
+fn many_files_are_synced_at_once_and_few_one_by_one() {
+    if !needs(&["strace"]) {
+        return;
+    }
+    let aside = Sandbox::new();
+    let (few, many) = (archive(&aside, "few.zip", "1", 20, 10), archive(&aside, "many.zip", "1", 80, 10));
+    for kind in ["ext4", "xfs"] {
+        let disk_of = Sandbox::in_memory();
+        let Some(mut disk) = Disk::new(&disk_of, kind, &[]) else { return };
+        let on_disk = Sandbox::at(&disk.at.join("few"));
+        let (calls, run) = syncs(&on_disk, &few);
+        assert!(count(&calls, "syncfs") == 0 && count(&calls, "fsync") > 20, "{kind}: {calls:?}");
+        run.says("synced 22 entries with one fsync each in ");
+        let (calls, run) = syncs(&Sandbox::at(&disk.at.join("many")), &many);
+        assert!(count(&calls, "syncfs") == 1 && count(&calls, "fsync") < 20, "{kind}: {calls:?}");
+        run.says("synced 82 entries with one syncfs in ");
+        // In place: the release, its copy, and the names; the one directory is synced by itself.
+        let in_place = Sandbox::at(&disk.at.join("in-place"));
+        in_place.write("repo-deploy.cfg", "activation = in-place\n");
+        let (calls, _) = syncs(&in_place, &many);
+        assert!(count(&calls, "syncfs") == 2 && count(&calls, "fsync") < 20, "{kind}: {calls:?}");
+        // overlayfs hides the errors of what is below it: each file is asked.
+        let above = Sandbox::at(&disk.overlay(&disk_of).join("sandbox"));
+        let (calls, run) = syncs(&above, &many);
+        let (syncfs, fsync, fiemap) = (count(&calls, "syncfs"), count(&calls, "fsync"), count(&calls, "ioctl"));
+        assert!(syncfs == 1 && fsync < 20 && fiemap == 81, "{kind}: {calls:?}");
+        run.says("synced 82 entries with one syncfs and a query for each file in ");
+    }
+}
+
+#[test]
+fn data_that_cannot_be_written_later_then_the_old_release_stays_live() {
+    let aside = Sandbox::new();
+    let old = archive(&aside, "old.zip", "1", 80, 1000);
+    // As much as the disk promises, and more than is behind it.
+    let new = archive(&aside, "new.zip", "2", 100, 1 << 20);
+    for (kind, room) in [("ext4", 50 << 20), ("xfs", 120 << 20)] {
+        for is_overlay in [false, true] {
+            for mode in ["symlink", "in-place"] {
+                let at = format!("{kind}, overlay: {is_overlay}, {mode}");
+                let disk_of = Sandbox::in_memory();
+                let Some(mut disk) = Disk::thin(&disk_of, kind, room) else { return };
+                let top = if is_overlay { disk.overlay(&disk_of) } else { disk.at.clone() };
+                let sandbox = Sandbox::at(&top.join("sandbox"));
+                sandbox.write("repo-deploy.cfg", format!("activation = {mode}\n"));
+                sandbox.deploy(&old, &[]).expect(0);
+                let live = || fs::read_to_string(sandbox.local().join("VERSION")).unwrap();
+                assert_eq!(live(), "1", "{at}");
+                let run = sandbox.deploy(&new, &[]);
+                assert_eq!(run.code, 1, "{at}: {}", run.log);
+                assert_eq!(live(), "1", "{at}: {}", run.log);
+                let is_told = ["no space left on device", "input/output error", "read-only file system"]
+                    .iter()
+                    .any(|words| run.log.contains(words));
+                assert!(is_told, "{at}: {}", run.log);
+                drop(sandbox);
+            }
+        }
+    }
+}
+
+/// Writes to a file without end until this is dropped.
+struct Writer(std::process::Child);
+
+impl Writer {
+    fn new(to: &Path) -> Self {
+        let script = format!("while :; do dd if=/dev/zero of={}/noise bs=1M count=8 conv=notrunc; done", to.display());
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &script]).stdout(Stdio::null()).stderr(Stdio::null());
+        std::os::unix::process::CommandExt::process_group(&mut shell, 0);
+        let child = shell.spawn().unwrap();
+        while fs::metadata(to.join("noise")).map_or(0, |noise| noise.len()) < 1 << 20 {
+            std::thread::yield_now();
+        }
+        Self(child)
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        let group = format!("-{}", self.0.id());
+        let _ = Command::new("kill").args(["-KILL", "--", &group]).status();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn another_program_that_never_stops_writing_then_the_check_ends_all_the_same() {
+    let aside = Sandbox::new();
+    let (one, two) = (archive(&aside, "one.zip", "1", 200, 1000), archive(&aside, "two.zip", "2", 200, 1000));
+    for kind in ["ext4", "xfs"] {
+        let disk_of = Sandbox::new();
+        let Some(disk) = Disk::new(&disk_of, kind, &[]) else { return };
+        let (sandbox, writer) = (Sandbox::at(&disk.at.join("sandbox")), Writer::new(&disk.at));
+        sandbox.write("repo-deploy.cfg", "timeout = 2m\n");
+        for (remote, version) in [(&one, "1"), (&two, "2")] {
+            sandbox.deploy(remote, &[]).expect(0);
+            assert_eq!(fs::read_to_string(sandbox.local().join("VERSION")).unwrap(), version);
+        }
+        drop(writer);
+        drop(sandbox);
+    }
+}
