@@ -82,7 +82,7 @@ fn look(path: &Path, request: &Request, environment: &[(OsString, OsString)], re
         report.problems(&name, problems);
         return Ok(());
     }
-    if matches!(&*extension, "zip" | "gz" | "tgz" | "tar") || package::is_archive(&file)? {
+    if package::EXTENSIONS.contains(&&*extension) || package::is_archive(&file)? {
         return look_at_archive(file, &name, report);
     }
     let sections = request.sections.clone();

@@ -30,6 +30,7 @@ use crate::store::manifest::Manifest;
 use crate::sys::clock::Deadline;
 use crate::sys::fs::Dir;
 
+pub use self::sniff::EXTENSIONS;
 pub use self::unpacked::Unpacked;
 pub use self::verify::{Demands, Verified, verify};
 
@@ -99,11 +100,11 @@ fn unpack_archive(
 ) -> Result<Unpacked> {
     let cannot = || format!("cannot unpack {name}");
     let head = sniff::head(file).with_context(|| format!("cannot read {name}"))?;
-    if let Some(gzipped) = sniff::tar(&head) {
-        return tar::unpack(file, gzipped, staging, layout, deadline).with_context(cannot);
+    if let Some(compression) = sniff::tar(&head) {
+        return tar::unpack(file, compression, staging, layout, deadline).with_context(cannot);
     }
     match zip::end::find(file).with_context(cannot)? {
         Some(end) => zip::unpack(file, &end, staging, layout, deadline).with_context(cannot),
-        None => Err(Error::refused(format!("{name} is no ZIP and no tar.gz: {}", sniff::looks_like(&head)))),
+        None => Err(sniff::no_archive(name, &head)),
     }
 }
