@@ -12,6 +12,7 @@ use super::limit::Limit;
 use crate::artifact::{Span, Texts};
 use crate::console::Progress;
 use crate::error::{Context, Error, Result};
+use crate::store::Release;
 use crate::store::manifest::{Manifest, Rows, What};
 use crate::sys::fs::{self as sysfs, Dir, Kind, Meta};
 
@@ -139,6 +140,12 @@ impl<'a> Walk<'a> {
 /// The manifest of the tree below `top`. Reads every file; FIFOs, sockets and devices are left out.
 pub fn manifest(top: &Dir, limit: Limit) -> Result<Manifest> {
     manifest_without(top, &[], limit)
+}
+
+/// The manifest of what is in a release.
+pub fn of_release(release: &Release, limit: Limit) -> Result<Manifest> {
+    let cannot = || format!("cannot read release {}", release.id);
+    release.open().with_context(cannot).and_then(|top| manifest(&top, limit).with_context(cannot))
 }
 
 /// The same without `skip` and anything below it.

@@ -166,14 +166,8 @@ impl Deployment<'_> {
         let seal = self.source.seal(&self.settings.remote, &self.settings.trust, self.deadline)?;
         let verified = package::verify(artifact, &seal, &self.demands, None, self.deadline)?;
         self.is_the_same(current, &revision, verified.proof())?;
-        let staging = self.store.staging()?;
-        let unpacked = package::unpack(&verified, staging.dir(), &self.settings.layout, self.deadline)?;
-        if !self.source.is_still(&validators)? {
-            let text = format!("{} changed while it was read: try again", self.settings.remote);
-            return Err(Error::new(Kind::Superseded, text));
-        }
+        let (staging, manifest, _) = self.unpack_staging(&verified, &self.source, &validators)?;
         download.discard();
-        let manifest = self.activation.finish_staging(&staging, unpacked.manifest, self.limit())?;
         if !expected.map_or(Ok(true), |expected| expected.is_same(&manifest))? {
             let text = format!("{} has another content now under the same revision {revision}", self.settings.remote);
             return Err(Error::refused(text));

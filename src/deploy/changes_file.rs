@@ -36,8 +36,9 @@ impl Deployment<'_> {
         let path = self.store.replace_public(FILE, &mut |file| {
             let cannot = || "cannot write it";
             let mut file = BufWriter::new(file);
-            self.each_change(reason, &mut |letter, path| {
-                [&[letter, b' '], path, &[0]].into_iter().try_for_each(|part| file.write_all(part)).with_context(cannot)
+            self.each_change(reason, &mut |change, path| {
+                let line = [change.letter().as_bytes(), b" ", path.as_os_str().as_bytes(), &[0]];
+                line.into_iter().try_for_each(|part| file.write_all(part)).with_context(cannot)
             })?;
             file.flush().with_context(cannot)
         })?;
@@ -49,7 +50,7 @@ impl Deployment<'_> {
     pub fn pass_over(&self, hooks: &mut Vec<Listed>, reason: Reason) -> Result<()> {
         let is_meant = hooks::meant(hooks, &mut |tell| {
             self.each_change(reason, &mut |_, path| {
-                tell(path);
+                tell(path.as_os_str().as_bytes());
                 Ok(())
             })
         })?;
@@ -63,9 +64,9 @@ impl Deployment<'_> {
         Ok(())
     }
 
-    /// Calls `tell` with `A`, `M` or `D` and the path of each entry that differs between the live release and the
+    /// Calls `tell` with the change and the path of each entry that differs between the live release and the
     /// target; after a rollback in the opposite direction.
-    pub fn each_change(&self, reason: Reason, tell: &mut dyn FnMut(u8, &[u8]) -> Result<()>) -> Result<()> {
+    pub fn each_change(&self, reason: Reason, tell: &mut dyn FnMut(Change, &Path) -> Result<()>) -> Result<()> {
         let state = &self.state;
         // It is unknown which files the hooks last saw if the live release is deployed again, if the live tree is in
         // doubt, or if the hooks failed after a rollback: then every entry of the target is listed.
@@ -75,19 +76,12 @@ impl Deployment<'_> {
         let read = |record: Option<&Record>| record.map_or(Ok(Manifest::default()), |record| self.contents(record));
         let (old, new) = (read(before)?, read(state.target.as_ref())?);
         let (from, to) = if reason == Reason::Revert { (new, old) } else { (old, new) };
-        let is_in_place = state.mode == ActivationMode::InPlace;
-        from.changes(&to, &mut |change, item| {
-            let is_kept = |name: &PathBuf| is_in_place && item.path.starts_with(name);
-            if self.settings.preserve.iter().any(is_kept) {
-                return Ok(());
-            }
-            let letter = match change {
-                Change::Added => b'A',
-                Change::Changed => b'M',
-                Change::Removed => b'D',
-            };
-            tell(letter, item.path.as_os_str().as_bytes())
-        })
+        from.changes_except(&to, self.preserved(), tell)
+    }
+
+    /// The names that differ between the live tree and the release.
+    pub fn preserved(&self) -> &[PathBuf] {
+        if self.state.mode == ActivationMode::InPlace { &self.settings.preserve } else { &[] }
     }
 
     /// The entries of a release that hooks may look at: all of them, or those of its bundle.
@@ -111,11 +105,7 @@ impl Deployment<'_> {
             return Ok(known);
         }
         log::debug!("release {} has no manifest: making one of what is there", release.id);
-        let cannot = || format!("cannot read release {}", release.id);
-        let made = release
-            .open()
-            .with_context(cannot)
-            .and_then(|top| tree::manifest(&top, self.limit()).with_context(cannot))?;
+        let made = tree::of_release(release, self.limit())?;
         // A damaged release must keep the manifest that shows the damage, so none is made from its present content.
         if !manifest::is_damaged(&self.store, &release.id) {
             self.store.keep_manifest(&release.id, &made)?;
