@@ -15,6 +15,7 @@ use crate::error::{Context, Error, Result};
 use crate::store::Release;
 use crate::store::manifest::{Manifest, Rows, What};
 use crate::sys::fs::{self as sysfs, Dir, Kind, Meta};
+use crate::sys::sort::sort;
 
 /// The deepest nesting of directories.
 pub(super) const MAX_DEPTH: usize = 200;
@@ -92,7 +93,7 @@ impl<'a> Walk<'a> {
             list.is_some()
         })?;
         let mut list = list.ok_or_else(|| io::Error::other("names are longer than 4 GiB together"))?;
-        list.sort_unstable_by(|a, b| names.get(*a).cmp(names.get(*b)));
+        sort(&mut list, &mut |a, b| names.get(*a).cmp(names.get(*b)));
         Ok(list)
     }
 

@@ -23,6 +23,7 @@ use crate::store::{Recorded, Release, Staging, Store};
 use crate::sys::clock::Deadline;
 use crate::sys::fs::set_owner_and_mode;
 use crate::sys::signal;
+use crate::sys::sort::sort;
 
 /// Repairs all differences and prints them. The exit code is 0 if no difference is left.
 pub fn repair(settings: &Settings, prefix: &str) -> Result<u8> {
@@ -65,7 +66,7 @@ pub fn repair(settings: &Settings, prefix: &str) -> Result<u8> {
     }
     let after = look(&deployment)?;
     let mut left: Vec<&str> = after.text.lines().collect();
-    left.sort_unstable();
+    sort(&mut left, &mut Ord::cmp);
     let mut text = String::new();
     // An unprinted difference may be one of these.
     let told = before.text.lines().filter(|_| after.untold == 0);

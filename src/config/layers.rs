@@ -8,6 +8,7 @@ use super::keys::{self, ALIASES, KEYS, Key, Name};
 use super::suggest::hint;
 use super::syntax::{Document, Entry};
 use crate::error::{Error, Result};
+use crate::sys::sort::sort;
 
 /// A value and its origin.
 #[derive(Clone)]
@@ -187,7 +188,8 @@ impl RawSettings {
                 None => warnings.extend(misspelt(name).map(Warning::Other)),
             }
         }
-        ours.sort_unstable_by_key(|(old, name, ..)| (*old, *name)); // the names of today are stronger than the old ones
+        // The names of today are stronger than the old ones.
+        sort(&mut ours, &mut |a, b| (a.0, a.1).cmp(&(b.0, b.1)));
         for (_, name, key, text) in ours {
             let lines = if key.repeated { text.to_str() } else { None };
             match lines {

@@ -18,6 +18,7 @@ pub mod notify;
 pub mod process;
 pub mod resolve;
 pub mod signal;
+pub mod sort;
 pub mod stderr;
 pub mod trust;
 #[cfg(all(target_env = "musl", panic = "abort"))]
