@@ -22,6 +22,7 @@ use crate::store::state::{Phase, Record};
 use crate::store::{Recorded, Release, Staging, Store};
 use crate::sys::clock::Deadline;
 use crate::sys::fs::set_owner_and_mode;
+use crate::sys::log;
 use crate::sys::signal;
 use crate::sys::sort::sort;
 

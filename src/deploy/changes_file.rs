@@ -17,6 +17,7 @@ use crate::model::{ActivationMode, Reason};
 use crate::store::Release;
 use crate::store::manifest::{self, Change, Manifest};
 use crate::store::state::Record;
+use crate::sys::log;
 
 /// The name of the list in the store; hooks of any user may read it.
 const FILE: &str = "changed-files";
@@ -57,7 +58,7 @@ impl Deployment<'_> {
         // Logged once per deployment, so not again on its rollback.
         let level = if reason == Reason::Revert { log::Level::Debug } else { log::Level::Info };
         for (hook, _) in hooks.iter().zip(&is_meant).filter(|(_, is_meant)| !**is_meant) {
-            log::log!(level, "{} was not run: nothing that changed matches its .paths", hooks::title(&hook.path));
+            log::at!(level, "{} was not run: nothing that changed matches its .paths", hooks::title(&hook.path));
         }
         let mut is_meant = is_meant.into_iter();
         hooks.retain(|_| is_meant.next().unwrap_or(true));

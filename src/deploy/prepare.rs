@@ -16,6 +16,7 @@ use crate::store::state::{Failure, FailureKind, Record, State};
 use crate::store::{Release, Staging};
 use crate::sys::clock::{now, rfc3339};
 use crate::sys::fs::Dir;
+use crate::sys::log;
 
 /// How often the source may replace its archive before the check gives up.
 const MAX_POLLS: u32 = 3;

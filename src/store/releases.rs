@@ -11,6 +11,7 @@ use super::manifest::{self, Manifest};
 use crate::error::{Context, Error, Result, plain};
 use crate::model::{Owner, ReleaseId};
 use crate::sys::fs::{self as sysfs, Dir, Kind, Meta};
+use crate::sys::log;
 use crate::sys::resolve::{self, Fault, Way};
 use crate::sys::sort::sort;
 use crate::sys::trust::Us;

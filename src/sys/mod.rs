@@ -11,6 +11,7 @@ mod file;
 pub mod fs;
 pub mod host;
 pub mod lock;
+pub mod log;
 pub mod memory;
 mod meta;
 pub mod mounts;

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use super::paths::{self, Paths};
 use crate::config::keys::Name;
 use crate::error::{Context, Error, Result, plain};
+use crate::sys::log;
 use crate::sys::resolve::{self, Fault, Way, untrusted_reason};
 use crate::sys::sort::sort;
 
