@@ -89,13 +89,13 @@ fn unpack_archive(
     layout: &Layout,
     deadline: Deadline,
 ) -> Result<Unpacked> {
-    let cannot = || format!("cannot unpack {name}");
+    let cannot = |e: Error| e.about(name, "cannot unpack ");
     let head = sniff::head(file).with_context(|| format!("cannot read {name}"))?;
     if let Some(compression) = sniff::tar(&head) {
-        return tar::unpack(file, compression, staging, layout, deadline).with_context(cannot);
+        return tar::unpack(file, compression, staging, layout, deadline).map_err(cannot);
     }
-    match zip::end::find(file).with_context(cannot)? {
-        Some(end) => zip::unpack(file, &end, staging, layout, deadline).with_context(cannot),
+    match zip::end::find(file).map_err(cannot)? {
+        Some(end) => zip::unpack(file, &end, staging, layout, deadline).map_err(cannot),
         None => Err(sniff::no_archive(name, &head)),
     }
 }
