@@ -16,6 +16,7 @@ use crate::error::{Error, Result, plain};
 use crate::model::{Revision, Validators, hex};
 use crate::sys::clock::Deadline;
 use crate::sys::fs::Dir;
+use crate::sys::log;
 use crate::sys::resolve::{self, Fault, Last, Way};
 
 pub use self::texts::{Span, Texts};

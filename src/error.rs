@@ -87,8 +87,10 @@ pub struct Error(Box<Failure>);
 struct Failure {
     kind: Kind,
     text: String,
-    /// The place of the configured value that cannot be used.
+    /// The file, place or archive that the cause is about.
     origin: Option<String>,
+    /// The length of what follows the origin: the end of the text.
+    cause: usize,
 }
 
 /// Shorthand of the crate.
@@ -97,7 +99,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// An error of a kind.
     pub fn new(kind: Kind, text: impl Into<String>) -> Self {
-        Self(Box::new(Failure { kind, text: text.into(), origin: None }))
+        Self(Box::new(Failure { kind, text: text.into(), origin: None, cause: 0 }))
     }
 
     /// An attempt that failed.
@@ -117,12 +119,24 @@ impl Error {
 
     /// A mistake in the value that is configured at `origin`.
     pub fn value(origin: &str, why: impl fmt::Display) -> Self {
-        let mut error = Self::config(format!("{origin}: {why}"));
-        error.0.origin = Some(origin.to_owned());
-        error
+        Self::config(why.to_string()).about(origin, "")
     }
 
-    /// The place of the value that [`Error::value`] is about.
+    /// Puts what it is about in front of the message, with the verb that failed.
+    pub fn about(mut self, origin: &str, cannot: &str) -> Self {
+        self.0.cause = self.0.text.len();
+        self.0.text = format!("{cannot}{origin}: {}", self.0.text);
+        self.0.origin = Some(origin.to_owned());
+        self
+    }
+
+    /// The message without what it is about, and without what stands in front of that.
+    pub fn cause(&self) -> &str {
+        let start = self.0.origin.as_ref().map_or(0, |_| self.0.text.len() - self.0.cause);
+        &self.0.text[start..]
+    }
+
+    /// What [`Error::value`] and [`Error::about`] say that it is about.
     pub fn origin(&self) -> Option<&str> {
         self.0.origin.as_deref()
     }

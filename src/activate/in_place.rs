@@ -19,6 +19,7 @@ use crate::store::manifest::Manifest;
 use crate::store::state::{Found, LiveDirectory};
 use crate::store::{Release, Store};
 use crate::sys::fs::{Dir, Identity, Kind};
+use crate::sys::log;
 
 /// Makes the directory at `<local>` like a release.
 #[derive(Debug)]

@@ -12,8 +12,10 @@ use super::limit::Limit;
 use crate::artifact::{Span, Texts};
 use crate::console::Progress;
 use crate::error::{Context, Error, Result};
+use crate::store::Release;
 use crate::store::manifest::{Manifest, Rows, What};
 use crate::sys::fs::{self as sysfs, Dir, Kind, Meta};
+use crate::sys::sort::sort;
 
 /// The deepest nesting of directories.
 pub(super) const MAX_DEPTH: usize = 200;
@@ -91,7 +93,7 @@ impl<'a> Walk<'a> {
             list.is_some()
         })?;
         let mut list = list.ok_or_else(|| io::Error::other("names are longer than 4 GiB together"))?;
-        list.sort_unstable_by(|a, b| names.get(*a).cmp(names.get(*b)));
+        sort(&mut list, &mut |a, b| names.get(*a).cmp(names.get(*b)));
         Ok(list)
     }
 
@@ -139,6 +141,12 @@ impl<'a> Walk<'a> {
 /// The manifest of the tree below `top`. Reads every file; FIFOs, sockets and devices are left out.
 pub fn manifest(top: &Dir, limit: Limit) -> Result<Manifest> {
     manifest_without(top, &[], limit)
+}
+
+/// The manifest of what is in a release.
+pub fn of_release(release: &Release, limit: Limit) -> Result<Manifest> {
+    let cannot = || format!("cannot read release {}", release.id);
+    release.open().with_context(cannot).and_then(|top| manifest(&top, limit).with_context(cannot))
 }
 
 /// The same without `skip` and anything below it.

@@ -4,6 +4,7 @@
 
 use super::check::{self, Checked};
 use super::shown;
+use crate::sys::sort::sort;
 
 /// The type of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -125,7 +126,7 @@ pub fn attribute(entries: &[Resolved], mode: u32) -> Vec<u8> {
         all.push(Resolved { whom: Whom::Mask, id: None, perm });
     }
     // The kernel requires this order, with named entries by number; `None` sorts before `Some`.
-    all.sort_unstable_by_key(|entry| (entry.whom, entry.id));
+    sort(&mut all, &mut |a, b| (a.whom, a.id).cmp(&(b.whom, b.id)));
     let mut bytes = VERSION.to_le_bytes().to_vec();
     for entry in all {
         let tag: u16 = match (entry.whom, entry.id) {

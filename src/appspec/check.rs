@@ -3,6 +3,7 @@
 use std::path::{Component, Path, PathBuf};
 
 use super::{Behaviour, Event, shown};
+use crate::sys::sort::sort;
 
 /// A value, or the reason why it is wrong.
 pub(super) type Checked<T> = Result<T, String>;
@@ -105,7 +106,7 @@ pub(super) fn range(text: &str) -> Checked<String> {
     let categories: Option<Vec<_>> =
         categories.into_iter().flat_map(|list| list.split(',')).map(|part| pair(part, '.', 'c')).collect();
     let is_good = |mut categories: Vec<(u32, u32)>| {
-        categories.sort_unstable();
+        sort(&mut categories, &mut Ord::cmp);
         categories.iter().all(|(_, high)| *high <= 1023) && categories.windows(2).all(|two| two[0].1 < two[1].0)
     };
     if pair(levels, '-', 's').is_none() || !categories.is_some_and(is_good) {

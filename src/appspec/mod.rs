@@ -15,6 +15,8 @@ mod yaml;
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::sys::sort::sort;
+
 /// A place in the text, counted like an editor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
@@ -217,9 +219,9 @@ pub fn look(bytes: &[u8]) -> (Option<Appspec>, Vec<Problem>) {
     (appspec, problems)
 }
 
-/// Sorts problems by place. A function, so that the binary has one copy of the sort.
+/// Sorts problems by place.
 pub fn in_order(problems: &mut [Problem]) {
-    problems.sort_unstable_by_key(|problem| problem.at);
+    sort(problems, &mut |a, b| a.at.cmp(&b.at));
 }
 
 /// Untrusted text for a message: control characters escaped, and shortened.

@@ -6,6 +6,7 @@ use std::path::Path;
 use super::web::LARGEST;
 use crate::config::Secret;
 use crate::error::{Context, Error, Result};
+use crate::sys::log;
 use crate::sys::resolve::{self, Way};
 use crate::sys::trust::Us;
 

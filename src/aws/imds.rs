@@ -16,6 +16,7 @@ use crate::http::client::{Ask, Client};
 use crate::http::message::Headers;
 use crate::http::retry::{RequestError, check_stop};
 use crate::sys::clock::Deadline;
+use crate::sys::log;
 
 /// The limit for a connection, and for the response to the first request. Both are tried twice, as is a request that
 /// got a server error.

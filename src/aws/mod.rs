@@ -46,6 +46,7 @@ pub(super) use self::web::CA_BUNDLE;
 use crate::config::{Aws, Http, is_region};
 use crate::error::{Error, Kind, Result};
 use crate::sys::clock::{self, Deadline};
+use crate::sys::log;
 
 /// How many seconds before their expiry credentials are renewed.
 const EARLY: u64 = 300;

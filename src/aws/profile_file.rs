@@ -19,13 +19,6 @@ pub(super) fn parse(text: &str) -> Result<Vec<(String, Values)>, String> {
     Ok(reader.sections)
 }
 
-/// Merges the values of sections with the same name.
-pub(super) fn merge(sections: impl Iterator<Item = Values>) -> Values {
-    let mut values: Values = sections.flatten().collect();
-    values.retain(|_, value| !value.is_empty());
-    values
-}
-
 #[derive(Default)]
 struct Reader {
     sections: Vec<(String, Values)>,

@@ -2,14 +2,15 @@
 //! profiles with their values, like the AWS command line. `profile` interprets them. Errors have the file and the line,
 //! but never its text.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::environment::Environment;
 use super::files::is_there;
-use super::profile_file::{self, Values, merge};
+use super::profile_file::{self, Values};
 use crate::error::{Error, Result};
 use crate::http::{secret_file, warn_once};
+use crate::sys::sort::sort;
 
 /// The default profile.
 const DEFAULT: &str = "default";
@@ -90,10 +91,12 @@ impl SharedFiles {
     /// All profiles with their values, for tests: `name{key=value …}`.
     #[cfg(test)]
     pub(super) fn shown(&self) -> String {
-        let names: BTreeSet<&String> = self.credentials.profiles.keys().chain(self.config.profiles.keys()).collect();
+        let names: std::collections::BTreeSet<&String> =
+            self.credentials.profiles.keys().chain(self.config.profiles.keys()).collect();
         let one = |name: &&String| {
             let profile = self.profile(name)?;
-            let keys: BTreeSet<&String> = profile.places().flat_map(|(values, _)| values.keys()).collect();
+            let keys: std::collections::BTreeSet<&String> =
+                profile.places().flat_map(|(values, _)| values.keys()).collect();
             let values = keys.into_iter().filter_map(|key| Some(format!("{key}={}", profile.get(key)?)));
             Some(format!("{name}{{{}}}", values.collect::<Vec<_>>().join(" ")))
         };
@@ -102,7 +105,9 @@ impl SharedFiles {
 
     /// The error for a profile that is in neither file.
     pub(super) fn unknown(&self, name: &str) -> Error {
-        let names: BTreeSet<&String> = self.credentials.profiles.keys().chain(self.config.profiles.keys()).collect();
+        let mut names: Vec<&String> = self.credentials.profiles.keys().chain(self.config.profiles.keys()).collect();
+        sort(&mut names, &mut Ord::cmp);
+        names.dedup();
         let names: Vec<String> = names.into_iter().map(|name| name.escape_debug().to_string()).collect();
         let there = if names.is_empty() { "which have no profile".to_owned() } else { names.join(", ") };
         let has = if names.is_empty() { "" } else { "which have " };
@@ -181,25 +186,22 @@ impl File {
 /// Sorts the sections of a file. Sections of other kinds are parsed too, and dropped.
 fn parse(text: &str, section: fn(&str) -> Section) -> Result<File, String> {
     let mut file = File::default();
-    let (mut profiles, mut services) = (BTreeMap::new(), BTreeMap::new());
-    let mut default: [Vec<Values>; 2] = Default::default();
+    let mut default: [Option<Values>; 2] = Default::default();
     for (name, values) in profile_file::parse(text)? {
         match section(&name) {
-            Section::Default(spelling) => default[spelling as usize].push(values),
-            Section::Profile(name) => profiles.entry(name).or_insert_with(Vec::new).push(values),
-            Section::Services(name) => services.entry(name).or_insert_with(Vec::new).push(values),
+            Section::Default(spelling) => default[spelling as usize].get_or_insert_default().extend(values),
+            Section::Profile(name) => file.profiles.entry(name).or_default().extend(values),
+            Section::Services(name) => file.services.entry(name).or_default().extend(values),
             Section::Other => {}
         }
     }
     let [short, long] = default;
-    let default = if long.is_empty() { short } else { long };
-    if !default.is_empty() {
-        profiles.insert(DEFAULT.to_owned(), default);
+    if let Some(default) = long.or(short) {
+        file.profiles.insert(DEFAULT.to_owned(), default);
     }
-    let merged = |sections: BTreeMap<String, Vec<Values>>| {
-        sections.into_iter().map(|(name, values)| (name, merge(values.into_iter()))).collect()
-    };
-    (file.profiles, file.services) = (merged(profiles), merged(services));
+    for values in file.profiles.values_mut().chain(file.services.values_mut()) {
+        values.retain(|_, value| !value.is_empty());
+    }
     Ok(file)
 }
 

@@ -22,7 +22,9 @@ use crate::store::state::{Phase, Record};
 use crate::store::{Recorded, Release, Staging, Store};
 use crate::sys::clock::Deadline;
 use crate::sys::fs::set_owner_and_mode;
+use crate::sys::log;
 use crate::sys::signal;
+use crate::sys::sort::sort;
 
 /// Repairs all differences and prints them. The exit code is 0 if no difference is left.
 pub fn repair(settings: &Settings, prefix: &str) -> Result<u8> {
@@ -65,7 +67,7 @@ pub fn repair(settings: &Settings, prefix: &str) -> Result<u8> {
     }
     let after = look(&deployment)?;
     let mut left: Vec<&str> = after.text.lines().collect();
-    left.sort_unstable();
+    sort(&mut left, &mut Ord::cmp);
     let mut text = String::new();
     // An unprinted difference may be one of these.
     let told = before.text.lines().filter(|_| after.untold == 0);
@@ -166,14 +168,8 @@ impl Deployment<'_> {
         let seal = self.source.seal(&self.settings.remote, &self.settings.trust, self.deadline)?;
         let verified = package::verify(artifact, &seal, &self.demands, None, self.deadline)?;
         self.is_the_same(current, &revision, verified.proof())?;
-        let staging = self.store.staging()?;
-        let unpacked = package::unpack(&verified, staging.dir(), &self.settings.layout, self.deadline)?;
-        if !self.source.is_still(&validators)? {
-            let text = format!("{} changed while it was read: try again", self.settings.remote);
-            return Err(Error::new(Kind::Superseded, text));
-        }
+        let (staging, manifest, _) = self.unpack_staging(&verified, &self.source, &validators)?;
         download.discard();
-        let manifest = self.activation.finish_staging(&staging, unpacked.manifest, self.limit())?;
         if !expected.map_or(Ok(true), |expected| expected.is_same(&manifest))? {
             let text = format!("{} has another content now under the same revision {revision}", self.settings.remote);
             return Err(Error::refused(text));

@@ -10,6 +10,7 @@ use crate::report::{
     check_report::{CheckReport, named},
     status_file,
 };
+use crate::sys::log;
 
 /// Waits for a running check, forgets failures and the source's request to wait, and checks as [`super::check`] does.
 pub fn retry(settings: &Settings) -> CheckReport {

@@ -13,6 +13,7 @@ use crate::report::check_report::{CheckReport, named};
 use crate::store::state::{Phase, Record};
 use crate::store::{Recorded, Store, history};
 use crate::sys::clock::now;
+use crate::sys::log;
 
 /// The shortest prefix of a release id.
 const SHORTEST: usize = 4;

@@ -23,6 +23,7 @@ use crate::source::parse_revision::PinnedRevision;
 use crate::source::{Poll, Source};
 use crate::store::state::{Phase, Record};
 use crate::sys::clock::{Deadline, now};
+use crate::sys::log;
 
 /// The release to make live.
 #[derive(Debug)]

@@ -14,7 +14,7 @@ use crate::appspec::{self, Problem};
 use crate::artifact::{Artifact, Content, Sidecars};
 use crate::config::owner::Accounts;
 use crate::config::{Request, validate as configuration};
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Context, Error, Result};
 use crate::model::{Layout, Revision, Validators};
 use crate::package::{self, Demands};
 use crate::sys::clock::Deadline;
@@ -51,7 +51,7 @@ pub fn validate(path: Option<&Path>, request: &Request, environment: &[(OsString
     match path {
         Some(path) => {
             if let Err(e) = look(path, request, environment, &mut report) {
-                report.add(&path.display().to_string(), false, &e.to_string());
+                report.add(&path.display().to_string(), false, e.cause());
             }
         }
         None => look_at_configuration(request, environment, &mut report),
@@ -82,7 +82,7 @@ fn look(path: &Path, request: &Request, environment: &[(OsString, OsString)], re
         report.problems(&name, problems);
         return Ok(());
     }
-    if matches!(&*extension, "zip" | "gz" | "tgz" | "tar") || package::is_archive(&file)? {
+    if package::EXTENSIONS.contains(&&*extension) || package::is_archive(&file)? {
         return look_at_archive(file, &name, report);
     }
     let sections = request.sections.clone();
@@ -147,11 +147,7 @@ fn strangers(appspec: &appspec::Appspec) -> Vec<Problem> {
 
 fn look_at_archive(file: File, name: &str, report: &mut Report) -> Result<()> {
     let place = Scratch::new("validate")?;
-    let looked = unpacked(file, name, place.dir()).and_then(|()| look_at_bundle(place.path(), name, report));
-    looked.map_err(|e| match e.to_string().strip_prefix(&format!("cannot unpack {name}: ")) {
-        Some(why) => Error::new(Kind::Refused, why),
-        None => e,
-    })
+    unpacked(file, name, place.dir()).and_then(|()| look_at_bundle(place.path(), name, report))
 }
 
 fn unpacked(file: File, name: &str, place: &Dir) -> Result<()> {
@@ -162,5 +158,5 @@ fn unpacked(file: File, name: &str, place: &Dir) -> Result<()> {
     // An archive at hand only needs to be unpackable.
     let artifact = package::verify(artifact, &Sidecars::default(), &Demands::default(), None, deadline)?;
     // The default layout; stripping nothing, because a single top directory is looked into.
-    package::unpack(&artifact, place, &Layout::default(), deadline).map(|_| ())
+    package::unpack(&artifact, Some(place), &Layout::default(), deadline).map(|_| ())
 }

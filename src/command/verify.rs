@@ -153,7 +153,7 @@ impl Seen {
                     "release {} has no manifest, an older repo-deploy unpacked it: it is taken as it is",
                     release.id
                 );
-                release.open().with_context(cannot).and_then(|top| tree::manifest(&top, Limit::SIGNALS))?
+                tree::of_release(release, Limit::SIGNALS)?
             }
         };
         *names = activation.differences(release, known.unwrap_or(&made), &mut tell)?;

@@ -8,6 +8,7 @@ use super::keys::{self, ALIASES, KEYS, Key, Name};
 use super::suggest::hint;
 use super::syntax::{Document, Entry};
 use crate::error::{Error, Result};
+use crate::sys::sort::sort;
 
 /// A value and its origin.
 #[derive(Clone)]
@@ -156,19 +157,22 @@ impl RawSettings {
         let mut seen: Vec<(Name, usize)> = Vec::new();
         let mut values = Vec::new();
         for entry in doc.entries(section) {
+            let origin = format!("{file}:{}", entry.line);
+            let mut warn = |is_unknown_key, text| {
+                warnings.push(Warning { origin: Some(origin.clone()), text, is_unknown_key });
+            };
             let Some(key) = keys::find(&entry.key) else {
-                warnings.push(Warning::UnknownKey(unknown(file, entry)));
+                warn(true, unknown(entry));
                 continue;
             };
-            let origin = format!("{file}:{}", entry.line);
             if let Some((_, line)) = seen.iter().find(|(n, _)| *n == key.name && !key.repeated) {
-                let text = format!("{origin}: {} stands in line {line} already: this value is used", key.text);
-                warnings.push(Warning::Other(text));
+                warn(false, format!("{} stands in line {line} already: this value is used", key.text));
             }
             seen.push((key.name, entry.line));
             let text = doc.value(entry);
-            let mistake = likely_mistake(key, text).map(|what| format!("{origin}: {}: {what}", key.text));
-            warnings.extend(mistake.map(Warning::Other));
+            if let Some(what) = likely_mistake(key, text) {
+                warn(false, format!("{}: {what}", key.text));
+            }
             values.push(Value { key, text: text.to_owned(), origin, rank });
         }
         self.values.extend(values.into_iter().rev());
@@ -184,10 +188,11 @@ impl RawSettings {
             match keys::of_variable(name) {
                 Some(_) if in_hook && matches!(name, "REPO_DEPLOY_ID" | "REPO_DEPLOY_REMOTE") => {}
                 Some(key) => ours.push((!name.starts_with(keys::PREFIX), name, key, text)),
-                None => warnings.extend(misspelt(name).map(Warning::Other)),
+                None => warnings.extend(misspelt(name)),
             }
         }
-        ours.sort_unstable_by_key(|(old, name, ..)| (*old, *name)); // the names of today are stronger than the old ones
+        // The names of today are stronger than the old ones.
+        sort(&mut ours, &mut |a, b| (a.0, a.1).cmp(&(b.0, b.1)));
         for (_, name, key, text) in ours {
             let lines = if key.repeated { text.to_str() } else { None };
             match lines {
@@ -221,36 +226,37 @@ impl RawSettings {
 
 /// A remark about a configuration that can be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Warning {
-    /// A key that does not exist: `validate` takes it for an error.
-    UnknownKey(String),
-    /// Anything else.
-    Other(String),
+pub struct Warning {
+    /// The place in the file.
+    pub origin: Option<String>,
+    /// The remark.
+    pub text: String,
+    /// Whether it is about a key that does not exist: `validate` takes it for an error.
+    pub is_unknown_key: bool,
 }
 
 impl Warning {
     /// The line for the log.
     pub fn into_text(self) -> String {
-        match self {
-            Self::UnknownKey(text) | Self::Other(text) => text,
-        }
+        self.origin.map_or_else(String::new, |origin| origin + ": ") + &self.text
     }
 }
 
-fn unknown(file: &str, entry: &Entry) -> String {
+fn unknown(entry: &Entry) -> String {
     let known = KEYS.iter().map(|key| key.text).chain(ALIASES.iter().map(|(alias, _)| *alias));
-    format!("{file}:{}: unknown key {}{}", entry.line, entry.key, hint(&entry.key, known))
+    format!("unknown key {}{}", entry.key, hint(&entry.key, known))
 }
 
 /// A hint for a variable that is close to a known one. Other variables with the prefix are not reported: Kubernetes
 /// sets REPO_DEPLOY_PORT for a service named repo-deploy, and hooks get some from this program.
-fn misspelt(variable: &str) -> Option<String> {
+fn misspelt(variable: &str) -> Option<Warning> {
     const FOR_HOOKS: [&str; 7] =
         ["REVISION", "PREVIOUS_REVISION", "RELEASE", "PHASE", "REASON", "ATTEMPT", "CHANGED_FILES"];
     let name = variable.strip_prefix(keys::PREFIX).filter(|n| !FOR_HOOKS.contains(n))?;
     let known: Vec<String> = KEYS.iter().map(|k| k.text.to_uppercase().replace('-', "_")).collect();
     let near = super::suggest::nearest(name, known.iter().map(String::as_str))?;
-    Some(format!("unknown variable {variable}; did you mean {}{near}?", keys::PREFIX))
+    let text = format!("unknown variable {variable}; did you mean {}{near}?", keys::PREFIX);
+    Some(Warning { origin: None, text, is_unknown_key: false })
 }
 
 /// A part of a value that other programs would strip, and this one does not.

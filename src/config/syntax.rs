@@ -40,7 +40,7 @@ impl Document {
             let at = start;
             start += raw.len();
             let content = raw.trim();
-            let fault = |what: &str| Error::config(format!("{name}:{}: {what}", number + 1));
+            let fault = |what: &str| Error::value(&format!("{name}:{}", number + 1), what);
             if content.is_empty() || content.starts_with(['#', ';']) {
                 continue;
             }
@@ -180,11 +180,12 @@ fn readable(name: &str, content: Vec<u8>) -> Result<String> {
     };
     if let Some(at) = content.iter().enumerate().find_map(stray) {
         let what = if content[at] == 0 { "a NUL byte" } else { "a control character" };
-        return Err(Error::config(format!("{name}:{}: cannot read the line: it has {what}", line(&content, at))));
+        let place = format!("{name}:{}", line(&content, at));
+        return Err(Error::value(&place, format_args!("cannot read the line: it has {what}")));
     }
     String::from_utf8(content).map_err(|e| {
         let at = line(e.as_bytes(), e.utf8_error().valid_up_to());
-        Error::config(format!("{name}:{at}: cannot read the line: it is not UTF-8"))
+        Error::value(&format!("{name}:{at}"), "cannot read the line: it is not UTF-8")
     })
 }
 

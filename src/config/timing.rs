@@ -4,7 +4,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 
-use super::layers::Value;
+use super::layers::{Value, Warning};
 use crate::error::Result;
 use crate::schedule::zone::load;
 use crate::schedule::{Schedule, Seed};
@@ -27,8 +27,9 @@ impl Timing {
     }
 
     /// A remark on a value that can be used.
-    pub fn remark(&self, why: &str) -> String {
-        format!("{}: {}: {why}", self.value.origin, self.value.key.text)
+    pub fn remark(&self, why: &str) -> Warning {
+        let text = format!("{}: {why}", self.value.key.text);
+        Warning { origin: Some(self.value.origin.clone()), text, is_unknown_key: false }
     }
 
     /// Parses the expression and its zone.

@@ -30,16 +30,17 @@ pub struct Looked {
     pub findings: Vec<Finding>,
     /// The usable sections, with their raw values.
     pub usable: Vec<(RawSettings, Settings)>,
+    /// The name of the file.
+    name: String,
     file: Option<Configuration>,
 }
 
 /// Checks the file (else the default one) with the environment: one section, or all that can be selected.
 pub fn look(request: &Request, environment: &[(OsString, OsString)]) -> Looked {
-    let mut looked = Looked::default();
+    let name = request.file.as_deref().unwrap_or(Path::new(file::DEFAULT)).display().to_string();
+    let mut looked = Looked { name, ..Looked::default() };
     if let Err(e) = looked.look(request, environment) {
-        let name = request.file.as_deref().unwrap_or(Path::new(file::DEFAULT)).display().to_string();
-        let (place, text) = split(&name, |_| 1, &e.to_string());
-        looked.findings.push(Finding { place, is_warning: false, text });
+        looked.note(false, e.origin(), e.cause());
     }
     looked
 }
@@ -48,26 +49,21 @@ impl Looked {
     /// Adds a finding about the value of a key in one of the usable sections.
     pub fn note_of(&mut self, section: usize, key: Name, is_warning: bool, text: &str) {
         let origin = self.usable.get(section).and_then(|(given, _)| given.get(key).ok().flatten());
-        match origin.filter(|value| value.is_given()) {
-            Some(value) => self.note(is_warning, &format!("{}: {text}", value.origin)),
-            None => self.note(is_warning, &format!("{}: {text}", self.name())),
-        }
+        let origin = origin.filter(|value| value.is_given()).map(|value| value.origin);
+        self.note(is_warning, origin.as_deref(), text);
     }
 
     /// Adds a finding. An error of a common key is reported once, not once for each section.
-    fn note(&mut self, is_warning: bool, text: &str) {
-        let (place, text) = match &self.file {
-            Some(file) => split(&file.name, |line| file.doc.column(line), text),
-            None => split(file::DEFAULT, |_| 1, text),
-        };
-        let finding = Finding { place, is_warning, text };
+    fn note(&mut self, is_warning: bool, origin: Option<&str>, text: &str) {
+        // A line of the file gets the column of the value.
+        let place = origin.unwrap_or(&self.name);
+        let line = place.strip_prefix(&self.name).and_then(|rest| rest.strip_prefix(':')?.parse().ok());
+        let column = line.map(|line| self.file.as_ref().map_or(1, |file| file.doc.column(line)));
+        let place = column.map_or_else(|| place.to_owned(), |column| format!("{place}:{column}"));
+        let finding = Finding { place, is_warning, text: text.to_owned() };
         if !self.findings.contains(&finding) {
             self.findings.push(finding);
         }
-    }
-
-    fn name(&self) -> &str {
-        self.file.as_ref().map_or(file::DEFAULT, |file| &file.name)
     }
 
     fn look(&mut self, request: &Request, environment: &[(OsString, OsString)]) -> Result<()> {
@@ -79,8 +75,9 @@ impl Looked {
             (chosen, _) => chosen.into_iter().map(|section| section.map(str::to_owned)).collect(),
         };
         let exposed = file.exposed_secrets();
+        self.name.clone_from(&file.name);
         self.file = Some(file);
-        exposed.into_iter().for_each(|text| self.note(true, &text));
+        exposed.into_iter().for_each(|text| self.note(true, None, &text));
         for section in sections {
             self.look_at(section.as_deref(), request, environment)?;
         }
@@ -100,11 +97,9 @@ impl Looked {
         given.add_arguments(&request.arguments)?;
         given.add_file(&file.name, &file.doc, section, &mut warnings);
         let added = given.add_environment(environment, &mut warnings);
-        let mut found: Vec<(bool, String)> = added.err().map(|e| (false, e.to_string())).into_iter().collect();
-        found.extend(warnings.into_iter().map(|warning| match warning {
-            Warning::UnknownKey(text) => (false, text),
-            Warning::Other(text) => (true, text),
-        }));
+        let mut found: Vec<(bool, Option<String>, String)> = added.err().iter().map(fault).collect();
+        let remark = |warning: Warning| (!warning.is_unknown_key, warning.origin, warning.text);
+        found.extend(warnings.into_iter().map(remark));
         let check = |given: &RawSettings| {
             let settings = build::settings(given, section, Some(file), environment)?;
             if bundle::remote(given)?.is_some() {
@@ -115,12 +110,12 @@ impl Looked {
         loop {
             match check(&given) {
                 Ok((settings, oddity)) if given.is_whole() => {
-                    found.extend(oddity.map(|why| (true, settings.timing.remark(&why))));
+                    found.extend(oddity.map(|why| remark(settings.timing.remark(&why))));
                     self.usable.push((given, settings));
                 }
                 Ok(_) => {}
                 Err(e) => {
-                    found.push((false, e.to_string()));
+                    found.push(fault(&e));
                     if given.forget(&e) || given.do_without(Name::Remote) {
                         continue;
                     }
@@ -128,7 +123,7 @@ impl Looked {
             }
             break;
         }
-        found.into_iter().for_each(|(is_warning, text)| self.note(is_warning, &text));
+        found.iter().for_each(|(is_warning, origin, text)| self.note(*is_warning, origin.as_deref(), text));
         Ok(())
     }
 
@@ -139,28 +134,18 @@ impl Looked {
         for (n, one) in all.iter().enumerate() {
             let others = all.iter().enumerate().filter(|(other, _)| *other != n).map(|(_, other)| *other);
             let with_others: Vec<&Settings> = std::iter::once(*one).chain(others).collect();
-            found.extend(build::keep_each_other_apart(&with_others, 1).err().map(|e| (false, e.to_string())));
+            found.extend(build::keep_each_other_apart(&with_others, 1).err().map(|e| (false, e)));
         }
         if found.is_empty() {
-            found.extend(build::keep_each_other_apart(&all, all.len()).err().map(|e| (true, e.to_string())));
+            found.extend(build::keep_each_other_apart(&all, all.len()).err().map(|e| (true, e)));
         }
-        found.into_iter().for_each(|(is_warning, text)| self.note(is_warning, &text));
+        found.iter().for_each(|(is_warning, e)| self.note(*is_warning, e.origin(), e.cause()));
     }
 }
 
-/// Splits `FILE:LINE: text`, and adds the column of the value.
-fn split(name: &str, column: impl Fn(usize) -> usize, text: &str) -> (String, String) {
-    let in_file = text.strip_prefix(name).and_then(|rest| rest.strip_prefix(':')).and_then(|rest| {
-        let (line, text) = rest.split_once(": ")?;
-        let line = line.parse().ok()?;
-        Some((format!("{name}:{line}:{}", column(line)), text))
-    });
-    let elsewhere = || match text.split_once(": ") {
-        Some((origin, text)) if !origin.contains(' ') => (origin.to_owned(), text),
-        _ => (name.to_owned(), text),
-    };
-    let (place, text) = in_file.unwrap_or_else(elsewhere);
-    (place, text.to_owned())
+/// An error as a finding.
+fn fault(e: &Error) -> (bool, Option<String>, String) {
+    (false, e.origin().map(str::to_owned), e.cause().to_owned())
 }
 
 #[cfg(test)]

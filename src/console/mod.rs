@@ -171,7 +171,7 @@ mod tests {
             {
                 eprintln!("stray \x1b[31m\nand another");
             }
-            log::info!("of ours");
+            crate::sys::log::info!("of ours");
             panic!("a panic\nof two lines");
         }
         let log = std::env::temp_dir().join(format!("repo-deploy-console-{}", std::process::id()));

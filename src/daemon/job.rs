@@ -13,6 +13,7 @@ use crate::report::{
 };
 use crate::schedule::Schedule;
 use crate::sys::clock::{now, rfc3339};
+use crate::sys::log;
 use crate::sys::signal;
 use crate::sys::worker::{self, ForkedWorker};
 use crate::{console, error};

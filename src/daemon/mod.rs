@@ -16,6 +16,7 @@ use crate::error::{Context, Result};
 use crate::report::check_report::CheckReport;
 use crate::sys::clock::{Deadline, now};
 use crate::sys::event_wait::{SignalWait, Signals};
+use crate::sys::log;
 use crate::sys::notify::Notify;
 use crate::sys::{signal, worker};
 use crate::{console, sys};

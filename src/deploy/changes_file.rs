@@ -17,6 +17,7 @@ use crate::model::{ActivationMode, Reason};
 use crate::store::Release;
 use crate::store::manifest::{self, Change, Manifest};
 use crate::store::state::Record;
+use crate::sys::log;
 
 /// The name of the list in the store; hooks of any user may read it.
 const FILE: &str = "changed-files";
@@ -36,8 +37,9 @@ impl Deployment<'_> {
         let path = self.store.replace_public(FILE, &mut |file| {
             let cannot = || "cannot write it";
             let mut file = BufWriter::new(file);
-            self.each_change(reason, &mut |letter, path| {
-                [&[letter, b' '], path, &[0]].into_iter().try_for_each(|part| file.write_all(part)).with_context(cannot)
+            self.each_change(reason, &mut |change, path| {
+                let line = [change.letter().as_bytes(), b" ", path.as_os_str().as_bytes(), &[0]];
+                line.into_iter().try_for_each(|part| file.write_all(part)).with_context(cannot)
             })?;
             file.flush().with_context(cannot)
         })?;
@@ -49,23 +51,23 @@ impl Deployment<'_> {
     pub fn pass_over(&self, hooks: &mut Vec<Listed>, reason: Reason) -> Result<()> {
         let is_meant = hooks::meant(hooks, &mut |tell| {
             self.each_change(reason, &mut |_, path| {
-                tell(path);
+                tell(path.as_os_str().as_bytes());
                 Ok(())
             })
         })?;
         // Logged once per deployment, so not again on its rollback.
         let level = if reason == Reason::Revert { log::Level::Debug } else { log::Level::Info };
         for (hook, _) in hooks.iter().zip(&is_meant).filter(|(_, is_meant)| !**is_meant) {
-            log::log!(level, "{} was not run: nothing that changed matches its .paths", hooks::title(&hook.path));
+            log::at!(level, "{} was not run: nothing that changed matches its .paths", hooks::title(&hook.path));
         }
         let mut is_meant = is_meant.into_iter();
         hooks.retain(|_| is_meant.next().unwrap_or(true));
         Ok(())
     }
 
-    /// Calls `tell` with `A`, `M` or `D` and the path of each entry that differs between the live release and the
+    /// Calls `tell` with the change and the path of each entry that differs between the live release and the
     /// target; after a rollback in the opposite direction.
-    pub fn each_change(&self, reason: Reason, tell: &mut dyn FnMut(u8, &[u8]) -> Result<()>) -> Result<()> {
+    pub fn each_change(&self, reason: Reason, tell: &mut dyn FnMut(Change, &Path) -> Result<()>) -> Result<()> {
         let state = &self.state;
         // It is unknown which files the hooks last saw if the live release is deployed again, if the live tree is in
         // doubt, or if the hooks failed after a rollback: then every entry of the target is listed.
@@ -75,19 +77,12 @@ impl Deployment<'_> {
         let read = |record: Option<&Record>| record.map_or(Ok(Manifest::default()), |record| self.contents(record));
         let (old, new) = (read(before)?, read(state.target.as_ref())?);
         let (from, to) = if reason == Reason::Revert { (new, old) } else { (old, new) };
-        let is_in_place = state.mode == ActivationMode::InPlace;
-        from.changes(&to, &mut |change, item| {
-            let is_kept = |name: &PathBuf| is_in_place && item.path.starts_with(name);
-            if self.settings.preserve.iter().any(is_kept) {
-                return Ok(());
-            }
-            let letter = match change {
-                Change::Added => b'A',
-                Change::Changed => b'M',
-                Change::Removed => b'D',
-            };
-            tell(letter, item.path.as_os_str().as_bytes())
-        })
+        from.changes_except(&to, self.preserved(), tell)
+    }
+
+    /// The names that differ between the live tree and the release.
+    pub fn preserved(&self) -> &[PathBuf] {
+        if self.state.mode == ActivationMode::InPlace { &self.settings.preserve } else { &[] }
     }
 
     /// The entries of a release that hooks may look at: all of them, or those of its bundle.
@@ -111,11 +106,7 @@ impl Deployment<'_> {
             return Ok(known);
         }
         log::debug!("release {} has no manifest: making one of what is there", release.id);
-        let cannot = || format!("cannot read release {}", release.id);
-        let made = release
-            .open()
-            .with_context(cannot)
-            .and_then(|top| tree::manifest(&top, self.limit()).with_context(cannot))?;
+        let made = tree::of_release(release, self.limit())?;
         // A damaged release must keep the manifest that shows the damage, so none is made from its present content.
         if !manifest::is_damaged(&self.store, &release.id) {
             self.store.keep_manifest(&release.id, &made)?;

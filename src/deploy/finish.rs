@@ -15,6 +15,7 @@ use crate::store::state::{Phase, Record};
 use crate::store::{Release, Store, manifest};
 use crate::sys::clock::now;
 use crate::sys::fs::{self, Dir};
+use crate::sys::log;
 
 /// The status key that names the live release last seen in the history; a check without news need not read the history.
 const NOTED: &str = "in-history";

@@ -18,6 +18,7 @@ use crate::console;
 use crate::console::progress::size;
 use crate::error::{Context, Error, Kind, Result};
 use crate::sys::clock::Deadline;
+use crate::sys::log;
 use crate::sys::process::{self, Ended, Identity, Output, Program};
 use crate::sys::signal;
 pub use discover::{Before, Found, Listed};

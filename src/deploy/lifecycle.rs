@@ -15,6 +15,7 @@ use crate::model::{ActivationMode, Reason};
 use crate::remote::Remote;
 use crate::store::Release;
 use crate::store::state::Record;
+use crate::sys::log;
 use crate::sys::process::{self, Identity};
 use crate::sys::signal;
 

@@ -32,6 +32,7 @@ use crate::source::{self, Source};
 use crate::store::state::{FailureKind, Found, Phase, Record, State};
 use crate::store::{Recorded, Release, Store};
 use crate::sys::clock::{Deadline, now};
+use crate::sys::log;
 use crate::sys::signal::{self, Deferred};
 use failure::{cut_off, foreign, in_doubt, stopped, way_back_failed};
 use hooks::Verdict;
@@ -89,7 +90,7 @@ impl<'a> Deployment<'a> {
         if let Some((volume, is_new)) = store.volume() {
             // For an existing store, an earlier run has logged this.
             let level = if is_new { log::Level::Info } else { log::Level::Debug };
-            log::log!(level, "others may write the volume {}: in it only what is ours is used", volume.display());
+            log::at!(level, "others may write the volume {}: in it only what is ours is used", volume.display());
         }
         source::tell_tries(!status_file::Status::read(&store).is_told(now()));
         let mut deployment = Self::with(settings, places, store)?;

@@ -7,13 +7,16 @@ use crate::error::{Error, Kind, Result};
 use crate::model::Known;
 use crate::model::{Reason, ReleaseId, Revision, Validators};
 use crate::outcome::Outcome;
-use crate::package::{self, Verified};
+use crate::package::{self, Unpacked, Verified};
 use crate::report::hold::{self, Hold};
 use crate::report::{config_ini, status_file};
 use crate::source::{Offer, Poll, Source};
-use crate::store::Release;
+use crate::store::manifest::Manifest;
 use crate::store::state::{Failure, FailureKind, Record, State};
+use crate::store::{Release, Staging};
 use crate::sys::clock::{now, rfc3339};
+use crate::sys::fs::Dir;
+use crate::sys::log;
 
 /// How often the source may replace its archive before the check gives up.
 const MAX_POLLS: u32 = 3;
@@ -183,18 +186,42 @@ impl Deployment<'_> {
         source: &Source,
         seen: &Validators,
     ) -> Result<Release> {
+        let (staging, manifest, counted) = self.unpack_staging(verified, source, seen)?;
+        log::info!("unpacked release {} ({counted}) of revision {}", record.release, record.revision);
+        staging.publish(&self.store, &record.release, &manifest)
+    }
+
+    /// Unpacks the archive from `source` as [`Self::unpack_checked`], complete but without a name; also returns its
+    /// manifest, and the numbers of its entries and bytes as text.
+    pub fn unpack_staging(
+        &self,
+        verified: &Verified,
+        source: &Source,
+        seen: &Validators,
+    ) -> Result<(Staging, Manifest, String)> {
         let staging = self.store.staging()?;
-        let unpacked = package::unpack(verified, staging.dir(), &self.settings.layout, self.deadline);
+        let unpacked = self.unpack_checked(verified, Some(staging.dir()), source, seen)?;
+        let counted = unpacked.to_string();
+        let manifest = self.activation.finish_staging(&staging, unpacked.manifest, self.limit())?;
+        Ok((staging, manifest, counted))
+    }
+
+    /// Unpacks the archive from `source`, which came with the validators `seen`, into `place`; without a place, writes
+    /// nothing.
+    pub fn unpack_checked(
+        &self,
+        verified: &Verified,
+        place: Option<&Dir>,
+        source: &Source,
+        seen: &Validators,
+    ) -> Result<Unpacked> {
+        let unpacked = package::unpack(verified, place, &self.settings.layout, self.deadline);
         // An archive read from its own place may have changed while it was read: then the tree and a refusal are both
         // void.
         if !source.is_still(seen)? {
             return Err(Error::new(Kind::Superseded, format!("{} changed while it was read", verified.name())));
         }
-        let unpacked = unpacked?;
-        let counted = unpacked.to_string();
-        let manifest = self.activation.finish_staging(&staging, unpacked.manifest, self.limit())?;
-        log::info!("unpacked release {} ({counted}) of revision {}", record.release, record.revision);
-        staging.publish(&self.store, &record.release, &manifest)
+        unpacked
     }
 
     /// Saves the candidate with the validators that the source has now, so that the next poll is conditional.

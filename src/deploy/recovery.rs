@@ -10,6 +10,7 @@ use crate::report::status_file;
 use crate::store::Store;
 use crate::store::state::{Phase, Record, State};
 use crate::sys::clock::now;
+use crate::sys::log;
 
 impl Deployment<'_> {
     /// Recovers from an interrupted run. `Some`: the recovery was a deployment of its own, and the check ends with it.
@@ -140,7 +141,7 @@ impl Deployment<'_> {
         let drift = if is_new { Some(format!("{} was gone", self.settings.local.display())) } else { drift };
         let is_news = status_file::is_new_drift(&self.store, drift.as_deref());
         let level = if is_news { log::Level::Warn } else { log::Level::Debug };
-        drift.iter().for_each(|drift| log::log!(level, "drift: {drift}; release {} is back", current.release));
+        drift.iter().for_each(|drift| log::at!(level, "drift: {drift}; release {} is back", current.release));
         // A copy of the original directory is accepted as the live directory.
         self.remember_live_dir()
     }

@@ -26,6 +26,7 @@ use crate::config::{Http, Secret};
 use crate::error::{Error, Result};
 use crate::remote::redacted;
 use crate::sys::clock::Deadline;
+use crate::sys::log;
 
 /// The credentials of requests.
 pub struct Caller {

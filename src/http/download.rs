@@ -26,6 +26,7 @@ use crate::error::{Error, Kind, Result};
 use crate::model::OF_CONTENT;
 use crate::model::{Revision, hex};
 use crate::sys::clock::Deadline;
+use crate::sys::log;
 
 /// A complete download.
 #[derive(Debug)]

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::error::{Error, Kind, Result};
 use crate::sys::clock::{self, Deadline};
+use crate::sys::log;
 use crate::sys::signal;
 
 /// How many tries a request has within a check.
@@ -102,7 +103,7 @@ impl RetryBudget {
         match next(self.failures, fault.retry_after, left, random()) {
             Next::Wait(wait) => {
                 let level = if IS_TOLD.load(Relaxed) { log::Level::Debug } else { log::Level::Info };
-                log::log!(level, "{what}: {}; trying again in {:.1} s", fault.error, wait.as_secs_f64());
+                log::at!(level, "{what}: {}; trying again in {:.1} s", fault.error, wait.as_secs_f64());
                 pause(wait)
             }
             Next::OutOfTries => give_up(format!("tried {TRIES} times")),

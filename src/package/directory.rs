@@ -19,6 +19,7 @@ use crate::store::manifest::Budget;
 use crate::sys::acl;
 use crate::sys::clock::Deadline;
 use crate::sys::fs::{self, Dir};
+use crate::sys::log;
 
 /// The number of bytes that are copied at once.
 const BUFFER: usize = 128 * 1024;

@@ -30,19 +30,9 @@ use crate::store::manifest::Manifest;
 use crate::sys::clock::Deadline;
 use crate::sys::fs::Dir;
 
+pub use self::sniff::EXTENSIONS;
 pub use self::unpacked::Unpacked;
 pub use self::verify::{Demands, Verified, verify};
-
-/// Unpacks `verified` into `staging`, an empty directory. On an error the caller removes its content.
-pub fn unpack(verified: &Verified, staging: &Dir, layout: &Layout, deadline: Deadline) -> Result<Unpacked> {
-    lay_out(verified, Some(staging), layout, deadline)
-}
-
-/// Like [`unpack`], but writes nothing: returns the tree that it would make. The artifact is read and checked
-/// completely.
-pub fn survey(verified: &Verified, layout: &Layout, deadline: Deadline) -> Result<Unpacked> {
-    lay_out(verified, None, layout, deadline)
-}
 
 /// The offset of a ZIP's directory; `file` needs only the head and the end of it. `None`: it is no ZIP.
 pub fn directory_of(file: &File, name: &str) -> Result<Option<u64>> {
@@ -53,7 +43,7 @@ pub fn directory_of(file: &File, name: &str) -> Result<Option<u64>> {
     Ok(zip::end::find(file).with_context(|| format!("cannot unpack {name}"))?.map(|end| end.directory))
 }
 
-/// Like [`survey`], for a ZIP of which `file` has only the head, the directory and the end; `live` is the release it
+/// Like [`unpack`] without a directory, for a ZIP of which `file` has only the head, the directory and the end; `live` is the release it
 /// will be compared with.
 pub fn survey_directory(
     file: &File,
@@ -69,7 +59,9 @@ pub fn survey_directory(
     }
 }
 
-fn lay_out(verified: &Verified, staging: Option<&Dir>, layout: &Layout, deadline: Deadline) -> Result<Unpacked> {
+/// Unpacks `verified` into `staging`, an empty directory; on an error the caller removes its content. Without a
+/// directory, writes nothing, but reads and checks the artifact completely, and returns the tree that it would make.
+pub fn unpack(verified: &Verified, staging: Option<&Dir>, layout: &Layout, deadline: Deadline) -> Result<Unpacked> {
     let artifact = verified.artifact();
     let name = &artifact.name;
     match &artifact.content {
@@ -97,13 +89,13 @@ fn unpack_archive(
     layout: &Layout,
     deadline: Deadline,
 ) -> Result<Unpacked> {
-    let cannot = || format!("cannot unpack {name}");
+    let cannot = |e: Error| e.about(name, "cannot unpack ");
     let head = sniff::head(file).with_context(|| format!("cannot read {name}"))?;
-    if let Some(gzipped) = sniff::tar(&head) {
-        return tar::unpack(file, gzipped, staging, layout, deadline).with_context(cannot);
+    if let Some(compression) = sniff::tar(&head) {
+        return tar::unpack(file, compression, staging, layout, deadline).map_err(cannot);
     }
-    match zip::end::find(file).with_context(cannot)? {
-        Some(end) => zip::unpack(file, &end, staging, layout, deadline).with_context(cannot),
-        None => Err(Error::refused(format!("{name} is no ZIP and no tar.gz: {}", sniff::looks_like(&head)))),
+    match zip::end::find(file).map_err(cannot)? {
+        Some(end) => zip::unpack(file, &end, staging, layout, deadline).map_err(cannot),
+        None => Err(sniff::no_archive(name, &head)),
     }
 }

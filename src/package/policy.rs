@@ -13,6 +13,7 @@ use crate::console::progress;
 use crate::error::{Context, Error, Result};
 use crate::model::{Layout, Links};
 use crate::store::manifest::{self, Budget, Manifest, Rows};
+use crate::sys::sort::sort_numbers;
 
 /// Longest link text, in bytes: the limit of Linux.
 pub(super) const MAX_LINK: usize = 4095;
@@ -211,7 +212,7 @@ impl<'a> Listing<'a> {
         let path = |i: u32| entries[i as usize].path(names);
         // At most as many as u32 counts: `push` checks it.
         let mut order: Vec<u32> = (0..u32::try_from(entries.len()).unwrap_or(u32::MAX)).collect();
-        order.sort_unstable_by(|a, b| by_component(path(*a), path(*b)));
+        sort_numbers(&mut order, &mut |a, b| by_component(path(a), path(b)));
         // A directory may occur several times: every reader makes it once.
         let is_dir = |i: u32| entries[i as usize].kind == Kind::Dir;
         order.dedup_by(|a, b| is_dir(*a) && is_dir(*b) && path(*a) == path(*b));

@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 use super::tar::header::matches_checksum;
+use crate::error::Error;
 
 /// The beginning of a file.
 pub(super) fn head(file: &File) -> io::Result<Vec<u8>> {
@@ -20,15 +21,23 @@ pub(super) fn head(file: &File) -> io::Result<Vec<u8>> {
     Ok(head)
 }
 
-/// Whether a file begins like a tar, and whether it is gzipped.
-pub(super) fn tar(head: &[u8]) -> Option<bool> {
-    match head.starts_with(b"\x1f\x8b") {
-        true => Some(true),
-        false => {
-            let is_tar = head.get(257..262) == Some(b"ustar") || (matches_checksum(head) && head[0] != 0);
-            (is_tar && !head.starts_with(b"PK\x03\x04")).then_some(false)
-        }
+/// The extensions of archives.
+pub const EXTENSIONS: [&str; 4] = ["zip", "gz", "tgz", "tar"];
+
+/// The compression of a tar.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Compression {
+    None,
+    Gzip,
+}
+
+/// The compression of a file that begins like a tar.
+pub(super) fn tar(head: &[u8]) -> Option<Compression> {
+    if head.starts_with(b"\x1f\x8b") {
+        return Some(Compression::Gzip);
     }
+    let is_tar = head.get(257..262) == Some(b"ustar") || (matches_checksum(head) && head[0] != 0);
+    (is_tar && !head.starts_with(b"PK\x03\x04")).then_some(Compression::None)
 }
 
 const MAGIC: [(&[u8], &str); 9] = [
@@ -43,8 +52,13 @@ const MAGIC: [(&[u8], &str); 9] = [
     (b"# v2 git bundle", "it is a git bundle"),
 ];
 
+/// The error of a file that is no archive.
+pub(super) fn no_archive(name: &str, head: &[u8]) -> Error {
+    Error::refused(format!("{name} is no ZIP and no tar.gz: {}", looks_like(head)))
+}
+
 /// Describes a file by its first bytes, as a part of a sentence.
-pub(super) fn looks_like(head: &[u8]) -> String {
+fn looks_like(head: &[u8]) -> String {
     if head.is_empty() {
         return "it is empty".into();
     }
@@ -76,8 +90,8 @@ mod tests {
     #[test]
     fn a_tar_is_told_from_a_zip_that_holds_one() {
         let ustar = |head: &[u8]| [head, &vec![b'a'; 257 - head.len()], b"ustar\0"].concat();
-        assert_eq!(tar(b"\x1f\x8b\x08"), Some(true));
-        assert_eq!(tar(&ustar(b"")), Some(false));
+        assert_eq!(tar(b"\x1f\x8b\x08"), Some(Compression::Gzip));
+        assert_eq!(tar(&ustar(b"")), Some(Compression::None));
         for other in [&ustar(b"PK\x03\x04"), &ustar(b"")[..261], b"", b"\x1f"] {
             assert_eq!(tar(other), None, "{other:?}");
         }

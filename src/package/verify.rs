@@ -17,6 +17,7 @@ use crate::console::Progress;
 use crate::error::{Context, Error, Result};
 use crate::model::hex;
 use crate::sys::clock::Deadline;
+use crate::sys::log;
 
 /// The largest archive with a signature of the older kind, which needs the whole archive in memory.
 const LARGEST_LEGACY: u64 = 64 << 20;

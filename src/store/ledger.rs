@@ -4,7 +4,7 @@
 //!
 //! Examining and changing the host is left to the activation.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs;
@@ -148,7 +148,7 @@ impl Ledger {
     }
 
     /// The names of the copies that it refers to.
-    pub fn copies(&self) -> BTreeSet<&Path> {
+    pub fn copies(&self) -> HashSet<&Path> {
         self.images().filter_map(|image| image.source.strip_prefix(KEPT).ok()).collect()
     }
 

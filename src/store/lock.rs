@@ -8,6 +8,7 @@ use super::directory::{Location, Recorded, Store};
 use crate::error::{Context, Error, Kind, Result, plain};
 use crate::sys;
 use crate::sys::fs as sysfs;
+use crate::sys::log;
 
 /// Its file name in the store.
 const LOCK: &str = "lock";

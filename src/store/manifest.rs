@@ -75,6 +75,17 @@ pub enum Change {
     Removed,
 }
 
+impl Change {
+    /// Its letter in lists.
+    pub fn letter(self) -> &'static str {
+        match self {
+            Self::Added => "A",
+            Self::Changed => "M",
+            Self::Removed => "D",
+        }
+    }
+}
+
 impl From<Rows> for Manifest {
     fn from(rows: Rows) -> Self {
         Self { held: Held::Memory(Rc::new(rows)), top: PathBuf::new() }
@@ -134,8 +145,21 @@ impl Manifest {
         to.write_all(lines.as_bytes()).with_context(cannot)
     }
 
+    /// Passes the changes from this tree to `to`, in order, except at and below `skip`.
+    pub fn changes_except(
+        &self,
+        to: &Self,
+        skip: &[PathBuf],
+        tell: &mut dyn FnMut(Change, &Path) -> Result<()>,
+    ) -> Result<()> {
+        self.changes(to, &mut |change, item| match skip.iter().any(|kept| item.path.starts_with(kept)) {
+            true => Ok(()),
+            false => tell(change, &item.path),
+        })
+    }
+
     /// Passes the changes from this tree to `to`, in order.
-    pub fn changes(&self, to: &Self, tell: &mut dyn FnMut(Change, &Item) -> Result<()>) -> Result<()> {
+    fn changes(&self, to: &Self, tell: &mut dyn FnMut(Change, &Item) -> Result<()>) -> Result<()> {
         let (mut olds, mut news) = (self.items(), to.items());
         let (mut old, mut new) = (olds.next().transpose()?, news.next().transpose()?);
         loop {

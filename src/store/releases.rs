@@ -1,7 +1,6 @@
 //! The releases of a store: being unpacked, published, and being removed. A name in `releases/` is complete and
 //! durable.
 
-use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -14,7 +13,9 @@ use crate::error::{Context, Error, Result, plain};
 use crate::model::{Owner, ReleaseId};
 use crate::sys::durable::{self, Rest};
 use crate::sys::fs::{Dir, Kind, Meta};
+use crate::sys::log;
 use crate::sys::resolve::{self, Fault, Way};
+use crate::sys::sort::sort;
 use crate::sys::trust::Us;
 
 /// The mode that marks a release as being removed in place, and so not a release any more: no other release has it.
@@ -105,8 +106,9 @@ impl Store {
     /// Removes releases until `keep` are left, the oldest first. Releases in `needed` count, but are never removed; nor
     /// is an adopted tree, which is the only copy.
     pub fn prune(&self, keep: usize, needed: &[&ReleaseId]) -> Result<()> {
-        let distinct: BTreeSet<_> = needed.iter().collect(); // a candidate may be the previous release
-        let (mut kept, mut removed) = (distinct.len(), 0_usize);
+        // A candidate may be the previous release.
+        let distinct = needed.iter().enumerate().filter(|(n, id)| !needed[..*n].contains(id)).count();
+        let (mut kept, mut removed) = (distinct, 0_usize);
         for (release, _) in self.entries()?.iter().filter(|(_, is_doomed)| *is_doomed) {
             let removed = self.releases_dir().and_then(|releases| releases.remove_all(name(&release.id)));
             removed.with_context(|| format!("cannot remove {}", release.path.display()))?;
@@ -159,7 +161,7 @@ impl Store {
             found => found.with_context(|| self.cannot_list())?,
         };
         // Unpacking sets the time, and nothing writes to the top directory afterwards. A copy of the store keeps it.
-        found.sort_unstable_by(|a, b| b.1.mtime.cmp(&a.1.mtime).then_with(|| a.0.cmp(&b.0)));
+        sort(&mut found, &mut |a, b| b.1.mtime.cmp(&a.1.mtime).then_with(|| a.0.cmp(&b.0)));
         Ok(found.into_iter().map(|(id, meta)| (self.release_at(&id), is_doomed(&meta, &id))).collect())
     }
 

@@ -268,7 +268,7 @@ impl Dir {
             }
             is_wanted
         })?;
-        names.sort_unstable();
+        super::sort::sort(&mut names, &mut OsString::cmp);
         Ok(names)
     }
 

@@ -12,6 +12,7 @@ mod file;
 pub mod fs;
 pub mod host;
 pub mod lock;
+pub mod log;
 pub mod memory;
 mod meta;
 pub mod mounts;
@@ -19,6 +20,7 @@ pub mod notify;
 pub mod process;
 pub mod resolve;
 pub mod signal;
+pub mod sort;
 pub mod stderr;
 pub mod trust;
 #[cfg(all(target_env = "musl", panic = "abort"))]

@@ -1,7 +1,6 @@
 //! A bundle in the file system: finds its appspec, checks the files that the appspec names, and lists its scripts.
 //! Checking the host is left to other modules.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
@@ -13,6 +12,7 @@ use crate::appspec::acl::Whom;
 use crate::appspec::{self, Appspec, At, Event, Place, Problem};
 use crate::config::owner::Accounts;
 use crate::error::{Context, Error, Result, plain};
+use crate::sys::sort::sort;
 
 /// The names of an appspec.
 const NAMES: [&str; 2] = ["appspec.yml", "appspec.yaml"];
@@ -195,7 +195,9 @@ impl Installable {
     /// The destinations of its files, for the log.
     pub(super) fn destinations(&self) -> String {
         const MOST: usize = 3;
-        let all: BTreeSet<&Path> = self.appspec.files.iter().map(|files| &*files.destination.it).collect();
+        let mut all: Vec<&Path> = self.appspec.files.iter().map(|files| &*files.destination.it).collect();
+        sort(&mut all, &mut Ord::cmp);
+        all.dedup();
         let shown: Vec<String> = all.iter().take(MOST).map(|path| path.display().to_string()).collect();
         let shown = shown.join(", ");
         match all.len().saturating_sub(MOST) {

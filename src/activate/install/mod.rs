@@ -37,6 +37,7 @@ use crate::store::Release;
 use crate::store::ledger::{Before, KEPT, Ledger, Stage};
 use crate::sys::created;
 use crate::sys::fs::Dir;
+use crate::sys::log;
 
 /// Installs releases of the store at `root`.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! Applies `permissions` of an appspec to the plan: owner, group, mode, ACLs and labels become part of each image, so
 //! that a file has them before it has its name.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use super::bundle::Installable;
@@ -13,6 +13,7 @@ use crate::appspec::{At, Permission, Problem};
 use crate::config::owner::Accounts;
 use crate::store::ledger::Image;
 use crate::sys::fs::Kind;
+use crate::sys::sort::sort;
 use crate::sys::xattr;
 
 /// An entry of `permissions` with its names looked up.
@@ -46,8 +47,10 @@ pub(super) fn apply(
         let is_directory = image.kind == Kind::Dir;
         let is_meant = |n: &usize| grants[*n].objects.iter().any(|p| p.is_for(&host, is_directory));
         // An entry applies to its object and everything below it.
-        let near: BTreeSet<usize> =
+        let mut near: Vec<usize> =
             host.ancestors().filter_map(|above| by_object.get(above)).flatten().copied().collect();
+        sort(&mut near, &mut Ord::cmp);
+        near.dedup();
         let mut hits = near.into_iter().filter(is_meant).inspect(|n| is_used[*n] = true).map(|n| &grants[n]);
         let Some(grant) = hits.next() else { continue };
         if let Some(other) = hits.next() {

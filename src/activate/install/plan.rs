@@ -1,7 +1,7 @@
 //! The installation plan of a bundle: every file, link and directory by its path on the host, in its wanted state.
 //! Reads the bundle; the host is read only to resolve destinations.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -12,6 +12,7 @@ use crate::appspec::{Appspec, Place, Problem};
 use crate::error::{Context, Result};
 use crate::store::ledger::Image;
 use crate::sys::fs::{Dir, Kind, Meta};
+use crate::sys::sort::sort;
 
 /// The wanted images by path, without the first slash.
 pub(super) type Plan = BTreeMap<PathBuf, Image>;
@@ -26,12 +27,13 @@ pub(super) fn gather(
     missing: &[Problem],
     problems: &mut Vec<String>,
 ) -> Result<Plan> {
-    let missing: BTreeSet<Place> = missing.iter().map(|problem| problem.at).collect();
+    let mut missing: Vec<Place> = missing.iter().map(|problem| problem.at).collect();
+    sort(&mut missing, &mut Ord::cmp);
     let mut appspec = Appspec { hooks: Vec::new(), permissions: Vec::new(), ..bundle.appspec.clone() };
     appspec.files.retain_mut(|files| match destination(&files.destination.it) {
         Ok(to) => {
             files.destination.it = to;
-            !missing.contains(&files.source.at)
+            missing.binary_search(&files.source.at).is_err()
         }
         Err(text) => {
             problems.push(bundle.line(&Problem { at: files.destination.at, is_warning: false, text }));

@@ -10,6 +10,7 @@ use crate::error::{Context, Result};
 use crate::store::ledger::Ledger;
 use crate::store::manifest::Change;
 use crate::sys::fs::{Dir, Kind};
+use crate::sys::sort::sort;
 
 /// The effects of an installation.
 #[derive(Debug)]
@@ -51,7 +52,7 @@ impl Install {
             };
             changes.push((change, Path::new("/").join(path)));
         }
-        changes.sort_by(|(_, one), (_, other)| one.cmp(other));
+        sort(&mut changes, &mut |(_, one), (_, other)| one.cmp(other));
         Ok(Survey { conflicts, oddities: bundle.oddities(&idle), changes })
     }
 }

@@ -84,10 +84,9 @@ impl Deployment<'_> {
         if self.store.release(&record.release)?.is_some() {
             return self.plan_ready(plan, live, record);
         }
-        let Settings { layout, remote, .. } = self.settings;
         plan.facts.push(("revision", Fact::Revision(record.revision.clone())));
         plan.text("release", record.release.as_str());
-        let is_here = matches!(remote, Remote::File(_));
+        let is_here = matches!(self.settings.remote, Remote::File(_));
         plan.bytes("fetch", if is_kept || is_here { 0 } else { self.fetched });
         if self.fetched > 0 {
             plan.bytes("read", self.fetched);
@@ -101,15 +100,8 @@ impl Deployment<'_> {
             ActivationMode::Install => Some(Scratch::new("plan")?),
             ActivationMode::Symlink | ActivationMode::InPlace => None,
         };
-        let unpacked = match &scratch {
-            Some(scratch) => package::unpack(verified, scratch.dir(), layout, self.deadline),
-            None => package::survey(verified, layout, self.deadline),
-        };
-        // As in a deployment: the archive may have changed while it was read.
-        if !self.source.is_still(&record.validators)? {
-            return Err(Error::new(Kind::Superseded, format!("{remote} changed while it was read")));
-        }
-        let unpacked = unpacked?;
+        let place = scratch.as_ref().map(Scratch::dir);
+        let unpacked = self.unpack_checked(verified, place, &self.source, &record.validators)?;
         self.plan_room(plan, &unpacked, 0)?;
         match scratch {
             Some(scratch) => {

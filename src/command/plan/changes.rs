@@ -90,12 +90,7 @@ impl All {
     fn each(&self, tell: &mut dyn FnMut(Change, &Path) -> Result<()>) -> Result<()> {
         match self {
             Self::Listed(list) => list.iter().try_for_each(|(change, path)| tell(*change, path)),
-            Self::Between { from, to, preserve } => {
-                from.changes(to, &mut |change, item| match preserve.iter().any(|kept| item.path.starts_with(kept)) {
-                    true => Ok(()),
-                    false => tell(change, &item.path),
-                })
-            }
+            Self::Between { from, to, preserve } => from.changes_except(to, preserve, tell),
         }
     }
 }

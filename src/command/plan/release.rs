@@ -101,8 +101,7 @@ impl Deployment<'_> {
     /// Records the differences between two trees. In place, preserved entries never differ.
     pub fn compare(&self, plan: &mut Plan, from: &Manifest, to: &Manifest) -> Result<()> {
         let is_in_place = self.state.mode == ActivationMode::InPlace;
-        let preserve = if is_in_place { &self.settings.preserve[..] } else { &[] };
-        plan.changes = Changes::between(from, to, preserve)?;
+        plan.changes = Changes::between(from, to, self.preserved())?;
         if is_in_place && plan.changes.count() > 0 {
             plan.notes.push(
                 "what differs between the releases is listed; what was changed in place is made theirs too".to_owned(),
@@ -113,12 +112,10 @@ impl Deployment<'_> {
 
     /// The manifest of a release.
     pub fn made_of(&self, id: &ReleaseId) -> Result<Manifest> {
-        if let Some(manifest) = manifest::read(&self.store, id) {
-            return Ok(manifest);
+        match manifest::read(&self.store, id) {
+            Some(known) => Ok(known),
+            None => tree::of_release(&self.release(id)?, Limit::SIGNALS),
         }
-        let release = self.release(id)?;
-        let cannot = || format!("cannot read {}", release.path.display());
-        release.open().with_context(cannot).and_then(|top| tree::manifest(&top, Limit::SIGNALS).with_context(cannot))
     }
 }
 

@@ -29,7 +29,7 @@ impl Plan {
         if count > 0 || self.outcome == "deploy" {
             line(&mut text, "");
             let mut tell = |change: Change, path: &Path| {
-                let painted = screen.painted(letter(change), shade(change));
+                let painted = screen.painted(change.letter(), shade(change));
                 text.push_str(&format!("{painted} {}\n", screen.printable(&path.display().to_string())));
                 if text.len() < PIECE { Ok(()) } else { console::print(&std::mem::take(&mut text)) }
             };
@@ -101,7 +101,7 @@ impl Plan {
         json.raw("changes", "[");
         self.changes.each(&mut |change, path| {
             json.open("{");
-            json.text("change", Some(letter(change)));
+            json.text("change", Some(change.letter()));
             json.text("path", Some(&path.to_string_lossy()));
             json.close("}");
             if json.0.len() < PIECE {
@@ -153,14 +153,6 @@ fn failed(json: &mut Json, settings: &Settings, e: &Error) {
     json.raw("errors", "[");
     json.open(&quoted(&e.to_string()));
     json.close("]");
-}
-
-fn letter(change: Change) -> &'static str {
-    match change {
-        Change::Added => "A",
-        Change::Changed => "M",
-        Change::Removed => "D",
-    }
 }
 
 fn shade(change: Change) -> Color {

@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 use super::paths::{self, Paths};
 use crate::config::keys::Name;
 use crate::error::{Context, Error, Result, plain};
+use crate::sys::log;
 use crate::sys::resolve::{self, Fault, Way, untrusted_reason};
+use crate::sys::sort::sort;
 
 /// The content of a hook directory.
 #[derive(Debug, PartialEq, Eq)]
@@ -195,7 +197,7 @@ fn look(dir: &Path, name: OsString) -> Result<Seen> {
 
 /// Separates the hooks, in byte order of their names, from the other entries.
 fn select(mut seen: Vec<Seen>) -> (Vec<OsString>, Vec<OsString>) {
-    seen.sort_unstable_by(|a, b| a.name.as_bytes().cmp(b.name.as_bytes()));
+    sort(&mut seen, &mut |a, b| a.name.cmp(&b.name));
     let (hooks, passed_over): (Vec<_>, Vec<_>) =
         seen.into_iter().partition(|seen| seen.is == Is::Program && !is_left_over(&seen.name));
     let names = |seen: Vec<Seen>| seen.into_iter().map(|seen| seen.name).collect();

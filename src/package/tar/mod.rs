@@ -3,6 +3,7 @@
 //! that of other readers: hard links become copies, sparse files get their holes back, a volume label is ignored.
 //! Devices, FIFOs and members about which readers disagree are refused.
 
+mod gzip;
 pub(super) mod header;
 mod pax;
 mod sparse;
@@ -14,6 +15,7 @@ use std::fs::File;
 use self::walk::{Member, Walk, What};
 use super::names::stripped;
 use super::policy::{Kind, Listing, Plan};
+use super::sniff::Compression;
 use super::unpacked::{Unpacked, is_something};
 use super::writer::Writer;
 use crate::error::{Context, Error, Kind as Cause, Result};
@@ -24,15 +26,15 @@ use crate::sys::fs::Dir;
 /// Unpacks the archive into `staging`.
 pub(super) fn unpack(
     file: &File,
-    gzipped: bool,
+    compression: Compression,
     staging: Option<&Dir>,
     layout: &Layout,
     deadline: Deadline,
 ) -> Result<Unpacked> {
-    let plan = list(Walk::new(file, gzipped, deadline)?, layout)?;
+    let plan = list(Walk::new(file, compression, deadline)?, layout)?;
     is_something(&plan, layout)?;
     let writer = Writer::new(&plan, staging, layout, deadline)?;
-    write(Walk::new(file, gzipped, deadline)?, &plan, layout, writer)
+    write(Walk::new(file, compression, deadline)?, &plan, layout, writer)
 }
 
 fn list(mut walk: Walk<'_>, layout: &Layout) -> Result<Plan> {

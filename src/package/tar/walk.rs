@@ -9,6 +9,7 @@ use super::stream::{Stream, ends_early};
 use crate::error::{Context, Error, Result};
 use crate::package::names::{bare, shown};
 use crate::package::policy::Kind;
+use crate::package::sniff::Compression;
 use crate::sys::clock::Deadline;
 
 /// Longest pax header, long name, or sparse map, in bytes. Extended attributes make them long.
@@ -57,8 +58,8 @@ pub(super) struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    pub(super) fn new(file: &'a File, gzipped: bool, deadline: Deadline) -> Result<Self> {
-        let stream = Stream::new(file, gzipped, deadline)?;
+    pub(super) fn new(file: &'a File, compression: Compression, deadline: Deadline) -> Result<Self> {
+        let stream = Stream::new(file, compression, deadline)?;
         Ok(Self { stream, global: 0, has_begun: false, is_pax: false })
     }
 
@@ -252,12 +253,12 @@ impl<'a> Walk<'a> {
     }
 
     /// The next block where a header should be. `None`: the archive ends without an end marker, which is accepted if
-    /// gzip proves it complete; a plain tar may be truncated.
+    /// its compression proves it complete; a plain tar may be truncated.
     fn header(&mut self) -> Result<Option<Block>> {
         let mut block = [0; BLOCK];
         match self.fill(&mut block)? {
             BLOCK => Ok(Some(block)),
-            0 if self.stream.is_gzipped() && self.has_begun => Ok(None),
+            0 if self.stream.has_end() && self.has_begun => Ok(None),
             _ => Err(ends_early()),
         }
     }

@@ -16,6 +16,7 @@ use crate::package::names::shown;
 use crate::package::policy::{Kind, Listing, Plan};
 use crate::package::transfer::in_time;
 use crate::sys::clock::Deadline;
+use crate::sys::sort::sort;
 
 /// Reads and checks everything but the contents; returns the plan, and the members in file order. Unless `is_whole`,
 /// only the directory is read.
@@ -63,7 +64,7 @@ pub(super) fn list(
     if at != end.end {
         return Err(Error::refused("its directory holds more than its members"));
     }
-    members.sort_unstable_by_key(|m| m.start);
+    sort(&mut members, &mut |a, b| a.start.cmp(&b.start));
     let plan = listing.check()?;
     gap_check::check(&members, &plan, end)?;
     Ok((plan, members))

@@ -18,6 +18,7 @@ use crate::config::Secret;
 use crate::error::{Context, Error, Kind, Result, plain};
 use crate::http::retry::RequestError;
 use crate::sys::clock::Deadline;
+use crate::sys::log;
 use crate::sys::process::{self, Ended, Pipes, Program, Stream};
 use crate::sys::resolve::untrusted_reason;
 

@@ -40,6 +40,7 @@ use crate::model::{Revision, Validators};
 use crate::remote::place::Place;
 use crate::remote::reference::Reference;
 use crate::sys::clock::Deadline;
+use crate::sys::log;
 use crate::sys::resolve::untrusted_reason;
 use crate::sys::trust::{Untrusted, Writer};
 

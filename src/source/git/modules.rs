@@ -9,6 +9,7 @@ use super::git_error::GitError;
 use super::objects::shown;
 use crate::error::{Context, Error};
 use crate::remote::place::Place;
+use crate::sys::log;
 
 /// How deep submodules may be nested.
 const DEEPEST: u32 = 3;

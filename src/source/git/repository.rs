@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Context, Result, plain};
 use crate::sys::fs::unique_name;
+use crate::sys::log;
 
 /// How many packs are allowed: each fetch adds one or two, and git searches all of them.
 const PACKS: usize = 100;

@@ -13,6 +13,7 @@ use crate::http::message::Answer;
 use crate::http::status;
 use crate::remote::{Object, redacted};
 use crate::sys::clock::{now, rfc3339};
+use crate::sys::log;
 
 /// The most bytes of an error that are read.
 const LONGEST_BODY: u64 = 16 << 10;

@@ -12,6 +12,7 @@ use ureq::http::{HeaderMap, header};
 use crate::error::{Error, Result};
 use crate::http::response_policy::BodyDigest;
 use crate::model::hex;
+use crate::sys::log;
 
 /// Running checksums, and their expected values.
 #[derive(Debug)]

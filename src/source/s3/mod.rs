@@ -40,6 +40,7 @@ use crate::model::Known;
 use crate::model::Validators;
 use crate::remote::Object;
 use crate::sys::clock::Deadline;
+use crate::sys::log;
 
 /// The default region.
 const REGION: &str = "us-east-1";
