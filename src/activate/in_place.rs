@@ -17,7 +17,7 @@ use super::{apply, sync, tree};
 use crate::error::{Context, Error, Result};
 use crate::store::manifest::Manifest;
 use crate::store::state::{Found, LiveDirectory};
-use crate::store::{Release, Store};
+use crate::store::{Release, StoreView};
 use crate::sys::fs::{Dir, Identity, Kind};
 use crate::sys::log;
 
@@ -53,10 +53,10 @@ impl InPlace {
         local: &Path,
         preserve: Vec<PathBuf>,
         known: Option<LiveDirectory>,
-        inside: Option<&Store>,
+        inside: Option<&StoreView>,
     ) -> Self {
         let meant = known.filter(|_| inside.is_none()).map_or(Meant::Any, Meant::This);
-        let named = |store: &Store| Some((store.root().file_name()?.to_owned(), Rc::clone(store.dir().ok()?)));
+        let named = |store: &StoreView| Some((store.root().file_name()?.to_owned(), Rc::clone(store.dir().ok()?)));
         Self {
             local: Local::new(local),
             options: sync::Options { preserve },

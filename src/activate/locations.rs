@@ -11,7 +11,7 @@ use crate::config::{DEFAULT_ID, Settings};
 use crate::error::{Error, Result};
 use crate::model::{ActivationMode, OUR_DIR, hex};
 use crate::store::state::{Phase, State};
-use crate::store::{Location, Recorded, Store};
+use crate::store::{Location, Recorded, StoreView};
 use crate::sys::fs::{Kind, Meta, can_be_made};
 use crate::sys::resolve::Way;
 
@@ -68,7 +68,7 @@ pub fn locate(settings: &Settings) -> Result<Places> {
     for mode in [ActivationMode::InPlace, ActivationMode::Symlink] {
         // A store that cannot be there is not; one that is used is checked again when it is opened.
         let Ok(places) = place(settings, mode) else { continue };
-        let Ok(store) = Store::look(&places.store) else { continue };
+        let Ok(store) = StoreView::open(&places.store) else { continue };
         if let Recorded::State(state) = store.recorded()?
             && state.mode == mode
             && state.local == settings.local
@@ -134,7 +134,7 @@ fn is_taken(usual: &Location, other: &Location, settings: &Settings) -> bool {
     if other.path.symlink_metadata().is_ok() {
         return true;
     }
-    let recorded = Store::look(usual).and_then(|store| store.recorded());
+    let recorded = StoreView::open(usual).and_then(|store| store.recorded());
     matches!(recorded, Ok(Recorded::State(state)) if state.local != settings.local)
 }
 

@@ -29,7 +29,7 @@ use crate::error::{Context, Error, Result};
 use crate::model::{ActivationMode, ReleaseId};
 use crate::store::manifest::Manifest;
 use crate::store::state::{Found, LiveDirectory};
-use crate::store::{Release, Staging, Store};
+use crate::store::{Release, Staging, StoreView};
 use crate::sys::fs::Dir;
 
 /// The activation of a deployment, by mode.
@@ -51,7 +51,7 @@ pub struct Setup<'a> {
     /// `<local>`.
     pub local: &'a Path,
     /// The store with the releases.
-    pub store: &'a Store,
+    pub store: &'a StoreView,
     /// Paths that an in-place deployment never touches.
     pub preserve: Vec<PathBuf>,
     /// The default for files at a destination that no deployment installed.

@@ -10,7 +10,7 @@ use super::local::Local;
 use crate::error::{Context, Error, Result, plain};
 use crate::model::ReleaseId;
 use crate::store::state::Found;
-use crate::store::{PARTIAL, Store};
+use crate::store::{PARTIAL, StoreView};
 use crate::sys::fs::{Dir, Kind, unique_name};
 use crate::sys::resolve::{self, Place, Way};
 use crate::sys::trust::{self, Us};
@@ -29,7 +29,7 @@ pub struct Symlink {
 
 impl Symlink {
     /// A link at `local` into `store`.
-    pub fn new(local: &Path, store: &Store) -> Self {
+    pub fn new(local: &Path, store: &StoreView) -> Self {
         // Relative if store and link are in the same directory, so that one shared volume may be mounted anywhere.
         let base = match (store.root().parent(), store.root().file_name()) {
             (Some(parent), Some(name)) if Some(parent) == local.parent() => PathBuf::from(name),

@@ -7,7 +7,7 @@ use crate::console::json::Json;
 use crate::console::progress::size;
 use crate::console::screen::{Color, Screen};
 use crate::error::{Context, Result};
-use crate::store::Store;
+use crate::store::StoreView;
 use crate::store::history::{self, Entry};
 use crate::sys::clock::rfc3339;
 
@@ -21,7 +21,7 @@ pub struct Told<'a> {
 impl<'a> Told<'a> {
     /// Reads the entries from its store.
     pub fn read(settings: &'a Settings) -> Result<Self> {
-        let store = Store::look(&locations::locate(settings)?.store);
+        let store = StoreView::open(&locations::locate(settings)?.store);
         let entries = store.and_then(|store| history::read(&store)).with_context(|| "cannot tell the history")?;
         Ok(Self { settings, entries })
     }

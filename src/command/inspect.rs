@@ -8,7 +8,7 @@ use crate::artifact;
 use crate::config::Settings;
 use crate::config::keys::Name;
 use crate::console;
-use crate::deploy::Deployment;
+use crate::deploy::check::Check;
 use crate::deploy::hooks::{self, Found};
 use crate::deploy::recovery_action::RecoveryAction;
 use crate::error::plain;
@@ -17,7 +17,7 @@ use crate::package::Demands;
 use crate::remote::Remote;
 use crate::source::Source;
 use crate::source::inspect::Remark;
-use crate::store::Store;
+use crate::store::StoreView;
 use crate::sys::fs::can_be_made;
 use crate::sys::resolve::{self, Fault, Last, Way};
 
@@ -59,7 +59,7 @@ fn inspect_deployment(settings: &Settings, places: &locations::Places, remarks: 
         _ if places.store.key == "state-dir" => Name::StateDir,
         ActivationMode::Symlink | ActivationMode::InPlace | ActivationMode::Install => Name::Local,
     };
-    let store = match Store::look(&places.store) {
+    let store = match StoreView::open(&places.store) {
         Ok(store) => store,
         Err(e) => return remarks.push((key, false, e.to_string())),
     };
@@ -68,9 +68,9 @@ fn inspect_deployment(settings: &Settings, places: &locations::Places, remarks: 
         let text = format!("{path} cannot be written by this user: whoever runs the checks has to be able to");
         remarks.push((key, true, text));
     }
-    let looked = Deployment::with(settings, places.clone(), store).and_then(|deployment| {
-        let healing = deployment.diagnose()?.0;
-        if let RecoveryAction::Refuse(why) = healing { Err(deployment.refusal(why)) } else { Ok(()) }
+    let looked = Check::new(settings, places.clone(), store).and_then(|check| {
+        let healing = check.diagnose()?.0;
+        if let RecoveryAction::Refuse(why) = healing { Err(check.refusal(why)) } else { Ok(()) }
     });
     remarks.extend(looked.err().map(|e| (Name::Local, false, e.to_string())));
     match locations::open_to_all(settings, places.mode) {

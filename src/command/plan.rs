@@ -14,8 +14,8 @@ use self::changes::Changes;
 use super::status;
 use crate::activate::locations;
 use crate::config::Settings;
-use crate::deploy::Deployment;
-use crate::deploy::prepare::PollDecision;
+use crate::deploy::check::Check;
+use crate::deploy::prepare::{PollDecision, until_settled};
 use crate::deploy::recovery_action::{self, RecoveryAction};
 use crate::error::{Error, Kind, Result};
 use crate::model::{ActivationMode, ReleaseId, Revision};
@@ -23,7 +23,7 @@ use crate::report::check_report::named;
 use crate::report::status_file;
 use crate::store::manifest::Manifest;
 use crate::store::state::{Phase, Record};
-use crate::store::{Recorded, Release, Store};
+use crate::store::{Recorded, Release, StoreView};
 
 /// The exit code if the next check has something to do.
 const SOMETHING: u8 = 10;
@@ -60,20 +60,20 @@ enum Fact {
 /// Polls the source and plans the next check.
 pub fn plan(settings: &Settings) -> Result<Plan> {
     let places = locations::locate(settings)?;
-    let store = Store::look(&places.store)?;
+    let store = StoreView::open(&places.store)?;
     keep_clear(&store)?;
-    let mut deployment = Deployment::with(settings, places, store)?;
-    deployment.source.look_ahead();
+    let mut check = Check::new(settings, places, store)?;
+    check.source.look_ahead();
     let mut plan = Plan::default();
-    let told = deployment.foretell(&mut plan);
-    match (&deployment.doubt, told) {
+    let told = check.foretell(&mut plan);
+    match (&check.doubt, told) {
         (Some(doubt), Err(e)) => Err(Error::new(Kind::InDoubt, format!("{doubt}; {e}"))),
         (_, told) => told.map(|()| plan),
     }
 }
 
 /// Fails during a deployment: its end cannot be foreseen.
-fn keep_clear(store: &Store) -> Result<()> {
+fn keep_clear(store: &StoreView) -> Result<()> {
     match store.recorded()? {
         Recorded::State(state) if state.phase != Phase::Idle && store.is_locked()? => {
             let text = format!("a deployment is at work ({}): plan when it is over", state.phase);
@@ -107,12 +107,12 @@ impl Plan {
     }
 }
 
-impl Deployment<'_> {
+impl Check<'_> {
     fn foretell(&mut self, plan: &mut Plan) -> Result<()> {
-        let head = |deployment: &Self, plan: &mut Plan| {
-            plan.text("id", &*deployment.settings.id);
-            plan.text("remote", deployment.settings.remote.to_string());
-            plan.facts.push(("live", Fact::Release(deployment.state.current.clone())));
+        let head = |check: &Self, plan: &mut Plan| {
+            plan.text("id", &*check.settings.id);
+            plan.text("remote", check.settings.remote.to_string());
+            plan.facts.push(("live", Fact::Release(check.state.current.clone())));
         };
         if let Some(doubt) = &self.doubt {
             plan.notes.push(format!("the live tree is in doubt: {doubt}; a deployment settles it"));
@@ -125,11 +125,11 @@ impl Deployment<'_> {
         status_file::hold_off(&self.store, &self.settings.remote.identity())?;
         let is_pending = plan.code;
         let notes = plan.notes.len();
-        self.until_settled(&mut |deployment| {
+        until_settled(self.settings, || {
             // An attempt whose archive was replaced meanwhile is void.
             *plan = Plan { notes: plan.notes.drain(..notes).collect(), code: is_pending, ..Plan::default() };
-            head(deployment, plan);
-            deployment.plan_deployment(plan, &live)
+            head(self, plan);
+            self.plan_deployment(plan, &live)
         })
     }
 
@@ -138,12 +138,12 @@ impl Deployment<'_> {
         match self.diagnose()?.0 {
             RecoveryAction::Nothing | RecoveryAction::Fresh(_) => {}
             RecoveryAction::Refuse(why) => return Err(self.refusal(why)),
-            RecoveryAction::Adopt(release) => self.adopt(release)?,
+            RecoveryAction::Adopt(release) => self.adopt(release),
             RecoveryAction::KeepFound => {
                 let local = self.settings.local.display();
                 plan.notes.push(format!("a copy of what is found at {local} is kept in the store first"));
                 let live = self.activation.found()?;
-                ReleaseId::adopted().next().map_or(Ok(()), |id| self.adopt(id))?;
+                ReleaseId::adopted().next().into_iter().for_each(|id| self.adopt(id));
                 return Ok(Some(live));
             }
             RecoveryAction::Repair => {

@@ -19,7 +19,7 @@ use crate::report::hold::Hold;
 use crate::report::status_file;
 use crate::store::manifest::{self, Manifest};
 use crate::store::state::{Phase, Record};
-use crate::store::{Recorded, Release, Staging, Store};
+use crate::store::{Recorded, Release, Staging, StoreView};
 use crate::sys::clock::Deadline;
 use crate::sys::fs::set_owner_and_mode;
 use crate::sys::log;
@@ -90,7 +90,7 @@ pub fn repair(settings: &Settings, prefix: &str) -> Result<u8> {
 
 /// Fails if the live release is gone: there is nothing to repair from.
 fn is_there(settings: &Settings) -> Result<()> {
-    let store = Store::look(&locations::locate(settings)?.store)?;
+    let store = StoreView::open(&locations::locate(settings)?.store)?;
     let state = match store.recorded()? {
         Recorded::State(state) => state,
         Recorded::Nothing => return Err(nothing_live()), // without creating a store
@@ -155,18 +155,19 @@ impl Deployment<'_> {
         let remote = self.settings.remote.identity();
         status_file::hold_off(&self.store, &remote)?;
         // The time spent on comparing does not count against the source.
-        self.deadline = Deadline::after(self.settings.timeout);
-        let Some(offer) = self.source.offer_like(&current.revision, self.deadline)? else {
+        let deadline = Deadline::after(self.settings.timeout);
+        self.deadline = deadline;
+        let Some(offer) = self.source.offer_like(&current.revision, deadline)? else {
             return Err(Error::failed(format!("{} has nothing", self.settings.remote)));
         };
         if let Some(revision) = offer.revision.clone() {
             self.is_the_same(current, &revision, current.proof.as_deref())?;
         }
         let download = self.places.download();
-        let artifact = self.source.fetch(offer, &download, self.deadline)?;
+        let artifact = self.source.fetch(offer, &download, deadline)?;
         let (revision, validators) = (artifact.revision.clone(), artifact.validators.clone());
-        let seal = self.source.seal(&self.settings.remote, &self.settings.trust, self.deadline)?;
-        let verified = package::verify(artifact, &seal, &self.demands, None, self.deadline)?;
+        let seal = self.source.seal(&self.settings.remote, &self.settings.trust, deadline)?;
+        let verified = package::verify(artifact, &seal, &self.demands, None, deadline)?;
         self.is_the_same(current, &revision, verified.proof())?;
         let (staging, manifest, _) = self.unpack_staging(&verified, &self.source, &validators)?;
         download.discard();

@@ -38,15 +38,15 @@ impl Deployment<'_> {
         for record in self.state.rolled_back.drain(..) {
             log::info!("forgetting that {} was rolled back from", named(&record));
         }
-        if self.state != before {
-            self.note()?;
-        }
+        self.is_changed |= self.state != before;
+        self.save()?;
         status_file::forget_hold(&self.store);
         let looked = self.look();
         if looked.is_err() && self.attempt.is_none() && self.state.failure.is_none() {
             // The source has not answered, so nothing was tried again: the failures are kept.
             (self.state.failure, self.state.rolled_back) = (before.failure, before.rolled_back);
-            self.note()?;
+            self.is_changed = true;
+            self.save()?;
         }
         match (looked?, healed) {
             (Outcome::Unchanged | Outcome::OnHold, Some(healed)) => {

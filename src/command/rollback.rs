@@ -5,13 +5,14 @@
 use std::time::Instant;
 
 use crate::config::Settings;
+use crate::deploy::check::Check;
 use crate::deploy::{Deployment, hooks, turn};
 use crate::error::{Context, Error, Kind, Result};
 use crate::model::{Reason, ReleaseId, Revision, Validators};
 use crate::outcome::Outcome;
 use crate::report::check_report::{CheckReport, named};
 use crate::store::state::{Phase, Record};
-use crate::store::{Recorded, Store, history};
+use crate::store::{Recorded, StoreView, history};
 use crate::sys::clock::now;
 use crate::sys::log;
 
@@ -61,7 +62,7 @@ pub fn rollback(settings: &Settings, wanted: Option<&str>) -> CheckReport {
 
 /// The live release before this command waits for the lock.
 fn live(settings: &Settings) -> Result<Option<ReleaseId>> {
-    let store = Store::look(&crate::activate::locations::locate(settings)?.store);
+    let store = StoreView::open(&crate::activate::locations::locate(settings)?.store);
     Ok(match store.and_then(|store| store.recorded()) {
         // While a release is being activated, the operator may have seen that one as live.
         Ok(Recorded::State(state)) if state.phase == Phase::Idle => state.current.map(|current| current.release),
@@ -107,7 +108,8 @@ impl<'a> Deployment<'a> {
                 log::info!("release {} {ON_HOLD}", target.release);
                 self.state.leave(target, now());
             }
-            self.note()?;
+            self.is_changed = true;
+            self.save()?;
             return Ok(Settled { outcome: None, is_over: true });
         }
         log::info!("the deployment that was cut off is over: going on with the rollback");
@@ -162,7 +164,7 @@ impl<'a> Deployment<'a> {
 
     /// The known record of a release, or a minimal one.
     fn record_of(&self, id: &ReleaseId) -> Record {
-        let Self { state, store, .. } = self;
+        let Check { state, store, .. } = &self.check;
         let known = [&state.current, &state.previous, &state.target].into_iter().flatten().find(|r| r.release == *id);
         let told = || match history::read(store) {
             Ok(all) => all.into_iter().filter_map(|entry| entry.record).find(|record| record.release == *id),
@@ -179,17 +181,18 @@ impl<'a> Deployment<'a> {
 
     /// Begins, activates and runs post hooks as a deployment does, but without pre hooks that could block it.
     fn go_back(&mut self, target: Record) -> Result<Outcome> {
+        self.record_recovered();
         self.begin_attempt(Reason::Rollback, Some(target.clone()));
         let release = self.release(&target.release)?;
         self.activation.examine(&release, self.limit())?;
         if let Some(why) = hooks::refusal(&self.settings.post_hooks)? {
             return Err(Error::failed(format!("cannot roll back: {why}")));
         }
-        let Some(current) = &self.state.current else { return Err(Error::failed("nothing to roll back")) };
-        (self.state.saved_candidate, self.state.aside_failure) = (self.state.target.take(), self.state.failure.take());
-        self.state.leave(current.clone(), now());
-        self.state.target = Some(target);
-        self.state.attempt = 1;
+        let state = &mut self.state;
+        let Some(current) = state.current.clone() else { return Err(Error::failed("nothing to roll back")) };
+        (state.saved_candidate, state.aside_failure) = (state.target.take(), state.failure.take());
+        state.leave(current, now());
+        (state.target, state.attempt) = (Some(target), 1);
         let begun = self.begin()?;
         self.activate_and_verify(begun, &release, Reason::Rollback)
     }
@@ -218,9 +221,10 @@ impl<'a> Deployment<'a> {
     /// failure.
     pub fn put_aside_back(&mut self) {
         self.hold_reason = self.state.failure.take().map(|failure| failure.why);
-        (self.state.target, self.state.failure) = (self.state.saved_candidate.take(), self.state.aside_failure.take());
-        if let Some(current) = &self.state.current {
-            self.state.rolled_back.retain(|record| record.release != current.release);
+        let state = &mut self.state;
+        (state.target, state.failure) = (state.saved_candidate.take(), state.aside_failure.take());
+        if let Some(current) = &state.current {
+            state.rolled_back.retain(|record| record.release != current.release);
         }
     }
 }

@@ -150,7 +150,8 @@ impl Deployment<'_> {
         }
         let seal = self.seal_of(&given, archive)?;
         let verified = package::verify(artifact, &seal, &self.demands, self.state.version.as_deref(), self.deadline)?;
-        self.note_version(verified.version())?;
+        self.note_version(verified.version());
+        self.save()?;
         record.proof = verified.proof().map(str::to_owned);
         record.release = self.id_of(&record.revision, verified.proof());
         // The release is not live, and may have come from another archive of the same name.

@@ -17,7 +17,7 @@ use crate::report::metrics::Sample;
 use crate::report::status_file::{BY_HAND, Kept, REASON, Status, WORKING};
 use crate::schedule::Schedule;
 use crate::store::state::{Failure, Phase, Record, State};
-use crate::store::{Recorded, Store};
+use crate::store::{Recorded, StoreView};
 use crate::sys::clock::{now, rfc3339};
 
 /// The age of a check, in periods, from which a deployment counts as unhealthy.
@@ -44,7 +44,7 @@ impl<'a> Snapshot<'a> {
     /// Reads the store of a deployment. `missed`: results of checks that could not be written to it.
     pub fn take(settings: &'a Settings, schedule: Option<&Schedule>, missed: &Status) -> Result<Self> {
         let places = locations::locate(settings)?;
-        let store = Store::look(&places.store).with_context(|| "cannot tell the status")?;
+        let store = StoreView::open(&places.store).with_context(|| "cannot tell the status")?;
         let recorded = store.recorded().with_context(|| "cannot tell the status")?;
         let (mut last, cut_off) = look(&store)?;
         last.add_missed(missed);
@@ -112,7 +112,7 @@ impl<'a> Snapshot<'a> {
 
 /// The `status` file of a store; and since when an interrupted deployment waits to be finished, unless a check is
 /// running.
-fn look(store: &Store) -> Result<(Status, Option<u64>)> {
+fn look(store: &StoreView) -> Result<(Status, Option<u64>)> {
     let works = |status: &Status| status.number(WORKING);
     let last = Status::read(store);
     if works(&last).is_none() || store.is_locked().with_context(|| "cannot tell the status")? {
@@ -125,7 +125,7 @@ fn look(store: &Store) -> Result<(Status, Option<u64>)> {
 }
 
 /// A release that exists, but was not measured yet.
-fn unmeasured(store: &Store, id: &ReleaseId) -> Result<Option<Kept>> {
+fn unmeasured(store: &StoreView, id: &ReleaseId) -> Result<Option<Kept>> {
     let Some(release) = store.release(id)? else { return Ok(None) };
     let meta = release.open().and_then(|top| top.meta());
     let meta = meta.with_context(|| format!("cannot examine {}", release.path.display()))?;

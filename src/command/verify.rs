@@ -19,12 +19,12 @@ use crate::model::ActivationMode;
 use crate::report::check_report;
 use crate::store::manifest::{self, Manifest};
 use crate::store::state::{Phase, Record, State};
-use crate::store::{Recorded, Release, Store};
+use crate::store::{Recorded, Release, StoreView};
 
 /// Prints the differences to standard output, then a summary. Returns the exit code.
 pub fn verify(settings: &Settings, prefix: &str) -> Result<u8> {
     let places = locations::locate(settings)?;
-    let (mode, store) = (places.mode, Store::look(&places.store)?);
+    let (mode, store) = (places.mode, StoreView::open(&places.store)?);
     let state = settled(&store)?;
     let current = live(&state)?;
     let activation = Activation::new(Setup {
@@ -71,7 +71,7 @@ pub(super) fn painted(text: String) -> String {
 }
 
 /// The state of a store with no deployment in progress.
-fn settled(store: &Store) -> Result<State> {
+fn settled(store: &StoreView) -> Result<State> {
     let root = store.root();
     let state = match store.recorded()? {
         Recorded::State(state) => *state,

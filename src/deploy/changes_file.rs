@@ -9,6 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::Deployment;
+use super::check::Check;
 use super::hooks::{self, Listed};
 use crate::activate::install::bundle;
 use crate::activate::tree;
@@ -25,6 +26,13 @@ const FILE: &str = "changed-files";
 /// The list that this process wrote last: `true` for a rollback, `false` for a deployment.
 #[derive(Debug, Default)]
 pub struct Written(Cell<Option<bool>>);
+
+impl Check<'_> {
+    /// The names that differ between the live tree and the release.
+    pub fn preserved(&self) -> &[PathBuf] {
+        if self.state.mode == ActivationMode::InPlace { &self.settings.preserve } else { &[] }
+    }
+}
 
 impl Deployment<'_> {
     /// The path of the file that lists the changes. The file is written once per direction, and only if it is asked
@@ -78,11 +86,6 @@ impl Deployment<'_> {
         let (old, new) = (read(before)?, read(state.target.as_ref())?);
         let (from, to) = if reason == Reason::Revert { (new, old) } else { (old, new) };
         from.changes_except(&to, self.preserved(), tell)
-    }
-
-    /// The names that differ between the live tree and the release.
-    pub fn preserved(&self) -> &[PathBuf] {
-        if self.state.mode == ActivationMode::InPlace { &self.settings.preserve } else { &[] }
     }
 
     /// The entries of a release that hooks may look at: all of them, or those of its bundle.

@@ -4,8 +4,9 @@
 use std::time::Instant;
 
 use super::Deployment;
+use super::check::Attempt;
 use crate::error::{Context, Error, Kind, Result};
-use crate::model::{Reason, ReleaseId};
+use crate::model::Reason;
 use crate::outcome::Outcome;
 use crate::report::check_report::{CheckReport, outcome_of};
 use crate::report::notify::{self, News, Notification};
@@ -22,29 +23,7 @@ const NOTED: &str = "in-history";
 /// The text for a release without a history entry: its deployment was interrupted, or is older than the history.
 const NOTED_LATE: &str = "noted by a later check: why, how long it took and how much it read are not known";
 
-/// The deployment that a check makes or tries.
-#[derive(Debug)]
-pub struct Attempt {
-    reason: Reason,
-    record: Option<Record>,
-    from: Option<ReleaseId>,
-    /// When the deployment began.
-    since: Instant,
-}
-
 impl Deployment<'_> {
-    /// Starts the history entry of a deployment of `record`, as far as it is known. No entry is written if there turns
-    /// out to be nothing to deploy.
-    ///
-    /// A recovery that this check has finished before is a deployment of its own, and is written to the history first.
-    pub fn begin_attempt(&mut self, reason: Reason, record: Option<Record>) {
-        if reason != Reason::Recover {
-            self.record_recovered();
-        }
-        let from = self.state.current.as_ref().map(|current| current.release.clone());
-        self.attempt = Some(Attempt { reason, record, from, since: Instant::now() });
-    }
-
     /// Writes the history entry of a recovery that this check has finished before it goes on with another deployment.
     pub fn record_recovered(&mut self) {
         let Some(tried) = self.attempt.take_if(|tried| tried.reason == Reason::Recover) else { return };
@@ -72,7 +51,7 @@ impl Deployment<'_> {
         if is_over && matches!(&result, Err(e) if !matches!(e.kind(), Kind::InDoubt | Kind::Stopped(_))) {
             self.record_recovered();
         }
-        self.config_ini.end(&self.state, &result);
+        self.config_ini.end(&self.check.state, &result);
         let mut report = CheckReport::of(&result, &self.state, self.hold_reason.as_deref());
         if report.outcome == Outcome::Unchanged {
             let is_live = if self.state.current.is_some() { " is live" } else { "" };

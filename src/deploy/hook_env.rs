@@ -93,7 +93,7 @@ impl Deployment<'_> {
                 None => self.store.nothing()?.into_os_string(),
             })
         };
-        let Self { state, .. } = self;
+        let state = &self.state;
         match reason {
             Reason::Revert => Ok((root(&state.current)?, OsString::new())),
             Reason::Update | Reason::Recover | Reason::Rollback | Reason::Seed => {

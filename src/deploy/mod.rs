@@ -3,6 +3,7 @@
 //! disk records the step to finish.
 
 mod changes_file;
+pub mod check;
 pub mod failure;
 mod finish;
 mod hook_env;
@@ -14,58 +15,51 @@ pub mod recovery;
 pub mod recovery_action;
 mod verify_artifact;
 
+use std::ops::{Deref, DerefMut};
 use std::time::{Duration, Instant};
 
-use crate::activate::limit::Limit;
 use crate::activate::locations;
-use crate::activate::{Activation, Setup};
-use crate::appspec::Behaviour;
 use crate::config::Settings;
 use crate::console;
 use crate::error::{Error, Kind, Result};
-use crate::model::{ActivationMode, Reason, ReleaseId};
+use crate::model::Reason;
 use crate::outcome::Outcome;
-use crate::package::Demands;
 use crate::report::check_report::{self, CheckReport};
 use crate::report::{config_ini, status_file};
-use crate::source::{self, Source};
-use crate::store::state::{FailureKind, Found, Phase, Record, State};
-use crate::store::{Recorded, Release, Store};
+use crate::source;
+use crate::store::state::{FailureKind, Phase, Record};
+use crate::store::{Release, Store, StoreView};
 use crate::sys::clock::{Deadline, now};
 use crate::sys::log;
 use crate::sys::signal::{self, Deferred};
-use failure::{cut_off, foreign, in_doubt, stopped, way_back_failed};
+use check::Check;
+use failure::{cut_off, in_doubt, stopped, way_back_failed};
 use hooks::Verdict;
 
-/// A running deployment; the store stays locked while this value exists.
+/// A check that holds the lock of the store, and so may change the store and the live tree.
 pub struct Deployment<'a> {
-    pub settings: &'a Settings,
-    pub places: locations::Places,
     pub store: Store,
-    pub activation: Activation,
-    pub source: Source,
-    /// The proofs that `trust` requires of an archive.
-    pub demands: Demands,
-    pub state: State,
-    /// The reason why the live tree is in doubt, if it is.
-    pub doubt: Option<String>,
-    pub deadline: Deadline,
-    /// Limits how long a log line may wait for its reader.
-    pub _limit: console::Limit,
+    pub check: Check<'a>,
     /// The values that are kept in the configuration file.
-    pub config_ini: config_ini::Notes,
+    config_ini: config_ini::Notes,
     /// A signal that arrived while the live tree was changing: the step was finished, and the process ends now.
     pub stop: Option<i32>,
-    /// The reason why the revision of the source is not tried, if so; or why a rollback failed.
-    pub hold_reason: Option<String>,
-    /// Bytes of archives that were read from the source.
-    pub fetched: u64,
-    /// The deployment that this check makes or tries, if there is one.
-    pub attempt: Option<finish::Attempt>,
     /// The list of changes that was written for hooks.
-    pub changes_file: changes_file::Written,
-    /// The hook directories that existed when the check began, with their hooks.
-    pub hooks: Vec<hooks::Before>,
+    changes_file: changes_file::Written,
+}
+
+impl<'a> Deref for Deployment<'a> {
+    type Target = Check<'a>;
+
+    fn deref(&self) -> &Check<'a> {
+        &self.check
+    }
+}
+
+impl DerefMut for Deployment<'_> {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.check
+    }
 }
 
 /// Proof that the state on disk says the live tree may be changing. Commit or rollback consumes it: never both.
@@ -93,67 +87,9 @@ impl<'a> Deployment<'a> {
             log::at!(level, "others may write the volume {}: in it only what is ours is used", volume.display());
         }
         source::tell_tries(!status_file::Status::read(&store).is_told(now()));
-        let mut deployment = Self::with(settings, places, store)?;
-        deployment.config_ini = config_ini::Notes::open(settings, most.is_some());
-        Ok(deployment)
-    }
-
-    /// Builds the deployment from the recorded state of `store`; locking the store is up to the caller.
-    pub fn with(settings: &'a Settings, places: locations::Places, store: Store) -> Result<Self> {
-        let demands = Demands::new(&settings.trust)?;
-        overlap::refuse_to_swallow(settings, &places)?;
-        let (mode, root) = (places.mode, store.root().to_owned());
-        let (mut state, mut doubt) = recorded_state(settings, mode, &store)?;
-        // A store beside <local> is found by that path: both were moved together, or are reached by another name.
-        let is_beside = mode == ActivationMode::Symlink && settings.store.is_none();
-        if state.local != settings.local && !is_beside && mode != ActivationMode::Install {
-            return Err(Error::config(format!(
-                "the store {} belongs to local = {}, not {}: give this deployment an id of its own",
-                root.display(),
-                state.local.display(),
-                settings.local.display()
-            )));
-        }
-        // A configured store may survive a change of `activation`; the entry at <local> decides what the change
-        // requires.
-        locations::refuse_to_change_ways(&state, mode, &root)?;
-        (state.mode, state.local) = (mode, settings.local.clone());
-        recovery::forget_lost(&mut state, &store, &mut doubt)?;
-        // deployer.py overwrote existing files, its own last installation above all.
-        let behaviour = if settings.bundle.is_some() { Behaviour::Overwrite } else { Behaviour::Disallow };
-        let activation = Activation::new(Setup {
-            mode,
-            local: &settings.local,
-            store: &store,
-            preserve: places.preserve(settings),
-            behaviour,
-            live_dir: state.live_dir.clone(),
-            is_store_in_local: places.is_store_in_local,
-        });
-        let deadline = Deadline::after(settings.timeout);
-        let source = Source::new(settings, &places.cache)?;
-        let config_ini = config_ini::Notes::default();
-        let hooks = [&settings.pre_hooks, &settings.post_hooks].into_iter().filter_map(|dir| hooks::Before::of(dir));
-        let (stop, hold_reason, fetched, attempt) = (None, None, 0, None);
-        Ok(Self {
-            settings,
-            places,
-            store,
-            activation,
-            source,
-            demands,
-            state,
-            doubt,
-            deadline,
-            _limit: console::limit(deadline),
-            config_ini,
-            stop,
-            hold_reason,
-            fetched,
-            attempt,
-            changes_file: changes_file::Written::default(),
-            hooks: hooks.collect(),
-        })
+        let check = Check::new(settings, places, StoreView::clone(&store))?;
+        let config_ini = config_ini::Notes::open(settings, most.is_some());
+        Ok(Self { store, check, config_ini, stop: None, changes_file: changes_file::Written::default() })
     }
 
     fn update(&mut self) -> Result<Outcome> {
@@ -201,7 +137,8 @@ impl<'a> Deployment<'a> {
             Verdict::Passed => {}
             Verdict::Stopped(signal) => return Err(stopped(signal)),
             Verdict::Failed(why) => {
-                self.note_failure(&target, FailureKind::Blocked, &why)?;
+                self.note_failure(&target, FailureKind::Blocked, &why);
+                self.save()?;
                 log::warn!("blocked: {}: {why}; the next check tries again", check_report::named(&target));
                 return Ok(Outcome::Blocked);
             }
@@ -334,18 +271,10 @@ impl<'a> Deployment<'a> {
         Ok(Outcome::RolledBack)
     }
 
-    /// Saves the state while the live tree does not change. Saves nothing while the live tree is in doubt, and nothing
-    /// in a store opened only for reading.
-    pub fn note(&self) -> Result<()> {
-        if self.doubt.is_none() && !self.store.is_only_read() { self.store.record(&self.state) } else { Ok(()) }
-    }
-
-    /// ` at <local>`, in the modes that change `<local>`.
-    pub fn at(&self) -> String {
-        match self.state.mode {
-            ActivationMode::Install => String::new(),
-            ActivationMode::Symlink | ActivationMode::InPlace => format!(" at {}", self.settings.local.display()),
-        }
+    /// Saves the state if it was changed while the live tree was not; but nothing while the live tree is in doubt.
+    pub fn save(&mut self) -> Result<()> {
+        let is_changed = std::mem::take(&mut self.is_changed);
+        if is_changed && self.doubt.is_none() { self.store.record(&self.state) } else { Ok(()) }
     }
 
     /// Closes the ledger of a finished deployment. A failure is only a warning: the next check tries again.
@@ -353,17 +282,6 @@ impl<'a> Deployment<'a> {
         if let Err(e) = self.activation.close_ledger(self.state.current.as_ref().map(|current| &current.release)) {
             log::warn!("{e}; the next check tries again");
         }
-    }
-
-    /// The time limit of an activation.
-    pub fn limit(&self) -> Limit {
-        Limit::at(self.deadline)
-    }
-
-    pub fn release(&self, id: &ReleaseId) -> Result<Release> {
-        self.store.release(id)?.ok_or_else(|| {
-            Error::new(Kind::InDoubt, format!("release {id} is gone from {}", self.store.root().display()))
-        })
     }
 
     /// Removes releases beyond `keep`. A failure is only a warning: the deployment is done, and the release costs only
@@ -375,22 +293,6 @@ impl<'a> Deployment<'a> {
             log::warn!("{e}");
         }
     }
-}
-
-/// The state in `store`, and why the live tree is in doubt if it cannot be read.
-fn recorded_state(settings: &Settings, mode: ActivationMode, store: &Store) -> Result<(State, Option<String>)> {
-    let root = store.root();
-    let fresh = || State::fresh(settings.local.clone(), mode, Found::Absent);
-    Ok(match store.recorded()? {
-        Recorded::State(state) => (*state, None),
-        Recorded::Nothing => (fresh(), None),
-        Recorded::Foreign(format) => return Err(foreign(root, &format)),
-        Recorded::Unreadable(reason) => {
-            let doubt = format!("the state in {} cannot be read: {reason}", root.display());
-            log::error!("{doubt}; keeping the live tree until a deployment settles it");
-            (fresh(), Some(doubt))
-        }
-    })
 }
 
 /// How long a command waits for a running check: twice `timeout`, enough for a deployment and its rollback.

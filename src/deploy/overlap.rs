@@ -10,7 +10,7 @@ use crate::config::{Settings, apart};
 use crate::error::{self, Context, Error, Result};
 use crate::model::ActivationMode;
 use crate::store::state::{Phase, State};
-use crate::store::{Location, Recorded, Store};
+use crate::store::{Location, Recorded, StoreView};
 use crate::sys::fs::{Dir, Kind, Meta};
 
 /// Refuses to keep a directory in sync that contains another deployment.
@@ -52,7 +52,7 @@ fn stores_in(above: &Path, ours: &Location) -> Result<Vec<(PathBuf, State)>> {
     };
     let mut states = Vec::new();
     for path in names.iter().map(|name| above.join(name)).filter(|path| *path != ours.path) {
-        let store = match Store::look(&Location { path: path.clone(), ..ours.clone() }) {
+        let store = match StoreView::open(&Location { path: path.clone(), ..ours.clone() }) {
             Err(e) if e.kind() == error::Kind::Config => continue, // an untrusted store is ignored
             store => store?,
         };

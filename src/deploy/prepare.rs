@@ -2,7 +2,9 @@
 //! fetched once: a release that was blocked or rolled back stays in the store, and a refused archive is remembered.
 
 use super::Deployment;
+use super::check::Check;
 use crate::artifact::CacheFile;
+use crate::config::Settings;
 use crate::error::{Error, Kind, Result};
 use crate::model::Known;
 use crate::model::{Reason, ReleaseId, Revision, Validators};
@@ -31,139 +33,44 @@ pub enum PollDecision {
     Fetch(Offer),
 }
 
+/// Calls `what` again while it fails because the source replaced the archive.
+pub fn until_settled<T>(settings: &Settings, mut what: impl FnMut() -> Result<T>) -> Result<T> {
+    for _ in 0..MAX_POLLS {
+        match what() {
+            Err(e) if e.kind() == Kind::Superseded => log::info!("{e}; polling again"),
+            result => return result,
+        }
+    }
+    let text = format!("{} changed during each of {MAX_POLLS} attempts to fetch it", settings.remote);
+    Err(Error::new(Kind::Superseded, text))
+}
+
 impl Deployment<'_> {
     /// The new release, complete in the store, or `None` if the offered revision is live or on hold.
     pub fn obtain(&mut self) -> Result<Option<Record>> {
-        let mut obtained = None;
-        self.until_settled(&mut |deployment| {
-            obtained = deployment.poll_and_publish()?;
-            Ok(())
-        })?;
-        Ok(obtained)
-    }
-
-    /// Calls `what` again while it fails because the source replaced the archive.
-    pub fn until_settled(&mut self, what: &mut dyn FnMut(&mut Self) -> Result<()>) -> Result<()> {
-        for _ in 0..MAX_POLLS {
-            match what(self) {
-                Err(e) if e.kind() == Kind::Superseded => log::info!("{e}; polling again"),
-                result => return result,
-            }
-        }
-        let text = format!("{} changed during each of {MAX_POLLS} attempts to fetch it", self.settings.remote);
-        Err(Error::new(Kind::Superseded, text))
+        let settings = self.settings;
+        until_settled(settings, || self.poll_and_publish())
     }
 
     fn poll_and_publish(&mut self) -> Result<Option<Record>> {
-        let offer = match self.poll()? {
+        let polled = self.check.poll();
+        self.save()?;
+        let offer = match polled? {
             PollDecision::Nothing => return Ok(None),
             PollDecision::Ready(record) => return Ok(Some(record)),
             PollDecision::Fetch(offer) => offer,
         };
         let download = self.places.download();
         status_file::write_working(&self.store);
-        let Some((verified, record)) = self.fetch(offer, &download)? else { return Ok(None) };
+        let fetched = self.check.fetch(offer, &download);
+        self.save()?;
+        let Some((verified, record)) = fetched? else { return Ok(None) };
         if self.store.release(&record.release)?.is_none() {
             self.publish(&verified, &record)?;
         }
         download.discard();
-        Ok(Some(self.obtained(record)))
-    }
-
-    /// Polls the source and decides on the next step: a check takes it, a plan reports it.
-    pub fn poll(&mut self) -> Result<PollDecision> {
-        let known = self.known().cloned();
-        let told = config_ini::known(self.settings).filter(|_| self.is_untouched());
-        let (nothing, is_told) = (Revision::new(""), told.is_some());
-        let asked = match (&known, &told) {
-            (Some(r), _) => Some(Known { revision: &r.revision, validators: &r.validators }),
-            (None, Some(told)) => Some(Known { revision: &nothing, validators: told }),
-            (None, None) => None,
-        };
-        let polled = self.source.poll(asked, self.deadline)?;
-        let offer = match (polled, known) {
-            (Poll::Changed(offer), _) => offer,
-            (Poll::Unchanged, Some(known)) => return self.pending(known),
-            (Poll::Unchanged, None) if is_told => {
-                return Ok(PollDecision::Nothing); // the report says so
-            }
-            (Poll::Unchanged, None) => return Err(Error::failed("the source has nothing new, and nothing was known")),
-        };
-        let Some(revision) = &offer.revision else { return Ok(PollDecision::Fetch(offer)) };
-        if self.is_live(revision) {
-            let (revision, validators) = (revision.clone(), offer.validators);
-            let release = self.id_of(&revision, None);
-            self.note_same(Record { release, revision, validators, since: now(), proof: None })?;
-            return Ok(PollDecision::Nothing);
-        }
-        if let Some(target) = self.state.target.clone().filter(|t| self.is_of(t, revision)) {
-            if self.is_on_hold(&target, revision, &offer.validators)? {
-                return Ok(PollDecision::Nothing);
-            }
-            let target = Record { revision: revision.clone(), validators: offer.validators, ..target };
-            return self.seen_again(target);
-        }
-        let id = self.id_of(revision, None);
-        if let Some(record) = self.state.withdrawal(&id, revision).cloned() {
-            // With the id that the present configuration gives it.
-            let release = self.id_of(revision, record.proof.as_deref());
-            if self.is_on_hold(&Record { release, ..record }, revision, &offer.validators)? {
-                return Ok(PollDecision::Nothing);
-            }
-        }
-        // With `trust` configured, the archive is fetched and verified again: a revision is only the server's word.
-        if !self.demands.is_some() && self.store.release(&id)?.is_some() {
-            // The source offers a revision again whose release is still in the store.
-            let (revision, validators) = (revision.clone(), offer.validators);
-            let record = Record { release: id, revision, validators, since: now(), proof: None };
-            return Ok(PollDecision::Ready(self.obtained(record)));
-        }
-        Ok(PollDecision::Fetch(offer))
-    }
-
-    /// Fetches and verifies the offered archive. `None`: its content is live already, or it is on hold.
-    pub fn fetch(&mut self, offer: Offer, download: &CacheFile) -> Result<Option<(Verified, Record)>> {
-        self.begin_attempt(Reason::Update, offer.revision.as_ref().map(|revision| self.unfetched(revision)));
-        let artifact = self.source.fetch(offer, download, self.deadline)?;
-        self.fetched = self.fetched.saturating_add(artifact.bytes());
-        let (revision, validators) = (artifact.revision.clone(), artifact.validators.clone());
-        let release = self.id_of(&revision, None);
-        let mut record = Record { release, revision, validators, since: now(), proof: None };
-        self.begin_attempt(Reason::Update, Some(record.clone()));
-        if self.is_live(&record.revision) {
-            download.discard();
-            self.note_same(record)?;
-            return Ok(None);
-        }
-        let target = self.state.target.clone().filter(|t| self.is_of(t, &record.revision));
-        if self.is_on_hold(target.as_ref().unwrap_or(&record), &record.revision, &record.validators)? {
-            download.discard();
-            return Ok(None);
-        }
-        let verified = self.verify_artifact(artifact, &record)?;
-        record.proof = verified.proof().map(str::to_owned);
-        record.release = self.id_of(&record.revision, verified.proof());
-        if self.has_live(&record.release) || self.is_on_hold(&record, &record.revision, &record.validators)? {
-            download.discard();
-            if self.has_live(&record.release) {
-                self.note_same(record)?;
-            }
-            return Ok(None);
-        }
-        self.begin_attempt(Reason::Update, Some(record.clone()));
-        Ok(Some((verified, record)))
-    }
-
-    /// The record of a revision that is not fetched yet.
-    fn unfetched(&self, revision: &Revision) -> Record {
-        let (release, validators) = (self.id_of(revision, None), Validators::default());
-        Record { release, revision: revision.clone(), validators, since: now(), proof: None }
-    }
-
-    /// Returns the record of a complete release and forgets the failures of other releases.
-    fn obtained(&mut self, record: Record) -> Record {
-        self.state.failure = self.state.failure.take().filter(|f| f.release == record.release);
-        record
+        self.forget_other_failures(&record);
+        Ok(Some(record))
     }
 
     /// Unpacks a release. A refused archive is remembered, so that it is not fetched again every minute.
@@ -171,8 +78,8 @@ impl Deployment<'_> {
         match self.unpack_release(verified, record, &self.source, &record.validators) {
             Err(e) if e.kind() == Kind::Refused => {
                 self.places.download().discard();
-                self.note_failure(record, FailureKind::Refused, &e.to_string())?;
-                Err(e)
+                self.note_failure(record, FailureKind::Refused, &e.to_string());
+                self.save().and(Err(e))
             }
             result => result,
         }
@@ -206,6 +113,18 @@ impl Deployment<'_> {
         Ok((staging, manifest, counted))
     }
 
+    /// Records a release that cannot be made live; nothing was changed. The obstacle may be removed, so the next check
+    /// tries again.
+    pub fn refuse(&mut self, target: &Record, e: Error) -> Result<Outcome> {
+        self.note_failure(target, FailureKind::Refused, &e.to_string());
+        if let Some(failure) = &mut self.state.failure {
+            failure.policy = "the host".to_owned();
+        }
+        self.save().and(Err(e))
+    }
+}
+
+impl Check<'_> {
     /// Unpacks the archive from `source`, which came with the validators `seen`, into `place`; without a place, writes
     /// nothing.
     pub fn unpack_checked(
@@ -224,11 +143,107 @@ impl Deployment<'_> {
         unpacked
     }
 
-    /// Saves the candidate with the validators that the source has now, so that the next poll is conditional.
+    /// Polls the source and decides on the next step: a check takes it, a plan reports it.
+    pub fn poll(&mut self) -> Result<PollDecision> {
+        let known = self.known().cloned();
+        let told = config_ini::known(self.settings).filter(|_| self.is_untouched());
+        let (nothing, is_told) = (Revision::new(""), told.is_some());
+        let asked = match (&known, &told) {
+            (Some(r), _) => Some(Known { revision: &r.revision, validators: &r.validators }),
+            (None, Some(told)) => Some(Known { revision: &nothing, validators: told }),
+            (None, None) => None,
+        };
+        let polled = self.source.poll(asked, self.deadline)?;
+        let offer = match (polled, known) {
+            (Poll::Changed(offer), _) => offer,
+            (Poll::Unchanged, Some(known)) => return self.pending(known),
+            (Poll::Unchanged, None) if is_told => {
+                return Ok(PollDecision::Nothing); // the report says so
+            }
+            (Poll::Unchanged, None) => return Err(Error::failed("the source has nothing new, and nothing was known")),
+        };
+        let Some(revision) = &offer.revision else { return Ok(PollDecision::Fetch(offer)) };
+        if self.is_live(revision) {
+            let (revision, validators) = (revision.clone(), offer.validators);
+            let release = self.id_of(&revision, None);
+            self.note_same(Record { release, revision, validators, since: now(), proof: None });
+            return Ok(PollDecision::Nothing);
+        }
+        if let Some(target) = self.state.target.clone().filter(|t| self.is_of(t, revision)) {
+            if self.is_on_hold(&target, revision, &offer.validators) {
+                return Ok(PollDecision::Nothing);
+            }
+            let target = Record { revision: revision.clone(), validators: offer.validators, ..target };
+            return self.seen_again(target);
+        }
+        let id = self.id_of(revision, None);
+        if let Some(record) = self.state.withdrawal(&id, revision).cloned() {
+            // With the id that the present configuration gives it.
+            let release = self.id_of(revision, record.proof.as_deref());
+            if self.is_on_hold(&Record { release, ..record }, revision, &offer.validators) {
+                return Ok(PollDecision::Nothing);
+            }
+        }
+        // With `trust` configured, the archive is fetched and verified again: a revision is only the server's word.
+        if !self.demands.is_some() && self.store.release(&id)?.is_some() {
+            // The source offers a revision again whose release is still in the store.
+            let (revision, validators) = (revision.clone(), offer.validators);
+            let record = Record { release: id, revision, validators, since: now(), proof: None };
+            self.forget_other_failures(&record);
+            return Ok(PollDecision::Ready(record));
+        }
+        Ok(PollDecision::Fetch(offer))
+    }
+
+    /// Fetches and verifies the offered archive. `None`: its content is live already, or it is on hold.
+    pub fn fetch(&mut self, offer: Offer, download: &CacheFile) -> Result<Option<(Verified, Record)>> {
+        self.begin_attempt(Reason::Update, offer.revision.as_ref().map(|revision| self.unfetched(revision)));
+        let artifact = self.source.fetch(offer, download, self.deadline)?;
+        self.fetched = self.fetched.saturating_add(artifact.bytes());
+        let (revision, validators) = (artifact.revision.clone(), artifact.validators.clone());
+        let release = self.id_of(&revision, None);
+        let mut record = Record { release, revision, validators, since: now(), proof: None };
+        self.begin_attempt(Reason::Update, Some(record.clone()));
+        if self.is_live(&record.revision) {
+            download.discard();
+            self.note_same(record);
+            return Ok(None);
+        }
+        let target = self.state.target.clone().filter(|t| self.is_of(t, &record.revision));
+        if self.is_on_hold(target.as_ref().unwrap_or(&record), &record.revision, &record.validators) {
+            download.discard();
+            return Ok(None);
+        }
+        let verified = self.verify_artifact(artifact, &record)?;
+        record.proof = verified.proof().map(str::to_owned);
+        record.release = self.id_of(&record.revision, verified.proof());
+        if self.has_live(&record.release) || self.is_on_hold(&record, &record.revision, &record.validators) {
+            download.discard();
+            if self.has_live(&record.release) {
+                self.note_same(record);
+            }
+            return Ok(None);
+        }
+        self.begin_attempt(Reason::Update, Some(record.clone()));
+        Ok(Some((verified, record)))
+    }
+
+    /// Forgets the failures of other releases than this one, which is complete.
+    fn forget_other_failures(&mut self, complete: &Record) {
+        self.state.failure.take_if(|failure| failure.release != complete.release);
+    }
+
+    /// The record of a revision that is not fetched yet.
+    fn unfetched(&self, revision: &Revision) -> Record {
+        let (release, validators) = (self.id_of(revision, None), Validators::default());
+        Record { release, revision: revision.clone(), validators, since: now(), proof: None }
+    }
+
+    /// Takes the candidate with the validators that the source has now, so that the next poll is conditional.
     fn seen_again(&mut self, target: Record) -> Result<PollDecision> {
         if self.state.target.as_ref().is_some_and(|known| known.validators != target.validators) {
             self.state.target = Some(target.clone());
-            self.note()?;
+            self.is_changed = true;
         }
         self.pending(target)
     }
@@ -241,19 +256,17 @@ impl Deployment<'_> {
             let is_over = target.is_some() || failure.is_some() || !rolled_back.is_empty();
             (self.state.target, self.state.failure) = (None, None);
             self.state.rolled_back.clear();
-            if is_over {
-                self.note()?;
-            }
+            self.is_changed |= is_over;
             return Ok(PollDecision::Nothing);
         }
-        if self.is_on_hold(&known, &known.revision, &known.validators)? {
+        if self.is_on_hold(&known, &known.revision, &known.validators) {
             return Ok(PollDecision::Nothing);
         }
         if let Some(failure) = self.state.failure.as_ref().filter(|f| f.release == known.release) {
             match Hold::after(failure, self.settings, &self.demands) {
                 Hold::None | Hold::ForGood => {}
                 Hold::Until(_) if self.has_new_seal(failure)? => {
-                    self.forget_target()?;
+                    self.forget_target();
                     return self.poll();
                 }
                 Hold::Until(_) => {
@@ -266,12 +279,12 @@ impl Deployment<'_> {
             return Ok(PollDecision::Ready(known));
         }
         // The release is not in the store: ask without conditions, so that it is fetched.
-        self.forget_target()?;
+        self.forget_target();
         self.poll()
     }
 
     /// Whether `known`, which the source now calls `revision`, is on hold; if so, the next poll is conditional on it.
-    fn is_on_hold(&mut self, known: &Record, revision: &Revision, validators: &Validators) -> Result<bool> {
+    fn is_on_hold(&mut self, known: &Record, revision: &Revision, validators: &Validators) -> bool {
         let text = match (self.state.withdrawal(&known.release, revision), &self.state.current) {
             (Some(record), Some(live)) => {
                 let when = rfc3339(record.since);
@@ -281,7 +294,7 @@ impl Deployment<'_> {
             _ => {
                 let failure = self.state.failure.as_ref().filter(|f| f.release == known.release);
                 let is_over = |f: &&Failure| Hold::after(f, self.settings, &self.demands) == Hold::ForGood;
-                let Some(Failure { count, why, .. }) = failure.filter(is_over) else { return Ok(false) };
+                let Some(Failure { count, why, .. }) = failure.filter(is_over) else { return false };
                 let s = if *count == 1 { "" } else { "s" };
                 format!("revision {revision} is on hold after {count} attempt{s}: {why}")
             }
@@ -290,9 +303,9 @@ impl Deployment<'_> {
         if self.state.target.as_ref().is_none_or(|t| t.validators != *validators || t.release != known.release) {
             let (revision, validators) = (revision.clone(), validators.clone());
             self.state.target = Some(Record { revision, validators, ..known.clone() });
-            self.note()?;
+            self.is_changed = true;
         }
-        Ok(true)
+        true
     }
 
     /// The record whose validators make the next poll conditional: the candidate's, else the live one's. Only a record
@@ -323,17 +336,14 @@ impl Deployment<'_> {
         self.is_release(&record.release, revision, proof) && (proof.is_none() || self.demands.is_met_by(proof))
     }
 
-    fn forget_target(&mut self) -> Result<()> {
-        if self.state.target.is_none() && self.state.failure.is_none() {
-            return Ok(());
-        }
+    fn forget_target(&mut self) {
+        self.is_changed |= self.state.target.is_some() || self.state.failure.is_some();
         (self.state.target, self.state.failure) = (None, None);
-        self.note()
     }
 
-    /// Saves new validators for the live release, so that the next poll is conditional again.
-    fn note_same(&mut self, seen: Record) -> Result<()> {
-        let Some(current) = &mut self.state.current else { return Ok(()) };
+    /// Takes new validators for the live release, so that the next poll is conditional again.
+    fn note_same(&mut self, seen: Record) {
+        let Some(current) = &mut self.state.current else { return };
         log::debug!("revision {} has the content that is live: nothing to deploy", seen.revision);
         let has_more = self.state.target.is_some() || !self.state.rolled_back.is_empty();
         if current.validators != seen.validators || current.revision != seen.revision || has_more {
@@ -341,27 +351,15 @@ impl Deployment<'_> {
             current.proof = seen.proof.or(current.proof.take());
             (self.state.target, self.state.failure) = (None, None);
             self.state.rolled_back.clear(); // the source offers the live release again
-            self.note()?;
+            self.is_changed = true;
         }
-        Ok(())
     }
 
-    /// Records a release that cannot be made live; nothing was changed. The obstacle may be removed, so the next check
-    /// tries again.
-    pub fn refuse(&mut self, target: &Record, e: Error) -> Result<Outcome> {
-        self.note_failure(target, FailureKind::Refused, &e.to_string())?;
-        if let Some(failure) = &mut self.state.failure {
-            failure.policy = "the host".to_owned();
-        }
-        self.note()?;
-        Err(e)
-    }
-
-    pub fn note_failure(&mut self, target: &Record, kind: FailureKind, why: &str) -> Result<()> {
+    pub fn note_failure(&mut self, target: &Record, kind: FailureKind, why: &str) {
         self.state.target = Some(target.clone());
         self.count_failure(target, kind, why);
         self.state.attempt = 0;
-        self.note()
+        self.is_changed = true;
     }
 
     pub fn count_failure(&mut self, target: &Record, kind: FailureKind, why: &str) {

@@ -1,15 +1,12 @@
 //! Recovers from an interrupted run, as [`recovery_action::decide`] says, before the source is polled.
 
-use super::recovery_action::{self, RecoveryAction};
+use super::recovery_action::RecoveryAction;
 use super::{Begun, Deployment};
-use crate::activate::LiveTree;
 use crate::error::{Context, Error, Result};
-use crate::model::{Reason, ReleaseId, Revision, Validators};
+use crate::model::{Reason, ReleaseId};
 use crate::outcome::Outcome;
 use crate::report::status_file;
-use crate::store::Store;
-use crate::store::state::{Phase, Record, State};
-use crate::sys::clock::now;
+use crate::store::state::Phase;
 use crate::sys::log;
 
 impl Deployment<'_> {
@@ -34,9 +31,14 @@ impl Deployment<'_> {
                 let local = self.settings.local.display();
                 log::info!("adopted release {release}: {local} points to it, and there was no state");
                 self.state.hooks_state_unknown = true;
-                self.adopt(release)?;
+                self.adopt(release);
+                self.save()?;
             }
-            RecoveryAction::KeepFound => self.keep_found()?,
+            RecoveryAction::KeepFound => {
+                let copy = self.keep_copy()?;
+                self.adopt(copy);
+                self.save()?;
+            }
             RecoveryAction::Refuse(why) => return Err(self.refusal(why)),
             RecoveryAction::Repair => self.repair()?,
             RecoveryAction::StartOver => {
@@ -48,30 +50,6 @@ impl Deployment<'_> {
             RecoveryAction::Revert => return self.with_signals_deferred(Self::resume_revert).map(Some),
         }
         Ok(None)
-    }
-
-    /// Determines the recovery action and the kind of entry at `<local>`.
-    pub fn diagnose(&self) -> Result<(RecoveryAction, LiveTree)> {
-        let standing = self.activation.standing()?;
-        let known = (self.doubt.is_none() && self.has_history()).then_some(&self.state);
-        let heal = recovery_action::decide(self.state.mode, known, &standing);
-        match heal {
-            RecoveryAction::Nothing
-            | RecoveryAction::Fresh(_)
-            | RecoveryAction::Adopt(_)
-            | RecoveryAction::Refuse(_) => {}
-            // The directory may be a copy of the original.
-            RecoveryAction::Repair => {}
-            RecoveryAction::KeepFound | RecoveryAction::StartOver | RecoveryAction::Resume | RecoveryAction::Revert => {
-                self.activation.refuse_another()?;
-            }
-        }
-        Ok((heal, standing))
-    }
-
-    /// The error for a `<local>` that cannot be deployed to.
-    pub fn refusal(&self, why: &str) -> Error {
-        Error::config(format!("cannot deploy to {}: {why}", self.settings.local.display()))
     }
 
     fn resume(&mut self) -> Result<Outcome> {
@@ -88,7 +66,8 @@ impl Deployment<'_> {
     }
 
     fn resume_revert(&mut self) -> Result<Outcome> {
-        self.begin_attempt(Reason::Recover, self.state.target.clone());
+        let target = self.state.target.clone();
+        self.begin_attempt(Reason::Recover, target);
         if self.state.phase == Phase::Activating {
             let why = format!("the deployment was cut off {} times", self.state.attempt);
             return self.revert(Begun(()), &why);
@@ -98,17 +77,6 @@ impl Deployment<'_> {
         self.state.attempt = self.state.attempt.saturating_add(1);
         self.store.record(&self.state)?;
         self.finish_revert()
-    }
-
-    pub fn adopt(&mut self, release: ReleaseId) -> Result<()> {
-        let (revision, validators) = (Revision::new(""), Validators::default());
-        self.state.current = Some(Record { release, revision, validators, since: now(), proof: None });
-        self.note()
-    }
-
-    fn keep_found(&mut self) -> Result<()> {
-        let id = self.keep_copy()?;
-        self.adopt(id)
     }
 
     /// Keeps a copy of the content of `<local>` as a release, so that nothing is lost.
@@ -166,33 +134,4 @@ impl Deployment<'_> {
     fn has_record(&self) -> bool {
         self.state.current.is_some() || self.state.target.is_some()
     }
-
-    fn has_history(&self) -> bool {
-        self.state.current.is_some() || self.state.phase != Phase::Idle
-    }
-}
-
-/// Handles releases that were removed from the store by hand. A lost live release is fetched again. If it was the
-/// rollback target of an interrupted deployment, the right live tree is unknown: a new deployment settles it.
-pub fn forget_lost(state: &mut State, store: &Store, doubt: &mut Option<String>) -> Result<()> {
-    let is_lost = |r: &Option<Record>| match r {
-        Some(r) => store.release(&r.release).map(|found| found.is_none()),
-        None => Ok(false),
-    };
-    let is_gone = is_lost(&state.current)?;
-    if state.phase == Phase::Idle && is_gone {
-        log::error!("the live release is gone from {}: fetching it again", store.root().display());
-        state.current = None;
-    }
-    if let Some(current) = state.current.take_if(|_| state.phase != Phase::Idle && is_gone) {
-        let lost = format!("release {} is gone from {}", current.release, store.root().display());
-        log::error!("a deployment was cut off, and {lost}: there is no way back, deploying anew to settle it");
-        let version = state.version.take();
-        *state = State { version, ..State::fresh(state.local.clone(), state.mode, state.found.clone()) };
-        *doubt = Some(lost);
-    }
-    if is_lost(&state.previous)? {
-        state.previous = None;
-    }
-    Ok(())
 }

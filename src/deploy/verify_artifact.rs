@@ -2,7 +2,7 @@
 //! mismatch, the archive was replaced meanwhile, and is polled again; or its signature is not there yet, and every
 //! check looks for it without fetching the archive again; or the archive is bad, and is on hold.
 
-use super::Deployment;
+use super::check::Check;
 use crate::artifact::Artifact;
 use crate::error::{Error, Kind, Result};
 use crate::model::Known;
@@ -12,7 +12,7 @@ use crate::store::state::{Failure, FailureKind, Record};
 /// The fingerprint of signature files that could not be fetched: any later fingerprint differs from it.
 const UNKNOWN: &str = "unknown";
 
-impl Deployment<'_> {
+impl Check<'_> {
     /// Verifies the artifact against the configured `trust`; `record` is the release it would become.
     pub fn verify_artifact(&mut self, artifact: Artifact, record: &Record) -> Result<Verified> {
         let seal = match self.source.seal(&self.settings.remote, &self.settings.trust, self.deadline) {
@@ -22,7 +22,7 @@ impl Deployment<'_> {
         };
         match package::verify(artifact, &seal, &self.demands, self.state.version.as_deref(), self.deadline) {
             Ok(verified) => {
-                self.note_version(verified.version())?;
+                self.note_version(verified.version());
                 Ok(verified)
             }
             Err(e) if e.kind() == Kind::Refused => {
@@ -50,7 +50,7 @@ impl Deployment<'_> {
             failure.seal = Some(seal.to_owned());
         }
         self.state.attempt = 0;
-        self.note()?;
+        self.is_changed = true;
         Err(e)
     }
 
@@ -61,16 +61,16 @@ impl Deployment<'_> {
         Ok(seal.fingerprint() != *before)
     }
 
-    /// Records the version that the next one must not be lower than, durably before anything is unpacked.
-    pub fn note_version(&mut self, version: Option<&str>) -> Result<()> {
+    /// Takes the version that the next one must not be lower than; to be saved before anything is unpacked.
+    pub fn note_version(&mut self, version: Option<&str>) {
         // With `allow-downgrade`, this archive sets the new minimum, even if it names no version.
         let highest = version.or(self.state.version.as_deref().filter(|_| !self.settings.trust.allow_downgrade));
         if highest == self.state.version.as_deref() {
-            return Ok(());
+            return;
         }
         self.state.version = highest.map(str::to_owned);
         // An earlier candidate may have a lower version.
         (self.state.target, self.state.failure) = (None, None);
-        self.note()
+        self.is_changed = true;
     }
 }

@@ -6,7 +6,7 @@ use crate::activate::locations;
 use crate::config::Settings;
 use crate::error::{Error, Result};
 use crate::remote::Remote;
-use crate::store::Store;
+use crate::store::StoreView;
 
 /// The keys of the `status` file: the remote, and the part that it lacks to be polled.
 const REMOTE: &str = "remote";
@@ -14,7 +14,7 @@ const LACKS: &str = "remote-lacks";
 
 /// The remote that the store of a deployment records, if any. If `is_asked`, it must be complete.
 pub fn remote(settings: &Settings, is_asked: bool) -> Result<Option<String>> {
-    let status = Status::read(&Store::look(&locations::locate(settings)?.store)?);
+    let status = Status::read(&StoreView::open(&locations::locate(settings)?.store)?);
     let Some(remote) = status.text(REMOTE) else { return Ok(None) };
     match status.text(LACKS).filter(|_| is_asked) {
         None => Ok(Some(remote.to_owned())),

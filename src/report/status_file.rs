@@ -9,8 +9,8 @@ use super::check_report::{CheckReport, QUIET};
 use crate::error::{Error, Kind, Result};
 use crate::model::ReleaseId;
 use crate::outcome::{Outcome, Severity};
-use crate::store::Store;
 use crate::store::state::{escape, unescape};
+use crate::store::{Store, StoreView};
 use crate::sys::clock::{now, rfc3339};
 
 /// The longest hold that a source may ask for, in seconds.
@@ -39,9 +39,6 @@ pub fn write(
 
 /// Records that a check has work to do, which may take a while.
 pub fn write_working(store: &Store) {
-    if store.is_only_read() {
-        return;
-    }
     let mut status = Status::read(store);
     if status.number(WORKING).is_none() {
         status.set(WORKING, now());
@@ -65,7 +62,7 @@ pub fn is_new_drift(store: &Store, drift: Option<&str>) -> bool {
 }
 
 /// Fails while the source `remote` has asked for no requests, up to an hour.
-pub fn hold_off(store: &Store, remote: &str) -> Result<()> {
+pub fn hold_off(store: &StoreView, remote: &str) -> Result<()> {
     let status = Status::read(store);
     let Some(until) = status.number("not-before") else { return Ok(()) };
     if status.text("not-before-of") != Some(remote) {
@@ -98,7 +95,7 @@ pub struct Status(Vec<(String, String)>);
 
 impl Status {
     /// Reads the status of a store.
-    pub fn read(store: &Store) -> Self {
+    pub fn read(store: &StoreView) -> Self {
         let text = store.read("status").ok().flatten().unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
         let split = |line: &str| {

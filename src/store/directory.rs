@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -14,20 +15,34 @@ use crate::sys::created;
 use crate::sys::fs::{self as sysfs, Dir, Kind};
 use crate::sys::resolve::Way;
 
-/// An open store, which holds its lock while it lives. [`Store::look`] opens one for reading only.
+/// A store that is only read: it has no method that writes.
 ///
 /// All entries are reached from the open directory, through no link: another user of a shared volume may replace the
 /// directory, but not the one that was checked.
-#[derive(Debug)]
-pub struct Store {
+#[derive(Clone, Debug)]
+pub struct StoreView {
     pub(super) root: PathBuf,
     /// `None`: it does not exist yet.
     pub(super) dir: Option<Rc<Dir>>,
     /// The shared volume that contains it.
     pub(super) volume: Option<PathBuf>,
+}
+
+/// A store that may be written: it holds the lock while it lives.
+#[derive(Debug)]
+pub struct Store {
+    pub(super) view: StoreView,
     /// Whether it was just created.
     pub(super) is_new: bool,
-    pub(super) lock: Option<File>,
+    pub(super) _lock: File,
+}
+
+impl Deref for Store {
+    type Target = StoreView;
+
+    fn deref(&self) -> &StoreView {
+        &self.view
+    }
 }
 
 /// The location of a store, and the trust that its path needs.
@@ -57,25 +72,51 @@ pub enum Recorded {
     Unreadable(String),
 }
 
-impl Store {
-    /// Whether it is open for reading only.
-    pub fn is_only_read(&self) -> bool {
-        self.lock.is_none()
-    }
-
+impl StoreView {
     /// Its path.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// The shared volume that contains it, and whether the store was just created.
-    pub fn volume(&self) -> Option<(&Path, bool)> {
-        self.volume.as_deref().map(|volume| (volume, self.is_new))
-    }
-
     /// Its directory, open.
     pub fn dir(&self) -> io::Result<&Rc<Dir>> {
         self.dir.as_ref().ok_or_else(|| ErrorKind::NotFound.into())
+    }
+
+    /// A directory in it, open.
+    pub(super) fn sub(&self, name: &str) -> io::Result<Dir> {
+        self.dir()?.child(name.as_ref())
+    }
+
+    /// Reads the state. Needs no lock, because the file is replaced atomically.
+    pub fn recorded(&self) -> Result<Recorded> {
+        let Some(text) = self.read("state")? else { return Ok(Recorded::Nothing) };
+        Ok(match (State::parse(&text), state::foreign_format(&text)) {
+            (Ok(state), _) => Recorded::State(Box::new(state)),
+            (Err(_), Some(format)) => Recorded::Foreign(format),
+            (Err(reason), None) => Recorded::Unreadable(reason),
+        })
+    }
+
+    /// Reads one of its files; `None`: it does not exist.
+    pub fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        let read = || -> io::Result<Vec<u8>> {
+            let mut content = Vec::new();
+            self.dir()?.open_file(name.as_ref())?.read_to_end(&mut content)?;
+            Ok(content)
+        };
+        match read() {
+            Ok(content) => Ok(Some(content)),
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e).with_context(|| format!("cannot read {}", self.root.join(name).display())),
+        }
+    }
+}
+
+impl Store {
+    /// The shared volume that contains it, and whether the store was just created.
+    pub fn volume(&self) -> Option<(&Path, bool)> {
+        self.volume.as_deref().map(|volume| (volume, self.is_new))
     }
 
     /// Creates a directory in it if it is missing.
@@ -98,11 +139,6 @@ impl Store {
         self.make("empty", 0o755)
     }
 
-    /// A directory in it, open.
-    pub(super) fn sub(&self, name: &str) -> io::Result<Dir> {
-        self.dir()?.child(name.as_ref())
-    }
-
     /// Removes leftovers of a killed run. Only under the lock, when no other process creates files there.
     pub(super) fn empty_partial(&self) -> Result<()> {
         let empty = || -> io::Result<()> {
@@ -112,33 +148,9 @@ impl Store {
         empty().with_context(|| format!("cannot remove what is left in {}", self.root.join(PARTIAL).display()))
     }
 
-    /// Reads the state. Needs no lock, because the file is replaced atomically.
-    pub fn recorded(&self) -> Result<Recorded> {
-        let Some(text) = self.read("state")? else { return Ok(Recorded::Nothing) };
-        Ok(match (State::parse(&text), state::foreign_format(&text)) {
-            (Ok(state), _) => Recorded::State(Box::new(state)),
-            (Err(_), Some(format)) => Recorded::Foreign(format),
-            (Err(reason), None) => Recorded::Unreadable(reason),
-        })
-    }
-
     /// Replaces the state, durably: when this returns, it survives a power cut.
     pub fn record(&self, state: &State) -> Result<()> {
         self.replace("state", state.print().as_bytes(), true).with_context(|| "cannot write the state")
-    }
-
-    /// Reads one of its files; `None`: it does not exist.
-    pub fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
-        let read = || -> io::Result<Vec<u8>> {
-            let mut content = Vec::new();
-            self.dir()?.open_file(name.as_ref())?.read_to_end(&mut content)?;
-            Ok(content)
-        };
-        match read() {
-            Ok(content) => Ok(Some(content)),
-            Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(e).with_context(|| format!("cannot read {}", self.root.join(name).display())),
-        }
     }
 
     /// Replaces a file in the store by `content`, atomically.
@@ -154,9 +166,6 @@ impl Store {
 
     pub(super) fn put(&self, name: &str, fill: &mut Fill<'_>, mode: u32, durably: bool) -> Result<()> {
         let cannot = || format!("cannot replace {}", self.root.join(name).display());
-        if self.is_only_read() {
-            return Err(Error::failed("it is only read")).with_context(cannot);
-        }
         put(self.dir().with_context(cannot)?, name, fill, mode, durably).with_context(cannot)
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! It does not affect the live tree; the caller decides when to add an entry.
 
-use super::directory::Store;
+use super::directory::{Store, StoreView};
 use super::key_value::{Lines, Text};
 use super::record::Record;
 use crate::error::Result;
@@ -52,13 +52,13 @@ struct Block {
 pub struct History(Vec<Block>);
 
 /// Reads the entries of a store, the newest first.
-pub fn read(store: &Store) -> Result<Vec<Entry>> {
+pub fn read(store: &StoreView) -> Result<Vec<Entry>> {
     Ok(History::read(store)?.0.into_iter().filter_map(|block| block.entry).collect())
 }
 
 impl History {
     /// Reads the history of a store.
-    pub fn read(store: &Store) -> Result<Self> {
+    pub fn read(store: &StoreView) -> Result<Self> {
         Ok(store.read(FILE)?.map_or_else(|| Self(Vec::new()), |text| Self::parse(&text)))
     }
 

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use super::directory::{Location, Recorded, Store};
+use super::directory::{Location, Recorded, StoreView};
 use crate::error::{Context, Error, Kind, Result, plain};
 use crate::sys;
 use crate::sys::fs as sysfs;
@@ -14,7 +14,7 @@ use crate::sys::log;
 const LOCK: &str = "lock";
 
 /// Takes the lock of a store, at once or in turn within `most`.
-pub(super) fn lock(store: &Store, location: &Location, most: Option<Duration>) -> Result<File> {
+pub(super) fn lock(store: &StoreView, location: &Location, most: Option<Duration>) -> Result<File> {
     let path = &store.root().join(LOCK);
     let file = store.dir().and_then(|dir| dir.open_or_create(LOCK.as_ref())).map_err(|e| {
         // EACCES or EPERM: the store belongs to root, and another user runs this.
@@ -47,7 +47,7 @@ pub(super) fn lock(store: &Store, location: &Location, most: Option<Duration>) -
 }
 
 /// Fails if waiting for the holder of the lock cannot help.
-fn wait_is_sane(store: &Store, lock: &File) -> Result<()> {
+fn wait_is_sane(store: &StoreView, lock: &File) -> Result<()> {
     let why = match store.recorded()? {
         Recorded::Foreign(format) => {
             format!("it is of another version, whose state has the format {format}; run that version's program")
@@ -60,7 +60,7 @@ fn wait_is_sane(store: &Store, lock: &File) -> Result<()> {
     Err(Error::new(Kind::Locked, format!("another repo-deploy is at work in {}: {why}", store.root().display())))
 }
 
-impl Store {
+impl StoreView {
     /// Whether another process holds the lock.
     pub fn is_locked(&self) -> Result<bool> {
         let cannot = || format!("cannot look at {}", self.root().join(LOCK).display());

@@ -19,7 +19,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use super::directory::Store;
+use super::directory::{Store, StoreView};
 use crate::error::{Context, Result};
 use crate::model::ReleaseId;
 
@@ -248,17 +248,17 @@ impl Store {
 }
 
 /// Opens the manifest of `release`.
-fn open(store: &Store, release: &ReleaseId) -> io::Result<File> {
+fn open(store: &StoreView, release: &ReleaseId) -> io::Result<File> {
     store.dir()?.child(DIR.as_ref())?.open_file(release.as_str().as_ref())
 }
 
 /// Whether `release` has a manifest that is invalid, and so damaged.
-pub fn is_damaged(store: &Store, release: &ReleaseId) -> bool {
+pub fn is_damaged(store: &StoreView, release: &ReleaseId) -> bool {
     open(store, release).is_ok() && read(store, release).is_none()
 }
 
 /// The manifest of `release`, if it has a valid one; needs no lock.
-pub fn read(store: &Store, release: &ReleaseId) -> Option<Manifest> {
+pub fn read(store: &StoreView, release: &ReleaseId) -> Option<Manifest> {
     let file = open(store, release).ok()?; // treated as missing: the tree can be read instead
     Manifest::stored(file)
 }

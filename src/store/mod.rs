@@ -1,5 +1,5 @@
 //! Releases, state and lock of one deployment. A name in `releases/` is complete and durable; unfinished files are in
-//! `partial/`, which is emptied when the store is opened. A [`Store`] holds its lock.
+//! `partial/`, which is emptied when the store is opened. A [`Store`] holds its lock; a [`StoreView`] only reads.
 
 mod directory;
 pub mod history;
@@ -12,5 +12,5 @@ mod record;
 mod releases;
 pub mod state;
 
-pub use self::directory::{Location, PARTIAL, Recorded, Store, check_room};
+pub use self::directory::{Location, PARTIAL, Recorded, Store, StoreView, check_room};
 pub use self::releases::{Release, Staging};

@@ -1,10 +1,10 @@
-//! Opens a store: judges its path, takes its lock, creates missing parts.
+//! Opens a store: judges its path; to write it, also takes its lock and creates missing parts.
 
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::directory::{Location, PARTIAL, Store};
+use super::directory::{Location, PARTIAL, Store, StoreView};
 use super::lock::lock;
 use super::{manifest, releases};
 use crate::error::{Error, Result, plain};
@@ -18,24 +18,26 @@ impl Store {
         let is_new = !root.exists();
         let place = resolve::make_dirs(&root, location.way).map_err(|fault| location.refusal(fault, &root))?;
         let dir = open(&place, location)?;
-        let mut store = Self { root, dir: Some(Rc::new(dir)), volume: place.volume, is_new, lock: None };
-        store.lock = Some(lock(&store, location, most)?);
+        let view = StoreView { root, dir: Some(Rc::new(dir)), volume: place.volume };
+        let store = Self { _lock: lock(&view, location, most)?, view, is_new };
         store.make("releases", 0o755)?;
         store.make(manifest::DIR, 0o700)?;
         store.make(PARTIAL, 0o700)?;
         store.empty_partial()?;
         Ok(store)
     }
+}
 
-    /// Opens the store at `location` for reading: it need not exist, takes no lock, and writes nothing.
-    pub fn look(location: &Location) -> Result<Self> {
+impl StoreView {
+    /// Opens the store at `location` for reading, without its lock. It need not exist.
+    pub fn open(location: &Location) -> Result<Self> {
         let (dir, volume) = match resolve::find(&location.path, location.way, Last::Follow) {
             Ok(place) if place.meta.is_some() => (Some(Rc::new(open(&place, location)?)), place.volume),
             Ok(place) => (None, place.volume),
             Err(fault) if fault.is_missing() => (None, None),
             Err(fault) => return Err(location.refusal(fault, &location.path)),
         };
-        Ok(Self { root: location.path.clone(), dir, volume, is_new: false, lock: None })
+        Ok(Self { root: location.path.clone(), dir, volume })
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Instant;
 
-use super::directory::{PARTIAL, Store, cannot_make, unique};
+use super::directory::{PARTIAL, Store, StoreView, cannot_make, unique};
 use super::manifest::{self, Extent, Manifest};
 use crate::error::{Context, Error, Result, plain};
 use crate::model::{Owner, ReleaseId};
@@ -42,19 +42,7 @@ pub struct Release {
     store: Option<Rc<Dir>>,
 }
 
-impl Store {
-    /// Creates an empty directory for a new release.
-    pub fn staging(&self) -> Result<Staging> {
-        let name = unique("release-")?;
-        let path = self.root().join(PARTIAL).join(&name);
-        let make = || -> io::Result<(Dir, Dir)> {
-            let partial = self.sub(PARTIAL)?;
-            Ok((partial.make_child(&name, None, 0o700)?, partial))
-        };
-        let (dir, partial) = make().with_context(|| cannot_make(&path))?;
-        Ok(Staging { path, name, dir, partial })
-    }
-
+impl StoreView {
     /// The release `id`, if the store has it.
     pub fn release(&self, id: &ReleaseId) -> Result<Option<Release>> {
         let release = self.release_at(id);
@@ -79,6 +67,52 @@ impl Store {
         self.sub(RELEASES)
     }
 
+    /// All releases, the newest first.
+    pub fn releases(&self) -> Result<Vec<Release>> {
+        let whole = |(release, is_doomed): (Release, bool)| (!is_doomed).then_some(release);
+        Ok(self.entries()?.into_iter().filter_map(whole).collect())
+    }
+
+    /// All entries with the name of a release, the newest first, and whether each is being removed.
+    fn entries(&self) -> Result<Vec<(Release, bool)>> {
+        let list = || -> io::Result<Vec<(ReleaseId, Meta)>> {
+            let releases = self.releases_dir()?;
+            let mut found = Vec::new();
+            for name in releases.names()? {
+                let Some(id) = name.to_str().and_then(ReleaseId::parse) else { continue };
+                if let Some(meta) = releases.look(&name)?.filter(|meta| meta.kind == Kind::Dir) {
+                    found.push((id, meta));
+                }
+            }
+            Ok(found)
+        };
+        let mut found = match list() {
+            Err(e) if e.kind() == ErrorKind::NotFound => Vec::new(),
+            found => found.with_context(|| self.cannot_list())?,
+        };
+        // Unpacking sets the time, and nothing writes to the top directory afterwards. A copy of the store keeps it.
+        sort(&mut found, &mut |a, b| b.1.mtime.cmp(&a.1.mtime).then_with(|| a.0.cmp(&b.0)));
+        Ok(found.into_iter().map(|(id, meta)| (self.release_at(&id), is_doomed(&meta, &id))).collect())
+    }
+
+    fn cannot_list(&self) -> String {
+        format!("cannot read {}", self.root().join(RELEASES).display())
+    }
+}
+
+impl Store {
+    /// Creates an empty directory for a new release.
+    pub fn staging(&self) -> Result<Staging> {
+        let name = unique("release-")?;
+        let path = self.root().join(PARTIAL).join(&name);
+        let make = || -> io::Result<(Dir, Dir)> {
+            let partial = self.sub(PARTIAL)?;
+            Ok((partial.make_child(&name, None, 0o700)?, partial))
+        };
+        let (dir, partial) = make().with_context(|| cannot_make(&path))?;
+        Ok(Staging { path, name, dir, partial })
+    }
+
     /// Removes the release `id`, if it exists.
     pub fn discard(&self, id: &ReleaseId) -> Result<()> {
         let Some(release) = self.release(id)? else { return Ok(()) };
@@ -95,12 +129,6 @@ impl Store {
             partial.remove_all(&away)
         };
         discard().with_context(|| format!("cannot remove {}", release.path.display()))
-    }
-
-    /// All releases, the newest first.
-    pub fn releases(&self) -> Result<Vec<Release>> {
-        let whole = |(release, is_doomed): (Release, bool)| (!is_doomed).then_some(release);
-        Ok(self.entries()?.into_iter().filter_map(whole).collect())
     }
 
     /// Removes releases until `keep` are left, the oldest first. Releases in `needed` count, but are never removed; nor
@@ -141,32 +169,6 @@ impl Store {
             }
         }
         Ok(())
-    }
-
-    /// All entries with the name of a release, the newest first, and whether each is being removed.
-    fn entries(&self) -> Result<Vec<(Release, bool)>> {
-        let list = || -> io::Result<Vec<(ReleaseId, Meta)>> {
-            let releases = self.releases_dir()?;
-            let mut found = Vec::new();
-            for name in releases.names()? {
-                let Some(id) = name.to_str().and_then(ReleaseId::parse) else { continue };
-                if let Some(meta) = releases.look(&name)?.filter(|meta| meta.kind == Kind::Dir) {
-                    found.push((id, meta));
-                }
-            }
-            Ok(found)
-        };
-        let mut found = match list() {
-            Err(e) if e.kind() == ErrorKind::NotFound => Vec::new(),
-            found => found.with_context(|| self.cannot_list())?,
-        };
-        // Unpacking sets the time, and nothing writes to the top directory afterwards. A copy of the store keeps it.
-        sort(&mut found, &mut |a, b| b.1.mtime.cmp(&a.1.mtime).then_with(|| a.0.cmp(&b.0)));
-        Ok(found.into_iter().map(|(id, meta)| (self.release_at(&id), is_doomed(&meta, &id))).collect())
-    }
-
-    fn cannot_list(&self) -> String {
-        format!("cannot read {}", self.root().join(RELEASES).display())
     }
 }
 

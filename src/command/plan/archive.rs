@@ -9,7 +9,7 @@ use crate::activate::install::bundle;
 use crate::command::scratch::Scratch;
 use crate::config::Settings;
 use crate::console::progress::size;
-use crate::deploy::Deployment;
+use crate::deploy::check::Check;
 use crate::error::{Context, Error, Kind, Result};
 use crate::model::ActivationMode;
 use crate::package::{self, Unpacked, Verified};
@@ -20,7 +20,7 @@ use crate::store::manifest::Manifest;
 use crate::store::state::Record;
 use crate::sys::fs::{self, Dir};
 
-impl Deployment<'_> {
+impl Check<'_> {
     /// Plans a ZIP from its directory. False: the archive must be fetched.
     pub fn plan_by_directory(&self, plan: &mut Plan, live: &Manifest, offer: &mut Offer) -> Result<bool> {
         let Settings { layout, max_download, remote, .. } = self.settings;

@@ -11,14 +11,15 @@ use crate::activate::locations;
 use crate::activate::{Activation, tree};
 use crate::appspec::Event;
 use crate::config::Settings;
+use crate::deploy::check::Check;
 use crate::deploy::hooks::{self, Found};
-use crate::deploy::{Deployment, lifecycle};
+use crate::deploy::lifecycle;
 use crate::error::{Context, Result};
 use crate::model::{ActivationMode, ReleaseId};
 use crate::store::manifest::{self, Manifest};
 use crate::sys::fs::Dir;
 
-impl Deployment<'_> {
+impl Check<'_> {
     /// Plans the switch from one release to another.
     pub fn plan_switch(&self, plan: &mut Plan, live: &Manifest, new: &Manifest) -> Result<()> {
         self.compare(plan, live, new)?;
