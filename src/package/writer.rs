@@ -23,10 +23,8 @@ use crate::model::{Layout, Links};
 use crate::store::check_room;
 use crate::store::manifest::{Budget, Entry};
 use crate::sys::clock::Deadline;
-use crate::sys::created::NoUmask;
 use crate::sys::durable;
 use crate::sys::fs::{self, Dir};
-use crate::sys::xattr::has_default_acl;
 
 /// The number of bytes that are copied at once.
 const COPIED: usize = 128 * 1024;
@@ -55,9 +53,8 @@ pub(super) struct Writer<'a> {
     budget: Budget,
     /// Whether to start the writing of each file early: each will be synced by itself.
     is_early: bool,
-    /// The umask is 0, and no ACL is inherited: a file gets its mode when it is created.
-    _umask: NoUmask,
-    has_acl: bool,
+    /// A file with no more than these bits gets its mode when it is created.
+    granted: u32,
 }
 
 impl<'a> Writer<'a> {
@@ -67,13 +64,13 @@ impl<'a> Writer<'a> {
             check_room(plan.space, plan.count, staging)?;
         }
         let is_early = staging.is_some_and(|dir| !durable::is_at_once(dir, plan.count));
-        let has_acl = staging.map_or(Ok(false), has_default_acl).with_context(|| "cannot read the ACL of a release")?;
+        let granted = staging.map_or(Ok(0), fs::granted_bits).with_context(|| "cannot read the ACL of a release")?;
         let owner = layout.owner.map(|o| (o.uid, o.gid));
         let trail = Trail::default();
         let progress = Progress::start("unpacking", Some(plan.bytes));
         let (what, texts, budget) = (vec![DIRECTORY; plan.len()], Texts::default(), plan.budget.clone());
         let (rule, buffer) = (layout.symlinks, Vec::new());
-        let (top, written, _umask) = (staging, 0, NoUmask::set());
+        let (top, written) = (staging, 0);
         Ok(Self {
             plan,
             top,
@@ -88,8 +85,7 @@ impl<'a> Writer<'a> {
             texts,
             budget,
             is_early,
-            _umask,
-            has_acl,
+            granted,
         })
     }
 
@@ -135,12 +131,12 @@ impl<'a> Writer<'a> {
 
     /// Creates the file `index` with its owner and mode; `None` without a directory.
     fn create(&mut self, index: u32) -> Result<Option<File>> {
-        let (plan, owner, has_acl) = (self.plan, self.owner, self.has_acl);
+        let (plan, owner, granted) = (self.plan, self.owner, self.granted);
         let Some(top) = self.top else { return Ok(None) };
-        let ((parent, name), mode) = (split(plan.path(index)), plan.mode(index).into());
+        let ((parent, name), mode) = (split(plan.path(index)), u32::from(plan.mode(index)));
         let dir = self.enter(top, parent, Kind::Dir.mode()).with_context(|| cannot("make", plan.name(index)))?;
         let file = dir.create_with(name, mode).with_context(|| cannot("create", plan.name(index)))?;
-        if owner.is_some() || has_acl {
+        if owner.is_some() || mode & !granted != 0 {
             fs::set_owner_and_mode(&file, owner, mode).with_context(|| owning(owner, plan.name(index)))?;
         }
         Ok(Some(file))

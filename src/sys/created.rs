@@ -47,28 +47,12 @@ pub fn make_own_dir(parent: &Dir, name: &OsStr, mode: u32) -> io::Result<Dir> {
     Ok(dir)
 }
 
-/// The umask of this process is 0 while this exists, so that a file gets the mode with which it is created.
-#[derive(Debug)]
-pub struct NoUmask(Mode);
-
-impl NoUmask {
-    /// Sets it to 0.
-    pub fn set() -> Self {
-        Self(rustix::process::umask(Mode::empty()))
-    }
-}
-
-impl Drop for NoUmask {
-    fn drop(&mut self) {
-        rustix::process::umask(self.0);
-    }
-}
-
 /// Makes the directory with `mode`, as far as an ACL of the parent permits.
 fn make(parent: &Dir, name: &OsStr, mode: u32) -> io::Result<(Dir, Meta)> {
-    let no_umask = NoUmask::set();
-    rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(mode))?;
-    drop(no_umask);
+    let umask = rustix::process::umask(Mode::empty());
+    let made = rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(mode));
+    rustix::process::umask(umask);
+    made?;
     let dir = parent.child(name)?;
     let made = dir.meta()?;
     Ok((dir, made))

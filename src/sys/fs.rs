@@ -311,6 +311,18 @@ impl AsFd for Dir {
     }
 }
 
+/// The bits that every new file in `dir` has with certainty if it is created with them: neither the umask nor a default
+/// ACL takes them away. Without /proc none.
+pub fn granted_bits(dir: &Dir) -> io::Result<u32> {
+    if super::xattr::get(dir, super::xattr::DEFAULT_ACL.as_ref())?.is_some() {
+        return Ok(0);
+    }
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let umask = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+    let umask = umask.and_then(|umask| u32::from_str_radix(umask.trim(), 8).ok());
+    Ok(umask.map_or(0, |umask| 0o777 & !umask))
+}
+
 /// Whether an open file, found in the directory `above`, is the root of a mount.
 pub fn is_mount_top(file: impl AsFd, above: &Dir) -> io::Result<bool> {
     match is_mount_root(&file, OsStr::new(""), AtFlags::EMPTY_PATH)? {

@@ -56,11 +56,6 @@ pub fn get(file: impl AsFd, name: &OsStr) -> io::Result<Option<Vec<u8>>> {
     }
 }
 
-/// Whether a directory has a default ACL, which then limits the mode of each new file in it.
-pub fn has_default_acl(dir: impl AsFd) -> io::Result<bool> {
-    Ok(get(dir, DEFAULT_ACL.as_ref())?.is_some())
-}
-
 /// Sets an attribute.
 pub fn set(file: impl AsFd, name: &OsStr, value: &[u8]) -> io::Result<()> {
     Ok(rustix::fs::fsetxattr(file, name, value, XattrFlags::empty())?)
