@@ -158,5 +158,5 @@ fn unpacked(file: File, name: &str, place: &Dir) -> Result<()> {
     // An archive at hand only needs to be unpackable.
     let artifact = package::verify(artifact, &Sidecars::default(), &Demands::default(), None, deadline)?;
     // The default layout; stripping nothing, because a single top directory is looked into.
-    package::unpack(&artifact, Some(place), &Layout::default(), deadline).map(|_| ())
+    package::unpack(&artifact, Some(place), None, &Layout::default(), deadline).map(|_| ())
 }

@@ -134,7 +134,10 @@ impl Check<'_> {
         source: &Source,
         seen: &Validators,
     ) -> Result<Unpacked> {
-        let unpacked = package::unpack(verified, place, &self.settings.layout, self.deadline);
+        // A checksum of 32 bits does not prove a file as `trust` demands.
+        let live = self.state.current.as_ref().filter(|_| self.doubt.is_none() && !self.demands.is_some());
+        let live = live.and_then(|live| self.store.original(&live.release));
+        let unpacked = package::unpack(verified, place, live.as_ref(), &self.settings.layout, self.deadline);
         // An archive read from its own place may have changed while it was read: then the tree and a refusal are both
         // void.
         if !source.is_still(seen)? {

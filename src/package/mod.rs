@@ -15,6 +15,7 @@ mod tar;
 mod tests;
 mod transfer;
 mod tree;
+mod unchanged;
 mod unpacked;
 mod verify;
 mod version;
@@ -26,6 +27,7 @@ use std::fs::File;
 use crate::artifact::Content;
 use crate::error::{Context, Error, Result};
 use crate::model::Layout;
+use crate::store::Original;
 use crate::store::manifest::Manifest;
 use crate::sys::clock::Deadline;
 use crate::sys::fs::Dir;
@@ -59,13 +61,20 @@ pub fn survey_directory(
     }
 }
 
-/// Unpacks `verified` into `staging`, an empty directory; on an error the caller removes its content. Without a
-/// directory, writes nothing, but reads and checks the artifact completely, and returns the tree that it would make.
-pub fn unpack(verified: &Verified, staging: Option<&Dir>, layout: &Layout, deadline: Deadline) -> Result<Unpacked> {
+/// Unpacks `verified` into `staging`, an empty directory; on an error the caller removes its content. Files that `live`
+/// has unchanged may be cloned from it. Without a directory, writes nothing, but reads and checks the artifact
+/// completely, and returns the tree that it would make.
+pub fn unpack(
+    verified: &Verified,
+    staging: Option<&Dir>,
+    live: Option<&Original>,
+    layout: &Layout,
+    deadline: Deadline,
+) -> Result<Unpacked> {
     let artifact = verified.artifact();
     let name = &artifact.name;
     match &artifact.content {
-        Content::Archive(file) => unpack_archive(file, name, staging, layout, deadline),
+        Content::Archive(file) => unpack_archive(file, name, staging, live, layout, deadline),
         Content::Directory(folder) => {
             directory::unpack(folder, staging, layout, deadline).with_context(|| format!("cannot copy {name}"))
         }
@@ -86,6 +95,7 @@ fn unpack_archive(
     file: &File,
     name: &str,
     staging: Option<&Dir>,
+    live: Option<&Original>,
     layout: &Layout,
     deadline: Deadline,
 ) -> Result<Unpacked> {
@@ -95,7 +105,7 @@ fn unpack_archive(
         return tar::unpack(file, compression, staging, layout, deadline).map_err(cannot);
     }
     match zip::end::find(file).map_err(cannot)? {
-        Some(end) => zip::unpack(file, &end, staging, layout, deadline).map_err(cannot),
+        Some(end) => zip::unpack(file, &end, staging, live, layout, deadline).map_err(cannot),
         None => Err(sniff::no_archive(name, &head)),
     }
 }

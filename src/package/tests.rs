@@ -65,9 +65,9 @@ impl Scratch {
         let artifact = Artifact { revision, validators, content, name: "https://host/app.zip".into() };
         let staging = Dir::open(&staging).unwrap();
         let (verified, deadline) = (unasked(artifact), Deadline::after(Duration::from_secs(600)));
-        let done = unpack(&verified, Some(&staging), layout, deadline);
+        let done = unpack(&verified, Some(&staging), None, layout, deadline);
         if self.1.get() < 100 {
-            match (unpack(&verified, None, layout, deadline), &done) {
+            match (unpack(&verified, None, None, layout, deadline), &done) {
                 (Ok(told), Ok(done)) => assert!(told.manifest.is_same(&done.manifest).unwrap()),
                 (Err(told), Err(done)) => assert_eq!(told.to_string(), done.to_string()),
                 (told, _) => panic!("told {told:?}, done {done:?}"),

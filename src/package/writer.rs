@@ -15,6 +15,7 @@ use super::links::Paths;
 use super::names::shown;
 use super::policy::{Kind, Plan};
 use super::transfer::{in_time, transfer};
+use super::unchanged::Unchanged;
 use super::unpacked::Unpacked;
 use crate::artifact::Texts;
 use crate::console::Progress;
@@ -25,6 +26,7 @@ use crate::store::manifest::{Budget, Entry};
 use crate::sys::clock::Deadline;
 use crate::sys::durable;
 use crate::sys::fs::{self, Dir};
+use crate::sys::log;
 
 /// The number of bytes that are copied at once.
 const COPIED: usize = 128 * 1024;
@@ -53,6 +55,8 @@ pub(super) struct Writer<'a> {
     budget: Budget,
     /// Whether to start the writing of each file early: each will be synced by itself.
     is_early: bool,
+    /// Files to clone from the live release.
+    unchanged: Option<Unchanged<'a>>,
     /// A file with no more than these bits gets its mode when it is created.
     granted: u32,
 }
@@ -85,8 +89,14 @@ impl<'a> Writer<'a> {
             texts,
             budget,
             is_early,
+            unchanged: None,
             granted,
         })
+    }
+
+    /// Clones files instead of writing them, where possible.
+    pub(super) fn clone_from(&mut self, unchanged: Unchanged<'a>) {
+        self.unchanged = Some(unchanged);
     }
 
     /// Makes the directory `index`, unless an entry in it came first.
@@ -98,22 +108,31 @@ impl<'a> Writer<'a> {
         self.enter(top, plan.path(index), mode).map(|_| ()).with_context(|| cannot("make", plan.name(index)))
     }
 
-    /// Makes the file `index` with the content that `fill` passes on. `crc` is its CRC-32 if `fill` checks that.
+    /// Makes the file `index` with the content that `fill` passes on. `known` are its size and CRC-32, if `fill` checks
+    /// them.
     pub(super) fn file(
         &mut self,
         index: u32,
-        crc: Option<u32>,
+        known: Option<(u64, u32)>,
         fill: impl FnOnce(&mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()>,
     ) -> Result<()> {
         in_time(self.deadline)?;
         let (plan, deadline) = (self.plan, self.deadline);
-        let file = self.create(index)?;
+        let (file, mode) = (self.create(index)?, plan.mode(index));
+        if let (Some(file), Some((size, crc)), Some(unchanged)) = (&file, known, &mut self.unchanged)
+            && unchanged.clone_to(plan, index, crc, file)
+        {
+            self.written += size;
+            self.progress.advance(size);
+            self.what[index as usize] = Entry::File { size, crc, mode };
+            return Ok(());
+        }
         let (mut size, mut computed) = (0, Crc::new());
         fill(&mut |bytes| {
             in_time(deadline)?;
             file.as_ref().map_or(Ok(()), |mut file| file.write_all(bytes)).with_context(|| "cannot write it")?;
             size += bytes.len() as u64;
-            if crc.is_none() {
+            if known.is_none() {
                 computed.update(bytes);
             }
             self.progress.advance(bytes.len() as u64);
@@ -121,7 +140,7 @@ impl<'a> Writer<'a> {
         })
         .with_context(|| format!("member {}", shown(plan.name(index))))?;
         self.written += size;
-        let (crc, mode) = (crc.unwrap_or_else(|| computed.sum()), plan.mode(index));
+        let crc = known.map_or_else(|| computed.sum(), |(_, crc)| crc);
         self.what[index as usize] = Entry::File { size, crc, mode };
         if let Some(file) = file.filter(|_| self.is_early && size > 0) {
             fs::start_writeback(&file);
@@ -209,6 +228,9 @@ impl<'a> Writer<'a> {
             }
             fs::set_owner_and_mode(top, self.owner, Kind::Dir.mode().into())
                 .with_context(|| owning(self.owner, b"/"))?;
+        }
+        if let Some(Unchanged { count: count @ 1.., .. }) = self.unchanged {
+            log::debug!("cloned {count} unchanged files of the live release");
         }
         let Self { plan, what, texts, written: bytes, .. } = self;
         Ok(Unpacked { entries: plan.count, bytes, space: plan.space, manifest: plan.manifest(&what, texts) })

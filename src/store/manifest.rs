@@ -14,8 +14,10 @@ mod rows;
 mod text;
 
 use std::cmp::Ordering;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -92,6 +94,23 @@ impl From<Rows> for Manifest {
     }
 }
 
+/// Finds items whose paths are asked for in order.
+pub struct Finder<'a> {
+    items: Items<'a>,
+    next: Option<Item>,
+}
+
+impl Finder<'_> {
+    /// The item at `path`, which is after the one asked for before.
+    pub fn at(&mut self, path: &[u8]) -> Result<Option<&Item>> {
+        let path = Path::new(OsStr::from_bytes(path));
+        while self.next.as_ref().is_some_and(|item| item.path.as_path() < path) {
+            self.next = self.items.next().transpose()?;
+        }
+        Ok(self.next.as_ref().filter(|item| item.path == path))
+    }
+}
+
 impl Manifest {
     /// Opens a manifest file; `None` if it is incomplete, or of another version.
     fn stored(file: File) -> Option<Self> {
@@ -122,6 +141,13 @@ impl Manifest {
             extent.space = extent.space.saturating_add(space);
         }
         Ok(extent)
+    }
+
+    /// Finds items by path.
+    pub fn finder(&self) -> Result<Finder<'_>> {
+        let mut items = self.items();
+        let next = items.next().transpose()?;
+        Ok(Finder { items, next })
     }
 
     /// The manifest of the directory `top`, with paths relative to it.

@@ -13,4 +13,4 @@ mod releases;
 pub mod state;
 
 pub use self::directory::{Location, PARTIAL, Recorded, Store, StoreView, check_room};
-pub use self::releases::{Release, Staging};
+pub use self::releases::{Original, Release, Staging};

@@ -23,6 +23,17 @@ const DOOMED: u32 = 0o1700;
 /// The store's directory of releases.
 const RELEASES: &str = "releases";
 
+/// A release to clone files from.
+#[derive(Debug)]
+pub struct Original {
+    /// Its tree.
+    pub top: Dir,
+    /// Its entries when it was published.
+    pub manifest: Manifest,
+    /// When it was published: a ctime from then on is that of a change since.
+    pub published: (i64, i64),
+}
+
 /// A release being unpacked. Removed when dropped, unless [`Staging::publish`] made it a release.
 #[derive(Debug)]
 pub struct Staging {
@@ -65,6 +76,14 @@ impl StoreView {
     /// Opens the directory of releases.
     pub fn releases_dir(&self) -> io::Result<Dir> {
         self.sub(RELEASES)
+    }
+
+    /// The release `id`, to clone files from; `None` without a valid manifest.
+    pub fn original(&self, id: &ReleaseId) -> Option<Original> {
+        // Written once its tree was complete, by this program only: no other user may enter the directory.
+        let manifest = self.sub(manifest::DIR).and_then(|dir| dir.look(name(id))).ok()??;
+        let top = self.release_at(id).open().ok()?;
+        Some(Original { top, manifest: manifest::read(self, id)?, published: manifest.mtime })
     }
 
     /// All releases, the newest first.

@@ -44,6 +44,11 @@ pub fn start_writeback(file: &File) {
     }
 }
 
+/// Makes the empty file `to` share the content of `from`, on a file system that can (FICLONE).
+pub fn clone_content(from: &File, to: &File) -> io::Result<()> {
+    Ok(rustix::fs::ioctl_ficlone(to, from)?)
+}
+
 /// Whether this machine's clock makes the time stamps on the file system of an open file. False for network and
 /// user-space file systems and unknown ones, which may use another machine's clock.
 pub fn keeps_our_time(file: impl AsFd) -> io::Result<bool> {

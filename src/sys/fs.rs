@@ -10,8 +10,8 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
 pub use super::file::{
-    can_be_made, keeps_our_time, name_of, open_file, random, set_owner_and_mode, start_writeback, try_lock,
-    unique_name, unnamed,
+    can_be_made, clone_content, keeps_our_time, name_of, open_file, random, set_owner_and_mode, start_writeback,
+    try_lock, unique_name, unnamed,
 };
 pub use super::meta::{Identity, Kind, Meta, meta};
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, RawDir, StatxAttributes, StatxFlags, Uid};

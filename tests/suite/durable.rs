@@ -155,3 +155,70 @@ fn another_program_that_never_stops_writing_then_the_check_ends_all_the_same() {
         drop(sandbox);
     }
 }
+
+/// The numbers of the blocks of a file, as filefrag prints them.
+fn blocks(path: &Path) -> String {
+    let run = Run::from(Command::new("filefrag").arg("-v").arg(path).output().unwrap()).expect(0);
+    let is_extent = |line: &&str| line.trim_start().starts_with("0:");
+    let extent = run.out.lines().find(is_extent).unwrap_or_else(|| panic!("no blocks: {}", run.out));
+    extent.split("..").nth(1).unwrap().split(':').nth(1).unwrap().trim().to_owned()
+}
+
+#[test]
+fn unchanged_files_share_their_blocks_with_the_live_release_unless_they_were_touched() {
+    if !needs(&["filefrag"]) {
+        return;
+    }
+    let disk_of = Sandbox::in_memory();
+    let Some(disk) = Disk::new(&disk_of, "xfs", &["-m", "reflink=1"]) else { return };
+    let sandbox = Sandbox::at(&disk.at.join("sandbox"));
+    let content = |letter: &str| letter.repeat(20_000);
+    let names = ["same", "changed", "touched", "forged", "damaged", "last"];
+    let zip = |version: &str, differs: &[&str]| {
+        let files: Vec<(&str, String)> = names
+            .iter()
+            .map(|name| (*name, content(if differs.contains(name) { version } else { name })))
+            // The last is large: until it is unpacked, the clock of the file system has gone on.
+            .chain([("VERSION", version.to_owned()), ("z", version.repeat(80_000_000))])
+            .collect();
+        let files: Vec<(&str, &str)> = files.iter().map(|(name, content)| (*name, content.as_str())).collect();
+        sandbox.zip("app.zip", &files).display().to_string()
+    };
+    sandbox.deploy(&zip("1", &[]), &[]).expect(0);
+    let first = fs::canonicalize(sandbox.local()).unwrap();
+    assert!(Command::new("sync").arg("-f").arg(&first).status().unwrap().success());
+    // An application writes the same again; and something else, with the old time.
+    fs::write(first.join("touched"), content("touched")).unwrap();
+    let forged = first.join("forged");
+    let before = fs::metadata(&forged).unwrap().modified().unwrap();
+    fs::write(&forged, content("FORGED")).unwrap();
+    fs::File::options().write(true).open(&forged).unwrap().set_modified(before).unwrap();
+    let run = sandbox.deploy(&zip("2", &["changed"]), &["-v"]).expect(0);
+    let second = fs::canonicalize(sandbox.local()).unwrap();
+    assert_ne!(first, second);
+    run.says("cloned 3 unchanged files of the live release"); // same, damaged, last
+    for name in names {
+        let expected = if name == "changed" { content("2") } else { content(name) };
+        assert_eq!(fs::read_to_string(second.join(name)).unwrap(), expected, "{name}");
+        let is_shared = blocks(&first.join(name)) == blocks(&second.join(name));
+        assert_eq!(is_shared, ["same", "damaged", "last"].contains(&name), "{name}");
+    }
+    // A clone is a file of its own.
+    fs::write(second.join("same"), "changed").unwrap();
+    assert_eq!(fs::read_to_string(first.join("same")).unwrap(), content("same"));
+}
+
+#[test]
+fn nothing_is_cloned_where_trust_demands_a_proof() {
+    let disk_of = Sandbox::in_memory();
+    let Some(disk) = Disk::new(&disk_of, "xfs", &["-m", "reflink=1"]) else { return };
+    let sandbox = Sandbox::at(&disk.at.join("sandbox"));
+    for version in ["1", "2"] {
+        let zip = sandbox.zip("app.zip", &[("same", &"same".repeat(5_000)), ("VERSION", version)]);
+        let sum = Run::from(Command::new("sha256sum").arg(&zip).output().unwrap()).expect(0);
+        let sum = sum.out.split(' ').next().unwrap().to_owned();
+        sandbox.write("repo-deploy.cfg", format!("sha256 = {sum}\n"));
+        sandbox.deploy(zip.to_str().unwrap(), &["-v"]).expect(0).never_says("cloned");
+        assert_eq!(fs::read_to_string(sandbox.local().join("VERSION")).unwrap(), version);
+    }
+}

@@ -473,8 +473,8 @@ fn limits_of_time_and_room_are_our_failure_not_the_inputs() {
         name: "/srv/app.zip".into(),
     };
     let verified = unasked(artifact);
-    let late =
-        unpack(&verified, Some(&Dir::open(&staging).unwrap()), &layout(), Deadline::after(Duration::ZERO)).unwrap_err();
+    let late = unpack(&verified, Some(&Dir::open(&staging).unwrap()), None, &layout(), Deadline::after(Duration::ZERO))
+        .unwrap_err();
     assert_eq!(
         (late.kind(), late.to_string()),
         (Kind::Failed, "cannot unpack /srv/app.zip: unpacking took longer than timeout".into())
@@ -482,7 +482,7 @@ fn limits_of_time_and_room_are_our_failure_not_the_inputs() {
     // A file in the way is not repo-deploy's, and is not touched.
     fs::write(staging.join("liar"), "mine").unwrap();
     let deadline = Deadline::after(Duration::from_secs(600));
-    let taken = unpack(&verified, Some(&Dir::open(&staging).unwrap()), &layout(), deadline).unwrap_err();
+    let taken = unpack(&verified, Some(&Dir::open(&staging).unwrap()), None, &layout(), deadline).unwrap_err();
     assert_eq!(taken.kind(), Kind::Failed);
     assert!(taken.to_string().starts_with("cannot unpack /srv/app.zip: cannot create liar: "), "{taken}");
     assert_eq!(fs::read(staging.join("liar")).unwrap(), b"mine");

@@ -15,35 +15,43 @@ pub(super) mod window;
 
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 
 use flate2::Crc;
 
 use self::content::Contents;
 use self::end::End;
 use self::member::Member;
-use super::names::by_component;
 use super::policy::Kind;
+use super::unchanged::Unchanged;
 use super::unpacked::{Unpacked, is_something};
 use super::writer::Writer;
 use crate::artifact::Texts;
 use crate::error::{Error, Result};
 use crate::model::Layout;
-use crate::store::manifest::{Entry, Item, Manifest, What};
+use crate::store::Original;
+use crate::store::manifest::{Entry, Manifest, What};
 use crate::sys::clock::Deadline;
 use crate::sys::fs::Dir;
 
-/// Unpacks the archive into `staging`.
+/// Unpacks the archive into `staging`; unchanged files are cloned from `live`.
 pub(super) fn unpack(
     file: &File,
     end: &End,
     staging: Option<&Dir>,
+    live: Option<&Original>,
     layout: &Layout,
     deadline: Deadline,
 ) -> Result<Unpacked> {
     let (plan, members) = central::list(file, end, layout, true, deadline)?;
     is_something(&plan, layout)?;
     let mut writer = Writer::new(&plan, staging, layout, deadline)?;
+    if let Some(live) = live {
+        let mut sums = vec![(0, 0); plan.len()];
+        for Member { size, crc, index, .. } in &members {
+            index.into_iter().for_each(|index| sums[*index as usize] = (*size, *crc));
+        }
+        writer.clone_from(Unchanged::find(&plan, &sums, live)?);
+    }
     let mut contents = Contents::new(file);
     for member in &members {
         let Some(index) = member.index else { continue };
@@ -51,7 +59,8 @@ pub(super) fn unpack(
             Kind::Dir => writer.dir(index)?,
             Kind::Link => writer.link(index, |keep| contents.read(member, keep))?,
             Kind::File | Kind::Program => {
-                writer.file(index, Some(member.crc), |write| contents.read(member, write))?;
+                let known = Some((member.size, member.crc));
+                writer.file(index, known, |write| contents.read(member, write))?;
             }
         }
     }
@@ -75,15 +84,9 @@ pub(super) fn survey(file: &File, end: &End, layout: &Layout, live: &Manifest, d
         }
     }
     let mut texts = Texts::default();
-    let mut known = live.items();
-    let mut next = known.next().transpose()?;
+    let mut known = live.finder()?;
     for index in plan.in_order().filter(|index| plan.kind(*index) == Kind::Link) {
-        // Both are in the same order.
-        while next.as_ref().is_some_and(|item| by_component(bytes(&item.path), plan.path(index)).is_lt()) {
-            next = known.next().transpose()?;
-        }
-        let is_here = |item: &&Item| bytes(&item.path) == plan.path(index);
-        let text = match next.as_ref().filter(is_here).map(|item| &item.what) {
+        let text = match known.at(plan.path(index))?.map(|item| &item.what) {
             Some(What::Link { target }) if sums[index as usize] == sum(target.as_bytes()) => target.as_bytes(),
             _ => &[],
         };
@@ -92,10 +95,6 @@ pub(super) fn survey(file: &File, end: &End, layout: &Layout, live: &Manifest, d
     }
     let manifest = plan.manifest(&what, texts);
     Ok(Unpacked { entries: plan.count, bytes: plan.bytes, space: plan.space, manifest })
-}
-
-fn bytes(path: &Path) -> &[u8] {
-    path.as_os_str().as_bytes()
 }
 
 /// The length of a text, and its CRC-32.
