@@ -21,6 +21,7 @@ pub mod tree;
 use std::path::{Path, PathBuf};
 
 use self::compare::{Except, Tell, compare_at};
+use self::in_place::InPlace;
 use self::limit::Limit;
 pub use self::live_tree::LiveTree;
 use self::live_tree::wrong_target;
@@ -38,7 +39,7 @@ pub enum Activation {
     /// A link that is swapped.
     Symlink(symlink::Symlink),
     /// A directory that is kept in sync.
-    InPlace(in_place::InPlace),
+    InPlace(InPlace),
     /// Files installed over the host, as an appspec says.
     Install(install::Install),
 }
@@ -70,50 +71,42 @@ impl Activation {
             ActivationMode::Symlink => Self::Symlink(symlink::Symlink::new(local, store)),
             ActivationMode::InPlace => {
                 let inside = is_store_in_local.then_some(store);
-                Self::InPlace(in_place::InPlace::new(local, preserve, live_dir, inside))
+                Self::InPlace(InPlace::new(local, preserve, live_dir, inside))
             }
             ActivationMode::Install => Self::Install(install::Install::new(store.root(), behaviour)),
         }
     }
 
+    fn in_place(&self) -> Option<&InPlace> {
+        match self {
+            Self::InPlace(in_place) => Some(in_place),
+            Self::Symlink(_) | Self::Install(_) => None,
+        }
+    }
+
     /// The identity of the live directory, to notice a replacement.
     pub fn live_dir(&self) -> Option<LiveDirectory> {
-        match self {
-            Self::Symlink(_) | Self::Install(_) => None,
-            Self::InPlace(in_place) => in_place.live_dir(),
-        }
+        self.in_place().and_then(InPlace::live_dir)
     }
 
     /// Creates the live directory if it is missing; returns whether it did.
     pub fn make_live_dir(&self) -> Result<bool> {
-        match self {
-            Self::Symlink(_) | Self::Install(_) => Ok(false),
-            Self::InPlace(in_place) => in_place.make_dir(),
-        }
+        self.in_place().map_or(Ok(false), InPlace::make_dir)
     }
 
     /// Fails if the entry at `<local>` is not the live directory any more.
     pub fn refuse_another(&self) -> Result<()> {
-        match self {
-            Self::Symlink(_) | Self::Install(_) => Ok(()),
-            Self::InPlace(in_place) => in_place.refuse_another(),
-        }
+        self.in_place().map_or(Ok(()), InPlace::refuse_another)
     }
 
     /// The reason why the directory at `<local>` is not the live directory, if it is another one with content.
     pub fn stranger(&self) -> Result<Option<String>> {
-        match self {
-            Self::Symlink(_) | Self::Install(_) => Ok(None),
-            Self::InPlace(in_place) => in_place.stranger(),
-        }
+        self.in_place().map_or(Ok(None), InPlace::stranger)
     }
 
     /// Accepts the directory at `<local>` as the live directory.
     pub fn accept(&self) -> Result<()> {
-        match self {
-            Self::Symlink(_) | Self::Install(_) => Ok(()),
-            Self::InPlace(in_place) => in_place.accept(),
-        }
+        self.in_place().map_or(Ok(()), InPlace::accept)
     }
 
     /// Examines the entry at `<local>`.
@@ -258,17 +251,12 @@ impl Activation {
 
     /// The manifest of the tree at `<local>` before the first deployment, without preserved entries.
     pub fn found(&self) -> Result<Manifest> {
-        match self {
-            Self::Symlink(_) | Self::Install(_) => Ok(Manifest::default()),
-            Self::InPlace(in_place) => in_place.found(),
-        }
+        self.in_place().map_or_else(|| Ok(Manifest::default()), InPlace::found)
     }
 
     /// Copies the tree at `<local>` into `staging`, with modes, owners and times.
     pub fn keep_found(&self, staging: &Dir, limit: Limit) -> Result<Manifest> {
-        match self {
-            Self::Symlink(_) | Self::Install(_) => Err(Error::failed("only in-place keeps what it found")),
-            Self::InPlace(in_place) => in_place.keep_found(staging, limit),
-        }
+        let in_place = self.in_place().ok_or_else(|| Error::failed("only in-place keeps what it found"))?;
+        in_place.keep_found(staging, limit)
     }
 }

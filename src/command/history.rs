@@ -29,8 +29,6 @@ impl<'a> Told<'a> {
 
 /// The headings of the columns.
 const HEADINGS: [&str; 7] = ["when", "outcome", "release", "revision", "reason", "took", "bytes"];
-/// The column that is shortened on a narrow terminal.
-const REVISION: usize = 3;
 /// The columns that are left out on a narrow terminal: reason, took, bytes.
 const SPARE: [usize; 3] = [4, 5, 6];
 /// The indentation of the note below an entry.
@@ -53,7 +51,7 @@ pub fn text(all: &[Told<'_>], screen: Screen) -> String {
         let mut lines = vec![HEADINGS.map(str::to_owned).to_vec()];
         lines.extend(entries.iter().map(|entry| cells(entry, screen)));
         let notes = std::iter::once(String::new()).chain(entries.iter().map(note));
-        for (line, note) in screen.table(&lines, REVISION, &SPARE).iter().zip(notes) {
+        for (line, note) in screen.table(&lines, &SPARE).iter().zip(notes) {
             text += line;
             text.push('\n');
             if !note.is_empty() {

@@ -162,52 +162,21 @@ impl Screen {
         text.push('\n');
     }
 
-    /// Lines of cells below each other; the first has the headings. If too wide, the column `gives` loses the middle of
-    /// its cells; then the columns `spare` are dropped, one after the other; then lines are cut.
-    pub fn table(self, lines: &[Vec<String>], gives: usize, spare: &[usize]) -> Vec<String> {
-        let count = lines.first().map_or(0, Vec::len);
-        let mut widths: Vec<usize> = (0..count)
-            .map(|n| lines.iter().filter_map(|cells| cells.get(n)).map(|cell| wide(cell)).max().unwrap_or(0))
-            .collect();
-        let wanted = widths.get(gives).copied().unwrap_or(0);
-        let mut gone: &[usize] = &[];
-        // If room is short, one blank divides the columns instead of two.
-        let others = |gone: &[usize], gap: usize| {
-            let kept = widths.iter().enumerate().filter(|(n, _)| *n != gives && !gone.contains(n));
-            kept.map(|(_, width)| width + gap).sum::<usize>()
-        };
-        while gone.len() < spare.len() && self.width < others(gone, 1) + wanted.min(LEAST) {
-            gone = &spare[..=gone.len()];
-        }
-        let gap = if self.width < others(gone, 2).saturating_add(wanted) { 1 } else { 2 };
-        let left = self.width.saturating_sub(others(gone, gap));
-        widths.get_mut(gives).into_iter().for_each(|width| *width = wanted.min(left.max(LEAST)));
-        let mut table = Vec::new();
-        for cells in lines {
+    /// Lines of cells below each other; the first has the headings. If they are too wide, the columns `spare` are left
+    /// out, then lines are cut.
+    pub fn table(self, lines: &[Vec<String>], spare: &[usize]) -> Vec<String> {
+        let width = |n: usize| lines.iter().filter_map(|cells| cells.get(n)).map(|cell| wide(cell)).max().unwrap_or(0);
+        let widths: Vec<usize> = (0..lines.first().map_or(0, Vec::len)).map(|n| width(n) + GAP).collect();
+        let is_narrow = self.width < widths.iter().sum::<usize>().saturating_sub(GAP);
+        let line = |cells: &Vec<String>| {
             let mut line = String::new();
-            for (n, (cell, width)) in cells.iter().zip(&widths).enumerate().filter(|(n, _)| !gone.contains(n)) {
-                let cell = if n == gives { &self.without_middle(cell, *width) } else { cell };
-                pad(&mut line, cell, width + gap);
+            let columns = cells.iter().zip(&widths).enumerate();
+            for (_, (cell, width)) in columns.filter(|(n, _)| !is_narrow || !spare.contains(n)) {
+                pad(&mut line, cell, *width);
             }
-            table.push(self.cut(line.trim_end(), self.width));
-        }
-        table
-    }
-
-    fn sign(self) -> &'static str {
-        if self.is_utf8 { "…" } else { "..." }
-    }
-
-    /// Both ends of a text that is too long: revisions of one source often have the same start.
-    fn without_middle(self, text: &str, width: usize) -> String {
-        let (length, sign) = (wide(text), self.sign());
-        if length <= width {
-            return text.to_owned();
-        }
-        let left = width.saturating_sub(wide(sign));
-        let end = left * 2 / 5; // the kind of revision is at the start
-        let (head, tail) = (offset(text, left - end), offset(text, length - end));
-        format!("{}{sign}{}", &text[..head], &text[tail..])
+            self.cut(line.trim_end(), self.width)
+        };
+        lines.iter().map(line).collect()
     }
 
     /// The start of a text that is too long, and a sign that it is cut.
@@ -215,7 +184,7 @@ impl Screen {
         if wide(text) <= width {
             return text.to_owned();
         }
-        let sign = self.sign();
+        let sign = if self.is_utf8 { "…" } else { "..." };
         let head = &text[..offset(text, width.saturating_sub(wide(sign)))];
         let is_open = head.rfind('\x1b').is_some_and(|at| !head[at..].starts_with(PLAIN));
         format!("{head}{}{sign}", if is_open { PLAIN } else { "" })
@@ -224,8 +193,8 @@ impl Screen {
 
 /// Ends a colour.
 const PLAIN: &str = "\x1b[0m";
-/// The least width of the column that is shortened, before whole lines are cut.
-const LEAST: usize = 8;
+/// The blanks between two columns.
+const GAP: usize = 2;
 
 /// Adds a text, padded with blanks.
 fn pad(line: &mut String, text: &str, width: usize) {
@@ -344,29 +313,20 @@ mod tests {
     }
 
     #[test]
-    fn one_column_gives_way_then_gaps_then_lines() {
+    fn spare_columns_give_way_then_lines() {
         let lines: Vec<Vec<String>> = [["when", "revision", "took"], ["today", "0123456789abcdef", "7s"]]
             .map(|cells| cells.map(str::to_owned).to_vec())
             .to_vec();
-        let table = |width, is_utf8| screen(width, is_utf8).table(&lines, 1, &[]).join("\n");
+        let table = |width, is_utf8| screen(width, is_utf8).table(&lines, &[2]).join("\n");
         assert_eq!(table(80, true), "when   revision          took\ntoday  0123456789abcdef  7s");
         assert_eq!(table(29, true), table(80, true));
-        assert_eq!(table(28, true), "when  revision         took\ntoday 0123456789abcdef 7s");
-        assert_eq!(table(20, true), "when  revision  took\ntoday 01234…def 7s");
-        assert_eq!(table(20, false), "when  revision  took\ntoday 0123...ef 7s");
-        assert_eq!(table(17, true), "when  revision t…\ntoday 01234…ef 7s");
+        assert_eq!(table(28, true), "when   revision\ntoday  0123456789abcdef");
+        assert_eq!(table(20, true), "when   revision\ntoday  0123456789ab…");
+        assert_eq!(table(20, false), "when   revision\ntoday  0123456789...");
         assert_eq!(table(4, false), "w...\nt...");
-        for width in 1..40 {
-            let most = if width < 3 { 3 } else { width };
-            assert!(table(width, false).lines().all(|line| wide(line) <= most), "{width}");
+        for width in 3..40 {
+            assert!(table(width, false).lines().all(|line| wide(line) <= width), "{width}");
         }
-        // Columns that can be spared go first, one after the other.
-        let table = |width| screen(width, true).table(&lines, 1, &[2, 0]).join("\n");
-        assert_eq!(table(19), "when  revision took\ntoday 01234…ef 7s");
-        assert_eq!(table(18), "when  revision\ntoday 0123456…cdef");
-        assert_eq!(table(14), "when  revision\ntoday 01234…ef");
-        assert_eq!(table(13), "revision\n01234567…cdef");
-        assert_eq!(table(6), "revis…\n01234…");
     }
 
     #[test]
@@ -377,8 +337,8 @@ mod tests {
         assert_eq!(coloured.painted("x", Color::Plain), "x");
         assert_eq!(screen(10, true).painted("x", Color::Bad), "x");
         let lines = [vec![word.clone(), "ab".into()], vec![word, "abc".into()]];
-        let table = coloured.table(&lines, 1, &[]);
+        let table = coloured.table(&lines, &[]);
         assert_eq!(table[0], "\x1b[32mdeployed\x1b[0m …");
-        assert_eq!(Screen { width: 5, ..coloured }.table(&lines, 1, &[])[0], "\x1b[32mdepl\x1b[0m…");
+        assert_eq!(Screen { width: 5, ..coloured }.table(&lines, &[])[0], "\x1b[32mdepl\x1b[0m…");
     }
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use flate2::{Crc, Decompress, FlushDecompress, Status};
 
-use super::stream::{Decoder, Input};
+use super::input::{Decoder, Input};
 use crate::error::{Error, Result};
 
 /// The number of bytes that are inflated at once: most files in one piece.

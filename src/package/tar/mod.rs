@@ -5,6 +5,7 @@
 
 mod gzip;
 pub(super) mod header;
+mod input;
 mod pax;
 mod sparse;
 mod stream;

@@ -4,57 +4,11 @@
 use std::fs::File;
 
 use super::gzip::Gzip;
-use crate::error::{Context, Error, Result};
+use super::input::{Decoder, Input};
+use crate::error::{Error, Result};
 use crate::package::sniff::Compression;
 use crate::package::transfer::in_time;
-use crate::package::zip::window::ReadWindow;
 use crate::sys::clock::Deadline;
-
-/// The number of bytes that are read at once.
-const INPUT: usize = 64 * 1024;
-
-/// The bytes of the file, and the position in them.
-pub(super) struct Input<'a> {
-    file: &'a File,
-    window: ReadWindow,
-    /// The length of the file when reading began.
-    pub(super) size: u64,
-    pub(super) at: u64,
-}
-
-impl Input<'_> {
-    /// The bytes at the position; none at the end.
-    pub(super) fn bytes(&mut self) -> Result<&[u8]> {
-        if self.at >= self.size {
-            return Ok(&[]);
-        }
-        let bytes = self.window.at(self.file, self.at).with_context(|| "cannot read it")?;
-        if bytes.is_empty() {
-            return Err(Error::failed("the archive became shorter while it was read"));
-        }
-        Ok(bytes)
-    }
-
-    /// The next bytes, `most` of them at the most.
-    pub(super) fn take(&mut self, most: usize) -> Result<&[u8]> {
-        let (start, count) = (self.at, self.bytes()?.len().min(most));
-        self.at += count as u64;
-        match count {
-            0 => Ok(&[]),
-            count => Ok(&self.window.at(self.file, start).with_context(|| "cannot read it")?[..count]),
-        }
-    }
-}
-
-/// What the bytes of the file are made into.
-pub(super) trait Decoder {
-    /// Decompresses some bytes; whether there can be more.
-    fn advance(&mut self, input: &mut Input<'_>) -> Result<bool>;
-    /// Takes up to `most` of the decompressed bytes; none if they are used up.
-    fn take(&mut self, most: usize) -> &[u8];
-    /// Whether all of them have been taken.
-    fn is_empty(&self) -> bool;
-}
 
 /// The bytes, and the position in them.
 pub(super) struct Stream<'a> {
@@ -67,12 +21,11 @@ pub(super) struct Stream<'a> {
 impl<'a> Stream<'a> {
     /// The bytes of `file` from its beginning.
     pub(super) fn new(file: &'a File, compression: Compression, deadline: Deadline) -> Result<Self> {
-        let size = file.metadata().with_context(|| "cannot ask for the size")?.len();
         let decoder: Option<Box<dyn Decoder>> = match compression {
             Compression::None => None,
             Compression::Gzip => Some(Box::new(Gzip::new())),
         };
-        Ok(Self { input: Input { file, window: ReadWindow::new(INPUT), size, at: 0 }, decoder, deadline })
+        Ok(Self { input: Input::new(file)?, decoder, deadline })
     }
 
     /// Whether the bytes have a checksum, and a definite end.
