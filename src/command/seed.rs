@@ -95,7 +95,7 @@ impl Deployment<'_> {
                 named(&live)
             ))),
             (None, None) => {
-                Err(Error::failed(self.hold_reason.take().unwrap_or_else(|| "there is nothing".to_owned())))
+                Err(Error::failed(self.findings.hold_reason.take().unwrap_or_else(|| "there is nothing".to_owned())))
             }
         }
     }
@@ -192,7 +192,7 @@ impl Deployment<'_> {
 
     /// Undoes an interrupted or failed seed.
     fn take_back(&mut self) -> Result<()> {
-        self.deadline = Deadline::after(self.settings.timeout); // as in every rollback
+        self.context.deadline = Deadline::after(self.settings.timeout); // as in every rollback
         match self.state.current.as_ref().map(|before| self.release(&before.release)).transpose()? {
             Some(before) => self.ready_live_dir().and_then(|_| self.activation.reactivate(&before, self.limit())),
             None => self.activation.withdraw(&self.state.found, self.limit()),
