@@ -141,7 +141,7 @@ impl Deployment<'_> {
                 sync::mirror(whole.dir(), &top, &Options::default(), Limit::SIGNALS).with_context(cannot)?;
             }
             self.ready_live_dir()?;
-            self.activation.put_back(release, Limit::SIGNALS)
+            self.activation.put_back(&self.store, release, Limit::SIGNALS)
         })
     }
 

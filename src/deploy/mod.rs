@@ -181,10 +181,10 @@ impl<'a> Deployment<'a> {
 
     /// Goes from the live release to the target, step by step, up to the first step that fails.
     fn run_steps(&self, release: &Release, reason: Reason) -> Result<Verdict> {
-        self.activation.prepare(release, self.limit())?;
+        self.activation.prepare(&self.store, release, self.limit())?;
         self.stop(reason)?
             .then(|| self.before_install(reason))?
-            .then(|| self.activation.activate(release, self.limit()).map(|()| Verdict::Passed))?
+            .then(|| self.activation.activate(&self.store, release, self.limit()).map(|()| Verdict::Passed))?
             .then(|| self.start(reason))?
             .then(|| self.post_hooks(reason))
     }
@@ -247,14 +247,15 @@ impl<'a> Deployment<'a> {
         let verdict = match self.state.current.clone() {
             Some(current) => {
                 let release = self.release(&current.release).map_err(in_doubt)?;
-                let back = self.ready_live_dir().and_then(|_| self.activation.reactivate(&release, self.limit()));
+                let back =
+                    self.ready_live_dir().and_then(|_| self.activation.reactivate(&self.store, &release, self.limit()));
                 back.map_err(way_back_failed)?;
                 log::warn!("rolled back: release {} is live again", current.release);
                 let judged = self.start_again().and_then(|verdict| verdict.then(|| self.post_hooks(Reason::Revert)));
                 judged.unwrap_or_else(|e| Verdict::of(&e))
             }
             None => {
-                self.activation.withdraw(&self.state.found, self.limit()).map_err(way_back_failed)?;
+                self.activation.withdraw(&self.store, &self.state.found, self.limit()).map_err(way_back_failed)?;
                 log::warn!("rolled back: there was no release before, everything{} is as it was found", self.at());
                 Verdict::Passed
             }
@@ -292,7 +293,9 @@ impl<'a> Deployment<'a> {
 
     /// Closes the ledger of a finished deployment. A failure is only a warning: the next check tries again.
     pub fn close_ledger(&self) {
-        if let Err(e) = self.activation.close_ledger(self.state.current.as_ref().map(|current| &current.release)) {
+        if let Err(e) =
+            self.activation.close_ledger(&self.store, self.state.current.as_ref().map(|current| &current.release))
+        {
             log::warn!("{e}; the next check tries again");
         }
     }
