@@ -30,10 +30,10 @@ use crate::error::{Context, Error, Result};
 use crate::model::{ActivationMode, ReleaseId};
 use crate::store::manifest::Manifest;
 use crate::store::state::{Found, LiveDirectory};
-use crate::store::{Release, Staging, StoreView};
+use crate::store::{Release, Staging, Store, StoreView};
 use crate::sys::fs::Dir;
 
-/// The activation of a deployment, by mode.
+/// The activation of a deployment, by mode. What makes or leaves a release live takes the locked store.
 #[derive(Debug)]
 pub enum Activation {
     /// A link that is swapped.
@@ -119,11 +119,11 @@ impl Activation {
     }
 
     /// Makes `release` live, whatever state an earlier attempt left.
-    pub fn activate(&self, release: &Release, limit: Limit) -> Result<()> {
+    pub fn activate(&self, store: &Store, release: &Release, limit: Limit) -> Result<()> {
         match self {
-            Self::Symlink(link) => link.activate(&release.id),
+            Self::Symlink(link) => link.activate(store, &release.id),
             Self::InPlace(in_place) => in_place.make_like(release, limit, sync::mirror),
-            Self::Install(install) => install.activate(release, limit),
+            Self::Install(install) => install.activate(store, release, limit),
         }
         .with_context(|| format!("cannot activate release {}", release.id))
     }
@@ -154,48 +154,48 @@ impl Activation {
     }
 
     /// Records the data that rolling back needs, once the state says that `release` is being activated.
-    pub fn prepare(&self, release: &Release, limit: Limit) -> Result<()> {
+    pub fn prepare(&self, store: &Store, release: &Release, limit: Limit) -> Result<()> {
         match self {
             Self::Symlink(_) | Self::InPlace(_) => Ok(()),
-            Self::Install(install) => {
-                install.prepare(release, limit).with_context(|| format!("cannot prepare for release {}", release.id))
-            }
+            Self::Install(install) => install
+                .prepare(store, release, limit)
+                .with_context(|| format!("cannot prepare for release {}", release.id)),
         }
     }
 
     /// Makes `release` live again, which was live before the deployment. Conflicting entries stay.
-    pub fn reactivate(&self, release: &Release, limit: Limit) -> Result<()> {
+    pub fn reactivate(&self, store: &Store, release: &Release, limit: Limit) -> Result<()> {
         match self {
-            Self::Symlink(link) => link.activate(&release.id),
+            Self::Symlink(link) => link.activate(store, &release.id),
             Self::InPlace(in_place) => in_place.make_like(release, limit, sync::put_back),
-            Self::Install(install) => install.revert(limit),
+            Self::Install(install) => install.revert(store, limit),
         }
         .with_context(|| format!("cannot go back to release {}", release.id))
     }
 
     /// Removes the rollback data of a finished deployment; `current` is live.
-    pub fn close_ledger(&self, current: Option<&ReleaseId>) -> Result<()> {
+    pub fn close_ledger(&self, store: &Store, current: Option<&ReleaseId>) -> Result<()> {
         match self {
             Self::Symlink(_) | Self::InPlace(_) => Ok(()),
-            Self::Install(install) => install.close_ledger(current).with_context(|| "cannot close the ledger"),
+            Self::Install(install) => install.close_ledger(store, current).with_context(|| "cannot close the ledger"),
         }
     }
 
     /// Restores the entry that was at `<local>` before the first deployment.
-    pub fn withdraw(&self, found: &Found, limit: Limit) -> Result<()> {
+    pub fn withdraw(&self, store: &Store, found: &Found, limit: Limit) -> Result<()> {
         match self {
-            Self::Symlink(link) => link.withdraw(found),
+            Self::Symlink(link) => link.withdraw(store, found),
             Self::InPlace(in_place) => in_place.withdraw(found, limit),
-            Self::Install(install) => install.revert(limit),
+            Self::Install(install) => install.revert(store, limit),
         }
         .with_context(|| "cannot withdraw the first release")
     }
 
     /// Restores the missing parts of the live `release`: the link, or entries of the directory. Returns a description
     /// of the damage.
-    pub fn repair(&self, release: &Release, limit: Limit) -> Result<Option<String>> {
+    pub fn repair(&self, store: &Store, release: &Release, limit: Limit) -> Result<Option<String>> {
         match self {
-            Self::Symlink(link) => link.repair(&release.id),
+            Self::Symlink(link) => link.repair(store, &release.id),
             Self::InPlace(in_place) => in_place.repair(release, limit),
             Self::Install(_) => Ok(None), // destinations belong to the application too
         }
@@ -222,11 +222,11 @@ impl Activation {
     }
 
     /// Brings the live tree back to `release`, which is complete and was live all the time.
-    pub fn put_back(&self, release: &Release, limit: Limit) -> Result<()> {
+    pub fn put_back(&self, store: &Store, release: &Release, limit: Limit) -> Result<()> {
         match self {
-            Self::Symlink(link) => link.repair(&release.id).map(drop),
-            Self::InPlace(_) => self.activate(release, limit),
-            Self::Install(install) => install.put_back(limit),
+            Self::Symlink(link) => link.repair(store, &release.id).map(drop),
+            Self::InPlace(_) => self.activate(store, release, limit),
+            Self::Install(install) => install.put_back(store, limit),
         }
         .with_context(|| "cannot repair the live tree")
     }

@@ -10,7 +10,7 @@ use super::local::Local;
 use crate::error::{Context, Error, Result, plain};
 use crate::model::ReleaseId;
 use crate::store::state::Found;
-use crate::store::{PARTIAL, StoreView};
+use crate::store::{Store, StoreView};
 use crate::sys::fs::{Dir, Kind, unique_name};
 use crate::sys::resolve::{self, Place, Way};
 use crate::sys::trust::{self, Us};
@@ -21,8 +21,6 @@ pub struct Symlink {
     local: Local,
     /// Prefix of the link's target.
     base: PathBuf,
-    /// The store's `partial/`.
-    partial: Option<Dir>,
     /// The store's `releases/`.
     releases: Option<Dir>,
 }
@@ -35,8 +33,7 @@ impl Symlink {
             (Some(parent), Some(name)) if Some(parent) == local.parent() => PathBuf::from(name),
             _ => store.root().to_owned(),
         };
-        let sub = |name: &str| store.dir().and_then(|dir| dir.child(name.as_ref())).ok();
-        Self { local: Local::new(local), base, partial: sub(PARTIAL), releases: store.releases_dir().ok() }
+        Self { local: Local::new(local), base, releases: store.releases_dir().ok() }
     }
 
     /// The path of the link.
@@ -75,18 +72,18 @@ impl Symlink {
     }
 
     /// Points the link to `release`, durably.
-    pub fn activate(&self, release: &ReleaseId) -> Result<()> {
+    pub fn activate(&self, store: &Store, release: &ReleaseId) -> Result<()> {
         if self.standing()? == LiveTree::Release(release.clone()) {
             // An earlier run may have crashed between the rename and its sync.
             return self.sync(&self.local.make_place()?);
         }
-        self.point_to(self.text(release).as_os_str())
+        self.point_to(store, self.text(release).as_os_str())
     }
 
     /// Restores the entry that the first deployment found.
-    pub fn withdraw(&self, found: &Found) -> Result<()> {
+    pub fn withdraw(&self, store: &Store, found: &Found) -> Result<()> {
         if let Found::Link(target) = found {
-            return self.point_to(target);
+            return self.point_to(store, target);
         }
         let place = self.local.make_place()?;
         let is = |kind: Kind| place.meta.is_some_and(|meta| meta.kind == kind);
@@ -100,7 +97,7 @@ impl Symlink {
     }
 
     /// Points the link to `release` if it does not; returns a description of the former entry.
-    pub fn repair(&self, release: &ReleaseId) -> Result<Option<String>> {
+    pub fn repair(&self, store: &Store, release: &ReleaseId) -> Result<Option<String>> {
         let local = self.local().display();
         let was = match self.standing()? {
             LiveTree::Release(live) if live == *release => return Ok(None),
@@ -114,7 +111,7 @@ impl Symlink {
                 )));
             }
         };
-        self.point_to(self.text(release).as_os_str())?;
+        self.point_to(store, self.text(release).as_os_str())?;
         Ok(Some(was))
     }
 
@@ -125,13 +122,9 @@ impl Symlink {
 
     /// Creates the link under a unique name and renames it over the old one. A fixed name would still be taken after a
     /// kill between the two calls, and block the next start.
-    fn point_to(&self, target: &OsStr) -> Result<()> {
+    fn point_to(&self, store: &Store, target: &OsStr) -> Result<()> {
         let place = self.local.make_place()?;
-        let made = match &self.partial {
-            Some(partial) => link_from(partial, target, &place),
-            None => Err(ErrorKind::CrossesDevices.into()),
-        };
-        match made {
+        match store.partial().and_then(|partial| link_from(&partial, target, &place)) {
             // The store is on another file system: create the link beside <local>.
             Err(e) if e.kind() == ErrorKind::CrossesDevices => link_from(&place.dir, target, &place),
             made => made,

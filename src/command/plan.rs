@@ -63,7 +63,7 @@ pub fn plan(settings: &Settings) -> Result<Plan> {
     let store = StoreView::open(&places.store)?;
     keep_clear(&store)?;
     let mut check = Check::new(settings, places, store)?;
-    check.source.look_ahead();
+    check.context.source.look_ahead();
     let mut plan = Plan::default();
     let told = check.foretell(&mut plan);
     match (&check.doubt, told) {
@@ -238,7 +238,7 @@ impl Check<'_> {
 
     fn plan_nothing(&self, plan: &mut Plan) {
         plan.outcome = "unchanged";
-        if let Some(why) = &self.hold_reason {
+        if let Some(why) = &self.findings.hold_reason {
             plan.outcome = "on-hold";
             plan.notes.push(why.clone());
         }

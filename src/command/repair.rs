@@ -143,7 +143,7 @@ impl Deployment<'_> {
                 sync::mirror(whole.dir(), &top, &Options::default(), Limit::SIGNALS).with_context(cannot)?;
             }
             self.ready_live_dir()?;
-            self.activation.put_back(release, Limit::SIGNALS)
+            self.activation.put_back(&self.store, release, Limit::SIGNALS)
         })
     }
 
@@ -156,15 +156,15 @@ impl Deployment<'_> {
         status_file::hold_off(&self.store, &remote)?;
         // The time spent on comparing does not count against the source.
         let deadline = Deadline::after(self.settings.timeout);
-        self.deadline = deadline;
-        let Some(offer) = self.source.offer_like(&current.revision, deadline)? else {
+        self.context.deadline = deadline;
+        let Some(offer) = self.context.source.offer_like(&current.revision, deadline)? else {
             return Err(Error::failed(format!("{} has nothing", self.settings.remote)));
         };
         if let Some(revision) = offer.revision.clone() {
             self.is_the_same(current, &revision, current.proof.as_deref())?;
         }
         let download = self.places.download();
-        let artifact = self.source.fetch(offer, &download, deadline)?;
+        let artifact = self.context.source.fetch(offer, &download, deadline)?;
         let (revision, validators) = (artifact.revision.clone(), artifact.validators.clone());
         let seal = self.source.seal(&self.settings.remote, &self.settings.trust, deadline)?;
         let verified = package::verify(artifact, &seal, &self.demands, None, deadline)?;

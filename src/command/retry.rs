@@ -27,7 +27,7 @@ pub fn retry(settings: &Settings) -> CheckReport {
 impl Deployment<'_> {
     fn retry(&mut self) -> Result<Outcome> {
         let healed = self.recover()?;
-        if let Some(outcome) = healed.filter(|_| self.stop.is_some()) {
+        if let Some(outcome) = healed.filter(|_| self.findings.stop.is_some()) {
             return Ok(outcome);
         }
         self.record_recovered();
@@ -42,7 +42,7 @@ impl Deployment<'_> {
         self.save()?;
         status_file::forget_hold(&self.store);
         let looked = self.look();
-        if looked.is_err() && self.attempt.is_none() && self.state.failure.is_none() {
+        if looked.is_err() && self.findings.attempt.is_none() && self.state.failure.is_none() {
             // The source has not answered, so nothing was tried again: the failures are kept.
             (self.state.failure, self.state.rolled_back) = (before.failure, before.rolled_back);
             self.is_changed = true;
@@ -50,7 +50,7 @@ impl Deployment<'_> {
         }
         match (looked?, healed) {
             (Outcome::Unchanged | Outcome::OnHold, Some(healed)) => {
-                self.attempt = None; // the recovery has its entry, and there was nothing to deploy
+                self.findings.attempt = None; // the recovery has its entry, and there was nothing to deploy
                 Ok(healed)
             }
             (outcome, _) => Ok(outcome),

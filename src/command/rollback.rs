@@ -5,8 +5,7 @@
 use std::time::Instant;
 
 use crate::config::Settings;
-use crate::deploy::check::Check;
-use crate::deploy::{Deployment, hooks, turn};
+use crate::deploy::{Deployment, ON_HOLD, hooks, turn};
 use crate::error::{Context, Error, Kind, Result};
 use crate::model::{Reason, ReleaseId, Revision, Validators};
 use crate::outcome::Outcome;
@@ -20,9 +19,6 @@ use crate::sys::log;
 const SHORTEST: usize = 4;
 /// How many ids an error names.
 const FEW: usize = 8;
-
-/// The end of the message about the release that was live.
-const ON_HOLD: &str = "is on hold until the source has another one, or `repo-deploy retry`";
 
 /// Waits for a running check, then rolls back to the previous release, or to the one whose id begins with `wanted`.
 pub fn rollback(settings: &Settings, wanted: Option<&str>) -> CheckReport {
@@ -99,7 +95,7 @@ impl<'a> Deployment<'a> {
         }
         let was_rollback = self.state.is_rollback();
         let Some(outcome) = self.recover()? else { return Ok(Settled { outcome: None, is_over: false }) };
-        if self.stop.is_some() || (was_rollback && !is_named) {
+        if self.findings.stop.is_some() || (was_rollback && !is_named) {
             return Ok(Settled { outcome: Some(outcome), is_over: true });
         }
         // The recovery has just rolled back the release that the operator wants to leave.
@@ -164,9 +160,9 @@ impl<'a> Deployment<'a> {
 
     /// The known record of a release, or a minimal one.
     fn record_of(&self, id: &ReleaseId) -> Record {
-        let Check { state, store, .. } = &self.check;
+        let state = &self.state;
         let known = [&state.current, &state.previous, &state.target].into_iter().flatten().find(|r| r.release == *id);
-        let told = || match history::read(store) {
+        let told = || match history::read(&self.store) {
             Ok(all) => all.into_iter().filter_map(|entry| entry.record).find(|record| record.release == *id),
             Err(e) => {
                 log::warn!("{e}: of release {id} no more is known than that it is there");
@@ -188,43 +184,9 @@ impl<'a> Deployment<'a> {
         if let Some(why) = hooks::refusal(&self.settings.post_hooks)? {
             return Err(Error::failed(format!("cannot roll back: {why}")));
         }
-        let state = &mut self.state;
-        let Some(current) = state.current.clone() else { return Err(Error::failed("nothing to roll back")) };
-        (state.saved_candidate, state.aside_failure) = (state.target.take(), state.failure.take());
-        state.leave(current, now());
-        (state.target, state.attempt) = (Some(target), 1);
+        self.state.begin_rollback(target, now());
+        self.state.attempt = 1;
         let begun = self.begin()?;
         self.activate_and_verify(begun, &release, Reason::Rollback)
-    }
-
-    /// Puts the live release on hold, because the operator rolled back to `to`; earlier rolled-back releases stay on
-    /// hold.
-    pub fn withdraw(&mut self, to: &Record) {
-        let Some(left) = self.state.current.clone() else { return };
-        // An adopted release is no revision of a source; and the operator wants the release that is rolled back to.
-        let is_over = |record: &Record| record.release.is_adopted() || record.release == to.release;
-        self.state.rolled_back.retain(|record| !is_over(record));
-        let rest = match (left.release.is_adopted(), left.revision.as_str()) {
-            (true, _) => String::new(),
-            (false, "") => format!("; release {} {ON_HOLD}", left.release),
-            (false, _) => format!("; revision {} {ON_HOLD}", left.revision),
-        };
-        log::info!("rolled back to {}{}, by hand{rest}", named(to), self.at());
-        // An earlier candidate is kept; else the next poll asks against the release that was left.
-        let target = self.state.saved_candidate.take().filter(|aside| aside.release != to.release);
-        self.state.target = target.or(Some(left).filter(|left| !left.release.is_adopted()));
-        let of = self.state.target.as_ref().map(|target| target.release.clone());
-        self.state.failure = self.state.aside_failure.take().filter(|failure| Some(&failure.release) == of.as_ref());
-    }
-
-    /// Undoes the state of a failed rollback: the earlier release is live again, with the earlier candidate and
-    /// failure.
-    pub fn put_aside_back(&mut self) {
-        self.hold_reason = self.state.failure.take().map(|failure| failure.why);
-        let state = &mut self.state;
-        (state.target, state.failure) = (state.saved_candidate.take(), state.aside_failure.take());
-        if let Some(current) = &state.current {
-            state.rolled_back.retain(|record| record.release != current.release);
-        }
     }
 }

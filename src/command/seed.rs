@@ -96,7 +96,7 @@ impl Deployment<'_> {
                 named(&live)
             ))),
             (None, None) => {
-                Err(Error::failed(self.hold_reason.take().unwrap_or_else(|| "there is nothing".to_owned())))
+                Err(Error::failed(self.findings.hold_reason.take().unwrap_or_else(|| "there is nothing".to_owned())))
             }
         }
     }
@@ -183,7 +183,7 @@ impl Deployment<'_> {
         let release = self.release(&target.release)?;
         (self.state.target, self.state.attempt) = (Some(target), 1);
         let begun = self.begin()?;
-        let done = self.ready_live_dir().and_then(|_| self.activation.activate(&release, self.limit()));
+        let done = self.ready_live_dir().and_then(|_| self.activation.activate(&self.store, &release, self.limit()));
         let Err(e) = done.and_then(|()| self.same_live_dir()) else { return self.commit(begun) };
         if let Kind::Stopped(signal) = e.kind() {
             return Err(cut_off(signal)); // a rollback would be stopped too
@@ -193,10 +193,12 @@ impl Deployment<'_> {
 
     /// Undoes an interrupted or failed seed.
     fn take_back(&mut self) -> Result<()> {
-        self.deadline = Deadline::after(self.settings.timeout); // as in every rollback
+        self.context.deadline = Deadline::after(self.settings.timeout); // as in every rollback
         match self.state.current.as_ref().map(|before| self.release(&before.release)).transpose()? {
-            Some(before) => self.ready_live_dir().and_then(|_| self.activation.reactivate(&before, self.limit())),
-            None => self.activation.withdraw(&self.state.found, self.limit()),
+            Some(before) => {
+                self.ready_live_dir().and_then(|_| self.activation.reactivate(&self.store, &before, self.limit()))
+            }
+            None => self.activation.withdraw(&self.store, &self.state.found, self.limit()),
         }
         .map_err(way_back_failed)?;
         (self.state.phase, self.state.attempt, self.state.target) = (Phase::Idle, 0, None);

@@ -1,60 +1,44 @@
 //! A check as far as it only reads the store: it polls, fetches, verifies and decides. `plan` and `validate` have this
 //! alone; a [`Deployment`](super::Deployment) holds the lock in addition, and writes.
 
-use std::time::Instant;
+use std::ops::Deref;
 
+use super::context::Context;
 use super::failure::foreign;
+use super::findings::{Attempt, Findings};
 use super::recovery_action::{self, RecoveryAction};
 use super::{hooks, overlap};
-use crate::activate::limit::Limit;
 use crate::activate::locations::{self, Places};
 use crate::activate::{Activation, LiveTree, Setup};
 use crate::appspec::Behaviour;
 use crate::config::Settings;
 use crate::console;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::model::{ActivationMode, Reason, ReleaseId, Revision, Validators};
 use crate::package::Demands;
 use crate::source::Source;
 use crate::store::state::{Found, Phase, Record, State};
-use crate::store::{Recorded, Release, StoreView};
+use crate::store::{Recorded, StoreView};
 use crate::sys::clock::{Deadline, now};
 
-/// A check of a deployment. It changes `state` in memory only.
+/// A check of a deployment, which changes its state in memory only.
 pub struct Check<'a> {
-    pub settings: &'a Settings,
-    pub places: Places,
-    pub store: StoreView,
-    pub activation: Activation,
-    pub source: Source,
-    /// The proofs that `trust` requires of an archive.
-    pub demands: Demands,
+    pub context: Context<'a>,
     pub state: State,
     /// Whether `state` is to be saved.
     pub is_changed: bool,
     /// The reason why the live tree is in doubt, if it is.
     pub doubt: Option<String>,
-    pub deadline: Deadline,
-    /// Limits how long a log line may wait for its reader.
-    _limit: console::Limit,
-    /// The reason why the revision of the source is not tried, if so; or why a rollback failed.
-    pub hold_reason: Option<String>,
-    /// Bytes of archives that were read from the source.
-    pub fetched: u64,
-    /// The deployment that this check makes or tries, if there is one.
-    pub attempt: Option<Attempt>,
-    /// The hook directories that existed when the check began, with their hooks.
-    pub hooks: Vec<hooks::Before>,
+    pub findings: Findings,
 }
 
-/// The deployment that a check makes or tries.
-#[derive(Debug)]
-pub struct Attempt {
-    pub reason: Reason,
-    pub record: Option<Record>,
-    pub from: Option<ReleaseId>,
-    /// When the deployment began.
-    pub since: Instant,
+/// A check reads its context as its own; to change it, it has to name it.
+impl<'a> Deref for Check<'a> {
+    type Target = Context<'a>;
+
+    fn deref(&self) -> &Context<'a> {
+        &self.context
+    }
 }
 
 impl<'a> Check<'a> {
@@ -93,23 +77,9 @@ impl<'a> Check<'a> {
         let deadline = Deadline::after(settings.timeout);
         let source = Source::new(settings, &places.cache)?;
         let hooks = [&settings.pre_hooks, &settings.post_hooks].into_iter().filter_map(|dir| hooks::Before::of(dir));
-        Ok(Self {
-            settings,
-            places,
-            store,
-            activation,
-            source,
-            demands,
-            state,
-            doubt,
-            is_changed: false,
-            deadline,
-            _limit: console::limit(deadline),
-            hold_reason: None,
-            fetched: 0,
-            attempt: None,
-            hooks: hooks.collect(),
-        })
+        let (hooks, _limit) = (hooks.collect(), console::limit(deadline));
+        let context = Context { settings, places, store, activation, source, demands, deadline, hooks, _limit };
+        Ok(Self { context, state, is_changed: false, doubt, findings: Findings::default() })
     }
 
     /// Determines the recovery action and the kind of entry at `<local>`.
@@ -131,16 +101,10 @@ impl<'a> Check<'a> {
         Ok((heal, standing))
     }
 
-    /// The error for a `<local>` that cannot be deployed to.
-    pub fn refusal(&self, why: &str) -> Error {
-        Error::config(format!("cannot deploy to {}: {why}", self.settings.local.display()))
-    }
-
     /// Starts the history entry of a deployment of `record`, as far as it is known. No entry is written if there turns
     /// out to be nothing to deploy.
     pub fn begin_attempt(&mut self, reason: Reason, record: Option<Record>) {
-        let from = self.state.current.as_ref().map(|current| current.release.clone());
-        self.attempt = Some(Attempt { reason, record, from, since: Instant::now() });
+        self.findings.attempt = Some(Attempt::begin(reason, record, &self.state));
     }
 
     /// Makes an adopted release the live one in the state.
@@ -148,25 +112,6 @@ impl<'a> Check<'a> {
         let (revision, validators) = (Revision::new(""), Validators::default());
         self.state.current = Some(Record { release, revision, validators, since: now(), proof: None });
         self.is_changed = true;
-    }
-
-    /// ` at <local>`, in the modes that change `<local>`.
-    pub fn at(&self) -> String {
-        match self.state.mode {
-            ActivationMode::Install => String::new(),
-            ActivationMode::Symlink | ActivationMode::InPlace => format!(" at {}", self.settings.local.display()),
-        }
-    }
-
-    /// The time limit of an activation.
-    pub fn limit(&self) -> Limit {
-        Limit::at(self.deadline)
-    }
-
-    pub fn release(&self, id: &ReleaseId) -> Result<Release> {
-        self.store.release(id)?.ok_or_else(|| {
-            Error::new(Kind::InDoubt, format!("release {id} is gone from {}", self.store.root().display()))
-        })
     }
 
     fn has_history(&self) -> bool {

@@ -4,16 +4,16 @@
 use std::time::Instant;
 
 use super::Deployment;
-use super::check::Attempt;
+use super::findings::Findings;
 use crate::error::{Context, Error, Kind, Result};
 use crate::model::Reason;
 use crate::outcome::Outcome;
-use crate::report::check_report::{CheckReport, outcome_of};
+use crate::report::check_report::CheckReport;
 use crate::report::notify::{self, News, Notification};
 use crate::report::status_file::{self, REASON, Status};
 use crate::store::history::{Entry, History};
-use crate::store::state::{Phase, Record};
-use crate::store::{Release, Store, manifest};
+use crate::store::state::{Phase, Record, State};
+use crate::store::{Release, Store, StoreView, manifest};
 use crate::sys::clock::now;
 use crate::sys::fs::{self, Dir};
 use crate::sys::log;
@@ -26,16 +26,15 @@ const NOTED_LATE: &str = "noted by a later check: why, how long it took and how 
 impl Deployment<'_> {
     /// Writes the history entry of a recovery that this check has finished before it goes on with another deployment.
     pub fn record_recovered(&mut self) {
-        let Some(tried) = self.attempt.take_if(|tried| tried.reason == Reason::Recover) else { return };
+        let Some(tried) = self.findings.attempt.take_if(|tried| tried.reason == Reason::Recover) else { return };
         let is_live = |record: &Record| self.state.current.as_ref().is_some_and(|c| c.release == record.release);
         let outcome = if tried.record.as_ref().is_some_and(is_live) { Outcome::Deployed } else { Outcome::RolledBack };
         let took_ms = u64::try_from(tried.since.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.attempt = Some(tried);
         let result = Ok(outcome);
-        let report = CheckReport::of(&result, &self.state, self.hold_reason.as_deref());
-        let entry = self.entry(&result, &report).map(|entry| Entry { took_ms, ..entry });
+        let report = CheckReport::of(&result, &self.state, self.findings.hold_reason.as_deref());
+        let entry = tried.entry(&self.state, &result, &report).map(|entry| Entry { took_ms, ..entry });
         let mut status = Status::read(&self.store); // read only: the check writes its status at its end
-        if let Err(e) = self.note_deployment(entry, &mut status) {
+        if let Err(e) = note_deployment(&self.store, &self.state, entry, &mut status) {
             log::warn!("{e}: cannot record the deployment in the history");
         }
     }
@@ -52,7 +51,8 @@ impl Deployment<'_> {
             self.record_recovered();
         }
         self.config_ini.end(&self.check.state, &result);
-        let mut report = CheckReport::of(&result, &self.state, self.hold_reason.as_deref());
+        let Findings { attempt, hold_reason, fetched: bytes, stop } = std::mem::take(&mut self.findings);
+        let mut report = CheckReport::of(&result, &self.state, hold_reason.as_deref());
         if report.outcome == Outcome::Unchanged {
             let is_live = if self.state.current.is_some() { " is live" } else { "" };
             log::debug!("unchanged: {}{is_live}", report.text);
@@ -63,8 +63,7 @@ impl Deployment<'_> {
         report.is_repeated = news.is_none();
         report.is_told = status.tells_again(&report, now());
         status.set_remote(&self.settings.remote);
-        let reason = self
-            .attempt
+        let reason = attempt
             .as_ref()
             .map(|tried| tried.reason)
             .filter(|_| !matches!(result, Ok(Outcome::Unchanged | Outcome::OnHold)));
@@ -72,25 +71,25 @@ impl Deployment<'_> {
             Some(reason) => status.set(REASON, reason),
             None => status.forget(REASON),
         }
-        let entry = self.entry(&result, &report).map(|entry| Entry {
+        let entry = attempt.and_then(|attempt| attempt.entry(&self.state, &result, &report)).map(|entry| Entry {
             took_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
-            bytes: self.fetched,
+            bytes,
             ..entry
         });
-        if let Err(e) = self.note_deployment(entry, &mut status) {
+        if let Err(e) = note_deployment(&self.store, &self.state, entry, &mut status) {
             log::warn!("{e}: cannot record the deployment in the history");
         }
         let remote = self.settings.remote.identity();
-        let is_written = status_file::write(&self.store, status, &remote, &result, &report, took, self.fetched);
+        let is_written = status_file::write(&self.store, status, &remote, &result, &report, took, bytes);
         // If the status cannot be written, every check would send the same news again: then only a deployment is
         // notified.
         let news =
             news.filter(|news| self.settings.notify.is_some() && (is_written || *news == News::Is(Outcome::Deployed)));
         let notification = news.map(|news| {
-            let (settings, state, bytes) = (self.settings, &self.state, self.fetched);
+            let (settings, state) = (self.settings, &self.state);
             Notification { settings, state, report: &report, news, reason, took, bytes }.json()
         });
-        let (settings, stop) = (self.settings, self.stop);
+        let settings = self.settings;
         drop(self); // the lock is free
         if let Some(json) = notification {
             notify::send(settings, &json);
@@ -100,64 +99,45 @@ impl Deployment<'_> {
             None => report,
         }
     }
+}
 
-    /// The history entry of this check. A stopped check gets none: the next start resumes it, or it has changed
-    /// nothing.
-    fn entry(&mut self, result: &Result<Outcome>, report: &CheckReport) -> Option<Entry> {
-        let Attempt { reason, record, from, .. } = self.attempt.take()?;
-        let (record, why) = match result {
-            Ok(Outcome::Unchanged | Outcome::OnHold) => return None,
-            Err(e) if matches!(e.kind(), Kind::Stopped(_)) => return None,
-            Ok(Outcome::Deployed) => (self.state.current.clone(), String::new()),
-            Ok(Outcome::Blocked | Outcome::RolledBack | Outcome::Adopted | Outcome::Failed(_)) | Err(_) => {
-                (record, report.text.clone())
-            }
+/// Adds the entry of a deployment to the history, along with entries that earlier checks could not add, and records
+/// the sizes of the releases in the status.
+fn note_deployment(store: &Store, state: &State, entry: Option<Entry>, status: &mut Status) -> Result<()> {
+    let live = state.current.as_ref().map(|live| format!("{} {}", live.release, live.since));
+    if entry.is_none() && (live.is_none() || live.as_deref() == status.text(NOTED)) {
+        return Ok(());
+    }
+    let mut history = History::read(store)?;
+    let mut has_news = entry.is_some();
+    let ours = entry.as_ref().and_then(|entry| entry.record.clone());
+    for record in [&state.previous, &state.current].into_iter().flatten() {
+        if ours.as_ref() != Some(record) && !history.has(record) {
+            history.add_late(late(record));
+            has_news = true;
+        }
+    }
+    entry.into_iter().for_each(|entry| history.add(entry));
+    if has_news {
+        history.write(store)?;
+    }
+    measure(store, status)?;
+    live.into_iter().for_each(|live| status.set(NOTED, live));
+    Ok(())
+}
+
+/// Measures the releases that have no recorded size; a release never changes.
+fn measure(store: &StoreView, status: &mut Status) -> Result<()> {
+    let mut kept = Vec::new();
+    for release in store.releases()? {
+        let size = match status.size(&release.id) {
+            Some(known) => known.to_owned(),
+            None => size(store, &release).with_context(|| format!("cannot measure {}", release.path.display()))?,
         };
-        let reason = reason.to_string();
-        Some(Entry { reason, record, from, why, ..Entry::new(now(), outcome_of(result)) })
+        kept.push((release.id, size));
     }
-
-    /// Adds the entry of a deployment to the history, along with entries that earlier checks could not add, and records
-    /// the sizes of the releases in the status.
-    fn note_deployment(&self, entry: Option<Entry>, status: &mut Status) -> Result<()> {
-        let live = self.state.current.as_ref().map(|live| format!("{} {}", live.release, live.since));
-        if entry.is_none() && (live.is_none() || live.as_deref() == status.text(NOTED)) {
-            return Ok(());
-        }
-        let mut history = History::read(&self.store)?;
-        let mut has_news = entry.is_some();
-        let ours = entry.as_ref().and_then(|entry| entry.record.clone());
-        for record in [&self.state.previous, &self.state.current].into_iter().flatten() {
-            if ours.as_ref() != Some(record) && !history.has(record) {
-                history.add_late(late(record));
-                has_news = true;
-            }
-        }
-        entry.into_iter().for_each(|entry| history.add(entry));
-        if has_news {
-            history.write(&self.store)?;
-        }
-        self.measure(status)?;
-        live.into_iter().for_each(|live| status.set(NOTED, live));
-        Ok(())
-    }
-
-    /// Measures the releases that have no recorded size; a release never changes.
-    fn measure(&self, status: &mut Status) -> Result<()> {
-        let mut kept = Vec::new();
-        for release in self.store.releases()? {
-            let size = match status.size(&release.id) {
-                Some(known) => known.to_owned(),
-                None => {
-                    let measured = size(&self.store, &release);
-                    measured.with_context(|| format!("cannot measure {}", release.path.display()))?
-                }
-            };
-            kept.push((release.id, size));
-        }
-        status.set_sizes(kept);
-        Ok(())
-    }
+    status.set_sizes(kept);
+    Ok(())
 }
 
 /// The result of a check that did not settle the doubt about the live tree.
@@ -181,7 +161,7 @@ fn in_doubt_still(doubt: &str, result: Result<Outcome>) -> Result<Outcome> {
 
 /// The disk space of a release in bytes, and the time of its creation. The manifest tells the space without reading
 /// the tree.
-fn size(store: &Store, release: &Release) -> std::io::Result<String> {
+fn size(store: &StoreView, release: &Release) -> std::io::Result<String> {
     let dir = Dir::open(&release.path)?;
     let known = manifest::read(store, &release.id).and_then(|manifest| manifest.extent().ok());
     let space = known.map_or_else(|| taken(&dir), |extent| Ok(extent.space))?;

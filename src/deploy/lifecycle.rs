@@ -9,12 +9,13 @@ use super::Deployment;
 use super::hooks::{Hook, Verdict, secrets};
 use crate::activate::install::bundle::{Installable, Job};
 use crate::appspec::Event;
+use crate::config::Settings;
 use crate::config::owner::Accounts;
 use crate::error::{Context, Error, Kind, Result};
 use crate::model::{ActivationMode, Reason};
 use crate::remote::Remote;
 use crate::store::Release;
-use crate::store::state::Record;
+use crate::store::state::{Record, State};
 use crate::sys::log;
 use crate::sys::process::{self, Identity};
 use crate::sys::signal;
@@ -111,7 +112,7 @@ impl Deployment<'_> {
             return Ok(Verdict::Passed); // skips computing the environment
         }
         let mut env = self.environment(phase, reason, self.new_release()?.as_ref())?;
-        env.extend(self.about_the_bundle(reason));
+        env.extend(about_the_bundle(self.settings, &self.state, reason));
         let region = signal::defer();
         let mut verdict = Verdict::Passed;
         for (event, job) in jobs {
@@ -143,29 +144,29 @@ impl Deployment<'_> {
         let script = Hook { path, title, dir, identity, limit: "its timeout", is_for_shell: true };
         Ok(script.run(&env, Duration::from_secs(job.timeout.into()), self.deadline))
     }
+}
 
-    /// The variables that scripts written for CodeDeploy expect.
-    fn about_the_bundle(&self, reason: Reason) -> Environment {
-        let id = || OsString::from(self.settings.id.clone());
-        let mut env = vec![("APPLICATION_NAME", id()), ("DEPLOYMENT_GROUP_NAME", id()), ("DEPLOYMENT_GROUP_ID", id())];
-        // During a rollback, the previous release is the one being deployed.
-        let subject = if reason == Reason::Revert { &self.state.current } else { &self.state.target };
-        let Some(target) = subject else { return env };
-        env.push(("DEPLOYMENT_ID", target.release.as_str().into()));
-        let revision = target.revision.as_str();
-        if let Remote::S3(object) = &self.settings.remote {
-            let version = revision.strip_prefix("version:").or(object.version.as_deref()).unwrap_or_default();
-            let etag = target.validators.get("etag").unwrap_or_default().trim_matches('"');
-            env.push(("BUNDLE_BUCKET", object.bucket.clone().into()));
-            env.push(("BUNDLE_KEY", object.key.clone().into()));
-            env.push(("BUNDLE_VERSION", version.into()));
-            env.push(("BUNDLE_ETAG", etag.into()));
-        }
-        if let Remote::Git(_) = &self.settings.remote {
-            env.push(("BUNDLE_COMMIT", revision.into()));
-        }
-        env
+/// The variables that scripts written for CodeDeploy expect.
+fn about_the_bundle(settings: &Settings, state: &State, reason: Reason) -> Environment {
+    let id = || OsString::from(settings.id.clone());
+    let mut env = vec![("APPLICATION_NAME", id()), ("DEPLOYMENT_GROUP_NAME", id()), ("DEPLOYMENT_GROUP_ID", id())];
+    // During a rollback, the previous release is the one being deployed.
+    let subject = if reason == Reason::Revert { &state.current } else { &state.target };
+    let Some(target) = subject else { return env };
+    env.push(("DEPLOYMENT_ID", target.release.as_str().into()));
+    let revision = target.revision.as_str();
+    if let Remote::S3(object) = &settings.remote {
+        let version = revision.strip_prefix("version:").or(object.version.as_deref()).unwrap_or_default();
+        let etag = target.validators.get("etag").unwrap_or_default().trim_matches('"');
+        env.push(("BUNDLE_BUCKET", object.bucket.clone().into()));
+        env.push(("BUNDLE_KEY", object.key.clone().into()));
+        env.push(("BUNDLE_VERSION", version.into()));
+        env.push(("BUNDLE_ETAG", etag.into()));
     }
+    if let Remote::Git(_) = &settings.remote {
+        env.push(("BUNDLE_COMMIT", revision.into()));
+    }
+    env
 }
 
 /// Looks up the user `runas` and sets the variables that programs of that user expect. `None`: this process already

@@ -4,7 +4,9 @@
 
 mod changes_file;
 pub mod check;
+pub mod context;
 pub mod failure;
+mod findings;
 mod finish;
 mod hook_env;
 pub mod hooks;
@@ -27,7 +29,7 @@ use crate::outcome::Outcome;
 use crate::report::check_report::{self, CheckReport};
 use crate::report::{config_ini, status_file};
 use crate::source;
-use crate::store::state::{FailureKind, Phase, Record};
+use crate::store::state::{FailureKind, Phase, Record, State};
 use crate::store::{Release, Store, StoreView};
 use crate::sys::clock::{Deadline, now};
 use crate::sys::log;
@@ -42,8 +44,6 @@ pub struct Deployment<'a> {
     pub check: Check<'a>,
     /// The values that are kept in the configuration file.
     config_ini: config_ini::Notes,
-    /// A signal that arrived while the live tree was changing: the step was finished, and the process ends now.
-    pub stop: Option<i32>,
     /// The list of changes that was written for hooks.
     changes_file: changes_file::Written,
 }
@@ -61,6 +61,9 @@ impl DerefMut for Deployment<'_> {
         &mut self.check
     }
 }
+
+/// The end of a message about a release that was rolled back from.
+pub const ON_HOLD: &str = "is on hold until the source has another one, or `repo-deploy retry`";
 
 /// Proof that the state on disk says the live tree may be changing. Commit or rollback consumes it: never both.
 pub struct Begun(());
@@ -89,7 +92,7 @@ impl<'a> Deployment<'a> {
         source::tell_tries(!status_file::Status::read(&store).is_told(now()));
         let check = Check::new(settings, places, StoreView::clone(&store))?;
         let config_ini = config_ini::Notes::open(settings, most.is_some());
-        Ok(Self { store, check, config_ini, stop: None, changes_file: changes_file::Written::default() })
+        Ok(Self { store, check, config_ini, changes_file: changes_file::Written::default() })
     }
 
     fn update(&mut self) -> Result<Outcome> {
@@ -103,7 +106,7 @@ impl<'a> Deployment<'a> {
     /// Polls the source and deploys a new revision.
     pub fn look(&mut self) -> Result<Outcome> {
         let Some(target) = self.obtain()? else {
-            return Ok(if self.hold_reason.is_some() { Outcome::OnHold } else { Outcome::Unchanged });
+            return Ok(if self.findings.hold_reason.is_some() { Outcome::OnHold } else { Outcome::Unchanged });
         };
         self.with_signals_deferred(|deployment| deployment.deploy(target))
     }
@@ -113,7 +116,7 @@ impl<'a> Deployment<'a> {
         status_file::write_working(&self.store);
         let region = signal::defer();
         let outcome = what(self);
-        self.stop = Deferred::close(region);
+        self.findings.stop = Deferred::close(region);
         outcome
     }
 
@@ -179,10 +182,10 @@ impl<'a> Deployment<'a> {
 
     /// Goes from the live release to the target, step by step, up to the first step that fails.
     fn run_steps(&self, release: &Release, reason: Reason) -> Result<Verdict> {
-        self.activation.prepare(release, self.limit())?;
+        self.activation.prepare(&self.store, release, self.limit())?;
         self.stop(reason)?
             .then(|| self.before_install(reason))?
-            .then(|| self.activation.activate(release, self.limit()).map(|()| Verdict::Passed))?
+            .then(|| self.activation.activate(&self.store, release, self.limit()).map(|()| Verdict::Passed))?
             .then(|| self.start(reason))?
             .then(|| self.post_hooks(reason))
     }
@@ -192,7 +195,8 @@ impl<'a> Deployment<'a> {
         let Some(mut current) = self.state.target.take() else { return Err(Error::failed("nothing to commit")) };
         current.since = now();
         if self.state.is_rollback() {
-            self.withdraw(&current);
+            self.tell_rollback(&current);
+            self.state.end_rollback(&current);
         } else {
             log::info!("deployed revision {} as release {}{}", current.revision, current.release, self.at());
             self.state.failure = None;
@@ -213,8 +217,18 @@ impl<'a> Deployment<'a> {
         self.store.record(&self.state).map_err(in_doubt)?;
         self.doubt = None;
         self.close_ledger();
-        self.prune();
+        prune(&self.store, &self.state, self.settings.keep);
         Ok(Outcome::Deployed)
+    }
+
+    fn tell_rollback(&self, to: &Record) {
+        let Some(left) = &self.state.current else { return };
+        let rest = match (left.release.is_adopted(), left.revision.as_str()) {
+            (true, _) => String::new(),
+            (false, "") => format!("; release {} {ON_HOLD}", left.release),
+            (false, _) => format!("; revision {} {ON_HOLD}", left.revision),
+        };
+        log::info!("rolled back to {}{}, by hand{rest}", check_report::named(to), self.at());
     }
 
     /// Rolls back to the release that was live, and records the reason.
@@ -229,19 +243,20 @@ impl<'a> Deployment<'a> {
 
     fn finish_revert(&mut self) -> Result<Outcome> {
         // The rollback gets a time limit of its own, however much of the check's is left.
-        self.deadline = Deadline::after(self.settings.timeout);
+        self.context.deadline = Deadline::after(self.settings.timeout);
         let _limit = console::limit(self.deadline);
         let verdict = match self.state.current.clone() {
             Some(current) => {
                 let release = self.release(&current.release).map_err(in_doubt)?;
-                let back = self.ready_live_dir().and_then(|_| self.activation.reactivate(&release, self.limit()));
+                let back =
+                    self.ready_live_dir().and_then(|_| self.activation.reactivate(&self.store, &release, self.limit()));
                 back.map_err(way_back_failed)?;
                 log::warn!("rolled back: release {} is live again", current.release);
                 let judged = self.start_again().and_then(|verdict| verdict.then(|| self.post_hooks(Reason::Revert)));
                 judged.unwrap_or_else(|e| Verdict::of(&e))
             }
             None => {
-                self.activation.withdraw(&self.state.found, self.limit()).map_err(way_back_failed)?;
+                self.activation.withdraw(&self.store, &self.state.found, self.limit()).map_err(way_back_failed)?;
                 log::warn!("rolled back: there was no release before, everything{} is as it was found", self.at());
                 Verdict::Passed
             }
@@ -261,13 +276,13 @@ impl<'a> Deployment<'a> {
         }
         self.same_live_dir()?;
         if self.state.is_rollback() {
-            self.put_aside_back();
+            self.findings.hold_reason = self.state.undo_rollback().map(|failure| failure.why);
         }
         (self.state.phase, self.state.attempt) = (Phase::Idle, 0);
         self.state.live_dir = self.activation.live_dir();
         self.store.record(&self.state).map_err(in_doubt)?;
         self.close_ledger();
-        self.prune();
+        prune(&self.store, &self.state, self.settings.keep);
         Ok(Outcome::RolledBack)
     }
 
@@ -279,19 +294,21 @@ impl<'a> Deployment<'a> {
 
     /// Closes the ledger of a finished deployment. A failure is only a warning: the next check tries again.
     pub fn close_ledger(&self) {
-        if let Err(e) = self.activation.close_ledger(self.state.current.as_ref().map(|current| &current.release)) {
+        if let Err(e) =
+            self.activation.close_ledger(&self.store, self.state.current.as_ref().map(|current| &current.release))
+        {
             log::warn!("{e}; the next check tries again");
         }
     }
+}
 
-    /// Removes releases beyond `keep`. A failure is only a warning: the deployment is done, and the release costs only
-    /// space.
-    fn prune(&self) {
-        let records = [&self.state.current, &self.state.previous, &self.state.target];
-        let needed: Vec<_> = records.into_iter().flatten().map(|r| &r.release).collect();
-        if let Err(e) = self.store.prune(self.settings.keep, &needed) {
-            log::warn!("{e}");
-        }
+/// Removes releases beyond `keep`. A failure is only a warning: the deployment is done, and the release costs only
+/// space.
+fn prune(store: &Store, state: &State, keep: usize) {
+    let records = [&state.current, &state.previous, &state.target];
+    let needed: Vec<_> = records.into_iter().flatten().map(|r| &r.release).collect();
+    if let Err(e) = store.prune(keep, &needed) {
+        log::warn!("{e}");
     }
 }
 

@@ -156,7 +156,7 @@ impl Check<'_> {
             (None, Some(told)) => Some(Known { revision: &nothing, validators: told }),
             (None, None) => None,
         };
-        let polled = self.source.poll(asked, self.deadline)?;
+        let polled = self.context.source.poll(asked, self.context.deadline)?;
         let offer = match (polled, known) {
             (Poll::Changed(offer), _) => offer,
             (Poll::Unchanged, Some(known)) => return self.pending(known),
@@ -167,9 +167,7 @@ impl Check<'_> {
         };
         let Some(revision) = &offer.revision else { return Ok(PollDecision::Fetch(offer)) };
         if self.is_live(revision) {
-            let (revision, validators) = (revision.clone(), offer.validators);
-            let release = self.id_of(&revision, None);
-            self.note_same(Record { release, revision, validators, since: now(), proof: None });
+            self.note_same(self.unproven(revision.clone(), offer.validators));
             return Ok(PollDecision::Nothing);
         }
         if let Some(target) = self.state.target.clone().filter(|t| self.is_of(t, revision)) {
@@ -190,8 +188,7 @@ impl Check<'_> {
         // With `trust` configured, the archive is fetched and verified again: a revision is only the server's word.
         if !self.demands.is_some() && self.store.release(&id)?.is_some() {
             // The source offers a revision again whose release is still in the store.
-            let (revision, validators) = (revision.clone(), offer.validators);
-            let record = Record { release: id, revision, validators, since: now(), proof: None };
+            let record = self.unproven(revision.clone(), offer.validators);
             self.forget_other_failures(&record);
             return Ok(PollDecision::Ready(record));
         }
@@ -200,12 +197,11 @@ impl Check<'_> {
 
     /// Fetches and verifies the offered archive. `None`: its content is live already, or it is on hold.
     pub fn fetch(&mut self, offer: Offer, download: &CacheFile) -> Result<Option<(Verified, Record)>> {
-        self.begin_attempt(Reason::Update, offer.revision.as_ref().map(|revision| self.unfetched(revision)));
-        let artifact = self.source.fetch(offer, download, self.deadline)?;
-        self.fetched = self.fetched.saturating_add(artifact.bytes());
-        let (revision, validators) = (artifact.revision.clone(), artifact.validators.clone());
-        let release = self.id_of(&revision, None);
-        let mut record = Record { release, revision, validators, since: now(), proof: None };
+        let offered = offer.revision.clone().map(|revision| self.unproven(revision, Validators::default()));
+        self.begin_attempt(Reason::Update, offered);
+        let artifact = self.context.source.fetch(offer, download, self.context.deadline)?;
+        self.findings.fetched = self.findings.fetched.saturating_add(artifact.bytes());
+        let mut record = self.unproven(artifact.revision.clone(), artifact.validators.clone());
         self.begin_attempt(Reason::Update, Some(record.clone()));
         if self.is_live(&record.revision) {
             download.discard();
@@ -234,12 +230,6 @@ impl Check<'_> {
     /// Forgets the failures of other releases than this one, which is complete.
     fn forget_other_failures(&mut self, complete: &Record) {
         self.state.failure.take_if(|failure| failure.release != complete.release);
-    }
-
-    /// The record of a revision that is not fetched yet.
-    fn unfetched(&self, revision: &Revision) -> Record {
-        let (release, validators) = (self.id_of(revision, None), Validators::default());
-        Record { release, revision: revision.clone(), validators, since: now(), proof: None }
     }
 
     /// Takes the candidate with the validators that the source has now, so that the next poll is conditional.
@@ -302,7 +292,7 @@ impl Check<'_> {
                 format!("revision {revision} is on hold after {count} attempt{s}: {why}")
             }
         };
-        self.hold_reason = Some(text + "; `repo-deploy retry` tries it again");
+        self.findings.hold_reason = Some(text + "; `repo-deploy retry` tries it again");
         if self.state.target.as_ref().is_none_or(|t| t.validators != *validators || t.release != known.release) {
             let (revision, validators) = (revision.clone(), validators.clone());
             self.state.target = Some(Record { revision, validators, ..known.clone() });
@@ -330,13 +320,6 @@ impl Check<'_> {
 
     fn is_live(&self, revision: &Revision) -> bool {
         self.doubt.is_none() && self.state.current.as_ref().is_some_and(|c| self.is_of(c, revision))
-    }
-
-    /// Whether a record is of this revision of this source in this layout, and its proof meets the present `trust`. The
-    /// record of a refused archive has no proof, and nothing was unpacked for it.
-    pub fn is_of(&self, record: &Record, revision: &Revision) -> bool {
-        let proof = record.proof.as_deref();
-        self.is_release(&record.release, revision, proof) && (proof.is_none() || self.demands.is_met_by(proof))
     }
 
     fn forget_target(&mut self) {
@@ -376,23 +359,5 @@ impl Check<'_> {
             why: why.to_owned(),
             seal: None,
         });
-    }
-
-    /// Whether `release` is of this revision. The id of a seeded release may come from the bare name of its revision,
-    /// without the validators that identify its content.
-    pub fn is_release(&self, release: &ReleaseId, revision: &Revision, proof: Option<&str>) -> bool {
-        let bare = Revision::new(revision.as_str());
-        *release == self.id_of(revision, proof) || *release == self.id_of(&bare, proof)
-    }
-
-    /// The release id of a revision with its proof: a verified release never shares its id with an unverified one.
-    pub fn id_of(&self, revision: &Revision, proof: Option<&str>) -> ReleaseId {
-        let mut layout = self.settings.layout.identity();
-        match proof {
-            Some(proof) => layout.push_str(&format!(" {proof}")),
-            None if self.demands.is_some() => layout.push_str(" unproven"),
-            None => {}
-        }
-        ReleaseId::of(&self.settings.remote.identity(), revision, &layout)
     }
 }

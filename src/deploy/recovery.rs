@@ -15,7 +15,7 @@ impl Deployment<'_> {
         let (heal, standing) = self.diagnose()?;
         // In doubt, the end of the last deployment is unknown.
         if self.has_record() && self.state.phase == Phase::Idle && self.doubt.is_none() {
-            self.activation.close_ledger(self.state.current.as_ref().map(|current| &current.release))?;
+            self.activation.close_ledger(&self.store, self.state.current.as_ref().map(|current| &current.release))?;
         }
         if !matches!(heal, RecoveryAction::Nothing | RecoveryAction::Fresh(_) | RecoveryAction::Repair) {
             log::debug!(
@@ -105,7 +105,7 @@ impl Deployment<'_> {
         let Some(current) = self.state.current.clone() else { return Ok(()) };
         let release = self.release(&current.release)?;
         let is_new = self.ready_live_dir()?;
-        let drift = self.activation.repair(&release, self.limit())?;
+        let drift = self.activation.repair(&self.store, &release, self.limit())?;
         let drift = if is_new { Some(format!("{} was gone", self.settings.local.display())) } else { drift };
         let is_news = status_file::is_new_drift(&self.store, drift.as_deref());
         let level = if is_news { log::Level::Warn } else { log::Level::Debug };

@@ -7,7 +7,7 @@ use crate::artifact::Artifact;
 use crate::error::{Error, Kind, Result};
 use crate::model::Known;
 use crate::package::{self, Verified};
-use crate::store::state::{Failure, FailureKind, Record};
+use crate::store::state::{FailureKind, Record};
 
 /// The fingerprint of signature files that could not be fetched: any later fingerprint differs from it.
 const UNKNOWN: &str = "unknown";
@@ -15,7 +15,7 @@ const UNKNOWN: &str = "unknown";
 impl Check<'_> {
     /// Verifies the artifact against the configured `trust`; `record` is the release it would become.
     pub fn verify_artifact(&mut self, artifact: Artifact, record: &Record) -> Result<Verified> {
-        let seal = match self.source.seal(&self.settings.remote, &self.settings.trust, self.deadline) {
+        let seal = match self.seal() {
             Ok(seal) => seal,
             Err(e) if matches!(e.kind(), Kind::Stopped(_)) => return Err(e),
             Err(e) => return self.refuse_unverified(record, e, UNKNOWN),
@@ -27,7 +27,7 @@ impl Check<'_> {
             }
             Err(e) if e.kind() == Kind::Refused => {
                 let fetched = Known { revision: &record.revision, validators: &record.validators };
-                if self.source.has_replaced(fetched, self.deadline)? {
+                if self.context.source.has_replaced(fetched, self.deadline)? {
                     return Err(Error::new(
                         Kind::Superseded,
                         format!("{} was replaced meanwhile ({e})", self.settings.remote),
@@ -52,13 +52,6 @@ impl Check<'_> {
         self.state.attempt = 0;
         self.is_changed = true;
         Err(e)
-    }
-
-    /// Whether the signature or checksum file differs from the one with which the archive was refused.
-    pub fn has_new_seal(&self, failure: &Failure) -> Result<bool> {
-        let Some(before) = &failure.seal else { return Ok(false) };
-        let seal = self.source.seal(&self.settings.remote, &self.settings.trust, self.deadline)?;
-        Ok(seal.fingerprint() != *before)
     }
 
     /// Takes the version that the next one must not be lower than; to be saved before anything is unpacked.

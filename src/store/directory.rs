@@ -7,6 +7,7 @@ use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use super::ledger::{self, KEPT, Ledger};
 use super::state::{self, State};
 use crate::console::progress::size;
 use crate::error::{Context, Error, Result};
@@ -139,10 +140,20 @@ impl Store {
         self.make("empty", 0o755)
     }
 
+    /// Makes the directory for copies of files that an installation replaces.
+    pub fn make_kept(&self) -> Result<()> {
+        self.make(KEPT, 0o700).map(drop)
+    }
+
+    /// The directory for unfinished files, open.
+    pub fn partial(&self) -> io::Result<Dir> {
+        self.sub(PARTIAL)
+    }
+
     /// Removes leftovers of a killed run. Only under the lock, when no other process creates files there.
     pub(super) fn empty_partial(&self) -> Result<()> {
         let empty = || -> io::Result<()> {
-            let partial = self.sub(PARTIAL)?;
+            let partial = self.partial()?;
             partial.names()?.iter().try_for_each(|name| partial.remove_all(name))
         };
         empty().with_context(|| format!("cannot remove what is left in {}", self.root.join(PARTIAL).display()))
@@ -151,6 +162,11 @@ impl Store {
     /// Replaces the state, durably: when this returns, it survives a power cut.
     pub fn record(&self, state: &State) -> Result<()> {
         self.replace("state", state.print().as_bytes(), true).with_context(|| "cannot write the state")
+    }
+
+    /// Replaces the ledger, durably.
+    pub fn record_ledger(&self, ledger: &Ledger) -> Result<()> {
+        self.replace(ledger::FILE, ledger.print().as_bytes(), true)
     }
 
     /// Replaces a file in the store by `content`, atomically.
@@ -171,13 +187,13 @@ impl Store {
 }
 
 /// The directory for unfinished files.
-pub const PARTIAL: &str = "partial";
+pub(super) const PARTIAL: &str = "partial";
 
 /// Writes the content of a file.
 pub type Fill<'a> = dyn FnMut(&mut File) -> Result<()> + 'a;
 
 /// Replaces a file of the store in `dir` by the output of `fill`, atomically. The caller holds the lock.
-pub(super) fn put(dir: &Dir, name: &str, fill: &mut Fill<'_>, mode: u32, durably: bool) -> Result<()> {
+fn put(dir: &Dir, name: &str, fill: &mut Fill<'_>, mode: u32, durably: bool) -> Result<()> {
     let open = || -> io::Result<_> {
         let (to, name) = match name.split_once('/') {
             Some((sub, name)) => (Some(dir.child(sub.as_ref())?), name),

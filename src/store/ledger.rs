@@ -8,19 +8,18 @@ use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{ErrorKind, Read, Write as _};
+use std::io::{ErrorKind, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use super::directory;
 use super::key_value::{escape, unescape};
 use crate::error::{Context, Error, Result};
 use crate::model::{ReleaseId, hex};
-use crate::sys::fs::{Dir, Kind};
+use crate::sys::fs::Kind;
 use crate::sys::xattr::Attribute;
 
 /// Its file name in the store.
-const FILE: &str = "ledger";
+pub(super) const FILE: &str = "ledger";
 /// The store's directory for copies of replaced files.
 pub const KEPT: &str = "kept";
 /// The first line.
@@ -150,14 +149,6 @@ impl Ledger {
     /// The names of the copies that it refers to.
     pub fn copies(&self) -> HashSet<&Path> {
         self.images().filter_map(|image| image.source.strip_prefix(KEPT).ok()).collect()
-    }
-
-    /// Replaces the ledger of the store at `root`, durably.
-    pub fn record(&self, root: &Path) -> Result<()> {
-        let cannot = || format!("cannot replace {}", root.join(FILE).display());
-        let (dir, text) = (Dir::open(root).with_context(cannot)?, self.print());
-        let fill = &mut |file: &mut fs::File| file.write_all(text.as_bytes()).with_context(|| "cannot write it");
-        directory::put(&dir, FILE, fill, 0o600, true).with_context(cannot)
     }
 
     /// All its images.

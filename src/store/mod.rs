@@ -12,5 +12,5 @@ mod record;
 mod releases;
 pub mod state;
 
-pub use self::directory::{Location, PARTIAL, Recorded, Store, StoreView, check_room};
+pub use self::directory::{Location, Recorded, Store, StoreView, check_room};
 pub use self::releases::{Original, Release, Staging};

@@ -172,6 +172,33 @@ impl State {
         self.phase != Phase::Idle && self.rolled_back.iter().any(is_live)
     }
 
+    /// Puts the live release on hold, and `to` in the place of the candidate, which is kept.
+    pub fn begin_rollback(&mut self, to: Record, now: u64) {
+        self.current.clone().into_iter().for_each(|left| self.leave(left, now));
+        (self.saved_candidate, self.aside_failure) = (self.target.replace(to), self.failure.take());
+    }
+
+    /// Ends a rollback to `to`, before that becomes the live release: earlier rolled-back releases stay on hold.
+    pub fn end_rollback(&mut self, to: &Record) {
+        // An adopted release is no revision of a source; and the operator wants the release that is rolled back to.
+        self.rolled_back.retain(|record| !record.release.is_adopted() && record.release != to.release);
+        // An earlier candidate is kept; else the next poll asks against the release that was left.
+        let kept = self.saved_candidate.take().filter(|kept| kept.release != to.release);
+        self.target = kept.or_else(|| self.current.clone().filter(|left| !left.release.is_adopted()));
+        let of = self.target.as_ref().map(|target| &target.release);
+        self.failure = self.aside_failure.take().filter(|failure| Some(&failure.release) == of);
+    }
+
+    /// Undoes a failed rollback: the release that was left is live again, with the earlier candidate and failure.
+    /// Returns the failure of the rollback.
+    pub fn undo_rollback(&mut self) -> Option<Failure> {
+        if let Some(current) = &self.current {
+            self.rolled_back.retain(|record| record.release != current.release);
+        }
+        self.target = self.saved_candidate.take();
+        std::mem::replace(&mut self.failure, self.aside_failure.take())
+    }
+
     /// Records `record` as rolled back at `now`.
     pub fn leave(&mut self, record: Record, now: u64) {
         self.rolled_back.retain(|known| known.release != record.release);

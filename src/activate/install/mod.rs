@@ -33,9 +33,8 @@ use crate::config::owner::Accounts;
 use crate::console::Progress;
 use crate::error::{Context, Error, Kind, Result};
 use crate::model::ReleaseId;
-use crate::store::Release;
 use crate::store::ledger::{Before, KEPT, Ledger, Stage};
-use crate::sys::created;
+use crate::store::{Release, Store};
 use crate::sys::fs::Dir;
 use crate::sys::log;
 
@@ -57,37 +56,37 @@ impl Install {
     /// Resolves every change that installing `release` would make, and changes nothing. The error lists all conflicts.
     pub fn examine(&self, release: &Release, limit: Limit) -> Result<()> {
         let ledger = Ledger::read(&self.root)?;
-        let host = Host::open(&self.root)?;
+        let host = Host::look(&self.root)?;
         let (_, idle) = self.resolve(release, &ledger, &mut host.live(limit))?;
         self.read(release)?.oddities(&idle).iter().for_each(|line| log::warn!("{line}"));
         Ok(())
     }
 
     /// Records the entries at the paths where `release` will be installed, before its scripts run.
-    pub fn prepare(&self, release: &Release, limit: Limit) -> Result<()> {
+    pub fn prepare(&self, store: &Store, release: &Release, limit: Limit) -> Result<()> {
         let ledger = Ledger::read(&self.root)?;
         match &ledger.target {
             // An interrupted run recorded them, and scripts may have changed the host since.
             Some((_, target)) if *target == release.id => Ok(()),
-            _ => self.settle(release, ledger, Stage::Preparing, limit).map(drop),
+            _ => self.settle(store, release, ledger, Stage::Preparing, limit).map(drop),
         }
     }
 
     /// Installs `release`, whatever state an earlier attempt left.
-    pub fn activate(&self, release: &Release, limit: Limit) -> Result<()> {
+    pub fn activate(&self, store: &Store, release: &Release, limit: Limit) -> Result<()> {
         let ledger = Ledger::read(&self.root)?;
         let again = ledger.target == Some((Stage::Installing, release.id.clone()));
-        let ledger = if again { ledger } else { self.settle(release, ledger, Stage::Installing, limit)? };
-        let done = self.apply(&ledger, Way::Forward, again, limit)?;
+        let ledger = if again { ledger } else { self.settle(store, release, ledger, Stage::Installing, limit)? };
+        let done = self.apply(store, &ledger, Way::Forward, again, limit)?;
         log::info!("{}: {done}", self.read(release)?.destinations());
         Ok(())
     }
 
     /// Restores the entries from before the deployment.
-    pub fn revert(&self, limit: Limit) -> Result<()> {
+    pub fn revert(&self, store: &Store, limit: Limit) -> Result<()> {
         let ledger = Ledger::read(&self.root)?;
         match ledger.target {
-            Some(_) => self.apply(&ledger, Way::Back, true, limit).map(drop),
+            Some(_) => self.apply(store, &ledger, Way::Back, true, limit).map(drop),
             None => Ok(()), // interrupted before the ledger was written, and so before the first change
         }
     }
@@ -95,7 +94,7 @@ impl Install {
     /// Passes each difference from the installed state to `tell`, by full path. Returns the number of paths.
     pub fn differences(&self, tell: &mut Tell<'_>) -> Result<u64> {
         let ledger = self.closed()?;
-        let host = Host::open(&self.root)?;
+        let host = Host::look(&self.root)?;
         let (mut live, mut count) = (host.live(Limit::SIGNALS), 0);
         let mut progress = Progress::start("verifying", None);
         for (path, row) in &ledger.rows {
@@ -108,9 +107,9 @@ impl Install {
     }
 
     /// Restores every path to its installed state.
-    pub fn put_back(&self, limit: Limit) -> Result<()> {
+    pub fn put_back(&self, store: &Store, limit: Limit) -> Result<()> {
         let ledger = self.closed()?;
-        self.apply(&ledger, Way::Back, true, limit).map(drop)
+        self.apply(store, &ledger, Way::Back, true, limit).map(drop)
     }
 
     /// The ledger; fails while a deployment is open.
@@ -123,7 +122,7 @@ impl Install {
     }
 
     /// Closes the ledger of a finished deployment: `current` is live.
-    pub fn close_ledger(&self, current: Option<&ReleaseId>) -> Result<()> {
+    pub fn close_ledger(&self, store: &Store, current: Option<&ReleaseId>) -> Result<()> {
         let copies = match std::fs::read_dir(self.root.join(KEPT)) {
             Err(e) if e.kind() == ErrorKind::NotFound => 0,
             entries => entries.with_context(|| "cannot list the copies of replaced files")?.count(),
@@ -132,7 +131,7 @@ impl Install {
             return Ok(());
         }
         let mut ledger = Ledger::read(&self.root)?;
-        let Some((_, target)) = ledger.target.take() else { return self.forget_copies(&ledger) };
+        let Some((_, target)) = ledger.target.take() else { return self.forget_copies(store, &ledger) };
         let is_committed = current == Some(&target);
         for row in ledger.rows.values_mut() {
             if is_committed {
@@ -144,8 +143,8 @@ impl Install {
         if is_committed {
             ledger.installed = Some(target);
         }
-        ledger.record(&self.root)?;
-        self.forget_copies(&ledger)
+        store.record_ledger(&ledger)?;
+        self.forget_copies(store, &ledger)
     }
 
     fn read(&self, release: &Release) -> Result<Installable> {
@@ -180,26 +179,26 @@ impl Install {
         Ok((plan, idle))
     }
 
-    fn settle(&self, release: &Release, ledger: Ledger, stage: Stage, limit: Limit) -> Result<Ledger> {
-        let host = Host::open(&self.root)?;
+    fn settle(&self, store: &Store, release: &Release, ledger: Ledger, stage: Stage, limit: Limit) -> Result<Ledger> {
+        let host = Host::open(store, &self.root)?;
         let mut live = host.live(limit);
         let (plan, _) = self.resolve(release, &ledger, &mut live)?; // `examine` has warned about idle entries
         let ledger = conflicts::settle(ledger, plan, &mut live, (stage, release.id.clone()))?;
         host.kept.sync().with_context(|| format!("cannot sync {}", self.root.join(KEPT).display()))?;
-        ledger.record(&self.root)?;
+        store.record_ledger(&ledger)?;
         Ok(ledger)
     }
 
-    fn apply(&self, ledger: &Ledger, way: Way, again: bool, limit: Limit) -> Result<Changes> {
-        let host = Host::open(&self.root)?;
+    fn apply(&self, store: &Store, ledger: &Ledger, way: Way, again: bool, limit: Limit) -> Result<Changes> {
+        let host = Host::open(store, &self.root)?;
         let done = Apply::new(host.live(limit), &self.root).run(ledger, way, again)?;
         log::debug!("install: {done}");
         Ok(done)
     }
 
     /// Removes copies that the ledger does not refer to.
-    fn forget_copies(&self, ledger: &Ledger) -> Result<()> {
-        let host = Host::open(&self.root)?;
+    fn forget_copies(&self, store: &Store, ledger: &Ledger) -> Result<()> {
+        let host = Host::open(store, &self.root)?;
         let needed = ledger.copies();
         for name in host.kept.names().with_context(|| "cannot list the copies of replaced files")? {
             if !needed.contains(Path::new(&name)) {
@@ -218,17 +217,18 @@ struct Host {
 }
 
 impl Host {
-    fn open(root: &Path) -> Result<Self> {
-        let open = || -> std::io::Result<Self> {
-            let (top, store) = (Dir::open(Path::new("/"))?, Dir::open(root)?);
-            match created::make_own_dir(&store, KEPT.as_ref(), 0o700) {
-                Err(e) if e.kind() != ErrorKind::AlreadyExists => return Err(e),
-                _ => {}
-            }
-            let kept = store.child(KEPT.as_ref())?;
-            Ok(Self { top, store, kept })
-        };
-        open().with_context(|| format!("cannot open {}", root.display()))
+    /// Opens them for changes, with the directory of copies.
+    fn open(store: &Store, root: &Path) -> Result<Self> {
+        store.make_kept()?;
+        let host = Self::look(root)?;
+        let kept = host.store.child(KEPT.as_ref()).with_context(|| format!("cannot open {}", root.display()))?;
+        Ok(Self { kept, ..host })
+    }
+
+    /// Opens them for reading: no copy is made.
+    fn look(root: &Path) -> Result<Self> {
+        let open = |path: &Path| Dir::open(path).with_context(|| format!("cannot open {}", path.display()));
+        Ok(Self { top: open(Path::new("/"))?, store: open(root)?, kept: open(root)? })
     }
 
     fn live(&self, limit: Limit) -> Live<'_> {

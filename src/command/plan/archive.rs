@@ -87,9 +87,9 @@ impl Check<'_> {
         plan.facts.push(("revision", Fact::Revision(record.revision.clone())));
         plan.text("release", record.release.as_str());
         let is_here = matches!(self.settings.remote, Remote::File(_));
-        plan.bytes("fetch", if is_kept || is_here { 0 } else { self.fetched });
-        if self.fetched > 0 {
-            plan.bytes("read", self.fetched);
+        plan.bytes("fetch", if is_kept || is_here { 0 } else { self.findings.fetched });
+        if self.findings.fetched > 0 {
+            plan.bytes("read", self.findings.fetched);
         }
         if is_kept {
             plan.notes
