@@ -4,6 +4,7 @@ use std::fs;
 use std::process::{Command, Stdio};
 
 use crate::local_users::source;
+use crate::support::phrases::AT_WORK;
 use crate::support::running::Running;
 use crate::support::sandbox::{Run, Sandbox, needs};
 use crate::support::servers::wait_for;
@@ -97,7 +98,7 @@ fn a_check_is_still_at_work_then_the_next_one_says_so_at_info_and_what_is_asked_
     sandbox.hook("post.d", "10-slow", &wait);
     let slow = Running::start(sandbox.command(&["--remote", &remote]));
     wait_for("the hook", || sandbox.path("go.up").exists().then_some(()));
-    let run = sandbox.deploy(&remote, &[]).expect(75).says(" INFO another repo-deploy is at work");
+    let run = sandbox.deploy(&remote, &[]).expect(75).says(&format!(" INFO {AT_WORK}"));
     assert!(run.complaints().is_empty());
     assert_eq!(sandbox.deploy(&remote, &["--quiet"]).expect(75).log, "");
     fs::write(&go, "").unwrap();

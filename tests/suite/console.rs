@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::process::{Command, Stdio};
 
+use crate::support::phrases::{CANNOT_WRITE, DEPLOYED, STOPPED_BY, UNPACKED};
 use crate::support::sandbox::{Run, Sandbox, needs, plain};
 
 /// What a run comes to, apart from what it says.
@@ -57,7 +58,7 @@ fn the_log_file_is_a_full_disk_then_it_deploys_and_the_log_is_on_standard_error(
     let run = deploys(&sandbox, command.args(["--log-file", "/dev/full"])).says(" INFO deployed ");
     let complaints = run.complaints();
     assert_eq!(complaints.len(), 1, "it is said once: {}", run.log);
-    let why = "cannot write to log-file /dev/full: no space left on device: logging to standard error";
+    let why = &*format!("{CANNOT_WRITE} to log-file /dev/full: no space left on device: logging to standard error");
     assert!(complaints[0].ends_with(&format!(" WARN {why}")), "{}", run.log);
     assert_eq!(run.log.lines().next(), Some(complaints[0]), "before the first record");
 }
@@ -139,7 +140,7 @@ fn records_have_a_time_a_level_and_the_deployment() {
         assert_eq!(shape, "0000-00-00T00:00:00.000Z", "{line}");
         assert!([" INFO  [web] ", " WARN  [web] "].iter().any(|frame| rest.starts_with(frame)), "{line}");
     }
-    assert!(log.contains("Z INFO  [web] deployed revision "), "{log}");
+    assert!(log.contains(&format!("Z INFO  [web] {DEPLOYED} ")), "{log}");
     let run = sandbox.bare().args(["-f", "-c", "/no/such/file"]).output().unwrap();
     assert!(String::from_utf8(run.stderr).unwrap().contains("Z ERROR [repo-deploy] "), "no deployment is meant");
 }
@@ -152,7 +153,7 @@ fn a_command_is_given_by_hand_and_there_is_a_log_file_then_whoever_gave_it_reads
         (&["verify"][..], 1, "nothing to verify: "),
         (&["rollback"], 1, "cannot roll back: "),
         (&["plan", "--remote", "/no"], 1, "/no"),
-        (&["seed"], 0, " INFO unpacked release "),
+        (&["seed"], 0, &*format!(" INFO {UNPACKED} ")),
         (&["retry", "--remote", "/no"], 1, "/no"),
     ] {
         let before = plain(&fs::read_to_string(sandbox.path("log")).unwrap_or_default());
@@ -210,10 +211,10 @@ fn a_signal_ends_it_then_its_line_takes_the_place_of_the_progress() {
     let Some(run) = started_on_terminal(with, 600, "xterm", &[]) else { return };
     let out = run.expect(143).out;
     let (before, last) = out.rsplit_once("\r\x1b[K").unwrap_or_else(|| panic!("no progress: {out:?}"));
-    assert_eq!(last, "repo-deploy: stopped by signal 15\r\n");
+    assert_eq!(last, &*format!("repo-deploy: {STOPPED_BY} 15\r\n"));
     assert!(before.contains("reading "), "{out:?}");
     let Some(run) = started_on_terminal(with, 600, "dumb", &[]) else { return };
-    assert_eq!(run.expect(143).out, "repo-deploy: stopped by signal 15\r\n");
+    assert_eq!(run.expect(143).out, &*format!("repo-deploy: {STOPPED_BY} 15\r\n"));
 }
 
 #[test]

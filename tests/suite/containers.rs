@@ -9,6 +9,7 @@ use std::process::Command;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::clock::QEMU;
+use crate::support::phrases::{AT_WORK, DEPLOYED, EXIT_CODE, NOTHING_AT, READ_AGAIN, ROLLING_BACK};
 use crate::support::running::Running;
 use crate::support::sandbox::{Run, Sandbox, binary, needs};
 use crate::support::servers::wait_for;
@@ -120,13 +121,13 @@ fn the_root_is_empty_and_we_are_the_first_process_then_everything_works() {
         let root = empty_root(&sandbox);
         let Some(command) = contained(&sandbox, way, &["--config", "/config"]).filter(|_| is_root()) else { continue };
         let mut daemon = Running::start(command);
-        daemon.until(" deployed revision ");
+        daemon.until(DEPLOYED);
         let first = first_of(daemon.pid());
         assert!(root.join("live/current/version").exists(), "{way}");
 
         fs::write(root.join("app/version"), "v2").unwrap();
         kill_process(first, Signal::HUP).unwrap();
-        daemon.until("read the configuration again").until(" deployed revision ");
+        daemon.until(READ_AGAIN).until(DEPLOYED);
         assert_eq!(fs::read_to_string(root.join("live/current/version")).unwrap(), "v2");
 
         // HEALTHCHECK: the same binary, no shell.
@@ -140,7 +141,7 @@ fn the_root_is_empty_and_we_are_the_first_process_then_everything_works() {
         status(0);
         fs::rename(root.join("app"), root.join("away")).unwrap();
         kill_process(first, Signal::USR1).unwrap();
-        daemon.until(" ERROR there is nothing at /app");
+        daemon.until(&format!(" ERROR {NOTHING_AT} /app"));
         status(1);
         kill_process(first, Signal::TERM).unwrap();
         daemon.end().expect(0).says(" ending: signal 15 (SIGTERM)");
@@ -163,7 +164,7 @@ fn ten_thousand_orphans_end_then_there_is_no_zombie_and_our_own_hooks_are_not_lo
         with_busybox(&root, "pre/10-orphans", &body);
         with_busybox(&root, "post/10-no", "exit 7");
         let mut daemon = Running::start(command);
-        daemon.until(&format!("10-orphans: {orphans} orphans")).until("10-no ended with exit code 7; rolling back");
+        daemon.until(&format!("10-orphans: {orphans} orphans")).until(&format!("10-no {EXIT_CODE} 7; {ROLLING_BACK}"));
         let first = first_of(daemon.pid()).as_raw_nonzero();
         wait_for("the end of every orphan", || {
             let children = fs::read_to_string(format!("/proc/{first}/task/{first}/children")).unwrap();
@@ -192,7 +193,7 @@ fn we_end_as_the_first_process_then_those_that_hooks_left_are_asked_first() {
     let mut command = command;
     command.env("PATH", "/bin");
     let mut daemon = Running::start(command);
-    daemon.until(" deployed revision ");
+    daemon.until(DEPLOYED);
     wait_for("the service", || root.join("live/up").exists().then_some(()));
     kill_process(first_of(daemon.pid()), Signal::TERM).unwrap();
     daemon.end().expect(0);
@@ -242,6 +243,6 @@ fn cron_starts_it_while_it_is_at_work_then_75_and_no_harm() {
     crond.signal(Signal::TERM);
     assert_eq!(ended(), ["75", "75", "0"]);
     assert_eq!(crate::agent::live(&sandbox), "v1");
-    assert_eq!(sandbox.read("log").matches("another repo-deploy is at work").count(), 2);
+    assert_eq!(sandbox.read("log").matches(AT_WORK).count(), 2);
     drop(crond);
 }

@@ -6,6 +6,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 
+use crate::support::phrases::{CANNOT_POLL, DRIFT, EXIT_CODE, NOT_BEFORE, UNREADABLE};
 use crate::support::sandbox::{Run, Sandbox, needs};
 
 /// A sandbox with a directory `src` as its remote.
@@ -128,7 +129,7 @@ fn live_directory_becomes_a_link_during_the_check_then_what_it_points_to_is_not_
     site.0.write("victim/passwd", "not ours");
     let (local, victim) = (site.0.local(), site.0.path("victim"));
     site.0.hook("pre.d", "swap", &format!("rm -rf {0}; ln -s {1} {0}", local.display(), victim.display()));
-    site.check().expect(78).says("drift: ").says("is no directory any more");
+    site.check().expect(78).says(DRIFT).says("is no directory any more");
     assert_eq!(fs::read_dir(&victim).unwrap().count(), 1);
     assert_eq!(site.0.read("victim/passwd"), "not ours");
 }
@@ -215,12 +216,12 @@ fn state_is_unreadable_and_the_deployment_is_blocked_or_refused_then_the_doubt_s
     site.put("22");
     let hook = site.0.hook("pre.d", "no", "exit 1");
     for _ in 0..2 {
-        site.check().expect(3).says("cannot be read").says("pre.d/no ended with exit code 1");
+        site.check().expect(3).says(UNREADABLE).says(&format!("pre.d/no {EXIT_CODE} 1"));
     }
     fs::remove_file(hook).unwrap();
     let zip = site.0.write("bad.zip", "no archive");
     for _ in 0..2 {
-        site.0.deploy(zip.to_str().unwrap(), &[]).expect(3).says("cannot be read").says("is no ZIP");
+        site.0.deploy(zip.to_str().unwrap(), &[]).expect(3).says(UNREADABLE).says("is no ZIP");
     }
     assert_eq!(site.live("version"), "1");
     site.check().expect(0);
@@ -245,9 +246,9 @@ fn another_remote_is_configured_then_what_the_old_one_asked_for_holds_nothing_up
     site.put("333");
     let remote = site.0.path("src").display().to_string();
     asked(&remote);
-    site.check().expect(1).says(&format!("cannot poll {remote}: the server asked for no request before 20"));
+    site.check().expect(1).says(&format!("{CANNOT_POLL} {remote}: the server {NOT_BEFORE} 20"));
     // And it is remembered as long as it lasts.
-    site.check().expect(1).says("asked for no request");
+    site.check().expect(1).says(NOT_BEFORE);
 }
 
 #[test]

@@ -5,6 +5,10 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use crate::support::phrases::{
+    AT_WORK, DEPLOYED, DRIFT, LIVE_IS_GONE, MOVE_AWAY, NOTHING_AT, OTHERS_MAY_WRITE, REFUSED_BEFORE, UNCHANGED,
+    UNREADABLE, deployed_revision,
+};
 use crate::support::sandbox::{Run, Sandbox, needs, traced_calls, tree};
 
 fn releases(store: &Path) -> usize {
@@ -55,7 +59,7 @@ impl World {
 fn first_deployment_then_local_is_a_relative_link_into_the_store() {
     let w = World::new();
     w.put("1");
-    w.run(&[]).expect(0).says("deployed revision sha256:");
+    w.run(&[]).expect(0).says(&deployed_revision("sha256:"));
     let target = fs::read_link(w.sandbox.local()).unwrap();
     assert!(target.starts_with(".current.deploy/releases"), "{target:?}");
     let modes = |p: &str| fs::metadata(w.sandbox.store().join(p)).unwrap().mode() & 0o7777;
@@ -111,7 +115,7 @@ fn the_same_bytes_again_under_another_time_then_nothing_is_deployed() {
     w.run(&[]).expect(0);
     let bytes = fs::read(&w.remote).unwrap();
     fs::write(&w.remote, bytes).unwrap();
-    let run = w.run(&["-v"]).expect(0).never_says("deployed").says(" DEBUG unchanged: release ");
+    let run = w.run(&["-v"]).expect(0).never_says(DEPLOYED).says(&format!(" DEBUG {UNCHANGED} release "));
     assert!(run.says(", revision sha256:").log.ends_with(" is live\n"));
     assert_eq!(w.sandbox.read("home/count").lines().count(), 1);
 }
@@ -125,9 +129,9 @@ fn directory_remote_then_it_is_copied_and_follows_changes() {
     let remote = w.sandbox.path("source").to_str().unwrap().to_owned();
     w.sandbox.deploy(&remote, &[]).expect(0);
     assert_eq!(tree(&w.sandbox.local()), tree(&w.sandbox.path("source")));
-    w.sandbox.deploy(&remote, &[]).expect(0).never_says("deployed");
+    w.sandbox.deploy(&remote, &[]).expect(0).never_says(DEPLOYED);
     w.sandbox.write("source/VERSION", "2");
-    w.sandbox.deploy(&format!("file://{remote}"), &[]).expect(0).says("deployed");
+    w.sandbox.deploy(&format!("file://{remote}"), &[]).expect(0).says(DEPLOYED);
     assert_eq!(w.live(), "2");
 }
 
@@ -137,10 +141,10 @@ fn remote_missing_then_exit_1_and_the_live_tree_stays() {
     w.put("1");
     w.run(&[]).expect(0);
     fs::remove_file(&w.remote).unwrap();
-    let run = w.run(&[]).expect(1).says("there is nothing at");
+    let run = w.run(&[]).expect(1).says(NOTHING_AT);
     assert_eq!(run.complaints().len(), 1, "{}", run.log);
     assert_eq!(w.live(), "1");
-    assert!(w.status().contains("there is nothing at"));
+    assert!(w.status().contains(NOTHING_AT));
 }
 
 #[test]
@@ -152,7 +156,7 @@ fn corrupt_archive_then_refused_and_not_unpacked_again_until_it_changes() {
     fs::write(&w.remote, &good[..good.len() - 7]).unwrap();
     let run = w.run(&[]).expect(1);
     assert_eq!(run.complaints().len(), 1, "{}", run.log);
-    w.run(&[]).expect(1).says("refused before");
+    w.run(&[]).expect(1).says(REFUSED_BEFORE);
     assert_eq!(releases(&w.sandbox.store()), 1);
     assert_eq!(fs::read_dir(w.sandbox.store().join("partial")).unwrap().count(), 0);
     assert_eq!(w.live(), "1");
@@ -167,7 +171,7 @@ fn a_limit_refused_it_and_is_raised_then_it_deploys() {
     w.put("1");
     w.config("max-files = 2");
     w.run(&[]).expect(1).says("max-files");
-    w.run(&[]).expect(1).says("refused before");
+    w.run(&[]).expect(1).says(REFUSED_BEFORE);
     w.config("max-files = 20");
     w.run(&[]).expect(0);
     assert_eq!(w.live(), "1");
@@ -181,13 +185,13 @@ fn link_is_gone_or_turned_then_the_next_check_puts_it_back() {
     w.put("2");
     w.run(&[]).expect(0);
     fs::remove_file(w.sandbox.local()).unwrap();
-    w.run(&[]).expect(0).says("drift: ").says("was gone");
+    w.run(&[]).expect(0).says(DRIFT).says("was gone");
     assert_eq!(w.live(), "2");
     fs::remove_file(w.sandbox.local()).unwrap();
     symlink("/etc", w.sandbox.local()).unwrap();
     w.run(&[]).expect(0).says("pointed to /etc");
     assert_eq!(w.live(), "2");
-    w.run(&[]).expect(0).never_says("drift");
+    w.run(&[]).expect(0).never_says(DRIFT);
     // Content that somebody put there is not thrown away.
     fs::remove_file(w.sandbox.local()).unwrap();
     w.sandbox.write("deploy/current/precious", "x");
@@ -201,7 +205,7 @@ fn live_release_is_gone_from_the_store_then_it_is_fetched_again() {
     w.put("1");
     w.run(&[]).expect(0);
     fs::remove_dir_all(fs::canonicalize(w.sandbox.local()).unwrap()).unwrap();
-    w.run(&[]).expect(0).says("the live release is gone");
+    w.run(&[]).expect(0).says(LIVE_IS_GONE);
     assert_eq!(w.live(), "1");
 }
 
@@ -211,7 +215,7 @@ fn state_is_lost_then_the_link_is_adopted_and_nothing_is_deployed_anew() {
     w.put("1");
     w.run(&[]).expect(0);
     fs::remove_file(w.sandbox.store().join("state")).unwrap();
-    w.run(&[]).expect(0).says("adopted release").never_says("deployed");
+    w.run(&[]).expect(0).says("adopted release").never_says(DEPLOYED);
     assert_eq!(w.live(), "1");
     w.run(&[]).expect(0).never_says("adopted");
 }
@@ -227,12 +231,12 @@ fn state_is_unreadable_then_the_live_tree_stays_and_a_clean_deployment_settles_i
         fs::write(store.join("state"), "garbage").unwrap();
         fs::rename(&w.remote, w.sandbox.path("away")).unwrap();
         for _ in 0..2 {
-            w.run(&[]).expect(3).says("cannot be read");
+            w.run(&[]).expect(3).says(UNREADABLE);
             assert_eq!(w.live(), "1");
         }
         fs::rename(w.sandbox.path("away"), &w.remote).unwrap();
-        w.run(&[]).expect(0).says("deployed");
-        w.run(&[]).expect(0).never_says("cannot be read");
+        w.run(&[]).expect(0).says(DEPLOYED);
+        w.run(&[]).expect(0).never_says(UNREADABLE);
         assert_eq!(w.live(), "1");
     }
 }
@@ -271,7 +275,7 @@ fn directory_with_content_and_symlink_said_outright_then_78_and_the_ways_out() {
     w.put("1");
     w.sandbox.write("deploy/current/mine", "x");
     w.config("activation = symlink");
-    w.run(&[]).expect(78).says("move it away, or say activation = in-place");
+    w.run(&[]).expect(78).says(&format!("{MOVE_AWAY}, or say activation = in-place"));
     assert_eq!(w.sandbox.read("deploy/current/mine"), "x");
     w.config("activation = auto");
     w.run(&[]).expect(0).says("kept a copy of what was found");
@@ -378,16 +382,16 @@ fn in_place_entry_is_missing_then_put_back_and_other_changes_are_on_hold() {
     w.sandbox.write("deploy/current/VERSION", "edited by the application");
     w.run(&[])
         .expect(0)
-        .says(&format!("drift: 2 entries of {} were missing, the first dir; release ", w.sandbox.local().display()));
+        .says(&format!("{DRIFT} 2 entries of {} were missing, the first dir; release ", w.sandbox.local().display()));
     assert_eq!(w.sandbox.read("deploy/current/dir/file"), "1");
     fs::remove_file(w.sandbox.path("deploy/current/dir/file")).unwrap();
-    let one = format!("drift: 1 entry of {} was missing (dir/file); release ", w.sandbox.local().display());
+    let one = format!("{DRIFT} 1 entry of {} was missing (dir/file); release ", w.sandbox.local().display());
     w.run(&[]).expect(0).says(&one);
     assert_eq!(w.live(), "edited by the application");
     fs::remove_dir_all(w.sandbox.local()).unwrap();
     w.run(&[]).expect(0).says("was gone");
     assert_eq!(w.live(), "1");
-    w.run(&[]).expect(0).never_says("drift");
+    w.run(&[]).expect(0).never_says(DRIFT);
 }
 
 #[test]
@@ -404,7 +408,7 @@ fn another_one_holds_the_lock_then_75_within_a_second() {
         std::thread::yield_now();
     }
     let begun = std::time::Instant::now();
-    w.run(&[]).expect(75).says("another repo-deploy is at work: it holds ").says("; the next check comes by itself");
+    w.run(&[]).expect(75).says(&format!("{AT_WORK}: it holds ")).says("; the next check comes by itself");
     assert!(begun.elapsed() < std::time::Duration::from_secs(10), "it waited");
     fs::write(&fifo, "go").unwrap();
     assert!(first.wait().unwrap().success());
@@ -431,15 +435,15 @@ fn two_live_directories_have_no_id_then_each_has_a_store_of_its_own() {
     for version in ["1", "2"] {
         w.put(version);
         for local in [&one, &other] {
-            w.run(&["--local", local.to_str().unwrap()]).expect(0).says("deployed");
-            w.run(&["--local", local.to_str().unwrap()]).expect(0).never_says("deployed");
+            w.run(&["--local", local.to_str().unwrap()]).expect(0).says(DEPLOYED);
+            w.run(&["--local", local.to_str().unwrap()]).expect(0).never_says(DEPLOYED);
         }
     }
     assert_eq!((w.sandbox.read("one/VERSION"), w.sandbox.read("other/VERSION")), ("2".into(), "2".into()));
     assert_eq!(fs::read_dir(w.sandbox.path("state")).unwrap().count(), 2);
     // What the first one leaves is not taken by the second.
     fs::remove_dir_all(w.sandbox.path("state/default")).unwrap();
-    w.run(&["--local", other.to_str().unwrap()]).expect(0).never_says("deployed");
+    w.run(&["--local", other.to_str().unwrap()]).expect(0).never_says(DEPLOYED);
 }
 
 #[test]
@@ -460,7 +464,7 @@ fn remote_changes_then_the_other_one_is_deployed_although_its_bytes_look_known()
     w.run(&[]).expect(0);
     let other = w.sandbox.path("other.zip");
     fs::copy(&w.remote, &other).unwrap();
-    w.sandbox.deploy(other.to_str().unwrap(), &[]).expect(0).says("deployed");
+    w.sandbox.deploy(other.to_str().unwrap(), &[]).expect(0).says(DEPLOYED);
     assert_eq!(w.live(), "1");
 }
 
@@ -471,7 +475,7 @@ fn layout_changes_then_the_same_archive_is_laid_out_anew() {
     w.run(&[]).expect(0);
     assert_eq!(w.sandbox.read("deploy/current/app/VERSION"), "1");
     w.config("strip-components = 1");
-    w.run(&[]).expect(0).says("deployed");
+    w.run(&[]).expect(0).says(DEPLOYED);
     assert_eq!(w.live(), "1");
 }
 
@@ -560,7 +564,7 @@ fn configuration_volume_that_is_read_only_and_0777_then_it_is_trusted() {
     fs::set_permissions(&volume, fs::Permissions::from_mode(0o777)).unwrap();
     let config = volume.join("repo-deploy.cfg");
     let run = || w.run(&["-c", config.to_str().unwrap()]);
-    run().expect(78).says("others may write");
+    run().expect(78).says(OTHERS_MAY_WRITE);
     let mount = |options: &str| {
         let mut command = Command::new("mount");
         command.args(["-o", options]).arg(&volume).arg(&volume);
@@ -606,7 +610,7 @@ fn empty_root_directory_then_it_deploys_and_runs_hooks() {
         }
         run.arg(&root).args(["/repo-deploy", "-f", "-r", "/app.zip", "-l", "/live/current", "--cache", "/cache"]);
         run.args(["--pre-hooks", "/none", "--post-hooks", "/post"]).env_clear().env("PATH", "/usr/sbin:/usr/bin:/bin");
-        let run = Run::from(run.output().unwrap()).expect(0).says("deployed revision").says("ls: repo-deploy");
+        let run = Run::from(run.output().unwrap()).expect(0).says(DEPLOYED).says("ls: repo-deploy");
         assert!(run.complaints().iter().all(|line| line.contains("/none")), "{}", run.log);
         assert_eq!(w.sandbox.read("root/live/current/VERSION"), "1");
         fs::remove_dir_all(root.join("live")).unwrap();

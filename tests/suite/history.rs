@@ -7,6 +7,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::crash::traced;
+use crate::support::phrases::{CANNOT_READ, DEPLOYED, EXIT_CODE};
 use crate::support::sandbox::{Run, Sandbox, has_time, needs};
 use crate::support::servers::{Raw, cut, ok};
 
@@ -88,7 +89,7 @@ fn each_outcome_then_an_entry_tells_what_when_why_and_how_long() {
     let w = World::new("max-attempts = 2");
     w.put("1");
     w.check().expect(0);
-    w.check().expect(0).never_says("deployed");
+    w.check().expect(0).never_says(DEPLOYED);
     assert_eq!(w.told(), ["deployed update 1"], "a check that found nothing new is no entry");
 
     w.put("2");
@@ -99,7 +100,7 @@ fn each_outcome_then_an_entry_tells_what_when_why_and_how_long() {
 
     fs::write(&w.remote, "PK\x03\x04 but no ZIP").unwrap();
     (0..3).for_each(|_| drop(w.check().expect(1)));
-    assert_eq!(w.told()[0], "refused update 1", "refused before is no entry");
+    assert_eq!(w.told()[0], "refused update 1", "refusing it again is no entry");
 
     w.put("3");
     let bad = w.sandbox.hook("post.d", "20-bad", "[ \"$(cat \"$CURRENT_CONFIG/VERSION\")\" != 3 ]");
@@ -153,7 +154,7 @@ fn each_outcome_then_an_entry_tells_what_when_why_and_how_long() {
     }
     assert_eq!(all[8]["from"], Value::Null);
     assert_eq!((&all[0]["from"], &all[1]["from"]), (&all[1]["release"], &all[8]["release"]));
-    assert!(all[7]["why"].as_str().unwrap().contains("pre.d/10-no ended with exit code 1"));
+    assert!(all[7]["why"].as_str().unwrap().contains(&format!("pre.d/10-no {EXIT_CODE} 1")));
 }
 
 #[test]
@@ -311,10 +312,10 @@ fn the_history_cannot_be_read_or_written_then_deployments_go_on_and_whoever_asks
     let w = World::new("");
     w.put("1");
     fs::create_dir_all(w.file()).unwrap();
-    w.check().expect(0).says(" WARN cannot read ").says("deployed revision");
+    w.check().expect(0).says(&format!(" WARN {CANNOT_READ} ")).says(DEPLOYED);
     let run = Run::from(w.command("history", &[]).output().unwrap()).expect(1);
     assert_eq!(run.out, "");
-    run.says("cannot tell the history: cannot read ").says("/history: is a directory");
+    run.says(&format!("cannot tell the history: {CANNOT_READ} ")).says("/history: is a directory");
     fs::remove_dir(w.file()).unwrap();
     w.check().expect(0);
     assert_eq!(w.told(), ["deployed - 1"], "noted by the next check");

@@ -5,6 +5,9 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
 
+use crate::support::phrases::{
+    BLOCKED, CANNOT_START, DEPLOYED, EXIT_CODE, ITS_INTERPRETER, OTHERS_MAY_WRITE, ROLLING_BACK, UNPACKED, WAS_ENDED,
+};
 use crate::support::running::{Running, has, is_alive, kill};
 use crate::support::sandbox::{Run, Sandbox, binary, needs, tree};
 
@@ -89,7 +92,7 @@ fn hook_does_not_end_by_itself_then_the_verbose_log_says_how_in_english() {
     let sandbox = Sandbox::new();
     let remote = zip_of(&sandbox, "v1");
     for (config, body, words) in [
-        ("hook-timeout = 1\n", "sleep 1000", "DEBUG pre.d/10-x was ended: it was not over after "),
+        ("hook-timeout = 1\n", "sleep 1000", &*format!("DEBUG pre.d/10-x {WAS_ENDED}: it was not over after ")),
         ("", "kill -KILL $$", "DEBUG pre.d/10-x was killed by signal 9 (SIGKILL) after "),
     ] {
         sandbox.write("repo-deploy.cfg", config);
@@ -159,7 +162,7 @@ fn post_hook_fails_then_previous_release_is_live_and_its_hooks_know_why() {
     sandbox.hook("post.d", "20-check", &body);
     let first = fs::canonicalize(sandbox.local()).unwrap();
     zip_of(&sandbox, "v2");
-    sandbox.deploy(&remote, &[]).expect(1).says("post.d/20-check ended with exit code 1");
+    sandbox.deploy(&remote, &[]).expect(1).says(&format!("post.d/20-check {EXIT_CODE} 1"));
     assert_eq!(live(&sandbox), "v1");
     assert_eq!(fs::canonicalize(sandbox.local()).unwrap(), first);
 
@@ -179,7 +182,7 @@ fn first_deployment_is_reverted_then_local_is_absent_again() {
     let sandbox = Sandbox::new();
     sandbox.hook("post.d", "10-no", "exit 9");
     let remote = zip_of(&sandbox, "v1");
-    sandbox.deploy(&remote, &[]).expect(1).says("post.d/10-no ended with exit code 9");
+    sandbox.deploy(&remote, &[]).expect(1).says(&format!("post.d/10-no {EXIT_CODE} 9"));
     assert!(fs::symlink_metadata(sandbox.local()).is_err());
 }
 
@@ -190,7 +193,7 @@ fn pre_hook_fails_then_nothing_is_live_and_nothing_is_fetched_again() {
     sandbox.hook("pre.d", "10-no", "exit 5");
     telling(&sandbox, "post.d");
     zip_of(&sandbox, "v2");
-    sandbox.deploy(&remote, &[]).expect(2).says("pre.d/10-no ended with exit code 5");
+    sandbox.deploy(&remote, &[]).expect(2).says(&format!("pre.d/10-no {EXIT_CODE} 5"));
     assert_eq!(tree(&sandbox.local()), before);
 
     let staged = || {
@@ -200,12 +203,12 @@ fn pre_hook_fails_then_nothing_is_live_and_nothing_is_fetched_again() {
         found.into_iter().map(|path| (fs::metadata(&path).unwrap().ino(), path)).collect::<Vec<_>>()
     };
     let inodes = staged();
-    sandbox.deploy(&remote, &["-v"]).expect(2).never_says("unpacked");
+    sandbox.deploy(&remote, &["-v"]).expect(2).never_says(UNPACKED);
     assert_eq!(staged(), inodes);
     assert!(!sandbox.path("post.d.told").exists(), "post hooks of what is not live");
 
     sandbox.hook("pre.d", "10-no", "exit 0");
-    sandbox.deploy(&remote, &[]).expect(0).never_says("unpacked");
+    sandbox.deploy(&remote, &[]).expect(0).never_says(UNPACKED);
     assert_eq!(live(&sandbox), "v2");
     assert_eq!(staged().len(), 2);
 }
@@ -225,7 +228,7 @@ fn hooks_run_in_byte_order_and_what_is_passed_over_is_named_when_verbose() {
     let ran: Vec<_> = run.log.lines().filter_map(|l| l.strip_suffix(": ran")?.rsplit(' ').next()).collect();
     assert_eq!(ran, ["10", "9", "B", "b"]);
     assert_eq!(run.complaints().len(), 1, "{}", run.log);
-    run.says("pre.d/10 ended with exit code 0 after");
+    run.says(&format!("pre.d/10 {EXIT_CODE} 0 after"));
 
     let sandbox = Sandbox::new();
     sandbox.write("pre.d/notes.txt", "not executable");
@@ -281,7 +284,7 @@ fn hook_hangs_then_hook_timeout_ends_it_and_its_children() {
     let pid = sandbox.path("pid");
     sandbox.hook("pre.d", "10-hang", &format!("sleep 1000 & echo $! >{}; wait", pid.display()));
     let remote = zip_of(&sandbox, "v1");
-    sandbox.deploy(&remote, &[]).expect(2).says("pre.d/10-hang was ended after hook-timeout = 1 s");
+    sandbox.deploy(&remote, &[]).expect(2).says(&format!("pre.d/10-hang {WAS_ENDED} after hook-timeout = 1 s"));
     assert!(!is_alive(&sandbox.read("pid")));
 }
 
@@ -294,7 +297,7 @@ fn check_takes_too_long_then_timeout_ends_the_hook_and_reverts() {
     sandbox
         .deploy(&remote, &[])
         .expect(1)
-        .says("post.d/10-hang was ended because the whole check took longer than timeout");
+        .says(&format!("post.d/10-hang {WAS_ENDED} because the whole check took longer than timeout"));
     assert_eq!(live(&sandbox), "v1");
 }
 
@@ -330,7 +333,7 @@ fn hook_prints_without_end_then_the_log_has_its_beginning_and_its_end() {
     let (before, after) = log.split_once(" WARN pre.d/10-x printed 285.9 MiB more that are not in the log").unwrap();
     assert!(before.lines().count() > 13_000, "the beginning is all there");
     assert!(after.lines().count() < 300 && after.contains(" INFO 10-x: the reason\n"), "{after}");
-    assert!(after.contains("blocked: "), "{after}");
+    assert!(after.contains(BLOCKED), "{after}");
 }
 
 #[test]
@@ -422,10 +425,10 @@ fn we_have_a_terminal_then_no_child_has_it() {
 #[test]
 fn hook_cannot_start_then_it_says_why_and_blocks() {
     for (content, words) in [
-        ("#!/does/not/exist -u\n", "cannot start: its interpreter /does/not/exist does not exist"),
-        ("#!/bin/sh\r\nexit 0\r\n", "cannot start: its first line ends in a carriage return"),
-        ("exit 0\n", "cannot start: it does not begin with #!"),
-        ("", "cannot start: it does not begin with #!"),
+        ("#!/does/not/exist -u\n", &*format!("{CANNOT_START}: {ITS_INTERPRETER} /does/not/exist does not exist")),
+        ("#!/bin/sh\r\nexit 0\r\n", &*format!("{CANNOT_START}: its first line ends in a carriage return")),
+        ("exit 0\n", &*format!("{CANNOT_START}: it does not begin with #!")),
+        ("", &*format!("{CANNOT_START}: it does not begin with #!")),
     ] {
         let sandbox = Sandbox::new();
         let path = sandbox.hook("pre.d", "10-x", "");
@@ -446,7 +449,7 @@ fn others_may_write_a_pre_hook_then_it_is_refused_and_blocks() {
         fs::set_permissions(sandbox.path(place), fs::Permissions::from_mode(0o777)).unwrap();
         zip_of(&sandbox, "v2");
         let path = sandbox.path(place).display().to_string();
-        sandbox.deploy(&remote, &[]).expect(2).says(&format!("others may write {path}: chmod go-w {path}"));
+        sandbox.deploy(&remote, &[]).expect(2).says(&format!("{OTHERS_MAY_WRITE} {path}: chmod go-w {path}"));
         assert!(!ran.exists(), "no hook of the list may run");
         assert_eq!(live(&sandbox), "v1");
     }
@@ -459,7 +462,7 @@ fn others_may_write_a_post_hook_then_nothing_becomes_live() {
     fs::set_permissions(&hook, fs::Permissions::from_mode(0o757)).unwrap();
     let remote = zip_of(&sandbox, "v1");
     let run = sandbox.deploy(&remote, &[]).expect(2).says("10-x is refused").says("chmod go-w");
-    run.never_says("deployed").never_says("rolling back");
+    run.never_says(DEPLOYED).never_says(ROLLING_BACK);
     assert!(fs::symlink_metadata(sandbox.local()).is_err());
     fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).unwrap();
     sandbox.deploy(&remote, &[]).expect(0);

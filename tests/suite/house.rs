@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::support::phrases::{self, DEPLOYED};
 use crate::support::running::Running;
 use crate::support::sandbox::{Run, Sandbox, binary, has_time, needs};
 use crate::support::servers::{Authority, Nginx, wait_for};
@@ -25,6 +26,37 @@ fn sources() -> BTreeMap<PathBuf, String> {
     walk(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut found);
     assert!(found.len() > 30);
     found
+}
+
+/// A file without comments and its own tests, where a string that goes on in the next line is one again.
+fn plain_code(source: &str) -> String {
+    let code = source.split("#[cfg(test)]").next().unwrap();
+    let lines: Vec<_> = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+    let mut joined = String::new();
+    for line in lines {
+        match line.strip_suffix('\\') {
+            Some(begun) => joined.push_str(begun.trim_start()),
+            None => joined.extend([line.trim_start(), "\n"]),
+        }
+    }
+    joined
+}
+
+#[test]
+fn each_phrase_of_the_tests_is_one_of_the_program_and_spelt_out_only_once() {
+    let is_tests = |path: &Path| path.iter().any(|part| part == "tests" || part == "tests.rs");
+    let program: String =
+        sources().iter().filter(|(path, _)| !is_tests(path)).map(|(_, source)| plain_code(source)).collect();
+    for (name, text) in phrases::ALL {
+        assert!(program.contains(text), "the program does not say {text:?} any more: support/phrases.rs, {name}");
+    }
+    for file in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/suite")).unwrap() {
+        let path = file.unwrap().path();
+        let source = if path.is_file() { plain_code(&fs::read_to_string(&path).unwrap()) } else { String::new() };
+        for (name, text) in phrases::ALL {
+            assert!(!source.contains(text), "{} spells out {text:?}: use phrases::{name}", path.display());
+        }
+    }
 }
 
 /// The room a module lives in: the first name below `crate`.
@@ -267,14 +299,14 @@ fn the_daemon_rests_then_it_holds_2_mib_and_after_tls_no_more() {
             (sandbox.path("m.prom").exists() && children.is_empty() && resident <= 2048).then_some(())
         });
     };
-    daemon.until(" deployed revision ");
+    daemon.until(DEPLOYED);
     rests();
     let authority = Authority::new(&sandbox);
     let server = Nginx::start(&sandbox, "ssl", &authority.certificate("DNS:localhost", &[]));
     sandbox.zip("www/a.zip", &[("version", "v2")]);
     config(&server.https("localhost", "/a.zip"));
     fs::remove_file(sandbox.path("m.prom")).unwrap();
-    daemon.signal(rustix::process::Signal::HUP).until(" deployed revision ");
+    daemon.signal(rustix::process::Signal::HUP).until(DEPLOYED);
     rests();
 }
 

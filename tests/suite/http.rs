@@ -5,6 +5,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::support::phrases::{
+    ANSWERED, ASKED_AS, CANNOT_FETCH, CANNOT_POLL, CANNOT_READ, CANNOT_USE, CANNOT_WRITE, DEPLOYED, NOT_BEFORE,
+    NOTHING_AT, OTHERS_MAY_WRITE, RESUMED, UNPACKED, deployed_revision,
+};
 use crate::support::sandbox::{Run, Sandbox, age, needs, tree};
 use crate::support::servers::{Authority, Nginx, Raw, Seen, Step, closed_port, cut, object, ok, raw, status, wait_for};
 
@@ -128,13 +132,13 @@ fn source_goes_back_to_a_release_that_is_kept_then_it_is_not_unpacked_again() {
     std::fs::hard_link(sandbox.path("one.zip"), sandbox.path("again.zip")).unwrap();
     for version in ["one.zip", "two.zip"] {
         put(version);
-        sandbox.deploy(&nginx.url("/app.zip"), &[]).expect(0).says("unpacked").says("deployed");
+        sandbox.deploy(&nginx.url("/app.zip"), &[]).expect(0).says(UNPACKED).says(DEPLOYED);
     }
     // The same file: the same time and size, so the same ETag.
     put("again.zip");
-    sandbox.deploy(&nginx.url("/app.zip"), &[]).expect(0).never_says("unpacked").says("deployed");
+    sandbox.deploy(&nginx.url("/app.zip"), &[]).expect(0).never_says(UNPACKED).says(DEPLOYED);
     assert_eq!(live(&sandbox), "one");
-    sandbox.deploy(&nginx.url("/app.zip"), &[]).expect(0).never_says("deployed");
+    sandbox.deploy(&nginx.url("/app.zip"), &[]).expect(0).never_says(DEPLOYED);
     assert_eq!(nginx.log(4)[3], "GET /app.zip HTTP/1.1|304|0");
 }
 
@@ -178,7 +182,7 @@ fn last_modified_alone_is_asked_with_if_modified_since() {
         _ => vec![ok(&format!("Last-Modified: {date}"), &body)],
     });
     sandbox.deploy(&server.url("/app.zip"), &[]).expect(0);
-    sandbox.deploy(&server.url("/app.zip"), &[]).expect(0).never_says("deployed revision");
+    sandbox.deploy(&server.url("/app.zip"), &[]).expect(0).never_says(DEPLOYED);
     assert_eq!(server.seen()[1].header("If-Modified-Since"), Some(date));
     assert_eq!(server.seen().len(), 2);
 }
@@ -213,7 +217,7 @@ fn without_validators_the_same_bytes_are_not_deployed_again() {
     let server = Raw::start(move |_, n| vec![ok("", if n < 2 { &one } else { &two })]);
     for (expected, deployed) in [("one", true), ("one", false), ("two", true)] {
         let run = sandbox.deploy(&server.url("/app.zip"), &[]).expect(0);
-        assert_eq!((live(&sandbox).as_str(), run.log.contains("deployed revision sha256:")), (expected, deployed));
+        assert_eq!((live(&sandbox).as_str(), run.log.contains(&deployed_revision("sha256:"))), (expected, deployed));
     }
 }
 
@@ -275,7 +279,11 @@ fn bad_redirects_are_refused_by_name() {
         ("Location: http://[2001:db8::5efe:169.254.1.2]/", "link-local address"),
         ("Location: http://[fd00:c1::a9fe:a9fe]/", "metadata address"),
     ] {
-        let line = check_refused(&Raw::always(status("302 Found", location)), "", &["cannot poll http://", words]);
+        let line = check_refused(
+            &Raw::always(status("302 Found", location)),
+            "",
+            &[&*format!("{CANNOT_POLL} http://"), words],
+        );
         assert!(!line.contains("hunter2"), "{line}");
     }
     assert_eq!(there.seen().len(), 0);
@@ -384,8 +392,8 @@ fn wrong_or_missing_credentials_are_named_by_where_they_come_from() {
     }
     for (config, words) in [
         ("", "asked without credentials: set http-user"),
-        ("http-user = deploy\nhttp-password = canary-wrong\n", "asked as user \"deploy\" from http-user"),
-        ("http-header = Authorization: Bearer canary-wrong\n", "asked as http-header Authorization"),
+        ("http-user = deploy\nhttp-password = canary-wrong\n", &*format!("{ASKED_AS} user \"deploy\" from http-user")),
+        ("http-header = Authorization: Bearer canary-wrong\n", &*format!("{ASKED_AS} http-header Authorization")),
     ] {
         let sandbox = Sandbox::new();
         let nginx = guarded(&sandbox);
@@ -394,7 +402,7 @@ fn wrong_or_missing_credentials_are_named_by_where_they_come_from() {
         let run = sandbox.deploy(&nginx.url("/app.zip"), &["-v", "-v"]);
         assert!(!run.log.contains("canary"), "{}", run.log);
         let line = refused(&sandbox, run);
-        assert!(line.contains("it answered 401 unauthorized") && line.contains(words), "{line}");
+        assert!(line.contains(&format!("{ANSWERED} 401 unauthorized")) && line.contains(words), "{line}");
         assert_eq!(nginx.log(1).len(), 1, "a 401 is not tried again");
     }
 }
@@ -410,7 +418,7 @@ fn password_file_that_others_may_read_is_warned_about_and_one_they_may_write_is_
     sandbox.write("repo-deploy.cfg", format!("http-user = deploy\nhttp-password-file = {}\n", file.display()));
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o666)).unwrap();
     let line = refused(&sandbox, sandbox.deploy(&nginx.url("/app.zip"), &[]));
-    assert!(line.contains("cannot read http-password-file") && line.contains("others may write"), "{line}");
+    assert!(line.contains(&format!("{CANNOT_READ} http-password-file")) && line.contains(OTHERS_MAY_WRITE), "{line}");
 
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
     let run = sandbox.deploy(&nginx.url("/app.zip"), &[]).expect(0);
@@ -439,7 +447,7 @@ fn password_file_is_read_again_at_every_check() {
 fn lasting_statuses_fail_at_once_and_say_what_to_do() {
     for (code, words) in [
         ("403 Forbidden", "403 forbidden; asked without credentials"),
-        ("404 Not Found", "404 not found; there is nothing at this URL"),
+        ("404 Not Found", &*format!("404 not found; {NOTHING_AT} this URL")),
         ("410 Gone", "410 gone"),
         ("204 No Content", "204 no content"),
         ("304 Not Modified", "304 not modified, and nothing was asked"),
@@ -448,7 +456,11 @@ fn lasting_statuses_fail_at_once_and_say_what_to_do() {
         ("400 Bad Request", "400 bad request"),
     ] {
         let server = Raw::always(status(code, ""));
-        check_refused(&server, "", &["cannot poll http://127.0.0.1", "/app.zip: it answered", words]);
+        check_refused(
+            &server,
+            "",
+            &[&*format!("{CANNOT_POLL} http://127.0.0.1"), &*format!("/app.zip: {ANSWERED}"), words],
+        );
         assert_eq!(server.seen().len(), 1, "{code} is not tried again");
     }
 }
@@ -479,14 +491,14 @@ fn retry_after_that_fits_is_waited_out() {
     sandbox
         .deploy(&server.url("/app.zip"), &[])
         .expect(0)
-        .says(&format!(" {}: it answered 503 service unavailable; trying again in 1.0 s", server.url("/app.zip")));
+        .says(&format!(" {}: {ANSWERED} 503 service unavailable; trying again in 1.0 s", server.url("/app.zip")));
     assert!(start.elapsed() >= Duration::from_secs(1));
 }
 
 #[test]
 fn trouble_that_stays_ends_after_four_tries() {
     let server = Raw::always(status("500 Internal Server Error", "Retry-After: 0"));
-    check_refused(&server, "", &["it answered 500 internal server error; tried 4 times"]);
+    check_refused(&server, "", &[&*format!("{ANSWERED} 500 internal server error; tried 4 times")]);
     assert_eq!(server.seen().len(), 4);
 }
 
@@ -502,7 +514,7 @@ fn retry_after_that_does_not_fit_fails_at_once() {
     ] {
         let server = Raw::always(status("503 Service Unavailable", header));
         let line = check_refused(&server, config, &words);
-        assert!(line.contains("it answered 503 service unavailable; the server asks"), "{line}");
+        assert!(line.contains(&format!("{ANSWERED} 503 service unavailable; the server asks")), "{line}");
         assert_eq!(server.seen().len(), 1);
     }
 }
@@ -514,7 +526,7 @@ fn retry_after_holds_across_runs_and_the_source_is_named() {
     let remote = server.url("/app.zip?token=canary");
     sandbox.deploy(&remote, &[]).expect(1).never_says("canary");
     let line = refused(&sandbox, sandbox.deploy(&remote, &[]));
-    let words = format!(" cannot poll {}?…: the server asked for no request before 20", server.url("/app.zip"));
+    let words = format!(" {CANNOT_POLL} {}?…: the server {NOT_BEFORE} 20", server.url("/app.zip"));
     assert!(line.contains(&words) && line.ends_with('Z'), "{line}");
     assert_eq!(server.seen().len(), 1);
 }
@@ -566,7 +578,7 @@ fn lengths_that_contradict_each_other_and_answers_that_are_no_http_are_refused()
         Step::Send(b"SSH-2.0-OpenSSH_9.2\r\n\r\n".to_vec()),
         raw(&format!("200 OK\nX: {}", "x".repeat(40_000)), b""),
     ] {
-        check_refused(&Raw::always(answer), "", &["cannot poll http://127.0.0.1"]);
+        check_refused(&Raw::always(answer), "", &[&*format!("{CANNOT_POLL} http://127.0.0.1")]);
     }
 }
 
@@ -578,7 +590,7 @@ fn body_that_is_always_short_is_an_error_and_never_a_release() {
         let body = archive(&sandbox, "one");
         let server = Raw::always(cut(ok(etag, &body), 40));
         let line = refused(&sandbox, sandbox.deploy(&server.url("/app.zip"), &[]));
-        assert!(line.contains("cannot fetch http://127.0.0.1"), "{line}");
+        assert!(line.contains(&format!("{CANNOT_FETCH} http://127.0.0.1")), "{line}");
         assert!(line.contains(&format!("after 40 of {} bytes", body.len())), "{line}");
     }
 }
@@ -661,7 +673,7 @@ fn archive_beyond_max_download_is_refused_as_declared_and_as_it_comes() {
     for (answer, words) in [(declared, "bytes long: max-download allows 100"), (produced, "it is more than 100 bytes")]
     {
         let server = Raw::always(answer);
-        check_refused(&server, "max-download = 100\n", &["cannot fetch", words, "max-download allows 100"]);
+        check_refused(&server, "max-download = 100\n", &[CANNOT_FETCH, words, "max-download allows 100"]);
         assert_eq!(server.seen().len(), 1, "the same bytes are not asked for again");
     }
 }
@@ -691,7 +703,7 @@ fn disk_fills_up_in_a_download_then_it_is_said_and_the_part_is_gone() {
         (ok("ETag: \"1\"", &body), " are free"),
     ] {
         let line = refused(&sandbox, sandbox.deploy(&Raw::always(answer).url("/app.zip"), &[]));
-        assert!(line.contains("cannot write") && line.contains(words), "{line}");
+        assert!(line.contains(CANNOT_WRITE) && line.contains(words), "{line}");
         assert_eq!(downloads(&sandbox), Vec::<String>::new());
     }
     drop(unmount);
@@ -779,7 +791,7 @@ fn range_other_than_the_one_asked_for_is_refused() {
             }]
         });
         let line = refused(&sandbox, sandbox.deploy(&server.url("/app.zip"), &[]));
-        assert!(line.contains("it answered bytes 100000- of"), "{line}");
+        assert!(line.contains(&format!("{ANSWERED} bytes 100000- of")), "{line}");
         assert_eq!(downloads(&sandbox), Vec::<String>::new());
     }
 }
@@ -802,7 +814,7 @@ fn body_that_stalls_is_given_up_and_the_next_check_goes_on_with_it() {
 
     sandbox.write("repo-deploy.cfg", "");
     let before = server.seen().len();
-    sandbox.deploy(&server.url("/app.zip"), &[]).expect(0).says("going on with");
+    sandbox.deploy(&server.url("/app.zip"), &[]).expect(0).says(RESUMED);
     let seen = server.seen();
     let ranged = seen[before..].iter().filter(|s| s.header("Range") == Some("bytes=100000-")).count();
     assert!(ranged >= 1, "{seen:?}");
@@ -873,8 +885,8 @@ fn server_that_is_not_there_is_an_error_that_says_so() {
 #[test]
 fn server_that_accepts_and_says_nothing_is_given_up() {
     let server = Raw::always(Step::Stall);
-    check_refused(&server, "stall-timeout = 1\ntimeout = 1\n", &["cannot poll http://127.0.0.1"]);
-    check_refused(&server, "stall-timeout = 1\ntimeout = 2\n", &["cannot poll http://127.0.0.1"]);
+    check_refused(&server, "stall-timeout = 1\ntimeout = 1\n", &[&*format!("{CANNOT_POLL} http://127.0.0.1")]);
+    check_refused(&server, "stall-timeout = 1\ntimeout = 2\n", &[&*format!("{CANNOT_POLL} http://127.0.0.1")]);
 }
 
 #[test]
@@ -1089,10 +1101,10 @@ fn ca_file_that_is_none_or_that_others_may_write_is_refused() {
     let file = sandbox.write("ca.pem", "no certificate\n");
     sandbox.write("repo-deploy.cfg", format!("ca-file = {}\n", file.display()));
     let line = refused(&sandbox, sandbox.deploy(&remote, &[]));
-    assert!(line.contains("cannot use ca-file") && line.contains("no usable certificate"), "{line}");
+    assert!(line.contains(&format!("{CANNOT_USE} ca-file")) && line.contains("no usable certificate"), "{line}");
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o666)).unwrap();
     let line = refused(&sandbox, sandbox.deploy(&remote, &[]));
-    assert!(line.contains("cannot read ca-file") && line.contains("others may write"), "{line}");
+    assert!(line.contains(&format!("{CANNOT_READ} ca-file")) && line.contains(OTHERS_MAY_WRITE), "{line}");
 }
 
 #[test]
@@ -1111,7 +1123,7 @@ fn plain_http_on_a_tls_port_and_tls_on_a_plain_port_are_errors() {
     let authority = Authority::new(&sandbox);
     let nginx = Nginx::start(&sandbox, "ssl", &authority.certificate("IP:127.0.0.1", &[]));
     let line = refused(&sandbox, sandbox.deploy(&nginx.url("/app.zip"), &[]));
-    assert!(line.contains("it answered 400 bad request (https:// instead of http://?)"), "{line}");
+    assert!(line.contains(&format!("{ANSWERED} 400 bad request (https:// instead of http://?)")), "{line}");
     // A TLS alert is no answer of HTTP.
     let server = Raw::always(Step::Send(b"\x15\x03\x01\x00\x02\x02\x46".to_vec()));
     let line = refused(&sandbox, sandbox.deploy(&server.url("/app.zip"), &[]));

@@ -9,6 +9,7 @@ use super::aws::{OFF, World, json, private};
 use super::http::live;
 use super::s3::front;
 use crate::support::moto::Keys;
+use crate::support::phrases::ANSWERED;
 use crate::support::sandbox::{Run, Sandbox, needs};
 use crate::support::servers::{Nginx, Raw, closed_port, ok, raw, status, wait_for};
 
@@ -72,7 +73,7 @@ fn the_token_expires_between_two_questions_then_another_one_is_got_and_it_deploy
         let config = "aws-region = us-east-1";
         let mut expected = vec!["PUT api/token 200".to_owned(), LIST.to_owned(), role(401)];
         if everything_expires {
-            let words = ["from the instance metadata service: it answered 401 for role app-role"];
+            let words = [&*format!("from the instance metadata service: {ANSWERED} 401 for role app-role")];
             let run = world.fails(&sandbox, config, &env, 1, &words);
             run.never_says("metadata-token");
             expected.extend(["PUT api/token 200".to_owned(), role(401)]);
@@ -256,7 +257,7 @@ fn the_instance_says_no_then_it_is_one_clear_line() {
     let Some(world) = World::new() else { return };
     for (token, list, document, words) in [
         ("200 OK", "", "", "the instance has no role"),
-        ("503 Slow", "", "", "from the instance metadata service: it answered 503 instead of a token"),
+        ("503 Slow", "", "", &*format!("from the instance metadata service: {ANSWERED} 503 instead of a token")),
         ("200 OK", "app", "canary/json", "from the instance metadata service: it is no JSON"),
         (
             "200 OK",

@@ -6,6 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::support::phrases::{DEPLOYED, IS_A_DIRECTORY, NO_USER, NOT_A_FILE, UNPACKED};
 use crate::support::sandbox::{Run, Sandbox, needs};
 use crate::support::servers::{Raw, object};
 use crate::support::tree::{everything, without_times};
@@ -289,7 +290,7 @@ fn appspecs_that_are_good_then_each_path_is_as_they_say_and_the_rest_as_it_was()
             assert_eq!(after.get(path), Some(line), "{body}\n{path} is not ours");
         }
         let log = host.deploy().expect(0).log;
-        assert!(!log.contains("deployed"), "{body}: nothing is new\n{log}");
+        assert!(!log.contains(DEPLOYED), "{body}: nothing is new\n{log}");
     }
 }
 
@@ -308,16 +309,16 @@ const BAD: &[(&str, &[&str])] = &[
     ("files: [{source: a, destination: /proc/self}]", &["/proc", "kernel"]),
     ("files: [{source: a, destination: /dev}]", &["/dev", "kernel"]),
     ("files: [{source: a, destination: DEST/plain}]", &["/dest/plain is to be a directory, and it is a file"]),
-    ("files: [{source: a, destination: DEST/full}]", &["/dest/full/a is to be a file, and it is a directory"]),
+    ("files: [{source: a, destination: DEST/full}]", &["/dest/full/a is to be a file, and ", IS_A_DIRECTORY]),
     (
         "file_exists_behavior: OVERWRITE\nfiles: [{source: a, destination: DEST/full}]",
-        &["is to be a file, and it is a directory"],
+        &["is to be a file, and ", IS_A_DIRECTORY],
     ),
     (
         "file_exists_behavior: RETAIN\nfiles: [{source: a, destination: DEST/full}]",
-        &["is to be a file, and it is a directory"],
+        &["is to be a file, and ", IS_A_DIRECTORY],
     ),
-    ("files: [{source: run, destination: DEST/real}]", &["a FIFO, socket or device is at /", "/dest/real/run"]),
+    ("files: [{source: run, destination: DEST/real}]", &[NOT_A_FILE, " at /", "/dest/real/run"]),
     (
         "files: [{source: file, destination: DEST/theirs}]",
         &["/dest/theirs/file exists, and no deployment of ours put it there", "OVERWRITE or RETAIN"],
@@ -347,7 +348,7 @@ const BAD: &[(&str, &[&str])] = &[
     ("files: [{destination: DEST/app}]", &["source"]),
     (
         "files: [{source: a, destination: DEST/app}]\npermissions: [{object: DEST/app, owner: no-such-user}]",
-        &["appspec.yml:4:", "/etc/passwd has no user no-such-user"],
+        &["appspec.yml:4:", NO_USER, " no-such-user"],
     ),
     (
         "files: [{source: a, destination: DEST/app}]\npermissions: [{object: DEST/app, group: no-such-group}]",
@@ -355,7 +356,7 @@ const BAD: &[(&str, &[&str])] = &[
     ),
     (
         "files: [{source: a, destination: DEST/app}]\npermissions: [{object: DEST/app, acls: ['u:no-such-user:rw']}]",
-        &["/etc/passwd has no user no-such-user"],
+        &[NO_USER, " no-such-user"],
     ),
     ("files: [{source: a, destination: DEST/app}]\npermissions: [{object: DEST/app, mode: '0888'}]", &["octal"]),
     ("files: [{source: a, destination: DEST/app}]\npermissions: [{object: DEST/app, mode: '07777'}]", &["octal"]),
@@ -377,7 +378,7 @@ const BAD: &[(&str, &[&str])] = &[
     ),
     (
         "files: [{source: a, destination: DEST/app}]\nhooks:\n  AfterInstall: [{location: run, runas: no-such-user}]",
-        &["/etc/passwd has no user no-such-user"],
+        &[NO_USER, " no-such-user"],
     ),
     (
         "files: [{source: a, destination: DEST/app}]\nhooks:\n  AfterInstall: [{location: run, timeout: 0}]",
@@ -410,7 +411,7 @@ fn appspecs_that_are_bad_then_every_problem_is_a_line_and_nothing_is_touched() {
         assert!(!host.sandbox.path("pre-ran").exists(), "{body}: no hook runs for what cannot be installed");
         // Nothing that was said is a surprise, and it is looked at again: what is in the way may have gone.
         let again = host.deploy().expect(1);
-        assert!(again.log.contains(words[0]) && !again.log.contains("unpacked"), "{body}: {}", again.log);
+        assert!(again.log.contains(words[0]) && !again.log.contains(UNPACKED), "{body}: {}", again.log);
     }
 }
 
@@ -547,7 +548,7 @@ fn directory_with_a_default_acl_then_what_is_installed_there_has_it() {
     let inodes = || ["app/x.conf", "app/deep/z.conf"].map(|name| fs::metadata(host.dest(name)).unwrap().ino());
     let before = inodes();
     host.bundle(CONF, &[FILES, &[("more", "")]].concat());
-    host.deploy().expect(0).says("deployed");
+    host.deploy().expect(0).says(DEPLOYED);
     assert_eq!(inodes(), before, "what is the same is not written again");
 }
 

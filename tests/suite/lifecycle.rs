@@ -9,6 +9,7 @@ use std::process::Command;
 use crate::crash::traced;
 use crate::install::Host;
 use crate::support::git_servers::Repo;
+use crate::support::phrases::{EXIT_CODE, LIVE_AGAIN, MOVE_AWAY, NOT_A_FILE, ROLLING_BACK, WAS_ENDED};
 use crate::support::running::{is_alive, kill};
 use crate::support::sandbox::{Run, has_time, needs};
 use crate::support::servers::{Raw, ok};
@@ -293,7 +294,7 @@ fn timeout_of_a_script_then_it_is_ended_and_the_deployment_goes_back() {
     host.bundle(appspec, &[("a", "A"), ("s", &format!("#!/bin/sh\necho $$ >{}\nexec sleep 600\n", pid.display()))]);
     host.deploy()
         .expect(1)
-        .says("ApplicationStart s was ended after its timeout = 1 s")
+        .says(&format!("ApplicationStart s {WAS_ENDED} after its timeout = 1 s"))
         .says("everything is as it was found");
     assert!(!is_alive(&host.sandbox.read("pid")));
     assert!(host.tree().is_empty());
@@ -347,7 +348,7 @@ fn failure_at_every_event_then_everything_is_as_before_and_the_old_release_start
             format!("[ $LIFECYCLE_EVENT != BeforeInstall ] || rm -rf {0}/version {0}/turn", host.dest("app").display());
         bundle(&host, "v2", &format!("{vandal}\n[ $LIFECYCLE_EVENT != {event} ]"));
         let run = went_back(&host, host.deploy(), &before, event);
-        run.says(&format!("{event} scripts/say ended with exit code 1; rolling back"));
+        run.says(&format!("{event} scripts/say {EXIT_CODE} 1; {ROLLING_BACK}"));
         let mut expected = all("v1", &EVENTS[..3.min(n + 1)]);
         expected.extend(all("v2", EVENTS.get(3..=n).unwrap_or_default()));
         expected.extend(again.clone());
@@ -412,7 +413,7 @@ fn post_hook_fails_then_everything_is_as_before() {
     let before = host.tree();
     host.sandbox.hook("post.d", "10-no", "[ $(cat $CURRENT_CONFIG/version) = v1 ]");
     bundle(&host, "v2", "");
-    went_back(&host, host.deploy(), &before, "post hook").says("post.d/10-no ended with exit code 1; rolling back");
+    went_back(&host, host.deploy(), &before, "post hook").says(&format!("post.d/10-no {EXIT_CODE} 1; {ROLLING_BACK}"));
 }
 
 #[test]
@@ -453,7 +454,7 @@ fn fifo_stands_at_a_path_of_ours_then_it_is_never_touched() {
     rustix::fs::mkfifoat(fs::File::open(host.dest("app")).unwrap(), "same", rustix::fs::Mode::RWXU).unwrap();
     let before = host.tree();
     bundle(&host, "v2", "");
-    host.deploy().expect(1).says("a FIFO, socket or device is at /").says("/dest/app/same: move it away");
+    host.deploy().expect(1).says(&format!("{NOT_A_FILE} at /")).says(&format!("/dest/app/same: {MOVE_AWAY}"));
     assert_eq!((host.tree(), trace(&host)), (before.clone(), vec![]));
     let appspec =
         "version: 0.0\nos: linux\nfiles: [{source: x, destination: DEST/x}]\nhooks:\n  AfterInstall: [{location: x}]\n";
@@ -478,9 +479,7 @@ fn something_is_mounted_on_a_file_of_ours_then_it_is_told_before_anything_runs()
     alone.args(["--mount", "sh", "-c", mount]).arg(other).arg(host.dest("app/version"));
     alone.arg(check.get_program()).args(check.get_args());
     let run = Run::from(alone.output().unwrap()).expect(1);
-    run.says("something is mounted at /")
-        .says("/dest/app/version, and a file is to be there")
-        .never_says("rolling back");
+    run.says("something is mounted at /").says("/dest/app/version, and a file is to be there").never_says(ROLLING_BACK);
     assert_eq!((host.tree(), trace(&host)), (before, vec![]));
 }
 
@@ -502,7 +501,7 @@ fn read_only_destination_then_nothing_is_in_doubt() {
         assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "cannot mount: {}", run.log);
         return;
     }
-    run.expect(1).says("read-only file system; rolling back").says("is live again");
+    run.expect(1).says(&format!("read-only file system; {ROLLING_BACK}")).says(LIVE_AGAIN);
     assert_eq!(host.tree(), before);
 }
 

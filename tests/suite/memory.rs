@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::symlink;
 use std::process::Command;
 
+use crate::support::phrases::DEPLOYED;
 use crate::support::rawzip::{self, Member};
 use crate::support::sandbox::{Run, Sandbox, has_time, needs};
 
@@ -313,7 +314,7 @@ fn one_byte_too_many_then_it_is_refused_in_one_line_and_tried_again_when_the_bud
         let left = fs::read_dir(sandbox.store().join("partial")).unwrap().count();
         assert_eq!(left, 0, "{kind}");
         sandbox.write("repo-deploy.cfg", format!("max-names = {cost}\n"));
-        sandbox.deploy(&remote, &[]).expect(0).says("deployed");
+        sandbox.deploy(&remote, &[]).expect(0).says(DEPLOYED);
         assert_eq!(fs::read_link(sandbox.local().join("l")).unwrap().into_os_string().into_vec(), b"a/b");
     }
 }

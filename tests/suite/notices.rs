@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::http::{archive, live};
 use super::install::Host;
+use crate::support::phrases::{CANNOT_NOTIFY, DEPLOYED, EXIT_CODE, NOTHING_AT, TAKES, UNCHANGED};
 use crate::support::running::Running;
 use crate::support::sandbox::{Run, Sandbox, needs};
 use crate::support::servers::{Authority, Nginx, Raw, Seen, Step, closed_port, object, ok, raw, status, wait_for};
@@ -119,7 +120,7 @@ fn failure_is_told_when_it_begins_and_when_it_is_over_also_from_cron() {
     }
     assert_eq!(outcomes(&listener), ["deployed", "failed", "recovered"]);
     let notices = told(&listener);
-    assert!(notices[1]["error"].as_str().unwrap().contains("there is nothing at "), "{}", notices[1]);
+    assert!(notices[1]["error"].as_str().unwrap().contains(NOTHING_AT), "{}", notices[1]);
     assert_eq!((&notices[1]["exit_code"], &notices[1]["live"]), (&1.into(), &notices[0]["live"]));
     assert_eq!((&notices[2]["exit_code"], &notices[2]["error"]), (&0.into(), &Value::Null));
 }
@@ -153,7 +154,7 @@ fn hooks_object_then_each_revision_is_told_once() {
     assert_eq!(outcomes(&listener), expected);
     let notices = told(&listener);
     let back = &notices[3];
-    assert_eq!((&back["exit_code"], &back["error"]), (&1.into(), &"post.d/10-no ended with exit code 7".into()));
+    assert_eq!((&back["exit_code"], &back["error"]), (&1.into(), &format!("post.d/10-no {EXIT_CODE} 7").into()));
     assert_eq!(back["live"], notices[0]["live"]);
     assert_ne!(back["candidate"]["release"], back["live"]["release"]);
 }
@@ -163,16 +164,16 @@ fn daemon_checks_and_only_changes_are_told() {
     let listener = listener();
     let site = Site::new(&listener.url("/"), "schedule = 0 0 29 2 *");
     let mut daemon = Running::start(site.sandbox.daemon(&["--remote", &site.remote, "-v"]));
-    daemon.until(" deployed revision ");
+    daemon.until(DEPLOYED);
     wait_for("the first notice", || (listener.seen().len() == 1).then_some(()));
-    daemon.signal(Signal::USR1).until("unchanged: ");
+    daemon.signal(Signal::USR1).until(UNCHANGED);
     fs::rename(&site.remote, site.sandbox.path("away")).unwrap();
     daemon.signal(Signal::USR1).until(" ERROR ");
     daemon.signal(Signal::USR1).until("failed, as before");
     fs::rename(site.sandbox.path("away"), &site.remote).unwrap();
-    daemon.signal(Signal::USR1).until("unchanged: ");
+    daemon.signal(Signal::USR1).until(UNCHANGED);
     wait_for("the last notice", || (listener.seen().len() >= 3).then_some(()));
-    daemon.signal(Signal::USR1).until("unchanged: ");
+    daemon.signal(Signal::USR1).until(UNCHANGED);
     daemon.signal(Signal::TERM);
     daemon.end().expect(0);
     assert_eq!(outcomes(&listener), ["deployed", "failed", "recovered"]);
@@ -185,12 +186,12 @@ fn listener_hangs_then_the_deployment_is_over_and_another_check_gets_through() {
     let start = Instant::now();
     let mut first = site.start(&[]);
     wait_for("the notice", || (!listener.seen().is_empty()).then_some(()));
-    site.check().expect(0).never_says("deployed");
+    site.check().expect(0).never_says(DEPLOYED);
     assert!(first.try_wait().unwrap().is_none(), "it should still wait for its answer");
-    let run = Run::from(first.wait_with_output().unwrap()).expect(0).says(" deployed revision ");
+    let run = Run::from(first.wait_with_output().unwrap()).expect(0).says(DEPLOYED);
     assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
     assert_eq!(run.complaints().len(), 1, "{}", run.log);
-    let words = format!("cannot notify http://127.0.0.1:{}: there is no answer within 5 s", listener.port());
+    let words = format!("{CANNOT_NOTIFY} http://127.0.0.1:{}: there is no answer within 5 s", listener.port());
     run.says(&words).never_says(CANARY);
     assert_eq!((live(&site.sandbox), listener.seen().len()), ("one".to_owned(), 1));
 }
@@ -213,18 +214,22 @@ fn listener_is_bad_then_one_warning_and_the_exit_code_is_the_deployments() {
     ] {
         let listener = Raw::always(answer);
         let site = Site::new(&listener.url(&format!("/{CANARY}")), "");
-        let run = site.check().expect(0).says(words).says(" deployed revision ").never_says(CANARY);
+        let run = site.check().expect(0).says(words).says(DEPLOYED).never_says(CANARY);
         assert_eq!(run.complaints().len(), usize::from(!words.is_empty()), "{}", run.log);
         assert_eq!(listener.seen().len(), 1, "{words}: nothing is tried twice");
-        site.check().expect(0).never_says("cannot notify");
+        site.check().expect(0).never_says(CANNOT_NOTIFY);
         assert_eq!(listener.seen().len(), 1, "{words}");
     }
     assert_eq!(other.seen().len(), 0);
     let site = Site::new(&format!("http://127.0.0.1:{}/{CANARY}", closed_port()), "");
-    site.check().expect(0).says("cannot notify http://127.0.0.1:").says("refuses the connection").never_says(CANARY);
+    site.check()
+        .expect(0)
+        .says(&format!("{CANNOT_NOTIFY} http://127.0.0.1:"))
+        .says("refuses the connection")
+        .never_says(CANARY);
     fs::remove_file(&site.remote).unwrap();
-    site.check().expect(1).says("cannot notify");
-    site.check().expect(1).never_says("cannot notify");
+    site.check().expect(1).says(CANNOT_NOTIFY);
+    site.check().expect(1).never_says(CANNOT_NOTIFY);
 }
 
 trait Longer {
@@ -307,7 +312,7 @@ fn url_is_none_of_the_web_then_78_and_it_is_not_repeated() {
         ["ftp://h/CanaryOfSecrets", "CanaryOfSecrets", "file:///CanaryOfSecrets", "https://", "//h/CanaryOfSecrets"]
     {
         let site = Site::new(url, "");
-        site.check().expect(78).says("notify-url").says("it takes https://host/path").never_says(CANARY);
+        site.check().expect(78).says("notify-url").says(&format!("{TAKES} https://host/path")).never_says(CANARY);
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use crate::agent::{live, source};
+use crate::support::phrases::{CANNOT_NOTIFY, DEPLOYED, READ_AGAIN};
 use crate::support::running::Running;
 use crate::support::sandbox::{Run, Sandbox, needs};
 
@@ -112,10 +113,10 @@ fn nobody_hears_then_it_is_said_once_and_everything_goes_on() {
         let mut command = sandbox.daemon(&["--remote", &source(&sandbox, &address), "--schedule", NEVER]);
         command.env("NOTIFY_SOCKET", &address);
         let mut daemon = Running::start(command);
-        daemon.until(" deployed revision ").signal(Signal::HUP).until("read the configuration again");
+        daemon.until(DEPLOYED).signal(Signal::HUP).until(READ_AGAIN);
         daemon.signal(Signal::TERM);
         let log = daemon.end().expect(0).log;
-        assert_eq!(log.matches(" WARN cannot notify systemd (NOTIFY_SOCKET): ").count(), 1, "{log}");
+        assert_eq!(log.matches(&format!(" WARN {CANNOT_NOTIFY} systemd (NOTIFY_SOCKET): ")).count(), 1, "{log}");
     }
 }
 

@@ -10,6 +10,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::history::World;
+use crate::support::phrases::IN_DOUBT;
 use crate::support::running::Running;
 use crate::support::sandbox::{Run, Sandbox, needs, short};
 use crate::support::servers::wait_for;
@@ -318,7 +319,10 @@ fn going_back_fails_then_status_says_that_the_live_tree_is_in_doubt() {
     w.sandbox.hook("post.d", "10-no", "exit 1");
     w.check().expect(3);
     let text = Run::from(w.command("status", &[]).output().unwrap()).expect(1).out;
-    assert!(text.contains("Z: in doubt\n") && text.contains("\nphase       rolling-back, attempt 1\n"), "{text}");
+    assert!(
+        text.contains(&format!("Z: {IN_DOUBT}\n")) && text.contains("\nphase       rolling-back, attempt 1\n"),
+        "{text}"
+    );
     let outcome = || {
         let run = Run::from(w.command("status", &["--json"]).output().unwrap()).expect(1);
         serde_json::from_str::<Value>(&run.out).unwrap()["deployments"][0]["outcome"].clone()

@@ -14,6 +14,7 @@ use crate::install::Host;
 use crate::s3::{configure, keys};
 use crate::support::git_servers::Repo;
 use crate::support::moto::Moto;
+use crate::support::phrases::{AT_WORK, DEPLOYED, HELD_AFTER_ROLLBACK, IN_DOUBT, NOT_BEFORE, REFUSED_BEFORE, RESUMED};
 use crate::support::running::Running;
 use crate::support::sandbox::{Run, Sandbox, age, needs, short, tree};
 use crate::support::servers::{Nginx, Raw, Seen, Step, ok, raw, status, wait_for};
@@ -70,7 +71,7 @@ fn planned_and_done(sandbox: &Sandbox, remote: &str, args: &[&str]) -> serde_jso
     let run = sandbox.deploy(remote, args).expect(0);
     assert_eq!(changes(&plan), difference(&before, &now(sandbox)), "{plan:#}\n{}", run.log);
     if let Some(revision) = plan["revision"].as_str() {
-        assert!(run.log.contains(&format!("deployed revision {} ", short(revision))), "{revision}\n{}", run.log);
+        assert!(run.log.contains(&format!("{DEPLOYED} {} ", short(revision))), "{revision}\n{}", run.log);
     }
     assert_eq!(changes(&told(sandbox, remote, args, 0)), [""; 0]);
     plan
@@ -205,7 +206,7 @@ fn server_without_ranges_sends_all_of_it_once_and_the_check_does_not_ask_again()
     // Again, and it is there already.
     assert_eq!(changes(&told(&sandbox, &server.url("/app.zip"), &[], 10)), changes(&plan));
     let going_on = format!("after {} bytes", body.len());
-    let run = sandbox.deploy(&server.url("/app.zip"), &[]).expect(0).says("going on with").says(&going_on);
+    let run = sandbox.deploy(&server.url("/app.zip"), &[]).expect(0).says(RESUMED).says(&going_on);
     assert_eq!(changes(&plan), difference(&BTreeMap::new(), &now(&sandbox)), "{}", run.log);
     assert_eq!(crate::http::downloads(&sandbox), [""; 0]);
 }
@@ -365,7 +366,7 @@ fn tar_over_http_is_fetched_once() {
     age(&sandbox.path("www/app.tar.gz"));
     let plan = told(&sandbox, &nginx.url("/app.tar.gz"), &[], 10);
     assert_eq!((plan["fetch"].as_u64(), &*changes(&plan)), (Some(0), &["A src".to_owned(), "A src/f".to_owned()][..]));
-    sandbox.deploy(&nginx.url("/app.tar.gz"), &[]).expect(0).says("going on with");
+    sandbox.deploy(&nginx.url("/app.tar.gz"), &[]).expect(0).says(RESUMED);
 }
 
 #[test]
@@ -454,11 +455,11 @@ fn plans_leave_no_trace_whatever_they_find() {
     sandbox.zip("app.zip", &[("l", "-> /etc/passwd")]);
     untouched(1, "a link to /etc/passwd, which is absolute");
     sandbox.deploy(remote, &[]).expect(1);
-    untouched(1, "(refused before; the source still has the same)");
+    untouched(1, &format!("({REFUSED_BEFORE}; the source still has the same)"));
     // A state that nobody can read.
     zip("three");
     sandbox.write("deploy/.current.deploy/state", "nonsense");
-    untouched(10, "is in doubt");
+    untouched(10, &format!("is {IN_DOUBT}"));
 }
 
 #[test]
@@ -477,7 +478,7 @@ fn what_was_rolled_back_from_is_on_hold_and_the_plan_says_so() {
     let plan = told(&sandbox, remote, &[], 0);
     assert_eq!(traces(&sandbox.path("deploy")), before);
     assert_eq!(plan["outcome"], "on-hold");
-    assert!(plan["notes"][0].as_str().unwrap().contains("is on hold: rolled back to release"), "{plan:#}");
+    assert!(plan["notes"][0].as_str().unwrap().contains(HELD_AFTER_ROLLBACK), "{plan:#}");
     zip("three");
     assert_eq!(changes(&told(&sandbox, remote, &[], 10)), ["M file"]);
 }
@@ -488,7 +489,7 @@ fn source_that_wants_to_be_on_hold_is_on_hold_and_its_wish_stays() {
     let server = Raw::always(status("503 Service Unavailable", "Retry-After: 3000"));
     sandbox.deploy(&server.url("/app.zip"), &[]).expect(1);
     let (asked, store) = (server.seen().len(), traces(&sandbox.path("deploy")));
-    sandbox.plan(&server.url("/app.zip"), &[]).expect(1).says("the server asked for no request before");
+    sandbox.plan(&server.url("/app.zip"), &[]).expect(1).says(&format!("the server {NOT_BEFORE}"));
     assert_eq!((server.seen().len(), traces(&sandbox.path("deploy"))), (asked, store));
 }
 
@@ -516,7 +517,7 @@ fn check_at_work_then_what_has_to_be_fetched_waits_with_75() {
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).unwrap();
     let body = archive(&sandbox, "two");
     let server = Raw::always(ok("ETag: \"one\"", &body));
-    sandbox.plan(&server.url("/app.zip"), &[]).expect(75).says("another repo-deploy is at work");
+    sandbox.plan(&server.url("/app.zip"), &[]).expect(75).says(AT_WORK);
     let server = Raw::start(move |seen, _| vec![ranged(seen, "\"one\"", &body)]);
     sandbox.plan(&server.url("/app.zip"), &[]).expect(10);
 }

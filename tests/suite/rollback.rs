@@ -10,6 +10,10 @@ use rustix::process::Signal;
 
 use crate::install::Host;
 use crate::support::git_servers::Repo;
+use crate::support::phrases::{
+    AT_WORK, DEPLOYED, DID_YOU_MEAN, EXIT_CODE, HELD_AFTER_ROLLBACK, HELD_UNTIL, LIVE_AGAIN, LIVE_IS_GONE, NOT_BEFORE,
+    REFUSED_BEFORE, RESUMED, ROLLED_BACK_TO, ROLLING_BACK, STOPPED_BY, UNREADABLE, WAITING,
+};
 use crate::support::running::Running;
 use crate::support::sandbox::{Run, Sandbox, needs, short};
 use crate::support::servers::{Raw, object, ok, status, wait_for};
@@ -115,9 +119,9 @@ impl World {
     fn is_on_hold(&self, live: &str) {
         self.said();
         for _ in 0..2 {
-            let run = self.does(&["-f", "-v"]).expect(0).says("is on hold: rolled back to release ");
+            let run = self.does(&["-f", "-v"]).expect(0).says(HELD_AFTER_ROLLBACK);
             assert!(run.complaints()[..].iter().all(|line| line.contains(" WARN ")), "{}", run.log);
-            run.says("; `repo-deploy retry` tries it again").never_says("deployed");
+            run.says("; `repo-deploy retry` tries it again").never_says(DEPLOYED);
             assert_eq!((self.live().as_str(), self.said()), (live, vec![]));
         }
     }
@@ -143,11 +147,11 @@ fn a_rollback_fails_then_what_was_on_hold_before_still_is() {
         w.does(&["rollback"]).expect(0); // v2; v3 is on hold
         w.is_on_hold("v2");
         w.sandbox.hook("post.d", "20-no", "[ $REPO_DEPLOY_REASON != rollback ]");
-        let run = w.does(&["rollback", &first]).expect(1).says("20-no ended with exit code 1; rolling back");
+        let run = w.does(&["rollback", &first]).expect(1).says(&format!("20-no {EXIT_CODE} 1; {ROLLING_BACK}"));
         run.says(&format!("release {first}"));
         w.is_on_hold("v2");
         fs::remove_file(w.sandbox.path("post.d/20-no")).unwrap();
-        w.does(&["retry"]).expect(0).says("deployed");
+        w.does(&["retry"]).expect(0).says(DEPLOYED);
         assert_eq!(w.live(), "v3");
     }
 }
@@ -181,7 +185,7 @@ fn rolled_back_twice_then_neither_comes_back_whatever_else_the_source_had() {
     w.sandbox.write("repo-deploy.cfg", format!("{config}owner = 0:0\n"));
     w.is_on_hold("v1");
     w.put("v5");
-    w.check().expect(0).says(" deployed revision ");
+    w.check().expect(0).says(DEPLOYED);
     assert_eq!((w.live().as_str(), w.withdrawn()), ("v5", vec![]));
 }
 
@@ -227,10 +231,10 @@ fn rolled_back_then_the_release_before_is_live_and_the_other_is_on_hold_until_th
         assert_eq!(run.complaints(), [""; 0]);
         let line = run.log.lines().next().unwrap();
         let (before, after) = line.split_once("; ").unwrap();
-        assert!(before.contains(&format!(" INFO rolled back to release {one}, revision sha256:")), "{line}");
+        assert!(before.contains(&format!(" INFO {ROLLED_BACK_TO} release {one}, revision sha256:")), "{line}");
         assert!(before.ends_with(&format!(" at {}, by hand", world.sandbox.local().display())), "{line}");
         assert!(after.starts_with("revision sha256:"), "{line}");
-        assert!(after.ends_with(" is on hold until the source has another one, or `repo-deploy retry`"), "{line}");
+        assert!(after.ends_with(&format!(" {HELD_UNTIL}, or `repo-deploy retry`")), "{line}");
         // Nobody was asked beforehand, and who judges knows what this is.
         assert_eq!(world.said(), ["post rollback 1 v1 v2"]);
         assert_eq!((world.live().as_str(), world.current()), ("v1", one));
@@ -261,7 +265,7 @@ fn rolled_back_then_the_release_before_is_live_and_the_other_is_on_hold_until_th
         world.put("v2");
         world.is_on_hold("v1");
         world.put("v3");
-        world.check().expect(0).says(" deployed revision ");
+        world.check().expect(0).says(DEPLOYED);
         assert_eq!((world.live().as_str(), world.withdrawn()), ("v3", vec![]));
         // The source goes back to what was withdrawn: that is another one than v3.
         world.put("v2");
@@ -278,7 +282,7 @@ fn rolled_back_and_the_source_follows_then_nothing_is_on_hold_any_more() {
     let run = world.check().expect(0);
     assert_eq!((run.complaints(), world.live().as_str(), world.withdrawn()), (vec![], "v1", vec![]));
     world.put("v2");
-    world.check().expect(0).says(" deployed revision ");
+    world.check().expect(0).says(DEPLOYED);
     assert_eq!(world.live(), "v2");
 }
 
@@ -312,7 +316,7 @@ fn nothing_is_known_of_a_release_but_that_it_is_there_then_it_can_be_gone_back_t
     let one = world.current();
     world.deploys(&["v2", "v3"]);
     fs::remove_file(world.store().join("history")).unwrap();
-    world.does(&["rollback", &one]).expect(0).says(&format!(" INFO rolled back to release {one} at "));
+    world.does(&["rollback", &one]).expect(0).says(&format!(" INFO {ROLLED_BACK_TO} release {one} at "));
     world.is_on_hold("v1");
     // It is known by its name when the source has it again.
     world.put("v1");
@@ -327,7 +331,7 @@ fn directory_was_adopted_then_it_can_be_gone_back_to_and_forth() {
     world.sandbox.write(world.sandbox.local().join("version"), "found");
     world.deploys(&["v1"]);
     let one = world.current();
-    world.does(&["rollback", "adopted"]).expect(0).says("rolled back to release adopted");
+    world.does(&["rollback", "adopted"]).expect(0).says(&format!("{ROLLED_BACK_TO} release adopted"));
     assert_eq!((world.live().as_str(), world.withdrawn()), ("found", vec![one.clone()]));
     world.is_on_hold("found");
     let run = world.does(&["rollback", &one[..8]]).expect(0).never_says("on hold");
@@ -361,20 +365,20 @@ fn installation_is_rolled_back_then_files_and_scripts_are_those_of_the_release_b
     fs::remove_file(&trace).unwrap();
     let remote = host.sandbox.path("app.zip").display().to_string();
     let rollback = || Run::from(host.sandbox.saying(&["rollback"], &["--remote", &remote]).output().unwrap());
-    rollback().expect(0).says("rolled back to release ");
+    rollback().expect(0).says(&format!("{ROLLED_BACK_TO} release "));
     assert_eq!(
         host.sandbox.read("trace"),
         "v2 ApplicationStop rollback\nv1 BeforeInstall rollback\nv1 AfterInstall rollback\nv1 ValidateService rollback\n"
     );
     let is_v1 = || (host.dest("app/only-v1").exists(), host.dest("app/only-v2").exists());
     assert_eq!((host.sandbox.read(host.dest("app/version")).as_str(), is_v1()), ("v1", (true, false)));
-    host.deploy().expect(0).says("is on hold: rolled back to release ");
+    host.deploy().expect(0).says(HELD_AFTER_ROLLBACK);
     // What stands in the way is told before anything is touched.
     host.found("app/only-v2", "somebody's file");
     rollback().expect(1).says("only-v2");
     assert_eq!(host.sandbox.read("trace").lines().count(), 4);
     assert!(host.sandbox.read(host.store().join("state")).contains("phase = idle\n"));
-    host.deploy().expect(0).says("is on hold: rolled back to release ");
+    host.deploy().expect(0).says(HELD_AFTER_ROLLBACK);
 }
 
 #[test]
@@ -382,8 +386,8 @@ fn post_hook_fails_after_a_rollback_then_what_was_live_is_live_and_nothing_is_on
     for config in ["activation = symlink", "activation = in-place"] {
         let world = World::with_two(config);
         world.sandbox.hook("post.d", "50-judge", "[ \"$(cat $CURRENT_CONFIG/version)\" != v1 ]");
-        let run = world.does(&["rollback"]).expect(1).says(": post.d/50-judge ended with exit code 1; rolling back");
-        assert!(run.log.contains("is live again"), "{}", run.log);
+        let run = world.does(&["rollback"]).expect(1).says(&format!(": post.d/50-judge {EXIT_CODE} 1; {ROLLING_BACK}"));
+        assert!(run.log.contains(LIVE_AGAIN), "{}", run.log);
         assert_eq!(world.said(), ["post rollback 1 v1 v2", "post revert 1 v2"]);
         assert_eq!(world.live(), "v2");
         assert_eq!(json(&world.does(&["status", "--json"]).out, "outcome"), "rolled-back");
@@ -466,7 +470,7 @@ fn repository_is_rolled_back_then_its_commit_is_on_hold_until_the_next() {
     let two = commit("v2");
     run(&["-f"]).expect(0);
     run(&["rollback"]).expect(0).says(&format!("; revision {} is on hold", short(&two)));
-    run(&["-f"]).expect(0).says(&format!("revision {} is on hold: rolled back to release ", short(&two)));
+    run(&["-f"]).expect(0).says(&format!("revision {} {HELD_AFTER_ROLLBACK} ", short(&two)));
     assert_eq!(world.live(), "v1");
     commit("v3");
     run(&["-f"]).expect(0);
@@ -514,7 +518,7 @@ fn what_cannot_be_gone_back_to_is_one_line_and_no_news_of_the_deployment() {
     fs::create_dir(world.store().join("releases").join(&twin)).unwrap();
     world.does(&["rollback", &one[..12]]).expect(1).says("more than one release begins so");
     world.does(&["rollback", "a", "b"]).expect(64);
-    world.does(&["rolback"]).expect(64).says("did you mean rollback?");
+    world.does(&["rolback"]).expect(64).says(&format!("{DID_YOU_MEAN} rollback?"));
     assert_eq!((world.state(), world.sandbox.read(world.store().join("status"))), before);
     assert_eq!((world.said(), world.live().as_str()), (vec![], "v2"));
 }
@@ -574,16 +578,16 @@ fn retry_forgets_what_is_on_hold_and_checks_at_once() {
     // Only the content tells that it is the same.
     world.put("v3");
     world.does(&["-f", "-v"]).expect(0).says("on hold after 1 attempt:");
-    world.does(&["retry"]).expect(1).says(" was rolled-back: post.d/50-judge ended with exit code 1");
+    world.does(&["retry"]).expect(1).says(&format!(" was rolled-back: post.d/50-judge {EXIT_CODE} 1"));
     fs::remove_file(world.sandbox.path("post.d/50-judge")).unwrap();
     world.does(&["retry"]).expect(0);
     assert_eq!(world.live(), "v3");
 
     // Refused: its hour is over.
     world.sandbox.zip("app.zip", &[("/absolute", "x")]);
-    world.check().expect(1).never_says("refused before");
-    world.check().expect(1).says("refused before");
-    world.does(&["retry"]).expect(1).says(" was refused: ").never_says("refused before");
+    world.check().expect(1).never_says(REFUSED_BEFORE);
+    world.check().expect(1).says(REFUSED_BEFORE);
+    world.does(&["retry"]).expect(1).says(" was refused: ").never_says(REFUSED_BEFORE);
 }
 
 #[test]
@@ -596,7 +600,7 @@ fn source_asked_to_be_on_hold_then_retry_asks_all_the_same() {
     });
     let world = World { remote: server.url("/app.zip"), ..world };
     world.check().expect(1);
-    world.check().expect(1).says("the server asked for no request before ");
+    world.check().expect(1).says(&format!("the server {NOT_BEFORE} "));
     assert_eq!(server.seen().len(), 1);
     world.does(&["retry"]).expect(0);
     assert_eq!(world.live(), "v3");
@@ -619,11 +623,11 @@ fn check_is_at_work_then_both_commands_wait_their_turn_and_say_for_whom() {
         let world = World::with_two("");
         let check = at_work(&world);
         let mut waiting = Running::start(world.command(&[word]));
-        let line = waiting.next_with("INFO waiting for another repo-deploy");
+        let line = waiting.next_with(&format!("INFO {WAITING}"));
         assert!(line.contains(&format!(", process {}, that is at work: it holds ", check.pid())), "{line}");
         assert!(line.ends_with("; for 1200 s at most"), "{line}");
         world.sandbox.write("go", "");
-        check.end().expect(0).says(" deployed revision ");
+        check.end().expect(0).says(DEPLOYED);
         let run = waiting.end().expect(code);
         assert_eq!(run.log.contains(" ERROR cannot roll back: meanwhile release "), code == 1, "{}", run.log);
         assert_eq!(world.live(), "v3");
@@ -636,9 +640,9 @@ fn term_or_int_comes_while_it_waits_then_it_ends_at_once() {
     let check = at_work(&world);
     for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130)] {
         let mut waiting = Running::start_in_the_foreground(&world.command(&["rollback"]));
-        waiting.until("INFO waiting for another repo-deploy");
+        waiting.until(&format!("INFO {WAITING}"));
         waiting.signal(signal);
-        waiting.end().expect(code).says("stopped by signal ");
+        waiting.end().expect(code).says(STOPPED_BY);
     }
     world.sandbox.write("go", "");
     check.end().expect(0);
@@ -651,7 +655,7 @@ fn it_has_waited_long_enough_then_it_ends_with_75() {
     let check = at_work(&world);
     let run = Run::from(world.command(&["rollback"]).env("REPO_DEPLOY_TIMEOUT", "1").output().unwrap()).expect(75);
     assert_eq!(run.complaints().len(), 1);
-    run.says("ERROR another repo-deploy is at work: it holds ").says("; waited for 2 s, try again when it is done");
+    run.says(&format!("ERROR {AT_WORK}: it holds ")).says("; waited for 2 s, try again when it is done");
     world.sandbox.write("go", "");
     check.end().expect(0);
 }
@@ -694,7 +698,7 @@ fn store_is_of_another_version_then_one_line_says_so_and_nobody_waits() {
 fn state_cannot_be_read_then_a_rollback_is_in_doubt_until_a_check_has_settled_it() {
     let world = World::with_two("");
     fs::write(world.store().join("state"), "garbage").unwrap();
-    world.does(&["rollback"]).expect(3).says("cannot be read: ").says("cannot roll back: `repo-deploy -f` settles it");
+    world.does(&["rollback"]).expect(3).says(UNREADABLE).says("cannot roll back: `repo-deploy -f` settles it");
     assert_eq!((world.live().as_str(), world.said()), ("v2", vec![]));
     world.check().expect(0);
     assert_eq!(world.live(), "v2");
@@ -737,7 +741,7 @@ fn rollback_is_cut_off_then_the_next_one_who_comes_finishes_it_and_goes_no_furth
         assert_eq!(world.live(), "v1");
         let run = world.does(&[word]).expect(0);
         assert!(run.log.contains("the last rollback was cut off: attempt 2"), "{}", run.log);
-        assert!(run.log.contains("INFO rolled back to release "), "{}", run.log);
+        assert!(run.log.contains(&format!("INFO {ROLLED_BACK_TO} release ")), "{}", run.log);
         assert_eq!(world.said()[..2], ["post rollback 1 v1 v2", "post recover 2 v1 v2"]);
         if word == "retry" {
             assert_eq!(world.live(), "v2", "whoever says retry wants it");
@@ -753,8 +757,8 @@ fn deployment_is_cut_off_then_a_rollback_finishes_it_first() {
     kills(&world, "v3", 1);
     world.put("v3");
     world.check().expect(137);
-    let run = world.does(&["rollback"]).expect(0).says(" deployed revision ").says("going on with the rollback");
-    assert!(run.log.contains("rolled back to release "), "{}", run.log);
+    let run = world.does(&["rollback"]).expect(0).says(DEPLOYED).says(&format!("{RESUMED} the rollback"));
+    assert!(run.log.contains(&format!("{ROLLED_BACK_TO} release ")), "{}", run.log);
     assert_eq!(world.live(), "v2");
     world.said();
     world.is_on_hold("v2");
@@ -787,7 +791,7 @@ fn rollback_is_cut_off_and_sent_back_before_another_then_the_history_tells_why()
     assert_eq!(world.live(), "v1");
     assert_eq!(world.history()[..2], ["deployed rollback", "rolled-back recover"]);
     let out = world.does(&["history", "--json"]).expect(0).out;
-    assert!(out.contains("\"why\":\"post.d/50-judge ended with exit code 1\""), "{out}");
+    assert!(out.contains(&format!("\"why\":\"post.d/50-judge {EXIT_CODE} 1\"")), "{out}");
 }
 
 #[test]
@@ -798,10 +802,10 @@ fn deployment_is_cut_off_again_and_again_then_a_rollback_goes_back_from_it_and_n
     for _ in 0..3 {
         world.check().expect(137);
     }
-    world.does(&["rollback"]).expect(0).says("is live again").says("is on hold until the source has another one");
+    world.does(&["rollback"]).expect(0).says(LIVE_AGAIN).says(HELD_UNTIL);
     assert_eq!(world.live(), "v2");
     world.said();
-    world.check().expect(0).says("is on hold").never_says("deployed");
+    world.check().expect(0).says("is on hold").never_says(DEPLOYED);
     assert_eq!((world.live().as_str(), world.said()), ("v2", vec![]));
 }
 
@@ -810,7 +814,7 @@ fn live_release_is_lost_then_what_was_withdrawn_is_better_than_nothing() {
     let world = World::with_two("");
     world.does(&["rollback"]).expect(0);
     fs::remove_dir_all(world.store().join("releases").join(world.current())).unwrap();
-    world.check().expect(0).says("the live release is gone").says(" deployed revision ");
+    world.check().expect(0).says(LIVE_IS_GONE).says(DEPLOYED);
     assert_eq!(world.live(), "v2");
 }
 
@@ -870,7 +874,7 @@ fn daemon_is_at_work_then_a_hundred_rollbacks_and_not_one_disagreement() {
         let run = world.does(if round % 7 == 0 { &words[..1] } else { &words }).expect(0);
         let at = format!("round {round}: {}", run.log);
         assert_eq!(run.complaints(), [""; 0], "{at}");
-        assert_eq!(run.log.matches(" INFO rolled back to release ").count(), 1, "{at}");
+        assert_eq!(run.log.matches(&format!(" INFO {ROLLED_BACK_TO} release ")).count(), 1, "{at}");
         agree(version, &at);
         let checked = number("checks");
         rustix::process::kill_process(pid, kick).unwrap();
@@ -880,13 +884,9 @@ fn daemon_is_at_work_then_a_hundred_rollbacks_and_not_one_disagreement() {
     rustix::process::kill_process(pid, Signal::TERM).unwrap();
     assert!(daemon.wait().unwrap().success());
     let log = crate::support::sandbox::plain(&fs::read_to_string(log).unwrap());
-    assert!(!log.contains(" deployed revision ") && !log.contains(" ERROR "), "{log}");
-    assert!(log.contains("WARN revision sha256:") && log.contains("is on hold: rolled back to release "), "{log}");
-    let is_known = |line: &str| {
-        [" is on hold: rolled back to release ", " another repo-deploy is at work: "]
-            .iter()
-            .any(|words| line.contains(words))
-    };
+    assert!(!log.contains(DEPLOYED) && !log.contains(" ERROR "), "{log}");
+    assert!(log.contains("WARN revision sha256:") && log.contains(HELD_AFTER_ROLLBACK), "{log}");
+    let is_known = |line: &str| [HELD_AFTER_ROLLBACK, AT_WORK].iter().any(|words| line.contains(words));
     for line in log.lines().filter(|line| !line.contains(" INFO ")) {
         assert!(line.contains(" WARN ") && is_known(line), "{line}");
     }

@@ -9,6 +9,7 @@ use std::process::Command;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Signal;
 
+use crate::support::phrases::{STOPPED_BY, WAS_ENDED};
 use crate::support::running::{Running, has, is_alive};
 use crate::support::sandbox::{Run, Sandbox, binary, has_time};
 use crate::support::servers::wait_for;
@@ -50,7 +51,7 @@ fn signal_during_a_pre_hook_then_its_group_ends_and_nothing_changed() {
         hang(&sandbox, "pre.d");
         let mut running = start(&sandbox, &remote);
         running.until("10-hang: up").signal(signal);
-        running.end().expect(code).says("pre.d/10-hang was ended: signal ");
+        running.end().expect(code).says(&format!("pre.d/10-hang {WAS_ENDED}: signal "));
         assert!(!is_alive(&sandbox.read("pid")));
         assert_eq!(live(&sandbox), "v1");
 
@@ -66,7 +67,7 @@ fn signal_during_a_post_hook_then_the_next_check_goes_on() {
     hang(&sandbox, "post.d");
     let mut running = start(&sandbox, &remote);
     running.until("10-hang: up").signal(Signal::TERM);
-    running.end().expect(143).says("post.d/10-hang was ended: signal 15 (SIGTERM)");
+    running.end().expect(143).says(&format!("post.d/10-hang {WAS_ENDED}: signal 15 (SIGTERM)"));
     assert!(!is_alive(&sandbox.read("pid")));
 
     sandbox.hook("post.d", "10-hang", "echo $REPO_DEPLOY_REASON $REPO_DEPLOY_ATTEMPT");
@@ -135,7 +136,7 @@ fn signal_while_a_server_keeps_us_waiting_then_it_ends_at_once() {
     let mut byte = [0];
     connection.read_exact(&mut byte).unwrap(); // it has asked, and gets no answer
     running.signal(Signal::TERM);
-    assert_eq!(running.end().expect(143).log, "repo-deploy: stopped by signal 15\n");
+    assert_eq!(running.end().expect(143).log, &*format!("repo-deploy: {STOPPED_BY} 15\n"));
     assert_eq!(live(&sandbox), "v1");
 }
 

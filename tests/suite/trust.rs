@@ -15,6 +15,9 @@ use sha2::Digest as _;
 use super::http::{archive, downloads, live, refused};
 use super::s3::configure;
 use crate::support::moto::Moto;
+use crate::support::phrases::{
+    CANNOT_FETCH, DEPLOYED, HELD_AFTER_ROLLBACK, IS_A_DIRECTORY, NOTHING_AT, OTHERS_MAY_WRITE, REFUSED_BEFORE, TAKES,
+};
 use crate::support::sandbox::{Run, Sandbox, needs};
 use crate::support::servers::{Nginx, Raw, Step, object, ok, status};
 
@@ -209,7 +212,7 @@ fn what_the_environment_demands_holds() {
     pinned(&"0".repeat(64)).expect(1).says("sha256").never_says("unknown variable");
     assert!(!sandbox.local().exists());
     let hash = format!("{:x}", sha2::Sha256::digest(fs::read(&zip).unwrap()));
-    pinned(&hash).expect(0).says("deployed");
+    pinned(&hash).expect(0).says(DEPLOYED);
 }
 
 // ---- signatures that are not ----
@@ -238,8 +241,9 @@ fn signature_is_not_the_archives_then_it_is_refused_before_unpacking_and_once() 
     let [mut bytes, ours] = [theirs, lines[1]].map(|line| BASE64_STANDARD.decode(line).unwrap());
     bytes[..10].copy_from_slice(&ours[..10]);
     let forged = forged.replace(theirs, &BASE64_STANDARD.encode(bytes));
+    let missing = format!("it has no signature, {NOTHING_AT} http://");
     let cases: Vec<(&str, Option<Vec<u8>>, &str)> = vec![
-        ("missing", None, "it has no signature, there is nothing at http://"),
+        ("missing", None, &missing),
         ("empty", Some(Vec::new()), "it is empty"),
         ("truncated", Some(lines[..1].join("\n").into_bytes()), "it is cut off"),
         ("truncated", Some(good.as_bytes()[..good.find("trusted comment: ve").unwrap()].to_vec()), "it is cut off"),
@@ -330,7 +334,7 @@ fn archive_comes_before_its_signature_then_the_next_check_heals_it() {
     assert!(line.contains("it is not the signature of these bytes"), "{line}");
     let before = shelf.asked(0).len();
     let line = on_hold(&sandbox, sandbox.deploy(&shelf.remote(), &[]), "one");
-    assert!(line.contains("refused before"), "{line}");
+    assert!(line.contains(REFUSED_BEFORE), "{line}");
     assert_eq!(shelf.asked(before), ["/app.zip?", "/app.zip.minisig"]);
 
     publish("/app.zip.minisig", &signer.sign(&two, &[]));
@@ -424,7 +428,7 @@ fn signature_cannot_be_had_for_a_while_then_the_archive_is_fetched_once_more_whe
     let remote = server.url("/app.zip");
     for _ in 0..2 {
         let line = refused(&sandbox, sandbox.deploy(&remote, &[]));
-        assert!(line.contains("cannot fetch the signature http://") && line.contains("403"), "{line}");
+        assert!(line.contains(&format!("{CANNOT_FETCH} the signature http://")) && line.contains("403"), "{line}");
     }
     let asked = |from: usize| -> Vec<String> {
         let mark = |seen: &crate::support::servers::Seen| seen.header("If-None-Match").is_some();
@@ -474,7 +478,7 @@ fn signed_version_goes_down_then_it_is_refused_unless_that_is_allowed() {
         assert!(line.contains(why), "{line}");
         let before = shelf.asked(0).len();
         let line = on_hold(&sandbox, check(), "same");
-        assert!(line.contains(why) && line.contains("refused before"), "{line}");
+        assert!(line.contains(why) && line.contains(REFUSED_BEFORE), "{line}");
         assert_eq!(shelf.asked(before), ["/app.zip?", "/app.zip.minisig"]);
     }
     publish("a", "version:1.9");
@@ -550,13 +554,13 @@ fn key_is_configured_later_then_what_is_live_is_proven_once_or_stays_with_an_err
     trusting(&sandbox, &[&signer], "");
     on_hold(&sandbox, sandbox.deploy(&shelf.remote(), &[]), "one");
     shelf.put("/app.zip.minisig", &signer.sign(&zip, &[]));
-    sandbox.deploy(&shelf.remote(), &[]).expect(0).says("deployed revision");
+    sandbox.deploy(&shelf.remote(), &[]).expect(0).says(DEPLOYED);
     let before = shelf.asked(0).len();
     sandbox.deploy(&shelf.remote(), &[]).expect(0);
     assert_eq!(shelf.asked(before), ["/app.zip?"]);
     // And without it again: what was proven stays.
     configured(&sandbox, "");
-    sandbox.deploy(&shelf.remote(), &[]).expect(0).never_says("deployed");
+    sandbox.deploy(&shelf.remote(), &[]).expect(0).never_says(DEPLOYED);
 }
 
 #[test]
@@ -599,7 +603,7 @@ fn signed_release_is_rolled_back_from_then_it_is_on_hold_by_one_request() {
     let run = |words: &[&str]| Run::from(sandbox.saying(words, &["--remote", &shelf.remote()]).output().unwrap());
     let is_on_hold = || {
         let before = shelf.asked(0).len();
-        run(&["-f", "-v"]).expect(0).says("is on hold: rolled back to release ");
+        run(&["-f", "-v"]).expect(0).says(HELD_AFTER_ROLLBACK);
         assert_eq!((live(&sandbox).as_str(), shelf.asked(before)), ("one", vec!["/app.zip?".to_owned()]));
     };
     put("one", "version:1");
@@ -665,7 +669,7 @@ fn list_of_sums_does_not_fit_then_the_archive_is_refused_until_it_does() {
     let zip = archive(&Sandbox::new(), "one");
     let other = sum(b"other");
     for (what, list, why) in [
-        ("missing", None, "it has no list of sums, there is nothing at http://"),
+        ("missing", None, &*format!("it has no list of sums, {NOTHING_AT} http://")),
         ("no line", Some(String::new()), "it has no line `HEX  NAME`"),
         ("another's", Some(format!("{other}  other.zip\n")), "it has sums of 1 file, and none of app.zip"),
         ("wrong", Some(format!("{other}  app.zip\n")), "SHA256SUMS says "),
@@ -762,7 +766,7 @@ fn archive_in_s3_is_signed_then_the_signature_is_asked_for_as_the_archive_is() {
         put(bucket, "d/app.zip", &zip);
         let remote = format!("s3://{bucket}/d/app.zip");
         let run = sandbox.deploy(&remote, &[]).expect(1);
-        run.says(&format!("it has no signature, there is nothing at s3://{bucket}/d/app.zip.minisig"));
+        run.says(&format!("it has no signature, {NOTHING_AT} s3://{bucket}/d/app.zip.minisig"));
         put(bucket, "d/app.zip.minisig", &signer.sign(&zip, &[]));
         put(bucket, "sums/all", format!("{} *app.zip\n", sum(&zip)).as_bytes());
         sandbox.deploy(&remote, &[]).expect(0);
@@ -795,23 +799,23 @@ fn trust_is_misconfigured_then_one_line_says_so() {
     fs::create_dir(sandbox.path("keys")).unwrap();
     let secret_file = signer.secret();
     for (config, why) in [
-        ("sha256 = abc".to_owned(), "it takes 64 hexadecimal digits, and this has 3 characters"),
-        (format!("sha256 = {}", "g".repeat(64)), "it takes 64 hexadecimal digits"),
+        ("sha256 = abc".to_owned(), &*format!("{TAKES} 64 hexadecimal digits, and this has 3 characters")),
+        (format!("sha256 = {}", "g".repeat(64)), &*format!("{TAKES} 64 hexadecimal digits")),
         (format!("verify-key = {}", &key[..50]), "is no public key of minisign"),
         (format!("verify-key = {key} {secret}"), "is a secret key: keep that away from this machine"),
         (format!("verify-key = {}", secret_file.display()), "is a secret key: keep that away from this machine"),
         ("verify-key = ./missing.pub".to_owned(), "missing.pub: no such file or directory"),
-        ("verify-key = ./keys".to_owned(), "it is a directory"),
+        ("verify-key = ./keys".to_owned(), IS_A_DIRECTORY),
         ("verify-key = ./none.pub".to_owned(), "there is no key in it"),
         ("verify-key = ./two.pub".to_owned(), "give each key a file of its own"),
-        (format!("verify-key = {}", loose.display()), "others may write"),
+        (format!("verify-key = {}", loose.display()), OTHERS_MAY_WRITE),
         ("signature-url = x.minisig".to_owned(), "there is no verify-key that it belongs to"),
         (
             format!("verify-key = {key}\nsignature-url = https://u:hunter2@h/x"),
-            "the remote is a path: it takes one too",
+            &*format!("the remote is a path: {TAKES} one too"),
         ),
-        ("sha256-url = s3://b/k".to_owned(), "the remote is a path: it takes one too"),
-        ("allow-downgrade = maybe".to_owned(), "it takes yes, no"),
+        ("sha256-url = s3://b/k".to_owned(), &*format!("the remote is a path: {TAKES} one too")),
+        ("allow-downgrade = maybe".to_owned(), &*format!("{TAKES} yes, no")),
     ] {
         configured(&sandbox, &config);
         let run = sandbox.deploy(zip.to_str().unwrap(), &[]).expect(78).says(why);
@@ -831,7 +835,7 @@ fn remote_is_a_directory_and_something_is_asked_of_archives_then_it_says_so() {
     {
         configured(&sandbox, config);
         let run = sandbox.deploy(sandbox.path("src").to_str().unwrap(), &[]).expect(78);
-        run.says("sha256, sha256-url and verify-key are for archives, and it is a directory");
+        run.says(&format!("sha256, sha256-url and verify-key are for archives, and {IS_A_DIRECTORY}"));
         assert!(!sandbox.local().exists());
     }
 }

@@ -12,6 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::agent::{live, source};
 use crate::notify;
+use crate::support::phrases::CANNOT_WRITE;
 use crate::support::sandbox::{Run, Sandbox, needs, plain, traced_calls};
 use crate::support::servers::wait_for;
 
@@ -80,7 +81,7 @@ fn nobody_reads_then_limits_hold_and_term_ends_it() {
         for limit in ["hook-timeout = 1\n", "timeout = 2\n"] {
             sandbox.write("repo-deploy.cfg", limit);
             let (mut child, _unread) = start(&sandbox, sandbox.command(&["--remote", &remote]), is_fifo);
-            assert_eq!(end(&mut child).code(), Some(2), "{limit}: the hook was ended");
+            assert_eq!(end(&mut child).code(), Some(2), "{limit}: the hook was stopped");
         }
         sandbox.write("repo-deploy.cfg", "");
         let _ = fs::remove_file(sandbox.path("up")); // that of the case before
@@ -176,7 +177,8 @@ fn a_fifo_s_reader_stops_then_the_log_is_on_standard_error_and_the_fifo_says_wha
     rustix::pipe::fcntl_setpipe_size(&reader, 4096).unwrap();
     let remote = source(&sandbox, "v1");
     let run = sandbox.deploy(&remote, &["--log-file", path.to_str().unwrap()]).expect(0);
-    let why = format!(" WARN cannot write to log-file {}: nobody reads it: logging to standard error", path.display());
+    let why =
+        format!(" WARN {CANNOT_WRITE} to log-file {}: nobody reads it: logging to standard error", path.display());
     assert!(run.log.lines().next().unwrap().ends_with(&why), "{}", run.log);
     assert_eq!(run.complaints().len(), 1, "{}", run.log);
     run.says("10-x: 2000\n").says(" INFO deployed ");

@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 
 use crate::crash::traced;
 use crate::support::git_servers::Repo;
+use crate::support::phrases::{CANNOT_USE, DRIFT, MOVE_AWAY, WITHOUT_COMMAND};
 use crate::support::running::Running;
 use crate::support::sandbox::{Run, Sandbox, has_time, needs, tree};
 use crate::support::tree::{everything, without_times};
@@ -192,7 +193,7 @@ fn everything_that_can_differ_has_its_line_and_is_repaired_from_the_source_or_th
         assert_eq!(without_times(&everything(&top)), whole, "{mode} {place}");
         assert_eq!(fs::metadata(top.join("w eird\u{fc}")).unwrap().ino(), untouched, "what was right keeps its inode");
         verify(&sandbox, &zip, &[]).expect(0);
-        sandbox.deploy(&zip, &[]).expect(0).never_says("drift");
+        sandbox.deploy(&zip, &[]).expect(0).never_says(DRIFT);
         assert!(sandbox.path("cache/default").read_dir().map_or(0, Iterator::count) == 0);
     }
 }
@@ -211,7 +212,9 @@ fn a_fifo_in_the_live_tree_is_told_and_not_opened() {
         expected.extend(is_told.then_some("added <live>/z"));
         expected.push(if is_told { "2 differences" } else { "1 difference" });
         says(&sandbox, &verify(&sandbox, &zip, &[]).expect(1), &expected);
-        verify(&sandbox, &zip, &["--repair"]).expect(1).says("VERSION, where the release has something: move it away");
+        verify(&sandbox, &zip, &["--repair"])
+            .expect(1)
+            .says(&format!("VERSION, where the release has something: {MOVE_AWAY}"));
         fs::remove_file(top.join("VERSION")).unwrap();
         let run = verify(&sandbox, &zip, &["--repair"]).expect(i32::from(is_told));
         let mut expected = vec!["repaired: missing <live>/VERSION"];
@@ -568,7 +571,7 @@ fn several_deployments_are_verified_and_the_worst_counts() {
 #[test]
 fn repair_stands_without_verify_then_it_is_a_mistake() {
     let sandbox = Sandbox::new();
-    sandbox.deploy("/r", &["--repair"]).expect(64).says("cannot use --repair without the command verify");
+    sandbox.deploy("/r", &["--repair"]).expect(64).says(&format!("{CANNOT_USE} --repair {WITHOUT_COMMAND} verify"));
 }
 
 #[test]
@@ -576,7 +579,7 @@ fn the_same_drift_at_each_check_is_one_warning_until_a_check_finds_another_or_no
     let (sandbox, zip) = deployed("in-place");
     let drifts = |name: &str| {
         fs::remove_file(sandbox.local().join(name)).unwrap();
-        let run = sandbox.deploy(&zip, &["-v"]).expect(0).says("drift: 1 entry of ");
+        let run = sandbox.deploy(&zip, &["-v"]).expect(0).says(&format!("{DRIFT} 1 entry of "));
         assert!(sandbox.local().join(name).exists());
         run.complaints().len()
     };
