@@ -12,11 +12,12 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify;
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::support::needs::needs;
 use crate::support::phrases::{
     CANNOT_USE, CANNOT_WRITE, DEPLOYED, NOTHING_AT, READ_AGAIN, RESUMED, UNCHANGED, WAS_ENDED,
 };
-use crate::support::running::{Running, has, is_alive};
-use crate::support::sandbox::{Run, Sandbox, binary, has_time};
+use crate::support::running::{Running, is_alive};
+use crate::support::sandbox::{Run, Sandbox, binary};
 use crate::support::servers::{Raw, ok, wait_for};
 
 /// A schedule that does not come while a test runs.
@@ -383,9 +384,7 @@ fn a_zone_or_schedule_is_wrong_then_it_does_not_start_and_once_does_not_care() {
 
 #[test]
 fn it_sleeps_then_that_is_one_call_a_period_and_nothing_between() {
-    if !has("strace") {
-        return;
-    }
+    needs!("strace");
     let sandbox = Sandbox::new();
     let remote = source(&sandbox, "v1");
     let daemon = sandbox.daemon(&["--remote", &remote, "--schedule", "* * * * * */2", "-v"]);
@@ -612,9 +611,7 @@ impl Renames {
 
 #[test]
 fn ten_thousand_checks_with_a_thousand_deployments_then_nothing_has_grown() {
-    if !has_time() {
-        return;
-    }
+    needs!(time);
     let root = format!("/dev/shm/repo-deploy-test-{}-many", std::process::id());
     let sandbox = Sandbox::at(std::path::Path::new(&root));
     sandbox.write("repo-deploy.cfg", "keep = 2\nstatus-file = status.json\nmetrics-file = m.prom\nlog-file = log\n");

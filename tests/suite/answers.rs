@@ -8,8 +8,9 @@ use super::aws::{OFF, json, private};
 use super::http::{archive, downloads, large, live, refused};
 use super::s3::{configure, keys};
 use crate::support::moto::{Keys, Moto};
+use crate::support::needs::needs;
 use crate::support::phrases::{DEPLOYED, UNCHANGED, deployed_revision};
-use crate::support::sandbox::{Run, Sandbox, needs};
+use crate::support::sandbox::{Run, Sandbox};
 use crate::support::servers::{Nginx, Raw, Seen, Step, cut, object, ok, raw, status};
 
 /// A tar.gz with one file that says `text`, as tar makes it.
@@ -104,9 +105,7 @@ fn a_body_is_coded_on_the_way_then_it_is_refused() {
 
 #[test]
 fn nginx_labels_a_tar_gz_that_lies_on_its_disk_then_it_is_deployed() {
-    if !needs(&["nginx"]) {
-        return;
-    }
+    needs!("nginx");
     let sandbox = Sandbox::new();
     let nginx = Nginx::start(&sandbox, "", "location ~ [.]tgz$ { add_header Content-Encoding x-gzip; }");
     sandbox.write("www/app.tgz", tar_gz(&sandbox, "one"));

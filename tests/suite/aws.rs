@@ -7,8 +7,9 @@ use std::process::Command;
 use super::http::live;
 use super::imds::role_of_instance;
 use crate::support::moto::{Keys, Moto};
+use crate::support::needs::needs;
 use crate::support::phrases::{ANSWERED, ASKED_AS, CANNOT_USE, DEPLOYED, OTHERS_MAY_WRITE};
-use crate::support::sandbox::{Run, Sandbox, needs};
+use crate::support::sandbox::{Run, Sandbox};
 use crate::support::servers::{Nginx, Raw, object, raw};
 
 /// No metadata service: the machine that runs the tests may be an instance.
@@ -322,7 +323,8 @@ const PROXY: [(&str, &str); 3] =
 
 #[test]
 fn a_container_gives_what_deploys_for_the_token_in_its_file() {
-    let Some(world) = World::new().filter(|_| needs(&["nginx"])) else { return };
+    needs!("nginx");
+    let Some(world) = World::new() else { return };
     let sandbox = Sandbox::new();
     let (keys, session) = world.moto.assumed();
     sandbox.write("www/creds", json(&keys, &session, "Token"));
@@ -347,7 +349,8 @@ fn a_container_gives_what_deploys_for_the_token_in_its_file() {
 
 #[test]
 fn an_instance_gives_what_deploys_through_imdsv2_and_never_through_a_proxy() {
-    let Some(world) = World::new().filter(|_| needs(&["nginx"])) else { return };
+    needs!("nginx");
+    let Some(world) = World::new() else { return };
     let sandbox = Sandbox::new();
     let (keys, session) = world.moto.assumed();
     sandbox.write("www/latest/meta-data/iam/security-credentials/app-role", json(&keys, &session, "Token"));

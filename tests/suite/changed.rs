@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::install::Host;
+use crate::support::needs::needs;
 use crate::support::phrases::{CANNOT_READ, OTHERS_MAY_WRITE, ROLLING_BACK};
 use crate::support::sandbox::{Run, Sandbox};
 
@@ -132,9 +133,7 @@ fn deployment_is_killed_then_the_next_run_finds_the_file_whole_whatever_was_left
 
 #[test]
 fn scripts_of_another_user_can_read_it_and_it_is_relative_to_the_bundle() {
-    if !rustix::process::geteuid().is_root() {
-        return;
-    }
+    needs!(root);
     let host = Host::new();
     let told = host.sandbox.path("told");
     fs::write(&told, "").unwrap();

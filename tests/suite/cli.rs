@@ -3,8 +3,9 @@
 use std::fs::File;
 use std::process::{Command, Stdio};
 
+use crate::support::needs::needs;
 use crate::support::phrases::{CANNOT_USE, CANNOT_WRITE, DEPLOYED, DID_YOU_MEAN, deployed_revision};
-use crate::support::sandbox::{Run, Sandbox, needs, short, tree};
+use crate::support::sandbox::{Run, Sandbox, short, tree};
 
 fn run(command: &mut Command) -> Run {
     command.output().unwrap().into()
@@ -234,9 +235,7 @@ fn on_terminal(command: &Command, environment: &[(&str, &str)]) -> String {
 
 #[test]
 fn a_terminal_looks_on_then_what_matters_has_a_colour_and_nowhere_else() {
-    if !needs(&["script"]) {
-        return;
-    }
+    needs!("script");
     let sandbox = Sandbox::new();
     let remote = sandbox.zip("a.zip", &[("changed", "one"), ("removed", "one")]);
     let remote = remote.to_str().unwrap();

@@ -5,6 +5,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
+use crate::support::needs::is_root;
 use crate::support::phrases::{
     CANNOT_READ, CANNOT_USE, DID_YOU_MEAN, IS_A_DIRECTORY, NO_USER, OTHERS_MAY_WRITE, TAKES,
 };
@@ -193,7 +194,7 @@ fn a_configuration_is_not_for_us_to_read_then_it_is_refused() {
     fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
     let mut command = sandbox.bare();
     command.arg("status").arg("-c").arg(path);
-    if rustix::process::geteuid().is_root() {
+    if is_root() {
         command.uid(65_534).gid(65_534);
     }
     refused(run(&mut command)).says("permission denied");

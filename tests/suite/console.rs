@@ -3,8 +3,9 @@
 use std::fs::{self, File};
 use std::process::{Command, Stdio};
 
+use crate::support::needs::needs;
 use crate::support::phrases::{CANNOT_WRITE, DEPLOYED, STOPPED_BY, UNPACKED};
-use crate::support::sandbox::{Run, Sandbox, needs, plain};
+use crate::support::sandbox::{Run, Sandbox, plain};
 
 /// What a run comes to, apart from what it says.
 fn deploys(sandbox: &Sandbox, command: &mut Command) -> Run {
@@ -58,7 +59,7 @@ fn the_log_file_is_a_full_disk_then_it_deploys_and_the_log_is_on_standard_error(
     let run = deploys(&sandbox, command.args(["--log-file", "/dev/full"])).says(" INFO deployed ");
     let complaints = run.complaints();
     assert_eq!(complaints.len(), 1, "it is said once: {}", run.log);
-    let why = &*format!("{CANNOT_WRITE} to log-file /dev/full: no space left on device: logging to standard error");
+    let why = &format!("{CANNOT_WRITE} to log-file /dev/full: no space left on device: logging to standard error");
     assert!(complaints[0].ends_with(&format!(" WARN {why}")), "{}", run.log);
     assert_eq!(run.log.lines().next(), Some(complaints[0]), "before the first record");
 }
@@ -83,10 +84,7 @@ fn the_log_file_cannot_be_opened_then_a_warning_says_so_and_it_deploys() {
 
 #[test]
 fn the_disk_of_the_log_fills_up_then_it_deploys_and_every_line_is_whole_somewhere() {
-    if !needs(&["unshare", "mount"]) || !rustix::process::geteuid().is_root() {
-        eprintln!("left out: mounting a small disk takes root");
-        return;
-    }
+    needs!(root, "unshare", "mount");
     let (sandbox, command) = ready();
     fs::create_dir(sandbox.path("small")).unwrap();
     // All of the disk but the last 100 bytes is taken: the first records fit, one is cut in two, the rest does not.
@@ -174,9 +172,7 @@ fn on_terminal(term: &str, args: &[&str]) -> Option<String> {
 
 /// The same, started by `with` and with so many seconds for the whole check.
 fn started_on_terminal(with: &str, timeout: u32, term: &str, args: &[&str]) -> Option<Run> {
-    if !needs(&["script", "stty"]) {
-        return None;
-    }
+    needs!("script", "stty");
     let sandbox = Sandbox::new();
     // Nothing but a hole: it takes no space, and a second ends the reading.
     let remote = sandbox.path("large.zip");
@@ -211,10 +207,10 @@ fn a_signal_ends_it_then_its_line_takes_the_place_of_the_progress() {
     let Some(run) = started_on_terminal(with, 600, "xterm", &[]) else { return };
     let out = run.expect(143).out;
     let (before, last) = out.rsplit_once("\r\x1b[K").unwrap_or_else(|| panic!("no progress: {out:?}"));
-    assert_eq!(last, &*format!("repo-deploy: {STOPPED_BY} 15\r\n"));
+    assert_eq!(last, format!("repo-deploy: {STOPPED_BY} 15\r\n"));
     assert!(before.contains("reading "), "{out:?}");
     let Some(run) = started_on_terminal(with, 600, "dumb", &[]) else { return };
-    assert_eq!(run.expect(143).out, &*format!("repo-deploy: {STOPPED_BY} 15\r\n"));
+    assert_eq!(run.expect(143).out, format!("repo-deploy: {STOPPED_BY} 15\r\n"));
 }
 
 #[test]

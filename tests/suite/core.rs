@@ -6,8 +6,9 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 
+use crate::support::needs::{leave_out, needs};
 use crate::support::phrases::{CANNOT_POLL, DRIFT, EXIT_CODE, NOT_BEFORE, UNREADABLE};
-use crate::support::sandbox::{Run, Sandbox, needs};
+use crate::support::sandbox::{Run, Sandbox};
 
 /// A sandbox with a directory `src` as its remote.
 struct Site(Sandbox);
@@ -61,7 +62,9 @@ impl Mount {
 
     pub fn new(args: &[&str], at: &Path) -> Option<Self> {
         let done = Command::new("mount").args(args).arg(at).output().unwrap();
-        assert!(done.status.success() || std::env::var("CI").as_deref() != Ok("true"), "{done:?}");
+        if !done.status.success() {
+            leave_out(&format!("cannot mount: {done:?}"));
+        }
         done.status.success().then(|| Self(at.to_owned()))
     }
 }
@@ -74,9 +77,7 @@ impl Drop for Mount {
 
 /// Deploys twice over a live tree with a directory and a file bound into it. `by`: what runs the program.
 fn deploy_around_bind_mounts(by: &[&str]) {
-    if !needs(&["mount", "umount"]) {
-        return;
-    }
+    needs!("mount", "umount");
     let site = Site::new();
     site.0.write("data/photo", "precious");
     site.0.write("conf", "ours");
@@ -85,7 +86,6 @@ fn deploy_around_bind_mounts(by: &[&str]) {
     let bound = [("data", "uploads"), ("conf", "conf")];
     let mounts: Vec<_> = bound.iter().map(|(a, b)| Mount::bind(&site.0.path(a), &site.0.local().join(b))).collect();
     if mounts.iter().any(Option::is_none) {
-        eprintln!("left out: this user may not mount");
         return;
     }
     let check = || -> Run {
@@ -117,9 +117,8 @@ fn bind_mounts_of_the_same_file_system_in_the_live_tree_then_they_are_not_entere
 
 #[test]
 fn kernel_cannot_tell_mounts_by_statx_then_bind_mounts_are_not_entered_either() {
-    if needs(&["strace"]) {
-        deploy_around_bind_mounts(&["strace", "-f", "-qq", "-o", "/dev/null", "-e", "inject=statx:error=ENOSYS"]);
-    }
+    needs!("strace");
+    deploy_around_bind_mounts(&["strace", "-f", "-qq", "-o", "/dev/null", "-e", "inject=statx:error=ENOSYS"]);
 }
 
 #[test]
@@ -344,9 +343,7 @@ fn application_is_busy_in_the_live_tree_then_updates_and_checks_go_through() {
 
 #[test]
 fn directory_of_a_lower_layer_becomes_a_file_then_it_is_replaced_all_the_same() {
-    if !needs(&["mount", "umount"]) {
-        return;
-    }
+    needs!("mount", "umount");
     let site = Site::new();
     site.0.write("lower/data/deep/file", "baked into the image");
     for dir in ["layers", "deploy/current"] {
@@ -372,9 +369,7 @@ fn directory_of_a_lower_layer_becomes_a_file_then_it_is_replaced_all_the_same() 
 
 #[test]
 fn link_is_wanted_where_something_is_mounted_then_it_names_the_way_out() {
-    if !needs(&["mount", "umount"]) {
-        return;
-    }
+    needs!("mount", "umount");
     let site = Site::new();
     site.config("activation = symlink\n");
     fs::create_dir(site.0.local()).unwrap();
@@ -398,9 +393,7 @@ fn volume_with_link_and_store_is_mounted_elsewhere_then_it_goes_on() {
 
 #[test]
 fn killed_while_it_puts_entries_back_then_nothing_of_ours_stays_in_the_live_tree() {
-    if !needs(&["strace"]) {
-        return;
-    }
+    needs!("strace");
     let site = Site::new();
     fs::create_dir(site.0.local()).unwrap();
     site.check().expect(0);

@@ -5,11 +5,12 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use crate::support::needs::needs;
 use crate::support::phrases::{
     AT_WORK, DEPLOYED, DRIFT, LIVE_IS_GONE, MOVE_AWAY, NOTHING_AT, OTHERS_MAY_WRITE, REFUSED_BEFORE, UNCHANGED,
     UNREADABLE, deployed_revision,
 };
-use crate::support::sandbox::{Run, Sandbox, needs, traced_calls, tree};
+use crate::support::sandbox::{Run, Sandbox, traced_calls, tree};
 
 fn releases(store: &Path) -> usize {
     fs::read_dir(store.join("releases")).map_or(0, Iterator::count)
@@ -76,9 +77,7 @@ fn nothing_new_then_nothing_is_written_but_the_status() {
     let w = World::new();
     w.put("1");
     w.run(&[]).expect(0);
-    if !needs(&["strace"]) {
-        return;
-    }
+    needs!("strace");
     let before = fs::metadata(w.sandbox.store().join("state")).unwrap();
     let command = w.sandbox.command(&["--remote", &w.remote]);
     let calls = traced_calls(&w.sandbox, &command, 0);
@@ -482,9 +481,7 @@ fn layout_changes_then_the_same_archive_is_laid_out_anew() {
 #[test]
 fn full_disk_then_exit_1_and_nothing_is_left_lying_about() {
     let w = World::new();
-    if !needs(&["mount"]) {
-        return;
-    }
+    needs!("mount");
     let disk = w.sandbox.path("disk");
     fs::create_dir(&disk).unwrap();
     let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=256k", "tmpfs"]).arg(&disk).status().unwrap();
@@ -511,9 +508,7 @@ fn full_disk_then_exit_1_and_nothing_is_left_lying_about() {
 #[test]
 fn read_only_directory_then_exit_1_and_one_line() {
     let w = World::new();
-    if !needs(&["mount"]) {
-        return;
-    }
+    needs!("mount");
     w.put("1");
     w.run(&[]).expect(0);
     let deploy = w.sandbox.path("deploy");
@@ -555,9 +550,7 @@ fn max_attempts_then_a_failed_revision_is_on_hold() {
 #[test]
 fn configuration_volume_that_is_read_only_and_0777_then_it_is_trusted() {
     let w = World::new();
-    if !needs(&["mount"]) {
-        return;
-    }
+    needs!("mount");
     w.put("1");
     let volume = w.sandbox.path("volume");
     w.sandbox.write("volume/repo-deploy.cfg", "keep = 3");
@@ -591,9 +584,7 @@ fn limit_on_file_sizes_then_exit_1_and_one_line() {
 #[test]
 fn empty_root_directory_then_it_deploys_and_runs_hooks() {
     let w = World::new();
-    if !needs(&["chroot", "busybox", "unshare"]) {
-        return;
-    }
+    needs!("chroot", "busybox", "unshare");
     w.put("1");
     let root = w.sandbox.path("root");
     for (from, to) in [(crate::support::sandbox::binary(), "repo-deploy"), (w.remote.clone().into(), "app.zip")] {

@@ -6,8 +6,9 @@ use super::aws::{OFF, World, ini, mode, private};
 use super::http::{live, refused};
 use super::s3::{configure, keys};
 use crate::support::moto::python;
+use crate::support::needs::needs;
 use crate::support::phrases::{CANNOT_POLL, CANNOT_USE, DEPLOYED, OTHERS_MAY_WRITE, TAKES};
-use crate::support::sandbox::{Run, Sandbox, has_time, needs};
+use crate::support::sandbox::{Run, Sandbox};
 use crate::support::servers::{Authority, Nginx, Raw, ok, status};
 
 /// One check of `private/app.zip` without `s3-endpoint`.
@@ -113,7 +114,8 @@ fn keys_stand_in_the_configuration_then_the_default_profile_does_not_say_where_t
 
 #[test]
 fn roots_of_aws_ca_bundle_are_believed_by_s3_sts_and_containers_and_by_nothing_else() {
-    let Some(world) = World::new().filter(|_| needs(&["nginx", "openssl"])) else { return };
+    needs!("nginx", "openssl");
+    let Some(world) = World::new() else { return };
     let sandbox = Sandbox::new();
     let authority = Authority::new(&sandbox);
     let (keys, token) = world.moto.assumed();
@@ -190,9 +192,7 @@ for region in regions:
 
 #[test]
 fn amazons_hosts_are_those_that_botocore_knows() {
-    if !has_time() {
-        return;
-    }
+    needs!(time);
     let Some(mut python) = python() else { return };
     let env = [("AWS_EC2_METADATA_DISABLED", "true"), ("AWS_STS_REGIONAL_ENDPOINTS", "regional")];
     let output = python.args(["-c", HOSTS]).env_clear().envs(env).output().unwrap();

@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::support::git_servers::{Repo, Server, Smart, deploy, git, key, known, says};
+use crate::support::needs::needs;
 use crate::support::phrases::{
     CANNOT_POLL, CANNOT_USE, DEPLOYED, NOTHING_AT, OTHERS_MAY_WRITE, UNCHANGED, UNPACKED, deployed_revision,
 };
-use crate::support::sandbox::{Run, Sandbox, has_time, needs, tree};
+use crate::support::sandbox::{Run, Sandbox, tree};
 use crate::support::servers::{Authority, closed_port};
 
 /// The files that are live, with their contents: `name content`.
@@ -579,9 +580,7 @@ fn repository_with_sha256_is_deployed() {
 
 #[test]
 fn pointers_of_lfs_are_deployed_as_they_are_with_one_warning() {
-    if !needs(&["git-lfs"]) {
-        return;
-    }
+    needs!("git-lfs");
     let sandbox = Sandbox::new();
     let repo = Repo::new(&sandbox, "app");
     repo.write(&[
@@ -604,9 +603,7 @@ fn pointers_of_lfs_are_deployed_as_they_are_with_one_warning() {
 
 #[test]
 fn commits_must_be_signed_then_unsigned_and_strangers_are_refused_before_anything_is_unpacked() {
-    if !needs(&["ssh-keygen"]) {
-        return;
-    }
+    needs!("ssh-keygen");
     let sandbox = Sandbox::new();
     let repo = Repo::new(&sandbox, "app");
     let (friend, stranger) = (key(&sandbox, "friend"), key(&sandbox, "stranger"));
@@ -742,9 +739,7 @@ fn git_is_told_nothing_by_our_environment_or_by_files_of_the_host() {
 
 #[test]
 fn over_http_basic_credentials_come_from_url_file_and_netrc_and_never_stand_in_arguments() {
-    if !needs(&["nginx", "fcgiwrap", "openssl"]) {
-        return;
-    }
+    needs!("nginx", "fcgiwrap", "openssl");
     let sandbox = Sandbox::new();
     let repo = Repo::new(&sandbox, "app");
     repo.commit(&[("a", "1")]);
@@ -805,9 +800,7 @@ fn over_http_basic_credentials_come_from_url_file_and_netrc_and_never_stand_in_a
 
 #[test]
 fn over_https_an_authority_of_our_own_is_believed_when_it_is_named() {
-    if !needs(&["nginx", "fcgiwrap", "openssl"]) {
-        return;
-    }
+    needs!("nginx", "fcgiwrap", "openssl");
     let sandbox = Sandbox::new();
     let repo = Repo::new(&sandbox, "app");
     repo.commit(&[("a", "1")]);
@@ -831,9 +824,7 @@ fn over_https_an_authority_of_our_own_is_believed_when_it_is_named() {
 
 #[test]
 fn server_sends_us_elsewhere_then_the_line_says_so_and_nobody_goes_there() {
-    if !needs(&["nginx", "fcgiwrap"]) {
-        return;
-    }
+    needs!("nginx", "fcgiwrap");
     let sandbox = Sandbox::new();
     let repo = Repo::new(&sandbox, "app");
     repo.commit(&[("a", "1")]);
@@ -877,9 +868,7 @@ fn ssh_gives_a_reason_then_it_stands_in_the_line() {
 
 #[test]
 fn over_ssh_the_key_and_the_hosts_key_decide() {
-    if !needs(&["sshd", "ssh-keygen", "ssh"]) {
-        return;
-    }
+    needs!("sshd", "ssh-keygen", "ssh");
     let sandbox = Sandbox::new();
     let repo = Repo::new(&sandbox, "app");
     repo.commit(&[("a", "1"), ("web/b", "1")]);
@@ -930,9 +919,7 @@ fn over_ssh_the_key_and_the_hosts_key_decide() {
 
 #[test]
 fn credentials_stay_with_the_host_of_the_parent() {
-    if !needs(&["nginx", "fcgiwrap", "openssl"]) {
-        return;
-    }
+    needs!("nginx", "fcgiwrap", "openssl");
     let sandbox = Sandbox::new();
     let (lib, repo) = (Repo::new(&sandbox, "lib"), Repo::new(&sandbox, "app"));
     let commit = lib.commit(&[("l", "1")]);
@@ -953,9 +940,7 @@ fn credentials_stay_with_the_host_of_the_parent() {
 
 #[test]
 fn a_hundred_and_fifty_updates_then_the_cache_is_bounded() {
-    if !has_time() {
-        return;
-    }
+    needs!(time);
     let sandbox = Sandbox::new();
     let repo = Repo::new(&sandbox, "app");
     let mut sizes = BTreeMap::new();

@@ -12,8 +12,9 @@ use std::process::{Command, Stdio};
 
 use crate::memory::{BUDGET, peak, stays_within};
 use crate::support::git_servers::{Repo, Server, deploy, git, says};
+use crate::support::needs::needs;
 use crate::support::phrases::{BELONGS_TO, CANNOT_FETCH};
-use crate::support::sandbox::{Run, Sandbox, needs, tree};
+use crate::support::sandbox::{Run, Sandbox, tree};
 use crate::support::servers::Raw;
 use crate::support::servers::Step;
 
@@ -316,9 +317,7 @@ fn trees_within_trees_without_number_or_end_are_refused_in_time() {
 
 #[test]
 fn a_tree_that_is_in_it_many_times_then_memory_stays_within_the_budget() {
-    if !needs(&["time"]) {
-        return;
-    }
+    needs!("time");
     let sandbox = Sandbox::new();
     let repo = Repo::new(&sandbox, "app");
     repo.commit(&[("a", "1")]);
@@ -537,9 +536,7 @@ fn local_things_that_are_no_repository_are_not_asked() {
     let status = Command::new("mkfifo").arg(sandbox.path("fifo.git")).status().unwrap();
     assert!(status.success());
     target.refused("a FIFO", sandbox.path("fifo.git").to_str().unwrap(), "it is no directory");
-    if !needs(&["chown"]) {
-        return;
-    }
+    needs!("chown");
     let repo = Repo::new(sandbox, "theirs");
     repo.commit(&[("a", "1")]);
     says(Command::new("chown").args(["-R", "12345"]).arg(repo.bare()));

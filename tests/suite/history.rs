@@ -7,8 +7,9 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::crash::traced;
+use crate::support::needs::needs;
 use crate::support::phrases::{CANNOT_READ, DEPLOYED, EXIT_CODE};
-use crate::support::sandbox::{Run, Sandbox, has_time, needs};
+use crate::support::sandbox::{Run, Sandbox};
 use crate::support::servers::{Raw, cut, ok};
 
 /// A deployment from a ZIP in its sandbox.
@@ -220,9 +221,7 @@ fn the_same_release_fails_at_each_check_then_it_is_one_entry_and_pushes_nothing_
 
 #[test]
 fn killed_before_any_rename_of_a_check_then_what_is_live_has_its_entry() {
-    if !has_time() || !needs(&["strace"]) {
-        return;
-    }
+    needs!(time, "strace");
     let (mut trials, mut late) = (0, 0);
     for call in ["rename", "renameat", "renameat2"] {
         for n in 1.. {

@@ -5,11 +5,12 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
 
+use crate::support::needs::needs;
 use crate::support::phrases::{
     BLOCKED, CANNOT_START, DEPLOYED, EXIT_CODE, ITS_INTERPRETER, OTHERS_MAY_WRITE, ROLLING_BACK, UNPACKED, WAS_ENDED,
 };
-use crate::support::running::{Running, has, is_alive, kill};
-use crate::support::sandbox::{Run, Sandbox, binary, needs, tree};
+use crate::support::running::{Running, is_alive, kill};
+use crate::support::sandbox::{Run, Sandbox, binary, tree};
 
 const VARIABLES: &str = "for v in CURRENT_CONFIG PREVIOUS_CONFIG REPO_DEPLOY_PHASE REPO_DEPLOY_REASON REPO_DEPLOY_ATTEMPT \
 REPO_DEPLOY_ID REPO_DEPLOY_REMOTE REPO_DEPLOY_RELEASE REPO_DEPLOY_REVISION REPO_DEPLOY_PREVIOUS_REVISION; do \
@@ -403,9 +404,7 @@ print("session", os.getsid(0) == os.getpid() or os.getsid(0) == os.getppid())
 
 #[test]
 fn we_have_a_terminal_then_no_child_has_it() {
-    if !needs(&["script", "python3"]) {
-        return;
-    }
+    needs!("script", "python3");
     let sandbox = Sandbox::new();
     let program = sandbox.write("try.py", TRY_TERMINAL);
     sandbox.hook("post.d", "10-x", &format!("exec python3 {}", program.display()));
@@ -534,9 +533,7 @@ fn hook_starts_as_a_fresh_process_whatever_we_were_started_with() {
 
 #[test]
 fn kernel_has_no_close_range_then_nothing_more_reaches_a_hook() {
-    if !has("strace") {
-        return;
-    }
+    needs!("strace");
     for error in ["ENOSYS", "EINVAL", "EPERM"] {
         let sandbox = Sandbox::new();
         sandbox.hook("pre.d", "10-x", "sh -c 'ls /proc/$$/fd; :' | tr '\\n' ' '");
@@ -565,9 +562,7 @@ fn deployment_runs_then_it_has_one_thread() {
 /// An image that has a shell and nothing else: no /dev, no /proc.
 #[test]
 fn image_has_no_dev_then_hooks_run_all_the_same() {
-    if !rustix::process::geteuid().is_root() || !has("busybox") || !has("chroot") {
-        return;
-    }
+    needs!(root, "busybox", "chroot");
     let sandbox = Sandbox::new();
     for dir in ["root/bin", "root/etc/pre.d", "root/var"] {
         fs::create_dir_all(sandbox.path(dir)).unwrap();

@@ -5,9 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::support::needs::needs;
 use crate::support::phrases::{self, DEPLOYED};
 use crate::support::running::Running;
-use crate::support::sandbox::{Run, Sandbox, binary, has_time, needs};
+use crate::support::sandbox::{Run, Sandbox, binary};
 use crate::support::servers::{Authority, Nginx, wait_for};
 
 fn sources() -> BTreeMap<PathBuf, String> {
@@ -252,9 +253,7 @@ fn the_binary_is_static_and_within_its_size() {
 
 #[test]
 fn five_thousand_files_then_at_most_8_mib_of_memory() {
-    if !has_time() || !needs(&["time"]) {
-        return;
-    }
+    needs!(time, "time");
     let sandbox = Sandbox::new();
     // Half of it repeats, half does not: 54 MB of ZIP, 108 MB of files.
     let mut state = 1_u64;

@@ -5,11 +5,12 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::support::needs::{leave_out, needs};
 use crate::support::phrases::{
     ANSWERED, ASKED_AS, CANNOT_FETCH, CANNOT_POLL, CANNOT_READ, CANNOT_USE, CANNOT_WRITE, DEPLOYED, NOT_BEFORE,
     NOTHING_AT, OTHERS_MAY_WRITE, RESUMED, UNPACKED, deployed_revision,
 };
-use crate::support::sandbox::{Run, Sandbox, age, needs, tree};
+use crate::support::sandbox::{Run, Sandbox, age, tree};
 use crate::support::servers::{Authority, Nginx, Raw, Seen, Step, closed_port, cut, object, ok, raw, status, wait_for};
 
 /// A ZIP with one file that says `text`.
@@ -88,9 +89,7 @@ fn no_secret(sandbox: &Sandbox, run: &Run, secret: &str) {
 
 #[test]
 fn first_check_deploys_and_next_one_is_one_conditional_request_without_a_body() {
-    if !needs(&["nginx"]) {
-        return;
-    }
+    needs!("nginx");
     let sandbox = Sandbox::new();
     let nginx = Nginx::start(&sandbox, "", "");
     sandbox.zip("www/app.zip", &[("file", "one")]);
@@ -107,9 +106,7 @@ fn first_check_deploys_and_next_one_is_one_conditional_request_without_a_body() 
 
 #[test]
 fn changed_archive_on_nginx_is_deployed() {
-    if !needs(&["nginx"]) {
-        return;
-    }
+    needs!("nginx");
     let sandbox = Sandbox::new();
     let nginx = Nginx::start(&sandbox, "", "");
     sandbox.zip("www/app.zip", &[("file", "one")]);
@@ -121,9 +118,7 @@ fn changed_archive_on_nginx_is_deployed() {
 
 #[test]
 fn source_goes_back_to_a_release_that_is_kept_then_it_is_not_unpacked_again() {
-    if !needs(&["nginx"]) {
-        return;
-    }
+    needs!("nginx");
     let sandbox = Sandbox::new();
     let nginx = Nginx::start(&sandbox, "", "");
     let put = |version: &str| std::fs::rename(sandbox.path(version), sandbox.path("www/app.zip")).unwrap();
@@ -303,9 +298,7 @@ fn redirect_to_this_host_is_refused_when_remote_is_elsewhere() {
 
 #[test]
 fn redirect_from_https_to_http_is_refused() {
-    if !needs(&["nginx", "openssl"]) {
-        return;
-    }
+    needs!("nginx", "openssl");
     let sandbox = Sandbox::new();
     let plain = Raw::always(ok("", &archive(&sandbox, "one")));
     let authority = Authority::new(&sandbox);
@@ -354,9 +347,7 @@ fn guarded(sandbox: &Sandbox) -> Nginx {
 
 #[test]
 fn each_kind_of_credentials_opens_the_server_and_leaves_no_trace() {
-    if !needs(&["nginx", "openssl"]) {
-        return;
-    }
+    needs!("nginx", "openssl");
     let netrc = "machine other login x password y\nmachine 127.0.0.1 login deploy password \"canary-pass:word%\"\n";
     let basic = "http-header = Authorization: Basic ZGVwbG95OmNhbmFyeS1wYXNzOndvcmQl\n";
     for (userinfo, config, file) in [
@@ -387,9 +378,7 @@ fn each_kind_of_credentials_opens_the_server_and_leaves_no_trace() {
 
 #[test]
 fn wrong_or_missing_credentials_are_named_by_where_they_come_from() {
-    if !needs(&["nginx", "openssl"]) {
-        return;
-    }
+    needs!("nginx", "openssl");
     for (config, words) in [
         ("", "asked without credentials: set http-user"),
         ("http-user = deploy\nhttp-password = canary-wrong\n", &*format!("{ASKED_AS} user \"deploy\" from http-user")),
@@ -409,9 +398,7 @@ fn wrong_or_missing_credentials_are_named_by_where_they_come_from() {
 
 #[test]
 fn password_file_that_others_may_read_is_warned_about_and_one_they_may_write_is_refused() {
-    if !needs(&["nginx", "openssl"]) {
-        return;
-    }
+    needs!("nginx", "openssl");
     let sandbox = Sandbox::new();
     let nginx = guarded(&sandbox);
     let file = sandbox.write("secret", "canary-pass:word%\n");
@@ -428,9 +415,7 @@ fn password_file_that_others_may_read_is_warned_about_and_one_they_may_write_is_
 
 #[test]
 fn password_file_is_read_again_at_every_check() {
-    if !needs(&["nginx", "openssl"]) {
-        return;
-    }
+    needs!("nginx", "openssl");
     let sandbox = Sandbox::new();
     let nginx = guarded(&sandbox);
     let file = sandbox.write("secret", "old\n");
@@ -607,9 +592,7 @@ fn bytes_beyond_the_length_never_reach_the_archive() {
 
 #[test]
 fn body_without_a_length_that_tls_cuts_off_is_not_taken_for_whole() {
-    if !needs(&["openssl"]) {
-        return;
-    }
+    needs!("openssl");
     // Killing openssl cuts TLS without its close.
     let sandbox = Sandbox::new();
     let authority = Authority::new(&sandbox);
@@ -692,9 +675,7 @@ fn disk_fills_up_in_a_download_then_it_is_said_and_the_part_is_gone() {
     std::fs::create_dir(&disk).unwrap();
     let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=256k,mode=700", "none"]).arg(&disk).status();
     if !mounted.is_ok_and(|status| status.success()) {
-        assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "cannot mount a tmpfs");
-        eprintln!("left out: this machine cannot mount a tmpfs");
-        return;
+        return leave_out("cannot mount a tmpfs");
     }
     let unmount = Unmount(&disk);
     let chunked = [format!("{:x}\r\n", body.len()).as_bytes(), &body[..], b"\r\n0\r\n\r\n"].concat();
@@ -968,9 +949,7 @@ fn https_through_a_proxy_is_tunnelled_and_the_proxys_refusal_is_told() {
 
 #[test]
 fn https_through_a_tunnel_is_verified_and_deployed() {
-    if !needs(&["nginx", "openssl"]) {
-        return;
-    }
+    needs!("nginx", "openssl");
     let sandbox = Sandbox::new();
     let authority = Authority::new(&sandbox);
     let nginx = Nginx::start(&sandbox, "ssl", &authority.certificate("DNS:public.example", &[]));
@@ -1018,9 +997,7 @@ impl Tunnel {
 
 #[test]
 fn proxy_that_speaks_tls_is_verified_and_asked_for_a_tunnel() {
-    if !needs(&["nginx", "openssl"]) {
-        return;
-    }
+    needs!("nginx", "openssl");
     let sandbox = Sandbox::new();
     let authority = Authority::new(&sandbox);
     let nginx = Nginx::start(&sandbox, "ssl", &authority.certificate("IP:127.0.0.1", &[]));
@@ -1046,9 +1023,7 @@ fn socks_proxy_is_refused_and_not_passed_by() {
 
 #[test]
 fn own_authority_is_trusted_by_ca_file_and_by_ssl_cert_file_and_by_nothing_else() {
-    if !needs(&["nginx", "openssl"]) {
-        return;
-    }
+    needs!("nginx", "openssl");
     let sandbox = Sandbox::new();
     let authority = Authority::new(&sandbox);
     let nginx = Nginx::start(&sandbox, "ssl", &authority.certificate("IP:127.0.0.1", &[]));
@@ -1073,9 +1048,7 @@ fn own_authority_is_trusted_by_ca_file_and_by_ssl_cert_file_and_by_nothing_else(
 
 #[test]
 fn certificates_that_do_not_fit_are_told_apart() {
-    if !needs(&["nginx", "openssl"]) {
-        return;
-    }
+    needs!("nginx", "openssl");
     let sandbox = Sandbox::new();
     let authority = Authority::new(&sandbox);
     for (config, words) in [
@@ -1109,9 +1082,7 @@ fn ca_file_that_is_none_or_that_others_may_write_is_refused() {
 
 #[test]
 fn plain_http_on_a_tls_port_and_tls_on_a_plain_port_are_errors() {
-    if !needs(&["nginx", "openssl"]) {
-        return;
-    }
+    needs!("nginx", "openssl");
     let server = Raw::always(ok("ETag: \"1\"", b"x"));
     let sandbox = Sandbox::new();
     sandbox.write("repo-deploy.cfg", "timeout = 2\nstall-timeout = 1\n");
@@ -1134,9 +1105,7 @@ fn plain_http_on_a_tls_port_and_tls_on_a_plain_port_are_errors() {
 
 #[test]
 fn plain_poll_starts_no_thread_and_reads_no_roots() {
-    if !needs(&["strace"]) {
-        return;
-    }
+    needs!("strace");
     let sandbox = Sandbox::new();
     let server = Raw::start(|seen: &Seen, _| vec![object(seen, "\"1\"", b"x")]);
     let mut command = sandbox.command(&["--remote", &server.url("/app.zip")]);

@@ -9,8 +9,9 @@ use super::aws::{OFF, World, json, private};
 use super::http::live;
 use super::s3::front;
 use crate::support::moto::Keys;
+use crate::support::needs::needs;
 use crate::support::phrases::ANSWERED;
-use crate::support::sandbox::{Run, Sandbox, needs};
+use crate::support::sandbox::{Run, Sandbox};
 use crate::support::servers::{Nginx, Raw, closed_port, ok, raw, status, wait_for};
 
 const ROLE: &str = "www/latest/meta-data/iam/security-credentials/app-role";
@@ -57,7 +58,8 @@ fn role(status: u16) -> String {
 
 #[test]
 fn the_token_expires_between_two_questions_then_another_one_is_got_and_it_deploys() {
-    let Some(world) = World::new().filter(|_| needs(&["nginx"])) else { return };
+    needs!("nginx");
+    let Some(world) = World::new() else { return };
     let (keys, session) = world.moto.assumed();
     for everything_expires in [false, true] {
         let sandbox = Sandbox::new();
@@ -99,10 +101,7 @@ fn is_alone(name: &str) -> bool {
     if std::env::var_os("REPO_DEPLOY_ALONE").is_some() {
         return true;
     }
-    if !needs(&["unshare", "busybox"]) || !rustix::process::geteuid().is_root() {
-        eprintln!("left out: a network of its own takes root");
-        return false;
-    }
+    needs!(root, "unshare", "busybox");
     let mut again = Command::new("unshare");
     again.args(["--net", "sh", "-c", "busybox ip link set lo up && exec \"$@\"", "sh"]);
     again.arg(std::env::current_exe().unwrap()).args([name, "--exact", "--nocapture"]);
@@ -136,8 +135,8 @@ fn add(address: &str) {
 
 #[test]
 fn the_service_at_its_own_address_is_asked_straight_though_there_is_a_proxy() {
-    if !needs(&["nginx"]) || !is_alone("imds::the_service_at_its_own_address_is_asked_straight_though_there_is_a_proxy")
-    {
+    needs!("nginx");
+    if !is_alone("imds::the_service_at_its_own_address_is_asked_straight_though_there_is_a_proxy") {
         return;
     }
     let Some(world) = World::new() else { return };
@@ -162,9 +161,8 @@ fn the_service_at_its_own_address_is_asked_straight_though_there_is_a_proxy() {
 
 #[test]
 fn a_containers_agent_at_its_own_address_is_asked_straight_though_there_is_a_proxy() {
-    if !needs(&["nginx"])
-        || !is_alone("imds::a_containers_agent_at_its_own_address_is_asked_straight_though_there_is_a_proxy")
-    {
+    needs!("nginx");
+    if !is_alone("imds::a_containers_agent_at_its_own_address_is_asked_straight_though_there_is_a_proxy") {
         return;
     }
     let Some(world) = World::new() else { return };
@@ -304,7 +302,8 @@ fn the_service_has_a_bad_moment_then_each_question_is_asked_once_more() {
 
 #[test]
 fn a_role_is_assumed_as_the_instance() {
-    let Some(world) = World::new().filter(|_| needs(&["nginx"])) else { return };
+    needs!("nginx");
+    let Some(world) = World::new() else { return };
     let sandbox = Sandbox::new();
     let (keys, session): (Keys, String) = world.moto.assumed();
     private(&sandbox, ROLE, json(&keys, &session, "Token"));

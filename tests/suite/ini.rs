@@ -7,9 +7,10 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::support::moto::{Keys, Moto};
+use crate::support::needs::needs;
 use crate::support::phrases::{CANNOT_USE, DEPLOYED, EXIT_CODE, HELD_AFTER_ROLLBACK, UNCHANGED, WAITING};
 use crate::support::running::Running;
-use crate::support::sandbox::{Run, Sandbox, needs};
+use crate::support::sandbox::{Run, Sandbox};
 use crate::support::servers::wait_for;
 
 /// The file of the old page, to the byte.
@@ -327,9 +328,7 @@ fn list_configs_tells_of_every_section_whether_or_not_it_can_be_used() {
 
 #[test]
 fn the_file_cannot_be_written_then_it_is_one_warning_and_the_bundle_is_installed() {
-    if !needs(&["unshare", "mount"]) {
-        return;
-    }
+    needs!("unshare", "mount");
     let Some(machine) = Machine::new() else { return };
     machine.upload(1, "p1");
     // As a container has it: the one file is mounted, and nothing can take its place.

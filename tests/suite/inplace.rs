@@ -9,8 +9,9 @@ use std::process::{Command, Stdio};
 
 use rustix::fs::{Mode, mkfifoat};
 
+use crate::support::needs::needs;
 use crate::support::phrases::{DRIFT, IN_DOUBT, LIVE_AGAIN, MOVE_AWAY, NOT_A_FILE, ROLLING_BACK, STOPPED_BY};
-use crate::support::sandbox::{Run, Sandbox, needs, tree};
+use crate::support::sandbox::{Run, Sandbox, tree};
 
 /// A live directory and a directory as its remote.
 struct World {
@@ -198,9 +199,7 @@ pub fn has_temporary(dir: &Path) -> bool {
 
 #[test]
 fn term_comes_while_the_live_tree_is_written_then_143_and_the_next_check_finishes() {
-    if !needs(&["strace"]) {
-        return;
-    }
+    needs!("strace");
     let w = World::new("");
     w.put(&[]);
     many(&w, 600, "1");
@@ -217,9 +216,7 @@ fn term_comes_while_the_live_tree_is_written_then_143_and_the_next_check_finishe
 
 #[test]
 fn term_comes_on_the_way_back_then_143_and_the_next_check_finishes_that() {
-    if !needs(&["strace"]) {
-        return;
-    }
+    needs!("strace");
     let w = World::new("");
     w.put(&[]);
     many(&w, 600, "1");
@@ -242,9 +239,7 @@ fn term_comes_on_the_way_back_then_143_and_the_next_check_finishes_that() {
 
 #[test]
 fn term_comes_while_the_live_tree_is_repaired_then_it_ends_between_two_files_and_again_goes_on() {
-    if !needs(&["strace"]) {
-        return;
-    }
+    needs!("strace");
     let w = World::new("");
     w.put(&[]);
     many(&w, 600, "1");
@@ -269,9 +264,7 @@ fn term_comes_while_the_live_tree_is_repaired_then_it_ends_between_two_files_and
 
 #[test]
 fn deadline_passes_while_the_live_tree_is_written_then_it_is_reverted() {
-    if !needs(&["strace"]) {
-        return;
-    }
+    needs!("strace");
     let w = World::new("timeout = 8\n");
     w.put(&[]);
     many(&w, 300, "1");
@@ -312,9 +305,7 @@ fn find(top: &Path, name: &str) -> Option<PathBuf> {
 
 #[test]
 fn what_is_adopted_does_not_fit_then_it_is_refused_before_the_first_byte() {
-    if !needs(&["unshare", "mount"]) {
-        return;
-    }
+    needs!("unshare", "mount");
     let w = World::new("");
     let store = w.sandbox.path("small");
     w.sandbox.write("repo-deploy.cfg", format!("activation = in-place\nstore = {}\n", store.display()));

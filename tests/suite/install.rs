@@ -6,8 +6,9 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::support::needs::{has, needs};
 use crate::support::phrases::{DEPLOYED, IS_A_DIRECTORY, NO_USER, NOT_A_FILE, UNPACKED};
-use crate::support::sandbox::{Run, Sandbox, needs};
+use crate::support::sandbox::{Run, Sandbox};
 use crate::support::servers::{Raw, object};
 use crate::support::tree::{everything, without_times};
 
@@ -78,14 +79,6 @@ impl Host {
     fn say(&self, file: &str) -> String {
         fs::read_to_string(self.sandbox.path(file)).unwrap_or_default()
     }
-}
-
-fn is_root() -> bool {
-    let is_root = rustix::process::geteuid().is_root();
-    if !is_root {
-        eprintln!("left out, because only root gives files away");
-    }
-    is_root
 }
 
 const HEAD: &str = "version: 0.0\nos: linux\n";
@@ -264,9 +257,7 @@ fn furnish(host: &Host) {
 
 #[test]
 fn appspecs_that_are_good_then_each_path_is_as_they_say_and_the_rest_as_it_was() {
-    if !is_root() {
-        return;
-    }
+    needs!(root);
     for (body, expected) in GOOD {
         let host = Host::new();
         furnish(&host);
@@ -393,9 +384,7 @@ const BAD: &[(&str, &[&str])] = &[
 
 #[test]
 fn appspecs_that_are_bad_then_every_problem_is_a_line_and_nothing_is_touched() {
-    if !is_root() {
-        return;
-    }
+    needs!(root);
     for (body, words) in BAD {
         let host = Host::new();
         furnish(&host);
@@ -480,9 +469,7 @@ fn bundle_has_no_appspec_or_two_or_one_in_its_single_directory() {
 
 #[test]
 fn acls_then_getfacl_reads_them_back() {
-    if !is_root() || !needs(&["getfacl", "setfacl"]) {
-        return;
-    }
+    needs!(root, "getfacl", "setfacl");
     let host = Host::new();
     let cases: [(&str, &str, &str); 9] = [
         ("['u:1:rw']", "0644", "user::rw-\nuser:1:rw-\t#effective:r--\ngroup::r--\nmask::r--\nother::r--\n"),
@@ -529,9 +516,7 @@ fn acls_then_getfacl_reads_them_back() {
 
 #[test]
 fn directory_with_a_default_acl_then_what_is_installed_there_has_it() {
-    if !is_root() || !needs(&["getfacl", "setfacl"]) {
-        return;
-    }
+    needs!(root, "getfacl", "setfacl");
     let host = Host::new();
     assert!(Command::new("setfacl").args(["-m", "d:u:33:rwx"]).arg(host.dest("")).status().unwrap().success());
     // What cp and mkdir make there is what we make there.
@@ -565,7 +550,7 @@ fn bundle_over_http_from_a_directory_and_from_a_tar_is_installed() {
     host.sandbox.deploy(host.sandbox.path("src").to_str().unwrap(), &[]).expect(0);
     host.has("app/x.conf", "f 644 0:0 from a directory {}");
     host.has("app/y.txt", "-");
-    if needs(&["bsdtar"]) {
+    if has("bsdtar") {
         host.sandbox.write("src/conf/x.conf", "from a tar.gz");
         let mut tar = Command::new("bsdtar");
         tar.arg("-czf").arg(host.sandbox.path("app.tar.gz")).arg("-C").arg(host.sandbox.path("")).arg("src");

@@ -7,8 +7,9 @@ use std::process::Command;
 
 use crate::agent::{live, source};
 use crate::crash::traced;
+use crate::support::needs::needs;
 use crate::support::phrases::{DEPLOYED, DRIFT};
-use crate::support::sandbox::{Run, Sandbox, has_time, needs, tree};
+use crate::support::sandbox::{Run, Sandbox, tree};
 use crate::support::walk::{Point, SAMPLE, points, sample};
 
 /// A sandbox in which v1 is live in place, and v2 is to be.
@@ -139,9 +140,7 @@ fn another_one_stands_there_in_the_middle_of_a_deployment_then_repair_takes_it_a
 
 #[test]
 fn putting_back_a_lost_one_is_cut_off_anywhere_then_the_next_check_goes_on() {
-    if !has_time() || !needs(&["strace"]) {
-        return;
-    }
+    needs!(time, "strace");
     let (sandbox, remote) = between_two();
     source(&sandbox, "v1");
     let whole = tree(&sandbox.local());
@@ -179,9 +178,7 @@ fn putting_back_a_lost_one_is_cut_off_anywhere_then_the_next_check_goes_on() {
 
 #[test]
 fn the_store_lies_in_it_then_another_one_with_another_store_is_not_it() {
-    if !needs(&["mount", "umount"]) {
-        return;
-    }
+    needs!("mount", "umount");
     let sandbox = Sandbox::new();
     let at: PathBuf = sandbox.path("volume");
     fs::create_dir(&at).unwrap();

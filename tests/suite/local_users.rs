@@ -12,16 +12,13 @@ use std::process::{Child, Command, Stdio};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::core::Mount;
+use crate::support::needs::{is_root, needs};
 use crate::support::phrases::{
     APART, BELONGS_TO, CANNOT_USE, CONTAINS, DEPLOYED, DRIFT, FOREIGN_LINK, OTHERS_MAY_WRITE,
 };
-use crate::support::sandbox::{Run, Sandbox, needs, tree};
+use crate::support::sandbox::{Run, Sandbox, tree};
 
 pub const HIM: u32 = 65_534;
-
-pub fn is_root() -> bool {
-    fs::metadata("/proc/self").is_ok_and(|meta| meta.uid() == 0)
-}
 
 pub fn mode(path: impl AsRef<Path>, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
@@ -83,9 +80,7 @@ pub fn source(sandbox: &Sandbox, version: &str) -> String {
 
 #[test]
 fn owner_above_a_live_directory_makes_a_link_of_it_then_what_it_leads_to_is_untouched() {
-    if !is_root() {
-        return;
-    }
+    needs!(root);
     let sandbox = Sandbox::new();
     let is_untouched = victim(&sandbox);
     let remote = source(&sandbox, "v1");
@@ -116,9 +111,7 @@ fn owner_above_a_live_directory_makes_a_link_of_it_then_what_it_leads_to_is_unto
 
 #[test]
 fn owner_above_a_live_link_makes_a_link_of_it_then_no_link_is_replaced_elsewhere() {
-    if !is_root() {
-        return;
-    }
+    needs!(root);
     let sandbox = Sandbox::new();
     let is_untouched = victim(&sandbox);
     let remote = source(&sandbox, "v1");
@@ -220,9 +213,7 @@ fn copy_of_the_live_directory_with_other_owners_and_modes_stands_at_local_then_i
 
 #[test]
 fn he_swaps_what_is_on_the_way_as_fast_as_he_can_then_nothing_outside_is_touched() {
-    if !is_root() {
-        return;
-    }
+    needs!(root);
     let sandbox = Sandbox::new();
     let is_untouched = victim(&sandbox);
     let remote = source(&sandbox, "v0");
@@ -258,9 +249,7 @@ fn volume(sandbox: &Sandbox, bits: u32) -> Option<Mount> {
 
 #[test]
 fn volume_of_a_platform_is_0777_then_root_and_others_deploy_into_it() {
-    if !is_root() || !needs(&["mount", "umount"]) {
-        return;
-    }
+    needs!(root, "mount", "umount");
     for (bits, uid) in [(0o777, 0), (0o2777, 1_000_540_000), (0o777, 1000), (0o2775, 0)] {
         let sandbox = Sandbox::new();
         let Some(_volume) = volume(&sandbox, bits) else { return };
@@ -304,9 +293,7 @@ fn volume_of_a_platform_is_0777_then_root_and_others_deploy_into_it() {
 
 #[test]
 fn co_tenant_of_a_volume_plants_and_swaps_then_he_gets_nothing_written_and_deletions_are_drift() {
-    if !is_root() || !needs(&["mount", "umount"]) {
-        return;
-    }
+    needs!(root, "mount", "umount");
     let sandbox = Sandbox::new();
     let is_untouched = victim(&sandbox);
     let Some(_volume) = volume(&sandbox, 0o777) else { return };
@@ -358,9 +345,7 @@ fn co_tenant_of_a_volume_plants_and_swaps_then_he_gets_nothing_written_and_delet
 
 #[test]
 fn volume_is_mounted_at_local_then_a_restart_without_news_does_nothing() {
-    if !needs(&["mount", "umount"]) {
-        return;
-    }
+    needs!("mount", "umount");
     let sandbox = Sandbox::new();
     let Some(_volume) = volume(&sandbox, 0o777) else { return };
     fs::create_dir(sandbox.path("volume/lost+found")).unwrap();
@@ -401,9 +386,7 @@ fn volume_is_mounted_at_local_then_a_restart_without_news_does_nothing() {
 
 #[test]
 fn nobody_says_where_then_users_have_places_of_their_own() {
-    if !is_root() {
-        return;
-    }
+    needs!(root);
     let sandbox = Sandbox::new();
     let zip = sandbox.zip("app.zip", &[("file", "one")]);
     chown(sandbox.path("home"), Some(4242), Some(4242)).unwrap();
@@ -430,9 +413,7 @@ fn nobody_says_where_then_users_have_places_of_their_own() {
 
 #[test]
 fn directories_hand_down_an_acl_then_what_is_made_as_ours_has_none_and_the_live_directory_has() {
-    if !is_root() || !needs(&["setfacl"]) {
-        return;
-    }
+    needs!(root, "setfacl");
     for activation in ["symlink", "in-place"] {
         let sandbox = Sandbox::new();
         let remote = source(&sandbox, "v1");
@@ -469,9 +450,7 @@ fn directories_hand_down_an_acl_then_what_is_made_as_ours_has_none_and_the_live_
 
 #[test]
 fn an_acl_lets_somebody_write_a_hook_or_the_configuration_then_it_is_refused() {
-    if !is_root() || !needs(&["setfacl"]) {
-        return;
-    }
+    needs!(root, "setfacl");
     let acl = |args: &[&str], path: &Path| {
         Command::new("setfacl").args(args).arg(path).status().is_ok_and(|status| status.success())
     };
@@ -565,9 +544,7 @@ fn hook_directory_goes_while_the_check_is_at_work_then_nothing_is_approved() {
 
 #[test]
 fn log_and_reports_lie_behind_his_links_then_they_are_not_written_and_one_warning_says_so() {
-    if !is_root() {
-        return;
-    }
+    needs!(root);
     let sandbox = Sandbox::new();
     let is_untouched = victim(&sandbox);
     let remote = source(&sandbox, "v1");
@@ -610,9 +587,7 @@ fn log_and_reports_lie_behind_his_links_then_they_are_not_written_and_one_warnin
 
 #[test]
 fn directory_that_is_the_remote_becomes_a_link_of_its_owner_then_nothing_is_published() {
-    if !is_root() {
-        return;
-    }
+    needs!(root);
     let sandbox = Sandbox::new();
     drop(victim(&sandbox)); // only what it made is needed
     fs::create_dir(sandbox.path("his")).unwrap();

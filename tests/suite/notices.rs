@@ -12,9 +12,10 @@ use serde_json::Value;
 
 use super::http::{archive, live};
 use super::install::Host;
+use crate::support::needs::needs;
 use crate::support::phrases::{CANNOT_NOTIFY, DEPLOYED, EXIT_CODE, NOTHING_AT, TAKES, UNCHANGED};
 use crate::support::running::Running;
-use crate::support::sandbox::{Run, Sandbox, needs};
+use crate::support::sandbox::{Run, Sandbox};
 use crate::support::servers::{Authority, Nginx, Raw, Seen, Step, closed_port, object, ok, raw, status, wait_for};
 
 const CANARY: &str = "CanaryOfSecrets";
@@ -274,9 +275,7 @@ fn secrets_of_the_url_are_said_to_nobody_and_those_of_the_remote_not_to_the_list
 
 #[test]
 fn listener_has_a_certificate_of_its_own_ca_then_ca_file_counts() {
-    if !needs(&["nginx", "openssl"]) {
-        return;
-    }
+    needs!("nginx", "openssl");
     let listener = listener();
     let keys = Sandbox::new();
     let authority = Authority::new(&keys);

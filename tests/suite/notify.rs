@@ -9,9 +9,10 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use crate::agent::{live, source};
+use crate::support::needs::needs;
 use crate::support::phrases::{CANNOT_NOTIFY, DEPLOYED, READ_AGAIN};
 use crate::support::running::Running;
-use crate::support::sandbox::{Run, Sandbox, needs};
+use crate::support::sandbox::{Run, Sandbox};
 
 const NEVER: &str = "0 0 29 2 *";
 
@@ -122,9 +123,7 @@ fn nobody_hears_then_it_is_said_once_and_everything_goes_on() {
 
 #[test]
 fn nobody_asks_then_no_socket_is_touched() {
-    if !needs(&["strace"]) {
-        return;
-    }
+    needs!("strace");
     let sandbox = Sandbox::new();
     let remote = source(&sandbox, "v1");
     let daemon = sandbox.daemon(&["--remote", &remote, "--schedule", NEVER]);

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::process::Command;
 
-use crate::local_users::{give, he, is_root, mode};
+use crate::local_users::{give, he, mode};
 use crate::planted::text;
+use crate::support::needs::needs;
 use crate::support::phrases::{
     APART, BELONGS_TO, CANNOT_READ, CANNOT_START, CANNOT_USE, CONTAINS, FOREIGN_LINK, IS_A_DIRECTORY, ITS_INTERPRETER,
     NOTHING_AT, OTHERS_MAY_WRITE, VALID,
 };
-use crate::support::sandbox::{Run, Sandbox, needs, tree};
+use crate::support::sandbox::{Run, Sandbox, tree};
 
 /// What validate says, without the sandbox's path, and its code. It changes nothing.
 fn validate(sandbox: &Sandbox, text: &str) -> (String, i32) {
@@ -187,9 +188,7 @@ fn what_a_check_opens_is_opened_and_what_is_wrong_with_it_is_told() {
 
 #[test]
 fn places_are_others_then_validate_and_check_say_the_same() {
-    if !is_root() || !needs(&["setfacl"]) {
-        return;
-    }
+    needs!(root, "setfacl");
     let sandbox = Sandbox::new();
     let zip = sandbox.zip("app.zip", &[("file", "v1")]);
     let zip = zip.to_str().unwrap();

@@ -10,9 +10,10 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::history::World;
+use crate::support::needs::needs;
 use crate::support::phrases::IN_DOUBT;
 use crate::support::running::Running;
-use crate::support::sandbox::{Run, Sandbox, needs, short};
+use crate::support::sandbox::{Run, Sandbox, short};
 use crate::support::servers::wait_for;
 
 /// What all times become, and the length that all have.
@@ -165,9 +166,7 @@ fn on_terminal(w: &World, command: &str, args: &[&str], environment: &[(&str, &s
 
 #[test]
 fn on_a_terminal_outcomes_have_colours_and_lines_its_width() {
-    if !needs(&["script", "stty"]) {
-        return;
-    }
+    needs!("script", "stty");
     let w = lived_in();
     let xterm = [("TERM", "xterm"), ("LANG", "C.UTF-8")];
     let history = on_terminal(&w, "history", &[], &xterm);

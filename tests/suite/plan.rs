@@ -14,9 +14,10 @@ use crate::install::Host;
 use crate::s3::{configure, keys};
 use crate::support::git_servers::Repo;
 use crate::support::moto::Moto;
+use crate::support::needs::needs;
 use crate::support::phrases::{AT_WORK, DEPLOYED, HELD_AFTER_ROLLBACK, IN_DOUBT, NOT_BEFORE, REFUSED_BEFORE, RESUMED};
 use crate::support::running::Running;
-use crate::support::sandbox::{Run, Sandbox, age, needs, short, tree};
+use crate::support::sandbox::{Run, Sandbox, age, short, tree};
 use crate::support::servers::{Nginx, Raw, Seen, Step, ok, raw, status, wait_for};
 use crate::support::tree::everything;
 
@@ -115,9 +116,7 @@ fn ranged(seen: &Seen, etag: &str, body: &[u8]) -> Step {
 
 #[test]
 fn zip_of_64_mb_is_planned_by_a_hundredth_of_it_and_the_plan_is_what_happens() {
-    if !needs(&["nginx"]) {
-        return;
-    }
+    needs!("nginx");
     let sandbox = Sandbox::new();
     let nginx = Nginx::start(&sandbox, "", "");
     let noise = "x0123456789abcdef".repeat(4_000_000);
@@ -157,9 +156,7 @@ fn zip_of_64_mb_is_planned_by_a_hundredth_of_it_and_the_plan_is_what_happens() {
 
 #[test]
 fn zip64_with_a_directory_of_megabytes_is_read_by_its_ranges() {
-    if !needs(&["nginx", "python3"]) {
-        return;
-    }
+    needs!("nginx", "python3");
     let sandbox = Sandbox::new();
     let nginx = Nginx::start(&sandbox, "", "");
     let make = |first: u32| {
@@ -287,9 +284,7 @@ fn dice(seed: u64) -> Vec<(&'static str, &'static str)> {
 
 #[test]
 fn plans_of_generated_pairs_are_what_the_checks_then_do() {
-    if !needs(&["nginx"]) {
-        return;
-    }
+    needs!("nginx");
     let sandbox = Sandbox::new();
     let nginx = Nginx::start(&sandbox, "", "");
     let url = nginx.url("/app.zip");
@@ -354,9 +349,7 @@ fn every_kind_of_source_is_planned_as_it_is_done() {
 
 #[test]
 fn tar_over_http_is_fetched_once() {
-    if !needs(&["nginx"]) {
-        return;
-    }
+    needs!("nginx");
     let sandbox = Sandbox::new();
     let nginx = Nginx::start(&sandbox, "", "");
     sandbox.write("src/f", "1");
@@ -495,9 +488,7 @@ fn source_that_wants_to_be_on_hold_is_on_hold_and_its_wish_stays() {
 
 #[test]
 fn nobody_in_particular_plans_a_first_deployment_where_nothing_can_be_written() {
-    if !needs(&["nginx"]) || !rustix::process::geteuid().is_root() {
-        return;
-    }
+    needs!(root, "nginx");
     let sandbox = Sandbox::new();
     let nginx = Nginx::start(&sandbox, "", "");
     sandbox.zip("www/app.zip", &[("file", "1")]);
@@ -562,9 +553,7 @@ fn hook_that_others_may_change_is_told_with_the_end_it_leads_to() {
 
 #[test]
 fn what_a_check_fails_with_is_what_a_plan_fails_with() {
-    if !needs(&["nginx"]) {
-        return;
-    }
+    needs!("nginx");
     let sandbox = Sandbox::new();
     let nginx = Nginx::start(&sandbox, "", "");
     let url = nginx.url("/app.zip");
@@ -648,9 +637,7 @@ fn deployment_that_was_cut_off_is_finished_first_and_the_plan_says_so() {
 
 #[test]
 fn trust_is_told_and_not_claimed() {
-    if !needs(&["nginx"]) {
-        return;
-    }
+    needs!("nginx");
     let sandbox = Sandbox::new();
     let nginx = Nginx::start(&sandbox, "", "");
     let zip = sandbox.zip("www/app.zip", &[("file", "1")]);

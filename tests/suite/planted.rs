@@ -10,9 +10,10 @@ use std::process::Command;
 use rustix::fs::{CWD, FileType, makedev, mknodat};
 
 use crate::core::Mount;
-use crate::local_users::{HIM, he, is_root, mode, source};
+use crate::local_users::{HIM, he, mode, source};
+use crate::support::needs::{is_root, needs};
 use crate::support::phrases::{APART, BELONGS_TO, CANNOT_USE, CANNOT_WRITE, CONTAINS, DEPLOYED};
-use crate::support::sandbox::{Run, Sandbox, needs};
+use crate::support::sandbox::{Run, Sandbox};
 
 fn validate(sandbox: &Sandbox, text: &str) -> Run {
     let config = sandbox.write("validate.cfg", text);
@@ -78,9 +79,7 @@ fn report_is_no_regular_file_then_it_stays_and_one_warning_says_so() {
 
 #[test]
 fn he_makes_a_whole_store_then_another_owner_of_its_top_makes_it_no_better() {
-    if !is_root() {
-        return;
-    }
+    needs!(root);
     let sandbox = Sandbox::new();
     let remote = source(&sandbox, "v1");
     fs::create_dir(sandbox.path("shared")).unwrap();
@@ -138,9 +137,7 @@ fn he_makes_a_whole_store_then_another_owner_of_its_top_makes_it_no_better() {
 
 #[test]
 fn he_fills_a_cache_then_another_owner_of_its_top_makes_it_no_better() {
-    if !is_root() {
-        return;
-    }
+    needs!(root);
     let sandbox = Sandbox::new();
     let zip = sandbox.zip("app.zip", &[("file", "v1")]);
     fs::create_dir_all(sandbox.path("cache/default")).unwrap();
@@ -176,9 +173,7 @@ fn paths_meet_through_a_mount_or_a_link_to_nothing_then_they_do_not_keep_apart()
     }
     check(&format!("log-file = {}\npreserve = var", at("hop"))).says("cannot open log-file").expect(0);
     assert_eq!(fs::read_dir(sandbox.path("state")).unwrap().count(), 1);
-    if !is_root() || !needs(&["mount", "umount"]) {
-        return;
-    }
+    needs!(root, "mount", "umount");
     for name in ["other", "deploy/current/sub", "deploy/current/sub/hooks"] {
         fs::create_dir_all(sandbox.path(name)).unwrap();
     }

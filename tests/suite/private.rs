@@ -5,8 +5,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
+use crate::support::needs::{leave_out, needs};
 use crate::support::phrases::{DEPLOYED, deployed_revision};
-use crate::support::sandbox::{Sandbox, needs, tree};
+use crate::support::sandbox::{Sandbox, tree};
 
 fn chmod(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
@@ -99,15 +100,12 @@ fn setfacl(path: &Path, entries: &str) -> bool {
 
 #[test]
 fn an_acl_lets_another_user_read_then_the_group_may_still_not() {
-    if !needs(&["setfacl"]) {
-        return;
-    }
+    needs!("setfacl");
     let sandbox = Sandbox::new();
     let remote = site(&sandbox);
     // The mask of an ACL stands where the group's bits are: 0640, and the group may nothing.
     if !setfacl(&sandbox.path("site/key"), "u:daemon:r") {
-        eprintln!("left out: no ACLs here");
-        return;
+        return leave_out("no ACLs here");
     }
     for (name, entries) in [("inner/part", "g::-,u:daemon:r"), ("group", "g::r,u:daemon:r"), ("inner", "u:daemon:rx")] {
         let path =

@@ -11,8 +11,9 @@ use super::imds::role_of_instance;
 use super::s3::{broken, error, front};
 use crate::support::clock::Clock;
 use crate::support::moto::{Keys, Moto};
+use crate::support::needs::needs;
 use crate::support::phrases::RESUMED;
-use crate::support::sandbox::{Run, Sandbox, needs};
+use crate::support::sandbox::{Run, Sandbox};
 use crate::support::servers::{Nginx, Raw, Seen, Step};
 
 /// The five kinds that expire.
@@ -143,9 +144,7 @@ struct There {
 }
 
 fn world() -> Option<There> {
-    if !needs(&["nginx"]) {
-        return None;
-    }
+    needs!("nginx");
     let world = World::new()?;
     let sandbox = Sandbox::new();
     large(&sandbox, 11);

@@ -10,12 +10,13 @@ use rustix::process::Signal;
 
 use crate::install::Host;
 use crate::support::git_servers::Repo;
+use crate::support::needs::needs;
 use crate::support::phrases::{
     AT_WORK, DEPLOYED, DID_YOU_MEAN, EXIT_CODE, HELD_AFTER_ROLLBACK, HELD_UNTIL, LIVE_AGAIN, LIVE_IS_GONE, NOT_BEFORE,
     REFUSED_BEFORE, RESUMED, ROLLED_BACK_TO, ROLLING_BACK, STOPPED_BY, UNREADABLE, WAITING,
 };
 use crate::support::running::Running;
-use crate::support::sandbox::{Run, Sandbox, needs, short};
+use crate::support::sandbox::{Run, Sandbox, short};
 use crate::support::servers::{Raw, object, ok, status, wait_for};
 
 /// A sandbox with hooks that write down that they ran, and what they were told.
@@ -457,9 +458,7 @@ fn server_has_an_etag_then_a_check_after_a_rollback_is_one_conditional_request()
 
 #[test]
 fn repository_is_rolled_back_then_its_commit_is_on_hold_until_the_next() {
-    if !needs(&["git"]) {
-        return;
-    }
+    needs!("git");
     let world = World::new("");
     let repo = Repo::new(&world.sandbox, "app");
     let remote = repo.remote("#main");
@@ -706,9 +705,7 @@ fn state_cannot_be_read_then_a_rollback_is_in_doubt_until_a_check_has_settled_it
 
 #[test]
 fn somebody_else_asks_then_one_line_says_whose_it_is() {
-    if !needs(&["setpriv"]) || !rustix::process::geteuid().is_root() {
-        return;
-    }
+    needs!(root, "setpriv");
     let world = World::with_two("");
     let rollback = world.command(&["rollback"]);
     // The binary may lie where nobody else gets to.

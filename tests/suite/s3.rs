@@ -12,8 +12,9 @@ use super::http::{downloads, large, live, refused};
 use super::memory::peak;
 use crate::support::clock::Clock;
 use crate::support::moto::{Keys, Moto};
+use crate::support::needs::{leave_out, needs};
 use crate::support::phrases::{ANSWERED, ASKED_AS, CANNOT_POLL, CANNOT_USE, DEPLOYED, RESUMED, TAKES};
-use crate::support::sandbox::{Run, Sandbox, has_time, needs};
+use crate::support::sandbox::{Run, Sandbox};
 use crate::support::servers::{Authority, Nginx, Raw, Seen, Step, closed_port, cut, object, ok, raw, status, wait_for};
 
 const CANARY: &str = "canary/Secret+Key0123456789";
@@ -91,8 +92,7 @@ impl Strict {
     pub fn start(sandbox: &Sandbox) -> Option<Self> {
         let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/.parts/s3s/bin/s3s-fs");
         if !program.exists() {
-            assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "missing: s3s-fs; run tests/parts.sh");
-            eprintln!("left out, because s3s-fs is missing: run tests/parts.sh");
+            leave_out("s3s-fs is missing: run tests/parts.sh");
             return None;
         }
         std::fs::create_dir_all(sandbox.path("s3s/private")).unwrap();
@@ -141,9 +141,7 @@ fn put(moto: &Moto, sandbox: &Sandbox, key: &str, text: &str) -> PathBuf {
 
 #[test]
 fn private_object_is_deployed_over_tls_and_nothing_new_is_one_request_without_a_body() {
-    if !needs(&["nginx", "openssl"]) {
-        return;
-    }
+    needs!("nginx", "openssl");
     let sandbox = Sandbox::new();
     let Some(moto) = Moto::start(&sandbox) else { return };
     put(&moto, &sandbox, "path/to/app.zip", "one");
@@ -283,9 +281,7 @@ fn zip_of_zeros(path: &Path, size: u32, crc: u32) {
 
 #[test]
 fn a_gibibyte_is_deployed_at_16_mib_of_memory() {
-    if !has_time() || !needs(&["time"]) {
-        return;
-    }
+    needs!(time, "time");
     let sandbox = Sandbox::new();
     let Some(strict) = Strict::start(&sandbox) else { return };
     zip_of_zeros(&sandbox.path("s3s/private/large.zip"), 1 << 30, 0x5b64_c2b0);
@@ -299,9 +295,7 @@ fn a_gibibyte_is_deployed_at_16_mib_of_memory() {
 
 #[test]
 fn large_object_in_parts_is_deployed_at_flat_memory() {
-    if !needs(&["time"]) {
-        return;
-    }
+    needs!("time");
     let sandbox = Sandbox::new();
     let Some(moto) = Moto::start(&sandbox) else { return };
     // 64 MiB that do not compress, in one member.
@@ -736,7 +730,7 @@ fn each_checksum_is_checked_and_what_says_nothing_about_the_bytes_is_not() {
         configure(&sandbox, &server.url(""), Some(&keys()), "");
         let run = sandbox.deploy("s3://private/app.zip", &[]).expect(code);
         if code == 1 {
-            let broken = &*format!("{CANNOT_POLL} s3://private/app.zip: its answer is broken: x-amz-checksum-");
+            let broken = &format!("{CANNOT_POLL} s3://private/app.zip: its answer is broken: x-amz-checksum-");
             assert!(run.log.contains("what came is not what was stored") || run.log.contains(broken), "{}", run.log);
             assert_eq!(run.log.lines().count(), 1, "{}", run.log);
         }

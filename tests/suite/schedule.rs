@@ -3,8 +3,9 @@
 
 use std::process::Command;
 
+use crate::support::needs::needs;
 use crate::support::phrases::{CANNOT_USE, DID_YOU_MEAN, TAKES, WITHOUT_COMMAND};
-use crate::support::sandbox::{Run, Sandbox, binary, needs};
+use crate::support::sandbox::{Run, Sandbox, binary};
 
 /// `repo-deploy schedule args` with a configuration.
 fn schedule(sandbox: &Sandbox, config: &str, args: &[&str]) -> Command {
@@ -87,9 +88,7 @@ fn zones_come_from_the_expression_then_the_environment_then_this_machine() {
 
 #[test]
 fn a_root_without_files_then_a_rule_is_enough_and_a_name_is_not() {
-    if !needs(&["chroot"]) || !rustix::process::geteuid().is_root() {
-        return;
-    }
+    needs!(root, "chroot");
     let sandbox = Sandbox::new();
     std::fs::create_dir(sandbox.path("root")).unwrap();
     std::fs::copy(binary(), sandbox.path("root/repo-deploy")).unwrap();

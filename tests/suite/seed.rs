@@ -13,12 +13,13 @@ use super::inplace::{has_temporary, stopped_in_the_middle};
 use super::s3::configure;
 use crate::support::git_servers::{Repo, Smart, git, says};
 use crate::support::moto::Moto;
+use crate::support::needs::needs;
 use crate::support::phrases::{
     CANNOT_FETCH, CANNOT_USE, DEPLOYED, DRIFT, IN_DOUBT, IS_A_DIRECTORY, NOTHING_AT, REFUSED_BEFORE, STOPPED_BY,
     UNCHANGED, UNPACKED, WAITING, WITHOUT_COMMAND, deployed_revision,
 };
 use crate::support::running::Running;
-use crate::support::sandbox::{Run, Sandbox, has_time, needs, short, tree};
+use crate::support::sandbox::{Run, Sandbox, short, tree};
 use crate::support::servers::{Nginx, Raw, closed_port, object, ok, wait_for};
 
 /// `repo-deploy seed ARGS`.
@@ -82,9 +83,7 @@ fn arg(path: &Path) -> &str {
 
 #[test]
 fn archive_is_seeded_then_the_first_check_elsewhere_is_one_304_and_an_update_runs_hooks() {
-    if !needs(&["nginx"]) {
-        return;
-    }
+    needs!("nginx");
     let image = Sandbox::new();
     witnesses(&image);
     let server = Nginx::start(&image, "", "");
@@ -116,9 +115,7 @@ fn archive_is_seeded_then_the_first_check_elsewhere_is_one_304_and_an_update_run
 
 #[test]
 fn remote_is_seeded_then_the_first_check_elsewhere_is_one_304() {
-    if !needs(&["nginx"]) {
-        return;
-    }
+    needs!("nginx");
     let image = Sandbox::new();
     witnesses(&image);
     let server = Nginx::start(&image, "", "");
@@ -309,9 +306,7 @@ fn directory_remote_of_more_than_may_be_unpacked_then_it_is_refused_as_ever() {
 
 #[test]
 fn git_archive_is_seeded_then_the_first_check_is_one_ls_remote() {
-    if !needs(&["git", "nginx", "fcgiwrap"]) {
-        return;
-    }
+    needs!("git", "nginx", "fcgiwrap");
     let image = Sandbox::new();
     witnesses(&image);
     let repo = Repo::new(&image, "app");
@@ -355,9 +350,7 @@ fn git_archive_is_seeded_then_the_first_check_is_one_ls_remote() {
 fn object_with_versions_then_the_first_check_is_a_304_and_another_etag_is_learnt() {
     let image = Sandbox::new();
     let Some(moto) = Moto::start(&image) else { return };
-    if !needs(&["nginx"]) {
-        return;
-    }
+    needs!("nginx");
     let nginx = Nginx::start(
         &image,
         "",
@@ -404,9 +397,7 @@ fn sign(sandbox: &Sandbox, file: &Path, comment: &str) -> String {
 
 #[test]
 fn signature_beside_the_archive_then_it_is_proven_offline_and_a_wrong_one_is_refused() {
-    if !needs(&["minisign"]) {
-        return;
-    }
+    needs!("minisign");
     let image = Sandbox::new();
     let served = archive(&image, "one");
     let zip = image.write("app.zip", &served);
@@ -498,9 +489,7 @@ fn layered(machine: &Sandbox, image: &Sandbox, part: &str) -> Option<[Mount; 2]>
 
 #[test]
 fn cache_of_git_lies_in_a_lower_layer_and_is_broken_then_it_is_made_anew() {
-    if !needs(&["mount", "umount", "git"]) {
-        return;
-    }
+    needs!("mount", "umount", "git");
     let image = Sandbox::new();
     let repo = Repo::new(&image, "app");
     let remote = repo.remote("#main");
@@ -527,9 +516,7 @@ fn cache_of_git_lies_in_a_lower_layer_and_is_broken_then_it_is_made_anew() {
 
 #[test]
 fn image_of_layers_then_updates_go_as_ever_and_the_seeded_release_is_pruned_in_its_time() {
-    if !needs(&["mount", "umount", "strace"]) {
-        return;
-    }
+    needs!("mount", "umount", "strace");
     let image = Sandbox::new();
     let zip = image.zip("app.zip", &[("file", "one"), ("d/file", "x")]);
     seed(&image, arg(&zip), &[]).expect(0);
@@ -557,9 +544,7 @@ fn image_of_layers_then_updates_go_as_ever_and_the_seeded_release_is_pruned_in_i
 
 #[test]
 fn killed_while_it_prunes_what_was_seeded_in_layers_then_it_is_no_release_any_more() {
-    if !needs(&["mount", "umount", "strace"]) {
-        return;
-    }
+    needs!("mount", "umount", "strace");
     let image = Sandbox::new();
     let first = [("file", "one"), ("a/file", "x"), ("b/file", "x")];
     let zip = image.zip("app.zip", &first);
@@ -657,9 +642,7 @@ fn several_sections_then_one_archive_is_refused_and_remotes_are_seeded_each() {
 
 #[test]
 fn cut_off_at_any_call_then_the_next_seed_makes_it_whole() {
-    if !has_time() || !needs(&["strace"]) {
-        return;
-    }
+    needs!(time, "strace");
     let pattern = Sandbox::new();
     let zip = pattern.zip("app.zip", &[("file", "one"), ("d/file", "x")]);
     let remote = "http://127.0.0.1:1/app.zip";
@@ -700,9 +683,7 @@ fn cut_off_at_any_call_then_the_next_seed_makes_it_whole() {
 
 #[test]
 fn term_comes_while_the_live_directory_is_written_then_143_and_the_next_seed_makes_it_whole() {
-    if !needs(&["strace"]) {
-        return;
-    }
+    needs!("strace");
     let sandbox = Sandbox::new();
     witnesses(&sandbox);
     sandbox.write("repo-deploy.cfg", "activation = in-place\n");
@@ -722,9 +703,7 @@ fn term_comes_while_the_live_directory_is_written_then_143_and_the_next_seed_mak
 
 #[test]
 fn cut_off_and_a_check_comes_first_then_it_goes_on_with_it_and_hooks_are_asked() {
-    if !needs(&["strace"]) {
-        return;
-    }
+    needs!("strace");
     for n in 1.. {
         let sandbox = Sandbox::new();
         witnesses(&sandbox);

@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::support::clock::Clock;
 use crate::support::disk::Disk;
+use crate::support::needs::needs;
 use crate::support::phrases::{BLOCKED, DEPLOYED, REFUSED_BEFORE, UNPACKED, deployed_revision};
-use crate::support::sandbox::{Run, Sandbox, needs, traced_calls, tree};
+use crate::support::sandbox::{Run, Sandbox, traced_calls, tree};
 use crate::support::servers::{Nginx, Raw, ok, raw, wait_for};
 
 /// Writes over what is there: the same inode, and as many bytes.
@@ -68,9 +69,7 @@ fn reads(sandbox: &Sandbox, remote: &str) -> (usize, usize) {
 
 #[test]
 fn grown_old_then_a_check_reads_no_content_any_more() {
-    if !needs(&["strace"]) {
-        return;
-    }
+    needs!("strace");
     let sandbox = Sandbox::new();
     let (zip, dir) = (|| sandbox.zip("app.zip", &[("version", "1")]), || sandbox.write("site/version", "1"));
     for (put, name) in [(&zip as &dyn Fn() -> PathBuf, "app.zip"), (&dir, "site")] {
@@ -188,9 +187,7 @@ fn written_all_the_time_then_what_is_deployed_is_whole_and_in_the_end_what_lies_
 
 #[test]
 fn rewritten_within_a_second_behind_nginx_then_the_next_check_deploys_it() {
-    if !needs(&["nginx"]) {
-        return;
-    }
+    needs!("nginx");
     let sandbox = Sandbox::new();
     let nginx = Nginx::start(&sandbox, "", "");
     let archives: Vec<Vec<u8>> = (0..4).map(|n| archive(&sandbox, n)).collect();

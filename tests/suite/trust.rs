@@ -15,10 +15,11 @@ use sha2::Digest as _;
 use super::http::{archive, downloads, live, refused};
 use super::s3::configure;
 use crate::support::moto::Moto;
+use crate::support::needs::needs;
 use crate::support::phrases::{
     CANNOT_FETCH, DEPLOYED, HELD_AFTER_ROLLBACK, IS_A_DIRECTORY, NOTHING_AT, OTHERS_MAY_WRITE, REFUSED_BEFORE, TAKES,
 };
-use crate::support::sandbox::{Run, Sandbox, needs};
+use crate::support::sandbox::{Run, Sandbox};
 use crate::support::servers::{Nginx, Raw, Step, object, ok, status};
 
 /// A key pair of minisign.
@@ -136,9 +137,7 @@ fn state(sandbox: &Sandbox) -> String {
 
 #[test]
 fn archive_is_signed_then_it_is_deployed_and_the_next_check_is_one_request() {
-    if !needs(&["minisign", "nginx"]) {
-        return;
-    }
+    needs!("minisign", "nginx");
     let sandbox = Sandbox::new();
     let signer = Signer::new(&sandbox, "signer");
     let nginx = Nginx::start(&sandbox, "", "");
@@ -159,9 +158,7 @@ fn archive_is_signed_then_it_is_deployed_and_the_next_check_is_one_request() {
 
 #[test]
 fn any_of_several_keys_may_sign_in_either_form_and_keys_may_stand_in_files() {
-    if !needs(&["minisign"]) {
-        return;
-    }
+    needs!("minisign");
     let sandbox = Sandbox::new();
     let (first, second) = (Signer::new(&sandbox, "first"), Signer::new(&sandbox, "second"));
     let bare = sandbox.write("bare", format!("{}\r\n", second.key()));
@@ -188,9 +185,7 @@ fn any_of_several_keys_may_sign_in_either_form_and_keys_may_stand_in_files() {
 
 #[test]
 fn signature_of_the_older_kind_and_an_archive_beyond_64_mib_then_it_is_refused() {
-    if !needs(&["minisign"]) {
-        return;
-    }
+    needs!("minisign");
     let sandbox = Sandbox::new();
     let signer = Signer::new(&sandbox, "signer");
     let large = vec![b'x'; (64 << 20) + 1];
@@ -219,9 +214,7 @@ fn what_the_environment_demands_holds() {
 
 #[test]
 fn signature_is_not_the_archives_then_it_is_refused_before_unpacking_and_once() {
-    if !needs(&["minisign"]) {
-        return;
-    }
+    needs!("minisign");
     let sandbox = Sandbox::new();
     let (signer, stranger) = (Signer::new(&sandbox, "signer"), Signer::new(&sandbox, "stranger"));
     let (old, zip) = (archive(&sandbox, "old"), archive(&sandbox, "new"));
@@ -290,9 +283,7 @@ fn signature_is_not_the_archives_then_it_is_refused_before_unpacking_and_once() 
 
 #[test]
 fn hostile_archive_with_a_bad_signature_is_never_read() {
-    if !needs(&["minisign"]) {
-        return;
-    }
+    needs!("minisign");
     let sandbox = Sandbox::new();
     let signer = Signer::new(&sandbox, "signer");
     let zip_at = sandbox.zip("app.zip", &[("../../escaped", "x")]);
@@ -316,9 +307,7 @@ fn hostile_archive_with_a_bad_signature_is_never_read() {
 
 #[test]
 fn archive_comes_before_its_signature_then_the_next_check_heals_it() {
-    if !needs(&["minisign"]) {
-        return;
-    }
+    needs!("minisign");
     let sandbox = Sandbox::new();
     let signer = Signer::new(&sandbox, "signer");
     trusting(&sandbox, &[&signer], "");
@@ -347,9 +336,7 @@ fn archive_comes_before_its_signature_then_the_next_check_heals_it() {
 
 #[test]
 fn signature_comes_before_its_archive_then_what_is_live_stays_until_both_are_there() {
-    if !needs(&["minisign"]) {
-        return;
-    }
+    needs!("minisign");
     let sandbox = Sandbox::new();
     let signer = Signer::new(&sandbox, "signer");
     trusting(&sandbox, &[&signer], "");
@@ -368,9 +355,7 @@ fn signature_comes_before_its_archive_then_what_is_live_stays_until_both_are_the
 
 #[test]
 fn both_are_replaced_between_archive_and_signature_then_it_is_polled_again() {
-    if !needs(&["minisign"]) {
-        return;
-    }
+    needs!("minisign");
     let sandbox = Sandbox::new();
     let signer = Signer::new(&sandbox, "signer");
     trusting(&sandbox, &[&signer], "");
@@ -408,9 +393,7 @@ fn both_are_replaced_between_archive_and_signature_then_it_is_polled_again() {
 
 #[test]
 fn signature_cannot_be_had_for_a_while_then_the_archive_is_fetched_once_more_when_it_can() {
-    if !needs(&["minisign"]) {
-        return;
-    }
+    needs!("minisign");
     let sandbox = Sandbox::new();
     let signer = Signer::new(&sandbox, "signer");
     trusting(&sandbox, &[&signer], "");
@@ -444,9 +427,7 @@ fn signature_cannot_be_had_for_a_while_then_the_archive_is_fetched_once_more_whe
 
 #[test]
 fn signed_version_goes_down_then_it_is_refused_unless_that_is_allowed() {
-    if !needs(&["minisign"]) {
-        return;
-    }
+    needs!("minisign");
     let sandbox = Sandbox::new();
     let signer = Signer::new(&sandbox, "signer");
     let shelf = Shelf::new();
@@ -496,9 +477,7 @@ fn signed_version_goes_down_then_it_is_refused_unless_that_is_allowed() {
 
 #[test]
 fn old_release_is_replayed_under_its_old_etag_while_it_is_still_in_the_store_then_it_is_refused() {
-    if !needs(&["minisign"]) {
-        return;
-    }
+    needs!("minisign");
     let sandbox = Sandbox::new();
     let signer = Signer::new(&sandbox, "signer");
     trusting(&sandbox, &[&signer], "");
@@ -534,9 +513,7 @@ fn old_release_is_replayed_under_its_old_etag_while_it_is_still_in_the_store_the
 
 #[test]
 fn key_is_configured_later_then_what_is_live_is_proven_once_or_stays_with_an_error() {
-    if !needs(&["minisign"]) {
-        return;
-    }
+    needs!("minisign");
     let sandbox = Sandbox::new();
     let signer = Signer::new(&sandbox, "signer");
     let shelf = Shelf::new();
@@ -565,9 +542,7 @@ fn key_is_configured_later_then_what_is_live_is_proven_once_or_stays_with_an_err
 
 #[test]
 fn signed_release_is_blocked_then_it_is_neither_fetched_nor_proven_again() {
-    if !needs(&["minisign"]) {
-        return;
-    }
+    needs!("minisign");
     let sandbox = Sandbox::new();
     let signer = Signer::new(&sandbox, "signer");
     trusting(&sandbox, &[&signer], "");
@@ -587,9 +562,7 @@ fn signed_release_is_blocked_then_it_is_neither_fetched_nor_proven_again() {
 
 #[test]
 fn signed_release_is_rolled_back_from_then_it_is_on_hold_by_one_request() {
-    if !needs(&["minisign"]) {
-        return;
-    }
+    needs!("minisign");
     let sandbox = Sandbox::new();
     let signer = Signer::new(&sandbox, "signer");
     trusting(&sandbox, &[&signer], "");
@@ -640,9 +613,7 @@ fn sum(bytes: &[u8]) -> String {
 
 #[test]
 fn list_of_sums_names_the_archive_then_it_is_deployed_in_either_form() {
-    if !needs(&["nginx", "sha256sum"]) {
-        return;
-    }
+    needs!("nginx", "sha256sum");
     let sandbox = Sandbox::new();
     let nginx = Nginx::start(&sandbox, "", "");
     sandbox.write("www/d/other.tar", "other");
@@ -723,9 +694,7 @@ fn sum_is_pinned_then_only_that_archive_is_deployed() {
 
 #[test]
 fn signature_is_at_another_origin_then_it_gets_no_credentials() {
-    if !needs(&["minisign"]) {
-        return;
-    }
+    needs!("minisign");
     let sandbox = Sandbox::new();
     let signer = Signer::new(&sandbox, "signer");
     let zip = archive(&sandbox, "one");
@@ -752,9 +721,7 @@ fn signature_is_at_another_origin_then_it_gets_no_credentials() {
 
 #[test]
 fn archive_in_s3_is_signed_then_the_signature_is_asked_for_as_the_archive_is() {
-    if !needs(&["minisign"]) {
-        return;
-    }
+    needs!("minisign");
     let sandbox = Sandbox::new();
     let Some(moto) = Moto::start(&sandbox) else { return };
     let signer = Signer::new(&sandbox, "signer");
@@ -784,9 +751,7 @@ fn archive_in_s3_is_signed_then_the_signature_is_asked_for_as_the_archive_is() {
 
 #[test]
 fn trust_is_misconfigured_then_one_line_says_so() {
-    if !needs(&["minisign"]) {
-        return;
-    }
+    needs!("minisign");
     let sandbox = Sandbox::new();
     let signer = Signer::new(&sandbox, "signer");
     let zip = sandbox.zip("app.zip", &[("file", "x")]);
@@ -864,9 +829,7 @@ fn signature_of_a_file_is_no_file_then_it_does_not_hang() {
 
 #[test]
 fn signature_is_shown_then_control_characters_in_its_comment_do_nothing() {
-    if !needs(&["minisign"]) {
-        return;
-    }
+    needs!("minisign");
     let sandbox = Sandbox::new();
     let signer = Signer::new(&sandbox, "signer");
     let server_zip = archive(&sandbox, "one");

@@ -12,8 +12,9 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::agent::{live, source};
 use crate::notify;
+use crate::support::needs::needs;
 use crate::support::phrases::CANNOT_WRITE;
-use crate::support::sandbox::{Run, Sandbox, needs, plain, traced_calls};
+use crate::support::sandbox::{Run, Sandbox, plain, traced_calls};
 use crate::support::servers::wait_for;
 
 /// A pipe of the smallest size.
@@ -193,9 +194,7 @@ fn standard_error_is_a_socket_or_a_terminal_that_nobody_reads_then_it_deploys() 
     let mut child = sandbox.command(&["--remote", &remote]).stderr(OwnedFd::from(socket)).spawn().unwrap();
     assert_eq!(end(&mut child).code(), Some(0));
     assert!(!fcntl_getfl(&ours).unwrap().contains(OFlags::NONBLOCK));
-    if !needs(&["python3"]) {
-        return;
-    }
+    needs!("python3");
     source(&sandbox, "v2");
     // A pseudo terminal whose other end is open, and not read.
     let script = "import os, pty, subprocess, sys\nmaster, slave = pty.openpty()\n\
@@ -254,9 +253,7 @@ fn the_daemon_s_log_is_not_read_then_it_goes_on_checking_and_beating() {
 
 #[test]
 fn memory_runs_out_then_the_last_words_of_the_runtime_are_heard() {
-    if !needs(&["strace"]) {
-        return;
-    }
+    needs!("strace");
     let sandbox = Sandbox::new();
     let remote = source(&sandbox, "v1");
     let mut strace = Command::new("strace");
@@ -284,9 +281,7 @@ fn memory_runs_out_then_the_last_words_of_the_runtime_are_heard() {
 
 #[test]
 fn there_is_no_memory_of_that_kind_then_a_pipe_does() {
-    if !needs(&["strace"]) {
-        return;
-    }
+    needs!("strace");
     let sandbox = Sandbox::new();
     sandbox.hook("post.d", "10-x", "seq 1 100");
     let remote = source(&sandbox, "v1");

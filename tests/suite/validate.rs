@@ -5,8 +5,9 @@ use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::process::Command;
 
+use crate::support::needs::needs;
 use crate::support::phrases::{CANNOT_USE, DID_YOU_MEAN, NO_USER, VALID};
-use crate::support::sandbox::{Run, Sandbox, needs};
+use crate::support::sandbox::{Run, Sandbox};
 
 const GOOD: &str = r#"version: 0.0
 os: linux
@@ -47,9 +48,7 @@ fn says(run: Run, code: i32, lines: &[&str]) {
 
 #[test]
 fn a_good_bundle_is_good_in_every_form() {
-    if !needs(&["tar", "zip"]) {
-        return;
-    }
+    needs!("tar", "zip");
     let sandbox = Sandbox::new();
     sandbox.write("bundle/appspec.yml", GOOD);
     sandbox.write("bundle/scripts/after.sh", "#!/bin/sh\n");

@@ -10,9 +10,10 @@ use std::process::{Command, Stdio};
 
 use crate::crash::traced;
 use crate::support::git_servers::Repo;
+use crate::support::needs::needs;
 use crate::support::phrases::{CANNOT_USE, DRIFT, MOVE_AWAY, WITHOUT_COMMAND};
 use crate::support::running::Running;
-use crate::support::sandbox::{Run, Sandbox, has_time, needs, tree};
+use crate::support::sandbox::{Run, Sandbox, tree};
 use crate::support::tree::{everything, without_times};
 use crate::support::walk::{Point, SAMPLE, points, sample};
 
@@ -83,9 +84,7 @@ fn release(sandbox: &Sandbox) -> PathBuf {
 
 #[test]
 fn every_kind_of_source_in_every_way_then_nothing_differs_after_a_deployment() {
-    if !needs(&["tar", "git", "bsdtar"]) {
-        return;
-    }
+    needs!("tar", "git", "bsdtar");
     for mode in ["symlink", "in-place", "install"] {
         for kind in ["zip", "zip below a directory", "tar.gz", "directory", "git"] {
             let sandbox = Sandbox::new();
@@ -407,9 +406,7 @@ fn installed(files: &[(&str, &str)]) -> (Sandbox, String) {
 
 #[test]
 fn an_installation_is_compared_path_by_path_and_put_back() {
-    if !needs(&["setfacl"]) || !rustix::process::geteuid().is_root() {
-        return;
-    }
+    needs!(root, "setfacl");
     let (sandbox, zip) = installed(FILES);
     let dest = sandbox.path("dest");
     sandbox.write("dest/foreign", "theirs");
@@ -514,9 +511,7 @@ fn a_release_that_is_gone_or_has_no_manifest_then_it_says_what_to_do() {
 
 #[test]
 fn somebody_who_is_not_root_verifies_and_repairs_what_is_his() {
-    if !needs(&["setpriv", "chown"]) || !rustix::process::geteuid().is_root() {
-        return;
-    }
+    needs!(root, "setpriv", "chown");
     let sandbox = Sandbox::new();
     let zip = sandbox.zip("app.zip", FILES).display().to_string();
     sandbox.write("repo-deploy.cfg", "");
@@ -618,9 +613,7 @@ fn manifest(sandbox: &Sandbox) -> (PathBuf, String) {
 
 #[test]
 fn two_hundred_thousand_names_differ_then_at_most_64_mib_of_memory() {
-    if !needs(&["time"]) {
-        return;
-    }
+    needs!("time");
     let (sandbox, zip) = deployed("symlink");
     let (path, text) = manifest(&sandbox);
     let mut lines = String::new();
@@ -641,9 +634,7 @@ fn two_hundred_thousand_names_differ_then_at_most_64_mib_of_memory() {
 
 #[test]
 fn a_terminal_looks_on_then_verify_shows_how_far_it_is() {
-    if !needs(&["script", "stty", "strace"]) {
-        return;
-    }
+    needs!("script", "stty", "strace");
     let (sandbox, zip) = deployed("symlink");
     // So much that it takes a while from a slow disk.
     let (path, text) = manifest(&sandbox);
@@ -664,9 +655,7 @@ fn a_terminal_looks_on_then_verify_shows_how_far_it_is() {
 
 /// Kills a repair before its system calls; nobody ever sees half a file.
 fn kill_everywhere(mode: &str) {
-    if !has_time() || !needs(&["strace"]) {
-        return;
-    }
+    needs!(time, "strace");
     let (sandbox, zip) = if mode == "install" { installed(FILES) } else { deployed(mode) };
     let top = if mode == "install" { sandbox.path("dest") } else { sandbox.local() };
     let whole = tree(&top);

@@ -5,6 +5,7 @@ pub mod clock;
 pub mod disk;
 pub mod git_servers;
 pub mod moto;
+pub mod needs;
 pub mod phrases;
 pub mod rawzip;
 pub mod running;
