@@ -11,5 +11,6 @@ pub mod rawzip;
 pub mod running;
 pub mod sandbox;
 pub mod servers;
+pub mod site;
 pub mod tree;
 pub mod walk;
