@@ -2,6 +2,7 @@
 //! wait for, and what they say to who asks for what cannot be.
 
 use std::fs;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -16,28 +17,32 @@ use crate::support::phrases::{
     REFUSED_BEFORE, RESUMED, ROLLED_BACK_TO, ROLLING_BACK, STOPPED_BY, UNREADABLE, WAITING,
 };
 use crate::support::running::Running;
-use crate::support::sandbox::{Run, Sandbox, short};
+use crate::support::sandbox::{Run, short};
 use crate::support::servers::{Raw, object, ok, status, wait_for};
+use crate::support::site::Site;
 
-/// A sandbox with hooks that write down that they ran, and what they were told.
-struct World {
-    sandbox: Sandbox,
-    remote: String,
+/// A site with hooks that write down that they ran, and what they were told.
+struct World(Site);
+
+impl Deref for World {
+    type Target = Site;
+
+    fn deref(&self) -> &Site {
+        &self.0
+    }
 }
 
 impl World {
     /// Nothing is deployed yet.
     fn new(config: &str) -> Self {
-        let sandbox = Sandbox::new();
-        sandbox.write("repo-deploy.cfg", format!("id = test\n{config}\n"));
-        let said = sandbox.path("said").display().to_string();
+        let site = Site::new(&format!("id = test\n{config}\n"));
+        let said = site.sandbox.path("said").display().to_string();
         let tell = |words: &str| format!("echo {words} >>{said}");
         let told = "$REPO_DEPLOY_PHASE $REPO_DEPLOY_REASON $REPO_DEPLOY_ATTEMPT $(cat $CURRENT_CONFIG/version) \
                     $(cat $PREVIOUS_CONFIG/version 2>/dev/null)";
-        sandbox.hook("pre.d", "10-say", &tell(told));
-        sandbox.hook("post.d", "10-say", &tell(told));
-        let remote = sandbox.path("app.zip").display().to_string();
-        Self { sandbox, remote }
+        site.sandbox.hook("pre.d", "10-say", &tell(told));
+        site.sandbox.hook("post.d", "10-say", &tell(told));
+        Self(site)
     }
 
     /// v1 and then v2 came to live.
@@ -54,26 +59,6 @@ impl World {
             assert_eq!(self.live(), *version);
         }
         self.said();
-    }
-
-    fn put(&self, version: &str) {
-        self.sandbox.zip("app.zip", &[("version", version)]);
-    }
-
-    fn command(&self, words: &[&str]) -> Command {
-        self.sandbox.saying(words, &["--remote", &self.remote])
-    }
-
-    fn does(&self, words: &[&str]) -> Run {
-        self.command(words).output().unwrap().into()
-    }
-
-    fn check(&self) -> Run {
-        self.does(&["-f"])
-    }
-
-    fn live(&self) -> String {
-        fs::read_to_string(self.sandbox.local().join("version")).unwrap_or_else(|e| e.kind().to_string())
     }
 
     fn store(&self) -> PathBuf {
@@ -408,7 +393,7 @@ fn server_says_nothing_but_the_content_then_what_was_withdrawn_is_fetched_and_on
     let zip = Arc::new(Mutex::new(Vec::new()));
     let served = zip.clone();
     let server = Raw::start(move |_, _| vec![ok("", &served.lock().unwrap())]);
-    let world = World { remote: server.url("/app.zip"), ..world };
+    let world = World(Site { remote: server.url("/app.zip"), ..world.0 });
     for version in ["v1", "v2"] {
         world.put(version);
         *zip.lock().unwrap() = fs::read(world.sandbox.path("app.zip")).unwrap();
@@ -440,7 +425,7 @@ fn server_has_an_etag_then_a_check_after_a_rollback_is_one_conditional_request()
         let (etag, bytes) = &*shown.lock().unwrap();
         vec![object(seen, &format!("\"{etag}\""), bytes)]
     });
-    let world = World { remote: server.url("/app.zip"), ..world };
+    let world = World(Site { remote: server.url("/app.zip"), ..world.0 });
     for (etag, version) in [(1, "v1"), (2, "v2")] {
         world.put(version);
         *shelf.lock().unwrap() = (etag, fs::read(world.sandbox.path("app.zip")).unwrap());
@@ -597,7 +582,7 @@ fn source_asked_to_be_on_hold_then_retry_asks_all_the_same() {
     let server = Raw::start(move |_, n| {
         vec![if n == 0 { status("503 Busy", "Retry-After: 3000") } else { ok("ETag: \"3\"", &zip) }]
     });
-    let world = World { remote: server.url("/app.zip"), ..world };
+    let world = World(Site { remote: server.url("/app.zip"), ..world.0 });
     world.check().expect(1);
     world.check().expect(1).says(&format!("the server {NOT_BEFORE} "));
     assert_eq!(server.seen().len(), 1);

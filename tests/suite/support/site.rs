@@ -52,7 +52,7 @@ impl Site {
                 self.sandbox.write(remote.join(name), content);
             }
         } else {
-            fs::rename(self.sandbox.zip("new.zip", files), remote).unwrap();
+            fs::rename(self.sandbox.zip("new.zip", files), self.sandbox.path("app.zip")).unwrap();
         }
     }
 
