@@ -9,7 +9,9 @@ use super::aws::{OFF, World, mode, private};
 use super::http::live;
 use crate::support::moto::Keys;
 use crate::support::needs::needs;
-use crate::support::phrases::{ASKED_AS, BELONGS_TO, CANNOT_READ, CANNOT_USE, IS_A_DIRECTORY, OTHERS_MAY_WRITE};
+use crate::support::phrases::{
+    ASKED_AS, BELONGS_TO, CANNOT_READ, CANNOT_USE, CREDENTIALS_OF, IS_A_DIRECTORY, OTHERS_MAY_WRITE,
+};
 use crate::support::sandbox::{Run, Sandbox};
 
 const DEPLOY: u32 = 4321;
@@ -61,7 +63,7 @@ fn deploys_own_file_comes_before_ours_and_a_broken_one_is_not_passed_over() {
     let sandbox = Sandbox::new();
     let ours = private(&sandbox, "home/.amazon/account-key", text(&good));
     let Some(run) = check(&world, &sandbox, 0) else { return };
-    run.expect(0).says(&format!("AWS credentials: {}", ours.display()));
+    run.expect(0).says(&format!("{CREDENTIALS_OF} {}", ours.display()));
     assert_eq!(live(&sandbox), "through S3");
 
     // Ours would do. His is asked first, and what it has is of no use.
@@ -86,7 +88,7 @@ fn deploys_own_file_comes_before_ours_and_a_broken_one_is_not_passed_over() {
     let sandbox = Sandbox::new();
     private(&sandbox, "home/.amazon/account-key", text(&poor));
     let his = key_of_deploy(&sandbox, text(&good));
-    check(&world, &sandbox, 0).unwrap().expect(0).says(&format!("AWS credentials: {}", his.display()));
+    check(&world, &sandbox, 0).unwrap().expect(0).says(&format!("{CREDENTIALS_OF} {}", his.display()));
     assert_eq!(live(&sandbox), "through S3");
 }
 
@@ -147,7 +149,7 @@ fn it_cannot_be_read_then_one_line_says_which_and_why() {
     std::fs::set_permissions(his.parent().unwrap(), std::fs::Permissions::from_mode(0o700)).unwrap();
     let ours = private(&sandbox, "home/.amazon/account-key", text(&world.moto.keys));
     chown(&ours, Some(NOBODY), None).unwrap();
-    check(&world, &sandbox, NOBODY).unwrap().expect(0).says(&format!("AWS credentials: {}", ours.display()));
+    check(&world, &sandbox, NOBODY).unwrap().expect(0).says(&format!("{CREDENTIALS_OF} {}", ours.display()));
 
     let make_directory = |path: &Path| std::fs::create_dir_all(path).unwrap();
     let write_bytes = |path: &Path| {

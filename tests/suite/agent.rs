@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::needs::needs;
 use crate::support::phrases::{
-    CANNOT_USE, CANNOT_WRITE, DEPLOYED, NOTHING_AT, READ_AGAIN, RESUMED, UNCHANGED, WAS_ENDED,
+    CANNOT_USE, CANNOT_WRITE, DEPLOYED, NOTHING_AT, READ_AGAIN, RESUMED, UNCHANGED, WAS_ENDED, WAS_KILLED,
 };
 use crate::support::running::{Running, is_alive};
 use crate::support::sandbox::{Run, Sandbox, binary};
@@ -226,7 +226,7 @@ fn a_check_is_killed_then_the_loop_says_so_and_the_next_one_heals() {
     source(&sandbox, "v2");
     daemon.signal(Signal::USR1).until("10-x: update");
     kill_process(copy_of(daemon.pid()), Signal::KILL).unwrap();
-    daemon.until("ERROR the check was killed by signal 9 (SIGKILL); the next check recovers");
+    daemon.until(&format!("ERROR the check {WAS_KILLED} signal 9 (SIGKILL); the next check recovers"));
     daemon.signal(Signal::USR1).until("10-x: recover").until(DEPLOYED);
     assert_eq!(live(&sandbox), "v2");
 }

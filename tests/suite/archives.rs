@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::support::needs::{leave_out, needs};
+use crate::support::phrases::NO_ARCHIVE;
 use crate::support::rawzip::{self, Member, archive};
 use crate::support::sandbox::{Run, Sandbox, tree};
 
@@ -425,7 +426,10 @@ fn names(dir: &Path) -> Vec<String> {
 }
 
 /// Each class of what is refused, with what its line says.
-fn hostile() -> Vec<(Vec<u8>, &'static str)> {
+fn hostile() -> Vec<(Vec<u8>, String)> {
+    let no_archive = format!("hostile.zip {NO_ARCHIVE}");
+    let [no_end, a_page] = ["like one but has no end", "like an HTML page"]
+        .map(|begins| format!("{no_archive} and no tar.gz: it begins {begins}"));
     let one = |member: Member| archive(&[Member::file("honest", "x"), member], b"").bytes;
     let plain = archive(&[Member::deflated("liar", "hello hello hello")], b"");
     let mut table = vec![
@@ -447,8 +451,8 @@ fn hostile() -> Vec<(Vec<u8>, &'static str)> {
         (plain.clone().put16(plain.end + 4, 1).bytes, "several disks"),
         ([b"x", plain.bytes.as_slice(), b"x"].concat(), "it may be a member of one that was cut off"),
         (plain.bytes[1..].to_vec(), "its directory is not where its end says"),
-        (plain.bytes[..plain.end].to_vec(), "hostile.zip is no ZIP and no tar.gz: it begins like one but has no end"),
-        (b"<html><title>Sign in</title>".to_vec(), "hostile.zip is no ZIP and no tar.gz: it begins like an HTML page"),
+        (plain.bytes[..plain.end].to_vec(), no_end.as_str()),
+        (b"<html><title>Sign in</title>".to_vec(), a_page.as_str()),
         (b"\x1f\x8b\x08\0\0\0\0\0".to_vec(), "hostile.zip: its compressed data breaks off"),
         (archive(&[], b"").bytes, "there is nothing in it"),
     ];
@@ -458,15 +462,15 @@ fn hostile() -> Vec<(Vec<u8>, &'static str)> {
         bytes[at] ^= 0x04;
         table.push((bytes, "hostile.zip"));
     }
-    table.extend((1..plain.end).step_by(40).map(|end| (plain.bytes[..end].to_vec(), "hostile.zip is no ZIP")));
-    table
+    table.extend((1..plain.end).step_by(40).map(|end| (plain.bytes[..end].to_vec(), no_archive.as_str())));
+    table.into_iter().map(|(bytes, words)| (bytes, words.to_owned())).collect()
 }
 
 #[test]
 fn a_refused_archive_as_the_first_one_leaves_nothing() {
     for (bytes, words) in hostile() {
         let sandbox = Sandbox::new();
-        refused(&sandbox, &bytes, "", words);
+        refused(&sandbox, &bytes, "", &words);
         assert!(fs::symlink_metadata(sandbox.local()).is_err());
     }
 }
@@ -477,7 +481,7 @@ fn a_refused_archive_leaves_the_live_tree_alone() {
         let sandbox = Sandbox::new();
         let good = sandbox.zip("hostile.zip", &[("index.html", "live")]);
         sandbox.deploy(good.to_str().unwrap(), &[]).expect(0);
-        refused(&sandbox, &bytes, "", words);
+        refused(&sandbox, &bytes, "", &words);
     }
 }
 

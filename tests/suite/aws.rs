@@ -8,7 +8,7 @@ use super::http::live;
 use super::imds::role_of_instance;
 use crate::support::moto::{Keys, Moto};
 use crate::support::needs::needs;
-use crate::support::phrases::{ANSWERED, ASKED_AS, CANNOT_USE, DEPLOYED, OTHERS_MAY_WRITE};
+use crate::support::phrases::{ANSWERED, ASKED_AS, CANNOT_USE, CREDENTIALS_OF, DEPLOYED, OTHERS_MAY_WRITE};
 use crate::support::sandbox::{Run, Sandbox};
 use crate::support::servers::{Nginx, Raw, object, raw};
 
@@ -42,7 +42,7 @@ impl World {
     /// A deployment that has to work as `whose`, without a word of any secret in `secrets`.
     #[track_caller]
     pub fn deploys(&self, sandbox: &Sandbox, config: &str, env: &[(&str, &str)], whose: &str, secrets: &[&str]) -> Run {
-        let run = self.check(sandbox, config, env).expect(0).says(&format!("AWS credentials: {whose}"));
+        let run = self.check(sandbox, config, env).expect(0).says(&format!("{CREDENTIALS_OF} {whose}"));
         assert_eq!(live(sandbox), "through S3");
         no_secret(sandbox, &run, secrets);
         run
@@ -134,7 +134,7 @@ fn keys_that_stand_somewhere_deploy_and_name_where() {
     let file = private(&sandbox, "home/.aws/credentials", ini("web", &keys) + &ini("default", &world.moto.poor));
     let whose = format!("profile web in {}", file.display());
     world.deploys(&sandbox, "aws-profile = web", &[OFF], &whose, secrets);
-    world.check(&sandbox, "profile_name = web", &[OFF]).expect(0).says(&format!("AWS credentials: {whose}"));
+    world.check(&sandbox, "profile_name = web", &[OFF]).expect(0).says(&format!("{CREDENTIALS_OF} {whose}"));
     let sandbox = Sandbox::new();
     let other = private(&sandbox, "elsewhere", ini("default", &keys));
     let whose = format!("profile default in {}", other.display());

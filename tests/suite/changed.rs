@@ -8,7 +8,7 @@ use std::process::Command;
 
 use crate::install::Host;
 use crate::support::needs::needs;
-use crate::support::phrases::{CANNOT_READ, OTHERS_MAY_WRITE, ROLLING_BACK};
+use crate::support::phrases::{CANNOT_READ, IS_REFUSED, OTHERS_MAY_WRITE, ROLLING_BACK};
 use crate::support::sandbox::{Run, Sandbox};
 
 /// Between the two everything changes that can: content, mode, kinds, links, names.
@@ -273,7 +273,7 @@ fn patterns_that_cannot_be_trusted_or_mean_two_things_then_the_hook_is_refused()
     let zip = sandbox.zip("app.zip", V1);
     let path = sandbox.path("pre.d/10-x.paths");
     let refused = |words: &str| {
-        let words = format!("the hook {} is refused: {words}", sandbox.path("pre.d/10-x").display());
+        let words = format!("the hook {} {IS_REFUSED}: {words}", sandbox.path("pre.d/10-x").display());
         sandbox.deploy(zip.to_str().unwrap(), &[]).expect(2).says(&words);
         assert!(told(&sandbox).is_empty() && !sandbox.local().exists(), "{words}");
     };

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::process::{Command, Stdio};
 
 use crate::support::needs::needs;
-use crate::support::phrases::{CANNOT_WRITE, DEPLOYED, STOPPED_BY, UNPACKED};
+use crate::support::phrases::{CANNOT_ROLL_BACK, CANNOT_WRITE, DEPLOYED, NOTHING_TO_VERIFY, STOPPED_BY, UNPACKED};
 use crate::support::sandbox::{Run, Sandbox, plain};
 
 /// What a run comes to, apart from what it says.
@@ -148,8 +148,8 @@ fn a_command_is_given_by_hand_and_there_is_a_log_file_then_whoever_gave_it_reads
     let sandbox = Sandbox::new();
     let remote = sandbox.zip("a.zip", &[("index", "one")]).display().to_string();
     for (words, code, says) in [
-        (&["verify"][..], 1, "nothing to verify: "),
-        (&["rollback"], 1, "cannot roll back: "),
+        (&["verify"][..], 1, NOTHING_TO_VERIFY),
+        (&["rollback"], 1, CANNOT_ROLL_BACK),
         (&["plan", "--remote", "/no"], 1, "/no"),
         (&["seed"], 0, &*format!(" INFO {UNPACKED} ")),
         (&["retry", "--remote", "/no"], 1, "/no"),

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::support::needs::{leave_out, needs};
-use crate::support::phrases::{CANNOT_POLL, DRIFT, EXIT_CODE, NOT_BEFORE, UNREADABLE};
+use crate::support::phrases::{CANNOT_POLL, DRIFT, EXIT_CODE, NO_ARCHIVE, NOT_BEFORE, UNREADABLE};
 use crate::support::sandbox::Run;
 use crate::support::site::Site;
 
@@ -202,7 +202,7 @@ fn state_is_unreadable_and_the_deployment_is_blocked_or_refused_then_the_doubt_s
     fs::remove_file(hook).unwrap();
     let zip = site.sandbox.write("bad.zip", "no archive");
     for _ in 0..2 {
-        site.sandbox.deploy(zip.to_str().unwrap(), &[]).expect(3).says(UNREADABLE).says("is no ZIP");
+        site.sandbox.deploy(zip.to_str().unwrap(), &[]).expect(3).says(UNREADABLE).says(NO_ARCHIVE);
     }
     assert_eq!(site.live(), "1");
     site.check().expect(0);

@@ -7,8 +7,8 @@ use std::process::{Command, Stdio};
 
 use crate::support::needs::needs;
 use crate::support::phrases::{
-    AT_WORK, DEPLOYED, DRIFT, LIVE_IS_GONE, MOVE_AWAY, NOTHING_AT, OTHERS_MAY_WRITE, REFUSED_BEFORE, UNCHANGED,
-    UNREADABLE, deployed_revision,
+    AT_WORK, DEPLOYED, DRIFT, LIVE_IS_GONE, MOVE_AWAY, NOTHING_AT, ONE_MISSING, OTHERS_MAY_WRITE, REFUSED_BEFORE,
+    UNCHANGED, UNREADABLE, deployed_revision,
 };
 use crate::support::sandbox::{Run, traced_calls, tree};
 use crate::support::site::Site;
@@ -356,7 +356,7 @@ fn in_place_entry_is_missing_then_put_back_and_other_changes_are_on_hold() {
         .says(&format!("{DRIFT} 2 entries of {} were missing, the first dir; release ", w.sandbox.local().display()));
     assert_eq!(w.sandbox.read("deploy/current/dir/file"), "1");
     fs::remove_file(w.sandbox.path("deploy/current/dir/file")).unwrap();
-    let one = format!("{DRIFT} 1 entry of {} was missing (dir/file); release ", w.sandbox.local().display());
+    let one = format!("{DRIFT} {ONE_MISSING} {} was missing (dir/file); release ", w.sandbox.local().display());
     w.check().expect(0).says(&one);
     assert_eq!(w.live(), "edited by the application");
     fs::remove_dir_all(w.sandbox.local()).unwrap();

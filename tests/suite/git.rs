@@ -11,7 +11,8 @@ use std::process::Command;
 use crate::support::git_servers::{Repo, Server, Smart, deploy, git, key, known, says};
 use crate::support::needs::needs;
 use crate::support::phrases::{
-    CANNOT_POLL, CANNOT_USE, DEPLOYED, NOTHING_AT, OTHERS_MAY_WRITE, UNCHANGED, UNPACKED, deployed_revision,
+    CANNOT_POLL, CANNOT_USE, DEPLOYED, NOTHING_AT, OTHERS_MAY_WRITE, SAME_CONTENT, UNCHANGED, UNPACKED,
+    deployed_revision,
 };
 use crate::support::sandbox::{Run, Sandbox, tree};
 use crate::support::servers::{Authority, closed_port};
@@ -158,10 +159,7 @@ fn directory_of_a_repository_appears_changes_and_disappears() {
     is_live(&sandbox, &["a f 644 1", "d/b f 644 b"]);
     // A commit that does not touch it.
     let other = repo.commit(&[("other", "2"), ("web/c", "x")]);
-    deploy(&sandbox, &remote, &[])
-        .expect(0)
-        .says(&format!("revision {other} has the content that is live"))
-        .never_says(DEPLOYED);
+    deploy(&sandbox, &remote, &[]).expect(0).says(&format!("revision {other} {SAME_CONTENT}")).never_says(DEPLOYED);
     deploy(&sandbox, &remote, &[])
         .expect(0)
         .says(&format!("{UNCHANGED} release"))

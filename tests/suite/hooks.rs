@@ -7,7 +7,8 @@ use std::process::Command;
 
 use crate::support::needs::needs;
 use crate::support::phrases::{
-    BLOCKED, CANNOT_START, DEPLOYED, EXIT_CODE, ITS_INTERPRETER, OTHERS_MAY_WRITE, ROLLING_BACK, UNPACKED, WAS_ENDED,
+    BLOCKED, CANNOT_START, CARRIAGE_RETURN, DEPLOYED, EXIT_CODE, HOOK_IS_GONE, IS_REFUSED, ITS_INTERPRETER,
+    OTHERS_MAY_WRITE, ROLLING_BACK, UNPACKED, WAS_ENDED, WAS_KILLED,
 };
 use crate::support::running::{Running, is_alive, kill};
 use crate::support::sandbox::{Run, Sandbox, binary, tree};
@@ -94,7 +95,7 @@ fn hook_does_not_end_by_itself_then_the_verbose_log_says_how_in_english() {
     let remote = zip_of(&sandbox, "v1");
     for (config, body, words) in [
         ("hook-timeout = 1\n", "sleep 1000", &*format!("DEBUG pre.d/10-x {WAS_ENDED}: it was not over after ")),
-        ("", "kill -KILL $$", "DEBUG pre.d/10-x was killed by signal 9 (SIGKILL) after "),
+        ("", "kill -KILL $$", &*format!("DEBUG pre.d/10-x {WAS_KILLED} signal 9 (SIGKILL) after ")),
     ] {
         sandbox.write("repo-deploy.cfg", config);
         sandbox.hook("pre.d", "10-x", body);
@@ -362,7 +363,7 @@ fn hook_is_a_link_into_the_live_tree_and_the_new_one_has_nothing_there_then_it_h
         sandbox.deploy(&remote, &[]).expect(0).says("20-reload: reloaded");
         sandbox.zip("app.zip", &[("version", "v2")]);
         let run = sandbox.deploy(&remote, &[]).expect(1).says("10-x: revert").says("20-reload: reloaded");
-        run.says("the hook post.d/20-reload was there when the check began, and is gone").never_says("10-x: update");
+        run.says(&format!("the hook post.d/20-reload {HOOK_IS_GONE}")).never_says("10-x: update");
         assert_eq!(sandbox.read("deploy/current/version"), "v1", "{activation}");
         // Whoever takes it away means that.
         fs::remove_file(sandbox.path("post.d/20-reload")).unwrap();
@@ -383,7 +384,7 @@ fn hooks_come_with_the_release_then_a_new_one_may_leave_one_out_and_may_not_brea
     sandbox.zip("app.zip", &[("version", "v2"), ("hooks/20", "-> ../tool"), ("tool", two)]);
     run().expect(0).says("20: two").never_says("10: ");
     sandbox.zip("app.zip", &[("version", "v3"), ("hooks/20", "-> ../tool")]);
-    run().expect(1).says("the hook hooks/20 was there when the check began, and is gone");
+    run().expect(1).says(&format!("the hook hooks/20 {HOOK_IS_GONE}"));
     assert_eq!(sandbox.read("deploy/current/version"), "v2");
 }
 
@@ -425,7 +426,7 @@ fn we_have_a_terminal_then_no_child_has_it() {
 fn hook_cannot_start_then_it_says_why_and_blocks() {
     for (content, words) in [
         ("#!/does/not/exist -u\n", &*format!("{CANNOT_START}: {ITS_INTERPRETER} /does/not/exist does not exist")),
-        ("#!/bin/sh\r\nexit 0\r\n", &*format!("{CANNOT_START}: its first line ends in a carriage return")),
+        ("#!/bin/sh\r\nexit 0\r\n", &*format!("{CANNOT_START}: {CARRIAGE_RETURN}")),
         ("exit 0\n", &*format!("{CANNOT_START}: it does not begin with #!")),
         ("", &*format!("{CANNOT_START}: it does not begin with #!")),
     ] {
@@ -460,7 +461,7 @@ fn others_may_write_a_post_hook_then_nothing_becomes_live() {
     let hook = sandbox.hook("post.d", "10-x", "true");
     fs::set_permissions(&hook, fs::Permissions::from_mode(0o757)).unwrap();
     let remote = zip_of(&sandbox, "v1");
-    let run = sandbox.deploy(&remote, &[]).expect(2).says("10-x is refused").says("chmod go-w");
+    let run = sandbox.deploy(&remote, &[]).expect(2).says(&format!("10-x {IS_REFUSED}")).says("chmod go-w");
     run.never_says(DEPLOYED).never_says(ROLLING_BACK);
     assert!(fs::symlink_metadata(sandbox.local()).is_err());
     fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).unwrap();
@@ -473,7 +474,7 @@ fn hook_dies_of_a_signal_then_it_failed() {
     let sandbox = Sandbox::new();
     sandbox.hook("pre.d", "10-x", "kill -SEGV $$");
     let remote = zip_of(&sandbox, "v1");
-    sandbox.deploy(&remote, &[]).expect(2).says("pre.d/10-x was killed by signal 11 (SIGSEGV)");
+    sandbox.deploy(&remote, &[]).expect(2).says(&format!("pre.d/10-x {WAS_KILLED} signal 11 (SIGSEGV)"));
 }
 
 #[test]

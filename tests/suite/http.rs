@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use crate::support::needs::{leave_out, needs};
 use crate::support::phrases::{
-    ANSWERED, ASKED_AS, CANNOT_FETCH, CANNOT_POLL, CANNOT_READ, CANNOT_USE, CANNOT_WRITE, DEPLOYED, NOT_BEFORE,
-    NOTHING_AT, OTHERS_MAY_WRITE, RESUMED, UNPACKED, deployed_revision,
+    ANSWERED, ASKED_AS, CANNOT_FETCH, CANNOT_POLL, CANNOT_READ, CANNOT_USE, CANNOT_WRITE, DEPLOYED, NAME_THE_CA,
+    NOT_BEFORE, NOTHING_AT, OTHERS_MAY_WRITE, RESUMED, UNPACKED, WITHOUT_CREDENTIALS, deployed_revision,
 };
 use crate::support::sandbox::{Run, Sandbox, age, tree};
 use crate::support::servers::{Authority, Nginx, Raw, Seen, Step, closed_port, cut, object, ok, raw, status, wait_for};
@@ -380,7 +380,7 @@ fn each_kind_of_credentials_opens_the_server_and_leaves_no_trace() {
 fn wrong_or_missing_credentials_are_named_by_where_they_come_from() {
     needs!("nginx", "openssl");
     for (config, words) in [
-        ("", "asked without credentials: set http-user"),
+        ("", &*format!("{WITHOUT_CREDENTIALS}: set http-user")),
         ("http-user = deploy\nhttp-password = canary-wrong\n", &*format!("{ASKED_AS} user \"deploy\" from http-user")),
         ("http-header = Authorization: Bearer canary-wrong\n", &*format!("{ASKED_AS} http-header Authorization")),
     ] {
@@ -431,7 +431,7 @@ fn password_file_is_read_again_at_every_check() {
 #[test]
 fn lasting_statuses_fail_at_once_and_say_what_to_do() {
     for (code, words) in [
-        ("403 Forbidden", "403 forbidden; asked without credentials"),
+        ("403 Forbidden", &*format!("403 forbidden; {WITHOUT_CREDENTIALS}")),
         ("404 Not Found", &*format!("404 not found; {NOTHING_AT} this URL")),
         ("410 Gone", "410 gone"),
         ("204 No Content", "204 no content"),
@@ -1003,7 +1003,7 @@ fn proxy_that_speaks_tls_is_verified_and_asked_for_a_tunnel() {
     let nginx = Nginx::start(&sandbox, "ssl", &authority.certificate("IP:127.0.0.1", &[]));
     let proxy = [("http_proxy", nginx.https("127.0.0.1", ""))];
     let run = deploy_through(&sandbox, "http://public.example/app.zip", &proxy);
-    assert!(refused(&sandbox, run).contains("name the CA's certificate with ca-file"));
+    assert!(refused(&sandbox, run).contains(NAME_THE_CA));
     sandbox.write("repo-deploy.cfg", format!("ca-file = {}", authority.ca().display()));
     // nginx knows no CONNECT.
     let run = deploy_through(&sandbox, "http://public.example/app.zip", &proxy);
@@ -1030,7 +1030,7 @@ fn own_authority_is_trusted_by_ca_file_and_by_ssl_cert_file_and_by_nothing_else(
     sandbox.zip("www/app.zip", &[("file", "one")]);
     let remote = nginx.https("127.0.0.1", "/app.zip");
     let line = refused(&sandbox, sandbox.deploy(&remote, &[]));
-    assert!(line.contains("a CA that is not known here: name the CA's certificate with ca-file"), "{line}");
+    assert!(line.contains(&format!("a CA that is not known here: {NAME_THE_CA}")), "{line}");
     assert_eq!(nginx.log(0).len(), 0, "nothing is asked of a server that is not believed");
 
     let env = [("SSL_CERT_FILE", authority.ca().display().to_string())];

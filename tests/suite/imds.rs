@@ -10,7 +10,7 @@ use super::http::live;
 use super::s3::front;
 use crate::support::moto::Keys;
 use crate::support::needs::needs;
-use crate::support::phrases::ANSWERED;
+use crate::support::phrases::{ANSWERED, CREDENTIALS_OF, WITHOUT_CREDENTIALS};
 use crate::support::sandbox::{Run, Sandbox};
 use crate::support::servers::{Nginx, Raw, closed_port, ok, raw, status, wait_for};
 
@@ -151,7 +151,7 @@ fn the_service_at_its_own_address_is_asked_straight_though_there_is_a_proxy() {
     private(&sandbox, ROLE, json(&keys, &session, "Token"));
     let _service = role_of_instance(&sandbox, "listen 169.254.169.254:80;");
     let run = check_with_proxy(&sandbox, &proxy, &[]).expect(0);
-    let run = run.says("AWS credentials: role app-role of the instance (IMDSv2)");
+    let run = run.says(&format!("{CREDENTIALS_OF} role app-role of the instance (IMDSv2)"));
     run.says("PUT http://169.254.169.254/latest/api/token from 169.254.169.254");
     assert_eq!(live(&sandbox), "through S3");
     let seen = proxy.seen();
@@ -179,7 +179,7 @@ fn a_containers_agent_at_its_own_address_is_asked_straight_though_there_is_a_pro
         let before = proxy.seen().len();
         check_with_proxy(&sandbox, &proxy, &[(name, value)])
             .expect(0)
-            .says("AWS credentials: the role of the container");
+            .says(&format!("{CREDENTIALS_OF} the role of the container"));
         assert_eq!(live(&sandbox), "through S3");
         assert_eq!(proxy.seen().len(), before + 1, "only the object goes through it");
     }
@@ -198,7 +198,7 @@ fn version_1_is_never_used_though_it_would_answer() {
         });
         let endpoint = service.url("");
         let env = [("AWS_EC2_METADATA_SERVICE_ENDPOINT", endpoint.as_str())];
-        let words = ["asked without credentials", "metadata service at 127.0.0.1 gives no token: 4"];
+        let words = [WITHOUT_CREDENTIALS, "metadata service at 127.0.0.1 gives no token: 4"];
         world.fails(&Sandbox::new(), "", &env, 1, &words);
         let seen = service.seen();
         assert!(!seen.is_empty() && seen.iter().all(|s| s.line == "PUT /latest/api/token HTTP/1.1"), "{seen:?}");
@@ -213,8 +213,7 @@ fn it_is_turned_off_then_it_is_not_asked_and_the_refusal_says_so() {
     let endpoint = service.url("");
     for value in ["true", "TRUE"] {
         let env = [("AWS_EC2_METADATA_SERVICE_ENDPOINT", endpoint.as_str()), (OFF.0, value)];
-        let words =
-            ["403", "asked without credentials", "AWS_EC2_METADATA_DISABLED keeps the instance from being asked"];
+        let words = ["403", WITHOUT_CREDENTIALS, "AWS_EC2_METADATA_DISABLED keeps the instance from being asked"];
         world.fails(&Sandbox::new(), "", &env, 1, &words);
     }
     assert_eq!(service.seen().len(), 0);
@@ -229,8 +228,7 @@ fn nobody_answers_then_it_costs_two_seconds_and_the_refusal_says_that_nobody_did
     for (endpoint, least) in [(silent, 2), (format!("http://127.0.0.1:{}", closed_port()), 0)] {
         let start = Instant::now();
         let env = [("AWS_EC2_METADATA_SERVICE_ENDPOINT", endpoint.as_str())];
-        let words =
-            ["403", "asked without credentials", "no instance metadata service answers at 127.0.0.1", "hop limit of 2"];
+        let words = ["403", WITHOUT_CREDENTIALS, "no instance metadata service answers at 127.0.0.1", "hop limit of 2"];
         world.fails(&Sandbox::new(), "", &env, 1, &words);
         let took = start.elapsed();
         assert!(took >= Duration::from_secs(least) && took < Duration::from_secs(10), "{took:?}");

@@ -10,7 +10,9 @@ use std::process::{Command, Stdio};
 use rustix::fs::{Mode, mkfifoat};
 
 use crate::support::needs::needs;
-use crate::support::phrases::{DRIFT, IN_DOUBT, LIVE_AGAIN, MOVE_AWAY, NOT_A_FILE, ROLLING_BACK, STOPPED_BY};
+use crate::support::phrases::{
+    CUT_OFF, DRIFT, IN_DOUBT, LIVE_AGAIN, MOVE_AWAY, NOT_A_FILE, ONE_MISSING, ROLLING_BACK, STOPPED_BY,
+};
 use crate::support::sandbox::{Run, Sandbox, tree};
 
 /// A live directory and a directory as its remote.
@@ -159,7 +161,7 @@ fn a_fifo_comes_up_in_a_release_then_no_plan_says_that_it_is_put_back() {
     let plan = plan.expect(0);
     assert!(plan.out.contains("nothing to do"), "{}", plan.out);
     fs::remove_file(w.live("VERSION")).unwrap();
-    w.run(&[]).expect(0).says("1 entry of ").says("(VERSION)");
+    w.run(&[]).expect(0).says(ONE_MISSING).says("(VERSION)");
     assert!(!w.live("pipe").exists());
 }
 
@@ -208,7 +210,7 @@ fn term_comes_while_the_live_tree_is_written_then_143_and_the_next_check_finishe
     let (live, remote) = (w.live("d1"), w.remote.clone());
     let run = stopped_in_the_middle(&w.command(), ("utimensat", ""), &|| has_temporary(&live)).expect(143);
     run.says(STOPPED_BY).never_says(ROLLING_BACK);
-    w.run(&[]).expect(0).says("was cut off: attempt 2");
+    w.run(&[]).expect(0).says(&format!("{CUT_OFF} 2"));
     assert_eq!(tree(&w.sandbox.local()).len(), tree(&remote).len());
     assert_eq!(w.sandbox.read("deploy/current/d1/f1"), "2");
     assert!(!has_temporary(&live));

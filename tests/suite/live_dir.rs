@@ -8,7 +8,7 @@ use std::process::Command;
 use crate::agent::{live, source};
 use crate::crash::traced;
 use crate::support::needs::needs;
-use crate::support::phrases::{DEPLOYED, DRIFT};
+use crate::support::phrases::{DEPLOYED, DRIFT, OTHER_DIRECTORY};
 use crate::support::sandbox::{Run, Sandbox, tree};
 use crate::support::walk::{Point, SAMPLE, points, sample};
 
@@ -55,7 +55,7 @@ fn another_one_comes_while_pre_hooks_run_then_nothing_is_begun() {
     sandbox.hook("pre.d", "10-swap", &swap(&sandbox));
     let found = |text: &str| text.lines().find(|line| line.starts_with("live-dir")).map(str::to_owned);
     for _ in 0..2 {
-        sandbox.deploy(&remote, &[]).expect(78).says(DRIFT).says("another directory (inode ");
+        sandbox.deploy(&remote, &[]).expect(78).says(DRIFT).says(OTHER_DIRECTORY);
         is_untouched(&sandbox);
         assert!(state(&sandbox).contains("phase = idle\n"), "{}", state(&sandbox));
         assert!(found(&before).is_some() && found(&state(&sandbox)) == found(&before), "{}", state(&sandbox));
@@ -90,8 +90,8 @@ fn another_one_comes_while_post_hooks_run_then_the_deployment_goes_on_when_the_r
         sandbox.deploy(&remote, &[]).expect(78).says(DRIFT);
         for _ in 0..4 {
             is_untouched(&sandbox);
-            plan().expect(78).says("another directory (inode ");
-            sandbox.deploy(&remote, &[]).expect(78).says("another directory (inode ");
+            plan().expect(78).says(OTHER_DIRECTORY);
+            sandbox.deploy(&remote, &[]).expect(78).says(OTHER_DIRECTORY);
         }
         put_back(&sandbox);
         sandbox.deploy(&remote, &[]).expect(code);

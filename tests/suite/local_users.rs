@@ -14,7 +14,8 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use crate::core::Mount;
 use crate::support::needs::{is_root, needs};
 use crate::support::phrases::{
-    APART, BELONGS_TO, CANNOT_USE, CONTAINS, DEPLOYED, DRIFT, FOREIGN_LINK, OTHERS_MAY_WRITE,
+    APART, BELONGS_TO, CANNOT_USE, CONTAINS, DEPLOYED, DRIFT, FOREIGN_LINK, HOOK_IS_GONE, OTHER_DIRECTORY,
+    OTHERS_MAY_WRITE,
 };
 use crate::support::sandbox::{Run, Sandbox, tree};
 
@@ -159,7 +160,7 @@ fn another_directory_stands_at_local_then_nothing_in_it_is_touched_until_somebod
     other();
     for version in ["v1", "v2"] {
         source(&sandbox, version);
-        let run = sandbox.deploy(&remote, &[]).expect(78).says("another directory (inode ").says("verify --repair");
+        let run = sandbox.deploy(&remote, &[]).expect(78).says(OTHER_DIRECTORY).says("verify --repair");
         assert!(run.log.contains(DRIFT), "{}", run.log);
         assert_eq!(tree(&sandbox.local()).keys().collect::<Vec<_>>(), ["mine"], "{version}");
     }
@@ -208,7 +209,7 @@ fn copy_of_the_live_directory_with_other_owners_and_modes_stands_at_local_then_i
     }
     // One whose content is another's is not.
     copied("echo other >current/file");
-    sandbox.deploy(&remote, &[]).expect(78).says("another directory (inode ");
+    sandbox.deploy(&remote, &[]).expect(78).says(OTHER_DIRECTORY);
 }
 
 #[test]
@@ -537,7 +538,7 @@ fn hook_directory_goes_while_the_check_is_at_work_then_nothing_is_approved() {
     sandbox.hook("pre.d", "10", &format!("mv '{0}' '{0}.away'", sandbox.path("post.d").display()));
     sandbox.hook("post.d", "10-gate", "exit 1");
     source(&sandbox, "v2");
-    sandbox.deploy(&remote, &[]).expect(3).says("was there when the check began, and is gone");
+    sandbox.deploy(&remote, &[]).expect(3).says(HOOK_IS_GONE);
     assert_eq!(sandbox.read("deploy/current/file"), "v1");
     fs::rename(sandbox.path("post.d.away"), sandbox.path("post.d")).unwrap();
 }

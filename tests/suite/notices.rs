@@ -14,7 +14,7 @@ use super::http::archive;
 use super::install::Host;
 use crate::local_users::mode;
 use crate::support::needs::needs;
-use crate::support::phrases::{CANNOT_NOTIFY, DEPLOYED, EXIT_CODE, NOTHING_AT, TAKES, UNCHANGED};
+use crate::support::phrases::{CANNOT_NOTIFY, DEPLOYED, EXIT_CODE, NAME_THE_CA, NOTHING_AT, TAKES, UNCHANGED};
 use crate::support::running::Running;
 use crate::support::sandbox::{Run, Sandbox};
 use crate::support::servers::{Authority, Nginx, Raw, Seen, Step, closed_port, object, ok, raw, status, wait_for};
@@ -264,7 +264,7 @@ fn listener_has_a_certificate_of_its_own_ca_then_ca_file_counts() {
     let nginx = Nginx::start(&keys, "ssl", &format!("{certificate}\n{pass}"));
     let url = nginx.https("localhost", &format!("/{CANARY}"));
     let site = notifying(&url, "");
-    site.check().expect(0).says("name the CA's certificate with ca-file").never_says(CANARY);
+    site.check().expect(0).says(NAME_THE_CA).never_says(CANARY);
     assert_eq!(listener.seen().len(), 0);
     let site = notifying(&url, &format!("ca-file = {}", authority.ca().display()));
     let run = site.check().expect(0);

@@ -8,8 +8,8 @@ use crate::local_users::{give, he, mode};
 use crate::planted::text;
 use crate::support::needs::needs;
 use crate::support::phrases::{
-    APART, BELONGS_TO, CANNOT_READ, CANNOT_START, CANNOT_USE, CONTAINS, FOREIGN_LINK, IS_A_DIRECTORY, ITS_INTERPRETER,
-    NOTHING_AT, OTHERS_MAY_WRITE, VALID,
+    APART, BELONGS_TO, CANNOT_READ, CANNOT_START, CANNOT_USE, CARRIAGE_RETURN, CONTAINS, FOREIGN_LINK, IS_A_DIRECTORY,
+    IS_REFUSED, ITS_INTERPRETER, NOBODY_READS, NOTHING_AT, OTHERS_MAY_WRITE, VALID,
 };
 use crate::support::sandbox::{Run, Sandbox, tree};
 
@@ -90,12 +90,7 @@ fn what_a_check_opens_is_opened_and_what_is_wrong_with_it_is_told() {
             0,
             "warning: the hook directory nohooks, which was configured,",
         ),
-        (
-            zip,
-            format!("pre-hooks = {}", at("crlf")),
-            78,
-            &*format!("crlf/10 {CANNOT_START}: its first line ends in a carriage return"),
-        ),
+        (zip, format!("pre-hooks = {}", at("crlf")), 78, &*format!("crlf/10 {CANNOT_START}: {CARRIAGE_RETURN}")),
         (
             zip,
             format!("post-hooks = {}", at("gone")),
@@ -113,9 +108,9 @@ fn what_a_check_opens_is_opened_and_what_is_wrong_with_it_is_told() {
             zip,
             format!("pre-hooks = {}", at("other")),
             78,
-            &*format!("error: the hook other/10 is refused: {OTHERS_MAY_WRITE}"),
+            &*format!("error: the hook other/10 {IS_REFUSED}: {OTHERS_MAY_WRITE}"),
         ),
-        (zip, format!("pre-hooks = {}", at("bad-paths")), 78, "error: the hook bad-paths/10 is refused: "),
+        (zip, format!("pre-hooks = {}", at("bad-paths")), 78, &*format!("error: the hook bad-paths/10 {IS_REFUSED}: ")),
         (
             zip,
             "log-file = /nope/x.log".to_owned(),
@@ -132,13 +127,13 @@ fn what_a_check_opens_is_opened_and_what_is_wrong_with_it_is_told() {
             zip,
             format!("log-file = {}", at("fifo")),
             0,
-            &*format!("warning: {CANNOT_USE} log-file = fifo: nobody reads it"),
+            &*format!("warning: {CANNOT_USE} log-file = fifo: {NOBODY_READS}"),
         ),
         (
             zip,
             format!("log-file = {}", at("socket")),
             0,
-            &*format!("warning: {CANNOT_USE} log-file = socket: nobody reads it"),
+            &*format!("warning: {CANNOT_USE} log-file = socket: {NOBODY_READS}"),
         ),
         (
             zip,

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::phrases::{DEPLOYED, EXIT_CODE, ROLLED_BACK_TO, VALID};
+use crate::support::phrases::{DEPLOYED, EXIT_CODE, RETRY, ROLLED_BACK_TO, VALID};
 use crate::support::sandbox::{Run, Sandbox, binary};
 
 fn root() -> PathBuf {
@@ -202,8 +202,7 @@ fn the_commands_of_the_readme_do_what_it_says() {
     let fails = run("a release that fails", "try").says(&format!("hooks/10-greets {EXIT_CODE} 1"));
     assert_eq!(fails.out, "exit code 1\nhello\n");
 
-    let back =
-        run("rollback", "try").says(&format!(" {ROLLED_BACK_TO} release ")).says(" `repo-deploy retry` tries it again");
+    let back = run("rollback", "try").says(&format!(" {ROLLED_BACK_TO} release ")).says(RETRY);
     assert!(back.out.contains("  deployed  ") && back.out.contains("  rolled-back  "), "{}", back.out);
     assert_eq!(sandbox.read("try/live/current/index.html"), "hello again\n");
 }

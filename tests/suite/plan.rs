@@ -15,7 +15,9 @@ use crate::s3::{configure, keys};
 use crate::support::git_servers::Repo;
 use crate::support::moto::Moto;
 use crate::support::needs::needs;
-use crate::support::phrases::{AT_WORK, DEPLOYED, HELD_AFTER_ROLLBACK, IN_DOUBT, NOT_BEFORE, REFUSED_BEFORE, RESUMED};
+use crate::support::phrases::{
+    AT_WORK, DEPLOYED, HELD_AFTER_ROLLBACK, IN_DOUBT, IS_REFUSED, NOT_BEFORE, OTHER_SUM, REFUSED_BEFORE, RESUMED,
+};
 use crate::support::running::Running;
 use crate::support::sandbox::{Run, Sandbox, age, short, tree};
 use crate::support::servers::{Nginx, Raw, Seen, Step, ok, raw, status, wait_for};
@@ -546,7 +548,7 @@ fn hook_that_others_may_change_is_told_with_the_end_it_leads_to() {
         fs::set_permissions(&hook, fs::Permissions::from_mode(0o777)).unwrap();
         let zip = sandbox.zip("app.zip", &[("file", "1")]);
         let run = sandbox.plan(zip.to_str().unwrap(), &[]).expect(2);
-        assert!(run.out.contains("10-x is refused: ") && run.out.contains("\nA file\n"), "{}", run.out);
+        assert!(run.out.contains(&format!("10-x {IS_REFUSED}: ")) && run.out.contains("\nA file\n"), "{}", run.out);
         sandbox.deploy(zip.to_str().unwrap(), &[]).expect(2);
     }
 }
@@ -650,7 +652,7 @@ fn trust_is_told_and_not_claimed() {
     assert!(plan["proof"].as_str().unwrap().contains("to be given"), "{plan:#}");
     let other = Sandbox::new();
     other.write("repo-deploy.cfg", format!("sha256 = {}\n", "0".repeat(64)));
-    other.plan(zip.to_str().unwrap(), &[]).expect(1).says("and sha256 says 000");
+    other.plan(zip.to_str().unwrap(), &[]).expect(1).says(&format!("{OTHER_SUM} 000"));
     assert_eq!(crate::http::downloads(&other), [""; 0]);
 }
 

@@ -13,8 +13,9 @@ use crate::install::Host;
 use crate::support::git_servers::Repo;
 use crate::support::needs::needs;
 use crate::support::phrases::{
-    AT_WORK, DEPLOYED, DID_YOU_MEAN, EXIT_CODE, HELD_AFTER_ROLLBACK, HELD_UNTIL, LIVE_AGAIN, LIVE_IS_GONE, NOT_BEFORE,
-    REFUSED_BEFORE, RESUMED, ROLLED_BACK_TO, ROLLING_BACK, STOPPED_BY, UNREADABLE, WAITING,
+    AT_WORK, CANNOT_ROLL_BACK, CUT_OFF, DEPLOYED, DID_YOU_MEAN, EXIT_CODE, HELD_AFTER_ROLLBACK, HELD_UNTIL, IS_REFUSED,
+    LIVE_AGAIN, LIVE_ALREADY, LIVE_IS_GONE, NOT_BEFORE, REFUSED_BEFORE, RESUMED, RETRY, ROLLED_BACK_TO, ROLLING_BACK,
+    STOPPED_BY, UNREADABLE, WAITING,
 };
 use crate::support::running::Running;
 use crate::support::sandbox::{Run, short};
@@ -107,7 +108,7 @@ impl World {
         for _ in 0..2 {
             let run = self.does(&["-f", "-v"]).expect(0).says(HELD_AFTER_ROLLBACK);
             assert!(run.complaints()[..].iter().all(|line| line.contains(" WARN ")), "{}", run.log);
-            run.says("; `repo-deploy retry` tries it again").never_says(DEPLOYED);
+            run.says(&format!("; {RETRY}")).never_says(DEPLOYED);
             assert_eq!((self.live().as_str(), self.said()), (live, vec![]));
         }
     }
@@ -204,7 +205,10 @@ fn post_hooks_may_not_run_then_no_rollback_begins() {
     let w = World::with_two("");
     let hook = w.sandbox.hook("post.d", "20-open", "true");
     fs::set_permissions(&hook, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
-    w.does(&["rollback"]).expect(1).says("cannot roll back: the hook ").says("20-open is refused");
+    w.does(&["rollback"])
+        .expect(1)
+        .says(&format!("{CANNOT_ROLL_BACK}: the hook "))
+        .says(&format!("20-open {IS_REFUSED}"));
     assert_eq!((w.live().as_str(), w.said()), ("v2", vec![]));
 }
 
@@ -466,12 +470,12 @@ fn what_cannot_be_gone_back_to_is_one_line_and_no_news_of_the_deployment() {
     let world = World::new("");
     // A typing error makes no store.
     world.put("v1");
-    world.does(&["rollback"]).expect(1).says("ERROR cannot roll back: nothing was deployed yet, ");
+    world.does(&["rollback"]).expect(1).says(&format!("ERROR {CANNOT_ROLL_BACK}: nothing was deployed yet, "));
     assert!(!world.sandbox.store().exists());
     world.deploys(&["v1"]);
     let one = world.current();
     let none = format!(
-        "ERROR cannot roll back: nothing was live before release {one}; the store has only the live one, {one}"
+        "ERROR {CANNOT_ROLL_BACK}: nothing was live before release {one}; the store has only the live one, {one}"
     );
     world.does(&["rollback"]).expect(1).says(&none);
     world.does(&["rollback", &one]).expect(0).says(&format!("INFO release {one}, revision "));
@@ -490,11 +494,11 @@ fn what_cannot_be_gone_back_to_is_one_line_and_no_news_of_the_deployment() {
         ("", "give at least four characters of its id"),
     ] {
         let run = world.does(&["rollback", wanted]).expect(1);
-        let line = format!("ERROR cannot roll back to {wanted:?}: {why}; besides the live one the store has {one}\n");
+        let line = format!("ERROR {CANNOT_ROLL_BACK} to {wanted:?}: {why}; besides the live one the store has {one}\n");
         assert!(run.log.ends_with(&line) && run.log.lines().count() == 1, "{}", run.log);
     }
     for same in [&two[..], &two[..4]] {
-        let run = world.does(&["rollback", same]).expect(0).says(" is live already: nothing to roll back");
+        let run = world.does(&["rollback", same]).expect(0).says(&format!(" {LIVE_ALREADY}: nothing to roll back"));
         assert!(run.log.contains(&two) && run.complaints().is_empty(), "{}", run.log);
     }
     // A release whose name begins as another's.
@@ -558,7 +562,7 @@ fn retry_forgets_what_is_on_hold_and_checks_at_once() {
     world.sandbox.hook("post.d", "50-judge", "[ \"$(cat $CURRENT_CONFIG/version)\" != v3 ]");
     world.put("v3");
     world.check().expect(1);
-    world.check().expect(0).says("on hold after 1 attempt:").says("`repo-deploy retry` tries it again");
+    world.check().expect(0).says("on hold after 1 attempt:").says(RETRY);
     // Only the content tells that it is the same.
     world.put("v3");
     world.does(&["-f", "-v"]).expect(0).says("on hold after 1 attempt:");
@@ -613,7 +617,12 @@ fn check_is_at_work_then_both_commands_wait_their_turn_and_say_for_whom() {
         world.sandbox.write("go", "");
         check.end().expect(0).says(DEPLOYED);
         let run = waiting.end().expect(code);
-        assert_eq!(run.log.contains(" ERROR cannot roll back: meanwhile release "), code == 1, "{}", run.log);
+        assert_eq!(
+            run.log.contains(&format!(" ERROR {CANNOT_ROLL_BACK}: meanwhile release ")),
+            code == 1,
+            "{}",
+            run.log
+        );
         assert_eq!(world.live(), "v3");
     }
 }
@@ -682,7 +691,11 @@ fn store_is_of_another_version_then_one_line_says_so_and_nobody_waits() {
 fn state_cannot_be_read_then_a_rollback_is_in_doubt_until_a_check_has_settled_it() {
     let world = World::with_two("");
     fs::write(world.store().join("state"), "garbage").unwrap();
-    world.does(&["rollback"]).expect(3).says(UNREADABLE).says("cannot roll back: `repo-deploy -f` settles it");
+    world
+        .does(&["rollback"])
+        .expect(3)
+        .says(UNREADABLE)
+        .says(&format!("{CANNOT_ROLL_BACK}: `repo-deploy -f` settles it"));
     assert_eq!((world.live().as_str(), world.said()), ("v2", vec![]));
     world.check().expect(0);
     assert_eq!(world.live(), "v2");
@@ -722,7 +735,7 @@ fn rollback_is_cut_off_then_the_next_one_who_comes_finishes_it_and_goes_no_furth
         world.does(&["rollback"]).expect(137);
         assert_eq!(world.live(), "v1");
         let run = world.does(&[word]).expect(0);
-        assert!(run.log.contains("the last rollback was cut off: attempt 2"), "{}", run.log);
+        assert!(run.log.contains(&format!("the last rollback {CUT_OFF} 2")), "{}", run.log);
         assert!(run.log.contains(&format!("INFO {ROLLED_BACK_TO} release ")), "{}", run.log);
         assert_eq!(world.said()[..2], ["post rollback 1 v1 v2", "post recover 2 v1 v2"]);
         if word == "retry" {

@@ -13,7 +13,9 @@ use super::memory::peak;
 use crate::support::clock::Clock;
 use crate::support::moto::{Keys, Moto};
 use crate::support::needs::{leave_out, needs};
-use crate::support::phrases::{ANSWERED, ASKED_AS, CANNOT_POLL, CANNOT_USE, DEPLOYED, RESUMED, TAKES};
+use crate::support::phrases::{
+    ANSWERED, ASKED_AS, CANNOT_POLL, CANNOT_USE, DEPLOYED, RESUMED, TAKES, WITHOUT_CREDENTIALS,
+};
 use crate::support::sandbox::{Run, Sandbox};
 use crate::support::servers::{Authority, Nginx, Raw, Seen, Step, closed_port, cut, object, ok, raw, status, wait_for};
 
@@ -329,7 +331,7 @@ fn public_object_needs_no_keys_and_is_asked_for_without_a_signature() {
     assert_eq!(seen.len(), 2);
     assert!(seen.iter().all(|s| s.header("authorization").is_none() && s.header("x-amz-date").is_none()));
     let run = sandbox.deploy("s3://private/app.zip", &[]).expect(1);
-    run.says("403").says("asked without credentials, since none were found");
+    run.says("403").says(&format!("{WITHOUT_CREDENTIALS}, since none were found"));
 }
 
 #[test]
@@ -339,7 +341,7 @@ fn object_is_not_public_then_it_is_said_that_no_credentials_were_found() {
     sandbox.zip("s3s/private/app.zip", &[("file", "one")]);
     configure(&sandbox, &strict.url(), None, "");
     let line = refused(&sandbox, sandbox.deploy("s3://private/app.zip", &[]));
-    assert!(line.contains("403") && line.contains("asked without credentials, since none were found"), "{line}");
+    assert!(line.contains("403") && line.contains(&format!("{WITHOUT_CREDENTIALS}, since none were found")), "{line}");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use crate::install::Host;
-use crate::support::phrases::{CANNOT_START, EXIT_CODE, ITS_INTERPRETER, NO_USER};
+use crate::support::phrases::{CANNOT_START, CARRIAGE_RETURN, EXIT_CODE, ITS_INTERPRETER, NO_USER};
 use crate::support::sandbox::Run;
 
 /// A bundle that installs `a`, and whose `event` has a script with these lines in the appspec and this content.
@@ -75,10 +75,10 @@ fn what_can_be_known_of_a_script_then_it_is_told_before_the_live_release_stops()
             "location: s",
             "#!/bin/sh\r\necho\r\n",
             78,
-            "its first line ends in a carriage return: save it with the line ends of Unix",
+            &*format!("{CARRIAGE_RETURN}: save it with the line ends of Unix"),
         ),
-        ("location: s", "#!/bin/sh -e\r\n", 78, "its first line ends in a carriage return"),
-        ("location: s", "#!/usr/bin/env bash\r\n", 78, "its first line ends in a carriage return"),
+        ("location: s", "#!/bin/sh -e\r\n", 78, CARRIAGE_RETURN),
+        ("location: s", "#!/usr/bin/env bash\r\n", 78, CARRIAGE_RETURN),
         ("location: s, runas: no-such-user", "#!/bin/sh\n", 0, &*format!("{NO_USER} no-such-user")),
     ];
     for event in ["BeforeInstall", "ApplicationStart", "ApplicationStop"] {

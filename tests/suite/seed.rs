@@ -15,8 +15,8 @@ use crate::support::git_servers::{Repo, Smart, git, says};
 use crate::support::moto::Moto;
 use crate::support::needs::needs;
 use crate::support::phrases::{
-    CANNOT_FETCH, CANNOT_USE, DEPLOYED, DRIFT, IN_DOUBT, IS_A_DIRECTORY, NOTHING_AT, REFUSED_BEFORE, STOPPED_BY,
-    UNCHANGED, UNPACKED, WAITING, WITHOUT_COMMAND, deployed_revision,
+    CANNOT_FETCH, CANNOT_USE, DEPLOYED, DRIFT, IN_DOUBT, IS_A_DIRECTORY, LIVE_ALREADY, NOTHING_AT, OTHER_SUM,
+    REFUSED_BEFORE, SAME_CONTENT, STOPPED_BY, UNCHANGED, UNPACKED, WAITING, WITHOUT_COMMAND, deployed_revision,
 };
 use crate::support::running::Running;
 use crate::support::sandbox::{Run, Sandbox, short, tree};
@@ -122,7 +122,7 @@ fn remote_is_seeded_then_the_first_check_elsewhere_is_one_304() {
     image.zip("www/app.zip", &[("file", "one")]);
     let remote = server.url("/app.zip");
     seed(&image, &remote, &[]).expect(0).says(&deployed_revision("etag:"));
-    seed(&image, &remote, &[]).expect(0).says(" is live already").never_says(DEPLOYED);
+    seed(&image, &remote, &[]).expect(0).says(LIVE_ALREADY).never_says(DEPLOYED);
     let machine = machine(&image);
     machine.deploy(&remote, &[]).expect(0).never_says(DEPLOYED);
     let requests: Vec<String> = server.log(3);
@@ -228,10 +228,12 @@ fn something_is_live_then_the_same_is_0_and_another_is_1() {
     let remote = "http://127.0.0.1:1/app.zip";
     seed(&sandbox, remote, &[arg(&zip), "--revision", "\"a\""]).expect(0);
     let before = sandbox.read("deploy/.current.deploy/state");
-    seed(&sandbox, remote, &[arg(&zip), "--revision", "\"a\""]).expect(0).says(" is live already").never_says(DEPLOYED);
+    seed(&sandbox, remote, &[arg(&zip), "--revision", "\"a\""]).expect(0).says(LIVE_ALREADY).never_says(DEPLOYED);
     let run = seed(&sandbox, remote, &[arg(&other), "--revision", "\"b\""]).expect(1);
     assert_eq!(
-        run.says("revision etag:\"a\" is live already, and this is another one: repo-deploy -f").complaints().len(),
+        run.says(&format!("revision etag:\"a\" {LIVE_ALREADY}, and this is another one: repo-deploy -f"))
+            .complaints()
+            .len(),
         1
     );
     assert_eq!((live(&sandbox), sandbox.read("deploy/.current.deploy/state")), ("one".to_owned(), before));
@@ -245,7 +247,7 @@ fn file_remote_then_the_revision_is_told_by_the_archive_and_a_copy_of_it_elsewhe
     let remote = srv.path("app.zip");
     copy(&zip, &remote);
     seed(&image, arg(&remote), &[arg(&zip)]).expect(0).says(&deployed_revision("sha256:"));
-    seed(&image, arg(&remote), &[]).expect(0).says("is live already");
+    seed(&image, arg(&remote), &[]).expect(0).says(LIVE_ALREADY);
     let machine = machine(&image);
     fs::remove_file(&remote).unwrap();
     fs::write(&remote, fs::read(&zip).unwrap()).unwrap();
@@ -270,11 +272,11 @@ fn directory_remote_then_a_copy_of_it_with_other_inodes_is_the_same_and_what_dif
     seed(&image, &remote, &[]).expect(0).says(&deployed_revision("tree:"));
     let machine = machine(&image);
     renew();
-    machine.deploy(&remote, &["-v"]).expect(0).never_says(DEPLOYED).says("has the content that is live");
+    machine.deploy(&remote, &["-v"]).expect(0).never_says(DEPLOYED).says(SAME_CONTENT);
     // Once it is no longer young, it is not read again.
     wait_for("a check that reads nothing", || {
         let run = machine.deploy(&remote, &["-v"]).expect(0).never_says(DEPLOYED);
-        (!run.log.contains("has the content that is live")).then_some(())
+        (!run.log.contains(SAME_CONTENT)).then_some(())
     });
     assert_eq!(ran(&machine), "");
     // Every kind of difference is one.
@@ -425,7 +427,7 @@ fn signature_beside_the_archive_then_it_is_proven_offline_and_a_wrong_one_is_ref
     nothing_is_left(&image);
     fs::rename(image.path("kept"), image.path("app.zip.minisig")).unwrap();
     config(&format!("sha256 = {}\n", "0".repeat(64)));
-    seed(&image, &gone, &args).expect(1).says("and sha256 says");
+    seed(&image, &gone, &args).expect(1).says(OTHER_SUM);
     nothing_is_left(&image);
     // A tree proves nothing.
     image.write("tree/file", "one");
@@ -467,7 +469,7 @@ fn live_directory_then_it_is_seeded_in_place_and_what_was_there_is_kept() {
     }
     sandbox.deploy(&remote, &[]).expect(0).never_says(DEPLOYED).never_says(DRIFT);
     assert_eq!((server.seen().len(), ran(&sandbox)), (1, String::new()));
-    seed(&sandbox, &remote, &[arg(&zip), "--revision", "\"1\""]).expect(0).says("is live already");
+    seed(&sandbox, &remote, &[arg(&zip), "--revision", "\"1\""]).expect(0).says(LIVE_ALREADY);
 }
 
 /// `part` of an instance of an image of layers.
@@ -758,7 +760,7 @@ fn somebody_is_at_work_then_it_comes_in_its_turn() {
     second.until(WAITING);
     fs::write(sandbox.path("home/go"), "go\n").unwrap();
     check.until(DEPLOYED);
-    second.until(" is live already");
+    second.until(LIVE_ALREADY);
     second.end().expect(0);
 }
 

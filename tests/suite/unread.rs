@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::agent::{live, source};
 use crate::notify;
 use crate::support::needs::needs;
-use crate::support::phrases::CANNOT_WRITE;
+use crate::support::phrases::{CANNOT_WRITE, NOBODY_READS};
 use crate::support::sandbox::{Run, Sandbox, plain, traced_calls};
 use crate::support::servers::wait_for;
 
@@ -178,8 +178,7 @@ fn a_fifo_s_reader_stops_then_the_log_is_on_standard_error_and_the_fifo_says_wha
     rustix::pipe::fcntl_setpipe_size(&reader, 4096).unwrap();
     let remote = source(&sandbox, "v1");
     let run = sandbox.deploy(&remote, &["--log-file", path.to_str().unwrap()]).expect(0);
-    let why =
-        format!(" WARN {CANNOT_WRITE} to log-file {}: nobody reads it: logging to standard error", path.display());
+    let why = format!(" WARN {CANNOT_WRITE} to log-file {}: {NOBODY_READS}: logging to standard error", path.display());
     assert!(run.log.lines().next().unwrap().ends_with(&why), "{}", run.log);
     assert_eq!(run.complaints().len(), 1, "{}", run.log);
     run.says("10-x: 2000\n").says(" INFO deployed ");

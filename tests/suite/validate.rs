@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use crate::support::needs::needs;
-use crate::support::phrases::{CANNOT_USE, DID_YOU_MEAN, NO_USER, VALID};
+use crate::support::phrases::{CANNOT_USE, DID_YOU_MEAN, NO_ARCHIVE, NO_USER, VALID};
 use crate::support::sandbox::{Run, Sandbox};
 
 const GOOD: &str = r#"version: 0.0
@@ -216,7 +216,7 @@ fn what_is_no_bundle_is_told_in_one_line() {
         ("none.zip", format!("none.zip: {none}")),
         ("two", "two: error: appspec.yml and appspec.yaml are both in two".into()),
         ("hostile.zip", "hostile.zip: error: member ../appspec.yml: its name has . or ..".into()),
-        ("page.zip", "page.zip: error: page.zip is no ZIP and no tar.gz: it begins like an HTML page".into()),
+        ("page.zip", format!("page.zip: error: page.zip {NO_ARCHIVE} and no tar.gz: it begins like an HTML page")),
         ("broken.yml", "broken.yml:1:6: error: this is no YAML: while parsing a flow sequence".into()),
         ("brackets.yml", "brackets.yml:1:256: error: this is no YAML: recursion limit exceeded".into()),
         ("deep.yml", "deep.yml:1:17: error: this is more than 16 levels deep".into()),

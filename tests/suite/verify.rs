@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use crate::crash::traced;
 use crate::support::git_servers::Repo;
 use crate::support::needs::needs;
-use crate::support::phrases::{CANNOT_USE, DRIFT, MOVE_AWAY, WITHOUT_COMMAND};
+use crate::support::phrases::{CANNOT_USE, DRIFT, MOVE_AWAY, NOTHING_TO_VERIFY, ONE_MISSING, WITHOUT_COMMAND};
 use crate::support::running::Running;
 use crate::support::sandbox::{Run, Sandbox, tree};
 use crate::support::tree::{everything, without_times};
@@ -454,7 +454,7 @@ fn nothing_is_live_or_a_deployment_is_at_work_or_was_cut_off_then_it_says_so() {
     let sandbox = Sandbox::new();
     let zip = sandbox.zip("app.zip", FILES).display().to_string();
     for more in [&[][..], &["--repair"]] {
-        verify(&sandbox, &zip, more).expect(1).says("nothing to verify: nothing has been deployed");
+        verify(&sandbox, &zip, more).expect(1).says(&format!("{NOTHING_TO_VERIFY}: nothing has been deployed"));
         assert!(!sandbox.store().exists());
     }
     sandbox.deploy(&zip, &[]).expect(0);
@@ -560,7 +560,7 @@ fn several_deployments_are_verified_and_the_worst_counts() {
     let out = run("verify").expect(1).out;
     assert!(out.contains("\none: release ") && out.contains("\ntwo: release "), "{out}");
     fs::remove_file(sandbox.path(".two.deploy/state")).unwrap();
-    run("verify").expect(1).says("ERROR two: nothing to verify");
+    run("verify").expect(1).says(&format!("ERROR two: {NOTHING_TO_VERIFY}"));
 }
 
 #[test]
@@ -574,7 +574,7 @@ fn the_same_drift_at_each_check_is_one_warning_until_a_check_finds_another_or_no
     let (sandbox, zip) = deployed("in-place");
     let drifts = |name: &str| {
         fs::remove_file(sandbox.local().join(name)).unwrap();
-        let run = sandbox.deploy(&zip, &["-v"]).expect(0).says(&format!("{DRIFT} 1 entry of "));
+        let run = sandbox.deploy(&zip, &["-v"]).expect(0).says(&format!("{DRIFT} {ONE_MISSING} "));
         assert!(sandbox.local().join(name).exists());
         run.complaints().len()
     };

@@ -103,6 +103,42 @@ phrases! {
     VALID = "nothing is wrong with it";
     /// The daemon has read the configuration again.
     READ_AGAIN = "read the configuration again";
+    /// A hook or its directory is not trusted; the reason follows.
+    IS_REFUSED = "is refused";
+    /// A deployment that was cut off goes on; the number of the attempt follows.
+    CUT_OFF = "was cut off: attempt";
+    /// A remote or bundle has another format; the guess follows.
+    NO_ARCHIVE = "is no ZIP";
+    /// Nothing was configured for a request that was refused.
+    WITHOUT_CREDENTIALS = "asked without credentials";
+    /// The place that credentials come from follows; in the log with `-v` only.
+    CREDENTIALS_OF = "AWS credentials:";
+    /// A hook or script has the line ends of Windows.
+    CARRIAGE_RETURN = "its first line ends in a carriage return";
+    /// The archive has another SHA-256; the configured one follows.
+    OTHER_SUM = "and sha256 says";
+    /// A check, hook or script ended by a signal; the signal follows.
+    WAS_KILLED = "was killed by";
+    /// A command has nothing to do.
+    LIVE_ALREADY = "is live already";
+    /// The answer of `rollback` when it fails; the reason follows.
+    CANNOT_ROLL_BACK = "cannot roll back";
+    /// The live directory was replaced; its inode follows.
+    OTHER_DIRECTORY = "another directory (inode";
+    /// Another revision with nothing to deploy in it.
+    SAME_CONTENT = "has the content that is live";
+    /// The way out for a certificate of a CA that is not known.
+    NAME_THE_CA = "name the CA's certificate with ca-file";
+    /// A hook cannot be asked any more.
+    HOOK_IS_GONE = "was there when the check began, and is gone";
+    /// The way out for a release that is on hold.
+    RETRY = "`repo-deploy retry` tries it again";
+    /// The answer of `verify` without a release.
+    NOTHING_TO_VERIFY = "nothing to verify";
+    /// A FIFO or socket is no place for a log.
+    NOBODY_READS = "nobody reads it";
+    /// One entry of the live tree differs from the release; the tree follows.
+    ONE_MISSING = "1 entry of";
 }
 
 /// [`DEPLOYED`] of one revision, or of those that begin so.
