@@ -8,7 +8,9 @@ use super::http::live;
 use super::imds::role_of_instance;
 use crate::support::moto::{Keys, Moto};
 use crate::support::needs::needs;
-use crate::support::phrases::{ANSWERED, ASKED_AS, CANNOT_USE, CREDENTIALS_OF, DEPLOYED, OTHERS_MAY_WRITE};
+use crate::support::phrases::{
+    ANSWERED, ASKED_AS, CANNOT_USE, CREDENTIALS_OF, DEPLOYED, OF_THE_INSTANCE, OTHERS_MAY_WRITE,
+};
 use crate::support::sandbox::{Run, Sandbox};
 use crate::support::servers::{Nginx, Raw, object, raw};
 
@@ -355,7 +357,7 @@ fn an_instance_gives_what_deploys_through_imdsv2_and_never_through_a_proxy() {
     let (keys, session) = world.moto.assumed();
     sandbox.write("www/latest/meta-data/iam/security-credentials/app-role", json(&keys, &session, "Token"));
     let service = role_of_instance(&sandbox, "");
-    let (endpoint, whose) = (service.url("/"), "role app-role of the instance (IMDSv2)");
+    let (endpoint, whose) = (service.url("/"), &*format!("role app-role {OF_THE_INSTANCE}"));
     let env = [&[("AWS_EC2_METADATA_SERVICE_ENDPOINT", endpoint.as_str())][..], &PROXY].concat();
     let secrets = [keys.secret.as_str(), &session, "metadata-token"];
     world.deploys(&sandbox, "", &env, whose, &secrets).says("PUT ");

@@ -56,7 +56,7 @@ fn standard_error_is_a_closed_pipe_then_failures_keep_their_codes() {
 #[test]
 fn the_log_file_is_a_full_disk_then_it_deploys_and_the_log_is_on_standard_error() {
     let (sandbox, mut command) = ready();
-    let run = deploys(&sandbox, command.args(["--log-file", "/dev/full"])).says(" INFO deployed ");
+    let run = deploys(&sandbox, command.args(["--log-file", "/dev/full"])).says(&format!(" INFO {DEPLOYED} "));
     let complaints = run.complaints();
     assert_eq!(complaints.len(), 1, "it is said once: {}", run.log);
     let why = &format!("{CANNOT_WRITE} to log-file /dev/full: no space left on device: logging to standard error");
@@ -76,7 +76,7 @@ fn the_log_file_cannot_be_opened_then_a_warning_says_so_and_it_deploys() {
         let (sandbox, mut command) = ready();
         let mode = rustix::fs::Mode::from_raw_mode(0o600);
         rustix::fs::mknodat(rustix::fs::CWD, sandbox.path("fifo"), rustix::fs::FileType::Fifo, mode, 0).unwrap();
-        let run = deploys(&sandbox, command.args(["--log-file", bad])).says(" INFO deployed ");
+        let run = deploys(&sandbox, command.args(["--log-file", bad])).says(&format!(" INFO {DEPLOYED} "));
         assert_eq!(run.complaints().len(), 1, "{bad}: {}", run.log);
         run.says("cannot open log-file ");
     }
@@ -93,7 +93,7 @@ fn the_disk_of_the_log_fills_up_then_it_deploys_and_every_line_is_whole_somewher
     let mut small = Command::new("unshare");
     small.args(["--mount", "sh", "-c", script, "sh"]).arg(command.get_program()).args(command.get_args());
     small.args(["--log-file", "small/log"]).current_dir(sandbox.path(""));
-    let run = deploys(&sandbox, &mut small).says(" INFO deployed ");
+    let run = deploys(&sandbox, &mut small).says(&format!(" INFO {DEPLOYED} "));
     assert_eq!(run.out.len(), 100, "the disk is full: {:?}", run.out);
     assert_eq!(run.complaints().len(), 1, "{}", run.log);
     let run = run.says("/small/log: no space left on device: logging to standard");
@@ -113,7 +113,10 @@ fn a_log_file_is_given_then_records_are_appended_a_line_each() {
         assert_eq!((run.log.as_str(), run.out.as_str()), ("", ""));
     }
     let text = sandbox.read_log("log");
-    assert!(text.starts_with("kept\n20") && text.contains(" INFO deployed ") && text.contains("Z ERROR "), "{text}");
+    assert!(
+        text.starts_with("kept\n20") && text.contains(&format!(" INFO {DEPLOYED} ")) && text.contains("Z ERROR "),
+        "{text}"
+    );
     assert!(text.contains("/no/\\x9b31m/such.zip") && !text.contains('\u{9b}'), "{text}");
     let mode = |name: &str| {
         use std::os::unix::fs::PermissionsExt;

@@ -10,7 +10,7 @@ use super::http::live;
 use super::s3::front;
 use crate::support::moto::Keys;
 use crate::support::needs::needs;
-use crate::support::phrases::{ANSWERED, CREDENTIALS_OF, WITHOUT_CREDENTIALS};
+use crate::support::phrases::{ANSWERED, CREDENTIALS_OF, OF_THE_INSTANCE, WITHOUT_CREDENTIALS};
 use crate::support::sandbox::{Run, Sandbox};
 use crate::support::servers::{Nginx, Raw, closed_port, ok, raw, status, wait_for};
 
@@ -80,7 +80,7 @@ fn the_token_expires_between_two_questions_then_another_one_is_got_and_it_deploy
             run.never_says("metadata-token");
             expected.extend(["PUT api/token 200".to_owned(), role(401)]);
         } else {
-            let (whose, secrets) = ("role app-role of the instance (IMDSv2)", [keys.secret.as_str(), &session]);
+            let (whose, secrets) = (&*format!("role app-role {OF_THE_INSTANCE}"), [keys.secret.as_str(), &session]);
             world.deploys(&sandbox, config, &env, whose, &secrets).never_says("metadata-token");
             expected.extend(["PUT api/token 200".to_owned(), role(200)]);
         }
@@ -151,7 +151,7 @@ fn the_service_at_its_own_address_is_asked_straight_though_there_is_a_proxy() {
     private(&sandbox, ROLE, json(&keys, &session, "Token"));
     let _service = role_of_instance(&sandbox, "listen 169.254.169.254:80;");
     let run = check_with_proxy(&sandbox, &proxy, &[]).expect(0);
-    let run = run.says(&format!("{CREDENTIALS_OF} role app-role of the instance (IMDSv2)"));
+    let run = run.says(&format!("{CREDENTIALS_OF} role app-role {OF_THE_INSTANCE}"));
     run.says("PUT http://169.254.169.254/latest/api/token from 169.254.169.254");
     assert_eq!(live(&sandbox), "through S3");
     let seen = proxy.seen();
@@ -291,7 +291,7 @@ fn the_service_has_a_bad_moment_then_each_question_is_asked_once_more() {
         let endpoint = service.url("");
         let env = [("AWS_EC2_METADATA_SERVICE_ENDPOINT", endpoint.as_str())];
         let start = Instant::now();
-        let whose = "role app of the instance (IMDSv2)";
+        let whose = &*format!("role app {OF_THE_INSTANCE}");
         world.deploys(&Sandbox::new(), "aws-region = us-east-1", &env, whose, &["metadata-token"]);
         assert_eq!(service.seen().len(), 6);
         eprintln!("three questions, each asked twice: {:?} with the deployment", start.elapsed());
@@ -311,6 +311,6 @@ fn a_role_is_assumed_as_the_instance() {
     sandbox.write("home/.aws/config", text);
     let endpoint = service.url("");
     let env = [("AWS_EC2_METADATA_SERVICE_ENDPOINT", endpoint.as_str())];
-    let whose = format!("role {role} of profile app, assumed as role app-role of the instance (IMDSv2)");
+    let whose = format!("role {role} of profile app, assumed as role app-role {OF_THE_INSTANCE}");
     world.deploys(&sandbox, "aws-profile = app", &env, &whose, &[&keys.secret, &session]);
 }

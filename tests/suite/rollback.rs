@@ -14,8 +14,8 @@ use crate::support::git_servers::Repo;
 use crate::support::needs::needs;
 use crate::support::phrases::{
     AT_WORK, CANNOT_ROLL_BACK, CUT_OFF, DEPLOYED, DID_YOU_MEAN, EXIT_CODE, HELD_AFTER_ROLLBACK, HELD_UNTIL, IS_REFUSED,
-    LIVE_AGAIN, LIVE_ALREADY, LIVE_IS_GONE, NOT_BEFORE, REFUSED_BEFORE, RESUMED, RETRY, ROLLED_BACK_TO, ROLLING_BACK,
-    STOPPED_BY, UNREADABLE, WAITING,
+    LIVE_AGAIN, LIVE_ALREADY, LIVE_IS_GONE, NO_SUCH_RELEASE, NOT_BEFORE, REFUSED_BEFORE, RESUMED, RETRY,
+    ROLLED_BACK_TO, ROLLING_BACK, STOPPED_BY, UNREADABLE, WAITING,
 };
 use crate::support::running::Running;
 use crate::support::sandbox::{Run, short};
@@ -483,13 +483,13 @@ fn what_cannot_be_gone_back_to_is_one_line_and_no_news_of_the_deployment() {
     let two = world.current();
     let before = (world.state(), world.sandbox.read(world.store().join("status")));
     for (wanted, why) in [
-        ("0000000000000000", "there is no such release"),
-        ("../x", "there is no such release"),
-        ("../releases/", "there is no such release"),
-        ("/etc/passwd", "there is no such release"),
-        ("a\nb", "there is no such release"),
-        ("adopted", "there is no such release"),
-        ("*", "there is no such release"),
+        ("0000000000000000", NO_SUCH_RELEASE),
+        ("../x", NO_SUCH_RELEASE),
+        ("../releases/", NO_SUCH_RELEASE),
+        ("/etc/passwd", NO_SUCH_RELEASE),
+        ("a\nb", NO_SUCH_RELEASE),
+        ("adopted", NO_SUCH_RELEASE),
+        ("*", NO_SUCH_RELEASE),
         (&one[..3], "give at least four characters of its id"),
         ("", "give at least four characters of its id"),
     ] {

@@ -247,7 +247,7 @@ fn versioned_bucket_gives_version_ids_and_a_pinned_one_stays() {
     sandbox.deploy("s3://versioned/app.zip", &[]).expect(0).says(&format!("revision version:{second} "));
     assert_eq!(live(&sandbox), "number two");
     let pinned = format!("s3://versioned/app.zip?versionId={first}");
-    for expected in ["deployed", ""] {
+    for expected in [DEPLOYED, ""] {
         sandbox.deploy(&pinned, &[]).expect(0).says(expected);
         assert_eq!(live(&sandbox), "one");
     }

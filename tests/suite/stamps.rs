@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::support::clock::Clock;
 use crate::support::disk::Disk;
 use crate::support::needs::needs;
-use crate::support::phrases::{BLOCKED, DEPLOYED, REFUSED_BEFORE, UNPACKED, deployed_revision};
+use crate::support::phrases::{BLOCKED, DEPLOYED, REFUSED_BEFORE, UNCHANGED, UNPACKED, deployed_revision};
 use crate::support::sandbox::{Run, Sandbox, traced_calls, tree};
 use crate::support::servers::{Nginx, Raw, ok, raw, wait_for};
 
@@ -230,7 +230,7 @@ fn young_by_the_date_of_a_server_then_the_content_is_read_once_more_and_then_rel
         }
     });
     let conditions = || server.seen().iter().map(|seen| seen.header("If-Modified-Since").is_some()).collect::<Vec<_>>();
-    for (words, sent) in [("deployed", false), ("deployed", false), ("unchanged", true), ("unchanged", true)] {
+    for (words, sent) in [(DEPLOYED, false), (DEPLOYED, false), (UNCHANGED, true), (UNCHANGED, true)] {
         sandbox.deploy(&server.url("/app.zip"), &["-v"]).expect(0).says(words);
         assert_eq!(conditions().last(), Some(&sent), "{:?}", conditions());
     }

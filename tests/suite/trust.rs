@@ -17,8 +17,8 @@ use super::s3::configure;
 use crate::support::moto::Moto;
 use crate::support::needs::needs;
 use crate::support::phrases::{
-    CANNOT_FETCH, DEPLOYED, HELD_AFTER_ROLLBACK, IS_A_DIRECTORY, NO_ARCHIVE, NOTHING_AT, OTHER_SUM, OTHERS_MAY_WRITE,
-    REFUSED_BEFORE, TAKES,
+    CANNOT_FETCH, DEPLOYED, HELD_AFTER_ROLLBACK, IS_A_DIRECTORY, NO_ARCHIVE, NOTHING_AT, OTHER_BYTES, OTHER_SUM,
+    OTHERS_MAY_WRITE, REFUSED_BEFORE, TAKES,
 };
 use crate::support::sandbox::{Run, Sandbox};
 use crate::support::servers::{Nginx, Raw, Step, object, ok, status};
@@ -247,10 +247,10 @@ fn signature_is_not_the_archives_then_it_is_refused_before_unpacking_and_once() 
         ("a page", Some(b"<html>not found</html>".to_vec()), "it is no signature of minisign"),
         ("more", Some(format!("{good}RW").into_bytes()), "something stands behind its fourth line"),
         ("too long", Some(vec![b' '; 20_000]), "it has more than 16384 bytes"),
-        ("stale", Some(signer.sign(&old, &[])), "it is not the signature of these bytes"),
-        ("stale, older kind", Some(signer.sign(&old, &["-l"])), "it is not the signature of these bytes"),
-        ("forged", Some(forged.into_bytes()), "it is not the signature of these bytes"),
-        ("turned", Some(instead(1, &turned)), "it is not the signature of these bytes"),
+        ("stale", Some(signer.sign(&old, &[])), OTHER_BYTES),
+        ("stale, older kind", Some(signer.sign(&old, &["-l"])), OTHER_BYTES),
+        ("forged", Some(forged.into_bytes()), OTHER_BYTES),
+        ("turned", Some(instead(1, &turned)), OTHER_BYTES),
         ("wrong key", Some(stranger.sign(&zip, &[])), "signed it, and verify-key has "),
         (
             "comment altered",
@@ -295,7 +295,7 @@ fn hostile_archive_with_a_bad_signature_is_never_read() {
         fs::write(&zip_at, &hostile).unwrap();
         sandbox.write("app.zip.minisig", &other);
         let line = refused(&sandbox, sandbox.deploy(remote, &[]));
-        assert!(line.contains("it is not the signature of these bytes") && !line.contains("unpack"), "{line}");
+        assert!(line.contains(OTHER_BYTES) && !line.contains("unpack"), "{line}");
         // The same with a good one is read, and refused for what it is.
         sandbox.write("app.zip.minisig", signer.sign(&hostile, &[]));
         let line = refused(&sandbox, sandbox.deploy(remote, &[]));
@@ -321,7 +321,7 @@ fn archive_comes_before_its_signature_then_the_next_check_heals_it() {
 
     publish("/app.zip", &two);
     let line = on_hold(&sandbox, sandbox.deploy(&shelf.remote(), &[]), "one");
-    assert!(line.contains("it is not the signature of these bytes"), "{line}");
+    assert!(line.contains(OTHER_BYTES), "{line}");
     let before = shelf.asked(0).len();
     let line = on_hold(&sandbox, sandbox.deploy(&shelf.remote(), &[]), "one");
     assert!(line.contains(REFUSED_BEFORE), "{line}");
@@ -384,7 +384,7 @@ fn both_are_replaced_between_archive_and_signature_then_it_is_polled_again() {
         } else {
             // Nothing tells that it is another one: the next check does.
             let line = refused(&sandbox, run);
-            assert!(line.contains("it is not the signature of these bytes"), "{line}");
+            assert!(line.contains(OTHER_BYTES), "{line}");
             sandbox.deploy(&server.url("/app.zip"), &[]).expect(0);
             assert_eq!(live(&sandbox), "two");
             sandbox.deploy(&server.url("/app.zip"), &[]).expect(0);
@@ -743,7 +743,7 @@ fn archive_in_s3_is_signed_then_the_signature_is_asked_for_as_the_archive_is() {
         put(bucket, "d/app.zip", &forged);
         sandbox.deploy(&remote, &[]).expect(1).says(&format!("its SHA-256 is {}, and s3://", sum(&forged)));
         put(bucket, "sums/all", format!("{}  app.zip\n", sum(&forged)).as_bytes());
-        sandbox.deploy(&remote, &[]).expect(1).says("it is not the signature of these bytes");
+        sandbox.deploy(&remote, &[]).expect(1).says(OTHER_BYTES);
         assert_eq!(live(&sandbox), bucket);
     }
 }

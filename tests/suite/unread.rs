@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::agent::{live, source};
 use crate::notify;
 use crate::support::needs::needs;
-use crate::support::phrases::{CANNOT_WRITE, NOBODY_READS};
+use crate::support::phrases::{CANNOT_WRITE, DEPLOYED, NOBODY_READS};
 use crate::support::sandbox::{Run, Sandbox, plain, traced_calls};
 use crate::support::servers::wait_for;
 
@@ -164,7 +164,7 @@ fn a_reader_comes_back_then_it_is_told_how_many_lines_were_dropped() {
     let dropped: Vec<usize> = notices.map(|line| line.rsplit(' ').next().unwrap().parse().unwrap()).collect();
     assert_eq!(seen + dropped.iter().sum::<usize>(), 2000, "{dropped:?}");
     assert!(dropped.len() == 1 && dropped[0] > 500, "{dropped:?}");
-    assert!(log.contains("10-x: back\n") && log.contains(" INFO deployed "), "{log}");
+    assert!(log.contains("10-x: back\n") && log.contains(&format!(" INFO {DEPLOYED} ")), "{log}");
     assert!(log.find("were dropped") < log.find("10-x: back"), "{log}");
 }
 
@@ -181,7 +181,7 @@ fn a_fifo_s_reader_stops_then_the_log_is_on_standard_error_and_the_fifo_says_wha
     let why = format!(" WARN {CANNOT_WRITE} to log-file {}: {NOBODY_READS}: logging to standard error", path.display());
     assert!(run.log.lines().next().unwrap().ends_with(&why), "{}", run.log);
     assert_eq!(run.complaints().len(), 1, "{}", run.log);
-    run.says("10-x: 2000\n").says(" INFO deployed ");
+    run.says("10-x: 2000\n").says(&format!(" INFO {DEPLOYED} "));
 }
 
 #[test]
@@ -289,7 +289,10 @@ fn there_is_no_memory_of_that_kind_then_a_pipe_does() {
     strace.args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=memfd_create", "-e", "inject=memfd_create:error=ENOSYS"]);
     strace.arg(check.get_program()).args(check.get_args()).current_dir(sandbox.path(Path::new("")));
     assert_eq!(Run::from(strace.output().unwrap()).expect(0).log, "");
-    assert!(sandbox.read_log("log").contains("10-x: 100\n") && sandbox.read_log("log").contains(" INFO deployed "));
+    assert!(
+        sandbox.read_log("log").contains("10-x: 100\n")
+            && sandbox.read_log("log").contains(&format!(" INFO {DEPLOYED} "))
+    );
     // A limit on file sizes that is too low for a line.
     source(&sandbox, "v2");
     let mut limited = Command::new("sh");

@@ -139,6 +139,12 @@ phrases! {
     NOBODY_READS = "nobody reads it";
     /// One entry of the live tree differs from the release; the tree follows.
     ONE_MISSING = "1 entry of";
+    /// The signature is one of another archive.
+    OTHER_BYTES = "it is not the signature of these bytes";
+    /// The store has no release of the name that an operator gave.
+    NO_SUCH_RELEASE = "there is no such release";
+    /// The kind of credentials that the instance metadata service gave.
+    OF_THE_INSTANCE = "of the instance (IMDSv2)";
 }
 
 /// [`DEPLOYED`] of one revision, or of those that begin so.
