@@ -8,7 +8,11 @@ use std::process::Command;
 use super::aws::{OFF, World, mode, private};
 use super::http::live;
 use crate::support::moto::Keys;
-use crate::support::sandbox::{Run, Sandbox, needs};
+use crate::support::needs::needs;
+use crate::support::phrases::{
+    ASKED_AS, BELONGS_TO, CANNOT_READ, CANNOT_USE, CREDENTIALS_OF, IS_A_DIRECTORY, OTHERS_MAY_WRITE,
+};
+use crate::support::sandbox::{Run, Sandbox};
 
 const DEPLOY: u32 = 4321;
 const NOBODY: u32 = 65_534;
@@ -28,10 +32,7 @@ fn key_of_deploy(sandbox: &Sandbox, text: impl AsRef<[u8]>) -> PathBuf {
 
 /// One check of `private/app.zip` where the user deploy is known. `None`: that takes root.
 fn check(world: &World, sandbox: &Sandbox, uid: u32) -> Option<Run> {
-    if !needs(&["unshare", "mount"]) || !rustix::process::geteuid().is_root() {
-        eprintln!("left out: another /etc/passwd takes root");
-        return None;
-    }
+    needs!(root, "unshare", "mount");
     let home = home_of_deploy(sandbox);
     let line = format!("root:x:0:0::/root:/bin/sh\ndeploy:x:{DEPLOY}:{DEPLOY}::{}:/bin/sh\n", home.display());
     let passwd = sandbox.write("passwd", line);
@@ -62,7 +63,7 @@ fn deploys_own_file_comes_before_ours_and_a_broken_one_is_not_passed_over() {
     let sandbox = Sandbox::new();
     let ours = private(&sandbox, "home/.amazon/account-key", text(&good));
     let Some(run) = check(&world, &sandbox, 0) else { return };
-    run.expect(0).says(&format!("AWS credentials: {}", ours.display()));
+    run.expect(0).says(&format!("{CREDENTIALS_OF} {}", ours.display()));
     assert_eq!(live(&sandbox), "through S3");
 
     // Ours would do. His is asked first, and what it has is of no use.
@@ -70,7 +71,7 @@ fn deploys_own_file_comes_before_ours_and_a_broken_one_is_not_passed_over() {
     private(&sandbox, "home/.amazon/account-key", text(&good));
     let his = key_of_deploy(&sandbox, text(&poor));
     let line = refusal(check(&world, &sandbox, 0).unwrap());
-    assert!(line.contains(&format!("asked as {}, which comes from {}", poor.id, his.display())), "{line}");
+    assert!(line.contains(&format!("{ASKED_AS} {}, which comes from {}", poor.id, his.display())), "{line}");
 
     for (broken, words) in [
         ("secretKey=canary/half\n", "it has no line accessKey=…"),
@@ -79,7 +80,7 @@ fn deploys_own_file_comes_before_ours_and_a_broken_one_is_not_passed_over() {
     ] {
         std::fs::write(&his, broken).unwrap();
         let line = refusal(check(&world, &sandbox, 0).unwrap());
-        let what = format!("cannot use account-key {}: {words}", his.display());
+        let what = format!("{CANNOT_USE} account-key {}: {words}", his.display());
         assert!(line.contains(&what) && !line.contains("canary"), "{line}");
     }
 
@@ -87,7 +88,7 @@ fn deploys_own_file_comes_before_ours_and_a_broken_one_is_not_passed_over() {
     let sandbox = Sandbox::new();
     private(&sandbox, "home/.amazon/account-key", text(&poor));
     let his = key_of_deploy(&sandbox, text(&good));
-    check(&world, &sandbox, 0).unwrap().expect(0).says(&format!("AWS credentials: {}", his.display()));
+    check(&world, &sandbox, 0).unwrap().expect(0).says(&format!("{CREDENTIALS_OF} {}", his.display()));
     assert_eq!(live(&sandbox), "through S3");
 }
 
@@ -106,13 +107,13 @@ fn the_user_deploy_may_write_his_file_and_nobody_else_may() {
     let his = key_of_deploy(&sandbox, text(&world.moto.keys));
     chown(&his, Some(NOBODY), None).unwrap();
     let line = refusal(check(&world, &sandbox, 0).unwrap());
-    assert!(line.contains(&format!("cannot read account-key {}", his.display())), "{line}");
-    assert!(line.contains("belongs to user 65534"), "{line}");
+    assert!(line.contains(&format!("{CANNOT_READ} account-key {}", his.display())), "{line}");
+    assert!(line.contains(&format!("{BELONGS_TO} 65534")), "{line}");
     chown(&his, Some(0), None).unwrap();
     mode(&his, 0o620);
     chown(&his, None, Some(NOBODY)).unwrap();
     let line = refusal(check(&world, &sandbox, 0).unwrap());
-    assert!(line.contains("others may write") && line.contains("chmod go-w"), "{line}");
+    assert!(line.contains(OTHERS_MAY_WRITE) && line.contains("chmod go-w"), "{line}");
 }
 
 #[test]
@@ -144,11 +145,11 @@ fn it_cannot_be_read_then_one_line_says_which_and_why() {
     let his = key_of_deploy(&sandbox, text(&world.moto.poor));
     let Some(run) = check(&world, &sandbox, NOBODY) else { return };
     let line = refusal(run);
-    assert!(line.contains(&format!("cannot read account-key {}: permission denied", his.display())), "{line}");
+    assert!(line.contains(&format!("{CANNOT_READ} account-key {}: permission denied", his.display())), "{line}");
     std::fs::set_permissions(his.parent().unwrap(), std::fs::Permissions::from_mode(0o700)).unwrap();
     let ours = private(&sandbox, "home/.amazon/account-key", text(&world.moto.keys));
     chown(&ours, Some(NOBODY), None).unwrap();
-    check(&world, &sandbox, NOBODY).unwrap().expect(0).says(&format!("AWS credentials: {}", ours.display()));
+    check(&world, &sandbox, NOBODY).unwrap().expect(0).says(&format!("{CREDENTIALS_OF} {}", ours.display()));
 
     let make_directory = |path: &Path| std::fs::create_dir_all(path).unwrap();
     let write_bytes = |path: &Path| {
@@ -156,11 +157,11 @@ fn it_cannot_be_read_then_one_line_says_which_and_why() {
         std::fs::write(path, b"accessKey=\xff\n").unwrap();
         mode(path, 0o600);
     };
-    for (make, words) in [(&make_directory as &dyn Fn(&Path), "it is a directory"), (&write_bytes, "it is not UTF-8")] {
+    for (make, words) in [(&make_directory as &dyn Fn(&Path), IS_A_DIRECTORY), (&write_bytes, "it is not UTF-8")] {
         let sandbox = Sandbox::new();
         let path = home_of_deploy(&sandbox).join(".amazon/account-key");
         make(&path);
         let line = refusal(check(&world, &sandbox, 0).unwrap());
-        assert!(line.contains(&format!("cannot read account-key {}: {words}", path.display())), "{line}");
+        assert!(line.contains(&format!("{CANNOT_READ} account-key {}: {words}", path.display())), "{line}");
     }
 }

@@ -4,8 +4,10 @@ use std::fs;
 use std::process::{Command, Stdio};
 
 use crate::local_users::source;
+use crate::support::needs::{is_root, needs};
+use crate::support::phrases::AT_WORK;
 use crate::support::running::Running;
-use crate::support::sandbox::{Run, Sandbox, needs};
+use crate::support::sandbox::{Run, Sandbox};
 use crate::support::servers::wait_for;
 
 #[test]
@@ -97,7 +99,7 @@ fn a_check_is_still_at_work_then_the_next_one_says_so_at_info_and_what_is_asked_
     sandbox.hook("post.d", "10-slow", &wait);
     let slow = Running::start(sandbox.command(&["--remote", &remote]));
     wait_for("the hook", || sandbox.path("go.up").exists().then_some(()));
-    let run = sandbox.deploy(&remote, &[]).expect(75).says(" INFO another repo-deploy is at work");
+    let run = sandbox.deploy(&remote, &[]).expect(75).says(&format!(" INFO {AT_WORK}"));
     assert!(run.complaints().is_empty());
     assert_eq!(sandbox.deploy(&remote, &["--quiet"]).expect(75).log, "");
     fs::write(&go, "").unwrap();
@@ -106,9 +108,7 @@ fn a_check_is_still_at_work_then_the_next_one_says_so_at_info_and_what_is_asked_
 
 #[test]
 fn nothing_is_new_then_a_terminal_is_told_and_cron_is_not() {
-    if !needs(&["script"]) {
-        return;
-    }
+    needs!("script");
     let sandbox = Sandbox::new();
     let remote = source(&sandbox, "v1");
     let on_terminal = || {
@@ -134,7 +134,7 @@ fn home_is_no_place_then_the_message_says_why() {
         check.env_remove("REPO_DEPLOY_STATE_DIR").env_remove("HOME").args(["-f", "--remote", &remote, "--local"]);
         check.arg(sandbox.local()).envs(home.map(|home| ("HOME", home)));
         use std::os::unix::process::CommandExt;
-        if crate::local_users::is_root() {
+        if is_root() {
             check.uid(4242).gid(4242);
         }
         Run::from(check.output().unwrap()).expect(78).says(": state-dir names one")

@@ -12,8 +12,12 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::running::{Running, has, is_alive};
-use crate::support::sandbox::{Run, Sandbox, binary, has_time};
+use crate::support::needs::needs;
+use crate::support::phrases::{
+    CANNOT_USE, CANNOT_WRITE, DEPLOYED, NOTHING_AT, READ_AGAIN, RESUMED, UNCHANGED, WAS_ENDED, WAS_KILLED,
+};
+use crate::support::running::{Running, is_alive};
+use crate::support::sandbox::{Run, Sandbox, binary};
 use crate::support::servers::{Raw, ok, wait_for};
 
 /// A schedule that does not come while a test runs.
@@ -33,7 +37,7 @@ pub fn live(sandbox: &Sandbox) -> String {
 fn v1_is_live(sandbox: &Sandbox) -> Running {
     let remote = source(sandbox, "v1");
     let mut daemon = Running::start(sandbox.daemon(&["--remote", &remote, "--schedule", NEVER, "-v"]));
-    daemon.until(" deployed revision ");
+    daemon.until(DEPLOYED);
     wait_for("the report", || (checks(sandbox) == 1).then_some(()));
     daemon
 }
@@ -68,9 +72,9 @@ fn it_starts_then_it_checks_at_once_and_then_on_the_schedule() {
     let sandbox = Sandbox::new();
     let remote = source(&sandbox, "v1");
     let mut daemon = Running::start(sandbox.daemon(&["--remote", &remote, "--schedule", "* * * * * *"]));
-    daemon.until(" deployed revision ");
+    daemon.until(DEPLOYED);
     source(&sandbox, "v2");
-    daemon.until(" deployed revision ");
+    daemon.until(DEPLOYED);
     assert_eq!(live(&sandbox), "v2");
     daemon.signal(Signal::TERM);
     daemon.end().expect(0).says("ending: signal 15 (SIGTERM)");
@@ -81,7 +85,7 @@ fn usr1_comes_then_it_checks_now() {
     let sandbox = Sandbox::new();
     let mut daemon = v1_is_live(&sandbox);
     source(&sandbox, "v2");
-    daemon.signal(Signal::USR1).until(" deployed revision ");
+    daemon.signal(Signal::USR1).until(DEPLOYED);
     assert_eq!(live(&sandbox), "v2");
 }
 
@@ -97,13 +101,13 @@ fn hup_comes_then_configuration_and_log_file_are_new_and_it_checks_now() {
         let text = || fs::read_to_string(sandbox.path(name)).unwrap_or_default();
         wait_for(words, || text().contains(words).then_some(()));
     };
-    in_log("log", " deployed revision ");
+    in_log("log", DEPLOYED);
 
     fs::rename(sandbox.path("log"), sandbox.path("log.1")).unwrap();
     config(&other);
     daemon.signal(Signal::HUP);
-    in_log("log", " read the configuration again");
-    in_log("log", " deployed revision ");
+    in_log("log", READ_AGAIN);
+    in_log("log", DEPLOYED);
     assert_eq!(live(&sandbox), "another");
     assert_eq!(sandbox.read("log.1").matches(" deployed ").count(), 1);
 
@@ -113,8 +117,8 @@ fn hup_comes_then_configuration_and_log_file_are_new_and_it_checks_now() {
     daemon.signal(Signal::HUP);
     in_log("log", " ERROR ");
     in_log("log", "the scheme ftp is unknown");
-    in_log("log", "going on with the configuration from before");
-    in_log("log", " deployed revision ");
+    in_log("log", &format!("{RESUMED} the configuration from before"));
+    in_log("log", DEPLOYED);
     assert_eq!(live(&sandbox), "newer");
     daemon.signal(Signal::TERM);
     assert_eq!(daemon.end().expect(0).log, "");
@@ -134,7 +138,7 @@ fn hup_or_usr1_comes_during_a_check_then_another_one_follows_it() {
         daemon.signal(signal).signal(signal);
         kill_process(copy_of(daemon.pid()), signal).unwrap();
         sandbox.write("go", "");
-        daemon.until(" deployed revision ").until(" deployed revision ");
+        daemon.until(DEPLOYED).until(DEPLOYED);
         assert_eq!(live(&sandbox), "v3");
         daemon.signal(Signal::TERM);
         daemon.end().expect(0);
@@ -164,13 +168,17 @@ fn term_comes_during_a_hook_then_its_group_ends_and_the_next_start_heals() {
         let remote = source(&sandbox, "v2");
         daemon.signal(Signal::USR1).until("10-hang: up").signal(Signal::TERM).until(" ending: ");
         daemon.signal(Signal::TERM).signal(Signal::INT).signal(Signal::HUP).signal(Signal::USR1);
-        daemon.end().expect(0).says("10-hang was ended: signal 15 (SIGTERM) asked us to stop").never_says(" ERROR ");
+        daemon
+            .end()
+            .expect(0)
+            .says(&format!("10-hang {WAS_ENDED}: signal 15 (SIGTERM) asked us to stop"))
+            .never_says(" ERROR ");
         assert!(!is_alive(&sandbox.read("pid")));
         assert_eq!(live(&sandbox), says);
 
         sandbox.hook(when, "10-hang", "echo $REPO_DEPLOY_REASON");
         let mut daemon = Running::start(sandbox.daemon(&["--remote", &remote, "--schedule", NEVER]));
-        daemon.until(if when == "pre.d" { "10-hang: update" } else { "10-hang: recover" }).until(" deployed revision ");
+        daemon.until(if when == "pre.d" { "10-hang: update" } else { "10-hang: recover" }).until(DEPLOYED);
         assert_eq!(live(&sandbox), "v2");
     }
 }
@@ -199,15 +207,15 @@ fn the_source_fails_for_a_while_then_it_is_said_once_and_the_loop_goes_on() {
         check(&sandbox, &mut daemon);
     }
     source(&sandbox, "v2");
-    daemon.signal(Signal::USR1).until(" deployed revision ").signal(Signal::TERM);
+    daemon.signal(Signal::USR1).until(DEPLOYED).signal(Signal::TERM);
     let log = daemon.end().expect(0).log;
     let without_debug: Vec<&str> = log.lines().filter(|line| !line.contains(" DEBUG ")).collect();
     assert_eq!(without_debug.iter().filter(|line| line.contains(" ERROR ")).count(), 1, "{log}");
     assert_eq!(without_debug.iter().filter(|line| line.contains(" up to date: release ")).count(), 1, "{log}");
     assert_eq!(without_debug.len(), 2 + 2 + 2 + 1, "two deployments of two lines each: {log}");
     // With -v each check has its line.
-    assert!(log.matches(" DEBUG unchanged: release ").count() >= 5, "{log}");
-    assert!(log.matches(" DEBUG failed, as before: there is nothing at ").count() >= 4, "{log}");
+    assert!(log.matches(&format!(" DEBUG {UNCHANGED} release ")).count() >= 5, "{log}");
+    assert!(log.matches(&format!(" DEBUG failed, as before: {NOTHING_AT} ")).count() >= 4, "{log}");
 }
 
 #[test]
@@ -218,8 +226,8 @@ fn a_check_is_killed_then_the_loop_says_so_and_the_next_one_heals() {
     source(&sandbox, "v2");
     daemon.signal(Signal::USR1).until("10-x: update");
     kill_process(copy_of(daemon.pid()), Signal::KILL).unwrap();
-    daemon.until("ERROR the check was killed by signal 9 (SIGKILL); the next check recovers");
-    daemon.signal(Signal::USR1).until("10-x: recover").until(" deployed revision ");
+    daemon.until(&format!("ERROR the check {WAS_KILLED} signal 9 (SIGKILL); the next check recovers"));
+    daemon.signal(Signal::USR1).until("10-x: recover").until(DEPLOYED);
     assert_eq!(live(&sandbox), "v2");
 }
 
@@ -271,9 +279,9 @@ fn several_sections_run_then_each_is_deployed_and_one_that_fails_stops_none() {
     daemon.signal(Signal::TERM);
     let log = daemon.end().expect(0).log;
     for words in [
-        " INFO web: deployed revision ",
+        &*format!(" INFO web: {DEPLOYED} "),
         " INFO batch: deployed ",
-        " ERROR bad: there is nothing at ",
+        &*format!(" ERROR bad: {NOTHING_AT} "),
         " INFO web: 10-x: for web",
     ] {
         assert!(log.contains(words), "{words}\n{log}");
@@ -319,9 +327,9 @@ fn a_section_is_slow_then_the_others_do_not_wait_for_it() {
         format!("[ $REPO_DEPLOY_ID = batch ] || {{ echo up; while ! [ -e {} ]; do sleep 0.01; done; }}", go.display());
     sandbox.hook("post.d", "10-x", &slow);
     let mut daemon = Running::start(command);
-    daemon.until("batch: deployed revision ");
+    daemon.until(&format!("batch: {DEPLOYED} "));
     sandbox.write("go", "");
-    daemon.until("web: deployed revision ").signal(Signal::TERM);
+    daemon.until(&format!("web: {DEPLOYED} ")).signal(Signal::TERM);
     daemon.end().expect(0).never_says("bad");
 }
 
@@ -354,10 +362,10 @@ fn hup_takes_a_section_away_then_its_check_ends_in_peace_and_a_new_one_begins() 
     daemon.until("web: 10-x: up");
     let config = sandbox.read("three.cfg").replace("[web]", "[new]").replace("/to/web", "/to/new");
     sandbox.write("three.cfg", config);
-    daemon.signal(Signal::HUP).until("read the configuration again");
+    daemon.signal(Signal::HUP).until(READ_AGAIN);
     sandbox.write("go", "");
-    let mut left = vec!["web: deployed revision ", "new: deployed revision "];
-    daemon.until_all(&mut left);
+    let deployed = ["web", "new"].map(|name| format!("{name}: {DEPLOYED} "));
+    daemon.until_all(&mut deployed.iter().map(String::as_str).collect());
     daemon.signal(Signal::TERM);
     daemon.end().expect(0);
 }
@@ -367,15 +375,16 @@ fn a_zone_or_schedule_is_wrong_then_it_does_not_start_and_once_does_not_care() {
     let sandbox = Sandbox::new();
     let remote = source(&sandbox, "v1");
     let run: Run = sandbox.daemon(&["--remote", &remote, "--schedule", "61 * * * *"]).output().unwrap().into();
-    assert_eq!(run.expect(78).says("--schedule: cannot use schedule = 61 * * * *: ").log.lines().count(), 1);
+    assert_eq!(
+        run.expect(78).says(&format!("--schedule: {CANNOT_USE} schedule = 61 * * * *: ")).log.lines().count(),
+        1
+    );
     sandbox.deploy(&remote, &["--schedule", "61 * * * *"]).expect(0);
 }
 
 #[test]
 fn it_sleeps_then_that_is_one_call_a_period_and_nothing_between() {
-    if !has("strace") {
-        return;
-    }
+    needs!("strace");
     let sandbox = Sandbox::new();
     let remote = source(&sandbox, "v1");
     let daemon = sandbox.daemon(&["--remote", &remote, "--schedule", "* * * * * */2", "-v"]);
@@ -383,7 +392,7 @@ fn it_sleeps_then_that_is_one_call_a_period_and_nothing_between() {
     strace.arg("-o").arg(sandbox.path("trace")).arg("--").arg(binary()).args(daemon.get_args());
     let mut running = Running::start(strace);
     for _ in 0..4 {
-        running.until(" DEBUG unchanged: ");
+        running.until(&format!(" DEBUG {UNCHANGED} "));
     }
     let daemon = copy_of(running.pid()); // strace's child is the daemon
     kill_process(daemon, Signal::TERM).unwrap();
@@ -488,7 +497,7 @@ fn reports_are_asked_for_then_they_say_after_every_check_how_it_is() {
     let before = sandbox.status(&["--json"]).expect(1).out;
     assert!(before.contains("\"last_check\":null") && before.contains("\"healthy\":false"), "{before}");
     let mut daemon = Running::start(sandbox.daemon(&["-v"]));
-    daemon.until(" deployed revision ");
+    daemon.until(DEPLOYED);
     let read = |name: &str| fs::read_to_string(sandbox.path(name)).unwrap_or_default();
     let status = |checks: u64| {
         wait_for("a report", || {
@@ -557,9 +566,9 @@ fn a_report_cannot_be_written_then_it_is_said_once_and_deployments_go_on() {
         check(&sandbox, &mut daemon);
     }
     source(&sandbox, "v2");
-    daemon.signal(Signal::USR1).until(" deployed revision ").signal(Signal::TERM);
+    daemon.signal(Signal::USR1).until(DEPLOYED).signal(Signal::TERM);
     let log = daemon.end().expect(0).log;
-    assert_eq!(log.matches(" WARN cannot write ").count(), 1, "{log}");
+    assert_eq!(log.matches(&format!(" WARN {CANNOT_WRITE} ")).count(), 1, "{log}");
     assert_eq!(live(&sandbox), "v2");
 }
 
@@ -602,9 +611,7 @@ impl Renames {
 
 #[test]
 fn ten_thousand_checks_with_a_thousand_deployments_then_nothing_has_grown() {
-    if !has_time() {
-        return;
-    }
+    needs!(time);
     let root = format!("/dev/shm/repo-deploy-test-{}-many", std::process::id());
     let sandbox = Sandbox::at(std::path::Path::new(&root));
     sandbox.write("repo-deploy.cfg", "keep = 2\nstatus-file = status.json\nmetrics-file = m.prom\nlog-file = log\n");

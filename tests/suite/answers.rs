@@ -8,7 +8,9 @@ use super::aws::{OFF, json, private};
 use super::http::{archive, downloads, large, live, refused};
 use super::s3::{configure, keys};
 use crate::support::moto::{Keys, Moto};
-use crate::support::sandbox::{Run, Sandbox, needs};
+use crate::support::needs::needs;
+use crate::support::phrases::{DEPLOYED, UNCHANGED, deployed_revision};
+use crate::support::sandbox::{Run, Sandbox};
 use crate::support::servers::{Nginx, Raw, Seen, Step, cut, object, ok, raw, status};
 
 /// A tar.gz with one file that says `text`, as tar makes it.
@@ -62,9 +64,9 @@ fn a_label_changes_no_byte_then_the_bytes_are_deployed_as_they_come() {
                 let answer = Step::Send([line, labels.as_bytes(), rest].concat());
                 vec![if n == 0 { cut(answer, 20) } else { answer }]
             });
-            check(&sandbox, &server, kind, name).expect(0).says("deployed revision etag:\"1\"");
+            check(&sandbox, &server, kind, name).expect(0).says(&deployed_revision("etag:\"1\""));
             assert_eq!(live(&sandbox), "one", "{kind} {labels}");
-            check(&sandbox, &server, kind, name).expect(0).never_says("deployed");
+            check(&sandbox, &server, kind, name).expect(0).never_says(DEPLOYED);
             assert_eq!(server.seen().last().unwrap().header("If-None-Match"), Some("\"1\""));
         }
     }
@@ -103,9 +105,7 @@ fn a_body_is_coded_on_the_way_then_it_is_refused() {
 
 #[test]
 fn nginx_labels_a_tar_gz_that_lies_on_its_disk_then_it_is_deployed() {
-    if !needs(&["nginx"]) {
-        return;
-    }
+    needs!("nginx");
     let sandbox = Sandbox::new();
     let nginx = Nginx::start(&sandbox, "", "location ~ [.]tgz$ { add_header Content-Encoding x-gzip; }");
     sandbox.write("www/app.tgz", tar_gz(&sandbox, "one"));
@@ -167,12 +167,12 @@ fn interim_answers_come_before_each_answer_of_a_download_then_they_are_passed_ov
             };
             after_interim(answer, n)
         });
-        check(&sandbox, &server, kind, "app.zip").expect(0).says("deployed revision etag:\"1\"");
+        check(&sandbox, &server, kind, "app.zip").expect(0).says(&deployed_revision("etag:\"1\""));
         if kind == "http" {
             assert!(server.seen()[2].header("Range").is_some(), "it goes on where it broke");
         }
         let before = server.seen().len();
-        check(&sandbox, &server, kind, "app.zip").expect(0).never_says("deployed");
+        check(&sandbox, &server, kind, "app.zip").expect(0).never_says(DEPLOYED);
         assert!(server.seen()[before..].iter().any(|seen| seen.header("If-None-Match") == Some("\"1\"")));
     }
 }
@@ -261,7 +261,7 @@ fn heads_of_many_lines_are_read_by_every_kind_of_request() {
     let sandbox = Sandbox::new();
     let body = archive(&sandbox, "one");
     let server = Raw::start(move |seen, _| vec![of_many_lines(&amazon(seen, &body))]);
-    for words in ["deployed revision etag:\"1\"", ""] {
+    for words in [&*deployed_revision("etag:\"1\""), ""] {
         let run = check_as_instance(&sandbox, &server).expect(0).says(words);
         assert_eq!(run.complaints(), Vec::<&str>::new(), "{}", run.log);
     }
@@ -281,9 +281,9 @@ fn folded_lines_are_one_line_each() {
         };
         vec![Step::Send(answer)]
     });
-    sandbox.deploy(&server.url("/app.zip"), &[]).expect(0).says("deployed revision etag:\"a b\"");
+    sandbox.deploy(&server.url("/app.zip"), &[]).expect(0).says(&deployed_revision("etag:\"a b\""));
     assert_eq!(live(&sandbox), "one");
-    sandbox.deploy(&server.url("/app.zip"), &["-v"]).expect(0).says("unchanged");
+    sandbox.deploy(&server.url("/app.zip"), &["-v"]).expect(0).says(UNCHANGED);
     // There is nothing above it, or what it makes is no header.
     for head in ["200 OK\r\n ETag: \"a\"", "200 OK\r\nContent-Length: 1\r\n 0", "200 OK\r\nETag\r\n : \"a\""] {
         let sandbox = Sandbox::new();
@@ -303,7 +303,7 @@ fn an_answer_of_203_is_one_of_200_and_no_other_success_is() {
             ),
             &archive(&sandbox, "one"),
         );
-        check(&sandbox, &Raw::always(answer), kind, "app.zip").expect(0).says("deployed revision etag:\"1\"");
+        check(&sandbox, &Raw::always(answer), kind, "app.zip").expect(0).says(&deployed_revision("etag:\"1\""));
         assert_eq!(live(&sandbox), "one");
         for code in ["201 Created", "202 Accepted", "204 No Content"] {
             let sandbox = Sandbox::new();

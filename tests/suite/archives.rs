@@ -7,8 +7,10 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use crate::support::needs::{leave_out, needs};
+use crate::support::phrases::NO_ARCHIVE;
 use crate::support::rawzip::{self, Member, archive};
-use crate::support::sandbox::{Run, Sandbox, has_time, needs, tree};
+use crate::support::sandbox::{Run, Sandbox, tree};
 
 /// A sandbox with a directory `app` that has something of everything, and the tree it should become.
 fn app() -> (Sandbox, BTreeMap<String, String>) {
@@ -60,9 +62,7 @@ fn deploys(sandbox: &Sandbox, keys: &str, expected: &BTreeMap<String, String>) {
 
 #[test]
 fn git_archive_deploys() {
-    if !needs(&["git"]) {
-        return;
-    }
+    needs!("git");
     let (sandbox, expected) = app();
     let commit = "cd app; git init -q; git add .; git -c user.name=t -c user.email=t@t commit -qm x";
     shell(&sandbox, "C.UTF-8", commit);
@@ -74,9 +74,7 @@ fn git_archive_deploys() {
 
 #[test]
 fn zip_deploys_in_every_way_it_writes() {
-    if !needs(&["zip"]) {
-        return;
-    }
+    needs!("zip");
     let (sandbox, expected) = app();
     for locale in ["C", "C.UTF-8"] {
         for options in ["-y", "-y -0", "-y -9 -X", "-y -D", "-y -fz", "-y -UN=UTF8"] {
@@ -93,9 +91,7 @@ fn zip_deploys_in_every_way_it_writes() {
 
 #[test]
 fn bsdtar_deploys_as_a_file_and_through_a_pipe() {
-    if !needs(&["bsdtar"]) {
-        return;
-    }
+    needs!("bsdtar");
     let (sandbox, expected) = app();
     for options in ["", "--options zip:compression=store", "--options zip:zip64", "--options zip:!zip64"] {
         shell(&sandbox, "C.UTF-8", &format!("rm -f app.zip; bsdtar --format zip {options} -cf app.zip -C app ."));
@@ -110,9 +106,7 @@ fn bsdtar_deploys_as_a_file_and_through_a_pipe() {
 
 #[test]
 fn tar_deploys_gzipped_and_plain_whatever_its_name() {
-    if !needs(&["tar", "gzip", "bsdtar"]) {
-        return;
-    }
+    needs!("tar", "gzip", "bsdtar");
     let (sandbox, expected) = app();
     for script in [
         "tar -czf app.zip -C app .",
@@ -128,9 +122,7 @@ fn tar_deploys_gzipped_and_plain_whatever_its_name() {
 
 #[test]
 fn a_second_name_of_a_file_is_a_copy() {
-    if !needs(&["tar", "bsdtar", "python3", "cpio"]) {
-        return;
-    }
+    needs!("tar", "bsdtar", "python3", "cpio");
     let (sandbox, _) = app();
     shell(&sandbox, "C", "ln app/README app/second; ln app/bin/run app/conf/third; ln -P app/start app/fourth");
     let expected = tree(&sandbox.path("app"));
@@ -172,9 +164,7 @@ fn verified(sandbox: &Sandbox) {
 
 #[test]
 fn sparse_files_deploy_as_every_tar_writes_them() {
-    if !needs(&["tar", "bsdtar"]) {
-        return;
-    }
+    needs!("tar", "bsdtar");
     let (sandbox, _) = app();
     // A hole in front, one in between, and one at the end.
     let file = "truncate -s 400000 app/sparse; printf x | dd of=app/sparse bs=1 seek=200000 conv=notrunc status=none";
@@ -196,9 +186,7 @@ fn sparse_files_deploy_as_every_tar_writes_them() {
 
 #[test]
 fn backups_labels_and_tars_of_unix_v7_deploy() {
-    if !needs(&["tar", "bsdtar"]) {
-        return;
-    }
+    needs!("tar", "bsdtar");
     let (sandbox, expected) = app();
     for script in [
         "tar --label=backup -czf app.zip -C app .",
@@ -221,9 +209,9 @@ fn backups_labels_and_tars_of_unix_v7_deploy() {
 #[test]
 fn p7zip_and_7_zip_deploy() {
     let old = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/.parts/7zip-bin/package/linux/x64/7za");
-    let is_here = old.exists() || std::env::var("CI").as_deref() == Ok("true");
-    if !needs(&["7zz"]) || !is_here {
-        return;
+    needs!("7zz");
+    if !old.exists() {
+        return leave_out("7za is missing: run tests/parts.sh");
     }
     let (sandbox, mut expected) = app();
     let old = format!("{} a", old.display());
@@ -244,9 +232,7 @@ fn p7zip_and_7_zip_deploy() {
 
 #[test]
 fn npm_deploys_packages_and_workspaces() {
-    if !needs(&["npm", "tar", "zip", "git"]) {
-        return;
-    }
+    needs!("npm", "tar", "zip", "git");
     let sandbox = Sandbox::new();
     let tool = r#"{"name": "mytool", "version": "1.0.0", "bin": {"mytool": "cli.js"}}"#;
     sandbox.write("app/packages/tool/package.json", tool);
@@ -278,9 +264,7 @@ fn npm_deploys_packages_and_workspaces() {
 
 #[test]
 fn a_backslash_is_a_character_like_any_other() {
-    if !needs(&["tar", "git", "zip", "python3"]) {
-        return;
-    }
+    needs!("tar", "git", "zip", "python3");
     let sandbox = Sandbox::new();
     sandbox.write("app/srv-my\\x2dapp.mount", "[Mount]\n");
     shell(
@@ -304,9 +288,7 @@ with z.ZipFile('app.zip', 'w') as a: a.writestr(i, 'x')";
 
 #[test]
 fn a_virtualenv_deploys_where_any_link_may_be() {
-    if !needs(&["python3", "tar", "zip"]) {
-        return;
-    }
+    needs!("python3", "tar", "zip");
     for activation in ["symlink", "in-place"] {
         let sandbox = Sandbox::new();
         shell(&sandbox, "C", "umask 022; python3 -m venv --without-pip app; ln -s ../../../outside app/bin/out");
@@ -352,9 +334,7 @@ fn deploys_from(sandbox: &Sandbox, remote: &str, keys: &str, expected: &BTreeMap
 
 #[test]
 fn a_tar_gz_that_grows_a_thousandfold_costs_no_memory() {
-    if !needs(&["tar", "gzip"]) {
-        return;
-    }
+    needs!("tar", "gzip");
     let sandbox = Sandbox::new();
     let script = "mkdir app; yes | head -c 100000000 >app/large; tar -czf app.tgz -C app .";
     shell(&sandbox, "C", script);
@@ -374,9 +354,7 @@ fn a_tar_gz_that_grows_a_thousandfold_costs_no_memory() {
 
 #[test]
 fn python_deploys_from_files_and_streams_and_in_zip64() {
-    if !needs(&["python3"]) {
-        return;
-    }
+    needs!("python3");
     let (sandbox, expected) = app();
     fs::remove_file(sandbox.path("app/start")).unwrap();
     fs::remove_file(sandbox.path("app/conf/up")).unwrap();
@@ -448,7 +426,10 @@ fn names(dir: &Path) -> Vec<String> {
 }
 
 /// Each class of what is refused, with what its line says.
-fn hostile() -> Vec<(Vec<u8>, &'static str)> {
+fn hostile() -> Vec<(Vec<u8>, String)> {
+    let no_archive = format!("hostile.zip {NO_ARCHIVE}");
+    let [no_end, a_page] = ["like one but has no end", "like an HTML page"]
+        .map(|begins| format!("{no_archive} and no tar.gz: it begins {begins}"));
     let one = |member: Member| archive(&[Member::file("honest", "x"), member], b"").bytes;
     let plain = archive(&[Member::deflated("liar", "hello hello hello")], b"");
     let mut table = vec![
@@ -470,8 +451,8 @@ fn hostile() -> Vec<(Vec<u8>, &'static str)> {
         (plain.clone().put16(plain.end + 4, 1).bytes, "several disks"),
         ([b"x", plain.bytes.as_slice(), b"x"].concat(), "it may be a member of one that was cut off"),
         (plain.bytes[1..].to_vec(), "its directory is not where its end says"),
-        (plain.bytes[..plain.end].to_vec(), "hostile.zip is no ZIP and no tar.gz: it begins like one but has no end"),
-        (b"<html><title>Sign in</title>".to_vec(), "hostile.zip is no ZIP and no tar.gz: it begins like an HTML page"),
+        (plain.bytes[..plain.end].to_vec(), no_end.as_str()),
+        (b"<html><title>Sign in</title>".to_vec(), a_page.as_str()),
         (b"\x1f\x8b\x08\0\0\0\0\0".to_vec(), "hostile.zip: its compressed data breaks off"),
         (archive(&[], b"").bytes, "there is nothing in it"),
     ];
@@ -481,15 +462,15 @@ fn hostile() -> Vec<(Vec<u8>, &'static str)> {
         bytes[at] ^= 0x04;
         table.push((bytes, "hostile.zip"));
     }
-    table.extend((1..plain.end).step_by(40).map(|end| (plain.bytes[..end].to_vec(), "hostile.zip is no ZIP")));
-    table
+    table.extend((1..plain.end).step_by(40).map(|end| (plain.bytes[..end].to_vec(), no_archive.as_str())));
+    table.into_iter().map(|(bytes, words)| (bytes, words.to_owned())).collect()
 }
 
 #[test]
 fn a_refused_archive_as_the_first_one_leaves_nothing() {
     for (bytes, words) in hostile() {
         let sandbox = Sandbox::new();
-        refused(&sandbox, &bytes, "", words);
+        refused(&sandbox, &bytes, "", &words);
         assert!(fs::symlink_metadata(sandbox.local()).is_err());
     }
 }
@@ -500,7 +481,7 @@ fn a_refused_archive_leaves_the_live_tree_alone() {
         let sandbox = Sandbox::new();
         let good = sandbox.zip("hostile.zip", &[("index.html", "live")]);
         sandbox.deploy(good.to_str().unwrap(), &[]).expect(0);
-        refused(&sandbox, &bytes, "", words);
+        refused(&sandbox, &bytes, "", &words);
     }
 }
 
@@ -574,9 +555,7 @@ fn modes_do_not_depend_on_the_umask() {
 
 #[test]
 fn a_disk_that_is_too_small_is_told_before_anything_is_written() {
-    if !needs(&["unshare", "mount"]) {
-        return;
-    }
+    needs!("unshare", "mount");
     let large = archive(&[Member::file("large", vec![b'x'; 3 << 20])], b"").bytes;
     let many: Vec<_> = (0..200).map(|n| Member::file(format!("d{n}/f"), "x")).collect();
     let many = archive(&many, b"").bytes;
@@ -602,9 +581,7 @@ fn a_disk_that_is_too_small_is_told_before_anything_is_written() {
 
 #[test]
 fn memory_does_not_grow_with_the_size_of_what_is_unpacked() {
-    if !has_time() {
-        return;
-    }
+    needs!(time);
     // Five thousand files and one that is larger than all memory it may use.
     let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
     let options = zip::write::SimpleFileOptions::default().unix_permissions(0o644);

@@ -7,7 +7,11 @@ use std::process::Command;
 use super::http::live;
 use super::imds::role_of_instance;
 use crate::support::moto::{Keys, Moto};
-use crate::support::sandbox::{Run, Sandbox, needs};
+use crate::support::needs::needs;
+use crate::support::phrases::{
+    ANSWERED, ASKED_AS, CANNOT_USE, CREDENTIALS_OF, DEPLOYED, OF_THE_INSTANCE, OTHERS_MAY_WRITE,
+};
+use crate::support::sandbox::{Run, Sandbox};
 use crate::support::servers::{Nginx, Raw, object, raw};
 
 /// No metadata service: the machine that runs the tests may be an instance.
@@ -40,7 +44,7 @@ impl World {
     /// A deployment that has to work as `whose`, without a word of any secret in `secrets`.
     #[track_caller]
     pub fn deploys(&self, sandbox: &Sandbox, config: &str, env: &[(&str, &str)], whose: &str, secrets: &[&str]) -> Run {
-        let run = self.check(sandbox, config, env).expect(0).says(&format!("AWS credentials: {whose}"));
+        let run = self.check(sandbox, config, env).expect(0).says(&format!("{CREDENTIALS_OF} {whose}"));
         assert_eq!(live(sandbox), "through S3");
         no_secret(sandbox, &run, secrets);
         run
@@ -132,7 +136,7 @@ fn keys_that_stand_somewhere_deploy_and_name_where() {
     let file = private(&sandbox, "home/.aws/credentials", ini("web", &keys) + &ini("default", &world.moto.poor));
     let whose = format!("profile web in {}", file.display());
     world.deploys(&sandbox, "aws-profile = web", &[OFF], &whose, secrets);
-    world.check(&sandbox, "profile_name = web", &[OFF]).expect(0).says(&format!("AWS credentials: {whose}"));
+    world.check(&sandbox, "profile_name = web", &[OFF]).expect(0).says(&format!("{CREDENTIALS_OF} {whose}"));
     let sandbox = Sandbox::new();
     let other = private(&sandbox, "elsewhere", ini("default", &keys));
     let whose = format!("profile default in {}", other.display());
@@ -258,7 +262,7 @@ fn a_profile_is_asked_for_then_it_comes_before_an_account_key_and_one_that_says_
         world.deploys(&sandbox, &format!("{key} = app"), &[OFF], "profile app in ", &[&good.secret]);
         // Nobody asked for it: the variable is one of the environment.
         let run = world.check(&sandbox, "", &[OFF, ("AWS_PROFILE", "app")]).expect(1);
-        run.says(&format!("asked as {}, which comes from {}", poor.id, file.display()));
+        run.says(&format!("{ASKED_AS} {}, which comes from {}", poor.id, file.display()));
     }
     let sandbox = Sandbox::new();
     let text = format!("accessKey={}\nsecretKey={}\n", good.id, good.secret);
@@ -321,7 +325,8 @@ const PROXY: [(&str, &str); 3] =
 
 #[test]
 fn a_container_gives_what_deploys_for_the_token_in_its_file() {
-    let Some(world) = World::new().filter(|_| needs(&["nginx"])) else { return };
+    needs!("nginx");
+    let Some(world) = World::new() else { return };
     let sandbox = Sandbox::new();
     let (keys, session) = world.moto.assumed();
     sandbox.write("www/creds", json(&keys, &session, "Token"));
@@ -339,19 +344,20 @@ fn a_container_gives_what_deploys_for_the_token_in_its_file() {
 
     let sandbox = Sandbox::new();
     let wrong = [uri, ("AWS_CONTAINER_AUTHORIZATION_TOKEN", "another token")];
-    let words = ["cannot get credentials from the container endpoint 127.0.0.1: it answered 403: no"];
+    let words = [&*format!("cannot get credentials from the container endpoint 127.0.0.1: {ANSWERED} 403: no")];
     let run = world.fails(&sandbox, "", &wrong, 1, &words);
     no_secret(&sandbox, &run, &["another token"]);
 }
 
 #[test]
 fn an_instance_gives_what_deploys_through_imdsv2_and_never_through_a_proxy() {
-    let Some(world) = World::new().filter(|_| needs(&["nginx"])) else { return };
+    needs!("nginx");
+    let Some(world) = World::new() else { return };
     let sandbox = Sandbox::new();
     let (keys, session) = world.moto.assumed();
     sandbox.write("www/latest/meta-data/iam/security-credentials/app-role", json(&keys, &session, "Token"));
     let service = role_of_instance(&sandbox, "");
-    let (endpoint, whose) = (service.url("/"), "role app-role of the instance (IMDSv2)");
+    let (endpoint, whose) = (service.url("/"), &*format!("role app-role {OF_THE_INSTANCE}"));
     let env = [&[("AWS_EC2_METADATA_SERVICE_ENDPOINT", endpoint.as_str())][..], &PROXY].concat();
     let secrets = [keys.secret.as_str(), &session, "metadata-token"];
     world.deploys(&sandbox, "", &env, whose, &secrets).says("PUT ");
@@ -387,7 +393,7 @@ fn get_object_on_the_one_key_is_all_it_needs() {
     let sandbox = Sandbox::new();
     private(&sandbox, "home/.aws/credentials", ini("default", &narrow));
     world.deploys(&sandbox, "", &[OFF], "profile default", &[&narrow.secret]);
-    world.check(&sandbox, "", &[OFF]).expect(0).never_says("deployed");
+    world.check(&sandbox, "", &[OFF]).expect(0).never_says(DEPLOYED);
     // Of a key that is not there it cannot tell whether it is there.
     let mut command = sandbox.command(&["--remote", "s3://private/none.zip"]);
     let run = Run::from(command.env(OFF.0, OFF.1).output().unwrap()).expect(1);
@@ -413,10 +419,12 @@ fn a_broken_link_is_one_clear_line_and_no_other_link_is_tried() {
     let sandbox = Sandbox::new();
     let file = private(&sandbox, "home/.amazon/account-key", format!("accessKey={id}\nsecretKey={secret}\n"));
     mode(&file, 0o622);
-    world.fails(&sandbox, "", &good, 1, &["account-key", "others may write", "chmod go-w"]);
+    world.fails(&sandbox, "", &good, 1, &["account-key", OTHERS_MAY_WRITE, "chmod go-w"]);
     mode(&file, 0o600);
     std::fs::write(&file, "canary/malformed\n").unwrap();
-    world.fails(&sandbox, "", &good, 1, &["cannot use account-key", "accessKey="]).never_says("canary/malformed");
+    world
+        .fails(&sandbox, "", &good, 1, &[&*format!("{CANNOT_USE} account-key"), "accessKey="])
+        .never_says("canary/malformed");
 
     let sandbox = Sandbox::new();
     let helper = sandbox.hook("home", "helper", "echo '{\"Version\": 1, \"SecretAccessKey\": \"canary/json\"'");

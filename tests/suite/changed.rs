@@ -7,6 +7,8 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::install::Host;
+use crate::support::needs::needs;
+use crate::support::phrases::{CANNOT_READ, IS_REFUSED, OTHERS_MAY_WRITE, ROLLING_BACK};
 use crate::support::sandbox::{Run, Sandbox};
 
 /// Between the two everything changes that can: content, mode, kinds, links, names.
@@ -131,9 +133,7 @@ fn deployment_is_killed_then_the_next_run_finds_the_file_whole_whatever_was_left
 
 #[test]
 fn scripts_of_another_user_can_read_it_and_it_is_relative_to_the_bundle() {
-    if !rustix::process::geteuid().is_root() {
-        return;
-    }
+    needs!(root);
     let host = Host::new();
     let told = host.sandbox.path("told");
     fs::write(&told, "").unwrap();
@@ -273,30 +273,30 @@ fn patterns_that_cannot_be_trusted_or_mean_two_things_then_the_hook_is_refused()
     let zip = sandbox.zip("app.zip", V1);
     let path = sandbox.path("pre.d/10-x.paths");
     let refused = |words: &str| {
-        let words = format!("the hook {} is refused: {words}", sandbox.path("pre.d/10-x").display());
+        let words = format!("the hook {} {IS_REFUSED}: {words}", sandbox.path("pre.d/10-x").display());
         sandbox.deploy(zip.to_str().unwrap(), &[]).expect(2).says(&words);
         assert!(told(&sandbox).is_empty() && !sandbox.local().exists(), "{words}");
     };
     for (text, words) in [
         ("# nothing\n", format!("{} has no pattern: write ** for every change, or take the file away", path.display())),
         ("conf\n!conf/a\n", format!("{}:2: there is no ! for what is not wanted", path.display())),
-        (&"x".repeat(70_000), format!("cannot read {}: it has more than 65536 bytes", path.display())),
+        (&"x".repeat(70_000), format!("{CANNOT_READ} {}: it has more than 65536 bytes", path.display())),
     ] {
         hook_for(&sandbox, "pre.d/10-x", text);
         refused(&words);
     }
     fs::write(&path, "**").unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
-    refused(&format!("others may write {}", path.display()));
+    refused(&format!("{OTHERS_MAY_WRITE} {}", path.display()));
     fs::remove_file(&path).unwrap();
     std::os::unix::fs::symlink("nowhere", &path).unwrap();
-    refused(&format!("cannot read {}: no such file or directory", path.display()));
+    refused(&format!("{CANNOT_READ} {}: no such file or directory", path.display()));
     fs::remove_file(&path).unwrap();
     assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
-    refused(&format!("cannot read {}: it is ", path.display()));
+    refused(&format!("{CANNOT_READ} {}: it is ", path.display()));
     fs::remove_file(&path).unwrap();
     fs::create_dir(&path).unwrap();
-    refused(&format!("cannot read {}: it is ", path.display()));
+    refused(&format!("{CANNOT_READ} {}: it is ", path.display()));
 }
 
 #[test]
@@ -325,7 +325,7 @@ fn the_way_back_was_not_taken_by_hooks_then_all_of_the_next_release_is_news() {
     sandbox.zip("app.zip", &[("conf/a", "2"), ("version", "v2")]);
     sandbox.deploy(&remote, &[]).expect(3);
     sandbox.deploy(&remote, &[]).expect(3);
-    sandbox.deploy(&remote, &[]).expect(1).says("times after rolling back: giving up");
+    sandbox.deploy(&remote, &[]).expect(1).says(&format!("times after {ROLLING_BACK}: giving up"));
     told(&sandbox);
     sandbox.zip("app.zip", &[("conf/a", "1"), ("version", "v3")]);
     sandbox.deploy(&remote, &[]).expect(0).never_says("20-conf was not run");

@@ -3,7 +3,9 @@
 use std::fs::File;
 use std::process::{Command, Stdio};
 
-use crate::support::sandbox::{Run, Sandbox, needs, short, tree};
+use crate::support::needs::needs;
+use crate::support::phrases::{CANNOT_USE, CANNOT_WRITE, DEPLOYED, DID_YOU_MEAN, deployed_revision};
+use crate::support::sandbox::{Run, Sandbox, short, tree};
 
 fn run(command: &mut Command) -> Run {
     command.output().unwrap().into()
@@ -117,7 +119,7 @@ fn a_word_of_another_tool_is_given_then_ours_is_named() {
     ] {
         let run = run(sandbox.bare().args(args)).expect(64);
         assert_eq!((run.log.lines().count(), &*run.out), (1, ""), "{args:?}: {}", run.log);
-        let says = format!("; did you mean {ours}?\n");
+        let says = format!("; {DID_YOU_MEAN} {ours}?\n");
         assert!(run.log.starts_with("repo-deploy: unknown ") && run.log.ends_with(&says), "{args:?}: {}", run.log);
     }
 }
@@ -190,7 +192,7 @@ fn every_option_is_given_then_each_is_obeyed() {
     assert_eq!((run.log.as_str(), run.out.as_str()), ("", ""));
     assert_eq!(tree(&sandbox.path("live/app"))["index"], "f 644 one");
     assert_eq!(sandbox.read("out"), "named before\nafter\n");
-    assert!(sandbox.read_log("log").contains("deployed revision "));
+    assert!(sandbox.read_log("log").contains(DEPLOYED));
     assert!(!sandbox.path("never").exists());
 }
 
@@ -218,7 +220,7 @@ fn the_answer_cannot_be_written_then_it_says_so() {
     let full = File::options().write(true).open("/dev/full").unwrap();
     let child = sandbox.bare().arg("--help").stdout(full).stderr(Stdio::piped()).spawn().unwrap();
     let run: Run = child.wait_with_output().unwrap().into();
-    run.expect(1).says("cannot write to standard output: no space left on device");
+    run.expect(1).says(&format!("{CANNOT_WRITE} to standard output: no space left on device"));
 }
 
 /// What a command writes to a terminal, standard output and standard error together.
@@ -233,9 +235,7 @@ fn on_terminal(command: &Command, environment: &[(&str, &str)]) -> String {
 
 #[test]
 fn a_terminal_looks_on_then_what_matters_has_a_colour_and_nowhere_else() {
-    if !needs(&["script"]) {
-        return;
-    }
+    needs!("script");
     let sandbox = Sandbox::new();
     let remote = sandbox.zip("a.zip", &[("changed", "one"), ("removed", "one")]);
     let remote = remote.to_str().unwrap();
@@ -258,7 +258,10 @@ fn a_terminal_looks_on_then_what_matters_has_a_colour_and_nowhere_else() {
             sandbox.saying(&["verify"], &places),
             &["\x1b[33mchanged\x1b[0m /", "\x1b[31mmissing\x1b[0m /", "\x1b[32madded\x1b[0m /"],
         ),
-        (validate, &["bad.cfg:2:8:\x1b[31m error: \x1b[0mcannot use keep", ":3:6:\x1b[33m warning: \x1b[0mid: "]),
+        (
+            validate,
+            &[&*format!("bad.cfg:2:8:\x1b[31m error: \x1b[0m{CANNOT_USE} keep"), ":3:6:\x1b[33m warning: \x1b[0mid: "],
+        ),
         (warns, &["Z \x1b[33mWARN\x1b[0m  [", "Z \x1b[31mERROR\x1b[0m ["]),
     ] {
         let text = on_terminal(&command, &[("TERM", "xterm"), ("NO_COLOR", "")]);
@@ -301,7 +304,7 @@ fn a_revision_is_a_hash_then_it_is_short_for_people_and_whole_where_it_is_asked_
     }
     sandbox.zip("a.zip", &[("index", "two")]);
     let log = sandbox.deploy(remote, &["-v"]).expect(0).log;
-    assert!(log.contains("deployed revision sha256:") && log.lines().any(|line| line.len() > 120), "{log}");
+    assert!(log.contains(&deployed_revision("sha256:")) && log.lines().any(|line| line.len() > 120), "{log}");
     // What is read in a release's place is what rollback takes.
     let history = run(&mut sandbox.saying(&["history"], &[])).expect(0).out;
     let first = history.lines().last().unwrap().split_whitespace().nth(2).unwrap().to_owned();

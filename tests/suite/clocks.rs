@@ -7,6 +7,7 @@ use rustix::process::Signal;
 
 use crate::agent::source;
 use crate::support::clock::Clock;
+use crate::support::phrases::{DEPLOYED, UNCHANGED};
 use crate::support::running::Running;
 use crate::support::sandbox::{Run, Sandbox};
 use crate::support::servers::wait_for;
@@ -34,9 +35,9 @@ fn clocks_go_forward_then_a_skipped_time_runs_at_once_after_the_gap() {
     let sandbox = Sandbox::new();
     let Some(clock) = Clock::new(&sandbox) else { return };
     let mut daemon = started_at(&sandbox, &clock, time::macros::datetime!(2026-03-29 00:59:56 UTC), "30 2 * * *");
-    daemon.until("2026-03-29T00:59:5").until(" deployed revision ");
+    daemon.until("2026-03-29T00:59:5").until(DEPLOYED);
     // The check is over then: in the emulator a signal to one that is just ending can be its death.
-    let unchanged = daemon.next_with("Z DEBUG unchanged: ");
+    let unchanged = daemon.next_with(&format!("Z DEBUG {UNCHANGED} "));
     assert!(unchanged.starts_with("2026-03-29T01:00:0"), "{unchanged}");
     end(daemon);
 }
@@ -53,7 +54,7 @@ fn clocks_go_back_then_a_fixed_time_runs_once_and_an_open_one_twice() {
         let Some(clock) = Clock::new(&sandbox) else { return };
         sandbox.write("repo-deploy.cfg", "status-file = status.json\n");
         let mut daemon = started_at(&sandbox, &clock, time::macros::datetime!(2026-10-24 23:59:56 UTC), schedule);
-        daemon.until(" deployed revision ").until("2026-10-25T00:00:0");
+        daemon.until(DEPLOYED).until("2026-10-25T00:00:0");
         let file = || fs::read_to_string(sandbox.path("status.json")).unwrap_or_default();
         wait_for(next, || file().contains(next).then_some(()));
         end(daemon);
@@ -67,7 +68,7 @@ fn the_clock_jumps_then_checks_go_on_without_a_burst_or_a_stall() {
     let remote = source(&sandbox, "v1");
     let daemon = sandbox.daemon(&["--remote", &remote, "--schedule", "* * * * * *", "-v"]);
     let mut daemon = Running::start(clock.around(&daemon));
-    daemon.until(" deployed revision ");
+    daemon.until(DEPLOYED);
     // How far the log's time lies from ours.
     let ahead = |line: &str| {
         let format = time::macros::format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
@@ -80,14 +81,14 @@ fn the_clock_jumps_then_checks_go_on_without_a_burst_or_a_stall() {
         // Soon the log is there, and stays there.
         let mut there = 0;
         while there < 3 {
-            let line = daemon.next_with(" DEBUG unchanged: ");
+            let line = daemon.next_with(&format!(" DEBUG {UNCHANGED} "));
             there += usize::from((ahead(&line) - seconds).abs() < 60);
             checks.push(line.split(' ').next().unwrap().to_owned());
         }
     }
     checks.dedup();
     assert!(checks.len() >= 15, "each second at most one check: {checks:?}");
-    let lines = end(daemon).log.matches(" DEBUG unchanged: ").count();
+    let lines = end(daemon).log.matches(&format!(" DEBUG {UNCHANGED} ")).count();
     assert!(lines <= checks.len() + 3, "no burst: {lines} checks at {checks:?}");
 }
 

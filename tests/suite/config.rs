@@ -5,6 +5,10 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
+use crate::support::needs::is_root;
+use crate::support::phrases::{
+    CANNOT_READ, CANNOT_USE, DID_YOU_MEAN, IS_A_DIRECTORY, NO_USER, OTHERS_MAY_WRITE, TAKES,
+};
 use crate::support::sandbox::{Run, Sandbox};
 
 /// `repo-deploy status -c FILE args`, with nothing else given. It ends with 1, because nothing was ever checked.
@@ -83,7 +87,7 @@ fn a_key_is_unknown_then_a_warning_names_the_nearest_and_work_goes_on() {
     let sandbox = Sandbox::new();
     let run = run(&mut status(&sandbox, "remote = /x\nkep = 7\nlocal = /srv/a\nlocal = /srv/b\n", &[])).expect(1);
     let config = sandbox.path("c.cfg");
-    let run = run.says(&format!("{}:2: unknown key kep; did you mean keep?", config.display()));
+    let run = run.says(&format!("{}:2: unknown key kep; {DID_YOU_MEAN} keep?", config.display()));
     let run = run.says(&format!("{}:4: local stands in line 3 already", config.display()));
     assert_eq!(run.complaints().len(), 2, "{}", run.log);
     assert!(row(&run, "local").starts_with("/srv/b "));
@@ -93,7 +97,7 @@ fn a_key_is_unknown_then_a_warning_names_the_nearest_and_work_goes_on() {
 fn a_mistake_and_a_missing_remote_then_both_are_said() {
     let sandbox = Sandbox::new();
     let run = run(&mut status(&sandbox, "remot = /x\n", &[])).expect(78);
-    let run = run.says("did you mean remote?").says("--remote URL").says("REMOTE_REPOSITORY");
+    let run = run.says(&format!("{DID_YOU_MEAN} remote?")).says("--remote URL").says("REMOTE_REPOSITORY");
     assert_eq!(run.log.lines().count(), 2, "{}", run.log);
 }
 
@@ -103,7 +107,7 @@ fn remote_stands_in_a_section_that_nobody_chose_then_the_sections_are_named() {
     refused(run(&mut status(&sandbox, "[a]\nremote = /x\n[b]\n", &[]))).says("sections a, b: --config-section chooses");
     refused(run(&mut status(&sandbox, "[sitea]\n", &["--config-section", "site"])))
         .says("cannot find the section site")
-        .says("did you mean sitea?");
+        .says(&format!("{DID_YOU_MEAN} sitea?"));
 }
 
 #[test]
@@ -117,7 +121,7 @@ fn only_sections_that_nobody_chose_then_a_warning_names_them() {
     let file = sandbox.path("c.cfg").display().to_string();
     assert_eq!(
         warned("# site\n[Settngs]\nkeep = 7\n", &[]),
-        [format!("{file}: no section of it is used: it has the section Settngs; did you mean Settings?")]
+        [format!("{file}: no section of it is used: it has the section Settngs; {DID_YOU_MEAN} Settings?")]
     );
     assert_eq!(
         warned("[a]\nkeep = 7\n[b]\n", &[]),
@@ -146,7 +150,7 @@ fn a_line_cannot_be_read_then_its_number_is_named_and_nothing_of_it_repeated() {
     ] {
         let path = sandbox.write("c.cfg", config);
         let run = run(sandbox.bare().arg("status").arg("-c").arg(&path));
-        refused(run).says(&format!("{}:{line}: cannot read the ", path.display())).never_says("hunter2");
+        refused(run).says(&format!("{}:{line}: {CANNOT_READ} the ", path.display())).never_says("hunter2");
     }
 }
 
@@ -155,8 +159,8 @@ fn a_configuration_cannot_be_read_then_it_is_refused() {
     let sandbox = Sandbox::new();
     let config = |path: &str| refused(run(sandbox.bare().args(["status", "-r", "/x", "-c", path])));
     config("missing.cfg").says("missing.cfg: no such file");
-    config("cache").says("cache: it is a directory");
-    config("missing.cfg/x").says("cannot read the configuration");
+    config("cache").says(&format!("cache: {IS_A_DIRECTORY}"));
+    config("missing.cfg/x").says(&format!("{CANNOT_READ} the configuration"));
     let large = sandbox.write("large.cfg", "# x\n".repeat(300_000));
     config(large.to_str().unwrap()).says("more than 1048576 bytes");
     rustix::fs::mknodat(
@@ -177,7 +181,7 @@ fn a_configuration_may_be_written_by_others_then_it_is_refused() {
     let status = || run(sandbox.bare().arg("status").arg("-c").arg(&path));
     for (name, mode) in [("d/c.cfg", 0o646), ("d", 0o777)] {
         fs::set_permissions(sandbox.path(name), fs::Permissions::from_mode(mode)).unwrap();
-        refused(status()).says("others may write").says("chmod go-w");
+        refused(status()).says(OTHERS_MAY_WRITE).says("chmod go-w");
         fs::set_permissions(sandbox.path(name), fs::Permissions::from_mode(mode & !0o022)).unwrap();
     }
     status().expect(1);
@@ -190,7 +194,7 @@ fn a_configuration_is_not_for_us_to_read_then_it_is_refused() {
     fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
     let mut command = sandbox.bare();
     command.arg("status").arg("-c").arg(path);
-    if rustix::process::geteuid().is_root() {
+    if is_root() {
         command.uid(65_534).gid(65_534);
     }
     refused(run(&mut command)).says("permission denied");
@@ -217,22 +221,22 @@ fn a_configuration_tells_others_a_secret_then_a_warning_says_how_to_stop() {
 fn a_value_cannot_be_used_then_the_line_says_where_and_what_would_be_right() {
     let sandbox = Sandbox::new();
     for (config, words) in [
-        ("keep = 1", "keep = 1: it takes a whole number from 2"),
-        ("max-download = lots", "max-download = lots: it takes bytes"),
-        ("timeout = 1d", "timeout = 1d: it takes seconds"),
-        ("activation = symlnk", "did you mean symlink?"),
-        ("owner = no-such-user", "/etc/passwd has no user no-such-user"),
+        ("keep = 1", &*format!("keep = 1: {TAKES} a whole number from 2")),
+        ("max-download = lots", &*format!("max-download = lots: {TAKES} bytes")),
+        ("timeout = 1d", &*format!("timeout = 1d: {TAKES} seconds")),
+        ("activation = symlnk", &*format!("{DID_YOU_MEAN} symlink?")),
+        ("owner = no-such-user", &*format!("{NO_USER} no-such-user")),
         ("preserve = ../x", "../x is not below the live tree"),
-        ("id = a/b", "id = a/b: it takes"),
+        ("id = a/b", &*format!("id = a/b: {TAKES}")),
         ("local =", "local = (empty)"),
         ("schedule =", "schedule = (empty)"),
-        ("http-header = hunter2", "it takes Name: value"),
+        ("http-header = hunter2", &*format!("{TAKES} Name: value")),
         ("http-password = hunter2", "there is no http-user"),
     ] {
         let run = refused(run(status(&sandbox, &format!("\n{config}\n"), &[]).env("REMOTE_REPOSITORY", "/x")));
         let key = config.split_once(" =").unwrap().0;
         let config = sandbox.path("c.cfg");
-        run.says(&format!("{}:2: cannot use {key}", config.display())).says(words).never_says("hunter2");
+        run.says(&format!("{}:2: {CANNOT_USE} {key}", config.display())).says(words).never_says("hunter2");
     }
     for (remote, words) in [
         ("u:hunter2@h", "remote …@h is neither a URL nor a path"),
@@ -243,8 +247,8 @@ fn a_value_cannot_be_used_then_the_line_says_where_and_what_would_be_right() {
         run.says(&format!(" ERROR {}:2: {words}", sandbox.path("c.cfg").display()));
     }
     let variable = run(status(&sandbox, "remote = /x", &[]).env("REPO_DEPLOY_KEEP", "x"));
-    refused(variable).says("REPO_DEPLOY_KEEP: cannot use keep = x");
-    refused(run(&mut status(&sandbox, "remote = /x", &["-i", "a b"]))).says("--id: cannot use id = a b");
+    refused(variable).says(&format!("REPO_DEPLOY_KEEP: {CANNOT_USE} keep = x"));
+    refused(run(&mut status(&sandbox, "remote = /x", &["-i", "a b"]))).says(&format!("--id: {CANNOT_USE} id = a b"));
 }
 
 #[test]
@@ -267,9 +271,11 @@ fn local_would_destroy_something_then_it_is_refused_and_untouched() {
         "a.zip",
         "a.zip/x",
     ] {
-        refused(sandbox.deploy(remote, &["--local", local])).says("cannot use local = ");
+        refused(sandbox.deploy(remote, &["--local", local])).says(&format!("{CANNOT_USE} local = "));
     }
-    refused(sandbox.deploy(remote, &["--cache", "deploy/current/cache"])).says("cannot use local = ").says("the cache");
+    refused(sandbox.deploy(remote, &["--cache", "deploy/current/cache"]))
+        .says(&format!("{CANNOT_USE} local = "))
+        .says("the cache");
     assert_eq!(fs::read_dir(sandbox.path("cache")).unwrap().count(), 0);
     assert_eq!(fs::read_dir(sandbox.path("deploy")).unwrap().count(), 0);
     sandbox.deploy(remote, &["--local", "./deploy/../deploy/current/"]).expect(0);
@@ -316,5 +322,5 @@ fn configuration_comes_as_a_descriptor_of_a_file_then_it_is_read_and_judged() {
     fs::set_permissions(&config, fs::Permissions::from_mode(0o666)).unwrap();
     let mut check = sandbox.bare();
     check.args(["-f", "-c", "/dev/stdin"]).stdin(fs::File::open(&config).unwrap());
-    Run::from(check.output().unwrap()).expect(78).says("others may write").says("in.cfg");
+    Run::from(check.output().unwrap()).expect(78).says(OTHERS_MAY_WRITE).says("in.cfg");
 }

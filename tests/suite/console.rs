@@ -3,7 +3,9 @@
 use std::fs::{self, File};
 use std::process::{Command, Stdio};
 
-use crate::support::sandbox::{Run, Sandbox, needs, plain};
+use crate::support::needs::needs;
+use crate::support::phrases::{CANNOT_ROLL_BACK, CANNOT_WRITE, DEPLOYED, NOTHING_TO_VERIFY, STOPPED_BY, UNPACKED};
+use crate::support::sandbox::{Run, Sandbox, plain};
 
 /// What a run comes to, apart from what it says.
 fn deploys(sandbox: &Sandbox, command: &mut Command) -> Run {
@@ -54,10 +56,10 @@ fn standard_error_is_a_closed_pipe_then_failures_keep_their_codes() {
 #[test]
 fn the_log_file_is_a_full_disk_then_it_deploys_and_the_log_is_on_standard_error() {
     let (sandbox, mut command) = ready();
-    let run = deploys(&sandbox, command.args(["--log-file", "/dev/full"])).says(" INFO deployed ");
+    let run = deploys(&sandbox, command.args(["--log-file", "/dev/full"])).says(&format!(" INFO {DEPLOYED} "));
     let complaints = run.complaints();
     assert_eq!(complaints.len(), 1, "it is said once: {}", run.log);
-    let why = "cannot write to log-file /dev/full: no space left on device: logging to standard error";
+    let why = &format!("{CANNOT_WRITE} to log-file /dev/full: no space left on device: logging to standard error");
     assert!(complaints[0].ends_with(&format!(" WARN {why}")), "{}", run.log);
     assert_eq!(run.log.lines().next(), Some(complaints[0]), "before the first record");
 }
@@ -74,7 +76,7 @@ fn the_log_file_cannot_be_opened_then_a_warning_says_so_and_it_deploys() {
         let (sandbox, mut command) = ready();
         let mode = rustix::fs::Mode::from_raw_mode(0o600);
         rustix::fs::mknodat(rustix::fs::CWD, sandbox.path("fifo"), rustix::fs::FileType::Fifo, mode, 0).unwrap();
-        let run = deploys(&sandbox, command.args(["--log-file", bad])).says(" INFO deployed ");
+        let run = deploys(&sandbox, command.args(["--log-file", bad])).says(&format!(" INFO {DEPLOYED} "));
         assert_eq!(run.complaints().len(), 1, "{bad}: {}", run.log);
         run.says("cannot open log-file ");
     }
@@ -82,10 +84,7 @@ fn the_log_file_cannot_be_opened_then_a_warning_says_so_and_it_deploys() {
 
 #[test]
 fn the_disk_of_the_log_fills_up_then_it_deploys_and_every_line_is_whole_somewhere() {
-    if !needs(&["unshare", "mount"]) || !rustix::process::geteuid().is_root() {
-        eprintln!("left out: mounting a small disk takes root");
-        return;
-    }
+    needs!(root, "unshare", "mount");
     let (sandbox, command) = ready();
     fs::create_dir(sandbox.path("small")).unwrap();
     // All of the disk but the last 100 bytes is taken: the first records fit, one is cut in two, the rest does not.
@@ -94,7 +93,7 @@ fn the_disk_of_the_log_fills_up_then_it_deploys_and_every_line_is_whole_somewher
     let mut small = Command::new("unshare");
     small.args(["--mount", "sh", "-c", script, "sh"]).arg(command.get_program()).args(command.get_args());
     small.args(["--log-file", "small/log"]).current_dir(sandbox.path(""));
-    let run = deploys(&sandbox, &mut small).says(" INFO deployed ");
+    let run = deploys(&sandbox, &mut small).says(&format!(" INFO {DEPLOYED} "));
     assert_eq!(run.out.len(), 100, "the disk is full: {:?}", run.out);
     assert_eq!(run.complaints().len(), 1, "{}", run.log);
     let run = run.says("/small/log: no space left on device: logging to standard");
@@ -114,7 +113,10 @@ fn a_log_file_is_given_then_records_are_appended_a_line_each() {
         assert_eq!((run.log.as_str(), run.out.as_str()), ("", ""));
     }
     let text = sandbox.read_log("log");
-    assert!(text.starts_with("kept\n20") && text.contains(" INFO deployed ") && text.contains("Z ERROR "), "{text}");
+    assert!(
+        text.starts_with("kept\n20") && text.contains(&format!(" INFO {DEPLOYED} ")) && text.contains("Z ERROR "),
+        "{text}"
+    );
     assert!(text.contains("/no/\\x9b31m/such.zip") && !text.contains('\u{9b}'), "{text}");
     let mode = |name: &str| {
         use std::os::unix::fs::PermissionsExt;
@@ -139,7 +141,7 @@ fn records_have_a_time_a_level_and_the_deployment() {
         assert_eq!(shape, "0000-00-00T00:00:00.000Z", "{line}");
         assert!([" INFO  [web] ", " WARN  [web] "].iter().any(|frame| rest.starts_with(frame)), "{line}");
     }
-    assert!(log.contains("Z INFO  [web] deployed revision "), "{log}");
+    assert!(log.contains(&format!("Z INFO  [web] {DEPLOYED} ")), "{log}");
     let run = sandbox.bare().args(["-f", "-c", "/no/such/file"]).output().unwrap();
     assert!(String::from_utf8(run.stderr).unwrap().contains("Z ERROR [repo-deploy] "), "no deployment is meant");
 }
@@ -149,10 +151,10 @@ fn a_command_is_given_by_hand_and_there_is_a_log_file_then_whoever_gave_it_reads
     let sandbox = Sandbox::new();
     let remote = sandbox.zip("a.zip", &[("index", "one")]).display().to_string();
     for (words, code, says) in [
-        (&["verify"][..], 1, "nothing to verify: "),
-        (&["rollback"], 1, "cannot roll back: "),
+        (&["verify"][..], 1, NOTHING_TO_VERIFY),
+        (&["rollback"], 1, CANNOT_ROLL_BACK),
         (&["plan", "--remote", "/no"], 1, "/no"),
-        (&["seed"], 0, " INFO unpacked release "),
+        (&["seed"], 0, &*format!(" INFO {UNPACKED} ")),
         (&["retry", "--remote", "/no"], 1, "/no"),
     ] {
         let before = plain(&fs::read_to_string(sandbox.path("log")).unwrap_or_default());
@@ -173,9 +175,7 @@ fn on_terminal(term: &str, args: &[&str]) -> Option<String> {
 
 /// The same, started by `with` and with so many seconds for the whole check.
 fn started_on_terminal(with: &str, timeout: u32, term: &str, args: &[&str]) -> Option<Run> {
-    if !needs(&["script", "stty"]) {
-        return None;
-    }
+    needs!("script", "stty");
     let sandbox = Sandbox::new();
     // Nothing but a hole: it takes no space, and a second ends the reading.
     let remote = sandbox.path("large.zip");
@@ -210,10 +210,10 @@ fn a_signal_ends_it_then_its_line_takes_the_place_of_the_progress() {
     let Some(run) = started_on_terminal(with, 600, "xterm", &[]) else { return };
     let out = run.expect(143).out;
     let (before, last) = out.rsplit_once("\r\x1b[K").unwrap_or_else(|| panic!("no progress: {out:?}"));
-    assert_eq!(last, "repo-deploy: stopped by signal 15\r\n");
+    assert_eq!(last, format!("repo-deploy: {STOPPED_BY} 15\r\n"));
     assert!(before.contains("reading "), "{out:?}");
     let Some(run) = started_on_terminal(with, 600, "dumb", &[]) else { return };
-    assert_eq!(run.expect(143).out, "repo-deploy: stopped by signal 15\r\n");
+    assert_eq!(run.expect(143).out, format!("repo-deploy: {STOPPED_BY} 15\r\n"));
 }
 
 #[test]

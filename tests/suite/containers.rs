@@ -9,8 +9,10 @@ use std::process::Command;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::clock::QEMU;
+use crate::support::needs::needs;
+use crate::support::phrases::{AT_WORK, DEPLOYED, EXIT_CODE, NOTHING_AT, READ_AGAIN, ROLLING_BACK};
 use crate::support::running::Running;
-use crate::support::sandbox::{Run, Sandbox, binary, needs};
+use crate::support::sandbox::{Run, Sandbox, binary};
 use crate::support::servers::wait_for;
 
 /// How a container is started: what is put before the binary and its arguments.
@@ -33,9 +35,7 @@ fn empty_root(sandbox: &Sandbox) -> PathBuf {
 
 /// The container's command, or `None` where its program is missing.
 fn contained(sandbox: &Sandbox, way: &str, args: &[&str]) -> Option<Command> {
-    if !needs(&[way]) {
-        return None;
-    }
+    needs!(root, way);
     let root = sandbox.path("root");
     let mut command = Command::new(way);
     match way {
@@ -109,24 +109,20 @@ fn with_busybox(root: &Path, name: &str, body: &str) {
     fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
-}
-
 #[test]
 fn the_root_is_empty_and_we_are_the_first_process_then_everything_works() {
     for way in WAYS {
         let sandbox = Sandbox::new();
         let root = empty_root(&sandbox);
-        let Some(command) = contained(&sandbox, way, &["--config", "/config"]).filter(|_| is_root()) else { continue };
+        let Some(command) = contained(&sandbox, way, &["--config", "/config"]) else { continue };
         let mut daemon = Running::start(command);
-        daemon.until(" deployed revision ");
+        daemon.until(DEPLOYED);
         let first = first_of(daemon.pid());
         assert!(root.join("live/current/version").exists(), "{way}");
 
         fs::write(root.join("app/version"), "v2").unwrap();
         kill_process(first, Signal::HUP).unwrap();
-        daemon.until("read the configuration again").until(" deployed revision ");
+        daemon.until(READ_AGAIN).until(DEPLOYED);
         assert_eq!(fs::read_to_string(root.join("live/current/version")).unwrap(), "v2");
 
         // HEALTHCHECK: the same binary, no shell.
@@ -140,7 +136,7 @@ fn the_root_is_empty_and_we_are_the_first_process_then_everything_works() {
         status(0);
         fs::rename(root.join("app"), root.join("away")).unwrap();
         kill_process(first, Signal::USR1).unwrap();
-        daemon.until(" ERROR there is nothing at /app");
+        daemon.until(&format!(" ERROR {NOTHING_AT} /app"));
         status(1);
         kill_process(first, Signal::TERM).unwrap();
         daemon.end().expect(0).says(" ending: signal 15 (SIGTERM)");
@@ -154,7 +150,7 @@ fn ten_thousand_orphans_end_then_there_is_no_zombie_and_our_own_hooks_are_not_lo
     for (way, orphans) in [("unshare", 10_000), ("bwrap", 100), ("runc", 100)] {
         let sandbox = Sandbox::new();
         let root = empty_root(&sandbox);
-        let Some(command) = contained(&sandbox, way, &["--config", "/config"]).filter(|_| is_root()) else { continue };
+        let Some(command) = contained(&sandbox, way, &["--config", "/config"]) else { continue };
         // Each orphan's parent has ended before it; the hook's own end must still be seen, with its code.
         if way != "runc" {
             sandbox.write("root/dev/null", "");
@@ -163,7 +159,7 @@ fn ten_thousand_orphans_end_then_there_is_no_zombie_and_our_own_hooks_are_not_lo
         with_busybox(&root, "pre/10-orphans", &body);
         with_busybox(&root, "post/10-no", "exit 7");
         let mut daemon = Running::start(command);
-        daemon.until(&format!("10-orphans: {orphans} orphans")).until("10-no ended with exit code 7; rolling back");
+        daemon.until(&format!("10-orphans: {orphans} orphans")).until(&format!("10-no {EXIT_CODE} 7; {ROLLING_BACK}"));
         let first = first_of(daemon.pid()).as_raw_nonzero();
         wait_for("the end of every orphan", || {
             let children = fs::read_to_string(format!("/proc/{first}/task/{first}/children")).unwrap();
@@ -178,7 +174,7 @@ fn ten_thousand_orphans_end_then_there_is_no_zombie_and_our_own_hooks_are_not_lo
 fn we_end_as_the_first_process_then_those_that_hooks_left_are_asked_first() {
     let sandbox = Sandbox::new();
     let root = empty_root(&sandbox);
-    let Some(command) = contained(&sandbox, "unshare", &["--config", "/config"]).filter(|_| is_root()) else { return };
+    let Some(command) = contained(&sandbox, "unshare", &["--config", "/config"]) else { return };
     // A daemon of a session of its own.
     sandbox.write("root/dev/null", "");
     let service = "trap 'echo bye > /live/bye; exit 0' TERM; echo up > /live/up; while :; do sleep 0.05; done";
@@ -192,7 +188,7 @@ fn we_end_as_the_first_process_then_those_that_hooks_left_are_asked_first() {
     let mut command = command;
     command.env("PATH", "/bin");
     let mut daemon = Running::start(command);
-    daemon.until(" deployed revision ");
+    daemon.until(DEPLOYED);
     wait_for("the service", || root.join("live/up").exists().then_some(()));
     kill_process(first_of(daemon.pid()), Signal::TERM).unwrap();
     daemon.end().expect(0);
@@ -204,7 +200,7 @@ fn term_comes_to_the_first_process_during_a_hook_then_the_hook_is_told() {
     for way in WAYS {
         let sandbox = Sandbox::new();
         let root = empty_root(&sandbox);
-        let Some(command) = contained(&sandbox, way, &["--config", "/config"]).filter(|_| is_root()) else { continue };
+        let Some(command) = contained(&sandbox, way, &["--config", "/config"]) else { continue };
         with_busybox(&root, "pre/10-x", "trap 'echo bye; exit 1' TERM; echo up; while :; do :; done");
         let mut daemon = Running::start(command);
         daemon.until("10-x: up");
@@ -216,9 +212,7 @@ fn term_comes_to_the_first_process_during_a_hook_then_the_hook_is_told() {
 
 #[test]
 fn cron_starts_it_while_it_is_at_work_then_75_and_no_harm() {
-    if !needs(&["busybox", "faketime", QEMU]) || !is_root() {
-        return;
-    }
+    needs!(root, "busybox", "faketime", QEMU);
     let sandbox = Sandbox::new();
     let remote = crate::agent::source(&sandbox, "v1");
     let go = sandbox.path("go");
@@ -242,6 +236,6 @@ fn cron_starts_it_while_it_is_at_work_then_75_and_no_harm() {
     crond.signal(Signal::TERM);
     assert_eq!(ended(), ["75", "75", "0"]);
     assert_eq!(crate::agent::live(&sandbox), "v1");
-    assert_eq!(sandbox.read("log").matches("another repo-deploy is at work").count(), 2);
+    assert_eq!(sandbox.read("log").matches(AT_WORK).count(), 2);
     drop(crond);
 }

@@ -6,48 +6,31 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::sandbox::{Run, Sandbox, needs};
+use crate::support::needs::{leave_out, needs};
+use crate::support::phrases::{CANNOT_POLL, DRIFT, EXIT_CODE, NO_ARCHIVE, NOT_BEFORE, UNREADABLE};
+use crate::support::sandbox::Run;
+use crate::support::site::Site;
 
-/// A sandbox with a directory `src` as its remote.
-struct Site(Sandbox);
+/// A site with version 1 in a directory.
+fn site() -> Site {
+    let site = Site::with_directory("");
+    site.put("1");
+    site
+}
 
-impl Site {
-    fn new() -> Self {
-        let site = Self(Sandbox::new());
-        site.put("1");
-        site
-    }
+/// Kills the deployer in the post hook of the next check.
+fn cut_off(site: &Site) {
+    let hook = site.sandbox.hook("post.d", "kill", "kill -KILL $PPID");
+    site.check().expect(137);
+    fs::remove_file(hook).unwrap();
+}
 
-    fn put(&self, version: &str) {
-        self.0.write("src/version", version);
-    }
+fn lose(site: &Site, release: &str) {
+    fs::remove_dir_all(site.sandbox.store().join("releases").join(release)).unwrap();
+}
 
-    fn config(&self, text: &str) {
-        self.0.write("repo-deploy.cfg", text);
-    }
-
-    fn check(&self) -> Run {
-        self.0.deploy(self.0.path("src").to_str().unwrap(), &[])
-    }
-
-    fn live(&self, name: &str) -> String {
-        self.0.read(self.0.local().join(name))
-    }
-
-    /// Kills the deployer in the post hook of the next check.
-    fn cut_off(&self) {
-        let hook = self.0.hook("post.d", "kill", "kill -KILL $PPID");
-        self.check().expect(137);
-        fs::remove_file(hook).unwrap();
-    }
-
-    fn lose(&self, what: impl AsRef<Path>) {
-        fs::remove_dir_all(self.0.store().join("releases").join(what)).unwrap();
-    }
-
-    fn current(&self) -> String {
-        fs::read_link(self.0.local()).unwrap().file_name().unwrap().to_str().unwrap().to_owned()
-    }
+fn current(site: &Site) -> String {
+    fs::read_link(site.sandbox.local()).unwrap().file_name().unwrap().to_str().unwrap().to_owned()
 }
 
 /// A mount that goes when the test ends.
@@ -60,7 +43,9 @@ impl Mount {
 
     pub fn new(args: &[&str], at: &Path) -> Option<Self> {
         let done = Command::new("mount").args(args).arg(at).output().unwrap();
-        assert!(done.status.success() || std::env::var("CI").as_deref() != Ok("true"), "{done:?}");
+        if !done.status.success() {
+            leave_out(&format!("cannot mount: {done:?}"));
+        }
         done.status.success().then(|| Self(at.to_owned()))
     }
 }
@@ -73,40 +58,38 @@ impl Drop for Mount {
 
 /// Deploys twice over a live tree with a directory and a file bound into it. `by`: what runs the program.
 fn deploy_around_bind_mounts(by: &[&str]) {
-    if !needs(&["mount", "umount"]) {
-        return;
-    }
-    let site = Site::new();
-    site.0.write("data/photo", "precious");
-    site.0.write("conf", "ours");
-    site.0.write("deploy/current/conf", "");
-    fs::create_dir(site.0.local().join("uploads")).unwrap();
+    needs!("mount", "umount");
+    let site = site();
+    site.sandbox.write("data/photo", "precious");
+    site.sandbox.write("conf", "ours");
+    site.sandbox.write("deploy/current/conf", "");
+    fs::create_dir(site.sandbox.local().join("uploads")).unwrap();
     let bound = [("data", "uploads"), ("conf", "conf")];
-    let mounts: Vec<_> = bound.iter().map(|(a, b)| Mount::bind(&site.0.path(a), &site.0.local().join(b))).collect();
+    let mounts: Vec<_> =
+        bound.iter().map(|(a, b)| Mount::bind(&site.sandbox.path(a), &site.sandbox.local().join(b))).collect();
     if mounts.iter().any(Option::is_none) {
-        eprintln!("left out: this user may not mount");
         return;
     }
     let check = || -> Run {
-        let remote = site.0.path("src").into_os_string().into_string().unwrap();
-        let plain = site.0.command(&["--remote", &remote]);
+        let remote = site.sandbox.path("src").into_os_string().into_string().unwrap();
+        let plain = site.sandbox.command(&["--remote", &remote]);
         let Some((program, args)) = by.split_first() else { return site.check() };
         let mut command = Command::new(program);
         command.args(args).arg(plain.get_program()).args(plain.get_args());
         command.output().unwrap().into()
     };
     check().expect(0);
-    site.0.write("data/later", "precious too");
+    site.sandbox.write("data/later", "precious too");
     site.put("2");
     check().expect(0);
-    assert_eq!(site.live("version"), "2");
-    assert_eq!(site.0.read("data/photo"), "precious");
-    assert_eq!(site.0.read("data/later"), "precious too");
-    assert_eq!(site.0.read("conf"), "ours");
+    assert_eq!(site.live(), "2");
+    assert_eq!(site.sandbox.read("data/photo"), "precious");
+    assert_eq!(site.sandbox.read("data/later"), "precious too");
+    assert_eq!(site.sandbox.read("conf"), "ours");
     // What the release ships there is refused, and says why.
-    site.0.write("src/uploads/keep", "");
+    site.sandbox.write("src/uploads/keep", "");
     check().expect(1).says("another file system is mounted at uploads");
-    assert_eq!(site.0.read("data/later"), "precious too");
+    assert_eq!(site.sandbox.read("data/later"), "precious too");
 }
 
 #[test]
@@ -116,191 +99,190 @@ fn bind_mounts_of_the_same_file_system_in_the_live_tree_then_they_are_not_entere
 
 #[test]
 fn kernel_cannot_tell_mounts_by_statx_then_bind_mounts_are_not_entered_either() {
-    if needs(&["strace"]) {
-        deploy_around_bind_mounts(&["strace", "-f", "-qq", "-o", "/dev/null", "-e", "inject=statx:error=ENOSYS"]);
-    }
+    needs!("strace");
+    deploy_around_bind_mounts(&["strace", "-f", "-qq", "-o", "/dev/null", "-e", "inject=statx:error=ENOSYS"]);
 }
 
 #[test]
 fn live_directory_becomes_a_link_during_the_check_then_what_it_points_to_is_not_touched() {
-    let site = Site::new();
-    site.0.write("deploy/current/old", "");
-    site.0.write("victim/passwd", "not ours");
-    let (local, victim) = (site.0.local(), site.0.path("victim"));
-    site.0.hook("pre.d", "swap", &format!("rm -rf {0}; ln -s {1} {0}", local.display(), victim.display()));
-    site.check().expect(78).says("drift: ").says("is no directory any more");
+    let site = site();
+    site.sandbox.write("deploy/current/old", "");
+    site.sandbox.write("victim/passwd", "not ours");
+    let (local, victim) = (site.sandbox.local(), site.sandbox.path("victim"));
+    site.sandbox.hook("pre.d", "swap", &format!("rm -rf {0}; ln -s {1} {0}", local.display(), victim.display()));
+    site.check().expect(78).says(DRIFT).says("is no directory any more");
     assert_eq!(fs::read_dir(&victim).unwrap().count(), 1);
-    assert_eq!(site.0.read("victim/passwd"), "not ours");
+    assert_eq!(site.sandbox.read("victim/passwd"), "not ours");
 }
 
 #[test]
 fn preserved_path_leads_through_a_link_then_the_link_stays() {
-    let site = Site::new();
+    let site = site();
     site.config("preserve = data/uploads\n");
-    site.0.write("big/uploads/photo", "precious");
-    fs::create_dir(site.0.local()).unwrap();
-    symlink("../../big", site.0.local().join("data")).unwrap();
+    site.sandbox.write("big/uploads/photo", "precious");
+    fs::create_dir(site.sandbox.local()).unwrap();
+    symlink("../../big", site.sandbox.local().join("data")).unwrap();
     site.check().expect(0);
-    assert_eq!(site.live("data/uploads/photo"), "precious");
-    site.0.write("src/data/new", "");
+    assert_eq!(site.sandbox.read(site.sandbox.local().join("data/uploads/photo")), "precious");
+    site.sandbox.write("src/data/new", "");
     site.check().expect(1).says("data is a link").says("data/uploads").says("preserve");
-    assert_eq!(site.live("data/uploads/photo"), "precious");
+    assert_eq!(site.sandbox.read(site.sandbox.local().join("data/uploads/photo")), "precious");
 }
 
 #[test]
 fn activation_changes_in_a_fixed_store_then_it_says_what_to_move_and_goes_on() {
-    let site = Site::new();
+    let site = site();
     let configured =
-        |mode: &str| site.config(&format!("store = {}\nactivation = {mode}\n", site.0.path("st").display()));
+        |mode: &str| site.config(&format!("store = {}\nactivation = {mode}\n", site.sandbox.path("st").display()));
     configured("symlink");
     site.check().expect(0);
-    let release = fs::canonicalize(site.0.local()).unwrap();
+    let release = fs::canonicalize(site.sandbox.local()).unwrap();
     configured("in-place");
     site.put("22");
     site.check().expect(78).says("activation = in-place needs a directory");
-    assert_eq!(site.0.read(release.join("version")), "1", "a release never changes");
-    fs::remove_file(site.0.local()).unwrap();
+    assert_eq!(site.sandbox.read(release.join("version")), "1", "a release never changes");
+    fs::remove_file(site.sandbox.local()).unwrap();
     site.check().expect(0);
-    assert!(!site.0.local().is_symlink());
+    assert!(!site.sandbox.local().is_symlink());
     configured("symlink");
     site.check().expect(78).says("is no link any more");
-    fs::remove_dir_all(site.0.local()).unwrap();
+    fs::remove_dir_all(site.sandbox.local()).unwrap();
     site.check().expect(0);
     site.put("333");
     site.check().expect(0);
-    assert!(site.0.local().is_symlink());
-    assert_eq!(site.live("version"), "333");
+    assert!(site.sandbox.local().is_symlink());
+    assert_eq!(site.live(), "333");
 }
 
 #[test]
 fn cut_off_and_the_new_release_is_lost_then_the_next_check_goes_back() {
-    let site = Site::new();
+    let site = site();
     site.check().expect(0);
     site.put("22");
-    site.cut_off();
-    site.lose(site.current());
+    cut_off(&site);
+    lose(&site, &current(&site));
     site.check().expect(1).says("is gone from");
-    assert_eq!(site.live("version"), "1");
+    assert_eq!(site.live(), "1");
     site.check().expect(0);
-    assert_eq!(site.live("version"), "22");
+    assert_eq!(site.live(), "22");
 }
 
 #[test]
 fn cut_off_and_the_way_back_is_lost_then_a_clean_deployment_settles_it() {
     for lose_both in [false, true] {
-        let site = Site::new();
+        let site = site();
         site.check().expect(0);
-        let before = site.current();
+        let before = current(&site);
         site.put("22");
-        site.cut_off();
-        site.lose(&before);
+        cut_off(&site);
+        lose(&site, &before);
         if lose_both {
-            site.lose(site.current());
+            lose(&site, &current(&site));
         }
-        fs::rename(site.0.path("src"), site.0.path("away")).unwrap();
+        fs::rename(site.sandbox.path("src"), site.sandbox.path("away")).unwrap();
         site.check().expect(3).says(&before);
         site.check().expect(3).says(&before);
-        fs::rename(site.0.path("away"), site.0.path("src")).unwrap();
+        fs::rename(site.sandbox.path("away"), site.sandbox.path("src")).unwrap();
         site.check().expect(0);
-        assert_eq!(site.live("version"), "22");
+        assert_eq!(site.live(), "22");
         site.check().expect(0);
     }
 }
 
 #[test]
 fn state_is_unreadable_and_the_deployment_is_blocked_or_refused_then_the_doubt_stays() {
-    let site = Site::new();
+    let site = site();
     site.check().expect(0);
-    site.0.write("deploy/.current.deploy/state", "nonsense");
+    site.sandbox.write("deploy/.current.deploy/state", "nonsense");
     site.put("22");
-    let hook = site.0.hook("pre.d", "no", "exit 1");
+    let hook = site.sandbox.hook("pre.d", "no", "exit 1");
     for _ in 0..2 {
-        site.check().expect(3).says("cannot be read").says("pre.d/no ended with exit code 1");
+        site.check().expect(3).says(UNREADABLE).says(&format!("pre.d/no {EXIT_CODE} 1"));
     }
     fs::remove_file(hook).unwrap();
-    let zip = site.0.write("bad.zip", "no archive");
+    let zip = site.sandbox.write("bad.zip", "no archive");
     for _ in 0..2 {
-        site.0.deploy(zip.to_str().unwrap(), &[]).expect(3).says("cannot be read").says("is no ZIP");
+        site.sandbox.deploy(zip.to_str().unwrap(), &[]).expect(3).says(UNREADABLE).says(NO_ARCHIVE);
     }
-    assert_eq!(site.live("version"), "1");
+    assert_eq!(site.live(), "1");
     site.check().expect(0);
-    assert_eq!(site.live("version"), "22");
+    assert_eq!(site.live(), "22");
     assert_eq!(site.check().expect(0).complaints(), [""; 0]);
 }
 
 #[test]
 fn another_remote_is_configured_then_what_the_old_one_asked_for_holds_nothing_up() {
-    let site = Site::new();
+    let site = site();
     site.check().expect(0);
-    let status = site.0.read("deploy/.current.deploy/status");
+    let status = site.sandbox.read("deploy/.current.deploy/status");
     let soon = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() + 600;
     let asked = |by: &str| {
         let text = format!("{status}not-before = {soon}\nnot-before-of = {by}\n");
-        site.0.write("deploy/.current.deploy/status", text);
+        site.sandbox.write("deploy/.current.deploy/status", text);
     };
     site.put("22");
     asked("https://old.example.org/app.zip");
     site.check().expect(0);
-    assert_eq!(site.live("version"), "22");
+    assert_eq!(site.live(), "22");
     site.put("333");
-    let remote = site.0.path("src").display().to_string();
+    let remote = site.sandbox.path("src").display().to_string();
     asked(&remote);
-    site.check().expect(1).says(&format!("cannot poll {remote}: the server asked for no request before 20"));
+    site.check().expect(1).says(&format!("{CANNOT_POLL} {remote}: the server {NOT_BEFORE} 20"));
     // And it is remembered as long as it lasts.
-    site.check().expect(1).says("asked for no request");
+    site.check().expect(1).says(NOT_BEFORE);
 }
 
 #[test]
 fn live_tree_or_remote_is_deeper_than_anybody_means_then_one_clear_line() {
     let deep = |top: &Path| fs::create_dir_all(top.join("d/".repeat(300))).unwrap();
-    let site = Site::new();
-    deep(&site.0.local());
+    let site = site();
+    deep(&site.sandbox.local());
     let run = site.check().expect(1).says("directories deep");
     assert!(run.log.len() < 2000, "{}", run.log.len());
-    fs::remove_dir_all(site.0.local()).unwrap();
-    deep(&site.0.path("src"));
+    fs::remove_dir_all(site.sandbox.local()).unwrap();
+    deep(&site.sandbox.path("src"));
     let run = site.check().expect(1).says("directories deep");
     assert!(run.log.len() < 2000, "{}", run.log.len());
 }
 
 #[test]
 fn source_goes_back_to_the_previous_release_and_is_reverted_then_keep_still_counts_each_once() {
-    let site = Site::new();
+    let site = site();
     site.config("keep = 3\n");
     for version in ["1", "22", "333"] {
-        let zip = site.0.zip("site.zip", &[("version", version)]);
-        site.0.deploy(zip.to_str().unwrap(), &[]).expect(0);
+        let zip = site.sandbox.zip("site.zip", &[("version", version)]);
+        site.sandbox.deploy(zip.to_str().unwrap(), &[]).expect(0);
     }
-    let zip = site.0.zip("site.zip", &[("version", "22")]);
-    site.0.hook("post.d", "no", "test $REPO_DEPLOY_REASON = revert");
-    site.0.deploy(zip.to_str().unwrap(), &[]).expect(1);
-    assert_eq!(fs::read_dir(site.0.store().join("releases")).unwrap().count(), 3);
+    let zip = site.sandbox.zip("site.zip", &[("version", "22")]);
+    site.sandbox.hook("post.d", "no", "test $REPO_DEPLOY_REASON = revert");
+    site.sandbox.deploy(zip.to_str().unwrap(), &[]).expect(1);
+    assert_eq!(fs::read_dir(site.sandbox.store().join("releases")).unwrap().count(), 3);
 }
 
 #[test]
 fn activation_fails_then_one_line_says_why_and_where() {
-    let site = Site::new();
-    fs::create_dir(site.0.local()).unwrap();
+    let site = site();
+    fs::create_dir(site.sandbox.local()).unwrap();
     site.check().expect(0);
-    let pipe = site.0.local().join("pipe");
+    let pipe = site.sandbox.local().join("pipe");
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-    site.0.write("src/pipe", "a file");
+    site.sandbox.write("src/pipe", "a file");
     let run = site.check().expect(1);
     let errors: Vec<_> = run.complaints().into_iter().filter(|line| line.contains("FIFO")).collect();
     assert_eq!(errors.len(), 1, "{errors:?}");
-    assert!(errors[0].contains(site.0.local().to_str().unwrap()), "{errors:?}");
+    assert!(errors[0].contains(site.sandbox.local().to_str().unwrap()), "{errors:?}");
 }
 
 #[test]
 fn state_counts_as_far_as_numbers_go_then_it_ends_all_the_same() {
-    let site = Site::new();
+    let site = site();
     site.check().expect(0);
     site.put("22");
-    site.cut_off();
-    let state = site.0.read("deploy/.current.deploy/state").replace("phase = activating", "phase = rolling-back");
-    site.0.write("deploy/.current.deploy/state", state.replace("attempt = 1", "attempt = 4294967295"));
+    cut_off(&site);
+    let state = site.sandbox.read("deploy/.current.deploy/state").replace("phase = activating", "phase = rolling-back");
+    site.sandbox.write("deploy/.current.deploy/state", state.replace("attempt = 1", "attempt = 4294967295"));
     site.check().expect(1);
-    assert_eq!(site.live("version"), "1");
+    assert_eq!(site.live(), "1");
 }
 
 /// An application that makes and removes directories, files and links in the live tree until the test ends.
@@ -328,11 +310,11 @@ impl Drop for Busy {
 
 #[test]
 fn application_is_busy_in_the_live_tree_then_updates_and_checks_go_through() {
-    let site = Site::new();
-    site.0.write("src/cache/keep", "");
-    fs::create_dir(site.0.local()).unwrap();
+    let site = site();
+    site.sandbox.write("src/cache/keep", "");
+    fs::create_dir(site.sandbox.local()).unwrap();
     site.check().expect(0);
-    let _busy = Busy::new(&site.0.local().join("cache"));
+    let _busy = Busy::new(&site.sandbox.local().join("cache"));
     for n in 0..60 {
         if n % 3 == 0 {
             site.put(&n.to_string());
@@ -343,74 +325,69 @@ fn application_is_busy_in_the_live_tree_then_updates_and_checks_go_through() {
 
 #[test]
 fn directory_of_a_lower_layer_becomes_a_file_then_it_is_replaced_all_the_same() {
-    if !needs(&["mount", "umount"]) {
-        return;
-    }
-    let site = Site::new();
-    site.0.write("lower/data/deep/file", "baked into the image");
+    needs!("mount", "umount");
+    let site = site();
+    site.sandbox.write("lower/data/deep/file", "baked into the image");
     for dir in ["layers", "deploy/current"] {
-        fs::create_dir(site.0.path(dir)).unwrap();
+        fs::create_dir(site.sandbox.path(dir)).unwrap();
     }
-    let Some(_layers) = Mount::new(&["-t", "tmpfs", "none"], &site.0.path("layers")) else { return };
+    let Some(_layers) = Mount::new(&["-t", "tmpfs", "none"], &site.sandbox.path("layers")) else { return };
     for dir in ["layers/upper", "layers/work"] {
-        fs::create_dir(site.0.path(dir)).unwrap();
+        fs::create_dir(site.sandbox.path(dir)).unwrap();
     }
-    let at = |name: &str| site.0.path(name).into_os_string().into_string().unwrap();
+    let at = |name: &str| site.sandbox.path(name).into_os_string().into_string().unwrap();
     let layers = format!(
         "lowerdir={},upperdir={},workdir={},redirect_dir=off",
         at("lower"),
         at("layers/upper"),
         at("layers/work")
     );
-    let Some(_overlay) = Mount::new(&["-t", "overlay", "-o", &layers, "none"], &site.0.local()) else { return };
-    site.0.write("src/data", "a file");
+    let Some(_overlay) = Mount::new(&["-t", "overlay", "-o", &layers, "none"], &site.sandbox.local()) else { return };
+    site.sandbox.write("src/data", "a file");
     site.check().expect(0);
-    assert_eq!(site.live("data"), "a file");
-    assert_eq!(fs::read_dir(site.0.local()).unwrap().count(), 3, "two files, and the store: it is a mount");
+    assert_eq!(site.sandbox.read(site.sandbox.local().join("data")), "a file");
+    assert_eq!(fs::read_dir(site.sandbox.local()).unwrap().count(), 3, "two files, and the store: it is a mount");
 }
 
 #[test]
 fn link_is_wanted_where_something_is_mounted_then_it_names_the_way_out() {
-    if !needs(&["mount", "umount"]) {
-        return;
-    }
-    let site = Site::new();
+    needs!("mount", "umount");
+    let site = site();
     site.config("activation = symlink\n");
-    fs::create_dir(site.0.local()).unwrap();
-    let Some(_mount) = Mount::new(&["-t", "tmpfs", "none"], &site.0.local()) else { return };
+    fs::create_dir(site.sandbox.local()).unwrap();
+    let Some(_mount) = Mount::new(&["-t", "tmpfs", "none"], &site.sandbox.local()) else { return };
     site.check().expect(1).says("is a mount point").says("activation = in-place");
 }
 
 #[test]
 fn volume_with_link_and_store_is_mounted_elsewhere_then_it_goes_on() {
-    let site = Site::new();
+    let site = site();
     site.check().expect(0);
-    fs::rename(site.0.path("deploy"), site.0.path("volume")).unwrap();
-    let local = site.0.path("volume/current");
-    let check = || site.0.deploy(site.0.path("src").to_str().unwrap(), &["--local", local.to_str().unwrap()]);
+    fs::rename(site.sandbox.path("deploy"), site.sandbox.path("volume")).unwrap();
+    let local = site.sandbox.path("volume/current");
+    let check =
+        || site.sandbox.deploy(site.sandbox.path("src").to_str().unwrap(), &["--local", local.to_str().unwrap()]);
     check().expect(0);
     site.put("22");
     check().expect(0);
-    assert_eq!(site.0.read(local.join("version")), "22");
-    assert_eq!(fs::read_dir(site.0.path("volume/.current.deploy/releases")).unwrap().count(), 2);
+    assert_eq!(site.sandbox.read(local.join("version")), "22");
+    assert_eq!(fs::read_dir(site.sandbox.path("volume/.current.deploy/releases")).unwrap().count(), 2);
 }
 
 #[test]
 fn killed_while_it_puts_entries_back_then_nothing_of_ours_stays_in_the_live_tree() {
-    if !needs(&["strace"]) {
-        return;
-    }
-    let site = Site::new();
-    fs::create_dir(site.0.local()).unwrap();
+    needs!("strace");
+    let site = site();
+    fs::create_dir(site.sandbox.local()).unwrap();
     site.check().expect(0);
-    fs::remove_file(site.0.local().join("version")).unwrap();
-    let remote = site.0.path("src").into_os_string().into_string().unwrap();
-    let plain = site.0.command(&["--remote", &remote]);
+    fs::remove_file(site.sandbox.local().join("version")).unwrap();
+    let remote = site.sandbox.path("src").into_os_string().into_string().unwrap();
+    let plain = site.sandbox.command(&["--remote", &remote]);
     let mut killed = Command::new("strace");
     killed.args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=fsync", "-e", "inject=fsync:signal=KILL:when=1"]);
     Run::from(killed.arg(plain.get_program()).args(plain.get_args()).output().unwrap()).expect(137);
-    assert_eq!(fs::read_dir(site.0.local()).unwrap().count(), 1, "it was killed before the rename");
+    assert_eq!(fs::read_dir(site.sandbox.local()).unwrap().count(), 1, "it was killed before the rename");
     site.check().expect(0);
-    let names: Vec<_> = fs::read_dir(site.0.local()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    let names: Vec<_> = fs::read_dir(site.sandbox.local()).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert_eq!(names, ["version"]);
 }

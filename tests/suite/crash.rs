@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::support::git_servers::Repo;
-use crate::support::sandbox::{Run, Sandbox, has_time, needs, tree};
+use crate::support::needs::{has, needs};
+use crate::support::sandbox::{Run, Sandbox, tree};
 use crate::support::tree::{everything, manifest, put_back, without_times};
 use crate::support::walk::{Point, SAMPLE, points, sample};
 
@@ -114,7 +115,7 @@ fn found(sandbox: &Sandbox) {
         let path = sandbox.write(Path::new("dest/etc").join(name), format!("the original of {name}"));
         std::os::unix::fs::chown(&path, Some(5), Some(6)).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o4751)).unwrap();
-        if needs(&["setfacl", "setfattr"]) {
+        if has("setfacl") && has("setfattr") {
             let run = |program: &str, args: &[&str]| {
                 assert!(Command::new(program).args(args).arg(&path).status().unwrap().success());
             };
@@ -478,9 +479,7 @@ pub fn traced(command: &Command, options: &[&str]) -> Command {
 
 /// Walks every system call of the check, killing before each.
 fn kill_everywhere(way: Way, doing: Doing) {
-    if !has_time() || !needs(&["strace"]) {
-        return;
-    }
+    needs!(time, "strace");
     let case = Case::new(way, doing);
     let mut trials = 0;
     for Point { name, n } in case.sample("kill -9", SAMPLE, |_| false) {
@@ -506,9 +505,7 @@ fn kill_everywhere(way: Way, doing: Doing) {
 
 /// Lets every system call fail, one after the other. Never exit code 0 with a wrong tree, and the next check heals.
 fn fail_everywhere(way: Way, doing: Doing, error: &str) {
-    if !has_time() || !needs(&["strace"]) {
-        return;
-    }
+    needs!(time, "strace");
     let case = Case::new(way, doing);
     let (mut points, mut noticed) = (0, 0);
     // strace's own, calls that do not return or never fail, and close: strace answers instead of the kernel, so the

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::running::has;
+use crate::support::needs::needs;
 use crate::support::sandbox::{Run, Sandbox, binary};
 
 /// The script with `binary`, as it is started where the caller has settings of its own.
@@ -16,9 +16,7 @@ fn demo(binary: &Path) -> Run {
 
 #[test]
 fn the_demonstration_runs_then_every_step_is_as_it_says() {
-    if !has("rustc") || !has("git") {
-        return;
-    }
+    needs!("rustc", "git");
     let run = demo(&binary()).expect(0);
     assert!(run.out.trim_end().ends_with("and version 2 is live"), "{}", run.out);
 }
@@ -26,9 +24,7 @@ fn the_demonstration_runs_then_every_step_is_as_it_says() {
 /// A demonstration that cannot fail shows nothing.
 #[test]
 fn the_demonstration_has_a_binary_that_deploys_nothing_then_it_fails_and_says_why() {
-    if !has("rustc") || !has("git") {
-        return;
-    }
+    needs!("rustc", "git");
     let sandbox = Sandbox::new();
     let idle = sandbox.hook("pre.d", "idle", "[ \"$1\" != plan ] || exit 10");
     demo(&idle).expect(1).says("the demonstration failed: the output above should have: deployed");

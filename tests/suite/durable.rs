@@ -6,7 +6,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::support::disk::Disk;
-use crate::support::sandbox::{Run, Sandbox, needs};
+use crate::support::needs::needs;
+use crate::support::sandbox::{Run, Sandbox};
 
 /// A ZIP of `count` files of `size` bytes that do not shrink, and its version.
 fn archive(aside: &Sandbox, name: &str, version: &str, count: usize, size: usize) -> String {
@@ -53,9 +54,7 @@ fn count(calls: &[String], name: &str) -> usize {
 
 #[test]
 fn many_files_are_synced_at_once_and_few_one_by_one() {
-    if !needs(&["strace"]) {
-        return;
-    }
+    needs!("strace");
     let aside = Sandbox::new();
     let (few, many) = (archive(&aside, "few.zip", "1", 20, 10), archive(&aside, "many.zip", "1", 80, 10));
     for kind in ["ext4", "xfs"] {
@@ -166,9 +165,7 @@ fn blocks(path: &Path) -> String {
 
 #[test]
 fn unchanged_files_share_their_blocks_with_the_live_release_unless_they_were_touched() {
-    if !needs(&["filefrag"]) {
-        return;
-    }
+    needs!("filefrag");
     let disk_of = Sandbox::in_memory();
     let Some(disk) = Disk::new(&disk_of, "xfs", &["-m", "reflink=1"]) else { return };
     let sandbox = Sandbox::at(&disk.at.join("sandbox"));

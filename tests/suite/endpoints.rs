@@ -6,7 +6,9 @@ use super::aws::{OFF, World, ini, mode, private};
 use super::http::{live, refused};
 use super::s3::{configure, keys};
 use crate::support::moto::python;
-use crate::support::sandbox::{Run, Sandbox, has_time, needs};
+use crate::support::needs::needs;
+use crate::support::phrases::{CANNOT_POLL, CANNOT_USE, DEPLOYED, OTHERS_MAY_WRITE, TAKES};
+use crate::support::sandbox::{Run, Sandbox};
 use crate::support::servers::{Authority, Nginx, Raw, ok, status};
 
 /// One check of `private/app.zip` without `s3-endpoint`.
@@ -32,7 +34,7 @@ fn a_profile_names_the_endpoints_then_they_are_asked_and_variables_come_before_t
         );
         check(&sandbox, "aws-profile = app", &[]).expect(0).says(&format!("role {role} of profile app"));
         assert_eq!(live(&sandbox), "through S3");
-        check(&sandbox, "aws-profile = app", &[]).expect(0).never_says("deployed");
+        check(&sandbox, "aws-profile = app", &[]).expect(0).never_says(DEPLOYED);
         let elsewhere = Raw::always(status("403 Forbidden", ""));
         let variable = ("AWS_ENDPOINT_URL_S3", elsewhere.url(""));
         check(&sandbox, "aws-profile = app", &[(variable.0, &variable.1)]).expect(1);
@@ -40,7 +42,10 @@ fn a_profile_names_the_endpoints_then_they_are_asked_and_variables_come_before_t
     }
     for (endpoints, words) in [
         ("services = lost", "profile app has services = lost, and there is no [services lost]"),
-        ("endpoint_url = http://u:hunter2@h", "cannot use endpoint_url of profile app: it takes http:// or https://"),
+        (
+            "endpoint_url = http://u:hunter2@h",
+            &*format!("{CANNOT_USE} endpoint_url of profile app: {TAKES} http:// or https://"),
+        ),
     ] {
         let sandbox = Sandbox::new();
         private(&sandbox, "home/.aws/credentials", ini("app", &world.moto.keys));
@@ -109,7 +114,8 @@ fn keys_stand_in_the_configuration_then_the_default_profile_does_not_say_where_t
 
 #[test]
 fn roots_of_aws_ca_bundle_are_believed_by_s3_sts_and_containers_and_by_nothing_else() {
-    let Some(world) = World::new().filter(|_| needs(&["nginx", "openssl"])) else { return };
+    needs!("nginx", "openssl");
+    let Some(world) = World::new() else { return };
     let sandbox = Sandbox::new();
     let authority = Authority::new(&sandbox);
     let (keys, token) = world.moto.assumed();
@@ -128,7 +134,7 @@ fn roots_of_aws_ca_bundle_are_believed_by_s3_sts_and_containers_and_by_nothing_e
     let by_agent = [("AWS_CONTAINER_CREDENTIALS_FULL_URI", creds.as_str())];
     let role = format!("[profile app]\nrole_arn = {}\ncredential_source = Environment\n", world.moto.role);
     for (config, env, whom) in [
-        ("", &by_keys[..], "cannot poll s3://private/app.zip: its certificate comes from a CA"),
+        ("", &by_keys[..], &*format!("{CANNOT_POLL} s3://private/app.zip: its certificate comes from a CA")),
         ("aws-profile = app", &by_keys, "asked 127.0.0.1: its certificate comes from a CA"),
         ("", &by_agent, "container endpoint 127.0.0.1: its certificate comes from a CA"),
     ] {
@@ -148,7 +154,7 @@ fn roots_of_aws_ca_bundle_are_believed_by_s3_sts_and_containers_and_by_nothing_e
 
     for (content, bits, words) in [
         ("nothing", 0o644, "there is no usable certificate"),
-        ("", 0o666, "others may write"),
+        ("", 0o666, OTHERS_MAY_WRITE),
         ("-", 0o644, "no such file"),
     ] {
         let sandbox = Sandbox::new();
@@ -186,9 +192,7 @@ for region in regions:
 
 #[test]
 fn amazons_hosts_are_those_that_botocore_knows() {
-    if !has_time() {
-        return;
-    }
+    needs!(time);
     let Some(mut python) = python() else { return };
     let env = [("AWS_EC2_METADATA_DISABLED", "true"), ("AWS_STS_REGIONAL_ENDPOINTS", "regional")];
     let output = python.args(["-c", HOSTS]).env_clear().envs(env).output().unwrap();

@@ -9,7 +9,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::support::git_servers::{Repo, Server, Smart, deploy, git, key, known, says};
-use crate::support::sandbox::{Run, Sandbox, has_time, needs, tree};
+use crate::support::needs::needs;
+use crate::support::phrases::{
+    CANNOT_POLL, CANNOT_USE, DEPLOYED, NOTHING_AT, OTHERS_MAY_WRITE, SAME_CONTENT, UNCHANGED, UNPACKED,
+    deployed_revision,
+};
+use crate::support::sandbox::{Run, Sandbox, tree};
 use crate::support::servers::{Authority, closed_port};
 
 /// The files that are live, with their contents: `name content`.
@@ -40,21 +45,21 @@ fn branch_moves_forward_backward_and_by_force_then_each_is_deployed() {
     let repo = Repo::new(&sandbox, "app");
     let remote = repo.remote("#main");
     let first = repo.commit(&[("a", "1"), ("run", "#!/bin/sh\n"), ("d/link", "-> ../a")]);
-    deploy(&sandbox, &remote, &[]).expect(0).says(&format!("deployed revision {first}"));
+    deploy(&sandbox, &remote, &[]).expect(0).says(&deployed_revision(&first));
     is_live(&sandbox, &["a f 644 1", "d/link l ../a", "run f 755 #!/bin/sh\n"]);
-    deploy(&sandbox, &remote, &[]).expect(0).says("unchanged").never_says("deployed");
+    deploy(&sandbox, &remote, &[]).expect(0).says(UNCHANGED).never_says(DEPLOYED);
     let second = repo.commit(&[("a", "2")]);
-    deploy(&sandbox, &remote, &[]).expect(0).says(&format!("deployed revision {second}"));
+    deploy(&sandbox, &remote, &[]).expect(0).says(&deployed_revision(&second));
     assert_eq!(sandbox.read("deploy/current/a"), "2");
     // Back to the first.
     repo.git(&["reset", "-q", "--hard", &first]);
     repo.git(&["push", "-q", "--force", repo.bare().to_str().unwrap(), "HEAD:main"]);
-    deploy(&sandbox, &remote, &[]).expect(0).says(&format!("deployed revision {first}"));
+    deploy(&sandbox, &remote, &[]).expect(0).says(&deployed_revision(&first));
     assert_eq!(sandbox.read("deploy/current/a"), "1");
     // A history that has nothing in common with it.
     repo.git(&["checkout", "-q", "--orphan", "other"]);
     let other = repo.commit(&[("a", "3")]);
-    deploy(&sandbox, &remote, &[]).expect(0).says(&format!("deployed revision {other}"));
+    deploy(&sandbox, &remote, &[]).expect(0).says(&deployed_revision(&other));
     assert_eq!(sandbox.read("deploy/current/a"), "3");
 }
 
@@ -67,13 +72,13 @@ fn branch_is_deleted_then_the_live_tree_stays_and_it_comes_back() {
     deploy(&sandbox, &remote, &[]).expect(1).says("there is neither a branch nor a tag live");
     assert!(!sandbox.local().exists());
     repo.push_to("refs/heads/live");
-    deploy(&sandbox, &remote, &[]).expect(0).says("deployed");
+    deploy(&sandbox, &remote, &[]).expect(0).says(DEPLOYED);
     says(git(&repo.bare()).args(["update-ref", "-d", "refs/heads/live"]));
     deploy(&sandbox, &remote, &[]).expect(1).says("there is neither a branch nor a tag live");
     is_live(&sandbox, &["a f 644 1"]);
     repo.write(&[("a", "2")]);
     repo.push_to("refs/heads/live");
-    deploy(&sandbox, &remote, &[]).expect(0).says("deployed");
+    deploy(&sandbox, &remote, &[]).expect(0).says(DEPLOYED);
     is_live(&sandbox, &["a f 644 2"]);
 }
 
@@ -84,14 +89,14 @@ fn tag_moves_then_what_it_points_to_is_deployed_also_when_it_is_annotated() {
     let remote = repo.remote("#v1");
     let first = repo.commit(&[("a", "1")]);
     repo.push_to("refs/tags/v1");
-    deploy(&sandbox, &remote, &[]).expect(0).says("deployed");
+    deploy(&sandbox, &remote, &[]).expect(0).says(DEPLOYED);
     let second = repo.commit(&[("a", "2")]);
     repo.git(&["tag", "-a", "-m", "t", "v1"]);
     repo.git(&["push", "-q", "--force", repo.bare().to_str().unwrap(), "v1"]);
     assert_ne!(first, second);
-    deploy(&sandbox, &remote, &[]).expect(0).says(&format!("deployed revision {second}"));
+    deploy(&sandbox, &remote, &[]).expect(0).says(&deployed_revision(&second));
     is_live(&sandbox, &["a f 644 2"]);
-    deploy(&sandbox, &remote, &[]).expect(0).says("unchanged");
+    deploy(&sandbox, &remote, &[]).expect(0).says(UNCHANGED);
 }
 
 #[test]
@@ -101,10 +106,10 @@ fn commit_is_named_by_its_hash_then_it_is_deployed_and_never_asked_for_again() {
     let first = repo.commit(&[("a", "1")]);
     repo.commit(&[("a", "2")]);
     let remote = repo.remote(&format!("#{first}"));
-    deploy(&sandbox, &remote, &[]).expect(0).says(&format!("deployed revision {first}"));
+    deploy(&sandbox, &remote, &[]).expect(0).says(&deployed_revision(&first));
     is_live(&sandbox, &["a f 644 1"]);
     fs::rename(repo.bare(), sandbox.path("gone")).unwrap();
-    deploy(&sandbox, &remote, &[]).expect(0).says("unchanged");
+    deploy(&sandbox, &remote, &[]).expect(0).says(UNCHANGED);
     fs::rename(sandbox.path("gone"), repo.bare()).unwrap();
     deploy(&sandbox, &repo.remote(&format!("#{}", "0123456789".repeat(4))), &[])
         .expect(1)
@@ -120,10 +125,10 @@ fn commit_is_named_and_the_server_gives_out_names_only_then_all_names_are_fetche
     repo.commit(&[("a", "2")]);
     let server = Smart::of_old(&sandbox);
     let remote = server.nginx.url("/app.git");
-    deploy(&sandbox, &format!("{remote}#{first}"), &[]).expect(0).says("deployed");
+    deploy(&sandbox, &format!("{remote}#{first}"), &[]).expect(0).says(DEPLOYED);
     is_live(&sandbox, &["a f 644 1"]);
     deploy(&sandbox, &format!("{remote}#{}", "a1".repeat(20)), &[]).expect(1).says("is in no branch and no tag");
-    deploy(&sandbox, &format!("{remote}#main"), &[]).expect(0).says("deployed");
+    deploy(&sandbox, &format!("{remote}#main"), &[]).expect(0).says(DEPLOYED);
     is_live(&sandbox, &["a f 644 2"]);
 }
 
@@ -150,18 +155,19 @@ fn directory_of_a_repository_appears_changes_and_disappears() {
     repo.commit(&[("other", "1")]);
     deploy(&sandbox, &remote, &[]).expect(1).says("there is no directory web/site in commit");
     repo.commit(&[("web/site/a", "1"), ("web/site/d/b", "b"), ("web/c", "not ours")]);
-    deploy(&sandbox, &remote, &[]).expect(0).says("deployed");
+    deploy(&sandbox, &remote, &[]).expect(0).says(DEPLOYED);
     is_live(&sandbox, &["a f 644 1", "d/b f 644 b"]);
     // A commit that does not touch it.
     let other = repo.commit(&[("other", "2"), ("web/c", "x")]);
+    deploy(&sandbox, &remote, &[]).expect(0).says(&format!("revision {other} {SAME_CONTENT}")).never_says(DEPLOYED);
     deploy(&sandbox, &remote, &[])
         .expect(0)
-        .says(&format!("revision {other} has the content that is live"))
-        .never_says("deployed");
-    deploy(&sandbox, &remote, &[]).expect(0).says("unchanged: release").says(&other).never_says("content that is live");
+        .says(&format!("{UNCHANGED} release"))
+        .says(&other)
+        .never_says("content that is live");
     assert_eq!(sandbox.read("ran"), "x\n");
     repo.commit(&[("web/site/a", "2")]);
-    deploy(&sandbox, &remote, &[]).expect(0).says("deployed");
+    deploy(&sandbox, &remote, &[]).expect(0).says(DEPLOYED);
     is_live(&sandbox, &["a f 644 2", "d/b f 644 b"]);
     fs::remove_dir_all(repo.work().join("web/site")).unwrap();
     repo.commit(&[("web/site", "a file")]);
@@ -252,14 +258,14 @@ fn later_fetches_bring_only_what_is_new() {
     let first = sent();
     assert!(first > 500_000, "{first}");
     repo.commit(&[("a", "2")]);
-    deploy(&sandbox, &remote, &[]).expect(0).says("deployed");
+    deploy(&sandbox, &remote, &[]).expect(0).says(DEPLOYED);
     let second = sent() - first;
     assert!(second < 10_000, "{second} bytes for one small file");
     assert_eq!(sandbox.read("deploy/current/a"), "2");
     // And the other way round.
     repo.git(&["reset", "-q", "--hard", "HEAD^"]);
     repo.git(&["push", "-q", "--force", repo.bare().to_str().unwrap(), "HEAD:main"]);
-    deploy(&sandbox, &remote, &[]).expect(0).says("deployed");
+    deploy(&sandbox, &remote, &[]).expect(0).says(DEPLOYED);
     assert!(sent() - first - second < 10_000);
 }
 
@@ -286,7 +292,7 @@ fn directory_of_a_large_repository_then_only_its_contents_are_fetched_and_all_in
     says(git(&repo.bare()).args(["config", "uploadpack.allowFilter", "false"]));
     fs::remove_dir_all(sandbox.path("cache/app")).unwrap();
     repo.commit(&[("web/a", "2")]);
-    deploy(&sandbox, &remote, &[]).expect(0).says("deployed");
+    deploy(&sandbox, &remote, &[]).expect(0).says(DEPLOYED);
     assert_eq!((live(&sandbox).len(), sandbox.read("deploy/current/a").as_str()), (21, "2"));
 }
 
@@ -300,22 +306,22 @@ fn submodule_is_added_changed_and_removed_then_its_files_follow() {
     let remote = repo.remote("#main");
     deploy(&sandbox, &remote, &[]).expect(0);
     repo.module("vendor/lib", lib.bare().to_str().unwrap(), &one);
-    deploy(&sandbox, &remote, &[]).expect(0).says("deployed");
+    deploy(&sandbox, &remote, &[]).expect(0).says(DEPLOYED);
     assert_eq!(live(&sandbox)[1..], ["a f 644 1", "vendor/lib/l f 644 1"]);
     repo.git(&["update-index", "--add", "--cacheinfo", &format!("160000,{two},vendor/lib")]);
     repo.git(&["commit", "-q", "-m", "moved"]);
     repo.git(&["push", "-q", repo.bare().to_str().unwrap(), "HEAD:main"]);
-    deploy(&sandbox, &remote, &[]).expect(0).says("deployed");
+    deploy(&sandbox, &remote, &[]).expect(0).says(DEPLOYED);
     assert_eq!(live(&sandbox)[1..], ["a f 644 1", "vendor/lib/l f 644 2", "vendor/lib/m/n f 644 2"]);
     // Without them the place stays, empty.
-    deploy(&sandbox, &remote, &[("submodules", "no")]).expect(0).says("deployed");
+    deploy(&sandbox, &remote, &[("submodules", "no")]).expect(0).says(DEPLOYED);
     assert_eq!(live(&sandbox)[1..], ["a f 644 1"]);
     assert_eq!(tree(&sandbox.local())["vendor/lib"], "d 755");
-    deploy(&sandbox, &remote, &[]).expect(0).says("deployed");
+    deploy(&sandbox, &remote, &[]).expect(0).says(DEPLOYED);
     repo.git(&["rm", "-q", "--cached", "vendor/lib", ".gitmodules"]);
     fs::remove_file(repo.work().join(".gitmodules")).unwrap();
     repo.commit(&[("a", "2")]);
-    deploy(&sandbox, &remote, &[]).expect(0).says("deployed");
+    deploy(&sandbox, &remote, &[]).expect(0).says(DEPLOYED);
     is_live(&sandbox, &["a f 644 2"]);
 }
 
@@ -333,7 +339,7 @@ fn submodules_are_small_each_and_large_together_then_max_download_ends_it() {
     }
     deploy(&sandbox, &repo.remote("#main"), &[("max-download", "96K")]).expect(1).says("max-download");
     assert!(!sandbox.local().exists());
-    deploy(&sandbox, &repo.remote("#main"), &[("max-download", "256K")]).expect(0).says("deployed");
+    deploy(&sandbox, &repo.remote("#main"), &[("max-download", "256K")]).expect(0).says(DEPLOYED);
     assert_eq!(live(&sandbox).len(), 5);
 }
 
@@ -380,7 +386,7 @@ fn submodule_of_a_directory_is_the_same_repository_then_what_both_have_is_fetche
     repo.commit(&[("web/a", "2"), ("web/b", "2")]);
     repo.module("web/lib", "../self.git", &before);
     let remote = format!("git://127.0.0.1:{}/self.git/web#main", server.port);
-    deploy(&sandbox, &remote, &[]).expect(0).says("deployed");
+    deploy(&sandbox, &remote, &[]).expect(0).says(DEPLOYED);
     is_live(&sandbox, &["a f 644 2", "b f 644 2", "lib/shared f 644 both", "lib/web/a f 644 1"]);
     deploy(&sandbox, &remote, &[]).expect(0).never_says("anew");
 }
@@ -403,7 +409,7 @@ fn server_is_down_for_three_polls_then_the_live_tree_stays_and_the_fourth_deploy
         is_live(&sandbox, &["a f 644 1"]);
     }
     let server = Server::daemon(&sandbox);
-    deploy(&sandbox, &format!("git://127.0.0.1:{}/app.git#main", server.port), &[]).expect(0).says("deployed");
+    deploy(&sandbox, &format!("git://127.0.0.1:{}/app.git#main", server.port), &[]).expect(0).says(DEPLOYED);
     is_live(&sandbox, &["a f 644 2"]);
 }
 
@@ -512,7 +518,7 @@ fn contents_in_the_cache_are_corrupt_when_a_release_is_made_from_it_again_then_t
     }
     fs::remove_dir_all(sandbox.store()).unwrap();
     fs::remove_file(sandbox.local()).unwrap();
-    deploy(&sandbox, &repo.remote("#main"), &[]).expect(0).says("the cache is broken and made anew").says("deployed");
+    deploy(&sandbox, &repo.remote("#main"), &[]).expect(0).says("the cache is broken and made anew").says(DEPLOYED);
     assert!(sandbox.read("deploy/current/a") == noise);
 }
 
@@ -524,10 +530,10 @@ fn repository_is_replaced_by_another_of_the_same_name_then_that_is_deployed() {
     deploy(&sandbox, &repo.remote("#main"), &[]).expect(0);
     fs::remove_dir_all(repo.bare()).unwrap();
     fs::remove_dir_all(repo.work()).unwrap();
-    deploy(&sandbox, &repo.remote("#main"), &[]).expect(1).says("there is nothing at");
+    deploy(&sandbox, &repo.remote("#main"), &[]).expect(1).says(NOTHING_AT);
     let other = Repo::new(&sandbox, "app");
     other.commit(&[("b", "another")]);
-    deploy(&sandbox, &other.remote("#main"), &[]).expect(0).says("deployed");
+    deploy(&sandbox, &other.remote("#main"), &[]).expect(0).says(DEPLOYED);
     is_live(&sandbox, &["b f 644 another"]);
 }
 
@@ -572,9 +578,7 @@ fn repository_with_sha256_is_deployed() {
 
 #[test]
 fn pointers_of_lfs_are_deployed_as_they_are_with_one_warning() {
-    if !needs(&["git-lfs"]) {
-        return;
-    }
+    needs!("git-lfs");
     let sandbox = Sandbox::new();
     let repo = Repo::new(&sandbox, "app");
     repo.write(&[
@@ -597,9 +601,7 @@ fn pointers_of_lfs_are_deployed_as_they_are_with_one_warning() {
 
 #[test]
 fn commits_must_be_signed_then_unsigned_and_strangers_are_refused_before_anything_is_unpacked() {
-    if !needs(&["ssh-keygen"]) {
-        return;
-    }
+    needs!("ssh-keygen");
     let sandbox = Sandbox::new();
     let repo = Repo::new(&sandbox, "app");
     let (friend, stranger) = (key(&sandbox, "friend"), key(&sandbox, "stranger"));
@@ -615,12 +617,12 @@ fn commits_must_be_signed_then_unsigned_and_strangers_are_refused_before_anythin
         repo.git(&["push", "-q", repo.bare().to_str().unwrap(), "HEAD:main"]);
     };
     repo.commit(&[("a", "unsigned")]);
-    deploy(&sandbox, &remote, &keys).expect(1).says("has no good signature of anybody in").never_says("unpacked");
+    deploy(&sandbox, &remote, &keys).expect(1).says("has no good signature of anybody in").never_says(UNPACKED);
     sign(&stranger, "by a stranger");
-    deploy(&sandbox, &remote, &keys).expect(1).says("has no good signature").never_says("unpacked");
+    deploy(&sandbox, &remote, &keys).expect(1).says("has no good signature").never_says(UNPACKED);
     assert!(!sandbox.local().exists());
     sign(&friend, "by a friend");
-    deploy(&sandbox, &remote, &keys).expect(0).says("deployed");
+    deploy(&sandbox, &remote, &keys).expect(0).says(DEPLOYED);
     is_live(&sandbox, &["a f 644 by a friend"]);
     // A signature that was cut from another commit.
     let signed = repo.git(&["cat-file", "commit", "HEAD"]);
@@ -629,7 +631,7 @@ fn commits_must_be_signed_then_unsigned_and_strangers_are_refused_before_anythin
     repo.git(&["push", "-q", "--force", repo.bare().to_str().unwrap(), &format!("{forged}:refs/heads/main")]);
     deploy(&sandbox, &remote, &keys).expect(1).says("has no good signature");
     fs::set_permissions(&signers, fs::Permissions::from_mode(0o666)).unwrap();
-    deploy(&sandbox, &remote, &keys).expect(1).says("others may write").says("verify-commit");
+    deploy(&sandbox, &remote, &keys).expect(1).says(OTHERS_MAY_WRITE).says("verify-commit");
     is_live(&sandbox, &["a f 644 by a friend"]);
 }
 
@@ -642,7 +644,7 @@ fn git_is_not_there_then_one_line_says_which_remote_needs_it_and_archives_go_on(
     };
     let failed = run("git@example.com:org/app.git#main").expect(78);
     assert_eq!(failed.log.lines().count(), 1, "{}", failed.log);
-    failed.says("cannot use remote git@example.com:org/app.git#main: there is no git in PATH");
+    failed.says(&format!("{CANNOT_USE} remote git@example.com:org/app.git#main: there is no git in PATH"));
     let zip = sandbox.zip("app.zip", &[("a", "1")]);
     run(zip.to_str().unwrap()).expect(0);
     is_live(&sandbox, &["a f 644 1"]);
@@ -668,7 +670,7 @@ fn git_is_too_old_or_tells_no_version_then_one_line_names_it_and_nothing_is_aske
         let path = format!("{}:/usr/bin:/bin", sandbox.path("bin").display());
         let run = Run::from(command.env("PATH", path).output().unwrap()).expect(78);
         assert_eq!(run.log.lines().count(), 1, "{}", run.log);
-        run.says(&format!("cannot use remote {}", repo.remote("#main"))).says(found);
+        run.says(&format!("{CANNOT_USE} remote {}", repo.remote("#main"))).says(found);
         assert!(!asked.exists(), "{answer}: {}", sandbox.read("asked"));
     }
 }
@@ -735,9 +737,7 @@ fn git_is_told_nothing_by_our_environment_or_by_files_of_the_host() {
 
 #[test]
 fn over_http_basic_credentials_come_from_url_file_and_netrc_and_never_stand_in_arguments() {
-    if !needs(&["nginx", "fcgiwrap", "openssl"]) {
-        return;
-    }
+    needs!("nginx", "fcgiwrap", "openssl");
     let sandbox = Sandbox::new();
     let repo = Repo::new(&sandbox, "app");
     repo.commit(&[("a", "1")]);
@@ -764,10 +764,10 @@ fn over_http_basic_credentials_come_from_url_file_and_netrc_and_never_stand_in_a
     repo.commit(&[("a", "2")]);
     deploy(&sandbox, &url, &keys).expect(1).says("does not let in");
     file("password", "hunter2\n"); // read again at every check
-    deploy(&sandbox, &url, &keys).expect(0).says("deployed");
+    deploy(&sandbox, &url, &keys).expect(0).says(DEPLOYED);
     let netrc = file("netrc", "machine 127.0.0.1 login deploy password hunter2\n");
     repo.commit(&[("a", "3")]);
-    deploy(&sandbox, &url, &[("netrc", &netrc)]).expect(0).says("deployed");
+    deploy(&sandbox, &url, &[("netrc", &netrc)]).expect(0).says(DEPLOYED);
     is_live(&sandbox, &["a f 644 3"]);
     // What git is started with, and what the cache keeps.
     repo.commit(&[("a", "4")]);
@@ -798,9 +798,7 @@ fn over_http_basic_credentials_come_from_url_file_and_netrc_and_never_stand_in_a
 
 #[test]
 fn over_https_an_authority_of_our_own_is_believed_when_it_is_named() {
-    if !needs(&["nginx", "fcgiwrap", "openssl"]) {
-        return;
-    }
+    needs!("nginx", "fcgiwrap", "openssl");
     let sandbox = Sandbox::new();
     let repo = Repo::new(&sandbox, "app");
     repo.commit(&[("a", "1")]);
@@ -824,9 +822,7 @@ fn over_https_an_authority_of_our_own_is_believed_when_it_is_named() {
 
 #[test]
 fn server_sends_us_elsewhere_then_the_line_says_so_and_nobody_goes_there() {
-    if !needs(&["nginx", "fcgiwrap"]) {
-        return;
-    }
+    needs!("nginx", "fcgiwrap");
     let sandbox = Sandbox::new();
     let repo = Repo::new(&sandbox, "app");
     repo.commit(&[("a", "1")]);
@@ -844,7 +840,7 @@ fn the_default_branch_is_meant_then_no_master_is_in_its_way() {
     says(git(&repo.bare()).args(["symbolic-ref", "HEAD", "refs/heads/main"]));
     repo.write(&[("a", "of master")]);
     repo.push_to("refs/heads/master");
-    deploy(&sandbox, &repo.remote("#HEAD"), &[]).expect(0).says("deployed");
+    deploy(&sandbox, &repo.remote("#HEAD"), &[]).expect(0).says(DEPLOYED);
     is_live(&sandbox, &["a f 644 of main"]);
     says(git(&repo.bare()).args(["symbolic-ref", "HEAD", "refs/heads/gone"]));
     deploy(&sandbox, &repo.remote("#HEAD"), &[]).expect(1).says("its HEAD names no branch that is there");
@@ -870,9 +866,7 @@ fn ssh_gives_a_reason_then_it_stands_in_the_line() {
 
 #[test]
 fn over_ssh_the_key_and_the_hosts_key_decide() {
-    if !needs(&["sshd", "ssh-keygen", "ssh"]) {
-        return;
-    }
+    needs!("sshd", "ssh-keygen", "ssh");
     let sandbox = Sandbox::new();
     let repo = Repo::new(&sandbox, "app");
     repo.commit(&[("a", "1"), ("web/b", "1")]);
@@ -882,9 +876,9 @@ fn over_ssh_the_key_and_the_hosts_key_decide() {
     let [user, wrong, hosts] = [&user, &wrong, &hosts].map(|path| path.to_str().unwrap());
     let remote = format!("ssh://root@127.0.0.1:{}{}", server.port, repo.bare().display());
     let good = [("ssh-key", user), ("ssh-known-hosts", hosts)];
-    deploy(&sandbox, &format!("{remote}#main"), &good).expect(0).says("deployed");
+    deploy(&sandbox, &format!("{remote}#main"), &good).expect(0).says(DEPLOYED);
     is_live(&sandbox, &["a f 644 1", "web/b f 644 1"]);
-    deploy(&sandbox, &format!("{remote}/web#main"), &good).expect(0).says("deployed");
+    deploy(&sandbox, &format!("{remote}/web#main"), &good).expect(0).says(DEPLOYED);
     is_live(&sandbox, &["b f 644 1"]);
     repo.commit(&[("web/b", "2")]);
     deploy(&sandbox, &format!("{remote}/web#main"), &[("ssh-key", wrong), ("ssh-known-hosts", hosts)])
@@ -906,7 +900,7 @@ fn over_ssh_the_key_and_the_hosts_key_decide() {
     is_live(&sandbox, &["b f 644 1"]);
     // Believed once, and then held to it.
     let keys = [("ssh-key", user), ("ssh-known-hosts", empty.as_str()), ("ssh-strict", "no")];
-    deploy(&sandbox, &format!("{remote}/web#main"), &keys).expect(0).says("deployed");
+    deploy(&sandbox, &format!("{remote}/web#main"), &keys).expect(0).says(DEPLOYED);
     assert!(sandbox.read("ssh/empty").contains("ssh-ed25519"));
     is_live(&sandbox, &["b f 644 2"]);
     // A key that others may write decides nothing.
@@ -914,7 +908,7 @@ fn over_ssh_the_key_and_the_hosts_key_decide() {
     fs::set_permissions(&loose, fs::Permissions::from_mode(0o666)).unwrap();
     deploy(&sandbox, &remote, &[("ssh-key", user), ("ssh-known-hosts", loose.to_str().unwrap())])
         .expect(1)
-        .says("others may write")
+        .says(OTHERS_MAY_WRITE)
         .says("ssh-known-hosts");
     for bad in ["/x/$(id)", "/x/a\"b", "/x/%d", "/x/a'b"] {
         deploy(&sandbox, &remote, &[("ssh-key", bad)]).expect(78).says("ssh cannot take a path");
@@ -923,9 +917,7 @@ fn over_ssh_the_key_and_the_hosts_key_decide() {
 
 #[test]
 fn credentials_stay_with_the_host_of_the_parent() {
-    if !needs(&["nginx", "fcgiwrap", "openssl"]) {
-        return;
-    }
+    needs!("nginx", "fcgiwrap", "openssl");
     let sandbox = Sandbox::new();
     let (lib, repo) = (Repo::new(&sandbox, "lib"), Repo::new(&sandbox, "app"));
     let commit = lib.commit(&[("l", "1")]);
@@ -940,15 +932,13 @@ fn credentials_stay_with_the_host_of_the_parent() {
     std::os::unix::fs::symlink(sandbox.path("git"), home.path("git")).unwrap();
     let server = Smart::start(&home, "", "if ($http_x_token != t) { return 403; }", "");
     let keys = [("http-user", "u"), ("http-password", "p"), ("http-header", "X-Token: t")];
-    deploy(&sandbox, &server.nginx.url("/app.git#main"), &keys).expect(0).says("deployed");
+    deploy(&sandbox, &server.nginx.url("/app.git#main"), &keys).expect(0).says(DEPLOYED);
     assert!(live(&sandbox).contains(&"lib/l f 644 1".to_owned()));
 }
 
 #[test]
 fn a_hundred_and_fifty_updates_then_the_cache_is_bounded() {
-    if !has_time() {
-        return;
-    }
+    needs!(time);
     let sandbox = Sandbox::new();
     let repo = Repo::new(&sandbox, "app");
     let mut sizes = BTreeMap::new();
@@ -974,10 +964,8 @@ fn host_that_nobody_listens_on_then_one_line_within_the_time() {
         format!("git://127.0.0.1:{port}/x.git"),
         format!("ssh://127.0.0.1:{port}/x.git"),
     ] {
-        let run = deploy(&sandbox, &url, &[("timeout", "1")])
-            .expect(1)
-            .says("cannot poll")
-            .says("the host cannot be reached");
+        let run =
+            deploy(&sandbox, &url, &[("timeout", "1")]).expect(1).says(CANNOT_POLL).says("the host cannot be reached");
         assert_eq!(run.complaints().len(), 1, "{}", run.log);
     }
 }

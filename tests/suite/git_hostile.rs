@@ -12,7 +12,9 @@ use std::process::{Command, Stdio};
 
 use crate::memory::{BUDGET, peak, stays_within};
 use crate::support::git_servers::{Repo, Server, deploy, git, says};
-use crate::support::sandbox::{Run, Sandbox, needs, tree};
+use crate::support::needs::needs;
+use crate::support::phrases::{BELONGS_TO, CANNOT_FETCH};
+use crate::support::sandbox::{Run, Sandbox, tree};
 use crate::support::servers::Raw;
 use crate::support::servers::Step;
 
@@ -315,9 +317,7 @@ fn trees_within_trees_without_number_or_end_are_refused_in_time() {
 
 #[test]
 fn a_tree_that_is_in_it_many_times_then_memory_stays_within_the_budget() {
-    if !needs(&["time"]) {
-        return;
-    }
+    needs!("time");
     let sandbox = Sandbox::new();
     let repo = Repo::new(&sandbox, "app");
     repo.commit(&[("a", "1")]);
@@ -380,7 +380,7 @@ fn submodules_with_urls_that_are_commands_or_leave_their_transport_are_refused()
         repo.commit(&[("a", "1")]);
         repo.module("lib", &url, &commit);
         let remote = format!("git://127.0.0.1:{}/{name}.git#main", server.port);
-        target.refused(&url, &remote, "cannot fetch");
+        target.refused(&url, &remote, CANNOT_FETCH);
     }
 }
 
@@ -410,7 +410,7 @@ fn gitmodules_that_is_a_link_lies_or_includes_is_refused_or_harmless() {
         ("nothing", String::new()),
     ] {
         with(&text);
-        target.refused(what, &repo.remote("#main"), "cannot fetch");
+        target.refused(what, &repo.remote("#main"), CANNOT_FETCH);
     }
     let long = "# a line\n".repeat(250_000);
     with(&format!("[submodule \"x\"]\n\tpath = lib\n\turl = {}\n{long}", lib.bare().display()));
@@ -422,7 +422,7 @@ fn gitmodules_that_is_a_link_lies_or_includes_is_refused_or_harmless() {
         lib.bare().display()
     ));
     // fsck knows the name that leads outside, and the command.
-    target.refused("an update command", &repo.remote("#main"), "cannot fetch");
+    target.refused("an update command", &repo.remote("#main"), CANNOT_FETCH);
     with(&format!(
         "[submodule \"x\"]\n\tpath = lib\n\turl = {}\n[core]\n\tsshCommand = {touch}\n\tfsmonitor = {touch}\n",
         lib.bare().display()
@@ -536,11 +536,9 @@ fn local_things_that_are_no_repository_are_not_asked() {
     let status = Command::new("mkfifo").arg(sandbox.path("fifo.git")).status().unwrap();
     assert!(status.success());
     target.refused("a FIFO", sandbox.path("fifo.git").to_str().unwrap(), "it is no directory");
-    if !needs(&["chown"]) {
-        return;
-    }
+    needs!("chown");
     let repo = Repo::new(sandbox, "theirs");
     repo.commit(&[("a", "1")]);
     says(Command::new("chown").args(["-R", "12345"]).arg(repo.bare()));
-    target.refused("another user's repository", &repo.remote("#main"), "belongs to user 12345");
+    target.refused("another user's repository", &repo.remote("#main"), &format!("{BELONGS_TO} 12345"));
 }

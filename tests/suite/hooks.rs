@@ -5,8 +5,13 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::running::{Running, has, is_alive, kill};
-use crate::support::sandbox::{Run, Sandbox, binary, needs, tree};
+use crate::support::needs::needs;
+use crate::support::phrases::{
+    BLOCKED, CANNOT_START, CARRIAGE_RETURN, DEPLOYED, EXIT_CODE, HOOK_IS_GONE, IS_REFUSED, ITS_INTERPRETER,
+    OTHERS_MAY_WRITE, ROLLING_BACK, UNPACKED, WAS_ENDED, WAS_KILLED,
+};
+use crate::support::running::{Running, is_alive, kill};
+use crate::support::sandbox::{Run, Sandbox, binary, tree};
 
 const VARIABLES: &str = "for v in CURRENT_CONFIG PREVIOUS_CONFIG REPO_DEPLOY_PHASE REPO_DEPLOY_REASON REPO_DEPLOY_ATTEMPT \
 REPO_DEPLOY_ID REPO_DEPLOY_REMOTE REPO_DEPLOY_RELEASE REPO_DEPLOY_REVISION REPO_DEPLOY_PREVIOUS_REVISION; do \
@@ -89,8 +94,8 @@ fn hook_does_not_end_by_itself_then_the_verbose_log_says_how_in_english() {
     let sandbox = Sandbox::new();
     let remote = zip_of(&sandbox, "v1");
     for (config, body, words) in [
-        ("hook-timeout = 1\n", "sleep 1000", "DEBUG pre.d/10-x was ended: it was not over after "),
-        ("", "kill -KILL $$", "DEBUG pre.d/10-x was killed by signal 9 (SIGKILL) after "),
+        ("hook-timeout = 1\n", "sleep 1000", &*format!("DEBUG pre.d/10-x {WAS_ENDED}: it was not over after ")),
+        ("", "kill -KILL $$", &*format!("DEBUG pre.d/10-x {WAS_KILLED} signal 9 (SIGKILL) after ")),
     ] {
         sandbox.write("repo-deploy.cfg", config);
         sandbox.hook("pre.d", "10-x", body);
@@ -159,7 +164,7 @@ fn post_hook_fails_then_previous_release_is_live_and_its_hooks_know_why() {
     sandbox.hook("post.d", "20-check", &body);
     let first = fs::canonicalize(sandbox.local()).unwrap();
     zip_of(&sandbox, "v2");
-    sandbox.deploy(&remote, &[]).expect(1).says("post.d/20-check ended with exit code 1");
+    sandbox.deploy(&remote, &[]).expect(1).says(&format!("post.d/20-check {EXIT_CODE} 1"));
     assert_eq!(live(&sandbox), "v1");
     assert_eq!(fs::canonicalize(sandbox.local()).unwrap(), first);
 
@@ -179,7 +184,7 @@ fn first_deployment_is_reverted_then_local_is_absent_again() {
     let sandbox = Sandbox::new();
     sandbox.hook("post.d", "10-no", "exit 9");
     let remote = zip_of(&sandbox, "v1");
-    sandbox.deploy(&remote, &[]).expect(1).says("post.d/10-no ended with exit code 9");
+    sandbox.deploy(&remote, &[]).expect(1).says(&format!("post.d/10-no {EXIT_CODE} 9"));
     assert!(fs::symlink_metadata(sandbox.local()).is_err());
 }
 
@@ -190,7 +195,7 @@ fn pre_hook_fails_then_nothing_is_live_and_nothing_is_fetched_again() {
     sandbox.hook("pre.d", "10-no", "exit 5");
     telling(&sandbox, "post.d");
     zip_of(&sandbox, "v2");
-    sandbox.deploy(&remote, &[]).expect(2).says("pre.d/10-no ended with exit code 5");
+    sandbox.deploy(&remote, &[]).expect(2).says(&format!("pre.d/10-no {EXIT_CODE} 5"));
     assert_eq!(tree(&sandbox.local()), before);
 
     let staged = || {
@@ -200,12 +205,12 @@ fn pre_hook_fails_then_nothing_is_live_and_nothing_is_fetched_again() {
         found.into_iter().map(|path| (fs::metadata(&path).unwrap().ino(), path)).collect::<Vec<_>>()
     };
     let inodes = staged();
-    sandbox.deploy(&remote, &["-v"]).expect(2).never_says("unpacked");
+    sandbox.deploy(&remote, &["-v"]).expect(2).never_says(UNPACKED);
     assert_eq!(staged(), inodes);
     assert!(!sandbox.path("post.d.told").exists(), "post hooks of what is not live");
 
     sandbox.hook("pre.d", "10-no", "exit 0");
-    sandbox.deploy(&remote, &[]).expect(0).never_says("unpacked");
+    sandbox.deploy(&remote, &[]).expect(0).never_says(UNPACKED);
     assert_eq!(live(&sandbox), "v2");
     assert_eq!(staged().len(), 2);
 }
@@ -225,7 +230,7 @@ fn hooks_run_in_byte_order_and_what_is_passed_over_is_named_when_verbose() {
     let ran: Vec<_> = run.log.lines().filter_map(|l| l.strip_suffix(": ran")?.rsplit(' ').next()).collect();
     assert_eq!(ran, ["10", "9", "B", "b"]);
     assert_eq!(run.complaints().len(), 1, "{}", run.log);
-    run.says("pre.d/10 ended with exit code 0 after");
+    run.says(&format!("pre.d/10 {EXIT_CODE} 0 after"));
 
     let sandbox = Sandbox::new();
     sandbox.write("pre.d/notes.txt", "not executable");
@@ -281,7 +286,7 @@ fn hook_hangs_then_hook_timeout_ends_it_and_its_children() {
     let pid = sandbox.path("pid");
     sandbox.hook("pre.d", "10-hang", &format!("sleep 1000 & echo $! >{}; wait", pid.display()));
     let remote = zip_of(&sandbox, "v1");
-    sandbox.deploy(&remote, &[]).expect(2).says("pre.d/10-hang was ended after hook-timeout = 1 s");
+    sandbox.deploy(&remote, &[]).expect(2).says(&format!("pre.d/10-hang {WAS_ENDED} after hook-timeout = 1 s"));
     assert!(!is_alive(&sandbox.read("pid")));
 }
 
@@ -294,7 +299,7 @@ fn check_takes_too_long_then_timeout_ends_the_hook_and_reverts() {
     sandbox
         .deploy(&remote, &[])
         .expect(1)
-        .says("post.d/10-hang was ended because the whole check took longer than timeout");
+        .says(&format!("post.d/10-hang {WAS_ENDED} because the whole check took longer than timeout"));
     assert_eq!(live(&sandbox), "v1");
 }
 
@@ -330,7 +335,7 @@ fn hook_prints_without_end_then_the_log_has_its_beginning_and_its_end() {
     let (before, after) = log.split_once(" WARN pre.d/10-x printed 285.9 MiB more that are not in the log").unwrap();
     assert!(before.lines().count() > 13_000, "the beginning is all there");
     assert!(after.lines().count() < 300 && after.contains(" INFO 10-x: the reason\n"), "{after}");
-    assert!(after.contains("blocked: "), "{after}");
+    assert!(after.contains(BLOCKED), "{after}");
 }
 
 #[test]
@@ -358,7 +363,7 @@ fn hook_is_a_link_into_the_live_tree_and_the_new_one_has_nothing_there_then_it_h
         sandbox.deploy(&remote, &[]).expect(0).says("20-reload: reloaded");
         sandbox.zip("app.zip", &[("version", "v2")]);
         let run = sandbox.deploy(&remote, &[]).expect(1).says("10-x: revert").says("20-reload: reloaded");
-        run.says("the hook post.d/20-reload was there when the check began, and is gone").never_says("10-x: update");
+        run.says(&format!("the hook post.d/20-reload {HOOK_IS_GONE}")).never_says("10-x: update");
         assert_eq!(sandbox.read("deploy/current/version"), "v1", "{activation}");
         // Whoever takes it away means that.
         fs::remove_file(sandbox.path("post.d/20-reload")).unwrap();
@@ -379,7 +384,7 @@ fn hooks_come_with_the_release_then_a_new_one_may_leave_one_out_and_may_not_brea
     sandbox.zip("app.zip", &[("version", "v2"), ("hooks/20", "-> ../tool"), ("tool", two)]);
     run().expect(0).says("20: two").never_says("10: ");
     sandbox.zip("app.zip", &[("version", "v3"), ("hooks/20", "-> ../tool")]);
-    run().expect(1).says("the hook hooks/20 was there when the check began, and is gone");
+    run().expect(1).says(&format!("the hook hooks/20 {HOOK_IS_GONE}"));
     assert_eq!(sandbox.read("deploy/current/version"), "v2");
 }
 
@@ -400,9 +405,7 @@ print("session", os.getsid(0) == os.getpid() or os.getsid(0) == os.getppid())
 
 #[test]
 fn we_have_a_terminal_then_no_child_has_it() {
-    if !needs(&["script", "python3"]) {
-        return;
-    }
+    needs!("script", "python3");
     let sandbox = Sandbox::new();
     let program = sandbox.write("try.py", TRY_TERMINAL);
     sandbox.hook("post.d", "10-x", &format!("exec python3 {}", program.display()));
@@ -422,10 +425,10 @@ fn we_have_a_terminal_then_no_child_has_it() {
 #[test]
 fn hook_cannot_start_then_it_says_why_and_blocks() {
     for (content, words) in [
-        ("#!/does/not/exist -u\n", "cannot start: its interpreter /does/not/exist does not exist"),
-        ("#!/bin/sh\r\nexit 0\r\n", "cannot start: its first line ends in a carriage return"),
-        ("exit 0\n", "cannot start: it does not begin with #!"),
-        ("", "cannot start: it does not begin with #!"),
+        ("#!/does/not/exist -u\n", &*format!("{CANNOT_START}: {ITS_INTERPRETER} /does/not/exist does not exist")),
+        ("#!/bin/sh\r\nexit 0\r\n", &*format!("{CANNOT_START}: {CARRIAGE_RETURN}")),
+        ("exit 0\n", &*format!("{CANNOT_START}: it does not begin with #!")),
+        ("", &*format!("{CANNOT_START}: it does not begin with #!")),
     ] {
         let sandbox = Sandbox::new();
         let path = sandbox.hook("pre.d", "10-x", "");
@@ -446,7 +449,7 @@ fn others_may_write_a_pre_hook_then_it_is_refused_and_blocks() {
         fs::set_permissions(sandbox.path(place), fs::Permissions::from_mode(0o777)).unwrap();
         zip_of(&sandbox, "v2");
         let path = sandbox.path(place).display().to_string();
-        sandbox.deploy(&remote, &[]).expect(2).says(&format!("others may write {path}: chmod go-w {path}"));
+        sandbox.deploy(&remote, &[]).expect(2).says(&format!("{OTHERS_MAY_WRITE} {path}: chmod go-w {path}"));
         assert!(!ran.exists(), "no hook of the list may run");
         assert_eq!(live(&sandbox), "v1");
     }
@@ -458,8 +461,8 @@ fn others_may_write_a_post_hook_then_nothing_becomes_live() {
     let hook = sandbox.hook("post.d", "10-x", "true");
     fs::set_permissions(&hook, fs::Permissions::from_mode(0o757)).unwrap();
     let remote = zip_of(&sandbox, "v1");
-    let run = sandbox.deploy(&remote, &[]).expect(2).says("10-x is refused").says("chmod go-w");
-    run.never_says("deployed").never_says("rolling back");
+    let run = sandbox.deploy(&remote, &[]).expect(2).says(&format!("10-x {IS_REFUSED}")).says("chmod go-w");
+    run.never_says(DEPLOYED).never_says(ROLLING_BACK);
     assert!(fs::symlink_metadata(sandbox.local()).is_err());
     fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).unwrap();
     sandbox.deploy(&remote, &[]).expect(0);
@@ -471,7 +474,7 @@ fn hook_dies_of_a_signal_then_it_failed() {
     let sandbox = Sandbox::new();
     sandbox.hook("pre.d", "10-x", "kill -SEGV $$");
     let remote = zip_of(&sandbox, "v1");
-    sandbox.deploy(&remote, &[]).expect(2).says("pre.d/10-x was killed by signal 11 (SIGSEGV)");
+    sandbox.deploy(&remote, &[]).expect(2).says(&format!("pre.d/10-x {WAS_KILLED} signal 11 (SIGSEGV)"));
 }
 
 #[test]
@@ -531,9 +534,7 @@ fn hook_starts_as_a_fresh_process_whatever_we_were_started_with() {
 
 #[test]
 fn kernel_has_no_close_range_then_nothing_more_reaches_a_hook() {
-    if !has("strace") {
-        return;
-    }
+    needs!("strace");
     for error in ["ENOSYS", "EINVAL", "EPERM"] {
         let sandbox = Sandbox::new();
         sandbox.hook("pre.d", "10-x", "sh -c 'ls /proc/$$/fd; :' | tr '\\n' ' '");
@@ -562,9 +563,7 @@ fn deployment_runs_then_it_has_one_thread() {
 /// An image that has a shell and nothing else: no /dev, no /proc.
 #[test]
 fn image_has_no_dev_then_hooks_run_all_the_same() {
-    if !rustix::process::geteuid().is_root() || !has("busybox") || !has("chroot") {
-        return;
-    }
+    needs!(root, "busybox", "chroot");
     let sandbox = Sandbox::new();
     for dir in ["root/bin", "root/etc/pre.d", "root/var"] {
         fs::create_dir_all(sandbox.path(dir)).unwrap();

@@ -5,8 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::support::needs::needs;
+use crate::support::phrases::{self, DEPLOYED};
 use crate::support::running::Running;
-use crate::support::sandbox::{Run, Sandbox, binary, has_time, needs};
+use crate::support::sandbox::{Run, Sandbox, binary};
 use crate::support::servers::{Authority, Nginx, wait_for};
 
 fn sources() -> BTreeMap<PathBuf, String> {
@@ -25,6 +27,40 @@ fn sources() -> BTreeMap<PathBuf, String> {
     walk(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut found);
     assert!(found.len() > 30);
     found
+}
+
+/// A file without comments and its own tests, where a string that goes on in the next line is one again.
+fn plain_code(source: &str) -> String {
+    let code = source.split("#[cfg(test)]\nmod tests {").next().unwrap();
+    let lines: Vec<_> = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+    let mut joined = String::new();
+    for line in lines {
+        match line.strip_suffix('\\') {
+            Some(begun) => joined.push_str(begun.trim_start()),
+            None => joined.extend([line.trim_start(), "\n"]),
+        }
+    }
+    joined
+}
+
+#[test]
+fn each_phrase_of_the_tests_is_one_of_the_program_and_spelt_out_only_once() {
+    let is_tests = |path: &Path| {
+        let below = path.strip_prefix(env!("CARGO_MANIFEST_DIR")).unwrap();
+        below.iter().any(|part| part.to_string_lossy().trim_end_matches(".rs").ends_with("tests"))
+    };
+    let program: String =
+        sources().iter().filter(|(path, _)| !is_tests(path)).map(|(_, source)| plain_code(source)).collect();
+    for (name, text) in phrases::ALL {
+        assert!(program.contains(text), "the program does not say {text:?} any more: support/phrases.rs, {name}");
+    }
+    for file in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/suite")).unwrap() {
+        let path = file.unwrap().path();
+        let source = if path.is_file() { plain_code(&fs::read_to_string(&path).unwrap()) } else { String::new() };
+        for (name, text) in phrases::ALL {
+            assert!(!source.contains(text), "{} spells out {text:?}: use phrases::{name}", path.display());
+        }
+    }
 }
 
 /// The room a module lives in: the first name below `crate`.
@@ -189,7 +225,8 @@ fn no_files_import_each_other_in_a_circle() {
 
 #[test]
 fn unsafe_and_libc_live_in_sys_and_what_is_passed_over_has_a_reason() {
-    let is_test = |path: &PathBuf| path.iter().any(|part| part == "tests" || part == "tests.rs");
+    let is_test =
+        |path: &PathBuf| path.iter().any(|part| part.to_string_lossy().trim_end_matches(".rs").ends_with("tests"));
     for (path, text) in sources().into_iter().filter(|(path, _)| !is_test(path)) {
         let lines: Vec<&str> = text.lines().take_while(|l| !l.starts_with("#[cfg(test)]")).collect();
         for (n, line) in lines.iter().enumerate() {
@@ -220,9 +257,7 @@ fn the_binary_is_static_and_within_its_size() {
 
 #[test]
 fn five_thousand_files_then_at_most_8_mib_of_memory() {
-    if !has_time() || !needs(&["time"]) {
-        return;
-    }
+    needs!(time, "time");
     let sandbox = Sandbox::new();
     // Half of it repeats, half does not: 54 MB of ZIP, 108 MB of files.
     let mut state = 1_u64;
@@ -267,14 +302,14 @@ fn the_daemon_rests_then_it_holds_2_mib_and_after_tls_no_more() {
             (sandbox.path("m.prom").exists() && children.is_empty() && resident <= 2048).then_some(())
         });
     };
-    daemon.until(" deployed revision ");
+    daemon.until(DEPLOYED);
     rests();
     let authority = Authority::new(&sandbox);
     let server = Nginx::start(&sandbox, "ssl", &authority.certificate("DNS:localhost", &[]));
     sandbox.zip("www/a.zip", &[("version", "v2")]);
     config(&server.https("localhost", "/a.zip"));
     fs::remove_file(sandbox.path("m.prom")).unwrap();
-    daemon.signal(rustix::process::Signal::HUP).until(" deployed revision ");
+    daemon.signal(rustix::process::Signal::HUP).until(DEPLOYED);
     rests();
 }
 

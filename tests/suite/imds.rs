@@ -9,7 +9,9 @@ use super::aws::{OFF, World, json, private};
 use super::http::live;
 use super::s3::front;
 use crate::support::moto::Keys;
-use crate::support::sandbox::{Run, Sandbox, needs};
+use crate::support::needs::needs;
+use crate::support::phrases::{ANSWERED, CREDENTIALS_OF, OF_THE_INSTANCE, WITHOUT_CREDENTIALS};
+use crate::support::sandbox::{Run, Sandbox};
 use crate::support::servers::{Nginx, Raw, closed_port, ok, raw, status, wait_for};
 
 const ROLE: &str = "www/latest/meta-data/iam/security-credentials/app-role";
@@ -56,7 +58,8 @@ fn role(status: u16) -> String {
 
 #[test]
 fn the_token_expires_between_two_questions_then_another_one_is_got_and_it_deploys() {
-    let Some(world) = World::new().filter(|_| needs(&["nginx"])) else { return };
+    needs!("nginx");
+    let Some(world) = World::new() else { return };
     let (keys, session) = world.moto.assumed();
     for everything_expires in [false, true] {
         let sandbox = Sandbox::new();
@@ -72,12 +75,12 @@ fn the_token_expires_between_two_questions_then_another_one_is_got_and_it_deploy
         let config = "aws-region = us-east-1";
         let mut expected = vec!["PUT api/token 200".to_owned(), LIST.to_owned(), role(401)];
         if everything_expires {
-            let words = ["from the instance metadata service: it answered 401 for role app-role"];
+            let words = [&*format!("from the instance metadata service: {ANSWERED} 401 for role app-role")];
             let run = world.fails(&sandbox, config, &env, 1, &words);
             run.never_says("metadata-token");
             expected.extend(["PUT api/token 200".to_owned(), role(401)]);
         } else {
-            let (whose, secrets) = ("role app-role of the instance (IMDSv2)", [keys.secret.as_str(), &session]);
+            let (whose, secrets) = (&*format!("role app-role {OF_THE_INSTANCE}"), [keys.secret.as_str(), &session]);
             world.deploys(&sandbox, config, &env, whose, &secrets).never_says("metadata-token");
             expected.extend(["PUT api/token 200".to_owned(), role(200)]);
         }
@@ -98,10 +101,7 @@ fn is_alone(name: &str) -> bool {
     if std::env::var_os("REPO_DEPLOY_ALONE").is_some() {
         return true;
     }
-    if !needs(&["unshare", "busybox"]) || !rustix::process::geteuid().is_root() {
-        eprintln!("left out: a network of its own takes root");
-        return false;
-    }
+    needs!(root, "unshare", "busybox");
     let mut again = Command::new("unshare");
     again.args(["--net", "sh", "-c", "busybox ip link set lo up && exec \"$@\"", "sh"]);
     again.arg(std::env::current_exe().unwrap()).args([name, "--exact", "--nocapture"]);
@@ -135,8 +135,8 @@ fn add(address: &str) {
 
 #[test]
 fn the_service_at_its_own_address_is_asked_straight_though_there_is_a_proxy() {
-    if !needs(&["nginx"]) || !is_alone("imds::the_service_at_its_own_address_is_asked_straight_though_there_is_a_proxy")
-    {
+    needs!("nginx");
+    if !is_alone("imds::the_service_at_its_own_address_is_asked_straight_though_there_is_a_proxy") {
         return;
     }
     let Some(world) = World::new() else { return };
@@ -151,7 +151,7 @@ fn the_service_at_its_own_address_is_asked_straight_though_there_is_a_proxy() {
     private(&sandbox, ROLE, json(&keys, &session, "Token"));
     let _service = role_of_instance(&sandbox, "listen 169.254.169.254:80;");
     let run = check_with_proxy(&sandbox, &proxy, &[]).expect(0);
-    let run = run.says("AWS credentials: role app-role of the instance (IMDSv2)");
+    let run = run.says(&format!("{CREDENTIALS_OF} role app-role {OF_THE_INSTANCE}"));
     run.says("PUT http://169.254.169.254/latest/api/token from 169.254.169.254");
     assert_eq!(live(&sandbox), "through S3");
     let seen = proxy.seen();
@@ -161,9 +161,8 @@ fn the_service_at_its_own_address_is_asked_straight_though_there_is_a_proxy() {
 
 #[test]
 fn a_containers_agent_at_its_own_address_is_asked_straight_though_there_is_a_proxy() {
-    if !needs(&["nginx"])
-        || !is_alone("imds::a_containers_agent_at_its_own_address_is_asked_straight_though_there_is_a_proxy")
-    {
+    needs!("nginx");
+    if !is_alone("imds::a_containers_agent_at_its_own_address_is_asked_straight_though_there_is_a_proxy") {
         return;
     }
     let Some(world) = World::new() else { return };
@@ -180,7 +179,7 @@ fn a_containers_agent_at_its_own_address_is_asked_straight_though_there_is_a_pro
         let before = proxy.seen().len();
         check_with_proxy(&sandbox, &proxy, &[(name, value)])
             .expect(0)
-            .says("AWS credentials: the role of the container");
+            .says(&format!("{CREDENTIALS_OF} the role of the container"));
         assert_eq!(live(&sandbox), "through S3");
         assert_eq!(proxy.seen().len(), before + 1, "only the object goes through it");
     }
@@ -199,7 +198,7 @@ fn version_1_is_never_used_though_it_would_answer() {
         });
         let endpoint = service.url("");
         let env = [("AWS_EC2_METADATA_SERVICE_ENDPOINT", endpoint.as_str())];
-        let words = ["asked without credentials", "metadata service at 127.0.0.1 gives no token: 4"];
+        let words = [WITHOUT_CREDENTIALS, "metadata service at 127.0.0.1 gives no token: 4"];
         world.fails(&Sandbox::new(), "", &env, 1, &words);
         let seen = service.seen();
         assert!(!seen.is_empty() && seen.iter().all(|s| s.line == "PUT /latest/api/token HTTP/1.1"), "{seen:?}");
@@ -214,8 +213,7 @@ fn it_is_turned_off_then_it_is_not_asked_and_the_refusal_says_so() {
     let endpoint = service.url("");
     for value in ["true", "TRUE"] {
         let env = [("AWS_EC2_METADATA_SERVICE_ENDPOINT", endpoint.as_str()), (OFF.0, value)];
-        let words =
-            ["403", "asked without credentials", "AWS_EC2_METADATA_DISABLED keeps the instance from being asked"];
+        let words = ["403", WITHOUT_CREDENTIALS, "AWS_EC2_METADATA_DISABLED keeps the instance from being asked"];
         world.fails(&Sandbox::new(), "", &env, 1, &words);
     }
     assert_eq!(service.seen().len(), 0);
@@ -230,8 +228,7 @@ fn nobody_answers_then_it_costs_two_seconds_and_the_refusal_says_that_nobody_did
     for (endpoint, least) in [(silent, 2), (format!("http://127.0.0.1:{}", closed_port()), 0)] {
         let start = Instant::now();
         let env = [("AWS_EC2_METADATA_SERVICE_ENDPOINT", endpoint.as_str())];
-        let words =
-            ["403", "asked without credentials", "no instance metadata service answers at 127.0.0.1", "hop limit of 2"];
+        let words = ["403", WITHOUT_CREDENTIALS, "no instance metadata service answers at 127.0.0.1", "hop limit of 2"];
         world.fails(&Sandbox::new(), "", &env, 1, &words);
         let took = start.elapsed();
         assert!(took >= Duration::from_secs(least) && took < Duration::from_secs(10), "{took:?}");
@@ -256,7 +253,7 @@ fn the_instance_says_no_then_it_is_one_clear_line() {
     let Some(world) = World::new() else { return };
     for (token, list, document, words) in [
         ("200 OK", "", "", "the instance has no role"),
-        ("503 Slow", "", "", "from the instance metadata service: it answered 503 instead of a token"),
+        ("503 Slow", "", "", &*format!("from the instance metadata service: {ANSWERED} 503 instead of a token")),
         ("200 OK", "app", "canary/json", "from the instance metadata service: it is no JSON"),
         (
             "200 OK",
@@ -294,7 +291,7 @@ fn the_service_has_a_bad_moment_then_each_question_is_asked_once_more() {
         let endpoint = service.url("");
         let env = [("AWS_EC2_METADATA_SERVICE_ENDPOINT", endpoint.as_str())];
         let start = Instant::now();
-        let whose = "role app of the instance (IMDSv2)";
+        let whose = &*format!("role app {OF_THE_INSTANCE}");
         world.deploys(&Sandbox::new(), "aws-region = us-east-1", &env, whose, &["metadata-token"]);
         assert_eq!(service.seen().len(), 6);
         eprintln!("three questions, each asked twice: {:?} with the deployment", start.elapsed());
@@ -303,7 +300,8 @@ fn the_service_has_a_bad_moment_then_each_question_is_asked_once_more() {
 
 #[test]
 fn a_role_is_assumed_as_the_instance() {
-    let Some(world) = World::new().filter(|_| needs(&["nginx"])) else { return };
+    needs!("nginx");
+    let Some(world) = World::new() else { return };
     let sandbox = Sandbox::new();
     let (keys, session): (Keys, String) = world.moto.assumed();
     private(&sandbox, ROLE, json(&keys, &session, "Token"));
@@ -313,6 +311,6 @@ fn a_role_is_assumed_as_the_instance() {
     sandbox.write("home/.aws/config", text);
     let endpoint = service.url("");
     let env = [("AWS_EC2_METADATA_SERVICE_ENDPOINT", endpoint.as_str())];
-    let whose = format!("role {role} of profile app, assumed as role app-role of the instance (IMDSv2)");
+    let whose = format!("role {role} of profile app, assumed as role app-role {OF_THE_INSTANCE}");
     world.deploys(&sandbox, "aws-profile = app", &env, &whose, &[&keys.secret, &session]);
 }

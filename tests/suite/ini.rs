@@ -7,8 +7,10 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::support::moto::{Keys, Moto};
+use crate::support::needs::needs;
+use crate::support::phrases::{CANNOT_USE, DEPLOYED, EXIT_CODE, HELD_AFTER_ROLLBACK, UNCHANGED, WAITING};
 use crate::support::running::Running;
-use crate::support::sandbox::{Run, Sandbox, needs};
+use crate::support::sandbox::{Run, Sandbox};
 use crate::support::servers::wait_for;
 
 /// The file of the old page, to the byte.
@@ -131,7 +133,7 @@ fn the_old_page_is_followed_then_each_section_is_installed_and_only_its_time_cha
     let ran = machine.run(&["-c", "config.ini", "--config-section", "Production", "-f"]).expect(0);
     assert_eq!((ran.log.as_str(), ran.out.as_str()), ("", ""), "the log goes to codeploy.log");
     let log = machine.sandbox.read_log("codeploy.log");
-    assert!(log.contains(" INFO Production: deployed revision etag:"), "{log}");
+    assert!(log.contains(&format!(" INFO Production: {DEPLOYED} etag:")), "{log}");
     assert_eq!(machine.app(1).as_deref(), Some("p1"));
     assert_eq!(machine.told(), "ApplicationStop p1\nBeforeInstall p1\nAfterInstall p1\nApplicationStart p1\n");
     let (time, rest) = fetched(&machine.ini(), "Production", NEVER);
@@ -170,12 +172,12 @@ fn the_first_bundle_comes_then_its_own_script_stops_what_runs_and_the_log_says_w
     let app = machine.sandbox.path("app0").display().to_string();
     let lines = [
         " INFO Settings: ApplicationStop hooks/ApplicationStop.sh starts\n",
-        " WARN Settings: ApplicationStop hooks/ApplicationStop.sh ended with exit code 1; going on",
+        &*format!(" WARN Settings: ApplicationStop hooks/ApplicationStop.sh {EXIT_CODE} 1; going on"),
         " INFO Settings: BeforeInstall hooks/BeforeInstall.sh starts\n",
         &format!(" INFO Settings: installed to {app}: "),
         " INFO Settings: AfterInstall hooks/AfterInstall.sh starts\n",
         " INFO Settings: ApplicationStart hooks/ApplicationStart.sh starts\n",
-        " INFO Settings: deployed revision ",
+        &*format!(" INFO Settings: {DEPLOYED} "),
     ]
     .map(at);
     assert!(lines.is_sorted(), "{log}");
@@ -207,7 +209,7 @@ fn last_fetch_time_is_not_older_than_the_bundle_then_nothing_is_installed_until_
     machine.run(&["-f", "-v"]).expect(0);
     assert_eq!((machine.app(0), machine.ini(), machine.told().as_str()), (None, before, ""));
     let log = machine.sandbox.read_log("codeploy.log");
-    assert!(log.contains("unchanged: nothing newer than last_fetch_time says"), "{log}");
+    assert!(log.contains(&format!("{UNCHANGED} nothing newer than last_fetch_time says")), "{log}");
     machine.write(OLD);
     machine.run(&["-f"]).expect(0);
     assert_eq!(machine.app(0).as_deref(), Some("s1"));
@@ -287,7 +289,7 @@ fn several_sections_are_overridden_at_once_then_it_is_refused_and_nothing_is_wri
     for sections in [&["--config-section", "all"][..], &["--config-section", "Staging", "--config-section", "Settings"]]
     {
         let ran = machine.run(&[sections, &["--s3-bucket", "x", "-f"]].concat()).expect(78);
-        assert!(ran.log.contains("cannot use --s3-bucket with several sections"), "{}", ran.log);
+        assert!(ran.log.contains(&format!("{CANNOT_USE} --s3-bucket with several sections")), "{}", ran.log);
         assert_eq!(machine.ini(), OLD);
     }
 }
@@ -326,9 +328,7 @@ fn list_configs_tells_of_every_section_whether_or_not_it_can_be_used() {
 
 #[test]
 fn the_file_cannot_be_written_then_it_is_one_warning_and_the_bundle_is_installed() {
-    if !needs(&["unshare", "mount"]) {
-        return;
-    }
+    needs!("unshare", "mount");
     let Some(machine) = Machine::new() else { return };
     machine.upload(1, "p1");
     // As a container has it: the one file is mounted, and nothing can take its place.
@@ -359,9 +359,9 @@ fn a_link_to_the_file_stays_one_and_the_service_goes_on_by_itself() {
     symlink(Path::new("real.ini"), machine.sandbox.path("config.ini")).unwrap();
     machine.upload(1, "p1");
     let mut daemon = Running::start(machine.command(&["--config-section", "Production", "--log-file", ""]));
-    daemon.until(" deployed revision ");
+    daemon.until(DEPLOYED);
     machine.upload(1, "p2");
-    daemon.signal(rustix::process::Signal::USR1).until(" deployed revision ");
+    daemon.signal(rustix::process::Signal::USR1).until(DEPLOYED);
     daemon.signal(rustix::process::Signal::TERM);
     daemon.end().expect(0);
     assert_eq!(machine.app(1).as_deref(), Some("p2"));
@@ -387,7 +387,7 @@ fn a_bundle_is_rolled_back_from_then_its_time_stays_and_keeps_it_away_even_witho
     assert_eq!(machine.told(), "ApplicationStop p2\nBeforeInstall p1\nAfterInstall p1\nApplicationStart p1\n");
     run("-f").expect(0);
     assert_eq!((machine.app(1).as_deref(), machine.ini()), (Some("p1"), before.clone()));
-    assert!(machine.sandbox.read_log("codeploy.log").contains(" is on hold: rolled back to release "));
+    assert!(machine.sandbox.read_log("codeploy.log").contains(HELD_AFTER_ROLLBACK));
     for lost in ["cache", "state"] {
         fs::remove_dir_all(machine.sandbox.path(lost)).unwrap();
     }
@@ -409,7 +409,7 @@ fn a_rollback_waits_for_an_installation_then_nothing_is_called_left_over() {
     let check = Running::start(command("-f"));
     wait_for("the installation", || machine.ini().contains("installation_in_progress = true").then_some(()));
     let back = Running::start(command("rollback"));
-    wait_for("somebody who waits", || log().contains(" waiting for another repo-deploy, process ").then_some(()));
+    wait_for("somebody who waits", || log().contains(&format!(" {WAITING}, process ")).then_some(()));
     fs::write(&go, "").unwrap();
     check.end().expect(0);
     back.end().expect(0);

@@ -9,7 +9,11 @@ use std::process::{Command, Stdio};
 
 use rustix::fs::{Mode, mkfifoat};
 
-use crate::support::sandbox::{Run, Sandbox, needs, tree};
+use crate::support::needs::needs;
+use crate::support::phrases::{
+    CUT_OFF, DRIFT, IN_DOUBT, LIVE_AGAIN, MOVE_AWAY, NOT_A_FILE, ONE_MISSING, ROLLING_BACK, STOPPED_BY,
+};
+use crate::support::sandbox::{Run, Sandbox, tree};
 
 /// A live directory and a directory as its remote.
 struct World {
@@ -70,10 +74,10 @@ fn fifos_stand_where_the_release_has_something_then_all_are_told_and_nothing_has
     for _ in 0..2 {
         w.run(&[])
             .expect(1)
-            .says("a FIFO, socket or device is at pipe, where the release has something: move it away, or name it in preserve")
+            .says(&format!("{NOT_A_FILE} at pipe, where the release has something: {MOVE_AWAY}, or name it in preserve"))
             .says("the release has a file where the directory dir is, and dir/pipe in it must stay: move dir/pipe away, or name dir")
-            .says("a FIFO, socket or device is at tree, ")
-            .never_says("rolling back")
+            .says(&format!("{NOT_A_FILE} at tree, "))
+            .never_says(ROLLING_BACK)
             .never_says("a hook ran");
         assert_eq!(tree(&w.sandbox.local()), before);
     }
@@ -95,14 +99,14 @@ fn fifo_comes_up_while_hooks_run_then_the_way_back_leaves_it_and_ends() {
     let hook = format!("[ -p {0}/pipe ] || {{ rm -r {0}/pipe {0}/gone; mkfifo {0}/pipe {0}/gone; }}", local.display());
     w.sandbox.hook("pre.d", "10-pipe", &hook);
     w.put(&[("VERSION", "2"), ("pipe", "another file"), ("gone/file", "2"), ("more", "2"), ("stays", "1")]);
-    let run = w.run(&[]).expect(1).says("a FIFO, socket or device is at pipe").says("rolling back");
-    let run = run.says("a FIFO, socket or device is at gone, where the release has something: it stays as it is");
-    run.says("is live again").never_says("in doubt");
+    let run = w.run(&[]).expect(1).says(&format!("{NOT_A_FILE} at pipe")).says(ROLLING_BACK);
+    let run = run.says(&format!("{NOT_A_FILE} at gone, where the release has something: it stays as it is"));
+    run.says(LIVE_AGAIN).never_says(IN_DOUBT);
     assert!(is_fifo(&w.live("pipe")) && is_fifo(&w.live("gone")));
     assert_eq!(w.sandbox.read("deploy/current/VERSION"), "1");
     assert!(!w.live("more").exists());
     // Once, and no check is in doubt about it.
-    w.run(&[]).expect(1).says("move it away").never_says("it stays as it is");
+    w.run(&[]).expect(1).says(MOVE_AWAY).never_says("it stays as it is");
     fs::remove_file(w.live("pipe")).unwrap();
     fs::remove_file(w.live("gone")).unwrap();
     fs::remove_file(w.sandbox.path("pre.d/10-pipe")).unwrap();
@@ -124,7 +128,7 @@ fn directory_with_what_must_stay_comes_up_where_a_file_was_then_the_way_back_tak
         );
         w.sandbox.hook("post.d", "10-app", &hook);
         w.put(&[("VERSION", "2")]);
-        let run = w.run(&[]).expect(1).says("is live again").says("in it must stay: it stays as it is");
+        let run = w.run(&[]).expect(1).says(LIVE_AGAIN).says("in it must stay: it stays as it is");
         run.says(&format!("data/{must_stay}"));
         assert_eq!(w.sandbox.read("deploy/current/VERSION"), "1");
         assert_eq!(w.sandbox.read("deploy/current/data/deep/rows"), "rows\n");
@@ -139,7 +143,7 @@ fn first_deployment_meets_a_socket_in_what_it_adopts_then_nothing_has_changed() 
     let socket = std::os::unix::net::UnixListener::bind(w.live("app.sock")).unwrap();
     w.put(&[("VERSION", "1"), ("app.sock", "a file")]);
     let before = tree(&w.sandbox.local());
-    w.run(&[]).expect(1).says("a FIFO, socket or device is at app.sock").never_says("in doubt");
+    w.run(&[]).expect(1).says(&format!("{NOT_A_FILE} at app.sock")).never_says(IN_DOUBT);
     assert_eq!(tree(&w.sandbox.local()), before);
     drop(socket);
 }
@@ -152,12 +156,12 @@ fn a_fifo_comes_up_in_a_release_then_no_plan_says_that_it_is_put_back() {
     let mut releases = fs::read_dir(w.sandbox.path("state/default/releases")).unwrap();
     let release = releases.next().unwrap().unwrap().path();
     mkfifoat(rustix::fs::CWD, release.join("pipe"), Mode::RWXU).unwrap();
-    w.run(&[]).expect(0).never_says("drift");
+    w.run(&[]).expect(0).never_says(DRIFT);
     let plan = w.sandbox.plan(w.remote.to_str().unwrap(), &["--local", w.sandbox.local().to_str().unwrap()]);
     let plan = plan.expect(0);
     assert!(plan.out.contains("nothing to do"), "{}", plan.out);
     fs::remove_file(w.live("VERSION")).unwrap();
-    w.run(&[]).expect(0).says("1 entry of ").says("(VERSION)");
+    w.run(&[]).expect(0).says(ONE_MISSING).says("(VERSION)");
     assert!(!w.live("pipe").exists());
 }
 
@@ -197,9 +201,7 @@ pub fn has_temporary(dir: &Path) -> bool {
 
 #[test]
 fn term_comes_while_the_live_tree_is_written_then_143_and_the_next_check_finishes() {
-    if !needs(&["strace"]) {
-        return;
-    }
+    needs!("strace");
     let w = World::new("");
     w.put(&[]);
     many(&w, 600, "1");
@@ -207,8 +209,8 @@ fn term_comes_while_the_live_tree_is_written_then_143_and_the_next_check_finishe
     many(&w, 600, "2");
     let (live, remote) = (w.live("d1"), w.remote.clone());
     let run = stopped_in_the_middle(&w.command(), ("utimensat", ""), &|| has_temporary(&live)).expect(143);
-    run.says("stopped by").never_says("rolling back");
-    w.run(&[]).expect(0).says("was cut off: attempt 2");
+    run.says(STOPPED_BY).never_says(ROLLING_BACK);
+    w.run(&[]).expect(0).says(&format!("{CUT_OFF} 2"));
     assert_eq!(tree(&w.sandbox.local()).len(), tree(&remote).len());
     assert_eq!(w.sandbox.read("deploy/current/d1/f1"), "2");
     assert!(!has_temporary(&live));
@@ -216,9 +218,7 @@ fn term_comes_while_the_live_tree_is_written_then_143_and_the_next_check_finishe
 
 #[test]
 fn term_comes_on_the_way_back_then_143_and_the_next_check_finishes_that() {
-    if !needs(&["strace"]) {
-        return;
-    }
+    needs!("strace");
     let w = World::new("");
     w.put(&[]);
     many(&w, 600, "1");
@@ -233,17 +233,15 @@ fn term_comes_on_the_way_back_then_143_and_the_next_check_finishes_that() {
     // The way there has 600 of these, the way back is slow.
     let slow = ("utimensat", ":when=601+");
     let run = stopped_in_the_middle(&w.command(), slow, &|| back.exists() && has_temporary(&live)).expect(143);
-    run.says("rolling back").says("stopped by").never_says("is live again");
-    w.run(&[]).expect(1).says("is live again");
+    run.says(ROLLING_BACK).says(STOPPED_BY).never_says(LIVE_AGAIN);
+    w.run(&[]).expect(1).says(LIVE_AGAIN);
     assert_eq!(w.sandbox.read("deploy/current/d1/f1"), "1");
     assert!(!has_temporary(&live));
 }
 
 #[test]
 fn term_comes_while_the_live_tree_is_repaired_then_it_ends_between_two_files_and_again_goes_on() {
-    if !needs(&["strace"]) {
-        return;
-    }
+    needs!("strace");
     let w = World::new("");
     w.put(&[]);
     many(&w, 600, "1");
@@ -256,7 +254,7 @@ fn term_comes_while_the_live_tree_is_repaired_then_it_ends_between_two_files_and
         let is_back = || fs::read(w.live("d0/f0")).unwrap() == b"1";
         let is_begun = || if is_renaming { is_back() } else { has_temporary(&live) };
         let run = stopped_in_the_middle(&repair, slow, &is_begun).expect(143);
-        run.says("stopped by signal 15").says("again goes on with it");
+        run.says(&format!("{STOPPED_BY} 15")).says("again goes on with it");
         let spoilt = || (0..600).filter(|n| w.sandbox.read(w.live(&format!("d{}/f{n}", n % 50))) == "spoilt").count();
         let is_some = if is_renaming { (1..600).contains(&spoilt()) } else { spoilt() == 600 };
         assert!(is_some && (0..50).all(|n| !has_temporary(&w.live(&format!("d{n}")))), "{slow:?}: {}", spoilt());
@@ -268,9 +266,7 @@ fn term_comes_while_the_live_tree_is_repaired_then_it_ends_between_two_files_and
 
 #[test]
 fn deadline_passes_while_the_live_tree_is_written_then_it_is_reverted() {
-    if !needs(&["strace"]) {
-        return;
-    }
+    needs!("strace");
     let w = World::new("timeout = 8\n");
     w.put(&[]);
     many(&w, 300, "1");
@@ -282,7 +278,7 @@ fn deadline_passes_while_the_live_tree_is_written_then_it_is_reverted() {
     slow.arg(plain.get_program()).args(plain.get_args()).env_clear();
     slow.envs(plain.get_envs().filter_map(|(key, value)| Some((key, value?)))).current_dir(w.sandbox.path("."));
     let run = Run::from(slow.output().unwrap()).expect(1);
-    run.says("the whole check took longer than timeout").says("is live again").never_says("in doubt");
+    run.says("the whole check took longer than timeout").says(LIVE_AGAIN).never_says(IN_DOUBT);
     assert_eq!(w.sandbox.read("deploy/current/d1/f1"), "1");
 }
 
@@ -311,9 +307,7 @@ fn find(top: &Path, name: &str) -> Option<PathBuf> {
 
 #[test]
 fn what_is_adopted_does_not_fit_then_it_is_refused_before_the_first_byte() {
-    if !needs(&["unshare", "mount"]) {
-        return;
-    }
+    needs!("unshare", "mount");
     let w = World::new("");
     let store = w.sandbox.path("small");
     w.sandbox.write("repo-deploy.cfg", format!("activation = in-place\nstore = {}\n", store.display()));

@@ -6,7 +6,9 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::sandbox::{Run, Sandbox, needs};
+use crate::support::needs::{has, needs};
+use crate::support::phrases::{DEPLOYED, IS_A_DIRECTORY, NO_USER, NOT_A_FILE, UNPACKED};
+use crate::support::sandbox::{Run, Sandbox};
 use crate::support::servers::{Raw, object};
 use crate::support::tree::{everything, without_times};
 
@@ -77,14 +79,6 @@ impl Host {
     fn say(&self, file: &str) -> String {
         fs::read_to_string(self.sandbox.path(file)).unwrap_or_default()
     }
-}
-
-fn is_root() -> bool {
-    let is_root = rustix::process::geteuid().is_root();
-    if !is_root {
-        eprintln!("left out, because only root gives files away");
-    }
-    is_root
 }
 
 const HEAD: &str = "version: 0.0\nos: linux\n";
@@ -263,9 +257,7 @@ fn furnish(host: &Host) {
 
 #[test]
 fn appspecs_that_are_good_then_each_path_is_as_they_say_and_the_rest_as_it_was() {
-    if !is_root() {
-        return;
-    }
+    needs!(root);
     for (body, expected) in GOOD {
         let host = Host::new();
         furnish(&host);
@@ -289,7 +281,7 @@ fn appspecs_that_are_good_then_each_path_is_as_they_say_and_the_rest_as_it_was()
             assert_eq!(after.get(path), Some(line), "{body}\n{path} is not ours");
         }
         let log = host.deploy().expect(0).log;
-        assert!(!log.contains("deployed"), "{body}: nothing is new\n{log}");
+        assert!(!log.contains(DEPLOYED), "{body}: nothing is new\n{log}");
     }
 }
 
@@ -308,16 +300,16 @@ const BAD: &[(&str, &[&str])] = &[
     ("files: [{source: a, destination: /proc/self}]", &["/proc", "kernel"]),
     ("files: [{source: a, destination: /dev}]", &["/dev", "kernel"]),
     ("files: [{source: a, destination: DEST/plain}]", &["/dest/plain is to be a directory, and it is a file"]),
-    ("files: [{source: a, destination: DEST/full}]", &["/dest/full/a is to be a file, and it is a directory"]),
+    ("files: [{source: a, destination: DEST/full}]", &["/dest/full/a is to be a file, and ", IS_A_DIRECTORY]),
     (
         "file_exists_behavior: OVERWRITE\nfiles: [{source: a, destination: DEST/full}]",
-        &["is to be a file, and it is a directory"],
+        &["is to be a file, and ", IS_A_DIRECTORY],
     ),
     (
         "file_exists_behavior: RETAIN\nfiles: [{source: a, destination: DEST/full}]",
-        &["is to be a file, and it is a directory"],
+        &["is to be a file, and ", IS_A_DIRECTORY],
     ),
-    ("files: [{source: run, destination: DEST/real}]", &["a FIFO, socket or device is at /", "/dest/real/run"]),
+    ("files: [{source: run, destination: DEST/real}]", &[NOT_A_FILE, " at /", "/dest/real/run"]),
     (
         "files: [{source: file, destination: DEST/theirs}]",
         &["/dest/theirs/file exists, and no deployment of ours put it there", "OVERWRITE or RETAIN"],
@@ -347,7 +339,7 @@ const BAD: &[(&str, &[&str])] = &[
     ("files: [{destination: DEST/app}]", &["source"]),
     (
         "files: [{source: a, destination: DEST/app}]\npermissions: [{object: DEST/app, owner: no-such-user}]",
-        &["appspec.yml:4:", "/etc/passwd has no user no-such-user"],
+        &["appspec.yml:4:", NO_USER, " no-such-user"],
     ),
     (
         "files: [{source: a, destination: DEST/app}]\npermissions: [{object: DEST/app, group: no-such-group}]",
@@ -355,7 +347,7 @@ const BAD: &[(&str, &[&str])] = &[
     ),
     (
         "files: [{source: a, destination: DEST/app}]\npermissions: [{object: DEST/app, acls: ['u:no-such-user:rw']}]",
-        &["/etc/passwd has no user no-such-user"],
+        &[NO_USER, " no-such-user"],
     ),
     ("files: [{source: a, destination: DEST/app}]\npermissions: [{object: DEST/app, mode: '0888'}]", &["octal"]),
     ("files: [{source: a, destination: DEST/app}]\npermissions: [{object: DEST/app, mode: '07777'}]", &["octal"]),
@@ -377,7 +369,7 @@ const BAD: &[(&str, &[&str])] = &[
     ),
     (
         "files: [{source: a, destination: DEST/app}]\nhooks:\n  AfterInstall: [{location: run, runas: no-such-user}]",
-        &["/etc/passwd has no user no-such-user"],
+        &[NO_USER, " no-such-user"],
     ),
     (
         "files: [{source: a, destination: DEST/app}]\nhooks:\n  AfterInstall: [{location: run, timeout: 0}]",
@@ -392,9 +384,7 @@ const BAD: &[(&str, &[&str])] = &[
 
 #[test]
 fn appspecs_that_are_bad_then_every_problem_is_a_line_and_nothing_is_touched() {
-    if !is_root() {
-        return;
-    }
+    needs!(root);
     for (body, words) in BAD {
         let host = Host::new();
         furnish(&host);
@@ -410,7 +400,7 @@ fn appspecs_that_are_bad_then_every_problem_is_a_line_and_nothing_is_touched() {
         assert!(!host.sandbox.path("pre-ran").exists(), "{body}: no hook runs for what cannot be installed");
         // Nothing that was said is a surprise, and it is looked at again: what is in the way may have gone.
         let again = host.deploy().expect(1);
-        assert!(again.log.contains(words[0]) && !again.log.contains("unpacked"), "{body}: {}", again.log);
+        assert!(again.log.contains(words[0]) && !again.log.contains(UNPACKED), "{body}: {}", again.log);
     }
 }
 
@@ -479,9 +469,7 @@ fn bundle_has_no_appspec_or_two_or_one_in_its_single_directory() {
 
 #[test]
 fn acls_then_getfacl_reads_them_back() {
-    if !is_root() || !needs(&["getfacl", "setfacl"]) {
-        return;
-    }
+    needs!(root, "getfacl", "setfacl");
     let host = Host::new();
     let cases: [(&str, &str, &str); 9] = [
         ("['u:1:rw']", "0644", "user::rw-\nuser:1:rw-\t#effective:r--\ngroup::r--\nmask::r--\nother::r--\n"),
@@ -528,9 +516,7 @@ fn acls_then_getfacl_reads_them_back() {
 
 #[test]
 fn directory_with_a_default_acl_then_what_is_installed_there_has_it() {
-    if !is_root() || !needs(&["getfacl", "setfacl"]) {
-        return;
-    }
+    needs!(root, "getfacl", "setfacl");
     let host = Host::new();
     assert!(Command::new("setfacl").args(["-m", "d:u:33:rwx"]).arg(host.dest("")).status().unwrap().success());
     // What cp and mkdir make there is what we make there.
@@ -547,7 +533,7 @@ fn directory_with_a_default_acl_then_what_is_installed_there_has_it() {
     let inodes = || ["app/x.conf", "app/deep/z.conf"].map(|name| fs::metadata(host.dest(name)).unwrap().ino());
     let before = inodes();
     host.bundle(CONF, &[FILES, &[("more", "")]].concat());
-    host.deploy().expect(0).says("deployed");
+    host.deploy().expect(0).says(DEPLOYED);
     assert_eq!(inodes(), before, "what is the same is not written again");
 }
 
@@ -564,7 +550,7 @@ fn bundle_over_http_from_a_directory_and_from_a_tar_is_installed() {
     host.sandbox.deploy(host.sandbox.path("src").to_str().unwrap(), &[]).expect(0);
     host.has("app/x.conf", "f 644 0:0 from a directory {}");
     host.has("app/y.txt", "-");
-    if needs(&["bsdtar"]) {
+    if has("bsdtar") {
         host.sandbox.write("src/conf/x.conf", "from a tar.gz");
         let mut tar = Command::new("bsdtar");
         tar.arg("-czf").arg(host.sandbox.path("app.tar.gz")).arg("-C").arg(host.sandbox.path("")).arg("src");

@@ -7,7 +7,9 @@ use std::process::Command;
 
 use crate::agent::{live, source};
 use crate::crash::traced;
-use crate::support::sandbox::{Run, Sandbox, has_time, needs, tree};
+use crate::support::needs::needs;
+use crate::support::phrases::{DEPLOYED, DRIFT, OTHER_DIRECTORY};
+use crate::support::sandbox::{Run, Sandbox, tree};
 use crate::support::walk::{Point, SAMPLE, points, sample};
 
 /// A sandbox in which v1 is live in place, and v2 is to be.
@@ -53,13 +55,13 @@ fn another_one_comes_while_pre_hooks_run_then_nothing_is_begun() {
     sandbox.hook("pre.d", "10-swap", &swap(&sandbox));
     let found = |text: &str| text.lines().find(|line| line.starts_with("live-dir")).map(str::to_owned);
     for _ in 0..2 {
-        sandbox.deploy(&remote, &[]).expect(78).says("drift: ").says("another directory (inode ");
+        sandbox.deploy(&remote, &[]).expect(78).says(DRIFT).says(OTHER_DIRECTORY);
         is_untouched(&sandbox);
         assert!(state(&sandbox).contains("phase = idle\n"), "{}", state(&sandbox));
         assert!(found(&before).is_some() && found(&state(&sandbox)) == found(&before), "{}", state(&sandbox));
     }
     put_back(&sandbox);
-    sandbox.deploy(&remote, &[]).expect(0).says("deployed");
+    sandbox.deploy(&remote, &[]).expect(0).says(DEPLOYED);
     assert_eq!(live(&sandbox), "v2");
 }
 
@@ -85,11 +87,11 @@ fn another_one_comes_while_post_hooks_run_then_the_deployment_goes_on_when_the_r
         sandbox.hook("post.d", "10-swap", &swap(&sandbox));
         sandbox.hook("post.d", "20-verdict", &format!("[ \"$(cat \"$CURRENT_CONFIG/version\")\" = v1 ] || {verdict}"));
         let plan = || Run::from(sandbox.saying(&["plan"], &["--remote", &remote]).output().unwrap());
-        sandbox.deploy(&remote, &[]).expect(78).says("drift: ");
+        sandbox.deploy(&remote, &[]).expect(78).says(DRIFT);
         for _ in 0..4 {
             is_untouched(&sandbox);
-            plan().expect(78).says("another directory (inode ");
-            sandbox.deploy(&remote, &[]).expect(78).says("another directory (inode ");
+            plan().expect(78).says(OTHER_DIRECTORY);
+            sandbox.deploy(&remote, &[]).expect(78).says(OTHER_DIRECTORY);
         }
         put_back(&sandbox);
         sandbox.deploy(&remote, &[]).expect(code);
@@ -102,7 +104,7 @@ fn another_one_comes_in_a_rollback_or_on_the_way_back_then_it_is_not_touched_eit
     let (sandbox, remote) = between_two();
     sandbox.deploy(&remote, &[]).expect(0);
     sandbox.hook("post.d", "10-swap", &swap(&sandbox));
-    Run::from(sandbox.saying(&["rollback"], &["--remote", &remote]).output().unwrap()).expect(78).says("drift: ");
+    Run::from(sandbox.saying(&["rollback"], &["--remote", &remote]).output().unwrap()).expect(78).says(DRIFT);
     is_untouched(&sandbox);
     put_back(&sandbox);
     sandbox.deploy(&remote, &[]).expect(0);
@@ -113,7 +115,7 @@ fn another_one_comes_in_a_rollback_or_on_the_way_back_then_it_is_not_touched_eit
         format!("if [ \"$(cat \"$CURRENT_CONFIG/version\")\" = v1 ]; then {}; else false; fi", swap(&sandbox));
     sandbox.hook("post.d", "10-swap", &on_the_way);
     for _ in 0..2 {
-        sandbox.deploy(&remote, &[]).expect(78).says("drift: ");
+        sandbox.deploy(&remote, &[]).expect(78).says(DRIFT);
         is_untouched(&sandbox);
     }
     put_back(&sandbox);
@@ -125,11 +127,11 @@ fn another_one_comes_in_a_rollback_or_on_the_way_back_then_it_is_not_touched_eit
 fn another_one_stands_there_in_the_middle_of_a_deployment_then_repair_takes_it_and_the_next_check_goes_on() {
     let (sandbox, remote) = between_two();
     sandbox.hook("post.d", "10-swap", &swap(&sandbox));
-    sandbox.deploy(&remote, &[]).expect(78).says("drift: ");
+    sandbox.deploy(&remote, &[]).expect(78).says(DRIFT);
     let repair = sandbox.saying(&["verify", "--repair"], &["--remote", &remote]).output().unwrap();
     Run::from(repair).expect(3).says("taking it, as --repair says").says("the next check (repo-deploy -f) finishes it");
     is_untouched(&sandbox);
-    sandbox.deploy(&remote, &[]).expect(0).says("deployed");
+    sandbox.deploy(&remote, &[]).expect(0).says(DEPLOYED);
     assert_eq!(live(&sandbox), "v2");
     let kept = |entry: fs::DirEntry| fs::read_to_string(entry.path().join("mine")).ok();
     let kept = fs::read_dir(sandbox.path("state/default/releases")).unwrap().find_map(|entry| kept(entry.unwrap()));
@@ -138,9 +140,7 @@ fn another_one_stands_there_in_the_middle_of_a_deployment_then_repair_takes_it_a
 
 #[test]
 fn putting_back_a_lost_one_is_cut_off_anywhere_then_the_next_check_goes_on() {
-    if !has_time() || !needs(&["strace"]) {
-        return;
-    }
+    needs!(time, "strace");
     let (sandbox, remote) = between_two();
     source(&sandbox, "v1");
     let whole = tree(&sandbox.local());
@@ -156,7 +156,7 @@ fn putting_back_a_lost_one_is_cut_off_anywhere_then_the_next_check_goes_on() {
         lose(way);
         let trace = sandbox.path("trace");
         let check = || -> Command { sandbox.command(&["--remote", &remote]) };
-        Run::from(traced(&check(), &["-o", trace.to_str().unwrap()]).output().unwrap()).expect(0).says("drift");
+        Run::from(traced(&check(), &["-o", trace.to_str().unwrap()]).output().unwrap()).expect(0).says(DRIFT);
         let mut trials = 0;
         let all = points(&sandbox.read("trace"));
         for Point { name, n } in sample(&format!("kill -9: a lost live directory ({way})"), SAMPLE, all) {
@@ -178,9 +178,7 @@ fn putting_back_a_lost_one_is_cut_off_anywhere_then_the_next_check_goes_on() {
 
 #[test]
 fn the_store_lies_in_it_then_another_one_with_another_store_is_not_it() {
-    if !needs(&["mount", "umount"]) {
-        return;
-    }
+    needs!("mount", "umount");
     let sandbox = Sandbox::new();
     let at: PathBuf = sandbox.path("volume");
     fs::create_dir(&at).unwrap();
@@ -200,6 +198,6 @@ fn the_store_lies_in_it_then_another_one_with_another_store_is_not_it() {
     assert!(Command::new("umount").arg(&at).status().unwrap().success());
     assert_eq!(found, "precious\n");
     fs::remove_file(sandbox.path("pre.d/10-mount")).unwrap();
-    check().expect(0).says("deployed");
+    check().expect(0).says(DEPLOYED);
     assert_eq!(sandbox.read("volume/version"), "v2");
 }

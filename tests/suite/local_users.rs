@@ -12,13 +12,14 @@ use std::process::{Child, Command, Stdio};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::core::Mount;
-use crate::support::sandbox::{Run, Sandbox, needs, tree};
+use crate::support::needs::{is_root, needs};
+use crate::support::phrases::{
+    APART, BELONGS_TO, CANNOT_USE, CONTAINS, DEPLOYED, DRIFT, FOREIGN_LINK, HOOK_IS_GONE, OTHER_DIRECTORY,
+    OTHERS_MAY_WRITE,
+};
+use crate::support::sandbox::{Run, Sandbox, tree};
 
 pub const HIM: u32 = 65_534;
-
-pub fn is_root() -> bool {
-    fs::metadata("/proc/self").is_ok_and(|meta| meta.uid() == 0)
-}
 
 pub fn mode(path: impl AsRef<Path>, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
@@ -80,9 +81,7 @@ pub fn source(sandbox: &Sandbox, version: &str) -> String {
 
 #[test]
 fn owner_above_a_live_directory_makes_a_link_of_it_then_what_it_leads_to_is_untouched() {
-    if !is_root() {
-        return;
-    }
+    needs!(root);
     let sandbox = Sandbox::new();
     let is_untouched = victim(&sandbox);
     let remote = source(&sandbox, "v1");
@@ -94,7 +93,7 @@ fn owner_above_a_live_directory_makes_a_link_of_it_then_what_it_leads_to_is_unto
     assert_eq!(sandbox.read("home/app/www/html/file"), "v1");
     he(&format!("cd '{}' && mv www old && ln -s ../../victim www", sandbox.path("home/app").display()));
     source(&sandbox, "v2");
-    check(&[]).expect(78).says("is a link that belongs to user 65534: chown -h root");
+    check(&[]).expect(78).says(&format!("{FOREIGN_LINK} 65534: chown -h root"));
     is_untouched("an update in place");
     for command in ["verify", "plan"] {
         let run = Run::from(sandbox.saying(&[command], &["--remote", &remote, "--local", &local]).output().unwrap());
@@ -107,15 +106,13 @@ fn owner_above_a_live_directory_makes_a_link_of_it_then_what_it_leads_to_is_unto
     he(&format!("cd '{}' && rm www && mv old www", sandbox.path("home/app").display()));
     fs::rename(sandbox.path("home/app"), sandbox.path("home/moved")).unwrap();
     symlink("moved", sandbox.path("home/app")).unwrap();
-    check(&[]).expect(0).says("deployed");
+    check(&[]).expect(0).says(DEPLOYED);
     assert_eq!(sandbox.read("home/moved/www/html/file"), "v2");
 }
 
 #[test]
 fn owner_above_a_live_link_makes_a_link_of_it_then_no_link_is_replaced_elsewhere() {
-    if !is_root() {
-        return;
-    }
+    needs!(root);
     let sandbox = Sandbox::new();
     let is_untouched = victim(&sandbox);
     let remote = source(&sandbox, "v1");
@@ -132,7 +129,7 @@ fn owner_above_a_live_link_makes_a_link_of_it_then_no_link_is_replaced_elsewhere
     he(&format!("cd '{}' && mv www old && ln -s ../../victim/html www", sandbox.path("home/app").display()));
     for version in ["v1", "v2"] {
         source(&sandbox, version);
-        check().expect(78).says("is a link that belongs to user 65534");
+        check().expect(78).says(&format!("{FOREIGN_LINK} 65534"));
         is_untouched(version);
     }
     // His own link at the place itself is replaced, not followed.
@@ -146,7 +143,7 @@ fn owner_above_a_live_link_makes_a_link_of_it_then_no_link_is_replaced_elsewhere
     // And so is one that says what ours would say.
     let text = fs::read_link(sandbox.path("home/app/www/current")).unwrap();
     he(&format!("cd '{}/www' && rm current && ln -s '{}' current", sandbox.path("home/app").display(), text.display()));
-    check().expect(0).says("drift");
+    check().expect(0).says(DRIFT);
     assert_eq!(fs::symlink_metadata(sandbox.path("home/app/www/current")).unwrap().uid(), 0);
 }
 
@@ -163,15 +160,15 @@ fn another_directory_stands_at_local_then_nothing_in_it_is_touched_until_somebod
     other();
     for version in ["v1", "v2"] {
         source(&sandbox, version);
-        let run = sandbox.deploy(&remote, &[]).expect(78).says("another directory (inode ").says("verify --repair");
-        assert!(run.log.contains("drift"), "{}", run.log);
+        let run = sandbox.deploy(&remote, &[]).expect(78).says(OTHER_DIRECTORY).says("verify --repair");
+        assert!(run.log.contains(DRIFT), "{}", run.log);
         assert_eq!(tree(&sandbox.local()).keys().collect::<Vec<_>>(), ["mine"], "{version}");
     }
     Run::from(sandbox.saying(&["verify"], &["--remote", &remote]).output().unwrap()).expect(1);
     // The right one comes back.
     fs::remove_dir_all(sandbox.local()).unwrap();
     fs::rename(sandbox.path("deploy/old"), sandbox.local()).unwrap();
-    sandbox.deploy(&remote, &[]).expect(0).says("deployed");
+    sandbox.deploy(&remote, &[]).expect(0).says(DEPLOYED);
     // Or the other one is taken, and what is in it is kept.
     other();
     Run::from(sandbox.saying(&["verify", "--repair"], &["--remote", &remote]).output().unwrap()).expect(0);
@@ -182,13 +179,13 @@ fn another_directory_stands_at_local_then_nothing_in_it_is_touched_until_somebod
         fs::read_to_string(path.join("mine")).ok()
     });
     assert_eq!(adopted.as_deref(), Some("precious"));
-    sandbox.deploy(&remote, &[]).expect(0).never_says("drift");
+    sandbox.deploy(&remote, &[]).expect(0).never_says(DRIFT);
     // An empty one holds nothing that could be lost: that is drift, and filled.
     fs::rename(sandbox.local(), sandbox.path("deploy/away")).unwrap();
     fs::create_dir(sandbox.local()).unwrap();
-    sandbox.deploy(&remote, &[]).expect(0).says("drift");
+    sandbox.deploy(&remote, &[]).expect(0).says(DRIFT);
     assert_eq!(sandbox.read("deploy/current/file"), "v2");
-    sandbox.deploy(&remote, &[]).expect(0).never_says("drift");
+    sandbox.deploy(&remote, &[]).expect(0).never_says(DRIFT);
 }
 
 #[test]
@@ -212,14 +209,12 @@ fn copy_of_the_live_directory_with_other_owners_and_modes_stands_at_local_then_i
     }
     // One whose content is another's is not.
     copied("echo other >current/file");
-    sandbox.deploy(&remote, &[]).expect(78).says("another directory (inode ");
+    sandbox.deploy(&remote, &[]).expect(78).says(OTHER_DIRECTORY);
 }
 
 #[test]
 fn he_swaps_what_is_on_the_way_as_fast_as_he_can_then_nothing_outside_is_touched() {
-    if !is_root() {
-        return;
-    }
+    needs!(root);
     let sandbox = Sandbox::new();
     let is_untouched = victim(&sandbox);
     let remote = source(&sandbox, "v0");
@@ -255,9 +250,7 @@ fn volume(sandbox: &Sandbox, bits: u32) -> Option<Mount> {
 
 #[test]
 fn volume_of_a_platform_is_0777_then_root_and_others_deploy_into_it() {
-    if !is_root() || !needs(&["mount", "umount"]) {
-        return;
-    }
+    needs!(root, "mount", "umount");
     for (bits, uid) in [(0o777, 0), (0o2777, 1_000_540_000), (0o777, 1000), (0o2775, 0)] {
         let sandbox = Sandbox::new();
         let Some(_volume) = volume(&sandbox, bits) else { return };
@@ -271,9 +264,9 @@ fn volume_of_a_platform_is_0777_then_root_and_others_deploy_into_it() {
             let mut check = sandbox.command(&["--remote", zip.to_str().unwrap(), "--local", &local]);
             Run::from(check.args(args).uid(uid).gid(0).output().unwrap())
         };
-        check(&[]).expect(0).says("others may write the volume");
+        check(&[]).expect(0).says(&format!("{OTHERS_MAY_WRITE} the volume"));
         assert_eq!(sandbox.read("volume/current/file"), "one", "{bits:o} {uid}");
-        check(&[]).expect(0).never_says("others may write the volume");
+        check(&[]).expect(0).never_says(&format!("{OTHERS_MAY_WRITE} the volume"));
         sandbox.zip("app.zip", &[("file", "two"), ("run", "#!/bin/sh\n")]);
         check(&[]).expect(0);
         assert_eq!(sandbox.read("volume/current/file"), "two");
@@ -294,16 +287,14 @@ fn volume_of_a_platform_is_0777_then_root_and_others_deploy_into_it() {
         sandbox
             .deploy(zip.to_str().unwrap(), &["--local", &local])
             .expect(78)
-            .says("others may write")
+            .says(OTHERS_MAY_WRITE)
             .says("store names another place");
     }
 }
 
 #[test]
 fn co_tenant_of_a_volume_plants_and_swaps_then_he_gets_nothing_written_and_deletions_are_drift() {
-    if !is_root() || !needs(&["mount", "umount"]) {
-        return;
-    }
+    needs!(root, "mount", "umount");
     let sandbox = Sandbox::new();
     let is_untouched = victim(&sandbox);
     let Some(_volume) = volume(&sandbox, 0o777) else { return };
@@ -315,22 +306,22 @@ fn co_tenant_of_a_volume_plants_and_swaps_then_he_gets_nothing_written_and_delet
     he(&format!("mkdir '{at}/releases' '{at}/partial' '{at}/manifests'"));
     sandbox.write("repo-deploy.cfg", format!("store = {at}\n"));
     let run = sandbox.deploy(&remote, &[]).expect(78);
-    run.says("others may write").says("store names another place (in a shared volume a directory of it)");
+    run.says(OTHERS_MAY_WRITE).says("store names another place (in a shared volume a directory of it)");
     assert!(!sandbox.local().exists() && fs::read_dir(sandbox.path("volume/releases")).unwrap().count() == 0);
     he(&format!("rmdir '{at}'/*"));
     fs::remove_file(sandbox.path("repo-deploy.cfg")).unwrap();
     // Before the first start.
     he(&format!("ln -s ../victim/html '{at}/.current.deploy'"));
-    check().expect(78).says("is a link that belongs to user 65534");
+    check().expect(78).says(&format!("{FOREIGN_LINK} 65534"));
     he(&format!("rm '{at}/.current.deploy'; mkdir -p '{at}/.current.deploy/releases'"));
-    check().expect(78).says("belongs to user 65534");
+    check().expect(78).says(&format!("{BELONGS_TO} 65534"));
     is_untouched("planted");
     he(&format!("rm -r '{at}/.current.deploy'; ln -s ../victim/html '{at}/current'"));
-    check().expect(0).says("deployed");
+    check().expect(0).says(DEPLOYED);
     is_untouched("a link in our place");
     // What he removes is put back.
     he(&format!("rm '{at}/current'"));
-    check().expect(0).says("drift");
+    check().expect(0).says(DRIFT);
     he(&format!("rm -f '{at}/current'; mv '{at}/.current.deploy' '{at}/gone'"));
     check().expect(0);
     assert_eq!(sandbox.read("volume/current/file"), "v0");
@@ -355,9 +346,7 @@ fn co_tenant_of_a_volume_plants_and_swaps_then_he_gets_nothing_written_and_delet
 
 #[test]
 fn volume_is_mounted_at_local_then_a_restart_without_news_does_nothing() {
-    if !needs(&["mount", "umount"]) {
-        return;
-    }
+    needs!("mount", "umount");
     let sandbox = Sandbox::new();
     let Some(_volume) = volume(&sandbox, 0o777) else { return };
     fs::create_dir(sandbox.path("volume/lost+found")).unwrap();
@@ -372,9 +361,9 @@ fn volume_is_mounted_at_local_then_a_restart_without_news_does_nothing() {
         }
         sandbox.deploy(zip.to_str().unwrap(), &["--local", &local])
     };
-    check().expect(0).says("deployed");
+    check().expect(0).says(DEPLOYED);
     sandbox.write("volume/app.db", "written by the application");
-    check().expect(0).never_says("deployed");
+    check().expect(0).never_says(DEPLOYED);
     assert_eq!(sandbox.read("ran"), "ran\n");
     assert_eq!(sandbox.read("volume/app.db"), "written by the application");
     Run::from(sandbox.saying(&["verify"], &["--remote", zip.to_str().unwrap(), "--local", &local]).output().unwrap())
@@ -383,7 +372,7 @@ fn volume_is_mounted_at_local_then_a_restart_without_news_does_nothing() {
     let verify = sandbox.saying(&["verify"], &["--remote", zip.to_str().unwrap(), "--local", &local]).output().unwrap();
     Run::from(verify).expect(0); // ours and lost+found are no part of it
     sandbox.zip("app.zip", &[("file", "two")]);
-    check().expect(0).says("deployed");
+    check().expect(0).says(DEPLOYED);
     let names: Vec<_> = fs::read_dir(sandbox.path("volume")).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert_eq!(names.len(), 3, "{names:?}");
     let run = Run::from(
@@ -398,9 +387,7 @@ fn volume_is_mounted_at_local_then_a_restart_without_news_does_nothing() {
 
 #[test]
 fn nobody_says_where_then_users_have_places_of_their_own() {
-    if !is_root() {
-        return;
-    }
+    needs!(root);
     let sandbox = Sandbox::new();
     let zip = sandbox.zip("app.zip", &[("file", "one")]);
     chown(sandbox.path("home"), Some(4242), Some(4242)).unwrap();
@@ -427,9 +414,7 @@ fn nobody_says_where_then_users_have_places_of_their_own() {
 
 #[test]
 fn directories_hand_down_an_acl_then_what_is_made_as_ours_has_none_and_the_live_directory_has() {
-    if !is_root() || !needs(&["setfacl"]) {
-        return;
-    }
+    needs!(root, "setfacl");
     for activation in ["symlink", "in-place"] {
         let sandbox = Sandbox::new();
         let remote = source(&sandbox, "v1");
@@ -466,9 +451,7 @@ fn directories_hand_down_an_acl_then_what_is_made_as_ours_has_none_and_the_live_
 
 #[test]
 fn an_acl_lets_somebody_write_a_hook_or_the_configuration_then_it_is_refused() {
-    if !is_root() || !needs(&["setfacl"]) {
-        return;
-    }
+    needs!(root, "setfacl");
     let acl = |args: &[&str], path: &Path| {
         Command::new("setfacl").args(args).arg(path).status().is_ok_and(|status| status.success())
     };
@@ -520,7 +503,7 @@ fn paths_eat_each_other_then_nothing_is_begun() {
         at("src"),
         at("w")
     );
-    check(&two, "all").expect(78).says("of [batch]").says("keep the two apart");
+    check(&two, "all").expect(78).says("of [batch]").says(APART);
     check(two.split("[web]").next().unwrap(), "batch").expect(0);
     // [web] alone would clear what [batch] has there.
     check(&two, "web").expect(78).says("of [batch]");
@@ -532,7 +515,7 @@ fn paths_eat_each_other_then_nothing_is_begun() {
         let config = sandbox.write("one.cfg", text);
         let mut validate = sandbox.bare();
         let run = Run::from(validate.arg("validate").arg(&config).output().unwrap()).expect(78);
-        assert!(run.out.contains(&format!("it contains the {key}")), "{}", run.out);
+        assert!(run.out.contains(&format!("{CONTAINS} the {key}")), "{}", run.out);
     }
     assert_eq!(fs::read_dir(sandbox.local()).unwrap().count(), 0);
     // What a release brings along may be read through the link, before it is there and after.
@@ -555,16 +538,14 @@ fn hook_directory_goes_while_the_check_is_at_work_then_nothing_is_approved() {
     sandbox.hook("pre.d", "10", &format!("mv '{0}' '{0}.away'", sandbox.path("post.d").display()));
     sandbox.hook("post.d", "10-gate", "exit 1");
     source(&sandbox, "v2");
-    sandbox.deploy(&remote, &[]).expect(3).says("was there when the check began, and is gone");
+    sandbox.deploy(&remote, &[]).expect(3).says(HOOK_IS_GONE);
     assert_eq!(sandbox.read("deploy/current/file"), "v1");
     fs::rename(sandbox.path("post.d.away"), sandbox.path("post.d")).unwrap();
 }
 
 #[test]
 fn log_and_reports_lie_behind_his_links_then_they_are_not_written_and_one_warning_says_so() {
-    if !is_root() {
-        return;
-    }
+    needs!(root);
     let sandbox = Sandbox::new();
     let is_untouched = victim(&sandbox);
     let remote = source(&sandbox, "v1");
@@ -583,7 +564,7 @@ fn log_and_reports_lie_behind_his_links_then_they_are_not_written_and_one_warnin
     ] {
         let mut check = sandbox.command(&["--remote", &remote]);
         let run = Run::from(check.env(format!("REPO_DEPLOY_{key}"), at(name)).output().unwrap()).expect(0);
-        assert_eq!(run.log.contains("is a link that belongs to user 65534"), is_refused, "{key} {name}: {}", run.log);
+        assert_eq!(run.log.contains(&format!("{FOREIGN_LINK} 65534")), is_refused, "{key} {name}: {}", run.log);
         assert!(!is_refused || run.complaints().len() == 1, "{key} {name}: {}", run.log);
         is_untouched(name);
     }
@@ -607,9 +588,7 @@ fn log_and_reports_lie_behind_his_links_then_they_are_not_written_and_one_warnin
 
 #[test]
 fn directory_that_is_the_remote_becomes_a_link_of_its_owner_then_nothing_is_published() {
-    if !is_root() {
-        return;
-    }
+    needs!(root);
     let sandbox = Sandbox::new();
     drop(victim(&sandbox)); // only what it made is needed
     fs::create_dir(sandbox.path("his")).unwrap();
@@ -618,16 +597,16 @@ fn directory_that_is_the_remote_becomes_a_link_of_its_owner_then_nothing_is_publ
     let remote = format!("{}/", sandbox.path("his/src").display());
     sandbox.deploy(&remote, &[]).expect(0);
     he(&format!("cd '{}'; mv src old; ln -s ../victim/html src; ln -s ../victim logs", sandbox.path("his").display()));
-    sandbox.deploy(&remote, &[]).expect(1).says("is a link that belongs to user 65534").says("cannot use remote");
+    sandbox.deploy(&remote, &[]).expect(1).says(&format!("{FOREIGN_LINK} 65534")).says(&format!("{CANNOT_USE} remote"));
     let archive = sandbox.zip("victim/app.zip", &[("file", "secret")]);
     mode(&archive, 0o600);
     he(&format!("cd '{}'; ln -s ../victim/app.zip app.zip", sandbox.path("his").display()));
     let text = format!("remote = {remote}\nlog-file = {}/logs/log\n", sandbox.path("his").display());
     let config = sandbox.write("validate.cfg", text);
     let run = Run::from(sandbox.bare().arg("validate").arg(config).output().unwrap()).expect(78);
-    assert!(run.out.contains(":1:10: error: cannot use remote = "), "{}", run.out);
-    assert!(run.out.contains(":2:12: warning: cannot use log-file = "), "{}", run.out);
+    assert!(run.out.contains(&format!(":1:10: error: {CANNOT_USE} remote = ")), "{}", run.out);
+    assert!(run.out.contains(&format!(":2:12: warning: {CANNOT_USE} log-file = ")), "{}", run.out);
     let archive = sandbox.path("his/app.zip").display().to_string();
-    sandbox.deploy(&archive, &[]).expect(1).says("is a link that belongs to user 65534");
+    sandbox.deploy(&archive, &[]).expect(1).says(&format!("{FOREIGN_LINK} 65534"));
     assert_eq!(sandbox.read("deploy/current/file"), "v1");
 }

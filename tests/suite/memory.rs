@@ -6,8 +6,10 @@ use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::symlink;
 use std::process::Command;
 
+use crate::support::needs::needs;
+use crate::support::phrases::DEPLOYED;
 use crate::support::rawzip::{self, Member};
-use crate::support::sandbox::{Run, Sandbox, has_time, needs};
+use crate::support::sandbox::{Run, Sandbox};
 
 /// What names and link texts may have in these tests.
 pub const BUDGET: usize = 2 << 20;
@@ -134,9 +136,7 @@ pub fn floor(sandbox: &Sandbox) -> u64 {
 
 #[test]
 fn names_and_link_texts_fill_the_budget_then_every_command_stays_within_two_and_a_half_times_of_it() {
-    if !has_time() || !needs(&["time"]) {
-        return;
-    }
+    needs!(time, "time");
     for members in [long_names(BUDGET), foreign_names(BUDGET), long_links(BUDGET)] {
         for kind in ["zip", "tgz", "dir"] {
             let sandbox = Sandbox::new();
@@ -175,9 +175,7 @@ fn names_and_link_texts_fill_the_budget_then_every_command_stays_within_two_and_
 
 #[test]
 fn a_full_budget_of_64_mib_then_a_check_takes_at_most_160_mib() {
-    if !has_time() || !needs(&["time"]) {
-        return;
-    }
+    needs!(time, "time");
     let sandbox = Sandbox::new();
     let remote = source(&sandbox, "zip", &long_links(64 << 20));
     let (run, kib) = peak(&sandbox, &sandbox.command(&["--remote", &remote]));
@@ -277,9 +275,7 @@ fn in_place_peaks(first: &Members, second: &Members) -> Vec<(String, u64)> {
 
 #[test]
 fn a_directory_in_place_then_a_full_budget_takes_two_and_a_half_times_of_it_beside_the_same_number_of_short_names() {
-    if !has_time() || !needs(&["time"]) {
-        return;
-    }
+    needs!(time, "time");
     let count = IN_PLACE / (255 + 2) - 100;
     for make in [flat_names, flat_links] {
         let (first, second) = (make(count, "x"), make(count, "y"));
@@ -313,16 +309,14 @@ fn one_byte_too_many_then_it_is_refused_in_one_line_and_tried_again_when_the_bud
         let left = fs::read_dir(sandbox.store().join("partial")).unwrap().count();
         assert_eq!(left, 0, "{kind}");
         sandbox.write("repo-deploy.cfg", format!("max-names = {cost}\n"));
-        sandbox.deploy(&remote, &[]).expect(0).says("deployed");
+        sandbox.deploy(&remote, &[]).expect(0).says(DEPLOYED);
         assert_eq!(fs::read_link(sandbox.local().join("l")).unwrap().into_os_string().into_vec(), b"a/b");
     }
 }
 
 #[test]
 fn long_names_that_are_cut_away_or_pass_through_cost_nothing() {
-    if !needs(&["time"]) {
-        return;
-    }
+    needs!("time");
     let sandbox = Sandbox::new();
     let floor = floor(&sandbox);
     let mut tar = Vec::new();

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use base64::Engine;
@@ -10,43 +10,24 @@ use base64::prelude::BASE64_STANDARD;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use super::http::{archive, live};
+use super::http::archive;
 use super::install::Host;
+use crate::local_users::mode;
+use crate::support::needs::needs;
+use crate::support::phrases::{CANNOT_NOTIFY, DEPLOYED, EXIT_CODE, NAME_THE_CA, NOTHING_AT, TAKES, UNCHANGED};
 use crate::support::running::Running;
-use crate::support::sandbox::{Run, Sandbox, needs};
+use crate::support::sandbox::{Run, Sandbox};
 use crate::support::servers::{Authority, Nginx, Raw, Seen, Step, closed_port, object, ok, raw, status, wait_for};
+use crate::support::site::Site;
 
 const CANARY: &str = "CanaryOfSecrets";
 
-/// A sandbox with `notify-url` and what else stands in `more`; its remote is a ZIP on this host.
-struct Site {
-    sandbox: Sandbox,
-    remote: String,
-}
-
-impl Site {
-    fn new(url: &str, more: &str) -> Self {
-        let sandbox = Sandbox::new();
-        let config = sandbox.write("repo-deploy.cfg", format!("notify-url = {url}\n{more}\n"));
-        assert!(Command::new("chmod").arg("600").arg(config).status().unwrap().success());
-        let remote = sandbox.path("app.zip").to_str().unwrap().to_owned();
-        let site = Self { sandbox, remote };
-        site.put("one");
-        site
-    }
-
-    fn put(&self, text: &str) {
-        self.sandbox.zip("app.zip", &[("file", text)]);
-    }
-
-    fn check(&self) -> Run {
-        self.sandbox.deploy(&self.remote, &[])
-    }
-
-    fn start(&self, args: &[&str]) -> Child {
-        let mut command = self.sandbox.command(&["--remote", &self.remote]);
-        command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
-    }
+/// A site with `notify-url` and what else stands in `more`; version one is there.
+fn notifying(url: &str, more: &str) -> Site {
+    let site = Site::new(&format!("notify-url = {url}\n{more}\n"));
+    mode(site.sandbox.path("repo-deploy.cfg"), 0o600);
+    site.put("one");
+    site
 }
 
 fn listener() -> Raw {
@@ -70,7 +51,7 @@ fn outcomes(listener: &Raw) -> Vec<String> {
 #[test]
 fn each_deployment_is_told_once_with_all_that_is_known_and_unchanged_is_silent() {
     let listener = listener();
-    let site = Site::new(&listener.url("/hook"), "id = web");
+    let site = notifying(&listener.url("/hook"), "id = web");
     site.check().expect(0);
     site.check().expect(0);
     assert_eq!(outcomes(&listener), ["deployed"]);
@@ -96,7 +77,7 @@ fn each_deployment_is_told_once_with_all_that_is_known_and_unchanged_is_silent()
     assert!(second["text"].as_str().unwrap().starts_with(&text), "{second}");
     assert_eq!((&first["reason"], &second["reason"]), (&"update".into(), &"update".into()));
 
-    Run::from(site.sandbox.saying(&["rollback"], &["--remote", &site.remote]).output().unwrap()).expect(0);
+    site.does(&["rollback"]).expect(0);
     let third = &told(&listener)[2];
     let release = first["live"]["release"].as_str().unwrap();
     let text = format!("{}: web: rolled back by hand: release {release}, revision ", name.trim());
@@ -107,7 +88,7 @@ fn each_deployment_is_told_once_with_all_that_is_known_and_unchanged_is_silent()
 #[test]
 fn failure_is_told_when_it_begins_and_when_it_is_over_also_from_cron() {
     let listener = listener();
-    let site = Site::new(&listener.url("/"), "");
+    let site = notifying(&listener.url("/"), "");
     site.check().expect(0);
     fs::rename(&site.remote, site.sandbox.path("away")).unwrap();
     for _ in 0..3 {
@@ -119,7 +100,7 @@ fn failure_is_told_when_it_begins_and_when_it_is_over_also_from_cron() {
     }
     assert_eq!(outcomes(&listener), ["deployed", "failed", "recovered"]);
     let notices = told(&listener);
-    assert!(notices[1]["error"].as_str().unwrap().contains("there is nothing at "), "{}", notices[1]);
+    assert!(notices[1]["error"].as_str().unwrap().contains(NOTHING_AT), "{}", notices[1]);
     assert_eq!((&notices[1]["exit_code"], &notices[1]["live"]), (&1.into(), &notices[0]["live"]));
     assert_eq!((&notices[2]["exit_code"], &notices[2]["error"]), (&0.into(), &Value::Null));
 }
@@ -127,7 +108,7 @@ fn failure_is_told_when_it_begins_and_when_it_is_over_also_from_cron() {
 #[test]
 fn hooks_object_then_each_revision_is_told_once() {
     let listener = listener();
-    let site = Site::new(&listener.url("/"), "max-attempts = 3");
+    let site = notifying(&listener.url("/"), "max-attempts = 3");
     site.check().expect(0);
     let hook = site.sandbox.hook("pre.d", "10-no", "exit 1");
     for version in ["two", "three"] {
@@ -137,7 +118,7 @@ fn hooks_object_then_each_revision_is_told_once() {
     }
     assert_eq!(outcomes(&listener), ["deployed", "blocked", "blocked"]);
     fs::remove_file(hook).unwrap();
-    let hook = site.sandbox.hook("post.d", "10-no", "grep -q four $CURRENT_CONFIG/file && exit 7; exit 0");
+    let hook = site.sandbox.hook("post.d", "10-no", "grep -q four $CURRENT_CONFIG/version && exit 7; exit 0");
     site.put("four");
     for code in [1, 1, 1, 0, 0] {
         site.check().expect(code); // after three times it is on hold
@@ -153,7 +134,7 @@ fn hooks_object_then_each_revision_is_told_once() {
     assert_eq!(outcomes(&listener), expected);
     let notices = told(&listener);
     let back = &notices[3];
-    assert_eq!((&back["exit_code"], &back["error"]), (&1.into(), &"post.d/10-no ended with exit code 7".into()));
+    assert_eq!((&back["exit_code"], &back["error"]), (&1.into(), &format!("post.d/10-no {EXIT_CODE} 7").into()));
     assert_eq!(back["live"], notices[0]["live"]);
     assert_ne!(back["candidate"]["release"], back["live"]["release"]);
 }
@@ -161,18 +142,18 @@ fn hooks_object_then_each_revision_is_told_once() {
 #[test]
 fn daemon_checks_and_only_changes_are_told() {
     let listener = listener();
-    let site = Site::new(&listener.url("/"), "schedule = 0 0 29 2 *");
+    let site = notifying(&listener.url("/"), "schedule = 0 0 29 2 *");
     let mut daemon = Running::start(site.sandbox.daemon(&["--remote", &site.remote, "-v"]));
-    daemon.until(" deployed revision ");
+    daemon.until(DEPLOYED);
     wait_for("the first notice", || (listener.seen().len() == 1).then_some(()));
-    daemon.signal(Signal::USR1).until("unchanged: ");
+    daemon.signal(Signal::USR1).until(UNCHANGED);
     fs::rename(&site.remote, site.sandbox.path("away")).unwrap();
     daemon.signal(Signal::USR1).until(" ERROR ");
     daemon.signal(Signal::USR1).until("failed, as before");
     fs::rename(site.sandbox.path("away"), &site.remote).unwrap();
-    daemon.signal(Signal::USR1).until("unchanged: ");
+    daemon.signal(Signal::USR1).until(UNCHANGED);
     wait_for("the last notice", || (listener.seen().len() >= 3).then_some(()));
-    daemon.signal(Signal::USR1).until("unchanged: ");
+    daemon.signal(Signal::USR1).until(UNCHANGED);
     daemon.signal(Signal::TERM);
     daemon.end().expect(0);
     assert_eq!(outcomes(&listener), ["deployed", "failed", "recovered"]);
@@ -181,18 +162,19 @@ fn daemon_checks_and_only_changes_are_told() {
 #[test]
 fn listener_hangs_then_the_deployment_is_over_and_another_check_gets_through() {
     let listener = Raw::always(Step::Stall);
-    let site = Site::new(&listener.url(&format!("/{CANARY}")), "");
+    let site = notifying(&listener.url(&format!("/{CANARY}")), "");
     let start = Instant::now();
-    let mut first = site.start(&[]);
+    let mut command = site.command(&["-f"]);
+    let mut first = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     wait_for("the notice", || (!listener.seen().is_empty()).then_some(()));
-    site.check().expect(0).never_says("deployed");
+    site.check().expect(0).never_says(DEPLOYED);
     assert!(first.try_wait().unwrap().is_none(), "it should still wait for its answer");
-    let run = Run::from(first.wait_with_output().unwrap()).expect(0).says(" deployed revision ");
+    let run = Run::from(first.wait_with_output().unwrap()).expect(0).says(DEPLOYED);
     assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
     assert_eq!(run.complaints().len(), 1, "{}", run.log);
-    let words = format!("cannot notify http://127.0.0.1:{}: there is no answer within 5 s", listener.port());
+    let words = format!("{CANNOT_NOTIFY} http://127.0.0.1:{}: there is no answer within 5 s", listener.port());
     run.says(&words).never_says(CANARY);
-    assert_eq!((live(&site.sandbox), listener.seen().len()), ("one".to_owned(), 1));
+    assert_eq!((site.live(), listener.seen().len()), ("one".to_owned(), 1));
 }
 
 #[test]
@@ -212,19 +194,23 @@ fn listener_is_bad_then_one_warning_and_the_exit_code_is_the_deployments() {
         (ok("", &big), ""),
     ] {
         let listener = Raw::always(answer);
-        let site = Site::new(&listener.url(&format!("/{CANARY}")), "");
-        let run = site.check().expect(0).says(words).says(" deployed revision ").never_says(CANARY);
+        let site = notifying(&listener.url(&format!("/{CANARY}")), "");
+        let run = site.check().expect(0).says(words).says(DEPLOYED).never_says(CANARY);
         assert_eq!(run.complaints().len(), usize::from(!words.is_empty()), "{}", run.log);
         assert_eq!(listener.seen().len(), 1, "{words}: nothing is tried twice");
-        site.check().expect(0).never_says("cannot notify");
+        site.check().expect(0).never_says(CANNOT_NOTIFY);
         assert_eq!(listener.seen().len(), 1, "{words}");
     }
     assert_eq!(other.seen().len(), 0);
-    let site = Site::new(&format!("http://127.0.0.1:{}/{CANARY}", closed_port()), "");
-    site.check().expect(0).says("cannot notify http://127.0.0.1:").says("refuses the connection").never_says(CANARY);
+    let site = notifying(&format!("http://127.0.0.1:{}/{CANARY}", closed_port()), "");
+    site.check()
+        .expect(0)
+        .says(&format!("{CANNOT_NOTIFY} http://127.0.0.1:"))
+        .says("refuses the connection")
+        .never_says(CANARY);
     fs::remove_file(&site.remote).unwrap();
-    site.check().expect(1).says("cannot notify");
-    site.check().expect(1).never_says("cannot notify");
+    site.check().expect(1).says(CANNOT_NOTIFY);
+    site.check().expect(1).never_says(CANNOT_NOTIFY);
 }
 
 trait Longer {
@@ -250,7 +236,7 @@ fn secrets_of_the_url_are_said_to_nobody_and_those_of_the_remote_not_to_the_list
     let server = Raw::start(move |seen, _| vec![object(seen, "\"1\"", &bytes)]);
     let url =
         listener.url(&format!("/services/{CANARY}?token={CANARY}")).replace("//", &format!("//us%40er:{CANARY}@"));
-    let site = Site::new(&url, "http-header = X-Remote: of-the-remote\nhttp-user = u\nhttp-password = of-the-remote");
+    let site = notifying(&url, "http-header = X-Remote: of-the-remote\nhttp-user = u\nhttp-password = of-the-remote");
     let body = format!("env; tr '\\0' '\\n' </proc/$PPID/cmdline >>{}", site.sandbox.path("seen").display());
     site.sandbox.hook("post.d", "spy", &body);
     let run = site.sandbox.deploy(&server.url("/app.zip"), &["-v", "-v"]).expect(0).says("POST http://127.0.0.1:");
@@ -269,9 +255,7 @@ fn secrets_of_the_url_are_said_to_nobody_and_those_of_the_remote_not_to_the_list
 
 #[test]
 fn listener_has_a_certificate_of_its_own_ca_then_ca_file_counts() {
-    if !needs(&["nginx", "openssl"]) {
-        return;
-    }
+    needs!("nginx", "openssl");
     let listener = listener();
     let keys = Sandbox::new();
     let authority = Authority::new(&keys);
@@ -279,10 +263,10 @@ fn listener_has_a_certificate_of_its_own_ca_then_ca_file_counts() {
     let certificate = authority.certificate("DNS:localhost", &[]);
     let nginx = Nginx::start(&keys, "ssl", &format!("{certificate}\n{pass}"));
     let url = nginx.https("localhost", &format!("/{CANARY}"));
-    let site = Site::new(&url, "");
-    site.check().expect(0).says("name the CA's certificate with ca-file").never_says(CANARY);
+    let site = notifying(&url, "");
+    site.check().expect(0).says(NAME_THE_CA).never_says(CANARY);
     assert_eq!(listener.seen().len(), 0);
-    let site = Site::new(&url, &format!("ca-file = {}", authority.ca().display()));
+    let site = notifying(&url, &format!("ca-file = {}", authority.ca().display()));
     let run = site.check().expect(0);
     assert_eq!(run.complaints(), Vec::<&str>::new());
     let seen = listener.seen();
@@ -293,8 +277,8 @@ fn listener_has_a_certificate_of_its_own_ca_then_ca_file_counts() {
 #[test]
 fn proxy_is_set_then_it_is_asked_as_for_a_remote() {
     let proxy = listener();
-    let site = Site::new("http://hooks.example/x?y", "");
-    let mut command = site.sandbox.command(&["--remote", &site.remote]);
+    let site = notifying("http://hooks.example/x?y", "");
+    let mut command = site.command(&["-f"]);
     let run = Run::from(command.env("http_proxy", proxy.url("")).output().unwrap()).expect(0);
     assert_eq!(run.complaints(), Vec::<&str>::new());
     assert_eq!(proxy.seen()[0].line, "POST http://hooks.example/x?y HTTP/1.1");
@@ -306,23 +290,23 @@ fn url_is_none_of_the_web_then_78_and_it_is_not_repeated() {
     for url in
         ["ftp://h/CanaryOfSecrets", "CanaryOfSecrets", "file:///CanaryOfSecrets", "https://", "//h/CanaryOfSecrets"]
     {
-        let site = Site::new(url, "");
-        site.check().expect(78).says("notify-url").says("it takes https://host/path").never_says(CANARY);
+        let site = notifying(url, "");
+        site.check().expect(78).says("notify-url").says(&format!("{TAKES} https://host/path")).never_says(CANARY);
     }
 }
 
 #[test]
 fn configuration_with_it_may_be_read_by_others_then_a_warning_says_chmod() {
     let listener = listener();
-    let site = Site::new(&listener.url("/"), "");
-    assert!(Command::new("chmod").arg("644").arg(site.sandbox.path("repo-deploy.cfg")).status().unwrap().success());
+    let site = notifying(&listener.url("/"), "");
+    mode(site.sandbox.path("repo-deploy.cfg"), 0o644);
     site.check().expect(0).says("notify-url in line 1 is a secret: chmod 600");
 }
 
 #[test]
 fn stopped_by_a_signal_then_it_is_told_and_what_goes_on_with_it_too() {
     let listener = listener();
-    let site = Site::new(&listener.url("/"), "");
+    let site = notifying(&listener.url("/"), "");
     let hook = site.sandbox.hook("post.d", "10-stop", "kill -TERM $PPID; sleep 60");
     site.check().expect(143);
     assert_eq!(outcomes(&listener), ["stopped"]);
@@ -374,7 +358,7 @@ fn two_sections_then_each_has_its_own() {
 #[test]
 fn a_seed_is_not_told_and_the_first_failure_after_it_is() {
     let listener = listener();
-    let site = Site::new(&listener.url("/"), "");
+    let site = notifying(&listener.url("/"), "");
     let mut command = site.sandbox.bare();
     let daemon = site.sandbox.daemon(&["--remote", &site.remote]);
     command.arg("seed").args(daemon.get_args());

@@ -9,8 +9,10 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use crate::agent::{live, source};
+use crate::support::needs::needs;
+use crate::support::phrases::{CANNOT_NOTIFY, DEPLOYED, READ_AGAIN};
 use crate::support::running::Running;
-use crate::support::sandbox::{Run, Sandbox, needs};
+use crate::support::sandbox::{Run, Sandbox};
 
 const NEVER: &str = "0 0 29 2 *";
 
@@ -112,18 +114,16 @@ fn nobody_hears_then_it_is_said_once_and_everything_goes_on() {
         let mut command = sandbox.daemon(&["--remote", &source(&sandbox, &address), "--schedule", NEVER]);
         command.env("NOTIFY_SOCKET", &address);
         let mut daemon = Running::start(command);
-        daemon.until(" deployed revision ").signal(Signal::HUP).until("read the configuration again");
+        daemon.until(DEPLOYED).signal(Signal::HUP).until(READ_AGAIN);
         daemon.signal(Signal::TERM);
         let log = daemon.end().expect(0).log;
-        assert_eq!(log.matches(" WARN cannot notify systemd (NOTIFY_SOCKET): ").count(), 1, "{log}");
+        assert_eq!(log.matches(&format!(" WARN {CANNOT_NOTIFY} systemd (NOTIFY_SOCKET): ")).count(), 1, "{log}");
     }
 }
 
 #[test]
 fn nobody_asks_then_no_socket_is_touched() {
-    if !needs(&["strace"]) {
-        return;
-    }
+    needs!("strace");
     let sandbox = Sandbox::new();
     let remote = source(&sandbox, "v1");
     let daemon = sandbox.daemon(&["--remote", &remote, "--schedule", NEVER]);

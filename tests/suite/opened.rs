@@ -4,9 +4,14 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::process::Command;
 
-use crate::local_users::{give, he, is_root, mode};
+use crate::local_users::{give, he, mode};
 use crate::planted::text;
-use crate::support::sandbox::{Run, Sandbox, needs, tree};
+use crate::support::needs::needs;
+use crate::support::phrases::{
+    APART, BELONGS_TO, CANNOT_READ, CANNOT_START, CANNOT_USE, CARRIAGE_RETURN, CONTAINS, FOREIGN_LINK, IS_A_DIRECTORY,
+    IS_REFUSED, ITS_INTERPRETER, NOBODY_READS, NOTHING_AT, OTHERS_MAY_WRITE, VALID,
+};
+use crate::support::sandbox::{Run, Sandbox, tree};
 
 /// What validate says, without the sandbox's path, and its code. It changes nothing.
 fn validate(sandbox: &Sandbox, text: &str) -> (String, i32) {
@@ -53,64 +58,109 @@ fn what_a_check_opens_is_opened_and_what_is_wrong_with_it_is_told() {
     }
     let https = "https://127.0.0.1:9/a.zip";
     for (remote, line, code, said) in [
-        (https, format!("netrc = {}", at("gone")), 78, "error: cannot read netrc gone: it is a directory"),
-        (https, "netrc = /nope".to_owned(), 78, "error: cannot read netrc /nope: no such file"),
-        (https, format!("netrc = {}", at("open")), 78, "error: cannot read netrc open: others may write open"),
+        (https, format!("netrc = {}", at("gone")), 78, &*format!("error: {CANNOT_READ} netrc gone: {IS_A_DIRECTORY}")),
+        (https, "netrc = /nope".to_owned(), 78, &*format!("error: {CANNOT_READ} netrc /nope: no such file")),
+        (
+            https,
+            format!("netrc = {}", at("open")),
+            78,
+            &*format!("error: {CANNOT_READ} netrc open: {OTHERS_MAY_WRITE} open"),
+        ),
         (https, format!("netrc = {}", at("seen")), 0, "warning: others may read netrc seen: chmod 600 seen"),
-        (https, format!("netrc = {}", at("odd")), 78, "error: cannot read netrc odd: line "),
-        (https, format!("ca-file = {}", at("text")), 78, "error: cannot use ca-file text: "),
-        (https, "ca-file = /nope".to_owned(), 78, "error: cannot read ca-file /nope: no such file"),
-        ("s3://b/k.zip", "ca-file = /nope".to_owned(), 78, "error: cannot read ca-file /nope: no such file"),
-        (https, "http-user = u\nhttp-password-file = /nope".to_owned(), 78, "cannot read http-password-file /nope"),
-        (zip, "verify-key = /nope".to_owned(), 78, "error: cannot use verify-key /nope: no such file"),
-        ("/no/such.zip", String::new(), 0, "warning: there is nothing at /no/such.zip"),
+        (https, format!("netrc = {}", at("odd")), 78, &*format!("error: {CANNOT_READ} netrc odd: line ")),
+        (https, format!("ca-file = {}", at("text")), 78, &*format!("error: {CANNOT_USE} ca-file text: ")),
+        (https, "ca-file = /nope".to_owned(), 78, &*format!("error: {CANNOT_READ} ca-file /nope: no such file")),
+        (
+            "s3://b/k.zip",
+            "ca-file = /nope".to_owned(),
+            78,
+            &*format!("error: {CANNOT_READ} ca-file /nope: no such file"),
+        ),
+        (
+            https,
+            "http-user = u\nhttp-password-file = /nope".to_owned(),
+            78,
+            &*format!("{CANNOT_READ} http-password-file /nope"),
+        ),
+        (zip, "verify-key = /nope".to_owned(), 78, &*format!("error: {CANNOT_USE} verify-key /nope: no such file")),
+        ("/no/such.zip", String::new(), 0, &*format!("warning: {NOTHING_AT} /no/such.zip")),
         (
             zip,
             format!("pre-hooks = {}", at("nohooks")),
             0,
             "warning: the hook directory nohooks, which was configured,",
         ),
-        (
-            zip,
-            format!("pre-hooks = {}", at("crlf")),
-            78,
-            "crlf/10 cannot start: its first line ends in a carriage return",
-        ),
+        (zip, format!("pre-hooks = {}", at("crlf")), 78, &*format!("crlf/10 {CANNOT_START}: {CARRIAGE_RETURN}")),
         (
             zip,
             format!("post-hooks = {}", at("gone")),
             78,
-            "gone/10 cannot start: its interpreter /no/such/python does not",
+            &*format!("gone/10 {CANNOT_START}: {ITS_INTERPRETER} /no/such/python does not"),
         ),
         (
             zip,
             format!("post-hooks = {}", at("none")),
             0,
-            "warning: the hook none/10 cannot start: it does not begin with",
+            &*format!("warning: the hook none/10 {CANNOT_START}: it does not begin with"),
         ),
         (zip, format!("pre-hooks = {}", at("off")), 0, "warning: passed over the hook off/10: it is not executable"),
-        (zip, format!("pre-hooks = {}", at("other")), 78, "error: the hook other/10 is refused: others may write"),
-        (zip, format!("pre-hooks = {}", at("bad-paths")), 78, "error: the hook bad-paths/10 is refused: "),
-        (zip, "log-file = /nope/x.log".to_owned(), 0, "warning: cannot use log-file = /nope/x.log: no such file"),
-        (zip, format!("log-file = {}", at("dir")), 0, "warning: cannot use log-file = dir: is a directory"),
-        (zip, format!("log-file = {}", at("fifo")), 0, "warning: cannot use log-file = fifo: nobody reads it"),
-        (zip, format!("log-file = {}", at("socket")), 0, "warning: cannot use log-file = socket: nobody reads it"),
+        (
+            zip,
+            format!("pre-hooks = {}", at("other")),
+            78,
+            &*format!("error: the hook other/10 {IS_REFUSED}: {OTHERS_MAY_WRITE}"),
+        ),
+        (zip, format!("pre-hooks = {}", at("bad-paths")), 78, &*format!("error: the hook bad-paths/10 {IS_REFUSED}: ")),
+        (
+            zip,
+            "log-file = /nope/x.log".to_owned(),
+            0,
+            &*format!("warning: {CANNOT_USE} log-file = /nope/x.log: no such file"),
+        ),
+        (
+            zip,
+            format!("log-file = {}", at("dir")),
+            0,
+            &*format!("warning: {CANNOT_USE} log-file = dir: is a directory"),
+        ),
+        (
+            zip,
+            format!("log-file = {}", at("fifo")),
+            0,
+            &*format!("warning: {CANNOT_USE} log-file = fifo: {NOBODY_READS}"),
+        ),
+        (
+            zip,
+            format!("log-file = {}", at("socket")),
+            0,
+            &*format!("warning: {CANNOT_USE} log-file = socket: {NOBODY_READS}"),
+        ),
         (
             zip,
             "status-file = /nope/x.json".to_owned(),
             0,
-            "warning: cannot use status-file = /nope/x.json: no such file",
+            &*format!("warning: {CANNOT_USE} status-file = /nope/x.json: no such file"),
         ),
-        (zip, format!("metrics-file = {}", at("dir")), 78, "error: cannot use metrics-file = dir: it is a directory"),
+        (
+            zip,
+            format!("metrics-file = {}", at("dir")),
+            78,
+            &*format!("error: {CANNOT_USE} metrics-file = dir: {IS_A_DIRECTORY}"),
+        ),
         (zip, "schedule = */60 * * * *".to_owned(), 0, "warning: schedule: minute */60 is only 0"),
         (zip, "schedule = CRON_TZ=Europe/Berln 0 4 * * *".to_owned(), 78, "cannot load the time zone Europe/Berln"),
         (zip, "schedule = 0 0 * * L5".to_owned(), 78, "weekday L5: the L stands behind the weekday: 5L"),
-        ("ssh://u@h/a.git", "ssh-key = /nope".to_owned(), 78, "error: cannot use ssh-key /nope: no such file"),
+        (
+            "ssh://u@h/a.git",
+            "ssh-key = /nope".to_owned(),
+            78,
+            &*format!("error: {CANNOT_USE} ssh-key /nope: no such file"),
+        ),
         (
             "ssh://u@h/a.git",
             "verify-commit = /nope".to_owned(),
             78,
-            "error: cannot use verify-commit /nope: no such file",
+            &*format!("error: {CANNOT_USE} verify-commit /nope: no such file"),
         ),
     ] {
         let (told, ended) = validate(&sandbox, &text(&sandbox, remote, &line));
@@ -126,16 +176,14 @@ fn what_a_check_opens_is_opened_and_what_is_wrong_with_it_is_told() {
         "{told}"
     );
     let (told, code) = validate(&sandbox, &text(&sandbox, zip, "status-file = new.json\nlog-file = new.log"));
-    assert!(code == 0 && told.ends_with("nothing is wrong with it\n"), "{told}");
+    assert!(code == 0 && told.ends_with(&format!("{VALID}\n")), "{told}");
     let run = Run::from(sandbox.bare().args(["validate", "fifo"]).output().unwrap()).expect(78);
     assert_eq!(run.out, "fifo: error: it is no regular file and no directory: validate takes a file or a bundle\n");
 }
 
 #[test]
 fn places_are_others_then_validate_and_check_say_the_same() {
-    if !is_root() || !needs(&["setfacl"]) {
-        return;
-    }
+    needs!(root, "setfacl");
     let sandbox = Sandbox::new();
     let zip = sandbox.zip("app.zip", &[("file", "v1")]);
     let zip = zip.to_str().unwrap();
@@ -151,14 +199,14 @@ fn places_are_others_then_validate_and_check_say_the_same() {
     let set = Command::new("setfacl").args(["-m", "u:65534:rwx"]).arg(sandbox.path("acl/10")).status().unwrap();
     let in_place = "activation = in-place";
     let mut cases = vec![
-        (format!("local = {}", at("open/current")), "others may write open"),
-        (format!("store = {}", at("his/store")), "his belongs to user 65534: chown root"),
-        (format!("state-dir = {}\n{in_place}", at("his/state")), "his belongs to user 65534: chown root"),
-        (format!("local = {}/x\n{in_place}", at("his/live")), "his/live is a link that belongs to user 65534"),
-        (format!("pre-hooks = {}", at("his-hooks")), "his-hooks belongs to user 65534"),
+        (format!("local = {}", at("open/current")), format!("{OTHERS_MAY_WRITE} open")),
+        (format!("store = {}", at("his/store")), format!("his {BELONGS_TO} 65534: chown root")),
+        (format!("state-dir = {}\n{in_place}", at("his/state")), format!("his {BELONGS_TO} 65534: chown root")),
+        (format!("local = {}/x\n{in_place}", at("his/live")), format!("his/live {FOREIGN_LINK} 65534")),
+        (format!("pre-hooks = {}", at("his-hooks")), format!("his-hooks {BELONGS_TO} 65534")),
     ];
     if set.success() {
-        cases.push((format!("post-hooks = {}", at("acl")), "user 65534 may write acl/10 by its ACL"));
+        cases.push((format!("post-hooks = {}", at("acl")), "user 65534 may write acl/10 by its ACL".to_owned()));
     }
     for (line, said) in cases {
         let line = format!("state-dir = {}\n{line}", at("state")).replacen(
@@ -168,18 +216,21 @@ fn places_are_others_then_validate_and_check_say_the_same() {
         );
         let configured = text(&sandbox, zip, &line);
         let (told, code) = validate(&sandbox, &configured);
-        assert!(told.contains(said) && told.contains(": error: ") && code == 78, "{line}: {told}");
+        assert!(told.contains(&said) && told.contains(": error: ") && code == 78, "{line}: {told}");
         let check = sandbox.bare().args(["-f", "--config"]).arg(sandbox.path("validate.cfg")).output().unwrap();
         let run = Run::from(check);
         let log = run.log.replace(&sandbox.path("").display().to_string(), "");
-        assert!([2, 78].contains(&run.code) && log.contains(said), "{line}: {log}");
+        assert!([2, 78].contains(&run.code) && log.contains(&said), "{line}: {log}");
     }
     // The cache is not needed for a directory on this host.
     sandbox.write("src/file", "v1");
     for (remote, code) in [(zip.to_owned(), 78), (at("src/"), 0)] {
         let configured = text(&sandbox, &remote, "").replace(&at("cache"), &at("open/cache"));
         let (told, ended) = validate(&sandbox, &configured);
-        assert!(told.contains("the cache open/cache/default cannot be trusted: others may write open"), "{told}");
+        assert!(
+            told.contains(&format!("the cache open/cache/default cannot be trusted: {OTHERS_MAY_WRITE} open")),
+            "{told}"
+        );
         assert_eq!(ended, code, "{told}");
         if code == 0 {
             let check = sandbox.bare().args(["-f", "--config"]).arg(sandbox.path("validate.cfg")).output().unwrap();
@@ -233,16 +284,22 @@ fn sections_lie_in_one_another_then_validate_says_what_a_check_of_one_would() {
     );
     // Neither is here: as long as they do not run together there is nothing to lose.
     let (told, code) = validate(&sandbox, &both);
-    assert!(code == 0 && told.contains("warning: cannot use local of [") && told.lines().count() == 1, "{told}");
+    assert!(
+        code == 0 && told.contains(&format!("warning: {CANNOT_USE} local of [")) && told.lines().count() == 1,
+        "{told}"
+    );
     sandbox.write("w/b/mine", "precious");
     let (told, code) = validate(&sandbox, &both);
-    assert!(code == 78 && told.contains("error: cannot use local of [a]: it contains the local of [b] w/b"), "{told}");
+    assert!(
+        code == 78 && told.contains(&format!("error: {CANNOT_USE} local of [a]: {CONTAINS} the local of [b] w/b")),
+        "{told}"
+    );
     let check = |section: &str| {
         let mut check = sandbox.bare();
         check.args(["-f", "--config-section", section, "--config"]).arg(sandbox.path("validate.cfg"));
         Run::from(check.output().unwrap()).expect(78)
     };
-    check("a").says("cannot use local of [a]: it contains the local of [b] ").says("keep the two apart");
-    check("b").says("cannot use local of [b]: it is inside the local of [a] ").says("keep the two apart");
+    check("a").says(&format!("{CANNOT_USE} local of [a]: {CONTAINS} the local of [b] ")).says(APART);
+    check("b").says(&format!("{CANNOT_USE} local of [b]: it is inside the local of [a] ")).says(APART);
     assert_eq!(sandbox.read("w/b/mine"), "precious");
 }

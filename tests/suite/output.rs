@@ -9,24 +9,27 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::history::World;
+use crate::history::history;
+use crate::support::needs::needs;
+use crate::support::phrases::IN_DOUBT;
 use crate::support::running::Running;
-use crate::support::sandbox::{Run, Sandbox, needs, short};
+use crate::support::sandbox::{Run, Sandbox, short};
 use crate::support::servers::wait_for;
+use crate::support::site::Site;
 
 /// What all times become, and the length that all have.
 const TIME: &str = "2026-11-22T06:00:00Z";
 
 /// A deployment that has seen something, at a path whose length is always the same.
-fn lived_in() -> World {
+fn lived_in() -> Site {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let n = NEXT.fetch_add(1, Ordering::Relaxed);
     let sandbox = Sandbox::at(Path::new(&format!("/tmp/repo-deploy-golden-{:07}-{n:02}", std::process::id())));
-    let w = World::at(sandbox, "max-attempts = 3\nschedule = 0 6 * * *\n");
+    let w = Site::at(sandbox, "max-attempts = 3\nschedule = 0 6 * * *\n");
     w.put("1");
     w.check().expect(0);
     w.put("2");
-    let bad = w.sandbox.hook("post.d", "50-größe", "[ \"$(cat \"$CURRENT_CONFIG/VERSION\")\" != 2 ]");
+    let bad = w.sandbox.hook("post.d", "50-größe", "[ \"$(cat \"$CURRENT_CONFIG/version\")\" != 2 ]");
     w.check().expect(1);
     fs::remove_file(bad).unwrap();
     fs::write(&w.remote, "no ZIP").unwrap();
@@ -42,7 +45,7 @@ fn lived_in() -> World {
 
 /// Puts what differs from machine to machine into the store as one has it: hashes, sizes, durations. What is made of them
 /// is the program's.
-fn settle(w: &World) {
+fn settle(w: &Site) {
     let read = |name: &str| w.sandbox.read(w.sandbox.store().join(name));
     let (mut history, mut state, mut status) = (read("history"), read("state"), read("status"));
     let of = |text: &str, key: &str| -> Vec<String> {
@@ -87,8 +90,8 @@ fn settle(w: &World) {
 }
 
 /// What a command says in a width and a locale; times and the path are made the same everywhere, in the same length.
-fn said(w: &World, command: &str, environment: &[(&str, &str)]) -> String {
-    let run = Run::from(w.command(command, &[]).envs(environment.iter().copied()).output().unwrap());
+fn said(w: &Site, command: &str, environment: &[(&str, &str)]) -> String {
+    let run = Run::from(w.command(&[command]).envs(environment.iter().copied()).output().unwrap());
     assert_eq!(run.log, "");
     let path = w.sandbox.path("");
     let path = path.to_str().unwrap().trim_end_matches('/');
@@ -129,7 +132,7 @@ fn status_and_history_look_as_they_should_in_every_width_and_locale() {
         assert!(text.contains(" sha256:cccccccccccc  ") || command == "status", "{text}");
         assert!(text.contains(" 0123456789ab") && !text.contains("0123456789abc") && !text.contains('…'), "{text}");
         // A revision in full is what -v is for.
-        let whole = Run::from(w.command(command, &["-v"]).env("LC_ALL", "C.UTF-8").output().unwrap()).out;
+        let whole = Run::from(w.command(&[command, "-v"]).env("LC_ALL", "C.UTF-8").output().unwrap()).out;
         assert!(whole.contains(" 0123456789abcdef0123456789abcdef01234567"), "{whole}");
         assert!(whole.contains(&format!("sha256:{}", "e".repeat(64))), "{whole}");
     }
@@ -146,8 +149,8 @@ fn a_narrow_terminal_then_no_line_is_empty_and_what_tells_least_is_left_out() {
 }
 
 /// A command in a terminal of 70 columns.
-fn on_terminal(w: &World, command: &str, args: &[&str], environment: &[(&str, &str)]) -> String {
-    let command = w.command(command, args);
+fn on_terminal(w: &Site, command: &str, args: &[&str], environment: &[(&str, &str)]) -> String {
+    let command = w.command(&[&[command], args].concat());
     let words = std::iter::once(command.get_program()).chain(command.get_args()).map(|w| w.to_str().unwrap());
     let line = format!("stty cols 70; exec {}", words.collect::<Vec<_>>().join(" "));
     let mut script = Command::new("script");
@@ -158,9 +161,7 @@ fn on_terminal(w: &World, command: &str, args: &[&str], environment: &[(&str, &s
 
 #[test]
 fn on_a_terminal_outcomes_have_colours_and_lines_its_width() {
-    if !needs(&["script", "stty"]) {
-        return;
-    }
+    needs!("script", "stty");
     let w = lived_in();
     let xterm = [("TERM", "xterm"), ("LANG", "C.UTF-8")];
     let history = on_terminal(&w, "history", &[], &xterm);
@@ -209,9 +210,9 @@ fn json_tells_the_same_as_the_text() {
     let w = lived_in();
     let wide = [("LC_ALL", "C.UTF-8")];
     let read = |command: &str| {
-        let run = Run::from(w.command(command, &["--json"]).env("LC_ALL", "C").env("COLUMNS", "20").output().unwrap());
+        let run = Run::from(w.command(&[command, "--json"]).env("LC_ALL", "C").env("COLUMNS", "20").output().unwrap());
         let all: Value = serde_json::from_str(&run.out).unwrap();
-        (all["deployments"][0].clone(), Run::from(w.command(command, &["-v"]).envs(wide).output().unwrap()).out)
+        (all["deployments"][0].clone(), Run::from(w.command(&[command, "-v"]).envs(wide).output().unwrap()).out)
     };
     let (status, text) = read("status");
     let has = |value: &Value| {
@@ -264,13 +265,13 @@ fn json_tells_the_same_as_the_text() {
 
 #[test]
 fn an_archive_is_refused_then_status_says_until_when_it_is_on_hold() {
-    let w = World::new("");
+    let w = Site::new("");
     fs::write(&w.remote, "no ZIP").unwrap();
     w.check().expect(1);
     let status = || {
-        let run = Run::from(w.command("status", &["--json"]).output().unwrap());
+        let run = w.does(&["status", "--json"]);
         let all: Value = serde_json::from_str(&run.out).unwrap();
-        (all["deployments"][0]["failure"].clone(), Run::from(w.command("status", &[]).output().unwrap()).out)
+        (all["deployments"][0]["failure"].clone(), w.does(&["status"]).out)
     };
     let (failure, text) = status();
     assert_eq!((&failure["kind"], &failure["on_hold"]), (&"refused".into(), &true.into()));
@@ -290,50 +291,53 @@ fn an_archive_is_refused_then_status_says_until_when_it_is_on_hold() {
 
 #[test]
 fn a_release_is_sent_back_and_there_is_no_limit_then_nothing_is_on_hold() {
-    let w = World::new("");
+    let w = Site::new("");
     w.put("1");
     w.sandbox.hook("post.d", "10-no", "exit 1");
     w.check().expect(1);
-    let text = Run::from(w.command("status", &[]).output().unwrap()).expect(1).out;
+    let text = w.does(&["status"]).expect(1).out;
     assert!(text.contains("\nfailure     rolled-back 20") && !text.contains("on hold"), "{text}");
     // Whatever stood in the way counts, and is not said to be what it was the last time.
     w.sandbox.hook("pre.d", "10-no", "exit 1");
     w.check().expect(2);
-    let text = Run::from(w.command("status", &[]).output().unwrap()).expect(1).out;
+    let text = w.does(&["status"]).expect(1).out;
     assert!(text.contains("\nfailure     failed 2 times, last blocked 20"), "{text}");
 }
 
 #[test]
 fn going_back_fails_then_status_says_that_the_live_tree_is_in_doubt() {
-    let w = World::new("");
+    let w = Site::new("");
     w.put("1");
     w.check().expect(0);
     w.put("2");
     w.sandbox.hook("post.d", "10-no", "exit 1");
     w.check().expect(3);
-    let text = Run::from(w.command("status", &[]).output().unwrap()).expect(1).out;
-    assert!(text.contains("Z: in doubt\n") && text.contains("\nphase       rolling-back, attempt 1\n"), "{text}");
+    let text = w.does(&["status"]).expect(1).out;
+    assert!(
+        text.contains(&format!("Z: {IN_DOUBT}\n")) && text.contains("\nphase       rolling-back, attempt 1\n"),
+        "{text}"
+    );
     let outcome = || {
-        let run = Run::from(w.command("status", &["--json"]).output().unwrap()).expect(1);
+        let run = w.does(&["status", "--json"]).expect(1);
         serde_json::from_str::<Value>(&run.out).unwrap()["deployments"][0]["outcome"].clone()
     };
-    assert_eq!((outcome(), &w.history()[0]["outcome"]), ("in-doubt".into(), &"in-doubt".into()), "one word for it");
+    assert_eq!((outcome(), &history(&w)[0]["outcome"]), ("in-doubt".into(), &"in-doubt".into()), "one word for it");
 }
 
 #[test]
 fn many_releases_then_status_tells_of_the_newest_and_sums_up_the_rest() {
-    let w = World::new("keep = 9\n");
+    let w = Site::new("keep = 9\n");
     for n in 0..9 {
         w.put(&n.to_string());
         w.check().expect(0);
     }
-    let text = Run::from(w.command("status", &[]).output().unwrap()).expect(0).out;
+    let text = w.does(&["status"]).expect(0).out;
     let rows: Vec<&str> = text.lines().skip_while(|line| !line.starts_with("releases  ")).collect();
     assert_eq!(rows.len(), 7, "{text}");
     assert!(rows[0].ends_with("Z  live") && rows[1].ends_with("Z  previous"), "{text}");
     assert!(rows[6].starts_with("            and 3 more "), "{text}");
     // The sum of the rest is what du says: whole blocks.
-    let all: Value = serde_json::from_str(&Run::from(w.command("status", &["--json"]).output().unwrap()).out).unwrap();
+    let all: Value = serde_json::from_str(&w.does(&["status", "--json"]).out).unwrap();
     for kept in all["deployments"][0]["releases"].as_array().unwrap() {
         let release = w.sandbox.store().join("releases").join(kept["release"].as_str().unwrap());
         let du = Run::from(Command::new("du").args(["-s", "-B1"]).arg(release).output().unwrap()).expect(0).out;
@@ -343,7 +347,7 @@ fn many_releases_then_status_tells_of_the_newest_and_sums_up_the_rest() {
     w.sandbox.write("repo-deploy.cfg", "keep = 2\n");
     w.put("9");
     w.check().expect(0);
-    let text = Run::from(w.command("status", &[]).output().unwrap()).expect(0).out;
+    let text = w.does(&["status"]).expect(0).out;
     assert_eq!(text.lines().skip_while(|line| !line.starts_with("releases  ")).count(), 2, "{text}");
 }
 
@@ -360,7 +364,7 @@ fn a_revision_that_speaks_to_the_terminal_then_it_is_written_out() {
 
 #[test]
 fn a_check_is_at_work_or_was_cut_off_then_status_tells_which_and_claims_no_release_as_plainly_live() {
-    let w = World::new("");
+    let w = Site::new("");
     w.put("1");
     w.check().expect(0);
     w.put("2");
@@ -370,9 +374,9 @@ fn a_check_is_at_work_or_was_cut_off_then_status_tells_which_and_claims_no_relea
     let mut check = Running::start(w.sandbox.command(&["--remote", &w.remote]));
     wait_for("the post hook", || up.exists().then_some(()));
     let status = |code: i32| {
-        let run = Run::from(w.command("status", &["--json"]).output().unwrap()).expect(code);
+        let run = w.does(&["status", "--json"]).expect(code);
         let all: Value = serde_json::from_str(&run.out).unwrap();
-        (all["deployments"][0].clone(), Run::from(w.command("status", &[]).output().unwrap()).expect(code).out)
+        (all["deployments"][0].clone(), w.does(&["status"]).expect(code).out)
     };
     let (told, text) = status(0);
     let (old, new) = (told["live"]["release"].as_str().unwrap(), told["candidate"]["release"].as_str().unwrap());

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::support::phrases::{DEPLOYED, EXIT_CODE, RETRY, ROLLED_BACK_TO, VALID};
 use crate::support::sandbox::{Run, Sandbox, binary};
 
 fn root() -> PathBuf {
@@ -194,14 +195,14 @@ fn the_commands_of_the_readme_do_what_it_says() {
         Run::from(shell.output().unwrap()).expect(0)
     };
     assert_eq!(commands("first deployment").lines().count(), 6);
-    let first = run("first deployment", "").says(" deployed revision tree:");
-    assert!(first.out.contains("my.cfg: nothing is wrong with it\n") && first.out.contains("\nlive        release "));
+    let first = run("first deployment", "").says(&format!(" {DEPLOYED} tree:"));
+    assert!(first.out.contains(&format!("my.cfg: {VALID}\n")) && first.out.contains("\nlive        release "));
     assert_eq!(sandbox.read("try/live/current/index.html"), "hello\n");
 
-    let fails = run("a release that fails", "try").says("hooks/10-greets ended with exit code 1");
+    let fails = run("a release that fails", "try").says(&format!("hooks/10-greets {EXIT_CODE} 1"));
     assert_eq!(fails.out, "exit code 1\nhello\n");
 
-    let back = run("rollback", "try").says(" rolled back to release ").says(" `repo-deploy retry` tries it again");
+    let back = run("rollback", "try").says(&format!(" {ROLLED_BACK_TO} release ")).says(RETRY);
     assert!(back.out.contains("  deployed  ") && back.out.contains("  rolled-back  "), "{}", back.out);
     assert_eq!(sandbox.read("try/live/current/index.html"), "hello again\n");
 }

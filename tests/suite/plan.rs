@@ -14,8 +14,12 @@ use crate::install::Host;
 use crate::s3::{configure, keys};
 use crate::support::git_servers::Repo;
 use crate::support::moto::Moto;
+use crate::support::needs::needs;
+use crate::support::phrases::{
+    AT_WORK, DEPLOYED, HELD_AFTER_ROLLBACK, IN_DOUBT, IS_REFUSED, NOT_BEFORE, OTHER_SUM, REFUSED_BEFORE, RESUMED,
+};
 use crate::support::running::Running;
-use crate::support::sandbox::{Run, Sandbox, age, needs, short, tree};
+use crate::support::sandbox::{Run, Sandbox, age, short, tree};
 use crate::support::servers::{Nginx, Raw, Seen, Step, ok, raw, status, wait_for};
 use crate::support::tree::everything;
 
@@ -70,7 +74,7 @@ fn planned_and_done(sandbox: &Sandbox, remote: &str, args: &[&str]) -> serde_jso
     let run = sandbox.deploy(remote, args).expect(0);
     assert_eq!(changes(&plan), difference(&before, &now(sandbox)), "{plan:#}\n{}", run.log);
     if let Some(revision) = plan["revision"].as_str() {
-        assert!(run.log.contains(&format!("deployed revision {} ", short(revision))), "{revision}\n{}", run.log);
+        assert!(run.log.contains(&format!("{DEPLOYED} {} ", short(revision))), "{revision}\n{}", run.log);
     }
     assert_eq!(changes(&told(sandbox, remote, args, 0)), [""; 0]);
     plan
@@ -114,9 +118,7 @@ fn ranged(seen: &Seen, etag: &str, body: &[u8]) -> Step {
 
 #[test]
 fn zip_of_64_mb_is_planned_by_a_hundredth_of_it_and_the_plan_is_what_happens() {
-    if !needs(&["nginx"]) {
-        return;
-    }
+    needs!("nginx");
     let sandbox = Sandbox::new();
     let nginx = Nginx::start(&sandbox, "", "");
     let noise = "x0123456789abcdef".repeat(4_000_000);
@@ -156,9 +158,7 @@ fn zip_of_64_mb_is_planned_by_a_hundredth_of_it_and_the_plan_is_what_happens() {
 
 #[test]
 fn zip64_with_a_directory_of_megabytes_is_read_by_its_ranges() {
-    if !needs(&["nginx", "python3"]) {
-        return;
-    }
+    needs!("nginx", "python3");
     let sandbox = Sandbox::new();
     let nginx = Nginx::start(&sandbox, "", "");
     let make = |first: u32| {
@@ -205,7 +205,7 @@ fn server_without_ranges_sends_all_of_it_once_and_the_check_does_not_ask_again()
     // Again, and it is there already.
     assert_eq!(changes(&told(&sandbox, &server.url("/app.zip"), &[], 10)), changes(&plan));
     let going_on = format!("after {} bytes", body.len());
-    let run = sandbox.deploy(&server.url("/app.zip"), &[]).expect(0).says("going on with").says(&going_on);
+    let run = sandbox.deploy(&server.url("/app.zip"), &[]).expect(0).says(RESUMED).says(&going_on);
     assert_eq!(changes(&plan), difference(&BTreeMap::new(), &now(&sandbox)), "{}", run.log);
     assert_eq!(crate::http::downloads(&sandbox), [""; 0]);
 }
@@ -286,9 +286,7 @@ fn dice(seed: u64) -> Vec<(&'static str, &'static str)> {
 
 #[test]
 fn plans_of_generated_pairs_are_what_the_checks_then_do() {
-    if !needs(&["nginx"]) {
-        return;
-    }
+    needs!("nginx");
     let sandbox = Sandbox::new();
     let nginx = Nginx::start(&sandbox, "", "");
     let url = nginx.url("/app.zip");
@@ -353,9 +351,7 @@ fn every_kind_of_source_is_planned_as_it_is_done() {
 
 #[test]
 fn tar_over_http_is_fetched_once() {
-    if !needs(&["nginx"]) {
-        return;
-    }
+    needs!("nginx");
     let sandbox = Sandbox::new();
     let nginx = Nginx::start(&sandbox, "", "");
     sandbox.write("src/f", "1");
@@ -365,7 +361,7 @@ fn tar_over_http_is_fetched_once() {
     age(&sandbox.path("www/app.tar.gz"));
     let plan = told(&sandbox, &nginx.url("/app.tar.gz"), &[], 10);
     assert_eq!((plan["fetch"].as_u64(), &*changes(&plan)), (Some(0), &["A src".to_owned(), "A src/f".to_owned()][..]));
-    sandbox.deploy(&nginx.url("/app.tar.gz"), &[]).expect(0).says("going on with");
+    sandbox.deploy(&nginx.url("/app.tar.gz"), &[]).expect(0).says(RESUMED);
 }
 
 #[test]
@@ -454,11 +450,11 @@ fn plans_leave_no_trace_whatever_they_find() {
     sandbox.zip("app.zip", &[("l", "-> /etc/passwd")]);
     untouched(1, "a link to /etc/passwd, which is absolute");
     sandbox.deploy(remote, &[]).expect(1);
-    untouched(1, "(refused before; the source still has the same)");
+    untouched(1, &format!("({REFUSED_BEFORE}; the source still has the same)"));
     // A state that nobody can read.
     zip("three");
     sandbox.write("deploy/.current.deploy/state", "nonsense");
-    untouched(10, "is in doubt");
+    untouched(10, &format!("is {IN_DOUBT}"));
 }
 
 #[test]
@@ -477,7 +473,7 @@ fn what_was_rolled_back_from_is_on_hold_and_the_plan_says_so() {
     let plan = told(&sandbox, remote, &[], 0);
     assert_eq!(traces(&sandbox.path("deploy")), before);
     assert_eq!(plan["outcome"], "on-hold");
-    assert!(plan["notes"][0].as_str().unwrap().contains("is on hold: rolled back to release"), "{plan:#}");
+    assert!(plan["notes"][0].as_str().unwrap().contains(HELD_AFTER_ROLLBACK), "{plan:#}");
     zip("three");
     assert_eq!(changes(&told(&sandbox, remote, &[], 10)), ["M file"]);
 }
@@ -488,15 +484,13 @@ fn source_that_wants_to_be_on_hold_is_on_hold_and_its_wish_stays() {
     let server = Raw::always(status("503 Service Unavailable", "Retry-After: 3000"));
     sandbox.deploy(&server.url("/app.zip"), &[]).expect(1);
     let (asked, store) = (server.seen().len(), traces(&sandbox.path("deploy")));
-    sandbox.plan(&server.url("/app.zip"), &[]).expect(1).says("the server asked for no request before");
+    sandbox.plan(&server.url("/app.zip"), &[]).expect(1).says(&format!("the server {NOT_BEFORE}"));
     assert_eq!((server.seen().len(), traces(&sandbox.path("deploy"))), (asked, store));
 }
 
 #[test]
 fn nobody_in_particular_plans_a_first_deployment_where_nothing_can_be_written() {
-    if !needs(&["nginx"]) || !rustix::process::geteuid().is_root() {
-        return;
-    }
+    needs!(root, "nginx");
     let sandbox = Sandbox::new();
     let nginx = Nginx::start(&sandbox, "", "");
     sandbox.zip("www/app.zip", &[("file", "1")]);
@@ -516,7 +510,7 @@ fn check_at_work_then_what_has_to_be_fetched_waits_with_75() {
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).unwrap();
     let body = archive(&sandbox, "two");
     let server = Raw::always(ok("ETag: \"one\"", &body));
-    sandbox.plan(&server.url("/app.zip"), &[]).expect(75).says("another repo-deploy is at work");
+    sandbox.plan(&server.url("/app.zip"), &[]).expect(75).says(AT_WORK);
     let server = Raw::start(move |seen, _| vec![ranged(seen, "\"one\"", &body)]);
     sandbox.plan(&server.url("/app.zip"), &[]).expect(10);
 }
@@ -554,16 +548,14 @@ fn hook_that_others_may_change_is_told_with_the_end_it_leads_to() {
         fs::set_permissions(&hook, fs::Permissions::from_mode(0o777)).unwrap();
         let zip = sandbox.zip("app.zip", &[("file", "1")]);
         let run = sandbox.plan(zip.to_str().unwrap(), &[]).expect(2);
-        assert!(run.out.contains("10-x is refused: ") && run.out.contains("\nA file\n"), "{}", run.out);
+        assert!(run.out.contains(&format!("10-x {IS_REFUSED}: ")) && run.out.contains("\nA file\n"), "{}", run.out);
         sandbox.deploy(zip.to_str().unwrap(), &[]).expect(2);
     }
 }
 
 #[test]
 fn what_a_check_fails_with_is_what_a_plan_fails_with() {
-    if !needs(&["nginx"]) {
-        return;
-    }
+    needs!("nginx");
     let sandbox = Sandbox::new();
     let nginx = Nginx::start(&sandbox, "", "");
     let url = nginx.url("/app.zip");
@@ -647,9 +639,7 @@ fn deployment_that_was_cut_off_is_finished_first_and_the_plan_says_so() {
 
 #[test]
 fn trust_is_told_and_not_claimed() {
-    if !needs(&["nginx"]) {
-        return;
-    }
+    needs!("nginx");
     let sandbox = Sandbox::new();
     let nginx = Nginx::start(&sandbox, "", "");
     let zip = sandbox.zip("www/app.zip", &[("file", "1")]);
@@ -662,7 +652,7 @@ fn trust_is_told_and_not_claimed() {
     assert!(plan["proof"].as_str().unwrap().contains("to be given"), "{plan:#}");
     let other = Sandbox::new();
     other.write("repo-deploy.cfg", format!("sha256 = {}\n", "0".repeat(64)));
-    other.plan(zip.to_str().unwrap(), &[]).expect(1).says("and sha256 says 000");
+    other.plan(zip.to_str().unwrap(), &[]).expect(1).says(&format!("{OTHER_SUM} 000"));
     assert_eq!(crate::http::downloads(&other), [""; 0]);
 }
 

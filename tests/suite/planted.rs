@@ -10,8 +10,10 @@ use std::process::Command;
 use rustix::fs::{CWD, FileType, makedev, mknodat};
 
 use crate::core::Mount;
-use crate::local_users::{HIM, he, is_root, mode, source};
-use crate::support::sandbox::{Run, Sandbox, needs};
+use crate::local_users::{HIM, he, mode, source};
+use crate::support::needs::{is_root, needs};
+use crate::support::phrases::{APART, BELONGS_TO, CANNOT_USE, CANNOT_WRITE, CONTAINS, DEPLOYED};
+use crate::support::sandbox::{Run, Sandbox};
 
 fn validate(sandbox: &Sandbox, text: &str) -> Run {
     let config = sandbox.write("validate.cfg", text);
@@ -53,9 +55,9 @@ fn report_is_no_regular_file_then_it_stays_and_one_warning_says_so() {
             check.env(format!("REPO_DEPLOY_{}", key.replace('-', "_").to_uppercase()), &path);
             let run = Run::from(check.output().unwrap()).expect(0);
             assert_eq!(run.complaints().len(), 1, "{name}: {}", run.log);
-            run.says(&format!("cannot write {key} {path}: it is "));
+            run.says(&format!("{CANNOT_WRITE} {key} {path}: it is "));
             let run = validate(&sandbox, &text(&sandbox, &remote, &format!("{key} = {path}"))).expect(78);
-            let line = format!("validate.cfg:1:{}: error: cannot use {key} = {path}: it is ", key.len() + 4);
+            let line = format!("validate.cfg:1:{}: error: {CANNOT_USE} {key} = {path}: it is ", key.len() + 4);
             assert!(run.out.contains(&line), "{}", run.out);
         }
         let after = fs::symlink_metadata(sandbox.path(name)).unwrap();
@@ -77,9 +79,7 @@ fn report_is_no_regular_file_then_it_stays_and_one_warning_says_so() {
 
 #[test]
 fn he_makes_a_whole_store_then_another_owner_of_its_top_makes_it_no_better() {
-    if !is_root() {
-        return;
-    }
+    needs!(root);
     let sandbox = Sandbox::new();
     let remote = source(&sandbox, "v1");
     fs::create_dir(sandbox.path("shared")).unwrap();
@@ -93,7 +93,7 @@ fn he_makes_a_whole_store_then_another_owner_of_its_top_makes_it_no_better() {
     };
     let refused = |at: &Path| {
         let run = check(0, "v2").expect(78).says("what it holds is not ours: remove ").never_says("chown root");
-        run.says(&format!("{} belongs to user {HIM}", at.display()));
+        run.says(&format!("{} {BELONGS_TO} {HIM}", at.display()));
         for command in ["status", "verify", "rollback", "plan"] {
             let run = sandbox.saying(&[command], &["--remote", &remote, "--local", &local]).output().unwrap();
             assert_ne!(Run::from(run).code, 0, "{command}");
@@ -123,23 +123,21 @@ fn he_makes_a_whole_store_then_another_owner_of_its_top_makes_it_no_better() {
     refused(&store.join("releases").join(&id));
     // What the advice says.
     fs::remove_dir_all(&store).unwrap();
-    check(0, "v2").expect(0).says("deployed");
+    check(0, "v2").expect(0).says(DEPLOYED);
     assert_eq!(fs::read_to_string(sandbox.path("shared/current/file")).unwrap(), "v2");
     // Releases that are given away are still ours, whoever gets the next ones.
     for owner in ["4242:4242", "4243:4243", ""] {
         for version in ["v3", "v4"] {
             source(&sandbox, &format!("{version}{owner}"));
             let mut check = sandbox.command(&["--remote", &remote, "--local", &local]);
-            Run::from(check.env("REPO_DEPLOY_OWNER", owner).output().unwrap()).expect(0).says("deployed");
+            Run::from(check.env("REPO_DEPLOY_OWNER", owner).output().unwrap()).expect(0).says(DEPLOYED);
         }
     }
 }
 
 #[test]
 fn he_fills_a_cache_then_another_owner_of_its_top_makes_it_no_better() {
-    if !is_root() {
-        return;
-    }
+    needs!(root);
     let sandbox = Sandbox::new();
     let zip = sandbox.zip("app.zip", &[("file", "v1")]);
     fs::create_dir_all(sandbox.path("cache/default")).unwrap();
@@ -149,7 +147,11 @@ fn he_fills_a_cache_then_another_owner_of_its_top_makes_it_no_better() {
     mode(sandbox.path("cache/default"), 0o755);
     mode(sandbox.path("cache"), 0o755);
     let run = validate(&sandbox, &text(&sandbox, zip.to_str().unwrap(), "")).expect(78);
-    assert!(run.out.contains("git-0123 belongs to user 65534, and what it holds is not ours: remove "), "{}", run.out);
+    assert!(
+        run.out.contains(&format!("git-0123 {BELONGS_TO} 65534, and what it holds is not ours: remove ")),
+        "{}",
+        run.out
+    );
 }
 
 #[test]
@@ -167,21 +169,19 @@ fn paths_meet_through_a_mount_or_a_link_to_nothing_then_they_do_not_keep_apart()
         Run::from(sandbox.bare().args(["-f", "--config"]).arg(config).output().unwrap())
     };
     for name in ["log", "hop"] {
-        check(&format!("log-file = {}", at(name))).expect(78).says("it contains the log-file ");
+        check(&format!("log-file = {}", at(name))).expect(78).says(&format!("{CONTAINS} the log-file "));
     }
     check(&format!("log-file = {}\npreserve = var", at("hop"))).says("cannot open log-file").expect(0);
     assert_eq!(fs::read_dir(sandbox.path("state")).unwrap().count(), 1);
-    if !is_root() || !needs(&["mount", "umount"]) {
-        return;
-    }
+    needs!(root, "mount", "umount");
     for name in ["other", "deploy/current/sub", "deploy/current/sub/hooks"] {
         fs::create_dir_all(sandbox.path(name)).unwrap();
     }
     let Some(_mount) = Mount::new(&["--bind", &at("deploy/current")], &sandbox.path("other")) else { return };
     for (key, name, how) in [
-        ("post-hooks", "other/sub/hooks", "it contains the post-hooks "),
+        ("post-hooks", "other/sub/hooks", &*format!("{CONTAINS} the post-hooks ")),
         ("post-hooks", "other", "it is the post-hooks "),
-        ("log-file", "other/new/log", "it contains the log-file "),
+        ("log-file", "other/new/log", &*format!("{CONTAINS} the log-file ")),
         ("state-dir", "other", "it is the state-dir "),
     ] {
         check(&format!("{key} = {}", at(name))).expect(78).says(how);
@@ -190,7 +190,7 @@ fn paths_meet_through_a_mount_or_a_link_to_nothing_then_they_do_not_keep_apart()
     // What is mounted elsewhere is a part of it alone.
     fs::create_dir(sandbox.path("part")).unwrap();
     let Some(_part) = Mount::new(&["--bind", &at("deploy/current/sub")], &sandbox.path("part")) else { return };
-    check(&format!("post-hooks = {}", at("part/hooks"))).expect(78).says("it contains the post-hooks ");
+    check(&format!("post-hooks = {}", at("part/hooks"))).expect(78).says(&format!("{CONTAINS} the post-hooks "));
     check(&format!("post-hooks = {}\npreserve = sub", at("part/hooks"))).expect(0);
     // Two sections, one tree.
     let two = |a: &str, b: &str| {
@@ -202,7 +202,7 @@ fn paths_meet_through_a_mount_or_a_link_to_nothing_then_they_do_not_keep_apart()
         let config = sandbox.write("two.cfg", two(&at(a), &at(b)));
         let mut check = sandbox.bare();
         check.args(["-f", "--config-section", "all", "--config"]).arg(config);
-        Run::from(check.output().unwrap()).expect(78).says("keep the two apart");
+        Run::from(check.output().unwrap()).expect(78).says(APART);
     }
 }
 
@@ -216,7 +216,8 @@ fn deployment_of_another_file_lies_in_the_live_directory_then_it_is_not_cleared_
         sandbox.deploy(&remote, &[&["--local", &local, "-i", id], more].concat())
     };
     check("w/batch", "batch", &[]).expect(0);
-    let run = check("w", "web", &[]).expect(78).says("it contains the local ").says("w/batch of another deployment");
+    let run =
+        check("w", "web", &[]).expect(78).says(&format!("{CONTAINS} the local ")).says("w/batch of another deployment");
     run.says("state/batch: what no release has is removed there");
     assert_eq!(sandbox.read("w/batch/file"), "v1");
     let plan = sandbox.planned(&remote, &["--local", &sandbox.path("w").display().to_string(), "-i", "web"]).output();
@@ -226,7 +227,7 @@ fn deployment_of_another_file_lies_in_the_live_directory_then_it_is_not_cleared_
     let run = validate(&sandbox, &text(&sandbox, &remote, &places)).expect(78);
     assert!(run.out.contains("of another deployment"), "{}", run.out);
     sandbox.write("repo-deploy.cfg", "preserve = batch\n");
-    check("w", "web", &[]).expect(0).says("deployed");
+    check("w", "web", &[]).expect(0).says(DEPLOYED);
     assert_eq!(sandbox.read("w/batch/file"), "v1");
     // The other one is no more.
     sandbox.write("repo-deploy.cfg", "");

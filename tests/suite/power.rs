@@ -7,7 +7,8 @@ use std::process::{Command, Stdio};
 
 use crate::crash::{Case, Doing, Way, traced};
 use crate::support::disk::{Cut, Disk};
-use crate::support::sandbox::{Sandbox, needs};
+use crate::support::needs::needs;
+use crate::support::sandbox::Sandbox;
 use crate::support::walk::Point;
 
 /// How many points of a walk are tried: each is two cuts, and a cut costs a disk.
@@ -22,9 +23,7 @@ struct OnDisk {
 
 impl OnDisk {
     fn new(kind: &str, way: Way, doing: Doing, more: usize) -> Option<Self> {
-        if !needs(&["strace"]) {
-            return None;
-        }
+        needs!("strace");
         // The image may be in memory: what survives a cut is the business of the file system in it.
         let aside = Sandbox::in_memory();
         let disk = Disk::new(&aside, kind, &[])?;

@@ -5,7 +5,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::sandbox::{Sandbox, needs, tree};
+use crate::support::needs::{leave_out, needs};
+use crate::support::phrases::{DEPLOYED, deployed_revision};
+use crate::support::sandbox::{Sandbox, tree};
 
 fn chmod(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
@@ -22,7 +24,7 @@ fn site(sandbox: &Sandbox) -> String {
 }
 
 /// As it is deployed.
-const DEPLOYED: [(&str, &str); 5] = [
+const LIVE: [(&str, &str); 5] = [
     ("group", "f 640 members"),
     ("index", "f 644 all"),
     ("key", "f 600 secret"),
@@ -32,7 +34,7 @@ const DEPLOYED: [(&str, &str); 5] = [
 
 fn is_deployed(sandbox: &Sandbox, way: &str) {
     let live: Vec<_> = tree(&sandbox.local()).into_iter().filter(|(name, _)| !name.starts_with(".repo")).collect();
-    assert_eq!(live, DEPLOYED.map(|(name, what)| (name.to_owned(), what.to_owned())), "{way}");
+    assert_eq!(live, LIVE.map(|(name, what)| (name.to_owned(), what.to_owned())), "{way}");
 }
 
 #[test]
@@ -66,18 +68,18 @@ fn private_files_stay_private_in_each_way_and_are_verified_and_repaired_as_that(
 fn a_file_becomes_private_or_public_then_that_is_news() {
     let sandbox = Sandbox::new();
     let remote = site(&sandbox);
-    sandbox.deploy(&remote, &[]).expect(0).says("deployed revision tree:");
+    sandbox.deploy(&remote, &[]).expect(0).says(&deployed_revision("tree:"));
     for (mode, live) in [(0o600, "f 600 all"), (0o640, "f 640 all"), (0o644, "f 644 all")] {
         chmod(&sandbox.path("site/index"), mode);
-        sandbox.deploy(&remote, &[]).expect(0).says("deployed revision tree:");
+        sandbox.deploy(&remote, &[]).expect(0).says(&deployed_revision("tree:"));
         assert_eq!(tree(&sandbox.local())["index"], live);
     }
     // Bits that are not published are none.
     chmod(&sandbox.path("site/index"), 0o4666);
-    sandbox.deploy(&remote, &[]).expect(0).never_says("deployed revision");
+    sandbox.deploy(&remote, &[]).expect(0).never_says(DEPLOYED);
     // Whoever may not enter the directory may not read what is in it.
     chmod(&sandbox.path("site"), 0o700);
-    sandbox.deploy(&remote, &[]).expect(0).says("deployed revision tree:");
+    sandbox.deploy(&remote, &[]).expect(0).says(&deployed_revision("tree:"));
     assert_eq!(tree(&sandbox.local())["index"], "f 600 all");
 }
 
@@ -98,15 +100,12 @@ fn setfacl(path: &Path, entries: &str) -> bool {
 
 #[test]
 fn an_acl_lets_another_user_read_then_the_group_may_still_not() {
-    if !needs(&["setfacl"]) {
-        return;
-    }
+    needs!("setfacl");
     let sandbox = Sandbox::new();
     let remote = site(&sandbox);
     // The mask of an ACL stands where the group's bits are: 0640, and the group may nothing.
     if !setfacl(&sandbox.path("site/key"), "u:daemon:r") {
-        eprintln!("left out: no ACLs here");
-        return;
+        return leave_out("no ACLs here");
     }
     for (name, entries) in [("inner/part", "g::-,u:daemon:r"), ("group", "g::r,u:daemon:r"), ("inner", "u:daemon:rx")] {
         let path =
@@ -125,11 +124,11 @@ fn an_acl_lets_another_user_read_then_the_group_may_still_not() {
     // The group's own entry is none of the mode: it changes, and that is news.
     assert!(setfacl(&sandbox.path("site/key"), "g::r"));
     assert!(setfacl(&sandbox.path("site/inner"), "g::rx"));
-    sandbox.deploy(&remote, &[]).expect(0).says("deployed revision tree:");
+    sandbox.deploy(&remote, &[]).expect(0).says(&deployed_revision("tree:"));
     let live = tree(&sandbox.local());
     assert_eq!([live["key"].as_str(), live["inner"].as_str()], ["f 640 secret", "d 750"]);
     // Where only the mask is less, that is what the group may.
     assert!(setfacl(&sandbox.path("site/key"), "m::-"));
-    sandbox.deploy(&remote, &[]).expect(0).says("deployed revision tree:");
+    sandbox.deploy(&remote, &[]).expect(0).says(&deployed_revision("tree:"));
     assert_eq!(tree(&sandbox.local())["key"], "f 600 secret");
 }

@@ -6,7 +6,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use crate::support::sandbox::{Run, Sandbox, needs};
+use crate::support::needs::{has, has_root};
+use crate::support::sandbox::{Run, Sandbox};
 
 /// Who owns the live tree.
 const HIM: u32 = 1000;
@@ -113,7 +114,7 @@ fn put(remote: &Path, release: usize, n: usize) {
 }
 
 fn can_race() -> bool {
-    needs(&["python3"]) && rustix::process::geteuid().is_root()
+    has("python3") && has_root()
 }
 
 /// Deploys round after round while `program` races, and then once in peace.

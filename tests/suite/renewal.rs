@@ -11,7 +11,9 @@ use super::imds::role_of_instance;
 use super::s3::{broken, error, front};
 use crate::support::clock::Clock;
 use crate::support::moto::{Keys, Moto};
-use crate::support::sandbox::{Run, Sandbox, needs};
+use crate::support::needs::needs;
+use crate::support::phrases::RESUMED;
+use crate::support::sandbox::{Run, Sandbox};
 use crate::support::servers::{Nginx, Raw, Seen, Step};
 
 /// The five kinds that expire.
@@ -142,9 +144,7 @@ struct There {
 }
 
 fn world() -> Option<There> {
-    if !needs(&["nginx"]) {
-        return None;
-    }
+    needs!("nginx");
     let world = World::new()?;
     let sandbox = Sandbox::new();
     large(&sandbox, 11);
@@ -243,7 +243,7 @@ fn new_ones_cannot_be_had_then_the_old_ones_serve_while_they_last() {
     let run = Run::from(clock.around(&given.command(&sandbox, &server)).output().unwrap()).expect(1);
     let lines = run.complaints();
     assert!(lines[0].contains(" WARN ") && lines[0].contains("it exited with 1"), "{}", run.log);
-    assert!(lines[0].ends_with("; going on with what is left of those it gave before"), "{}", run.log);
+    assert!(lines[0].ends_with(&format!("; {RESUMED} what is left of those it gave before")), "{}", run.log);
     assert!(lines[1].contains(" ERROR ") && lines[1].contains("it exited with 1") && lines.len() == 2, "{}", run.log);
     assert_eq!(server.seen().len(), 2);
     assert!(!Path::new(&sandbox.local()).exists());

@@ -2,6 +2,7 @@
 //! wait for, and what they say to who asks for what cannot be.
 
 use std::fs;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -10,29 +11,39 @@ use rustix::process::Signal;
 
 use crate::install::Host;
 use crate::support::git_servers::Repo;
+use crate::support::needs::needs;
+use crate::support::phrases::{
+    AT_WORK, CANNOT_ROLL_BACK, CUT_OFF, DEPLOYED, DID_YOU_MEAN, EXIT_CODE, HELD_AFTER_ROLLBACK, HELD_UNTIL, IS_REFUSED,
+    LIVE_AGAIN, LIVE_ALREADY, LIVE_IS_GONE, NO_SUCH_RELEASE, NOT_BEFORE, REFUSED_BEFORE, RESUMED, RETRY,
+    ROLLED_BACK_TO, ROLLING_BACK, STOPPED_BY, UNREADABLE, WAITING,
+};
 use crate::support::running::Running;
-use crate::support::sandbox::{Run, Sandbox, needs, short};
+use crate::support::sandbox::{Run, short};
 use crate::support::servers::{Raw, object, ok, status, wait_for};
+use crate::support::site::Site;
 
-/// A sandbox with hooks that write down that they ran, and what they were told.
-struct World {
-    sandbox: Sandbox,
-    remote: String,
+/// A site with hooks that write down that they ran, and what they were told.
+struct World(Site);
+
+impl Deref for World {
+    type Target = Site;
+
+    fn deref(&self) -> &Site {
+        &self.0
+    }
 }
 
 impl World {
     /// Nothing is deployed yet.
     fn new(config: &str) -> Self {
-        let sandbox = Sandbox::new();
-        sandbox.write("repo-deploy.cfg", format!("id = test\n{config}\n"));
-        let said = sandbox.path("said").display().to_string();
+        let site = Site::new(&format!("id = test\n{config}\n"));
+        let said = site.sandbox.path("said").display().to_string();
         let tell = |words: &str| format!("echo {words} >>{said}");
         let told = "$REPO_DEPLOY_PHASE $REPO_DEPLOY_REASON $REPO_DEPLOY_ATTEMPT $(cat $CURRENT_CONFIG/version) \
                     $(cat $PREVIOUS_CONFIG/version 2>/dev/null)";
-        sandbox.hook("pre.d", "10-say", &tell(told));
-        sandbox.hook("post.d", "10-say", &tell(told));
-        let remote = sandbox.path("app.zip").display().to_string();
-        Self { sandbox, remote }
+        site.sandbox.hook("pre.d", "10-say", &tell(told));
+        site.sandbox.hook("post.d", "10-say", &tell(told));
+        Self(site)
     }
 
     /// v1 and then v2 came to live.
@@ -49,26 +60,6 @@ impl World {
             assert_eq!(self.live(), *version);
         }
         self.said();
-    }
-
-    fn put(&self, version: &str) {
-        self.sandbox.zip("app.zip", &[("version", version)]);
-    }
-
-    fn command(&self, words: &[&str]) -> Command {
-        self.sandbox.saying(words, &["--remote", &self.remote])
-    }
-
-    fn does(&self, words: &[&str]) -> Run {
-        self.command(words).output().unwrap().into()
-    }
-
-    fn check(&self) -> Run {
-        self.does(&["-f"])
-    }
-
-    fn live(&self) -> String {
-        fs::read_to_string(self.sandbox.local().join("version")).unwrap_or_else(|e| e.kind().to_string())
     }
 
     fn store(&self) -> PathBuf {
@@ -115,9 +106,9 @@ impl World {
     fn is_on_hold(&self, live: &str) {
         self.said();
         for _ in 0..2 {
-            let run = self.does(&["-f", "-v"]).expect(0).says("is on hold: rolled back to release ");
+            let run = self.does(&["-f", "-v"]).expect(0).says(HELD_AFTER_ROLLBACK);
             assert!(run.complaints()[..].iter().all(|line| line.contains(" WARN ")), "{}", run.log);
-            run.says("; `repo-deploy retry` tries it again").never_says("deployed");
+            run.says(&format!("; {RETRY}")).never_says(DEPLOYED);
             assert_eq!((self.live().as_str(), self.said()), (live, vec![]));
         }
     }
@@ -143,11 +134,11 @@ fn a_rollback_fails_then_what_was_on_hold_before_still_is() {
         w.does(&["rollback"]).expect(0); // v2; v3 is on hold
         w.is_on_hold("v2");
         w.sandbox.hook("post.d", "20-no", "[ $REPO_DEPLOY_REASON != rollback ]");
-        let run = w.does(&["rollback", &first]).expect(1).says("20-no ended with exit code 1; rolling back");
+        let run = w.does(&["rollback", &first]).expect(1).says(&format!("20-no {EXIT_CODE} 1; {ROLLING_BACK}"));
         run.says(&format!("release {first}"));
         w.is_on_hold("v2");
         fs::remove_file(w.sandbox.path("post.d/20-no")).unwrap();
-        w.does(&["retry"]).expect(0).says("deployed");
+        w.does(&["retry"]).expect(0).says(DEPLOYED);
         assert_eq!(w.live(), "v3");
     }
 }
@@ -181,7 +172,7 @@ fn rolled_back_twice_then_neither_comes_back_whatever_else_the_source_had() {
     w.sandbox.write("repo-deploy.cfg", format!("{config}owner = 0:0\n"));
     w.is_on_hold("v1");
     w.put("v5");
-    w.check().expect(0).says(" deployed revision ");
+    w.check().expect(0).says(DEPLOYED);
     assert_eq!((w.live().as_str(), w.withdrawn()), ("v5", vec![]));
 }
 
@@ -214,7 +205,10 @@ fn post_hooks_may_not_run_then_no_rollback_begins() {
     let w = World::with_two("");
     let hook = w.sandbox.hook("post.d", "20-open", "true");
     fs::set_permissions(&hook, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
-    w.does(&["rollback"]).expect(1).says("cannot roll back: the hook ").says("20-open is refused");
+    w.does(&["rollback"])
+        .expect(1)
+        .says(&format!("{CANNOT_ROLL_BACK}: the hook "))
+        .says(&format!("20-open {IS_REFUSED}"));
     assert_eq!((w.live().as_str(), w.said()), ("v2", vec![]));
 }
 
@@ -227,10 +221,10 @@ fn rolled_back_then_the_release_before_is_live_and_the_other_is_on_hold_until_th
         assert_eq!(run.complaints(), [""; 0]);
         let line = run.log.lines().next().unwrap();
         let (before, after) = line.split_once("; ").unwrap();
-        assert!(before.contains(&format!(" INFO rolled back to release {one}, revision sha256:")), "{line}");
+        assert!(before.contains(&format!(" INFO {ROLLED_BACK_TO} release {one}, revision sha256:")), "{line}");
         assert!(before.ends_with(&format!(" at {}, by hand", world.sandbox.local().display())), "{line}");
         assert!(after.starts_with("revision sha256:"), "{line}");
-        assert!(after.ends_with(" is on hold until the source has another one, or `repo-deploy retry`"), "{line}");
+        assert!(after.ends_with(&format!(" {HELD_UNTIL}, or `repo-deploy retry`")), "{line}");
         // Nobody was asked beforehand, and who judges knows what this is.
         assert_eq!(world.said(), ["post rollback 1 v1 v2"]);
         assert_eq!((world.live().as_str(), world.current()), ("v1", one));
@@ -261,7 +255,7 @@ fn rolled_back_then_the_release_before_is_live_and_the_other_is_on_hold_until_th
         world.put("v2");
         world.is_on_hold("v1");
         world.put("v3");
-        world.check().expect(0).says(" deployed revision ");
+        world.check().expect(0).says(DEPLOYED);
         assert_eq!((world.live().as_str(), world.withdrawn()), ("v3", vec![]));
         // The source goes back to what was withdrawn: that is another one than v3.
         world.put("v2");
@@ -278,7 +272,7 @@ fn rolled_back_and_the_source_follows_then_nothing_is_on_hold_any_more() {
     let run = world.check().expect(0);
     assert_eq!((run.complaints(), world.live().as_str(), world.withdrawn()), (vec![], "v1", vec![]));
     world.put("v2");
-    world.check().expect(0).says(" deployed revision ");
+    world.check().expect(0).says(DEPLOYED);
     assert_eq!(world.live(), "v2");
 }
 
@@ -312,7 +306,7 @@ fn nothing_is_known_of_a_release_but_that_it_is_there_then_it_can_be_gone_back_t
     let one = world.current();
     world.deploys(&["v2", "v3"]);
     fs::remove_file(world.store().join("history")).unwrap();
-    world.does(&["rollback", &one]).expect(0).says(&format!(" INFO rolled back to release {one} at "));
+    world.does(&["rollback", &one]).expect(0).says(&format!(" INFO {ROLLED_BACK_TO} release {one} at "));
     world.is_on_hold("v1");
     // It is known by its name when the source has it again.
     world.put("v1");
@@ -327,7 +321,7 @@ fn directory_was_adopted_then_it_can_be_gone_back_to_and_forth() {
     world.sandbox.write(world.sandbox.local().join("version"), "found");
     world.deploys(&["v1"]);
     let one = world.current();
-    world.does(&["rollback", "adopted"]).expect(0).says("rolled back to release adopted");
+    world.does(&["rollback", "adopted"]).expect(0).says(&format!("{ROLLED_BACK_TO} release adopted"));
     assert_eq!((world.live().as_str(), world.withdrawn()), ("found", vec![one.clone()]));
     world.is_on_hold("found");
     let run = world.does(&["rollback", &one[..8]]).expect(0).never_says("on hold");
@@ -361,20 +355,20 @@ fn installation_is_rolled_back_then_files_and_scripts_are_those_of_the_release_b
     fs::remove_file(&trace).unwrap();
     let remote = host.sandbox.path("app.zip").display().to_string();
     let rollback = || Run::from(host.sandbox.saying(&["rollback"], &["--remote", &remote]).output().unwrap());
-    rollback().expect(0).says("rolled back to release ");
+    rollback().expect(0).says(&format!("{ROLLED_BACK_TO} release "));
     assert_eq!(
         host.sandbox.read("trace"),
         "v2 ApplicationStop rollback\nv1 BeforeInstall rollback\nv1 AfterInstall rollback\nv1 ValidateService rollback\n"
     );
     let is_v1 = || (host.dest("app/only-v1").exists(), host.dest("app/only-v2").exists());
     assert_eq!((host.sandbox.read(host.dest("app/version")).as_str(), is_v1()), ("v1", (true, false)));
-    host.deploy().expect(0).says("is on hold: rolled back to release ");
+    host.deploy().expect(0).says(HELD_AFTER_ROLLBACK);
     // What stands in the way is told before anything is touched.
     host.found("app/only-v2", "somebody's file");
     rollback().expect(1).says("only-v2");
     assert_eq!(host.sandbox.read("trace").lines().count(), 4);
     assert!(host.sandbox.read(host.store().join("state")).contains("phase = idle\n"));
-    host.deploy().expect(0).says("is on hold: rolled back to release ");
+    host.deploy().expect(0).says(HELD_AFTER_ROLLBACK);
 }
 
 #[test]
@@ -382,8 +376,8 @@ fn post_hook_fails_after_a_rollback_then_what_was_live_is_live_and_nothing_is_on
     for config in ["activation = symlink", "activation = in-place"] {
         let world = World::with_two(config);
         world.sandbox.hook("post.d", "50-judge", "[ \"$(cat $CURRENT_CONFIG/version)\" != v1 ]");
-        let run = world.does(&["rollback"]).expect(1).says(": post.d/50-judge ended with exit code 1; rolling back");
-        assert!(run.log.contains("is live again"), "{}", run.log);
+        let run = world.does(&["rollback"]).expect(1).says(&format!(": post.d/50-judge {EXIT_CODE} 1; {ROLLING_BACK}"));
+        assert!(run.log.contains(LIVE_AGAIN), "{}", run.log);
         assert_eq!(world.said(), ["post rollback 1 v1 v2", "post revert 1 v2"]);
         assert_eq!(world.live(), "v2");
         assert_eq!(json(&world.does(&["status", "--json"]).out, "outcome"), "rolled-back");
@@ -403,7 +397,7 @@ fn server_says_nothing_but_the_content_then_what_was_withdrawn_is_fetched_and_on
     let zip = Arc::new(Mutex::new(Vec::new()));
     let served = zip.clone();
     let server = Raw::start(move |_, _| vec![ok("", &served.lock().unwrap())]);
-    let world = World { remote: server.url("/app.zip"), ..world };
+    let world = World(Site { remote: server.url("/app.zip"), ..world.0 });
     for version in ["v1", "v2"] {
         world.put(version);
         *zip.lock().unwrap() = fs::read(world.sandbox.path("app.zip")).unwrap();
@@ -435,7 +429,7 @@ fn server_has_an_etag_then_a_check_after_a_rollback_is_one_conditional_request()
         let (etag, bytes) = &*shown.lock().unwrap();
         vec![object(seen, &format!("\"{etag}\""), bytes)]
     });
-    let world = World { remote: server.url("/app.zip"), ..world };
+    let world = World(Site { remote: server.url("/app.zip"), ..world.0 });
     for (etag, version) in [(1, "v1"), (2, "v2")] {
         world.put(version);
         *shelf.lock().unwrap() = (etag, fs::read(world.sandbox.path("app.zip")).unwrap());
@@ -453,9 +447,7 @@ fn server_has_an_etag_then_a_check_after_a_rollback_is_one_conditional_request()
 
 #[test]
 fn repository_is_rolled_back_then_its_commit_is_on_hold_until_the_next() {
-    if !needs(&["git"]) {
-        return;
-    }
+    needs!("git");
     let world = World::new("");
     let repo = Repo::new(&world.sandbox, "app");
     let remote = repo.remote("#main");
@@ -466,7 +458,7 @@ fn repository_is_rolled_back_then_its_commit_is_on_hold_until_the_next() {
     let two = commit("v2");
     run(&["-f"]).expect(0);
     run(&["rollback"]).expect(0).says(&format!("; revision {} is on hold", short(&two)));
-    run(&["-f"]).expect(0).says(&format!("revision {} is on hold: rolled back to release ", short(&two)));
+    run(&["-f"]).expect(0).says(&format!("revision {} {HELD_AFTER_ROLLBACK} ", short(&two)));
     assert_eq!(world.live(), "v1");
     commit("v3");
     run(&["-f"]).expect(0);
@@ -478,12 +470,12 @@ fn what_cannot_be_gone_back_to_is_one_line_and_no_news_of_the_deployment() {
     let world = World::new("");
     // A typing error makes no store.
     world.put("v1");
-    world.does(&["rollback"]).expect(1).says("ERROR cannot roll back: nothing was deployed yet, ");
+    world.does(&["rollback"]).expect(1).says(&format!("ERROR {CANNOT_ROLL_BACK}: nothing was deployed yet, "));
     assert!(!world.sandbox.store().exists());
     world.deploys(&["v1"]);
     let one = world.current();
     let none = format!(
-        "ERROR cannot roll back: nothing was live before release {one}; the store has only the live one, {one}"
+        "ERROR {CANNOT_ROLL_BACK}: nothing was live before release {one}; the store has only the live one, {one}"
     );
     world.does(&["rollback"]).expect(1).says(&none);
     world.does(&["rollback", &one]).expect(0).says(&format!("INFO release {one}, revision "));
@@ -491,22 +483,22 @@ fn what_cannot_be_gone_back_to_is_one_line_and_no_news_of_the_deployment() {
     let two = world.current();
     let before = (world.state(), world.sandbox.read(world.store().join("status")));
     for (wanted, why) in [
-        ("0000000000000000", "there is no such release"),
-        ("../x", "there is no such release"),
-        ("../releases/", "there is no such release"),
-        ("/etc/passwd", "there is no such release"),
-        ("a\nb", "there is no such release"),
-        ("adopted", "there is no such release"),
-        ("*", "there is no such release"),
+        ("0000000000000000", NO_SUCH_RELEASE),
+        ("../x", NO_SUCH_RELEASE),
+        ("../releases/", NO_SUCH_RELEASE),
+        ("/etc/passwd", NO_SUCH_RELEASE),
+        ("a\nb", NO_SUCH_RELEASE),
+        ("adopted", NO_SUCH_RELEASE),
+        ("*", NO_SUCH_RELEASE),
         (&one[..3], "give at least four characters of its id"),
         ("", "give at least four characters of its id"),
     ] {
         let run = world.does(&["rollback", wanted]).expect(1);
-        let line = format!("ERROR cannot roll back to {wanted:?}: {why}; besides the live one the store has {one}\n");
+        let line = format!("ERROR {CANNOT_ROLL_BACK} to {wanted:?}: {why}; besides the live one the store has {one}\n");
         assert!(run.log.ends_with(&line) && run.log.lines().count() == 1, "{}", run.log);
     }
     for same in [&two[..], &two[..4]] {
-        let run = world.does(&["rollback", same]).expect(0).says(" is live already: nothing to roll back");
+        let run = world.does(&["rollback", same]).expect(0).says(&format!(" {LIVE_ALREADY}: nothing to roll back"));
         assert!(run.log.contains(&two) && run.complaints().is_empty(), "{}", run.log);
     }
     // A release whose name begins as another's.
@@ -514,7 +506,7 @@ fn what_cannot_be_gone_back_to_is_one_line_and_no_news_of_the_deployment() {
     fs::create_dir(world.store().join("releases").join(&twin)).unwrap();
     world.does(&["rollback", &one[..12]]).expect(1).says("more than one release begins so");
     world.does(&["rollback", "a", "b"]).expect(64);
-    world.does(&["rolback"]).expect(64).says("did you mean rollback?");
+    world.does(&["rolback"]).expect(64).says(&format!("{DID_YOU_MEAN} rollback?"));
     assert_eq!((world.state(), world.sandbox.read(world.store().join("status"))), before);
     assert_eq!((world.said(), world.live().as_str()), (vec![], "v2"));
 }
@@ -570,20 +562,20 @@ fn retry_forgets_what_is_on_hold_and_checks_at_once() {
     world.sandbox.hook("post.d", "50-judge", "[ \"$(cat $CURRENT_CONFIG/version)\" != v3 ]");
     world.put("v3");
     world.check().expect(1);
-    world.check().expect(0).says("on hold after 1 attempt:").says("`repo-deploy retry` tries it again");
+    world.check().expect(0).says("on hold after 1 attempt:").says(RETRY);
     // Only the content tells that it is the same.
     world.put("v3");
     world.does(&["-f", "-v"]).expect(0).says("on hold after 1 attempt:");
-    world.does(&["retry"]).expect(1).says(" was rolled-back: post.d/50-judge ended with exit code 1");
+    world.does(&["retry"]).expect(1).says(&format!(" was rolled-back: post.d/50-judge {EXIT_CODE} 1"));
     fs::remove_file(world.sandbox.path("post.d/50-judge")).unwrap();
     world.does(&["retry"]).expect(0);
     assert_eq!(world.live(), "v3");
 
     // Refused: its hour is over.
     world.sandbox.zip("app.zip", &[("/absolute", "x")]);
-    world.check().expect(1).never_says("refused before");
-    world.check().expect(1).says("refused before");
-    world.does(&["retry"]).expect(1).says(" was refused: ").never_says("refused before");
+    world.check().expect(1).never_says(REFUSED_BEFORE);
+    world.check().expect(1).says(REFUSED_BEFORE);
+    world.does(&["retry"]).expect(1).says(" was refused: ").never_says(REFUSED_BEFORE);
 }
 
 #[test]
@@ -594,9 +586,9 @@ fn source_asked_to_be_on_hold_then_retry_asks_all_the_same() {
     let server = Raw::start(move |_, n| {
         vec![if n == 0 { status("503 Busy", "Retry-After: 3000") } else { ok("ETag: \"3\"", &zip) }]
     });
-    let world = World { remote: server.url("/app.zip"), ..world };
+    let world = World(Site { remote: server.url("/app.zip"), ..world.0 });
     world.check().expect(1);
-    world.check().expect(1).says("the server asked for no request before ");
+    world.check().expect(1).says(&format!("the server {NOT_BEFORE} "));
     assert_eq!(server.seen().len(), 1);
     world.does(&["retry"]).expect(0);
     assert_eq!(world.live(), "v3");
@@ -619,13 +611,18 @@ fn check_is_at_work_then_both_commands_wait_their_turn_and_say_for_whom() {
         let world = World::with_two("");
         let check = at_work(&world);
         let mut waiting = Running::start(world.command(&[word]));
-        let line = waiting.next_with("INFO waiting for another repo-deploy");
+        let line = waiting.next_with(&format!("INFO {WAITING}"));
         assert!(line.contains(&format!(", process {}, that is at work: it holds ", check.pid())), "{line}");
         assert!(line.ends_with("; for 1200 s at most"), "{line}");
         world.sandbox.write("go", "");
-        check.end().expect(0).says(" deployed revision ");
+        check.end().expect(0).says(DEPLOYED);
         let run = waiting.end().expect(code);
-        assert_eq!(run.log.contains(" ERROR cannot roll back: meanwhile release "), code == 1, "{}", run.log);
+        assert_eq!(
+            run.log.contains(&format!(" ERROR {CANNOT_ROLL_BACK}: meanwhile release ")),
+            code == 1,
+            "{}",
+            run.log
+        );
         assert_eq!(world.live(), "v3");
     }
 }
@@ -636,9 +633,9 @@ fn term_or_int_comes_while_it_waits_then_it_ends_at_once() {
     let check = at_work(&world);
     for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130)] {
         let mut waiting = Running::start_in_the_foreground(&world.command(&["rollback"]));
-        waiting.until("INFO waiting for another repo-deploy");
+        waiting.until(&format!("INFO {WAITING}"));
         waiting.signal(signal);
-        waiting.end().expect(code).says("stopped by signal ");
+        waiting.end().expect(code).says(STOPPED_BY);
     }
     world.sandbox.write("go", "");
     check.end().expect(0);
@@ -651,7 +648,7 @@ fn it_has_waited_long_enough_then_it_ends_with_75() {
     let check = at_work(&world);
     let run = Run::from(world.command(&["rollback"]).env("REPO_DEPLOY_TIMEOUT", "1").output().unwrap()).expect(75);
     assert_eq!(run.complaints().len(), 1);
-    run.says("ERROR another repo-deploy is at work: it holds ").says("; waited for 2 s, try again when it is done");
+    run.says(&format!("ERROR {AT_WORK}: it holds ")).says("; waited for 2 s, try again when it is done");
     world.sandbox.write("go", "");
     check.end().expect(0);
 }
@@ -694,7 +691,11 @@ fn store_is_of_another_version_then_one_line_says_so_and_nobody_waits() {
 fn state_cannot_be_read_then_a_rollback_is_in_doubt_until_a_check_has_settled_it() {
     let world = World::with_two("");
     fs::write(world.store().join("state"), "garbage").unwrap();
-    world.does(&["rollback"]).expect(3).says("cannot be read: ").says("cannot roll back: `repo-deploy -f` settles it");
+    world
+        .does(&["rollback"])
+        .expect(3)
+        .says(UNREADABLE)
+        .says(&format!("{CANNOT_ROLL_BACK}: `repo-deploy -f` settles it"));
     assert_eq!((world.live().as_str(), world.said()), ("v2", vec![]));
     world.check().expect(0);
     assert_eq!(world.live(), "v2");
@@ -702,9 +703,7 @@ fn state_cannot_be_read_then_a_rollback_is_in_doubt_until_a_check_has_settled_it
 
 #[test]
 fn somebody_else_asks_then_one_line_says_whose_it_is() {
-    if !needs(&["setpriv"]) || !rustix::process::geteuid().is_root() {
-        return;
-    }
+    needs!(root, "setpriv");
     let world = World::with_two("");
     let rollback = world.command(&["rollback"]);
     // The binary may lie where nobody else gets to.
@@ -736,8 +735,8 @@ fn rollback_is_cut_off_then_the_next_one_who_comes_finishes_it_and_goes_no_furth
         world.does(&["rollback"]).expect(137);
         assert_eq!(world.live(), "v1");
         let run = world.does(&[word]).expect(0);
-        assert!(run.log.contains("the last rollback was cut off: attempt 2"), "{}", run.log);
-        assert!(run.log.contains("INFO rolled back to release "), "{}", run.log);
+        assert!(run.log.contains(&format!("the last rollback {CUT_OFF} 2")), "{}", run.log);
+        assert!(run.log.contains(&format!("INFO {ROLLED_BACK_TO} release ")), "{}", run.log);
         assert_eq!(world.said()[..2], ["post rollback 1 v1 v2", "post recover 2 v1 v2"]);
         if word == "retry" {
             assert_eq!(world.live(), "v2", "whoever says retry wants it");
@@ -753,8 +752,8 @@ fn deployment_is_cut_off_then_a_rollback_finishes_it_first() {
     kills(&world, "v3", 1);
     world.put("v3");
     world.check().expect(137);
-    let run = world.does(&["rollback"]).expect(0).says(" deployed revision ").says("going on with the rollback");
-    assert!(run.log.contains("rolled back to release "), "{}", run.log);
+    let run = world.does(&["rollback"]).expect(0).says(DEPLOYED).says(&format!("{RESUMED} the rollback"));
+    assert!(run.log.contains(&format!("{ROLLED_BACK_TO} release ")), "{}", run.log);
     assert_eq!(world.live(), "v2");
     world.said();
     world.is_on_hold("v2");
@@ -787,7 +786,7 @@ fn rollback_is_cut_off_and_sent_back_before_another_then_the_history_tells_why()
     assert_eq!(world.live(), "v1");
     assert_eq!(world.history()[..2], ["deployed rollback", "rolled-back recover"]);
     let out = world.does(&["history", "--json"]).expect(0).out;
-    assert!(out.contains("\"why\":\"post.d/50-judge ended with exit code 1\""), "{out}");
+    assert!(out.contains(&format!("\"why\":\"post.d/50-judge {EXIT_CODE} 1\"")), "{out}");
 }
 
 #[test]
@@ -798,10 +797,10 @@ fn deployment_is_cut_off_again_and_again_then_a_rollback_goes_back_from_it_and_n
     for _ in 0..3 {
         world.check().expect(137);
     }
-    world.does(&["rollback"]).expect(0).says("is live again").says("is on hold until the source has another one");
+    world.does(&["rollback"]).expect(0).says(LIVE_AGAIN).says(HELD_UNTIL);
     assert_eq!(world.live(), "v2");
     world.said();
-    world.check().expect(0).says("is on hold").never_says("deployed");
+    world.check().expect(0).says("is on hold").never_says(DEPLOYED);
     assert_eq!((world.live().as_str(), world.said()), ("v2", vec![]));
 }
 
@@ -810,7 +809,7 @@ fn live_release_is_lost_then_what_was_withdrawn_is_better_than_nothing() {
     let world = World::with_two("");
     world.does(&["rollback"]).expect(0);
     fs::remove_dir_all(world.store().join("releases").join(world.current())).unwrap();
-    world.check().expect(0).says("the live release is gone").says(" deployed revision ");
+    world.check().expect(0).says(LIVE_IS_GONE).says(DEPLOYED);
     assert_eq!(world.live(), "v2");
 }
 
@@ -870,7 +869,7 @@ fn daemon_is_at_work_then_a_hundred_rollbacks_and_not_one_disagreement() {
         let run = world.does(if round % 7 == 0 { &words[..1] } else { &words }).expect(0);
         let at = format!("round {round}: {}", run.log);
         assert_eq!(run.complaints(), [""; 0], "{at}");
-        assert_eq!(run.log.matches(" INFO rolled back to release ").count(), 1, "{at}");
+        assert_eq!(run.log.matches(&format!(" INFO {ROLLED_BACK_TO} release ")).count(), 1, "{at}");
         agree(version, &at);
         let checked = number("checks");
         rustix::process::kill_process(pid, kick).unwrap();
@@ -880,13 +879,9 @@ fn daemon_is_at_work_then_a_hundred_rollbacks_and_not_one_disagreement() {
     rustix::process::kill_process(pid, Signal::TERM).unwrap();
     assert!(daemon.wait().unwrap().success());
     let log = crate::support::sandbox::plain(&fs::read_to_string(log).unwrap());
-    assert!(!log.contains(" deployed revision ") && !log.contains(" ERROR "), "{log}");
-    assert!(log.contains("WARN revision sha256:") && log.contains("is on hold: rolled back to release "), "{log}");
-    let is_known = |line: &str| {
-        [" is on hold: rolled back to release ", " another repo-deploy is at work: "]
-            .iter()
-            .any(|words| line.contains(words))
-    };
+    assert!(!log.contains(DEPLOYED) && !log.contains(" ERROR "), "{log}");
+    assert!(log.contains("WARN revision sha256:") && log.contains(HELD_AFTER_ROLLBACK), "{log}");
+    let is_known = |line: &str| [HELD_AFTER_ROLLBACK, AT_WORK].iter().any(|words| line.contains(words));
     for line in log.lines().filter(|line| !line.contains(" INFO ")) {
         assert!(line.contains(" WARN ") && is_known(line), "{line}");
     }

@@ -12,7 +12,11 @@ use super::http::{downloads, large, live, refused};
 use super::memory::peak;
 use crate::support::clock::Clock;
 use crate::support::moto::{Keys, Moto};
-use crate::support::sandbox::{Run, Sandbox, has_time, needs};
+use crate::support::needs::{leave_out, needs};
+use crate::support::phrases::{
+    ANSWERED, ASKED_AS, CANNOT_POLL, CANNOT_USE, DEPLOYED, RESUMED, TAKES, WITHOUT_CREDENTIALS,
+};
+use crate::support::sandbox::{Run, Sandbox};
 use crate::support::servers::{Authority, Nginx, Raw, Seen, Step, closed_port, cut, object, ok, raw, status, wait_for};
 
 const CANARY: &str = "canary/Secret+Key0123456789";
@@ -90,8 +94,7 @@ impl Strict {
     pub fn start(sandbox: &Sandbox) -> Option<Self> {
         let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/.parts/s3s/bin/s3s-fs");
         if !program.exists() {
-            assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "missing: s3s-fs; run tests/parts.sh");
-            eprintln!("left out, because s3s-fs is missing: run tests/parts.sh");
+            leave_out("s3s-fs is missing: run tests/parts.sh");
             return None;
         }
         std::fs::create_dir_all(sandbox.path("s3s/private")).unwrap();
@@ -140,9 +143,7 @@ fn put(moto: &Moto, sandbox: &Sandbox, key: &str, text: &str) -> PathBuf {
 
 #[test]
 fn private_object_is_deployed_over_tls_and_nothing_new_is_one_request_without_a_body() {
-    if !needs(&["nginx", "openssl"]) {
-        return;
-    }
+    needs!("nginx", "openssl");
     let sandbox = Sandbox::new();
     let Some(moto) = Moto::start(&sandbox) else { return };
     put(&moto, &sandbox, "path/to/app.zip", "one");
@@ -202,7 +203,7 @@ fn refusals_say_who_asked_and_what_is_missing() {
     put(&moto, &sandbox, "app.zip", "one");
     let wrong = Keys { secret: CANARY.to_owned(), ..moto.keys.clone() };
     let strange = keys();
-    let asked = |keys: &Keys| format!("asked as {}", keys.id);
+    let asked = |keys: &Keys| format!("{ASKED_AS} {}", keys.id);
     for (keys, remote, words) in [
         (
             &wrong,
@@ -246,13 +247,13 @@ fn versioned_bucket_gives_version_ids_and_a_pinned_one_stays() {
     sandbox.deploy("s3://versioned/app.zip", &[]).expect(0).says(&format!("revision version:{second} "));
     assert_eq!(live(&sandbox), "number two");
     let pinned = format!("s3://versioned/app.zip?versionId={first}");
-    for expected in ["deployed", ""] {
+    for expected in [DEPLOYED, ""] {
         sandbox.deploy(&pinned, &[]).expect(0).says(expected);
         assert_eq!(live(&sandbox), "one");
     }
     moto.boto("client('s3').delete_object(Bucket='versioned', Key='app.zip')", &[]);
     sandbox.deploy("s3://versioned/app.zip", &[]).expect(1).says("NoSuchKey");
-    sandbox.deploy(&pinned, &[]).expect(0).never_says("deployed");
+    sandbox.deploy(&pinned, &[]).expect(0).never_says(DEPLOYED);
     let gone = Sandbox::new();
     configure(&gone, &moto.url(), Some(&moto.keys), "");
     let line = refused(&gone, gone.deploy("s3://versioned/app.zip?versionId=no.such_one", &[]));
@@ -282,9 +283,7 @@ fn zip_of_zeros(path: &Path, size: u32, crc: u32) {
 
 #[test]
 fn a_gibibyte_is_deployed_at_16_mib_of_memory() {
-    if !has_time() || !needs(&["time"]) {
-        return;
-    }
+    needs!(time, "time");
     let sandbox = Sandbox::new();
     let Some(strict) = Strict::start(&sandbox) else { return };
     zip_of_zeros(&sandbox.path("s3s/private/large.zip"), 1 << 30, 0x5b64_c2b0);
@@ -298,9 +297,7 @@ fn a_gibibyte_is_deployed_at_16_mib_of_memory() {
 
 #[test]
 fn large_object_in_parts_is_deployed_at_flat_memory() {
-    if !needs(&["time"]) {
-        return;
-    }
+    needs!("time");
     let sandbox = Sandbox::new();
     let Some(moto) = Moto::start(&sandbox) else { return };
     // 64 MiB that do not compress, in one member.
@@ -328,13 +325,13 @@ fn public_object_needs_no_keys_and_is_asked_for_without_a_signature() {
     let server = front(moto.port(), |_, _, answer| answer);
     configure(&sandbox, &server.url(""), None, "");
     sandbox.deploy("s3://private/public.zip", &[]).expect(0);
-    sandbox.deploy("s3://private/public.zip", &[]).expect(0).never_says("deployed");
+    sandbox.deploy("s3://private/public.zip", &[]).expect(0).never_says(DEPLOYED);
     assert_eq!(live(&sandbox), "public");
     let seen = server.seen();
     assert_eq!(seen.len(), 2);
     assert!(seen.iter().all(|s| s.header("authorization").is_none() && s.header("x-amz-date").is_none()));
     let run = sandbox.deploy("s3://private/app.zip", &[]).expect(1);
-    run.says("403").says("asked without credentials, since none were found");
+    run.says("403").says(&format!("{WITHOUT_CREDENTIALS}, since none were found"));
 }
 
 #[test]
@@ -344,7 +341,7 @@ fn object_is_not_public_then_it_is_said_that_no_credentials_were_found() {
     sandbox.zip("s3s/private/app.zip", &[("file", "one")]);
     configure(&sandbox, &strict.url(), None, "");
     let line = refused(&sandbox, sandbox.deploy("s3://private/app.zip", &[]));
-    assert!(line.contains("403") && line.contains("asked without credentials, since none were found"), "{line}");
+    assert!(line.contains("403") && line.contains(&format!("{WITHOUT_CREDENTIALS}, since none were found")), "{line}");
 }
 
 #[test]
@@ -489,11 +486,11 @@ fn part_of_an_earlier_run_is_gone_on_with_and_checked_from_its_start() {
         }
         let run = sandbox.deploy("s3://private/app.zip", &[]);
         if damaged {
-            run.expect(1).says("going on with").says("what came is not what was stored: its MD5 is ");
+            run.expect(1).says(RESUMED).says("what came is not what was stored: its MD5 is ");
             assert_eq!(downloads(&sandbox), Vec::<String>::new());
-            sandbox.deploy("s3://private/app.zip", &[]).expect(0).never_says("going on with");
+            sandbox.deploy("s3://private/app.zip", &[]).expect(0).never_says(RESUMED);
         } else {
-            run.expect(0).says("going on with");
+            run.expect(0).says(RESUMED);
         }
         assert_eq!(live(&sandbox).len(), 800_000);
     }
@@ -524,7 +521,7 @@ fn server_without_conditions_is_compared_and_only_news_are_read() {
     let run = sandbox.deploy("s3://private/app.zip", &["-v", "-v"]).expect(0);
     assert_eq!(live(&sandbox), "one");
     no_secret(&sandbox, &run, CANARY);
-    let run = sandbox.deploy("s3://private/app.zip", &[]).expect(0).never_says("deployed");
+    let run = sandbox.deploy("s3://private/app.zip", &[]).expect(0).never_says(DEPLOYED);
     assert_eq!(run.complaints(), Vec::<&str>::new());
     assert!(server.seen()[1].header("if-none-match").is_some());
     sandbox.zip("s3s/private/app.zip", &[("file", "number two")]);
@@ -646,7 +643,7 @@ fn bucket_is_in_another_region_then_it_is_asked_there_once_and_from_then_on_at_o
         });
         configure(&sandbox, &server.url(""), Some(&keys()), "");
         sandbox.deploy("s3://private/app.zip", &[]).expect(0);
-        sandbox.deploy("s3://private/app.zip", &[]).expect(0).never_says("deployed");
+        sandbox.deploy("s3://private/app.zip", &[]).expect(0).never_says(DEPLOYED);
         let regions: Vec<_> = server.seen().iter().map(signed_for).collect();
         assert_eq!(regions, ["us-east-1", "eu-west-1", "eu-west-1"], "kind {kind}");
         assert!(server.seen()[2].header("if-none-match").is_some());
@@ -670,7 +667,7 @@ fn redirect_that_names_no_region_or_never_ends_is_an_error() {
         configure(&sandbox, &server.url(""), Some(&keys()), "");
         let line = refused(&sandbox, sandbox.deploy("s3://private/app.zip", &[]));
         assert!(
-            line.contains("it answered 301 moved permanently; S3 is not followed to other hosts: set aws-reg"),
+            line.contains(&format!("{ANSWERED} 301 moved permanently; S3 is not followed to other hosts: set aws-reg")),
             "{line}"
         );
         assert_eq!(server.seen().len(), requests, "{headers}");
@@ -707,7 +704,7 @@ fn credentials_have_expired_then_they_are_asked_for_once_more_and_an_echo_of_the
         no_secret(&sandbox, &run, CANARY);
         assert_eq!(server.seen().len(), 2);
         if code == 1 {
-            run.says("(ExpiredToken); asked as AKIACANARY");
+            run.says(&format!("(ExpiredToken); {ASKED_AS} AKIACANARY"));
         }
     }
 }
@@ -735,7 +732,7 @@ fn each_checksum_is_checked_and_what_says_nothing_about_the_bytes_is_not() {
         configure(&sandbox, &server.url(""), Some(&keys()), "");
         let run = sandbox.deploy("s3://private/app.zip", &[]).expect(code);
         if code == 1 {
-            let broken = "cannot poll s3://private/app.zip: its answer is broken: x-amz-checksum-";
+            let broken = &format!("{CANNOT_POLL} s3://private/app.zip: its answer is broken: x-amz-checksum-");
             assert!(run.log.contains("what came is not what was stored") || run.log.contains(broken), "{}", run.log);
             assert_eq!(run.log.lines().count(), 1, "{}", run.log);
         }
@@ -761,9 +758,13 @@ fn operators_headers_are_signed_too() {
 #[test]
 fn what_cannot_be_is_a_configuration_error() {
     for (more, env, words) in [
-        ("s3-path-style = no", None, "cannot use s3-path-style = no for the bucket private: "),
-        ("http-header = Authorization: x", None, "cannot use http-header Authorization with s3://"),
-        ("", Some(("AWS_ENDPOINT_URL_S3", "https://u:hunter2@h")), "cannot use AWS_ENDPOINT_URL_S3: it takes http"),
+        ("s3-path-style = no", None, &*format!("{CANNOT_USE} s3-path-style = no for the bucket private: ")),
+        ("http-header = Authorization: x", None, &*format!("{CANNOT_USE} http-header Authorization with s3://")),
+        (
+            "",
+            Some(("AWS_ENDPOINT_URL_S3", "https://u:hunter2@h")),
+            &*format!("{CANNOT_USE} AWS_ENDPOINT_URL_S3: {TAKES} http"),
+        ),
     ] {
         let sandbox = Sandbox::new();
         let endpoint = if env.is_some() { "" } else { "http://127.0.0.1:9" };

@@ -3,7 +3,9 @@
 
 use std::process::Command;
 
-use crate::support::sandbox::{Run, Sandbox, binary, needs};
+use crate::support::needs::needs;
+use crate::support::phrases::{CANNOT_USE, DID_YOU_MEAN, TAKES, WITHOUT_COMMAND};
+use crate::support::sandbox::{Run, Sandbox, binary};
 
 /// `repo-deploy schedule args` with a configuration.
 fn schedule(sandbox: &Sandbox, config: &str, args: &[&str]) -> Command {
@@ -86,9 +88,7 @@ fn zones_come_from_the_expression_then_the_environment_then_this_machine() {
 
 #[test]
 fn a_root_without_files_then_a_rule_is_enough_and_a_name_is_not() {
-    if !needs(&["chroot"]) || !rustix::process::geteuid().is_root() {
-        return;
-    }
+    needs!(root, "chroot");
     let sandbox = Sandbox::new();
     std::fs::create_dir(sandbox.path("root")).unwrap();
     std::fs::copy(binary(), sandbox.path("root/repo-deploy")).unwrap();
@@ -124,10 +124,11 @@ fn an_expression_is_wrong_then_one_line_says_where_it_stands_and_what_would_be_r
         run
     };
     refused("\nschedule = 0 25 * * *\n", &[]).says(&format!(
-        "{}:2: cannot use schedule = 0 25 * * *: hour 25: it takes 0-23",
+        "{}:2: {CANNOT_USE} schedule = 0 25 * * *: hour 25: {TAKES} 0-23",
         sandbox.path("c.cfg").display()
     ));
-    refused("", &["--schedule", "0 0 30 2 *"]).says("--schedule: cannot use schedule = 0 0 30 2 *: it never fires: ");
+    refused("", &["--schedule", "0 0 30 2 *"])
+        .says(&format!("--schedule: {CANNOT_USE} schedule = 0 0 30 2 *: it never fires: "));
     refused("", &["--schedule", "CRON_TZ=Moon/Tycho @daily"]).says("cannot load the time zone Moon/Tycho of CRON_TZ");
     refused("schedule =\n", &[]).says("schedule = (empty)");
 }
@@ -146,16 +147,19 @@ fn a_schedule_is_wrong_then_f_and_status_do_not_mind() {
 fn the_command_is_misused_then_the_word_is_named() {
     let sandbox = Sandbox::new();
     for (args, words) in [
-        (&["schedule", "0"][..], "cannot do schedule 0: it takes a whole number from 1 to 100000"),
-        (&["schedule", "five"], "cannot do schedule five: it takes a whole number"),
-        (&["schedule", "5", "6"], "unknown word 6 after schedule: it takes [N]"),
-        (&["status", "5"], "unknown word 5 after status: it takes nothing"),
-        (&["schedul"], "unknown command schedul; did you mean schedule?"),
+        (&["schedule", "0"][..], &*format!("cannot do schedule 0: {TAKES} a whole number from 1 to 100000")),
+        (&["schedule", "five"], &*format!("cannot do schedule five: {TAKES} a whole number")),
+        (&["schedule", "5", "6"], &*format!("unknown word 6 after schedule: {TAKES} [N]")),
+        (&["status", "5"], &*format!("unknown word 5 after status: {TAKES} nothing")),
+        (&["schedul"], &*format!("unknown command schedul; {DID_YOU_MEAN} schedule?")),
         (&["schedule", "status"], "cannot do status after schedule: one command at a time"),
         (&["schedule", "-f"], "cannot do schedule with --fetch: one command at a time"),
-        (&["schedule", "--from", "tomorrow"], "cannot use --from tomorrow: it takes a time as 2026-03-29T00:00:00Z"),
-        (&["status", "--from", "2026-03-29T00:00:00Z"], "cannot use --from without the command schedule"),
-        (&["-f", "--from", "2026-03-29T00:00:00Z"], "cannot use --from without the command schedule"),
+        (
+            &["schedule", "--from", "tomorrow"],
+            &*format!("{CANNOT_USE} --from tomorrow: {TAKES} a time as 2026-03-29T00:00:00Z"),
+        ),
+        (&["status", "--from", "2026-03-29T00:00:00Z"], &*format!("{CANNOT_USE} --from {WITHOUT_COMMAND} schedule")),
+        (&["-f", "--from", "2026-03-29T00:00:00Z"], &*format!("{CANNOT_USE} --from {WITHOUT_COMMAND} schedule")),
     ] {
         let run = run(sandbox.bare().args(args)).expect(64).says(words);
         assert!(run.log.lines().count() <= 2 && run.out.is_empty(), "{args:?}: {}", run.log);

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use crate::install::Host;
+use crate::support::phrases::{CANNOT_START, CARRIAGE_RETURN, EXIT_CODE, ITS_INTERPRETER, NO_USER};
 use crate::support::sandbox::Run;
 
 /// A bundle that installs `a`, and whose `event` has a script with these lines in the appspec and this content.
@@ -33,13 +34,13 @@ fn first_line_names_no_interpreter_then_the_shell_runs_the_script() {
     let run = host.deploy().expect(0);
     let run = run.says("INFO one: plain AfterInstall").says("INFO two: two\n").says("INFO four: nothing behind it");
     let run = run.says("INFO five: a byte order mark").says("INFO AfterInstall one starts as root\n");
-    run.says("INFO no files to install: 0 written").never_says("cannot start");
+    run.says("INFO no files to install: 0 written").never_says(CANNOT_START);
     // What fails in it fails the event.
     host.bundle(&appspec, &[scripts[0], scripts[1], scripts[2], scripts[3], ("five", "false\n")]);
-    host.deploy().expect(1).says("AfterInstall five ended with exit code 1");
+    host.deploy().expect(1).says(&format!("AfterInstall five {EXIT_CODE} 1"));
     // A program of another machine is no script.
     host.bundle(&appspec, &[scripts[0], scripts[1], scripts[2], scripts[3], ("five", "\x7fELF\x02\x01\x01")]);
-    host.deploy().expect(1).says("AfterInstall five cannot start: it was built for another machine");
+    host.deploy().expect(1).says(&format!("AfterInstall five {CANNOT_START}: it was built for another machine"));
 }
 
 #[test]
@@ -54,26 +55,31 @@ fn what_can_be_known_of_a_script_then_it_is_told_before_the_live_release_stops()
             "location: s",
             "#!/no/such/interpreter -x\n",
             0,
-            "its interpreter /no/such/interpreter cannot be used: no such file",
+            &*format!("{ITS_INTERPRETER} /no/such/interpreter cannot be used: no such file"),
         ),
-        ("location: s", "#! /etc/passwd\n", 0, "its interpreter /etc/passwd is no executable file"),
-        ("location: s", "#!/etc\n", 0, "its interpreter /etc is no executable file"),
+        ("location: s", "#! /etc/passwd\n", 0, &*format!("{ITS_INTERPRETER} /etc/passwd is no executable file")),
+        ("location: s", "#!/etc\n", 0, &*format!("{ITS_INTERPRETER} /etc is no executable file")),
         (
             "location: s",
             "#!/usr/bin/env no-such-program\n",
             0,
-            "its interpreter no-such-program is not in PATH, which is /",
+            &*format!("{ITS_INTERPRETER} no-such-program is not in PATH, which is /"),
         ),
-        ("location: s", "#!/usr/bin/env -S no-such-program -x\n", 0, "its interpreter no-such-program is not in PATH"),
+        (
+            "location: s",
+            "#!/usr/bin/env -S no-such-program -x\n",
+            0,
+            &*format!("{ITS_INTERPRETER} no-such-program is not in PATH"),
+        ),
         (
             "location: s",
             "#!/bin/sh\r\necho\r\n",
             78,
-            "its first line ends in a carriage return: save it with the line ends of Unix",
+            &*format!("{CARRIAGE_RETURN}: save it with the line ends of Unix"),
         ),
-        ("location: s", "#!/bin/sh -e\r\n", 78, "its first line ends in a carriage return"),
-        ("location: s", "#!/usr/bin/env bash\r\n", 78, "its first line ends in a carriage return"),
-        ("location: s, runas: no-such-user", "#!/bin/sh\n", 0, "/etc/passwd has no user no-such-user"),
+        ("location: s", "#!/bin/sh -e\r\n", 78, CARRIAGE_RETURN),
+        ("location: s", "#!/usr/bin/env bash\r\n", 78, CARRIAGE_RETURN),
+        ("location: s, runas: no-such-user", "#!/bin/sh\n", 0, &*format!("{NO_USER} no-such-user")),
     ];
     for event in ["BeforeInstall", "ApplicationStart", "ApplicationStop"] {
         for (entry, script, code, words) in table {
@@ -89,10 +95,12 @@ fn what_can_be_known_of_a_script_then_it_is_told_before_the_live_release_stops()
     }
     let appspec = "version: 0.0\nos: linux\nfiles: [{source: a, destination: DEST/app}]\n";
     host.bundle(appspec, &[("a", "v2"), ("hooks/ApplicationStart.sh", "#!/no/such/interpreter\n")]);
-    host.deploy().expect(1).says("ApplicationStart hooks/ApplicationStart.sh: its interpreter /no/such/interpreter");
+    host.deploy()
+        .expect(1)
+        .says(&format!("ApplicationStart hooks/ApplicationStart.sh: {ITS_INTERPRETER} /no/such/interpreter"));
     assert!(!trace.exists());
     bundle(&host, "v2", "ApplicationStart", "location: s", "#!/usr/bin/env -i FOO=1 sh\n");
-    host.deploy().expect(1).never_says("its interpreter"); // what env makes of that is not for us to know
+    host.deploy().expect(1).never_says(ITS_INTERPRETER); // what env makes of that is not for us to know
 }
 
 #[test]
@@ -112,7 +120,7 @@ fn interpreter_that_the_deployment_brings_then_it_is_no_problem() {
     fs::remove_file(&made).unwrap();
     let late = appspec.replace("BeforeInstall", "ValidateService");
     host.bundle(&late, &[&files[..], &[("new", "1")]].concat());
-    host.deploy().expect(1).says("AfterInstall two: its interpreter ");
+    host.deploy().expect(1).says(&format!("AfterInstall two: {ITS_INTERPRETER} "));
     host.bundle(appspec, &[files[0], ("make", "#!/bin/sh\n"), files[2], files[3]]);
-    host.deploy().expect(1).says("AfterInstall two: its interpreter ");
+    host.deploy().expect(1).says(&format!("AfterInstall two: {ITS_INTERPRETER} "));
 }

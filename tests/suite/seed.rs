@@ -13,8 +13,13 @@ use super::inplace::{has_temporary, stopped_in_the_middle};
 use super::s3::configure;
 use crate::support::git_servers::{Repo, Smart, git, says};
 use crate::support::moto::Moto;
+use crate::support::needs::needs;
+use crate::support::phrases::{
+    CANNOT_FETCH, CANNOT_USE, DEPLOYED, DRIFT, IN_DOUBT, IS_A_DIRECTORY, LIVE_ALREADY, NOTHING_AT, OTHER_SUM,
+    REFUSED_BEFORE, SAME_CONTENT, STOPPED_BY, UNCHANGED, UNPACKED, WAITING, WITHOUT_COMMAND, deployed_revision,
+};
 use crate::support::running::Running;
-use crate::support::sandbox::{Run, Sandbox, has_time, needs, short, tree};
+use crate::support::sandbox::{Run, Sandbox, short, tree};
 use crate::support::servers::{Nginx, Raw, closed_port, object, ok, wait_for};
 
 /// `repo-deploy seed ARGS`.
@@ -78,9 +83,7 @@ fn arg(path: &Path) -> &str {
 
 #[test]
 fn archive_is_seeded_then_the_first_check_elsewhere_is_one_304_and_an_update_runs_hooks() {
-    if !needs(&["nginx"]) {
-        return;
-    }
+    needs!("nginx");
     let image = Sandbox::new();
     witnesses(&image);
     let server = Nginx::start(&image, "", "");
@@ -91,7 +94,7 @@ fn archive_is_seeded_then_the_first_check_elsewhere_is_one_304_and_an_update_run
     // nginx logs a request after the client has the answer.
     wait_for("the request of curl in the log", || (server.all().len() == 1).then_some(()));
     let run = seed(&image, &server.url("/app.zip"), &[arg(&zip), "--revision", etag]).expect(0);
-    run.says(&format!("deployed revision etag:{} as release ", etag.trim()));
+    run.says(&format!("{DEPLOYED} etag:{} as release ", etag.trim()));
     assert_eq!((live(&image), ran(&image)), ("one".to_owned(), String::new()));
     assert_eq!(server.all().len(), 1, "a seed from an archive asks nobody");
     let link = fs::read_link(image.local()).unwrap();
@@ -100,30 +103,28 @@ fn archive_is_seeded_then_the_first_check_elsewhere_is_one_304_and_an_update_run
     assert!(status.contains("phase       idle") && !status.contains("candidate"), "{status}");
 
     let machine = machine(&image);
-    machine.deploy(&server.url("/app.zip"), &["-v"]).expect(0).never_says("deployed").says("unchanged");
+    machine.deploy(&server.url("/app.zip"), &["-v"]).expect(0).never_says(DEPLOYED).says(UNCHANGED);
     wait_for("the access log", || (server.all().len() > 1).then_some(()));
     assert_eq!(server.all()[1..], ["GET /app.zip HTTP/1.1|304|0"]);
     assert_eq!((live(&machine), ran(&machine)), ("one".to_owned(), String::new()));
 
     image.zip("www/app.zip", &[("file", "number two")]);
-    machine.deploy(&server.url("/app.zip"), &[]).expect(0).says("deployed");
+    machine.deploy(&server.url("/app.zip"), &[]).expect(0).says(DEPLOYED);
     assert_eq!((live(&machine), &*ran(&machine)), ("number two".to_owned(), "pre.d update\npost.d update\n"));
 }
 
 #[test]
 fn remote_is_seeded_then_the_first_check_elsewhere_is_one_304() {
-    if !needs(&["nginx"]) {
-        return;
-    }
+    needs!("nginx");
     let image = Sandbox::new();
     witnesses(&image);
     let server = Nginx::start(&image, "", "");
     image.zip("www/app.zip", &[("file", "one")]);
     let remote = server.url("/app.zip");
-    seed(&image, &remote, &[]).expect(0).says("deployed revision etag:");
-    seed(&image, &remote, &[]).expect(0).says(" is live already").never_says("deployed");
+    seed(&image, &remote, &[]).expect(0).says(&deployed_revision("etag:"));
+    seed(&image, &remote, &[]).expect(0).says(LIVE_ALREADY).never_says(DEPLOYED);
     let machine = machine(&image);
-    machine.deploy(&remote, &[]).expect(0).never_says("deployed");
+    machine.deploy(&remote, &[]).expect(0).never_says(DEPLOYED);
     let requests: Vec<String> = server.log(3);
     assert_eq!(requests[1..], ["GET /app.zip HTTP/1.1|304|0", "GET /app.zip HTTP/1.1|304|0"]);
     assert_eq!(ran(&image) + &ran(&machine), "");
@@ -139,8 +140,8 @@ fn wrong_revision_then_the_first_check_deploys_and_no_more() {
     let remote = server.url("/app.zip");
     seed(&image, &remote, &[arg(&zip), "--revision", "etag:\"wrong\""]).expect(0);
     let machine = machine(&image);
-    machine.deploy(&remote, &[]).expect(0).says("deployed revision etag:\"right\"");
-    machine.deploy(&remote, &[]).expect(0).never_says("deployed");
+    machine.deploy(&remote, &[]).expect(0).says(&deployed_revision("etag:\"right\""));
+    machine.deploy(&remote, &[]).expect(0).never_says(DEPLOYED);
     assert_eq!(&*ran(&machine), "pre.d update\npost.d update\n");
     let conditions: Vec<_> = server.seen().iter().map(|seen| seen.header("If-None-Match").map(str::to_owned)).collect();
     assert_eq!(conditions, [Some("\"wrong\"".to_owned()), Some("\"right\"".to_owned())]);
@@ -156,7 +157,7 @@ fn server_without_validators_then_the_hash_is_the_revision_and_nothing_is_deploy
     let server = Raw::always(ok("", &bytes));
     seed(&image, &server.url("/app.zip"), &[arg(&zip), "--revision", &revision]).expect(0);
     let machine = machine(&image);
-    machine.deploy(&server.url("/app.zip"), &[]).expect(0).never_says("deployed");
+    machine.deploy(&server.url("/app.zip"), &[]).expect(0).never_says(DEPLOYED);
     assert_eq!(server.seen().len(), 1);
 }
 
@@ -173,12 +174,12 @@ fn what_is_asked_wrongly_then_one_line_and_64_and_nothing_is_left() {
         (
             &http,
             &[zip, "--revision", "a"],
-            "cannot use --revision a: of this remote it is what status -v prints: etag:",
+            &*format!("{CANNOT_USE} --revision a: of this remote it is what status -v prints: etag:"),
         ),
         (&http, &[zip, "--revision", commit], "or an ETag with its quotes"),
         (&http, &[zip, "--revision", "version:1"], "modified:DATE+LENGTH"),
-        (&http, &[zip, "--revision", ""], "cannot use an empty --revision"),
-        (&http, &[zip, "--revision", "\"a\nb\""], "cannot use a --revision with such signs"),
+        (&http, &[zip, "--revision", ""], &*format!("{CANNOT_USE} an empty --revision")),
+        (&http, &[zip, "--revision", "\"a\nb\""], &*format!("{CANNOT_USE} a --revision with such signs")),
         ("s3://b/k", &[zip, "--revision", "3sL4"], "version:ID or etag:"),
         ("git://127.0.0.1/a.git", &[zip, "--revision", "main"], "a full commit"),
         ("git://127.0.0.1/a.git", &[zip, "--revision", "\"a\""], "a full commit"),
@@ -189,7 +190,7 @@ fn what_is_asked_wrongly_then_one_line_and_64_and_nothing_is_left() {
         assert!(!sandbox.store().exists());
     }
     let mut check = sandbox.command(&["--remote", &http, "--revision", "\"a\""]);
-    Run::from(check.output().unwrap()).expect(64).says("cannot use --revision without the command seed");
+    Run::from(check.output().unwrap()).expect(64).says(&format!("{CANNOT_USE} --revision {WITHOUT_COMMAND} seed"));
 }
 
 #[test]
@@ -210,7 +211,9 @@ fn bad_archive_then_exit_1_and_nothing_is_left_and_a_good_one_is_taken() {
     let run = seed(&sandbox, remote, &args).expect(1).says("but has no end: cut off on the way");
     assert_eq!(run.complaints().len(), 1, "{}", run.log);
     nothing_is_left(&sandbox);
-    seed(&sandbox, remote, &["missing.zip", "--revision", "\"a\""]).expect(1).says("there is nothing at missing.zip");
+    seed(&sandbox, remote, &["missing.zip", "--revision", "\"a\""])
+        .expect(1)
+        .says(&format!("{NOTHING_AT} missing.zip"));
     nothing_is_left(&sandbox);
     sandbox.write("app.zip", good);
     seed(&sandbox, remote, &args).expect(0);
@@ -225,13 +228,12 @@ fn something_is_live_then_the_same_is_0_and_another_is_1() {
     let remote = "http://127.0.0.1:1/app.zip";
     seed(&sandbox, remote, &[arg(&zip), "--revision", "\"a\""]).expect(0);
     let before = sandbox.read("deploy/.current.deploy/state");
-    seed(&sandbox, remote, &[arg(&zip), "--revision", "\"a\""])
-        .expect(0)
-        .says(" is live already")
-        .never_says("deployed");
+    seed(&sandbox, remote, &[arg(&zip), "--revision", "\"a\""]).expect(0).says(LIVE_ALREADY).never_says(DEPLOYED);
     let run = seed(&sandbox, remote, &[arg(&other), "--revision", "\"b\""]).expect(1);
     assert_eq!(
-        run.says("revision etag:\"a\" is live already, and this is another one: repo-deploy -f").complaints().len(),
+        run.says(&format!("revision etag:\"a\" {LIVE_ALREADY}, and this is another one: repo-deploy -f"))
+            .complaints()
+            .len(),
         1
     );
     assert_eq!((live(&sandbox), sandbox.read("deploy/.current.deploy/state")), ("one".to_owned(), before));
@@ -244,12 +246,12 @@ fn file_remote_then_the_revision_is_told_by_the_archive_and_a_copy_of_it_elsewhe
     let srv = Sandbox::new();
     let remote = srv.path("app.zip");
     copy(&zip, &remote);
-    seed(&image, arg(&remote), &[arg(&zip)]).expect(0).says("deployed revision sha256:");
-    seed(&image, arg(&remote), &[]).expect(0).says("is live already");
+    seed(&image, arg(&remote), &[arg(&zip)]).expect(0).says(&deployed_revision("sha256:"));
+    seed(&image, arg(&remote), &[]).expect(0).says(LIVE_ALREADY);
     let machine = machine(&image);
     fs::remove_file(&remote).unwrap();
     fs::write(&remote, fs::read(&zip).unwrap()).unwrap();
-    machine.deploy(arg(&remote), &[]).expect(0).never_says("deployed");
+    machine.deploy(arg(&remote), &[]).expect(0).never_says(DEPLOYED);
     assert_eq!(ran(&machine), "");
 }
 
@@ -267,14 +269,14 @@ fn directory_remote_then_a_copy_of_it_with_other_inodes_is_the_same_and_what_dif
         fs::remove_dir_all(srv.path("app")).unwrap();
         fs::rename(srv.path("copy"), srv.path("app")).unwrap();
     };
-    seed(&image, &remote, &[]).expect(0).says("deployed revision tree:");
+    seed(&image, &remote, &[]).expect(0).says(&deployed_revision("tree:"));
     let machine = machine(&image);
     renew();
-    machine.deploy(&remote, &["-v"]).expect(0).never_says("deployed").says("has the content that is live");
+    machine.deploy(&remote, &["-v"]).expect(0).never_says(DEPLOYED).says(SAME_CONTENT);
     // Once it is no longer young, it is not read again.
     wait_for("a check that reads nothing", || {
-        let run = machine.deploy(&remote, &["-v"]).expect(0).never_says("deployed");
-        (!run.log.contains("has the content that is live")).then_some(())
+        let run = machine.deploy(&remote, &["-v"]).expect(0).never_says(DEPLOYED);
+        (!run.log.contains(SAME_CONTENT)).then_some(())
     });
     assert_eq!(ran(&machine), "");
     // Every kind of difference is one.
@@ -287,10 +289,10 @@ fn directory_remote_then_a_copy_of_it_with_other_inodes_is_the_same_and_what_dif
     for (what, change) in changes {
         change();
         let run = machine.deploy(&remote, &[]).expect(0);
-        assert!(run.log.contains("deployed revision tree:"), "{what}: {}", run.log);
+        assert!(run.log.contains(&deployed_revision("tree:")), "{what}: {}", run.log);
         assert_eq!(tree(&machine.local()), tree(&srv.path("app")), "{what}");
         renew();
-        machine.deploy(&remote, &[]).expect(0).never_says("deployed");
+        machine.deploy(&remote, &[]).expect(0).never_says(DEPLOYED);
     }
 }
 
@@ -301,14 +303,12 @@ fn directory_remote_of_more_than_may_be_unpacked_then_it_is_refused_as_ever() {
     let remote = sandbox.path("app").to_str().unwrap().to_owned();
     sandbox.write("repo-deploy.cfg", "max-unpacked = 9\n");
     sandbox.deploy(&remote, &[]).expect(1).says("max-unpacked = 9");
-    sandbox.deploy(&remote, &[]).expect(1).says("refused before");
+    sandbox.deploy(&remote, &[]).expect(1).says(REFUSED_BEFORE);
 }
 
 #[test]
 fn git_archive_is_seeded_then_the_first_check_is_one_ls_remote() {
-    if !needs(&["git", "nginx", "fcgiwrap"]) {
-        return;
-    }
+    needs!("git", "nginx", "fcgiwrap");
     let image = Sandbox::new();
     witnesses(&image);
     let repo = Repo::new(&image, "app");
@@ -319,11 +319,11 @@ fn git_archive_is_seeded_then_the_first_check_is_one_ls_remote() {
     says(git(&repo.bare()).args(["archive", "-o", arg(&tar), &commit]));
     seed(&image, &remote, &[arg(&tar), "--revision", &commit.to_uppercase()])
         .expect(0)
-        .says(&format!("deployed revision {} ", short(&commit)));
+        .says(&format!("{DEPLOYED} {} ", short(&commit)));
     assert_eq!(tree(&image.local())["run"], "f 755 #!/bin/sh\n");
     assert_eq!(server.log().len(), 0, "a seed from an archive asks nobody");
     let machine = machine(&image);
-    machine.deploy(&remote, &["-v"]).expect(0).never_says("deployed").says("unchanged");
+    machine.deploy(&remote, &["-v"]).expect(0).never_says(DEPLOYED).says(UNCHANGED);
     let asked = wait_for("the access log", || Some(server.log()).filter(|log| log.len() > 1));
     assert!(
         asked
@@ -344,7 +344,7 @@ fn git_archive_is_seeded_then_the_first_check_is_one_ls_remote() {
     seed(&other, &remote, &[arg(&other.path("home")), "--revision", &commit]).expect(0);
     assert_eq!(tree(&other.local()), tree(&image.local()));
     let next = repo.commit(&[("file", "two")]);
-    machine.deploy(&remote, &[]).expect(0).says(&format!("deployed revision {} ", short(&next)));
+    machine.deploy(&remote, &[]).expect(0).says(&format!("{DEPLOYED} {} ", short(&next)));
     assert_eq!(&*ran(&machine), "pre.d update\npost.d update\n");
 }
 
@@ -352,9 +352,7 @@ fn git_archive_is_seeded_then_the_first_check_is_one_ls_remote() {
 fn object_with_versions_then_the_first_check_is_a_304_and_another_etag_is_learnt() {
     let image = Sandbox::new();
     let Some(moto) = Moto::start(&image) else { return };
-    if !needs(&["nginx"]) {
-        return;
-    }
+    needs!("nginx");
     let nginx = Nginx::start(
         &image,
         "",
@@ -365,7 +363,7 @@ fn object_with_versions_then_the_first_check_is_a_304_and_another_etag_is_learnt
     let version = format!("version:{}", moto.put("versioned", "app.zip", &zip));
     seed(&image, "s3://versioned/app.zip", &[arg(&zip), "--revision", &version]).expect(0);
     let machine = machine(&image);
-    machine.deploy("s3://versioned/app.zip", &[]).expect(0).never_says("deployed");
+    machine.deploy("s3://versioned/app.zip", &[]).expect(0).never_says(DEPLOYED);
     assert_eq!(nginx.log(1), ["GET /versioned/app.zip HTTP/1.1|304|0"]);
     // From a directory nobody can tell the ETag.
     let other = Sandbox::new();
@@ -373,7 +371,7 @@ fn object_with_versions_then_the_first_check_is_a_304_and_another_etag_is_learnt
     other.write("tree/file", "one");
     seed(&other, "s3://versioned/app.zip", &[arg(&other.path("tree")), "--revision", &version]).expect(0);
     for _ in 0..2 {
-        other.deploy("s3://versioned/app.zip", &[]).expect(0).never_says("deployed");
+        other.deploy("s3://versioned/app.zip", &[]).expect(0).never_says(DEPLOYED);
     }
     let log = nginx.log(3);
     assert!(log[1].starts_with("GET /versioned/app.zip HTTP/1.1|200|"), "{log:?}");
@@ -384,7 +382,7 @@ fn object_with_versions_then_the_first_check_is_a_304_and_another_etag_is_learnt
     let third = Sandbox::new();
     configure(&third, &nginx.url(""), Some(&moto.keys), "");
     seed(&third, "s3://private/app.zip", &[arg(&zip), "--revision", &etag]).expect(0);
-    third.deploy("s3://private/app.zip", &[]).expect(0).never_says("deployed");
+    third.deploy("s3://private/app.zip", &[]).expect(0).never_says(DEPLOYED);
     assert_eq!(nginx.log(4)[3..], ["GET /private/app.zip HTTP/1.1|304|0"]);
 }
 
@@ -401,9 +399,7 @@ fn sign(sandbox: &Sandbox, file: &Path, comment: &str) -> String {
 
 #[test]
 fn signature_beside_the_archive_then_it_is_proven_offline_and_a_wrong_one_is_refused() {
-    if !needs(&["minisign"]) {
-        return;
-    }
+    needs!("minisign");
     let image = Sandbox::new();
     let served = archive(&image, "one");
     let zip = image.write("app.zip", &served);
@@ -421,7 +417,7 @@ fn signature_beside_the_archive_then_it_is_proven_offline_and_a_wrong_one_is_ref
     config("");
     let args = [arg(&zip), "--revision", etag];
     fs::rename(image.path("app.zip.minisig"), image.path("kept")).unwrap();
-    seed(&image, &gone, &args).expect(1).says("cannot fetch the signature");
+    seed(&image, &gone, &args).expect(1).says(&format!("{CANNOT_FETCH} the signature"));
     nothing_is_left(&image);
     // That of another archive.
     let other = image.write("other.zip", archive(&image, "other"));
@@ -431,18 +427,18 @@ fn signature_beside_the_archive_then_it_is_proven_offline_and_a_wrong_one_is_ref
     nothing_is_left(&image);
     fs::rename(image.path("kept"), image.path("app.zip.minisig")).unwrap();
     config(&format!("sha256 = {}\n", "0".repeat(64)));
-    seed(&image, &gone, &args).expect(1).says("and sha256 says");
+    seed(&image, &gone, &args).expect(1).says(OTHER_SUM);
     nothing_is_left(&image);
     // A tree proves nothing.
     image.write("tree/file", "one");
-    seed(&image, &gone, &[arg(&image.path("tree")), "--revision", etag]).expect(78).says("it is a directory");
+    seed(&image, &gone, &[arg(&image.path("tree")), "--revision", etag]).expect(78).says(IS_A_DIRECTORY);
     nothing_is_left(&image);
 
     config(&format!("sha256 = {sum}\n"));
     seed(&image, &remote, &args).expect(0).says("is signed by the key");
     assert_eq!(server.seen().len(), 0, "a signature at hand is not fetched");
     let machine = machine(&image);
-    machine.deploy(&remote, &[]).expect(0).never_says("deployed");
+    machine.deploy(&remote, &[]).expect(0).never_says(DEPLOYED);
     assert_eq!(server.seen().len(), 1);
     // The version that was seeded is the mark.
     assert!(machine.read("deploy/.current.deploy/state").contains("version = 7\n"));
@@ -471,9 +467,9 @@ fn live_directory_then_it_is_seeded_in_place_and_what_was_there_is_kept() {
         fs::remove_dir_all(sandbox.path(part)).unwrap();
         fs::rename(sandbox.path("copy"), sandbox.path(part)).unwrap();
     }
-    sandbox.deploy(&remote, &[]).expect(0).never_says("deployed").never_says("drift");
+    sandbox.deploy(&remote, &[]).expect(0).never_says(DEPLOYED).never_says(DRIFT);
     assert_eq!((server.seen().len(), ran(&sandbox)), (1, String::new()));
-    seed(&sandbox, &remote, &[arg(&zip), "--revision", "\"1\""]).expect(0).says("is live already");
+    seed(&sandbox, &remote, &[arg(&zip), "--revision", "\"1\""]).expect(0).says(LIVE_ALREADY);
 }
 
 /// `part` of an instance of an image of layers.
@@ -495,9 +491,7 @@ fn layered(machine: &Sandbox, image: &Sandbox, part: &str) -> Option<[Mount; 2]>
 
 #[test]
 fn cache_of_git_lies_in_a_lower_layer_and_is_broken_then_it_is_made_anew() {
-    if !needs(&["mount", "umount", "git"]) {
-        return;
-    }
+    needs!("mount", "umount", "git");
     let image = Sandbox::new();
     let repo = Repo::new(&image, "app");
     let remote = repo.remote("#main");
@@ -506,7 +500,7 @@ fn cache_of_git_lies_in_a_lower_layer_and_is_broken_then_it_is_made_anew() {
     let machine = Sandbox::new();
     copy(&image.path("deploy/."), &machine.path("deploy"));
     let Some(_layers) = layered(&machine, &image, "cache") else { return };
-    machine.deploy(&remote, &[]).expect(0).never_says("deployed");
+    machine.deploy(&remote, &[]).expect(0).never_says(DEPLOYED);
     // git's own directory depends on where <local> is: the image's stands for one that has it at the same place.
     let git = |of: &Sandbox| {
         let mut found = fs::read_dir(of.path("cache/default")).unwrap().map(|entry| entry.unwrap().path());
@@ -518,15 +512,13 @@ fn cache_of_git_lies_in_a_lower_layer_and_is_broken_then_it_is_made_anew() {
     let args = ["--local", arg(&local), "--cache", arg(&cache)];
     fs::write(baked.join("repository/HEAD"), "broken").unwrap();
     fs::write(baked.join("repository/config"), "broken").unwrap();
-    machine.deploy(&remote, &args).expect(0).says("deployed");
+    machine.deploy(&remote, &args).expect(0).says(DEPLOYED);
     assert_eq!(live(&image), "number two");
 }
 
 #[test]
 fn image_of_layers_then_updates_go_as_ever_and_the_seeded_release_is_pruned_in_its_time() {
-    if !needs(&["mount", "umount", "strace"]) {
-        return;
-    }
+    needs!("mount", "umount", "strace");
     let image = Sandbox::new();
     let zip = image.zip("app.zip", &[("file", "one"), ("d/file", "x")]);
     seed(&image, arg(&zip), &[]).expect(0);
@@ -554,9 +546,7 @@ fn image_of_layers_then_updates_go_as_ever_and_the_seeded_release_is_pruned_in_i
 
 #[test]
 fn killed_while_it_prunes_what_was_seeded_in_layers_then_it_is_no_release_any_more() {
-    if !needs(&["mount", "umount", "strace"]) {
-        return;
-    }
+    needs!("mount", "umount", "strace");
     let image = Sandbox::new();
     let first = [("file", "one"), ("a/file", "x"), ("b/file", "x")];
     let zip = image.zip("app.zip", &first);
@@ -580,7 +570,7 @@ fn killed_while_it_prunes_what_was_seeded_in_layers_then_it_is_no_release_any_mo
         if goes_back {
             // To what is there no more.
             image.zip("app.zip", &first);
-            machine.deploy(arg(&zip), &[]).expect(0).says("unpacked release");
+            machine.deploy(arg(&zip), &[]).expect(0).says(UNPACKED);
             assert_eq!(tree(&machine.local()), tree(&seeded));
         } else {
             image.zip("app.zip", &[("file", "the fourth")]);
@@ -654,9 +644,7 @@ fn several_sections_then_one_archive_is_refused_and_remotes_are_seeded_each() {
 
 #[test]
 fn cut_off_at_any_call_then_the_next_seed_makes_it_whole() {
-    if !has_time() || !needs(&["strace"]) {
-        return;
-    }
+    needs!(time, "strace");
     let pattern = Sandbox::new();
     let zip = pattern.zip("app.zip", &[("file", "one"), ("d/file", "x")]);
     let remote = "http://127.0.0.1:1/app.zip";
@@ -697,9 +685,7 @@ fn cut_off_at_any_call_then_the_next_seed_makes_it_whole() {
 
 #[test]
 fn term_comes_while_the_live_directory_is_written_then_143_and_the_next_seed_makes_it_whole() {
-    if !needs(&["strace"]) {
-        return;
-    }
+    needs!("strace");
     let sandbox = Sandbox::new();
     witnesses(&sandbox);
     sandbox.write("repo-deploy.cfg", "activation = in-place\n");
@@ -709,9 +695,9 @@ fn term_comes_while_the_live_directory_is_written_then_143_and_the_next_seed_mak
     let live = sandbox.local().join("d");
     let slow = ("utimensat", "");
     let run = stopped_in_the_middle(&command(&sandbox, &args), slow, &|| has_temporary(&live)).expect(143);
-    run.says("stopped by signal 15").never_says("in doubt");
+    run.says(&format!("{STOPPED_BY} 15")).never_says(IN_DOUBT);
     let status = sandbox.status(&["--remote", arg(&zip)]).out;
-    assert!(status.contains("stopped") && !status.contains("in doubt"), "{status}");
+    assert!(status.contains("stopped") && !status.contains(IN_DOUBT), "{status}");
     assert!(!has_temporary(&live));
     seed(&sandbox, arg(&zip), &[]).expect(0).says("beginning anew");
     assert_eq!((tree(&sandbox.local()).len(), &*ran(&sandbox)), (601, ""));
@@ -719,9 +705,7 @@ fn term_comes_while_the_live_directory_is_written_then_143_and_the_next_seed_mak
 
 #[test]
 fn cut_off_and_a_check_comes_first_then_it_goes_on_with_it_and_hooks_are_asked() {
-    if !needs(&["strace"]) {
-        return;
-    }
+    needs!("strace");
     for n in 1.. {
         let sandbox = Sandbox::new();
         witnesses(&sandbox);
@@ -744,7 +728,7 @@ fn cut_off_and_a_check_comes_first_then_it_goes_on_with_it_and_hooks_are_asked()
         Run::from(strace.output().unwrap()).expect(137);
         let state = fs::read_to_string(sandbox.store().join("state")).unwrap_or_default();
         if state.contains("phase = activating") && sandbox.local().exists() {
-            sandbox.deploy(&remote, &[]).expect(0).says("the last deployment was cut off").says("deployed");
+            sandbox.deploy(&remote, &[]).expect(0).says("the last deployment was cut off").says(DEPLOYED);
             assert_eq!((live(&sandbox), &*ran(&sandbox)), ("one".to_owned(), "post.d recover\n"));
             break;
         }
@@ -773,10 +757,10 @@ fn somebody_is_at_work_then_it_comes_in_its_turn() {
     let mut check = Running::start(sandbox.command(&["--remote", arg(&zip)]));
     check.until("at work");
     let mut second = Running::start(command(&sandbox, &["--remote", arg(&zip)]));
-    second.until("waiting for another repo-deploy");
+    second.until(WAITING);
     fs::write(sandbox.path("home/go"), "go\n").unwrap();
-    check.until(" deployed revision ");
-    second.until(" is live already");
+    check.until(DEPLOYED);
+    second.until(LIVE_ALREADY);
     second.end().expect(0);
 }
 

@@ -9,8 +9,10 @@ use std::process::Command;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Signal;
 
-use crate::support::running::{Running, has, is_alive};
-use crate::support::sandbox::{Run, Sandbox, binary, has_time};
+use crate::support::needs::needs;
+use crate::support::phrases::{STOPPED_BY, WAS_ENDED};
+use crate::support::running::{Running, is_alive};
+use crate::support::sandbox::{Run, Sandbox, binary};
 use crate::support::servers::wait_for;
 
 fn zip_of(sandbox: &Sandbox, version: &str) -> String {
@@ -50,7 +52,7 @@ fn signal_during_a_pre_hook_then_its_group_ends_and_nothing_changed() {
         hang(&sandbox, "pre.d");
         let mut running = start(&sandbox, &remote);
         running.until("10-hang: up").signal(signal);
-        running.end().expect(code).says("pre.d/10-hang was ended: signal ");
+        running.end().expect(code).says(&format!("pre.d/10-hang {WAS_ENDED}: signal "));
         assert!(!is_alive(&sandbox.read("pid")));
         assert_eq!(live(&sandbox), "v1");
 
@@ -66,7 +68,7 @@ fn signal_during_a_post_hook_then_the_next_check_goes_on() {
     hang(&sandbox, "post.d");
     let mut running = start(&sandbox, &remote);
     running.until("10-hang: up").signal(Signal::TERM);
-    running.end().expect(143).says("post.d/10-hang was ended: signal 15 (SIGTERM)");
+    running.end().expect(143).says(&format!("post.d/10-hang {WAS_ENDED}: signal 15 (SIGTERM)"));
     assert!(!is_alive(&sandbox.read("pid")));
 
     sandbox.hook("post.d", "10-hang", "echo $REPO_DEPLOY_REASON $REPO_DEPLOY_ATTEMPT");
@@ -135,7 +137,7 @@ fn signal_while_a_server_keeps_us_waiting_then_it_ends_at_once() {
     let mut byte = [0];
     connection.read_exact(&mut byte).unwrap(); // it has asked, and gets no answer
     running.signal(Signal::TERM);
-    assert_eq!(running.end().expect(143).log, "repo-deploy: stopped by signal 15\n");
+    assert_eq!(running.end().expect(143).log, format!("repo-deploy: {STOPPED_BY} 15\n"));
     assert_eq!(live(&sandbox), "v1");
 }
 
@@ -157,9 +159,7 @@ fn signal_while_nobody_reads_the_full_pipe_at_standard_error_then_it_ends_at_onc
 
 #[test]
 fn we_are_pid_1_then_term_ends_us_all_the_same() {
-    if !rustix::process::geteuid().is_root() || !has("unshare") {
-        return;
-    }
+    needs!(root, "unshare");
     let (sandbox, remote) = v2_waits();
     sandbox.hook(
         "pre.d",
@@ -213,9 +213,7 @@ fn calls(sandbox: &Sandbox, remote: &str) -> BTreeMap<String, usize> {
 
 #[test]
 fn signal_at_any_system_call_then_the_next_check_heals() {
-    if !has_time() || !has("strace") {
-        return;
-    }
+    needs!(time, "strace");
     let (sandbox, remote) = v2_waits();
     for when in ["pre.d", "post.d"] {
         sandbox.hook(when, "10-x", "true");

@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::support::clock::Clock;
 use crate::support::disk::Disk;
-use crate::support::sandbox::{Run, Sandbox, needs, traced_calls, tree};
+use crate::support::needs::needs;
+use crate::support::phrases::{BLOCKED, DEPLOYED, REFUSED_BEFORE, UNCHANGED, UNPACKED, deployed_revision};
+use crate::support::sandbox::{Run, Sandbox, traced_calls, tree};
 use crate::support::servers::{Nginx, Raw, ok, raw, wait_for};
 
 /// Writes over what is there: the same inode, and as many bytes.
@@ -42,7 +44,7 @@ fn deploy_rewrites(kind: &str, options: &[&str]) {
         }
         // What is the same is not deployed again, however often it is read.
         for _ in 0..3 {
-            sandbox.deploy(remote, &[]).expect(0).never_says("deployed");
+            sandbox.deploy(remote, &[]).expect(0).never_says(DEPLOYED);
         }
     }
     drop(disk);
@@ -67,19 +69,17 @@ fn reads(sandbox: &Sandbox, remote: &str) -> (usize, usize) {
 
 #[test]
 fn grown_old_then_a_check_reads_no_content_any_more() {
-    if !needs(&["strace"]) {
-        return;
-    }
+    needs!("strace");
     let sandbox = Sandbox::new();
     let (zip, dir) = (|| sandbox.zip("app.zip", &[("version", "1")]), || sandbox.write("site/version", "1"));
     for (put, name) in [(&zip as &dyn Fn() -> PathBuf, "app.zip"), (&dir, "site")] {
         put();
         let remote = sandbox.path(name).to_str().unwrap().to_owned();
-        sandbox.deploy(&remote, &[]).expect(0).says("deployed");
+        sandbox.deploy(&remote, &[]).expect(0).says(DEPLOYED);
         let state = || sandbox.read("deploy/.current.deploy/state");
         assert!(state().contains("seen-at"), "{}", state());
         wait_for("stamps that prove something", || {
-            sandbox.deploy(&remote, &[]).expect(0).never_says("deployed");
+            sandbox.deploy(&remote, &[]).expect(0).never_says(DEPLOYED);
             (!state().contains("seen-at")).then_some(())
         });
         let before = state();
@@ -95,16 +95,16 @@ fn young_and_refused_or_blocked_then_it_is_not_unpacked_again_and_read_no_more_w
     let sandbox = Sandbox::new();
     let state = || sandbox.read("deploy/.current.deploy/state");
     let broken = sandbox.write("app.zip", "PK no archive").to_str().unwrap().to_owned();
-    sandbox.deploy(&broken, &[]).expect(1).never_says("refused before");
+    sandbox.deploy(&broken, &[]).expect(1).never_says(REFUSED_BEFORE);
     wait_for("stamps that prove something", || {
-        sandbox.deploy(&broken, &[]).expect(1).says("refused before; the source still has the same");
+        sandbox.deploy(&broken, &[]).expect(1).says(&format!("{REFUSED_BEFORE}; the source still has the same"));
         (!state().contains("seen-at")).then_some(())
     });
     let zip = sandbox.zip("good.zip", &[("version", "1")]).to_str().unwrap().to_owned();
     sandbox.hook("pre.d", "10-no", "exit 1");
-    sandbox.deploy(&zip, &[]).expect(2).says("unpacked release");
+    sandbox.deploy(&zip, &[]).expect(2).says(UNPACKED);
     wait_for("stamps that prove something", || {
-        sandbox.deploy(&zip, &[]).expect(2).says("blocked").never_says("unpacked release");
+        sandbox.deploy(&zip, &[]).expect(2).says(BLOCKED).never_says(UNPACKED);
         (!state().contains("seen-at")).then_some(())
     });
 }
@@ -160,7 +160,7 @@ fn written_all_the_time_then_what_is_deployed_is_whole_and_in_the_end_what_lies_
         for _ in 0..30 {
             let run = sandbox.deploy(remote, &[]);
             assert!(matches!(run.code, 0 | 1), "{}", run.log);
-            deployed += usize::from(run.log.contains("deployed revision"));
+            deployed += usize::from(run.log.contains(DEPLOYED));
             if !sandbox.local().exists() {
                 continue;
             }
@@ -187,9 +187,7 @@ fn written_all_the_time_then_what_is_deployed_is_whole_and_in_the_end_what_lies_
 
 #[test]
 fn rewritten_within_a_second_behind_nginx_then_the_next_check_deploys_it() {
-    if !needs(&["nginx"]) {
-        return;
-    }
+    needs!("nginx");
     let sandbox = Sandbox::new();
     let nginx = Nginx::start(&sandbox, "", "");
     let archives: Vec<Vec<u8>> = (0..4).map(|n| archive(&sandbox, n)).collect();
@@ -203,18 +201,18 @@ fn rewritten_within_a_second_behind_nginx_then_the_next_check_deploys_it() {
         // Ahead of the clock, which gives two checks the longest time that there is.
         let time = std::time::SystemTime::now() + std::time::Duration::from_secs(1);
         put(n, time);
-        sandbox.deploy(&nginx.url("/app.zip"), &[]).expect(0).says("deployed revision sha256:");
+        sandbox.deploy(&nginx.url("/app.zip"), &[]).expect(0).says(&deployed_revision("sha256:"));
         put(n + 1, time);
-        sandbox.deploy(&nginx.url("/app.zip"), &[]).expect(0).says("deployed revision sha256:");
+        sandbox.deploy(&nginx.url("/app.zip"), &[]).expect(0).says(&deployed_revision("sha256:"));
         assert_eq!(version(), format!("{:04}", n + 1));
     }
     // Once it is old, a check is one request without a body.
     wait_for("a check without a body", || {
         let before = nginx.log(1).len();
-        sandbox.deploy(&nginx.url("/app.zip"), &[]).expect(0).never_says("deployed");
+        sandbox.deploy(&nginx.url("/app.zip"), &[]).expect(0).never_says(DEPLOYED);
         (nginx.log(before + 1)[before] == "GET /app.zip HTTP/1.1|304|0").then_some(())
     });
-    sandbox.deploy(&nginx.url("/app.zip"), &[]).expect(0).never_says("deployed");
+    sandbox.deploy(&nginx.url("/app.zip"), &[]).expect(0).never_says(DEPLOYED);
     assert_eq!(nginx.log(1).last().unwrap(), "GET /app.zip HTTP/1.1|304|0");
 }
 
@@ -232,7 +230,7 @@ fn young_by_the_date_of_a_server_then_the_content_is_read_once_more_and_then_rel
         }
     });
     let conditions = || server.seen().iter().map(|seen| seen.header("If-Modified-Since").is_some()).collect::<Vec<_>>();
-    for (words, sent) in [("deployed", false), ("deployed", false), ("unchanged", true), ("unchanged", true)] {
+    for (words, sent) in [(DEPLOYED, false), (DEPLOYED, false), (UNCHANGED, true), (UNCHANGED, true)] {
         sandbox.deploy(&server.url("/app.zip"), &["-v"]).expect(0).says(words);
         assert_eq!(conditions().last(), Some(&sent), "{:?}", conditions());
     }
@@ -250,7 +248,7 @@ fn deployed_while_young_then_a_repair_tells_the_same_by_its_content_and_another_
         vec![ok(&format!("{MODIFIED}\nETag: W/\"a\"\n{date}"), &archives[usize::from(n > 1)])]
     });
     let remote = server.url("/app.zip");
-    sandbox.deploy(&remote, &[]).expect(0).says("deployed revision sha256:");
+    sandbox.deploy(&remote, &[]).expect(0).says(&deployed_revision("sha256:"));
     let live = sandbox.local().join("version");
     let repair = || -> Run {
         overwrite(&live, b"gone");
@@ -281,13 +279,13 @@ fn young_by_every_answer_then_the_name_is_relied_upon_once_it_was_seen_long_enou
             let last = server.seen().pop().unwrap();
             last.header("If-None-Match").or(last.header("If-Modified-Since")).is_some()
         };
-        sandbox.deploy(&remote, &[]).expect(0).says("deployed revision sha256:");
+        sandbox.deploy(&remote, &[]).expect(0).says(&deployed_revision("sha256:"));
         let first = state();
         // Soon after it is still read, and nothing new is written down.
-        sandbox.deploy(&remote, &[]).expect(0).never_says("deployed");
+        sandbox.deploy(&remote, &[]).expect(0).never_says(DEPLOYED);
         assert!(!last_is_conditional() && (state() == first || !state().contains("young")), "{first}{}", state());
         wait_for("a check without a body", || {
-            sandbox.deploy(&remote, &[]).expect(0).never_says("deployed");
+            sandbox.deploy(&remote, &[]).expect(0).never_says(DEPLOYED);
             last_is_conditional().then_some(())
         });
         assert!(!state().contains("young"), "{}", state());
@@ -308,10 +306,10 @@ fn changed_in_the_future_then_it_is_read_until_it_was_seen_long_enough() {
     for remote in [sandbox.zip("app.zip", &[("version", "1")]), sandbox.path("site")] {
         let remote = remote.to_str().unwrap();
         clock.moves(-86_400);
-        deploy_by(&sandbox, &clock, remote).expect(0).says("deployed revision");
+        deploy_by(&sandbox, &clock, remote).expect(0).says(DEPLOYED);
         assert!(state().contains("seen-at"), "{}", state());
         clock.moves(-86_390);
-        deploy_by(&sandbox, &clock, remote).expect(0).never_says("deployed");
+        deploy_by(&sandbox, &clock, remote).expect(0).never_says(DEPLOYED);
         assert!(!state().contains("seen-at"), "{}", state());
     }
 }
@@ -326,7 +324,7 @@ fn another_file_system_in_the_directory_then_its_stamps_prove_nothing_when_they_
     let state = || sandbox.read("deploy/.current.deploy/state");
     let remote = sandbox.path("site");
     clock.moves(86_400);
-    deploy_by(&sandbox, &clock, remote.to_str().unwrap()).expect(0).says("deployed revision");
+    deploy_by(&sandbox, &clock, remote.to_str().unwrap()).expect(0).says(DEPLOYED);
     assert!(!state().contains("seen-at"), "all of it is old: {}", state());
     fs::create_dir(remote.join("mount")).unwrap();
     let bind = |verb: &str, paths: &[&Path]| {
@@ -341,10 +339,10 @@ fn another_file_system_in_the_directory_then_its_stamps_prove_nothing_when_they_
     };
     bind("mount --bind", &[&disk.at, &remote.join("mount")]);
     let first = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        deploy_by(&sandbox, &clock, remote.to_str().unwrap()).expect(0).says("deployed revision");
+        deploy_by(&sandbox, &clock, remote.to_str().unwrap()).expect(0).says(DEPLOYED);
         assert!(state().contains("seen-at"), "{}", state());
         clock.moves(86_410);
-        deploy_by(&sandbox, &clock, remote.to_str().unwrap()).expect(0).never_says("deployed");
+        deploy_by(&sandbox, &clock, remote.to_str().unwrap()).expect(0).never_says(DEPLOYED);
         assert!(!state().contains("seen-at"), "{}", state());
     }));
     bind("umount", &[&remote.join("mount")]);

@@ -15,7 +15,12 @@ use sha2::Digest as _;
 use super::http::{archive, downloads, live, refused};
 use super::s3::configure;
 use crate::support::moto::Moto;
-use crate::support::sandbox::{Run, Sandbox, needs};
+use crate::support::needs::needs;
+use crate::support::phrases::{
+    CANNOT_FETCH, DEPLOYED, HELD_AFTER_ROLLBACK, IS_A_DIRECTORY, NO_ARCHIVE, NOTHING_AT, OTHER_BYTES, OTHER_SUM,
+    OTHERS_MAY_WRITE, REFUSED_BEFORE, TAKES,
+};
+use crate::support::sandbox::{Run, Sandbox};
 use crate::support::servers::{Nginx, Raw, Step, object, ok, status};
 
 /// A key pair of minisign.
@@ -133,9 +138,7 @@ fn state(sandbox: &Sandbox) -> String {
 
 #[test]
 fn archive_is_signed_then_it_is_deployed_and_the_next_check_is_one_request() {
-    if !needs(&["minisign", "nginx"]) {
-        return;
-    }
+    needs!("minisign", "nginx");
     let sandbox = Sandbox::new();
     let signer = Signer::new(&sandbox, "signer");
     let nginx = Nginx::start(&sandbox, "", "");
@@ -156,9 +159,7 @@ fn archive_is_signed_then_it_is_deployed_and_the_next_check_is_one_request() {
 
 #[test]
 fn any_of_several_keys_may_sign_in_either_form_and_keys_may_stand_in_files() {
-    if !needs(&["minisign"]) {
-        return;
-    }
+    needs!("minisign");
     let sandbox = Sandbox::new();
     let (first, second) = (Signer::new(&sandbox, "first"), Signer::new(&sandbox, "second"));
     let bare = sandbox.write("bare", format!("{}\r\n", second.key()));
@@ -185,9 +186,7 @@ fn any_of_several_keys_may_sign_in_either_form_and_keys_may_stand_in_files() {
 
 #[test]
 fn signature_of_the_older_kind_and_an_archive_beyond_64_mib_then_it_is_refused() {
-    if !needs(&["minisign"]) {
-        return;
-    }
+    needs!("minisign");
     let sandbox = Sandbox::new();
     let signer = Signer::new(&sandbox, "signer");
     let large = vec![b'x'; (64 << 20) + 1];
@@ -209,16 +208,14 @@ fn what_the_environment_demands_holds() {
     pinned(&"0".repeat(64)).expect(1).says("sha256").never_says("unknown variable");
     assert!(!sandbox.local().exists());
     let hash = format!("{:x}", sha2::Sha256::digest(fs::read(&zip).unwrap()));
-    pinned(&hash).expect(0).says("deployed");
+    pinned(&hash).expect(0).says(DEPLOYED);
 }
 
 // ---- signatures that are not ----
 
 #[test]
 fn signature_is_not_the_archives_then_it_is_refused_before_unpacking_and_once() {
-    if !needs(&["minisign"]) {
-        return;
-    }
+    needs!("minisign");
     let sandbox = Sandbox::new();
     let (signer, stranger) = (Signer::new(&sandbox, "signer"), Signer::new(&sandbox, "stranger"));
     let (old, zip) = (archive(&sandbox, "old"), archive(&sandbox, "new"));
@@ -238,8 +235,9 @@ fn signature_is_not_the_archives_then_it_is_refused_before_unpacking_and_once() 
     let [mut bytes, ours] = [theirs, lines[1]].map(|line| BASE64_STANDARD.decode(line).unwrap());
     bytes[..10].copy_from_slice(&ours[..10]);
     let forged = forged.replace(theirs, &BASE64_STANDARD.encode(bytes));
+    let missing = format!("it has no signature, {NOTHING_AT} http://");
     let cases: Vec<(&str, Option<Vec<u8>>, &str)> = vec![
-        ("missing", None, "it has no signature, there is nothing at http://"),
+        ("missing", None, &missing),
         ("empty", Some(Vec::new()), "it is empty"),
         ("truncated", Some(lines[..1].join("\n").into_bytes()), "it is cut off"),
         ("truncated", Some(good.as_bytes()[..good.find("trusted comment: ve").unwrap()].to_vec()), "it is cut off"),
@@ -249,10 +247,10 @@ fn signature_is_not_the_archives_then_it_is_refused_before_unpacking_and_once() 
         ("a page", Some(b"<html>not found</html>".to_vec()), "it is no signature of minisign"),
         ("more", Some(format!("{good}RW").into_bytes()), "something stands behind its fourth line"),
         ("too long", Some(vec![b' '; 20_000]), "it has more than 16384 bytes"),
-        ("stale", Some(signer.sign(&old, &[])), "it is not the signature of these bytes"),
-        ("stale, older kind", Some(signer.sign(&old, &["-l"])), "it is not the signature of these bytes"),
-        ("forged", Some(forged.into_bytes()), "it is not the signature of these bytes"),
-        ("turned", Some(instead(1, &turned)), "it is not the signature of these bytes"),
+        ("stale", Some(signer.sign(&old, &[])), OTHER_BYTES),
+        ("stale, older kind", Some(signer.sign(&old, &["-l"])), OTHER_BYTES),
+        ("forged", Some(forged.into_bytes()), OTHER_BYTES),
+        ("turned", Some(instead(1, &turned)), OTHER_BYTES),
         ("wrong key", Some(stranger.sign(&zip, &[])), "signed it, and verify-key has "),
         (
             "comment altered",
@@ -286,9 +284,7 @@ fn signature_is_not_the_archives_then_it_is_refused_before_unpacking_and_once() 
 
 #[test]
 fn hostile_archive_with_a_bad_signature_is_never_read() {
-    if !needs(&["minisign"]) {
-        return;
-    }
+    needs!("minisign");
     let sandbox = Sandbox::new();
     let signer = Signer::new(&sandbox, "signer");
     let zip_at = sandbox.zip("app.zip", &[("../../escaped", "x")]);
@@ -299,11 +295,11 @@ fn hostile_archive_with_a_bad_signature_is_never_read() {
         fs::write(&zip_at, &hostile).unwrap();
         sandbox.write("app.zip.minisig", &other);
         let line = refused(&sandbox, sandbox.deploy(remote, &[]));
-        assert!(line.contains("it is not the signature of these bytes") && !line.contains("unpack"), "{line}");
+        assert!(line.contains(OTHER_BYTES) && !line.contains("unpack"), "{line}");
         // The same with a good one is read, and refused for what it is.
         sandbox.write("app.zip.minisig", signer.sign(&hostile, &[]));
         let line = refused(&sandbox, sandbox.deploy(remote, &[]));
-        assert!(line.contains("cannot unpack") || line.contains("is no ZIP"), "{line}");
+        assert!(line.contains("cannot unpack") || line.contains(NO_ARCHIVE), "{line}");
         fs::remove_dir_all(sandbox.store()).unwrap();
     }
 }
@@ -312,9 +308,7 @@ fn hostile_archive_with_a_bad_signature_is_never_read() {
 
 #[test]
 fn archive_comes_before_its_signature_then_the_next_check_heals_it() {
-    if !needs(&["minisign"]) {
-        return;
-    }
+    needs!("minisign");
     let sandbox = Sandbox::new();
     let signer = Signer::new(&sandbox, "signer");
     trusting(&sandbox, &[&signer], "");
@@ -327,10 +321,10 @@ fn archive_comes_before_its_signature_then_the_next_check_heals_it() {
 
     publish("/app.zip", &two);
     let line = on_hold(&sandbox, sandbox.deploy(&shelf.remote(), &[]), "one");
-    assert!(line.contains("it is not the signature of these bytes"), "{line}");
+    assert!(line.contains(OTHER_BYTES), "{line}");
     let before = shelf.asked(0).len();
     let line = on_hold(&sandbox, sandbox.deploy(&shelf.remote(), &[]), "one");
-    assert!(line.contains("refused before"), "{line}");
+    assert!(line.contains(REFUSED_BEFORE), "{line}");
     assert_eq!(shelf.asked(before), ["/app.zip?", "/app.zip.minisig"]);
 
     publish("/app.zip.minisig", &signer.sign(&two, &[]));
@@ -343,9 +337,7 @@ fn archive_comes_before_its_signature_then_the_next_check_heals_it() {
 
 #[test]
 fn signature_comes_before_its_archive_then_what_is_live_stays_until_both_are_there() {
-    if !needs(&["minisign"]) {
-        return;
-    }
+    needs!("minisign");
     let sandbox = Sandbox::new();
     let signer = Signer::new(&sandbox, "signer");
     trusting(&sandbox, &[&signer], "");
@@ -364,9 +356,7 @@ fn signature_comes_before_its_archive_then_what_is_live_stays_until_both_are_the
 
 #[test]
 fn both_are_replaced_between_archive_and_signature_then_it_is_polled_again() {
-    if !needs(&["minisign"]) {
-        return;
-    }
+    needs!("minisign");
     let sandbox = Sandbox::new();
     let signer = Signer::new(&sandbox, "signer");
     trusting(&sandbox, &[&signer], "");
@@ -394,7 +384,7 @@ fn both_are_replaced_between_archive_and_signature_then_it_is_polled_again() {
         } else {
             // Nothing tells that it is another one: the next check does.
             let line = refused(&sandbox, run);
-            assert!(line.contains("it is not the signature of these bytes"), "{line}");
+            assert!(line.contains(OTHER_BYTES), "{line}");
             sandbox.deploy(&server.url("/app.zip"), &[]).expect(0);
             assert_eq!(live(&sandbox), "two");
             sandbox.deploy(&server.url("/app.zip"), &[]).expect(0);
@@ -404,9 +394,7 @@ fn both_are_replaced_between_archive_and_signature_then_it_is_polled_again() {
 
 #[test]
 fn signature_cannot_be_had_for_a_while_then_the_archive_is_fetched_once_more_when_it_can() {
-    if !needs(&["minisign"]) {
-        return;
-    }
+    needs!("minisign");
     let sandbox = Sandbox::new();
     let signer = Signer::new(&sandbox, "signer");
     trusting(&sandbox, &[&signer], "");
@@ -424,7 +412,7 @@ fn signature_cannot_be_had_for_a_while_then_the_archive_is_fetched_once_more_whe
     let remote = server.url("/app.zip");
     for _ in 0..2 {
         let line = refused(&sandbox, sandbox.deploy(&remote, &[]));
-        assert!(line.contains("cannot fetch the signature http://") && line.contains("403"), "{line}");
+        assert!(line.contains(&format!("{CANNOT_FETCH} the signature http://")) && line.contains("403"), "{line}");
     }
     let asked = |from: usize| -> Vec<String> {
         let mark = |seen: &crate::support::servers::Seen| seen.header("If-None-Match").is_some();
@@ -440,9 +428,7 @@ fn signature_cannot_be_had_for_a_while_then_the_archive_is_fetched_once_more_whe
 
 #[test]
 fn signed_version_goes_down_then_it_is_refused_unless_that_is_allowed() {
-    if !needs(&["minisign"]) {
-        return;
-    }
+    needs!("minisign");
     let sandbox = Sandbox::new();
     let signer = Signer::new(&sandbox, "signer");
     let shelf = Shelf::new();
@@ -474,7 +460,7 @@ fn signed_version_goes_down_then_it_is_refused_unless_that_is_allowed() {
         assert!(line.contains(why), "{line}");
         let before = shelf.asked(0).len();
         let line = on_hold(&sandbox, check(), "same");
-        assert!(line.contains(why) && line.contains("refused before"), "{line}");
+        assert!(line.contains(why) && line.contains(REFUSED_BEFORE), "{line}");
         assert_eq!(shelf.asked(before), ["/app.zip?", "/app.zip.minisig"]);
     }
     publish("a", "version:1.9");
@@ -492,9 +478,7 @@ fn signed_version_goes_down_then_it_is_refused_unless_that_is_allowed() {
 
 #[test]
 fn old_release_is_replayed_under_its_old_etag_while_it_is_still_in_the_store_then_it_is_refused() {
-    if !needs(&["minisign"]) {
-        return;
-    }
+    needs!("minisign");
     let sandbox = Sandbox::new();
     let signer = Signer::new(&sandbox, "signer");
     trusting(&sandbox, &[&signer], "");
@@ -530,9 +514,7 @@ fn old_release_is_replayed_under_its_old_etag_while_it_is_still_in_the_store_the
 
 #[test]
 fn key_is_configured_later_then_what_is_live_is_proven_once_or_stays_with_an_error() {
-    if !needs(&["minisign"]) {
-        return;
-    }
+    needs!("minisign");
     let sandbox = Sandbox::new();
     let signer = Signer::new(&sandbox, "signer");
     let shelf = Shelf::new();
@@ -550,20 +532,18 @@ fn key_is_configured_later_then_what_is_live_is_proven_once_or_stays_with_an_err
     trusting(&sandbox, &[&signer], "");
     on_hold(&sandbox, sandbox.deploy(&shelf.remote(), &[]), "one");
     shelf.put("/app.zip.minisig", &signer.sign(&zip, &[]));
-    sandbox.deploy(&shelf.remote(), &[]).expect(0).says("deployed revision");
+    sandbox.deploy(&shelf.remote(), &[]).expect(0).says(DEPLOYED);
     let before = shelf.asked(0).len();
     sandbox.deploy(&shelf.remote(), &[]).expect(0);
     assert_eq!(shelf.asked(before), ["/app.zip?"]);
     // And without it again: what was proven stays.
     configured(&sandbox, "");
-    sandbox.deploy(&shelf.remote(), &[]).expect(0).never_says("deployed");
+    sandbox.deploy(&shelf.remote(), &[]).expect(0).never_says(DEPLOYED);
 }
 
 #[test]
 fn signed_release_is_blocked_then_it_is_neither_fetched_nor_proven_again() {
-    if !needs(&["minisign"]) {
-        return;
-    }
+    needs!("minisign");
     let sandbox = Sandbox::new();
     let signer = Signer::new(&sandbox, "signer");
     trusting(&sandbox, &[&signer], "");
@@ -583,9 +563,7 @@ fn signed_release_is_blocked_then_it_is_neither_fetched_nor_proven_again() {
 
 #[test]
 fn signed_release_is_rolled_back_from_then_it_is_on_hold_by_one_request() {
-    if !needs(&["minisign"]) {
-        return;
-    }
+    needs!("minisign");
     let sandbox = Sandbox::new();
     let signer = Signer::new(&sandbox, "signer");
     trusting(&sandbox, &[&signer], "");
@@ -599,7 +577,7 @@ fn signed_release_is_rolled_back_from_then_it_is_on_hold_by_one_request() {
     let run = |words: &[&str]| Run::from(sandbox.saying(words, &["--remote", &shelf.remote()]).output().unwrap());
     let is_on_hold = || {
         let before = shelf.asked(0).len();
-        run(&["-f", "-v"]).expect(0).says("is on hold: rolled back to release ");
+        run(&["-f", "-v"]).expect(0).says(HELD_AFTER_ROLLBACK);
         assert_eq!((live(&sandbox).as_str(), shelf.asked(before)), ("one", vec!["/app.zip?".to_owned()]));
     };
     put("one", "version:1");
@@ -636,9 +614,7 @@ fn sum(bytes: &[u8]) -> String {
 
 #[test]
 fn list_of_sums_names_the_archive_then_it_is_deployed_in_either_form() {
-    if !needs(&["nginx", "sha256sum"]) {
-        return;
-    }
+    needs!("nginx", "sha256sum");
     let sandbox = Sandbox::new();
     let nginx = Nginx::start(&sandbox, "", "");
     sandbox.write("www/d/other.tar", "other");
@@ -665,7 +641,7 @@ fn list_of_sums_does_not_fit_then_the_archive_is_refused_until_it_does() {
     let zip = archive(&Sandbox::new(), "one");
     let other = sum(b"other");
     for (what, list, why) in [
-        ("missing", None, "it has no list of sums, there is nothing at http://"),
+        ("missing", None, &*format!("it has no list of sums, {NOTHING_AT} http://")),
         ("no line", Some(String::new()), "it has no line `HEX  NAME`"),
         ("another's", Some(format!("{other}  other.zip\n")), "it has sums of 1 file, and none of app.zip"),
         ("wrong", Some(format!("{other}  app.zip\n")), "SHA256SUMS says "),
@@ -703,7 +679,7 @@ fn sum_is_pinned_then_only_that_archive_is_deployed() {
     sandbox.deploy(&shelf.remote(), &[]).expect(0);
     shelf.put("/app.zip", &two);
     let line = on_hold(&sandbox, sandbox.deploy(&shelf.remote(), &[]), "one");
-    assert!(line.contains(&format!("its SHA-256 is {}, and sha256 says {}", sum(&two), sum(&one))), "{line}");
+    assert!(line.contains(&format!("its SHA-256 is {}, {OTHER_SUM} {}", sum(&two), sum(&one))), "{line}");
     let before = shelf.asked(0).len();
     on_hold(&sandbox, sandbox.deploy(&shelf.remote(), &[]), "one");
     assert_eq!(shelf.asked(before), ["/app.zip?"]);
@@ -719,9 +695,7 @@ fn sum_is_pinned_then_only_that_archive_is_deployed() {
 
 #[test]
 fn signature_is_at_another_origin_then_it_gets_no_credentials() {
-    if !needs(&["minisign"]) {
-        return;
-    }
+    needs!("minisign");
     let sandbox = Sandbox::new();
     let signer = Signer::new(&sandbox, "signer");
     let zip = archive(&sandbox, "one");
@@ -748,9 +722,7 @@ fn signature_is_at_another_origin_then_it_gets_no_credentials() {
 
 #[test]
 fn archive_in_s3_is_signed_then_the_signature_is_asked_for_as_the_archive_is() {
-    if !needs(&["minisign"]) {
-        return;
-    }
+    needs!("minisign");
     let sandbox = Sandbox::new();
     let Some(moto) = Moto::start(&sandbox) else { return };
     let signer = Signer::new(&sandbox, "signer");
@@ -762,7 +734,7 @@ fn archive_in_s3_is_signed_then_the_signature_is_asked_for_as_the_archive_is() {
         put(bucket, "d/app.zip", &zip);
         let remote = format!("s3://{bucket}/d/app.zip");
         let run = sandbox.deploy(&remote, &[]).expect(1);
-        run.says(&format!("it has no signature, there is nothing at s3://{bucket}/d/app.zip.minisig"));
+        run.says(&format!("it has no signature, {NOTHING_AT} s3://{bucket}/d/app.zip.minisig"));
         put(bucket, "d/app.zip.minisig", &signer.sign(&zip, &[]));
         put(bucket, "sums/all", format!("{} *app.zip\n", sum(&zip)).as_bytes());
         sandbox.deploy(&remote, &[]).expect(0);
@@ -771,7 +743,7 @@ fn archive_in_s3_is_signed_then_the_signature_is_asked_for_as_the_archive_is() {
         put(bucket, "d/app.zip", &forged);
         sandbox.deploy(&remote, &[]).expect(1).says(&format!("its SHA-256 is {}, and s3://", sum(&forged)));
         put(bucket, "sums/all", format!("{}  app.zip\n", sum(&forged)).as_bytes());
-        sandbox.deploy(&remote, &[]).expect(1).says("it is not the signature of these bytes");
+        sandbox.deploy(&remote, &[]).expect(1).says(OTHER_BYTES);
         assert_eq!(live(&sandbox), bucket);
     }
 }
@@ -780,9 +752,7 @@ fn archive_in_s3_is_signed_then_the_signature_is_asked_for_as_the_archive_is() {
 
 #[test]
 fn trust_is_misconfigured_then_one_line_says_so() {
-    if !needs(&["minisign"]) {
-        return;
-    }
+    needs!("minisign");
     let sandbox = Sandbox::new();
     let signer = Signer::new(&sandbox, "signer");
     let zip = sandbox.zip("app.zip", &[("file", "x")]);
@@ -795,23 +765,23 @@ fn trust_is_misconfigured_then_one_line_says_so() {
     fs::create_dir(sandbox.path("keys")).unwrap();
     let secret_file = signer.secret();
     for (config, why) in [
-        ("sha256 = abc".to_owned(), "it takes 64 hexadecimal digits, and this has 3 characters"),
-        (format!("sha256 = {}", "g".repeat(64)), "it takes 64 hexadecimal digits"),
+        ("sha256 = abc".to_owned(), &*format!("{TAKES} 64 hexadecimal digits, and this has 3 characters")),
+        (format!("sha256 = {}", "g".repeat(64)), &*format!("{TAKES} 64 hexadecimal digits")),
         (format!("verify-key = {}", &key[..50]), "is no public key of minisign"),
         (format!("verify-key = {key} {secret}"), "is a secret key: keep that away from this machine"),
         (format!("verify-key = {}", secret_file.display()), "is a secret key: keep that away from this machine"),
         ("verify-key = ./missing.pub".to_owned(), "missing.pub: no such file or directory"),
-        ("verify-key = ./keys".to_owned(), "it is a directory"),
+        ("verify-key = ./keys".to_owned(), IS_A_DIRECTORY),
         ("verify-key = ./none.pub".to_owned(), "there is no key in it"),
         ("verify-key = ./two.pub".to_owned(), "give each key a file of its own"),
-        (format!("verify-key = {}", loose.display()), "others may write"),
+        (format!("verify-key = {}", loose.display()), OTHERS_MAY_WRITE),
         ("signature-url = x.minisig".to_owned(), "there is no verify-key that it belongs to"),
         (
             format!("verify-key = {key}\nsignature-url = https://u:hunter2@h/x"),
-            "the remote is a path: it takes one too",
+            &*format!("the remote is a path: {TAKES} one too"),
         ),
-        ("sha256-url = s3://b/k".to_owned(), "the remote is a path: it takes one too"),
-        ("allow-downgrade = maybe".to_owned(), "it takes yes, no"),
+        ("sha256-url = s3://b/k".to_owned(), &*format!("the remote is a path: {TAKES} one too")),
+        ("allow-downgrade = maybe".to_owned(), &*format!("{TAKES} yes, no")),
     ] {
         configured(&sandbox, &config);
         let run = sandbox.deploy(zip.to_str().unwrap(), &[]).expect(78).says(why);
@@ -831,7 +801,7 @@ fn remote_is_a_directory_and_something_is_asked_of_archives_then_it_says_so() {
     {
         configured(&sandbox, config);
         let run = sandbox.deploy(sandbox.path("src").to_str().unwrap(), &[]).expect(78);
-        run.says("sha256, sha256-url and verify-key are for archives, and it is a directory");
+        run.says(&format!("sha256, sha256-url and verify-key are for archives, and {IS_A_DIRECTORY}"));
         assert!(!sandbox.local().exists());
     }
 }
@@ -860,9 +830,7 @@ fn signature_of_a_file_is_no_file_then_it_does_not_hang() {
 
 #[test]
 fn signature_is_shown_then_control_characters_in_its_comment_do_nothing() {
-    if !needs(&["minisign"]) {
-        return;
-    }
+    needs!("minisign");
     let sandbox = Sandbox::new();
     let signer = Signer::new(&sandbox, "signer");
     let server_zip = archive(&sandbox, "one");

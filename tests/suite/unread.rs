@@ -12,7 +12,9 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::agent::{live, source};
 use crate::notify;
-use crate::support::sandbox::{Run, Sandbox, needs, plain, traced_calls};
+use crate::support::needs::needs;
+use crate::support::phrases::{CANNOT_WRITE, DEPLOYED, NOBODY_READS};
+use crate::support::sandbox::{Run, Sandbox, plain, traced_calls};
 use crate::support::servers::wait_for;
 
 /// A pipe of the smallest size.
@@ -80,7 +82,7 @@ fn nobody_reads_then_limits_hold_and_term_ends_it() {
         for limit in ["hook-timeout = 1\n", "timeout = 2\n"] {
             sandbox.write("repo-deploy.cfg", limit);
             let (mut child, _unread) = start(&sandbox, sandbox.command(&["--remote", &remote]), is_fifo);
-            assert_eq!(end(&mut child).code(), Some(2), "{limit}: the hook was ended");
+            assert_eq!(end(&mut child).code(), Some(2), "{limit}: the hook was stopped");
         }
         sandbox.write("repo-deploy.cfg", "");
         let _ = fs::remove_file(sandbox.path("up")); // that of the case before
@@ -162,7 +164,7 @@ fn a_reader_comes_back_then_it_is_told_how_many_lines_were_dropped() {
     let dropped: Vec<usize> = notices.map(|line| line.rsplit(' ').next().unwrap().parse().unwrap()).collect();
     assert_eq!(seen + dropped.iter().sum::<usize>(), 2000, "{dropped:?}");
     assert!(dropped.len() == 1 && dropped[0] > 500, "{dropped:?}");
-    assert!(log.contains("10-x: back\n") && log.contains(" INFO deployed "), "{log}");
+    assert!(log.contains("10-x: back\n") && log.contains(&format!(" INFO {DEPLOYED} ")), "{log}");
     assert!(log.find("were dropped") < log.find("10-x: back"), "{log}");
 }
 
@@ -176,10 +178,10 @@ fn a_fifo_s_reader_stops_then_the_log_is_on_standard_error_and_the_fifo_says_wha
     rustix::pipe::fcntl_setpipe_size(&reader, 4096).unwrap();
     let remote = source(&sandbox, "v1");
     let run = sandbox.deploy(&remote, &["--log-file", path.to_str().unwrap()]).expect(0);
-    let why = format!(" WARN cannot write to log-file {}: nobody reads it: logging to standard error", path.display());
+    let why = format!(" WARN {CANNOT_WRITE} to log-file {}: {NOBODY_READS}: logging to standard error", path.display());
     assert!(run.log.lines().next().unwrap().ends_with(&why), "{}", run.log);
     assert_eq!(run.complaints().len(), 1, "{}", run.log);
-    run.says("10-x: 2000\n").says(" INFO deployed ");
+    run.says("10-x: 2000\n").says(&format!(" INFO {DEPLOYED} "));
 }
 
 #[test]
@@ -191,9 +193,7 @@ fn standard_error_is_a_socket_or_a_terminal_that_nobody_reads_then_it_deploys() 
     let mut child = sandbox.command(&["--remote", &remote]).stderr(OwnedFd::from(socket)).spawn().unwrap();
     assert_eq!(end(&mut child).code(), Some(0));
     assert!(!fcntl_getfl(&ours).unwrap().contains(OFlags::NONBLOCK));
-    if !needs(&["python3"]) {
-        return;
-    }
+    needs!("python3");
     source(&sandbox, "v2");
     // A pseudo terminal whose other end is open, and not read.
     let script = "import os, pty, subprocess, sys\nmaster, slave = pty.openpty()\n\
@@ -252,9 +252,7 @@ fn the_daemon_s_log_is_not_read_then_it_goes_on_checking_and_beating() {
 
 #[test]
 fn memory_runs_out_then_the_last_words_of_the_runtime_are_heard() {
-    if !needs(&["strace"]) {
-        return;
-    }
+    needs!("strace");
     let sandbox = Sandbox::new();
     let remote = source(&sandbox, "v1");
     let mut strace = Command::new("strace");
@@ -282,9 +280,7 @@ fn memory_runs_out_then_the_last_words_of_the_runtime_are_heard() {
 
 #[test]
 fn there_is_no_memory_of_that_kind_then_a_pipe_does() {
-    if !needs(&["strace"]) {
-        return;
-    }
+    needs!("strace");
     let sandbox = Sandbox::new();
     sandbox.hook("post.d", "10-x", "seq 1 100");
     let remote = source(&sandbox, "v1");
@@ -293,7 +289,10 @@ fn there_is_no_memory_of_that_kind_then_a_pipe_does() {
     strace.args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=memfd_create", "-e", "inject=memfd_create:error=ENOSYS"]);
     strace.arg(check.get_program()).args(check.get_args()).current_dir(sandbox.path(Path::new("")));
     assert_eq!(Run::from(strace.output().unwrap()).expect(0).log, "");
-    assert!(sandbox.read_log("log").contains("10-x: 100\n") && sandbox.read_log("log").contains(" INFO deployed "));
+    assert!(
+        sandbox.read_log("log").contains("10-x: 100\n")
+            && sandbox.read_log("log").contains(&format!(" INFO {DEPLOYED} "))
+    );
     // A limit on file sizes that is too low for a line.
     source(&sandbox, "v2");
     let mut limited = Command::new("sh");

@@ -5,7 +5,9 @@ use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::support::sandbox::{Run, Sandbox, needs};
+use crate::support::needs::needs;
+use crate::support::phrases::{CANNOT_USE, DID_YOU_MEAN, NO_ARCHIVE, NO_USER, VALID};
+use crate::support::sandbox::{Run, Sandbox};
 
 const GOOD: &str = r#"version: 0.0
 os: linux
@@ -46,9 +48,7 @@ fn says(run: Run, code: i32, lines: &[&str]) {
 
 #[test]
 fn a_good_bundle_is_good_in_every_form() {
-    if !needs(&["tar", "zip"]) {
-        return;
-    }
+    needs!("tar", "zip");
     let sandbox = Sandbox::new();
     sandbox.write("bundle/appspec.yml", GOOD);
     sandbox.write("bundle/scripts/after.sh", "#!/bin/sh\n");
@@ -56,7 +56,7 @@ fn a_good_bundle_is_good_in_every_form() {
         "tar -czf a.tar.gz -C bundle .; tar -cf plain bundle; cd bundle; zip -qr ../a.zip .; cp appspec.yml ../x.yaml";
     assert!(Command::new("sh").args(["-euc", script]).current_dir(sandbox.path("")).status().unwrap().success());
     for form in ["bundle", "bundle/", "a.tar.gz", "plain", "a.zip", "bundle/appspec.yml", "x.yaml"] {
-        says(validate(&sandbox, &[form]), 0, &[&format!("{form}: nothing is wrong with it")]);
+        says(validate(&sandbox, &[form]), 0, &[&format!("{form}: {VALID}")]);
     }
     fs::rename(sandbox.path("bundle/appspec.yml"), sandbox.path("bundle/appspec.yaml")).unwrap();
     says(validate(&sandbox, &["bundle"]), 0, &["bundle: nothing"]);
@@ -94,11 +94,11 @@ nothing: here
     let lines = [
         "top/bundle/appspec.yml:4:13: error: source: gone is not in the bundle",
         "top/bundle/appspec.yml:6:13: error: source: out/passwd is a link that leads out of the bundle",
-        "top/bundle/appspec.yml:12:12: warning: /etc/passwd has no user nobody-of-this-name",
+        &*format!("top/bundle/appspec.yml:12:12: warning: {NO_USER} nobody-of-this-name"),
         "top/bundle/appspec.yml:13:11: warning: mode without quotes is another number to other readers: write \"644\"",
         "top/bundle/appspec.yml:16:17: error: location: scripts is no file",
         "top/bundle/appspec.yml:17:17: error: location: scripts/gone.sh is not in the bundle",
-        "top/bundle/appspec.yml:19:14: warning: /etc/passwd has no user 4294967295",
+        &*format!("top/bundle/appspec.yml:19:14: warning: {NO_USER} 4294967295"),
         "top/bundle/appspec.yml:20:1: warning: an appspec has no key nothing",
     ];
     says(validate(&sandbox, &["top"]), 78, &lines);
@@ -153,7 +153,7 @@ fn yaml_is_read_as_every_reader_reads_it_and_what_has_nothing_behind_it_is_not_t
     for appspec in good {
         sandbox.write("b/appspec.yml", &appspec);
         let run = validate(&sandbox, &["b"]);
-        assert_eq!((run.code, run.out.as_str()), (0, "b: nothing is wrong with it\n"), "{appspec}");
+        assert_eq!((run.code, run.out.as_str()), (0, &*format!("b: {VALID}\n")), "{appspec}");
     }
     for (appspec, line) in [
         (format!("{head}{files}---\n"), "6:1: error: a second document begins here"),
@@ -216,7 +216,7 @@ fn what_is_no_bundle_is_told_in_one_line() {
         ("none.zip", format!("none.zip: {none}")),
         ("two", "two: error: appspec.yml and appspec.yaml are both in two".into()),
         ("hostile.zip", "hostile.zip: error: member ../appspec.yml: its name has . or ..".into()),
-        ("page.zip", "page.zip: error: page.zip is no ZIP and no tar.gz: it begins like an HTML page".into()),
+        ("page.zip", format!("page.zip: error: page.zip {NO_ARCHIVE} and no tar.gz: it begins like an HTML page")),
         ("broken.yml", "broken.yml:1:6: error: this is no YAML: while parsing a flow sequence".into()),
         ("brackets.yml", "brackets.yml:1:256: error: this is no YAML: recursion limit exceeded".into()),
         ("deep.yml", "deep.yml:1:17: error: this is more than 16 levels deep".into()),
@@ -234,9 +234,9 @@ fn a_configuration_is_looked_at_section_by_section() {
     let file: PathBuf = sandbox.write("x.cfg", text);
     let name = file.to_str().unwrap();
     let lines = [
-        format!("{name}:4:9: error: unknown key keeep; did you mean keep?"),
-        format!("{name}:1:8: error: cannot use keep = 1"),
-        format!("{name}:8:11: error: cannot use timeout = never"),
+        format!("{name}:4:9: error: unknown key keeep; {DID_YOU_MEAN} keep?"),
+        format!("{name}:1:8: error: {CANNOT_USE} keep = 1"),
+        format!("{name}:8:11: error: {CANNOT_USE} timeout = never"),
     ];
     let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
     says(validate(&sandbox, &[name]), 78, &lines);
@@ -246,5 +246,5 @@ fn a_configuration_is_looked_at_section_by_section() {
     let same = "warning: two of the sections that run together have local = /var/deploy/current";
     says(validate(&sandbox, &["--config", name]), 0, &[&format!("{name}: {same}")]);
     sandbox.write("x.cfg", "remote = https://host/a.zip\n");
-    says(validate(&sandbox, &["--config", name]), 0, &[&format!("{name}: nothing is wrong with it")]);
+    says(validate(&sandbox, &["--config", name]), 0, &[&format!("{name}: {VALID}")]);
 }

@@ -10,8 +10,10 @@ use std::process::{Command, Stdio};
 
 use crate::crash::traced;
 use crate::support::git_servers::Repo;
+use crate::support::needs::needs;
+use crate::support::phrases::{CANNOT_USE, DRIFT, MOVE_AWAY, NOTHING_TO_VERIFY, ONE_MISSING, WITHOUT_COMMAND};
 use crate::support::running::Running;
-use crate::support::sandbox::{Run, Sandbox, has_time, needs, tree};
+use crate::support::sandbox::{Run, Sandbox, tree};
 use crate::support::tree::{everything, without_times};
 use crate::support::walk::{Point, SAMPLE, points, sample};
 
@@ -82,9 +84,7 @@ fn release(sandbox: &Sandbox) -> PathBuf {
 
 #[test]
 fn every_kind_of_source_in_every_way_then_nothing_differs_after_a_deployment() {
-    if !needs(&["tar", "git", "bsdtar"]) {
-        return;
-    }
+    needs!("tar", "git", "bsdtar");
     for mode in ["symlink", "in-place", "install"] {
         for kind in ["zip", "zip below a directory", "tar.gz", "directory", "git"] {
             let sandbox = Sandbox::new();
@@ -192,7 +192,7 @@ fn everything_that_can_differ_has_its_line_and_is_repaired_from_the_source_or_th
         assert_eq!(without_times(&everything(&top)), whole, "{mode} {place}");
         assert_eq!(fs::metadata(top.join("w eird\u{fc}")).unwrap().ino(), untouched, "what was right keeps its inode");
         verify(&sandbox, &zip, &[]).expect(0);
-        sandbox.deploy(&zip, &[]).expect(0).never_says("drift");
+        sandbox.deploy(&zip, &[]).expect(0).never_says(DRIFT);
         assert!(sandbox.path("cache/default").read_dir().map_or(0, Iterator::count) == 0);
     }
 }
@@ -211,7 +211,9 @@ fn a_fifo_in_the_live_tree_is_told_and_not_opened() {
         expected.extend(is_told.then_some("added <live>/z"));
         expected.push(if is_told { "2 differences" } else { "1 difference" });
         says(&sandbox, &verify(&sandbox, &zip, &[]).expect(1), &expected);
-        verify(&sandbox, &zip, &["--repair"]).expect(1).says("VERSION, where the release has something: move it away");
+        verify(&sandbox, &zip, &["--repair"])
+            .expect(1)
+            .says(&format!("VERSION, where the release has something: {MOVE_AWAY}"));
         fs::remove_file(top.join("VERSION")).unwrap();
         let run = verify(&sandbox, &zip, &["--repair"]).expect(i32::from(is_told));
         let mut expected = vec!["repaired: missing <live>/VERSION"];
@@ -404,9 +406,7 @@ fn installed(files: &[(&str, &str)]) -> (Sandbox, String) {
 
 #[test]
 fn an_installation_is_compared_path_by_path_and_put_back() {
-    if !needs(&["setfacl"]) || !rustix::process::geteuid().is_root() {
-        return;
-    }
+    needs!(root, "setfacl");
     let (sandbox, zip) = installed(FILES);
     let dest = sandbox.path("dest");
     sandbox.write("dest/foreign", "theirs");
@@ -454,7 +454,7 @@ fn nothing_is_live_or_a_deployment_is_at_work_or_was_cut_off_then_it_says_so() {
     let sandbox = Sandbox::new();
     let zip = sandbox.zip("app.zip", FILES).display().to_string();
     for more in [&[][..], &["--repair"]] {
-        verify(&sandbox, &zip, more).expect(1).says("nothing to verify: nothing has been deployed");
+        verify(&sandbox, &zip, more).expect(1).says(&format!("{NOTHING_TO_VERIFY}: nothing has been deployed"));
         assert!(!sandbox.store().exists());
     }
     sandbox.deploy(&zip, &[]).expect(0);
@@ -511,9 +511,7 @@ fn a_release_that_is_gone_or_has_no_manifest_then_it_says_what_to_do() {
 
 #[test]
 fn somebody_who_is_not_root_verifies_and_repairs_what_is_his() {
-    if !needs(&["setpriv", "chown"]) || !rustix::process::geteuid().is_root() {
-        return;
-    }
+    needs!(root, "setpriv", "chown");
     let sandbox = Sandbox::new();
     let zip = sandbox.zip("app.zip", FILES).display().to_string();
     sandbox.write("repo-deploy.cfg", "");
@@ -562,13 +560,13 @@ fn several_deployments_are_verified_and_the_worst_counts() {
     let out = run("verify").expect(1).out;
     assert!(out.contains("\none: release ") && out.contains("\ntwo: release "), "{out}");
     fs::remove_file(sandbox.path(".two.deploy/state")).unwrap();
-    run("verify").expect(1).says("ERROR two: nothing to verify");
+    run("verify").expect(1).says(&format!("ERROR two: {NOTHING_TO_VERIFY}"));
 }
 
 #[test]
 fn repair_stands_without_verify_then_it_is_a_mistake() {
     let sandbox = Sandbox::new();
-    sandbox.deploy("/r", &["--repair"]).expect(64).says("cannot use --repair without the command verify");
+    sandbox.deploy("/r", &["--repair"]).expect(64).says(&format!("{CANNOT_USE} --repair {WITHOUT_COMMAND} verify"));
 }
 
 #[test]
@@ -576,7 +574,7 @@ fn the_same_drift_at_each_check_is_one_warning_until_a_check_finds_another_or_no
     let (sandbox, zip) = deployed("in-place");
     let drifts = |name: &str| {
         fs::remove_file(sandbox.local().join(name)).unwrap();
-        let run = sandbox.deploy(&zip, &["-v"]).expect(0).says("drift: 1 entry of ");
+        let run = sandbox.deploy(&zip, &["-v"]).expect(0).says(&format!("{DRIFT} {ONE_MISSING} "));
         assert!(sandbox.local().join(name).exists());
         run.complaints().len()
     };
@@ -615,9 +613,7 @@ fn manifest(sandbox: &Sandbox) -> (PathBuf, String) {
 
 #[test]
 fn two_hundred_thousand_names_differ_then_at_most_64_mib_of_memory() {
-    if !needs(&["time"]) {
-        return;
-    }
+    needs!("time");
     let (sandbox, zip) = deployed("symlink");
     let (path, text) = manifest(&sandbox);
     let mut lines = String::new();
@@ -638,9 +634,7 @@ fn two_hundred_thousand_names_differ_then_at_most_64_mib_of_memory() {
 
 #[test]
 fn a_terminal_looks_on_then_verify_shows_how_far_it_is() {
-    if !needs(&["script", "stty", "strace"]) {
-        return;
-    }
+    needs!("script", "stty", "strace");
     let (sandbox, zip) = deployed("symlink");
     // So much that it takes a while from a slow disk.
     let (path, text) = manifest(&sandbox);
@@ -661,9 +655,7 @@ fn a_terminal_looks_on_then_verify_shows_how_far_it_is() {
 
 /// Kills a repair before its system calls; nobody ever sees half a file.
 fn kill_everywhere(mode: &str) {
-    if !has_time() || !needs(&["strace"]) {
-        return;
-    }
+    needs!(time, "strace");
     let (sandbox, zip) = if mode == "install" { installed(FILES) } else { deployed(mode) };
     let top = if mode == "install" { sandbox.path("dest") } else { sandbox.local() };
     let whole = tree(&top);

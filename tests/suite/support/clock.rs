@@ -4,7 +4,8 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use super::sandbox::{Sandbox, has_time, needs};
+use super::needs::needs;
+use super::sandbox::Sandbox;
 
 /// The qemu-user of this machine's own processor.
 pub const QEMU: &str = if cfg!(target_arch = "aarch64") { "qemu-aarch64" } else { "qemu-x86_64" };
@@ -15,7 +16,8 @@ pub struct Clock(PathBuf);
 impl Clock {
     /// A clock that is right so far. `None`: its parts are missing and the test is left out.
     pub fn new(sandbox: &Sandbox) -> Option<Self> {
-        let clock = (has_time() && needs(&["faketime", QEMU])).then(|| Self(sandbox.path("clock")))?;
+        needs!(time, "faketime", QEMU);
+        let clock = Self(sandbox.path("clock"));
         clock.moves(0);
         Some(clock)
     }

@@ -111,11 +111,3 @@ pub fn is_alive(pid: &str) -> bool {
 pub fn kill(pid: &str) {
     kill_process(Pid::from_raw(pid.trim().parse().unwrap()).unwrap(), Signal::KILL).unwrap();
 }
-
-/// Whether a program that a test needs is here; `tests/parts.sh` names what is left out without it.
-pub fn has(program: &str) -> bool {
-    let found =
-        std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).any(|dir| dir.join(program).exists());
-    assert!(found || std::env::var("CI").as_deref() != Ok("true"), "{program} is missing");
-    found
-}

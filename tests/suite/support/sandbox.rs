@@ -289,31 +289,6 @@ pub fn short(revision: &str) -> String {
     if is_hash { format!("{kind}{}", &digits[..12]) } else { revision.to_owned() }
 }
 
-/// Whether there is time for what takes long: walks, disks, emulators, thousands of repetitions. With REPO_DEPLOY_QUICK in the
-/// environment (`make quick`) there is none, and the test is left out.
-pub fn has_time() -> bool {
-    let is_quick = std::env::var_os("REPO_DEPLOY_QUICK").is_some();
-    if is_quick {
-        eprintln!("left out, because it takes long");
-    }
-    !is_quick
-}
-
-/// Whether all these programs are here. With CI=true a missing one fails the test; elsewhere the test says that it is left out.
-pub fn needs(programs: &[&str]) -> bool {
-    let is_here = |program: &&&str| {
-        ["/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin", "/sbin"]
-            .iter()
-            .any(|dir| Path::new(dir).join(program).exists())
-    };
-    let missing: Vec<_> = programs.iter().filter(|p| !is_here(p)).collect();
-    assert!(missing.is_empty() || std::env::var("CI").as_deref() != Ok("true"), "missing: {missing:?}");
-    if !missing.is_empty() {
-        eprintln!("left out, because these are missing: {missing:?}");
-    }
-    missing.is_empty()
-}
-
 /// What stands in a tree: path -> `d 755`, `f 644 content` or `l target`. Follows `root` itself when it is a link.
 pub fn tree(root: &Path) -> BTreeMap<String, String> {
     fn walk(dir: &Path, prefix: &str, into: &mut BTreeMap<String, String>) {
