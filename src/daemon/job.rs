@@ -32,14 +32,25 @@ pub struct Job {
     check: Option<ForkedWorker>,
     /// The report that was logged last, and its time.
     last_logged: Option<(CheckReport, u64)>,
+    /// Whether the last check left pruned releases.
+    has_pruned: bool,
     is_retired: bool,
 }
 
 impl Job {
     /// A job that is due now.
     pub fn new(settings: Settings, schedule: Option<Schedule>) -> Self {
-        let (unsaved, check, last_logged) = (Status::default(), None, None);
-        Self { settings, schedule, is_by_hand: false, unsaved, due: 0, check, last_logged, is_retired: false }
+        Self {
+            settings,
+            schedule,
+            is_by_hand: false,
+            unsaved: Status::default(),
+            due: 0,
+            check: None,
+            last_logged: None,
+            has_pruned: false,
+            is_retired: false,
+        }
     }
 
     /// Takes over the running check and the reports of the same job before the configuration was reloaded.
@@ -128,9 +139,36 @@ impl Job {
         self.note(&report);
     }
 
+    /// Removes pruned releases if the last check left some.
+    pub fn remove_pruned(&self) {
+        if self.has_pruned {
+            deploy::remove_pruned(&self.settings);
+        }
+    }
+
+    /// As [`Self::remove_pruned`], in a process of its own: no check waits for it, and it ends with the daemon.
+    pub fn start_removing_pruned(&mut self) {
+        if !std::mem::take(&mut self.has_pruned) {
+            return;
+        }
+        let settings = &self.settings;
+        let started = worker::fork(&mut || {
+            console::begin_copy();
+            console::switch_file(settings.log_file.as_deref());
+            console::set_prefix(Some(&settings.id));
+            deploy::remove_pruned(settings);
+            console::flush();
+            Vec::new()
+        });
+        if let Err(e) = started {
+            log::warn!("cannot remove pruned releases: {}; the next check tries again", error::plain(&e));
+        }
+    }
+
     /// Keeps the result of a check, and logs it unless it was logged already.
     pub fn note(&mut self, report: &CheckReport) {
         let outcome = report.outcome;
+        self.has_pruned = report.has_pruned;
         if !report.is_recorded && !outcome.is_stop() {
             self.unsaved.note(report, now(), std::time::Duration::ZERO);
         }

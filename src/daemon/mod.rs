@@ -54,6 +54,8 @@ pub fn once(all: Vec<Settings>, is_by_hand: bool, work: &dyn Fn(&Settings) -> Ch
     }
     console::set_prefix(None);
     Reports::default().write(&sections, |_| true);
+    console::flush();
+    sections.iter().for_each(Job::remove_pruned);
     worst(&codes)
 }
 
@@ -186,6 +188,7 @@ impl Watch<'_> {
             let section = &mut self.sections[at];
             console::set_prefix(Some(&section.settings.id));
             section.end(signal, self.stop);
+            section.start_removing_pruned();
             self.has_worked = true;
             console::set_prefix(None);
             if section.is_retired() {

@@ -90,12 +90,15 @@ impl Deployment<'_> {
             Notification { settings, state, report: &report, news, reason, took, bytes }.json()
         });
         let settings = self.settings;
+        report.has_pruned = self.store.has_pruned();
         drop(self); // the lock is free
         if let Some(json) = notification {
             notify::send(settings, &json);
         }
         match stop {
-            Some(signal) => CheckReport::of_error(&super::failure::stopped(signal)),
+            Some(signal) => {
+                CheckReport { has_pruned: report.has_pruned, ..CheckReport::of_error(&super::failure::stopped(signal)) }
+            }
             None => report,
         }
     }

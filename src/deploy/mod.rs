@@ -79,6 +79,15 @@ pub fn check(settings: &Settings) -> CheckReport {
     deployment.end(result, started)
 }
 
+/// Removes pruned releases, after the report of the check that pruned them. A failure is only a warning: they cost
+/// only space.
+pub fn remove_pruned(settings: &Settings) {
+    let places = locations::locate(settings);
+    if let Err(e) = places.and_then(|places| StoreView::open(&places.store)).and_then(|store| store.remove_pruned()) {
+        log::warn!("{e}");
+    }
+}
+
 impl<'a> Deployment<'a> {
     /// Opens a deployment. Takes the lock of the store at once, or waits for it up to `most`.
     pub fn open(settings: &'a Settings, most: Option<Duration>) -> Result<Self> {

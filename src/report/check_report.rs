@@ -20,12 +20,14 @@ pub struct CheckReport {
     pub is_repeated: bool,
     /// Whether an earlier check logged it less than an hour ago.
     pub is_told: bool,
+    /// Whether the store has pruned releases to remove.
+    pub has_pruned: bool,
 }
 
 impl CheckReport {
     /// A report that is not yet in the status of a store.
     pub fn new(outcome: Outcome, text: String) -> Self {
-        Self { outcome, text, is_recorded: false, is_repeated: false, is_told: false }
+        Self { outcome, text, is_recorded: false, is_repeated: false, is_told: false, has_pruned: false }
     }
 
     /// The report of a check that ended with `result` and left `state`. `reason`: why the release is on hold, or why a
@@ -57,21 +59,22 @@ impl CheckReport {
 
     /// The report as bytes, for the parent process, the text last. `is_told` is left out: the parent knows it.
     pub fn print(&self) -> Vec<u8> {
-        let Self { outcome, is_recorded, is_repeated, is_told: _, text } = self;
-        format!("{outcome}\n{}\n{is_recorded}\n{is_repeated}\n{text}", outcome.exit_code()).into_bytes()
+        let Self { outcome, is_recorded, is_repeated, is_told: _, has_pruned, text } = self;
+        format!("{outcome}\n{}\n{is_recorded}\n{is_repeated}\n{has_pruned}\n{text}", outcome.exit_code()).into_bytes()
     }
 
     /// Parses the output of [`CheckReport::print`]; the text may be truncated.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let text = String::from_utf8_lossy(bytes);
-        let mut parts = text.splitn(5, '\n');
+        let mut parts = text.splitn(6, '\n');
         let (word, code) = (parts.next()?, parts.next()?.parse::<u8>().ok()?);
         let outcome = match Outcome::parse(word)? {
             Outcome::Failed(Kind::Stopped(_)) => Outcome::Failed(Kind::Stopped(i32::from(code).saturating_sub(128))),
             outcome => outcome,
         };
-        let (is_recorded, is_repeated) = (parts.next()? == "true", parts.next()? == "true");
-        Some(Self { is_recorded, is_repeated, ..Self::new(outcome, parts.next()?.to_owned()) })
+        let mut is_true = || Some(parts.next()? == "true");
+        let (is_recorded, is_repeated, has_pruned) = (is_true()?, is_true()?, is_true()?);
+        Some(Self { is_recorded, is_repeated, has_pruned, ..Self::new(outcome, parts.next()?.to_owned()) })
     }
 }
 
@@ -103,12 +106,17 @@ mod tests {
             (Outcome::Failed(Kind::Stopped(15)), "stopped", false),
             (Outcome::RolledBack, "ü: x", true),
         ] {
-            let one = CheckReport { is_recorded, ..CheckReport::new(outcome, text.to_owned()) };
+            let one =
+                CheckReport { is_recorded, has_pruned: !is_recorded, ..CheckReport::new(outcome, text.to_owned()) };
             assert_eq!(CheckReport::parse(&one.print()), Some(one));
         }
-        for broken in
-            ["", "unchanged", "unchanged\n0\ntrue\nfalse", "unchanged\nx\ntrue\nfalse\ny", "x\n0\ntrue\nfalse\ny"]
-        {
+        for broken in [
+            "",
+            "unchanged",
+            "unchanged\n0\ntrue\nfalse\nfalse",
+            "unchanged\nx\ntrue\nfalse\ntrue\ny",
+            "x\n0\ntrue\nfalse\ntrue\ny",
+        ] {
             assert_eq!(CheckReport::parse(broken.as_bytes()), None, "{broken}");
         }
     }

@@ -1,5 +1,6 @@
 //! The directory of a store: its files, read and replaced atomically.
 
+use std::cell::Cell;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
@@ -35,6 +36,8 @@ pub struct Store {
     pub(super) view: StoreView,
     /// Whether it was just created.
     pub(super) is_new: bool,
+    /// Whether it has pruned releases that are to be removed.
+    pub(super) has_pruned: Cell<bool>,
     pub(super) _lock: File,
 }
 
@@ -114,6 +117,18 @@ impl StoreView {
     }
 }
 
+impl StoreView {
+    /// Removes the releases that were pruned. Needs no lock, because nothing refers to them any more: neither the next
+    /// check nor a signal waits for it. A run that is cut off leaves the rest to the next one.
+    pub fn remove_pruned(&self) -> Result<()> {
+        let remove = || -> io::Result<()> {
+            let partial = self.sub(PARTIAL)?;
+            partial.names()?.iter().filter(|name| is_pruned(name)).try_for_each(|name| partial.remove_all(name))
+        };
+        remove().with_context(|| format!("cannot remove pruned releases in {}", self.root.join(PARTIAL).display()))
+    }
+}
+
 impl Store {
     /// The shared volume that contains it, and whether the store was just created.
     pub fn volume(&self) -> Option<(&Path, bool)> {
@@ -150,11 +165,23 @@ impl Store {
         self.sub(PARTIAL)
     }
 
-    /// Removes leftovers of a killed run. Only under the lock, when no other process creates files there.
+    /// Whether there are pruned releases to remove: see [`StoreView::remove_pruned`].
+    pub fn has_pruned(&self) -> bool {
+        self.has_pruned.get()
+    }
+
+    /// Removes leftovers of a killed run, except pruned releases, which may be large: the end of the check removes them.
+    /// Only under the lock, when no other process creates files there.
     pub(super) fn empty_partial(&self) -> Result<()> {
         let empty = || -> io::Result<()> {
-            let partial = self.partial()?;
-            partial.names()?.iter().try_for_each(|name| partial.remove_all(name))
+            let partial = self.sub(PARTIAL)?;
+            for name in partial.names()? {
+                match is_pruned(&name) {
+                    true => self.has_pruned.set(true),
+                    false => partial.remove_all(&name)?,
+                }
+            }
+            Ok(())
         };
         empty().with_context(|| format!("cannot remove what is left in {}", self.root.join(PARTIAL).display()))
     }
@@ -184,6 +211,13 @@ impl Store {
         let cannot = || format!("cannot replace {}", self.root.join(name).display());
         put(self.dir().with_context(cannot)?, name, fill, mode, durably).with_context(cannot)
     }
+}
+
+/// The prefix of a release that was pruned, in the directory for unfinished files.
+pub(super) const PRUNED: &str = "pruned-";
+
+fn is_pruned(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(PRUNED.as_bytes())
 }
 
 /// The directory for unfinished files.

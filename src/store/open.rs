@@ -1,5 +1,6 @@
 //! Opens a store: judges its path; to write it, also takes its lock and creates missing parts.
 
+use std::cell::Cell;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
@@ -19,7 +20,7 @@ impl Store {
         let place = resolve::make_dirs(&root, location.way).map_err(|fault| location.refusal(fault, &root))?;
         let dir = open(&place, location)?;
         let view = StoreView { root, dir: Some(Rc::new(dir)), volume: place.volume };
-        let store = Self { _lock: lock(&view, location, most)?, view, is_new };
+        let store = Self { _lock: lock(&view, location, most)?, view, is_new, has_pruned: Cell::new(false) };
         store.make("releases", 0o755)?;
         store.make(manifest::DIR, 0o700)?;
         store.make(PARTIAL, 0o700)?;

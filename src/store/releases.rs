@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Instant;
 
-use super::directory::{PARTIAL, Store, StoreView, cannot_make, unique};
+use super::directory::{PARTIAL, PRUNED, Store, StoreView, cannot_make, unique};
 use super::manifest::{self, Extent, Manifest};
 use crate::error::{Context, Error, Result, plain};
 use crate::model::{Owner, ReleaseId};
@@ -132,20 +132,23 @@ impl Store {
         Ok(Staging { path, name, dir, partial })
     }
 
-    /// Removes the release `id`, if it exists.
+    /// Removes the release `id`, if it exists: it is gone, and its content will be, by
+    /// [`remove_pruned`](super::StoreView::remove_pruned).
     pub fn discard(&self, id: &ReleaseId) -> Result<()> {
         let Some(release) = self.release(id)? else { return Ok(()) };
-        let away = unique("pruned-")?;
+        let away = unique(PRUNED)?;
         let discard = || -> io::Result<()> {
             let (releases, partial) = (self.releases_dir()?, self.sub(PARTIAL)?);
             // First moved out of releases/ by one rename: a name there is always complete.
             match releases.rename(name(id), &partial, &away) {
                 // A directory of a lower image layer cannot be renamed.
                 Err(e) if e.kind() == ErrorKind::CrossesDevices => doom(&releases, name(id))?,
-                renamed => renamed?,
+                renamed => {
+                    renamed?;
+                    self.has_pruned.set(true);
+                }
             }
-            self.sub(manifest::DIR)?.remove_all(name(id))?;
-            partial.remove_all(&away)
+            self.sub(manifest::DIR)?.remove_all(name(id))
         };
         discard().with_context(|| format!("cannot remove {}", release.path.display()))
     }

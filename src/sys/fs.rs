@@ -186,14 +186,18 @@ impl Dir {
         Ok(rustix::fs::unlinkat(&self.0, name, AtFlags::empty())?)
     }
 
-    /// Removes `name`, of any type, with everything in it. A missing `name` is no error.
+    /// Removes `name`, of any type, with everything in it. A missing `name` is no error: another process may remove the
+    /// same tree.
     pub fn remove_all(&self, name: &OsStr) -> io::Result<()> {
-        match self.unlink(name) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(e) if e.kind() != io::ErrorKind::IsADirectory => return Err(e),
-            Ok(()) => return Ok(()),
-            Err(_) => {}
-        }
+        let is_gone = |removed: &io::Result<()>| matches!(removed, Err(e) if e.kind() == io::ErrorKind::NotFound);
+        let removed = match self.unlink(name) {
+            Err(e) if e.kind() == io::ErrorKind::IsADirectory => self.remove_tree(name),
+            removed => removed,
+        };
+        if is_gone(&removed) { Ok(()) } else { removed }
+    }
+
+    fn remove_tree(&self, name: &OsStr) -> io::Result<()> {
         let child = self.child(name)?;
         child.names()?.iter().try_for_each(|name| child.remove_all(name))?;
         self.remove_dir(name)

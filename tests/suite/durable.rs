@@ -219,3 +219,42 @@ fn nothing_is_cloned_where_trust_demands_a_proof() {
         assert_eq!(fs::read_to_string(sandbox.local().join("VERSION")).unwrap(), version);
     }
 }
+
+/// The names of pruned releases that are still to be removed.
+fn pruned(sandbox: &Sandbox) -> Vec<String> {
+    let names = fs::read_dir(sandbox.store().join("partial")).unwrap();
+    names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).filter(|n| n.starts_with("pruned-")).collect()
+}
+
+#[test]
+fn a_pruned_release_is_removed_after_the_report_and_after_a_kill_by_the_next_check() {
+    needs!("strace");
+    let mut calls = Vec::new();
+    for is_killed in [false, true] {
+        let sandbox = Sandbox::new();
+        sandbox.write("repo-deploy.cfg", "keep = 2\n");
+        let [one, two, three] = ["1", "2", "3"].map(|version| archive(&sandbox, version, version, 30, 10));
+        sandbox.deploy(&one, &[]).expect(0);
+        sandbox.deploy(&two, &[]).expect(0);
+        let (trace, command) = (sandbox.path("trace"), sandbox.command(&["--remote", &three]));
+        let mut options =
+            vec!["-e", "trace=unlinkat,flock,rename,renameat,write", "-s", "200", "-o", trace.to_str().unwrap()];
+        let kill = format!("inject=unlinkat:signal=KILL:when={}", calls.iter().filter(|c| **c == "unlinkat").count());
+        if is_killed {
+            options.extend(["-e", &kill]);
+        }
+        crate::crash::traced(&command, &options).output().unwrap();
+        let text = sandbox.read("trace");
+        let first = text.lines().position(|line| line.starts_with("unlinkat") && line.contains("\"000\"")).unwrap();
+        let before: Vec<&str> = text.lines().take(first).collect();
+        let is_reported = before.iter().any(|line| line.contains("\"status\""));
+        assert!(is_reported, "removed before the report:\n{text}");
+        assert_eq!(fs::read_to_string(sandbox.local().join("VERSION")).unwrap(), "3");
+        assert_eq!(pruned(&sandbox).len(), usize::from(is_killed), "{text}");
+        let run = sandbox.status(&["--remote", &three]).expect(0);
+        assert!(run.out.contains("deployed"), "{}", run.out);
+        sandbox.deploy(&three, &[]).expect(0);
+        assert!(pruned(&sandbox).is_empty());
+        calls = text.lines().take(first + 3).map(|line| line.split('(').next().unwrap().to_owned()).collect();
+    }
+}
