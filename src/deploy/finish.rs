@@ -163,12 +163,17 @@ fn in_doubt_still(doubt: &str, result: Result<Outcome>) -> Result<Outcome> {
 }
 
 /// The disk space of a release in bytes, and the time of its creation. The manifest tells the space without reading
-/// the tree.
+/// the tree, except for large directories.
 fn size(store: &StoreView, release: &Release) -> std::io::Result<String> {
     let dir = Dir::open(&release.path)?;
+    let meta = dir.meta()?;
     let known = manifest::read(store, &release.id).and_then(|manifest| manifest.extent().ok());
-    let space = known.map_or_else(|| taken(&dir), |extent| Ok(extent.space))?;
-    Ok(format!("{space} {}", dir.meta()?.mtime.0))
+    let space = match known {
+        // Directories take as much as the top: a block, or nothing.
+        Some(extent) => extent.space.saturating_add(meta.allocated.saturating_mul(extent.directories + 1)),
+        None => taken(&dir)?,
+    };
+    Ok(format!("{space} {}", meta.mtime.0))
 }
 
 /// The disk space of a tree in bytes. An adopted tree may be nested so deep that its paths exceed the limit of any

@@ -9,9 +9,10 @@ use std::path::Path;
 
 use super::names::shown;
 use super::policy::{Kind, Listing, Plan, too_many};
+use super::trail::{Trail, split};
 use super::transfer::{changed, in_time, transfer};
 use super::unpacked::{Unpacked, is_something};
-use super::writer::{Trail, Writer, split};
+use super::writer::Writer;
 use crate::artifact::{Access, EntrySum, Folder};
 use crate::error::{Context, Error, Kind as Cause, Result};
 use crate::model::Layout;

@@ -13,6 +13,7 @@ mod sums;
 mod tar;
 #[cfg(test)]
 mod tests;
+mod trail;
 mod transfer;
 mod tree;
 mod unchanged;

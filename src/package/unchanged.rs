@@ -12,7 +12,7 @@ use std::io::{self, Read};
 use flate2::Crc;
 
 use super::policy::{Kind, Plan};
-use super::writer::{Trail, split};
+use super::trail::{Trail, split};
 use crate::error::Result;
 use crate::store::Original;
 use crate::store::manifest::{Item, What};

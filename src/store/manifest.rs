@@ -47,9 +47,11 @@ pub struct Manifest {
 pub struct Extent {
     /// Names, without the top.
     pub entries: u64,
+    /// The directories among them.
+    pub directories: u64,
     /// Bytes of content.
     pub bytes: u64,
-    /// Bytes on disk, as most file systems allocate them: in blocks of 4 KiB.
+    /// Bytes that the content takes on disk, as most file systems allocate it: in blocks of 4 KiB.
     pub space: u64,
 }
 
@@ -127,18 +129,19 @@ impl Manifest {
         Items { from: Some(from), top: &self.top }
     }
 
-    /// The number of entries, their content and their space on disk.
+    /// The number of entries, their content and its space on disk.
     pub fn extent(&self) -> Result<Extent> {
         let mut extent = Extent::default();
         for item in self.items() {
-            let (bytes, space) = match item?.what {
-                What::File { size, .. } => (size, size.div_ceil(BLOCK).saturating_mul(BLOCK)),
-                What::Dir { .. } => (0, BLOCK),
-                What::Link { .. } => (0, 0),
-            };
             extent.entries += 1;
-            extent.bytes = extent.bytes.saturating_add(bytes);
-            extent.space = extent.space.saturating_add(space);
+            match item?.what {
+                What::File { size, .. } => {
+                    extent.bytes = extent.bytes.saturating_add(size);
+                    extent.space = extent.space.saturating_add(size.div_ceil(BLOCK).saturating_mul(BLOCK));
+                }
+                What::Dir { .. } => extent.directories += 1,
+                What::Link { .. } => {}
+            }
         }
         Ok(extent)
     }
