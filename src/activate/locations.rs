@@ -27,6 +27,8 @@ pub struct Places {
     pub is_store_in_local: bool,
     /// This deployment's cache directory. It may be lost.
     pub cache: PathBuf,
+    /// The store, if it was opened to find it.
+    pub found: Option<StoreView>,
 }
 
 impl Places {
@@ -68,13 +70,16 @@ pub fn locate(settings: &Settings) -> Result<Places> {
     for mode in [ActivationMode::InPlace, ActivationMode::Symlink] {
         // A store that cannot be there is not; one that is used is checked again when it is opened.
         let Ok(places) = place(settings, mode) else { continue };
+        if !is_something(&places.store.path) {
+            continue;
+        }
         let Ok(store) = StoreView::open(&places.store) else { continue };
         if let Recorded::State(state) = store.recorded()?
             && state.mode == mode
             && state.local == settings.local
             && state.current.is_some()
         {
-            return Ok(places);
+            return Ok(Places { found: Some(store), ..places });
         }
     }
     let is_dir = Local::new(&settings.local).is_dir()?;
@@ -89,7 +94,7 @@ fn place(settings: &Settings, mode: ActivationMode) -> Result<Places> {
         Some(cache) if settings.cache.is_given || can_be_made(&cache.join(&settings.id)) => cache.join(&settings.id),
         Some(_) | None => inside(),
     };
-    Ok(Places { mode, store, is_store_in_local, cache })
+    Ok(Places { mode, store, is_store_in_local, cache, found: None })
 }
 
 /// The directory of the store: beside `<local>` for a link, so that one shared volume holds both; in the live directory
@@ -110,7 +115,11 @@ fn store(settings: &Settings, mode: ActivationMode) -> Result<(Location, bool)> 
             hidden.push(".deploy");
             Ok((at(settings.local.with_file_name(hidden), "store"), false))
         }
-        ActivationMode::InPlace if Local::new(&settings.local).is_mount_top()? => {
+        // Most live trees are links: this is asked first, because it costs least.
+        ActivationMode::InPlace
+            if settings.local.symlink_metadata().is_ok_and(|meta| meta.is_dir())
+                && Local::new(&settings.local).is_mount_top()? =>
+        {
             Ok((at(settings.local.join(OUR_DIR), "store"), true))
         }
         ActivationMode::InPlace | ActivationMode::Install => {
@@ -131,11 +140,19 @@ fn of_local(settings: &Settings) -> String {
 
 /// Whether the store `usual` belongs to another live directory. `other` is used once it exists.
 fn is_taken(usual: &Location, other: &Location, settings: &Settings) -> bool {
-    if other.path.symlink_metadata().is_ok() {
+    if is_something(&other.path) {
         return true;
+    }
+    if !is_something(&usual.path) {
+        return false;
     }
     let recorded = StoreView::open(usual).and_then(|store| store.recorded());
     matches!(recorded, Ok(Recorded::State(state)) if state.local != settings.local)
+}
+
+/// Whether anything is at `path`: a store that is used is looked at more closely.
+fn is_something(path: &Path) -> bool {
+    path.symlink_metadata().is_ok()
 }
 
 fn no_state_dir(why: &str) -> Error {

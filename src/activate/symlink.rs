@@ -51,7 +51,7 @@ impl Symlink {
             Kind::Link => {
                 let text = place.dir.read_link(&place.name).with_context(examine)?;
                 let is_ours = trust::link(meta.uid, Us::with(None)).is_none();
-                let release = if is_ours { self.leads_to(&text) } else { None };
+                let release = if is_ours { self.leads_to(&text, &place) } else { None };
                 release.map_or(LiveTree::Link(text), LiveTree::Release)
             }
             Kind::Dir if self.local.is_empty(&self.local.open()?, &[])? => LiveTree::Empty,
@@ -61,11 +61,15 @@ impl Symlink {
     }
 
     /// The release that a link with this target leads to, if it exists.
-    fn leads_to(&self, text: &OsStr) -> Option<ReleaseId> {
+    fn leads_to(&self, text: &OsStr, place: &Place) -> Option<ReleaseId> {
         let target = self.local().parent()?.join(text);
-        let name = target.file_name()?;
+        let (name, releases) = (target.file_name()?, self.releases.as_ref()?);
         let id = name.to_str().and_then(ReleaseId::parse)?;
-        let (dir, releases) = (resolve::open_dir(target.parent()?, Way::Any).ok()?, self.releases.as_ref()?);
+        // A relative one without links is found from here.
+        let dir = match place.dir.descend(Path::new(text).parent()?) {
+            Ok(dir) => dir,
+            Err(_) => resolve::open_dir(target.parent()?, Way::Any).ok()?,
+        };
         let is_same = |a: &Dir, b: &Dir| Some(a.meta().ok()?.inode() == b.meta().ok()?.inode());
         let is_there = releases.look(name).ok()?.is_some_and(|meta| meta.kind == Kind::Dir);
         (is_same(&dir, releases)? && is_there).then_some(id)

@@ -248,8 +248,8 @@ pub fn lies_in(outer: &Path, inner: &Path) -> Option<PathBuf> {
 /// A cache of resolved directories.
 #[derive(Debug, Default)]
 struct Resolved {
-    dirs: HashMap<PathBuf, PathBuf>,
-    inodes: HashMap<PathBuf, Option<(u64, u64)>>,
+    /// Device, inode, and whether it is a link; `None`: it does not exist.
+    seen: HashMap<PathBuf, Option<(u64, u64, bool)>>,
     mounts: Option<Mounts>,
 }
 
@@ -264,24 +264,26 @@ impl Resolved {
 
     fn real(&mut self, path: &Path, is: Use) -> PathBuf {
         let (Some(above), Some(name)) = (path.parent(), path.file_name()) else { return path.to_owned() };
-        let above = match self.dirs.get(above) {
-            Some(known) => known.clone(),
-            None => {
-                let found = paths::resolve(above);
-                self.dirs.insert(above.to_owned(), found.clone());
-                found
-            }
-        };
         match is {
-            Use::Link | Use::Directory => above.join(name),
-            Use::Store | Use::Shared | Use::Source | Use::Read | Use::Written => paths::resolve(&above.join(name)),
+            Use::Link | Use::Directory => self.resolve(above).join(name),
+            Use::Store | Use::Shared | Use::Source | Use::Read | Use::Written => self.resolve(path),
         }
     }
 
+    /// As [`paths::resolve`], and looks at no directory twice.
+    fn resolve(&mut self, path: &Path) -> PathBuf {
+        let is_plain = path.ancestors().all(|path| self.look(path).is_none_or(|(.., is_link)| !is_link));
+        if is_plain { path.to_owned() } else { paths::resolve(path) }
+    }
+
     fn inode(&mut self, path: &Path) -> Option<(u64, u64)> {
-        *self.inodes.entry(path.to_owned()).or_insert_with(|| {
+        self.look(path).map(|(device, inode, _)| (device, inode))
+    }
+
+    fn look(&mut self, path: &Path) -> Option<(u64, u64, bool)> {
+        *self.seen.entry(path.to_owned()).or_insert_with(|| {
             let meta = path.symlink_metadata().ok()?;
-            Some((meta.dev(), meta.ino()))
+            Some((meta.dev(), meta.ino(), meta.is_symlink()))
         })
     }
 }

@@ -91,8 +91,8 @@ pub fn remove_pruned(settings: &Settings) {
 impl<'a> Deployment<'a> {
     /// Opens a deployment. Takes the lock of the store at once, or waits for it up to `most`.
     pub fn open(settings: &'a Settings, most: Option<Duration>) -> Result<Self> {
-        let places = locations::locate(settings)?;
-        let store = Store::open(&places.store, most)?;
+        let mut places = locations::locate(settings)?;
+        let store = Store::open(&places.store, places.found.take(), most)?;
         if let Some((volume, is_new)) = store.volume() {
             // For an existing store, an earlier run has logged this.
             let level = if is_new { log::Level::Info } else { log::Level::Debug };

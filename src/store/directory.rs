@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Write};
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -104,11 +104,7 @@ impl StoreView {
 
     /// Reads one of its files; `None`: it does not exist.
     pub fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
-        let read = || -> io::Result<Vec<u8>> {
-            let mut content = Vec::new();
-            self.dir()?.open_file(name.as_ref())?.read_to_end(&mut content)?;
-            Ok(content)
-        };
+        let read = || -> io::Result<Vec<u8>> { sysfs::read_whole(&self.dir()?.open_file(name.as_ref())?) };
         match read() {
             Ok(content) => Ok(Some(content)),
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),

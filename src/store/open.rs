@@ -14,12 +14,12 @@ use crate::sys::resolve::{self, Fault, Last, Place, Way};
 
 impl Store {
     /// Opens the store at `location`, creating missing parts, and takes its lock: at once, or in turn within `most`.
-    pub fn open(location: &Location, most: Option<Duration>) -> Result<Self> {
-        let root = location.path.clone();
-        let is_new = !root.exists();
-        let place = resolve::make_dirs(&root, location.way).map_err(|fault| location.refusal(fault, &root))?;
-        let dir = open(&place, location)?;
-        let view = StoreView { root, dir: Some(Rc::new(dir)), volume: place.volume };
+    /// `known` is the same store, if it is open already.
+    pub fn open(location: &Location, known: Option<StoreView>, most: Option<Duration>) -> Result<Self> {
+        let (view, is_new) = match known.filter(|view| view.dir.is_some()) {
+            Some(view) => (view, false),
+            None => make(location)?,
+        };
         let store = Self { _lock: lock(&view, location, most)?, view, is_new, has_pruned: Cell::new(false) };
         store.make("releases", 0o755)?;
         store.make(manifest::DIR, 0o700)?;
@@ -27,6 +27,15 @@ impl Store {
         store.empty_partial()?;
         Ok(store)
     }
+}
+
+/// Opens the directory of the store at `location`, and makes it if it is missing: then it is new.
+fn make(location: &Location) -> Result<(StoreView, bool)> {
+    let root = location.path.clone();
+    let is_new = !root.exists();
+    let place = resolve::make_dirs(&root, location.way).map_err(|fault| location.refusal(fault, &root))?;
+    let dir = open(&place, location)?;
+    Ok((StoreView { root, dir: Some(Rc::new(dir)), volume: place.volume }, is_new))
 }
 
 impl StoreView {

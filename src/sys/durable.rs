@@ -9,6 +9,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
+use super::file::read_proc;
 use super::fs::Dir;
 
 /// Fewer entries are synced one by one: syncfs writes the dirty data of other programs too.
@@ -123,9 +124,8 @@ fn dirty(memory: &str) -> Option<u64> {
     Some(kilobytes("Dirty:")?.saturating_add(kilobytes("Writeback:")?).saturating_mul(1024))
 }
 
-/// The content of a file in /proc; empty if it is not there.
 fn read(path: &str) -> String {
-    std::fs::read_to_string(path).unwrap_or_default()
+    String::from_utf8_lossy(&read_proc(path)).into_owned()
 }
 
 /// Waits for the writes of a file and returns their error. The kernel's documentation (filesystems/fiemap.rst) promises

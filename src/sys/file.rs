@@ -21,6 +21,26 @@ pub fn open_file(path: &Path) -> io::Result<File> {
     Ok(File::from(rustix::fs::open(path, flags, Mode::empty())?))
 }
 
+/// The content of a file in /proc, whose size is not known before; empty without /proc.
+pub fn read_proc(path: &str) -> Vec<u8> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let opened = rustix::fs::open(path, flags, Mode::empty()).map(File::from);
+    opened.map_err(io::Error::from).and_then(|file| read_whole(&file)).unwrap_or_default()
+}
+
+/// The content of a small file from its offset on.
+pub fn read_whole(file: &File) -> io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    loop {
+        content.reserve(4096);
+        match rustix::io::read(file, rustix::buffer::spare_capacity(&mut content)) {
+            Ok(0) => return Ok(content),
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+}
+
 /// A file in memory, without a name.
 pub fn unnamed() -> io::Result<File> {
     Ok(rustix::fs::memfd_create(c"repo-deploy", rustix::fs::MemfdFlags::CLOEXEC)?.into())

@@ -10,8 +10,8 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
 pub use super::file::{
-    can_be_made, clone_content, keeps_our_time, name_of, open_file, random, set_owner_and_mode, start_writeback,
-    try_lock, unique_name, unnamed,
+    can_be_made, clone_content, keeps_our_time, name_of, open_file, random, read_whole, set_owner_and_mode,
+    start_writeback, try_lock, unique_name, unnamed,
 };
 pub use super::meta::{Identity, Kind, Meta, meta};
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, RawDir, StatxAttributes, StatxFlags, Uid};
@@ -276,12 +276,12 @@ impl Dir {
         Ok(names)
     }
 
-    /// Passes each name to `goes_on`, unordered and without `.` and `..`, until it returns false.
+    /// Passes each name to `goes_on`, unordered and without `.` and `..`, until it returns false. It must not list the same
+    /// directory: both would share one offset.
     pub fn each_name(&self, goes_on: &mut dyn FnMut(&OsStr) -> bool) -> io::Result<()> {
-        // A descriptor of its own: reading moves the offset, which a clone would share.
-        let fd = rustix::fs::openat(&self.0, c".", DIRECTORY, Mode::empty())?;
+        rustix::fs::seek(&self.0, rustix::fs::SeekFrom::Start(0))?;
         let mut buffer = Vec::with_capacity(16 * 1024);
-        let mut entries = RawDir::new(fd, buffer.spare_capacity_mut());
+        let mut entries = RawDir::new(&self.0, buffer.spare_capacity_mut());
         while let Some(entry) = entries.next() {
             let entry = entry?;
             let name = entry.file_name().to_bytes();
@@ -321,8 +321,9 @@ pub fn granted_bits(dir: &Dir) -> io::Result<u32> {
     if super::xattr::get(dir, super::xattr::DEFAULT_ACL.as_ref())?.is_some() {
         return Ok(0);
     }
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let umask = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+    let status = super::file::read_proc("/proc/self/status");
+    let umask = String::from_utf8_lossy(&status);
+    let umask = umask.lines().find_map(|line| line.strip_prefix("Umask:"));
     let umask = umask.and_then(|umask| u32::from_str_radix(umask.trim(), 8).ok());
     Ok(umask.map_or(0, |umask| 0o777 & !umask))
 }

@@ -28,7 +28,7 @@ pub struct Origin {
 impl Mounts {
     /// Reads the present mounts.
     pub fn read() -> Self {
-        let text = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
+        let text = super::file::read_proc("/proc/self/mountinfo");
         Self(text.split(|byte| *byte == b'\n').filter_map(Mount::parse).collect())
     }
 

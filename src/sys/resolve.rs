@@ -119,27 +119,35 @@ impl Walk {
 
     fn walk_to_the_end(mut self, last: Last, makes: bool) -> Result<Place, Fault> {
         loop {
-            let Some(name) = self.ahead.pop() else { return self.end(OsStr::new("."), false) };
+            let Some(name) = self.ahead.pop() else {
+                let meta = self.dir().look(OsStr::new("."))?;
+                return self.end(OsStr::new("."), meta, false);
+            };
             if name == ".." {
                 self.open.truncate((self.open.len() - 1).max(1));
                 continue;
             }
             self.judge()?;
             let is_last = self.ahead.is_empty();
-            match self.dir().look(&name)?.map(|meta| meta.kind) {
-                Some(Kind::Link) if is_last && last == Last::Stay => return self.end(&name, false),
+            // Most steps are directories: only where one is not, it is looked at.
+            if !is_last && self.enter(&name).is_ok() {
+                continue;
+            }
+            let meta = self.dir().look(&name)?;
+            match meta.map(|meta| meta.kind) {
+                Some(Kind::Link) if is_last && last == Last::Stay => return self.end(&name, meta, false),
                 Some(Kind::Link) if is_last && last == Last::Written && self.is_among_descriptors()? => {
-                    return self.end(&name, true);
+                    return self.end(&name, meta, true);
                 }
                 Some(Kind::Link) => self.follow(&name)?,
-                Some(Kind::Dir) if !is_last => self.enter(name)?,
+                Some(Kind::Dir) if !is_last => self.enter(&name)?,
                 None if !is_last && makes => {
                     make_dir(self.dir(), &name, self.way)?;
-                    self.enter(name)?;
+                    self.enter(&name)?;
                 }
                 None if !is_last => return Err(Errno::NOENT.into()),
                 Some(Kind::File | Kind::Other) if !is_last => return Err(Errno::NOTDIR.into()),
-                Some(Kind::Dir | Kind::File | Kind::Other) | None => return self.end(&name, false),
+                Some(Kind::Dir | Kind::File | Kind::Other) | None => return self.end(&name, meta, false),
             }
         }
     }
@@ -156,9 +164,9 @@ impl Walk {
         path
     }
 
-    fn enter(&mut self, name: OsString) -> io::Result<()> {
-        let child = self.dir().pass(&name)?;
-        self.open.push((name, child, false));
+    fn enter(&mut self, name: &OsStr) -> io::Result<()> {
+        let child = self.dir().pass(name)?;
+        self.open.push((name.to_owned(), child, false));
         Ok(())
     }
 
@@ -210,11 +218,10 @@ impl Walk {
         Ok(())
     }
 
-    fn end(mut self, name: &OsStr, is_kernels: bool) -> Result<Place, Fault> {
+    fn end(mut self, name: &OsStr, meta: Option<Meta>, is_kernels: bool) -> Result<Place, Fault> {
         let path = if name == "." { self.path() } else { self.path().join(name) };
         let (way, us, volume, is_ours_alone) = (self.way, self.us, self.volume.take(), self.is_ours_alone);
         let Some((_, dir, _)) = self.open.pop() else { return Err(Errno::NOENT.into()) };
-        let meta = dir.look(name)?;
         Ok(Place { dir, name: name.to_owned(), path, meta, volume, is_ours_alone, is_kernels, way, us })
     }
 }

@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use super::acl::{GROUP, GROUP_OBJ, MASK, OTHER, USER, entries};
 use super::fs::{Kind, Meta};
@@ -19,7 +20,10 @@ pub struct Us {
 impl Us {
     /// This process's user, and a user and group that are trusted too.
     pub fn with(friend: Option<(u32, u32)>) -> Self {
-        let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        /// They never change in this process.
+        static OURS: OnceLock<(u32, u32)> = OnceLock::new();
+        let ask = || (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        let (uid, gid) = *OURS.get_or_init(ask);
         Self { uid, gid, friend }
     }
 

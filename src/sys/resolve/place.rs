@@ -11,7 +11,7 @@ use rustix::io::Errno;
 
 use super::judge::{Fault, Judged, Way, judge};
 use crate::sys::fs::{self, Dir, Kind, Meta};
-use crate::sys::trust::{self, Role, Untrusted, Us};
+use crate::sys::trust::{self, Facts, Role, Untrusted, Us};
 
 /// The end of a resolved path.
 #[derive(Debug)]
@@ -150,7 +150,13 @@ pub fn judge_as_it_stands(dir: &Dir, name: &OsStr, path: &Path, way: Way, us: Us
         Err(e) if e.kind() == io::ErrorKind::PermissionDenied => dir.hold(name),
         opened => opened,
     };
-    match dir.look(name)?.map(|meta| (meta.kind, meta.uid)) {
+    let meta = dir.look(name)?;
+    if let Some(meta) = meta.filter(|meta| meta.kind == Kind::File && meta.mode & 0o022 == 0)
+        && trust::writer(&meta, &Facts::default(), Role::Itself, us).is_none()
+    {
+        return Ok(()); // no ACL grants more than the mode says
+    }
+    match meta.map(|meta| (meta.kind, meta.uid)) {
         None => Err(Errno::NOENT.into()),
         Some((Kind::Dir, _)) => check(&or_hold(dir.child(name).map(Dir::into_fd))?),
         Some((Kind::File, _)) => check(&or_hold(dir.open_file(name).map(OwnedFd::from))?),
