@@ -32,6 +32,7 @@ use crate::sys::fs::Dir;
 
 pub use self::unpacked::Unpacked;
 pub use self::verify::{Demands, Verified, verify};
+pub use self::zip::delta;
 
 /// Unpacks `verified` into `staging`, an empty directory. On an error the caller removes its content.
 pub fn unpack(verified: &Verified, staging: &Dir, layout: &Layout, deadline: Deadline) -> Result<Unpacked> {

@@ -4,6 +4,7 @@
 
 mod central;
 mod content;
+pub mod delta;
 pub(super) mod end;
 mod extra;
 mod gap_check;
