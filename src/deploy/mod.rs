@@ -2,6 +2,7 @@
 //! it. Up to `begin` the live tree is unchanged, and a crash costs only the work; from there to the commit the state on
 //! disk records the step to finish.
 
+mod archive_seed;
 mod changes_file;
 pub mod failure;
 mod finish;
@@ -368,6 +369,7 @@ impl<'a> Deployment<'a> {
     /// Removes releases beyond `keep`. A failure is only a warning: the deployment is done, and the release costs only
     /// space.
     fn prune(&self) {
+        self.prune_archives();
         let records = [&self.state.current, &self.state.previous, &self.state.target];
         let needed: Vec<_> = records.into_iter().flatten().map(|r| &r.release).collect();
         if let Err(e) = self.store.prune(self.settings.keep, &needed) {

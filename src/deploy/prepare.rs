@@ -52,6 +52,7 @@ impl Deployment<'_> {
     }
 
     fn poll_and_publish(&mut self) -> Result<Option<Record>> {
+        self.offer_seed();
         let offer = match self.poll()? {
             PollDecision::Nothing => return Ok(None),
             PollDecision::Ready(record) => return Ok(Some(record)),
@@ -63,7 +64,7 @@ impl Deployment<'_> {
         if self.store.release(&record.release)?.is_none() {
             self.publish(&verified, &record)?;
         }
-        download.discard();
+        self.keep_archive(&download, &record.release);
         Ok(Some(self.obtained(record)))
     }
 
@@ -122,7 +123,7 @@ impl Deployment<'_> {
     pub fn fetch(&mut self, offer: Offer, download: &CacheFile) -> Result<Option<(Verified, Record)>> {
         self.begin_attempt(Reason::Update, offer.revision.as_ref().map(|revision| self.unfetched(revision)));
         let artifact = self.source.fetch(offer, download, self.deadline)?;
-        self.fetched = self.fetched.saturating_add(artifact.bytes());
+        self.fetched = self.fetched.saturating_add(self.source.bytes_of(&artifact));
         let (revision, validators) = (artifact.revision.clone(), artifact.validators.clone());
         let release = self.id_of(&revision, None);
         let mut record = Record { release, revision, validators, since: now(), proof: None };
@@ -167,6 +168,9 @@ impl Deployment<'_> {
     fn publish(&mut self, verified: &Verified, record: &Record) -> Result<Release> {
         match self.unpack_release(verified, record, &self.source, &record.validators) {
             Err(e) if e.kind() == Kind::Refused => {
+                if let Some(e) = self.refused_delta(&e) {
+                    return Err(e);
+                }
                 self.places.download().discard();
                 self.note_failure(record, FailureKind::Refused, &e.to_string())?;
                 Err(e)

@@ -80,8 +80,11 @@ fn times(list: &[u32]) -> Vec<u8> {
     extra(0x5455, &[&flags[..], &list.iter().flat_map(|time| time.to_le_bytes()).collect::<Vec<_>>()].concat())
 }
 
+/// A member: name, content, and the extra fields in the local header and in the directory.
+type Extras<'a> = (&'a str, &'a [u8], Vec<u8>, Vec<u8>);
+
 /// An archive whose members have other extra fields in the local header than in the directory.
-fn with_extras(members: &[(&str, &[u8], Vec<u8>, Vec<u8>)]) -> Vec<u8> {
+fn with_extras(members: &[Extras<'_>]) -> Vec<u8> {
     let (mut out, mut directory) = (Vec::new(), Vec::new());
     for (name, content, local, central) in members {
         let with = |extra: &[u8]| archive(&[Member { extra: extra.to_vec(), ..Member::file(name, content) }], b"");
@@ -201,7 +204,7 @@ fn fields_that_only_local_headers_have_are_guessed_and_a_wrong_guess_is_noticed(
     let names: Vec<String> = (0..30).map(|n| format!("file{n:02}")).collect();
     // As Info-ZIP writes them: the time of last access is in the local header only.
     let build = |changed: u32, read: u32, new: bool| {
-        let mut list: Vec<(&str, &[u8], Vec<u8>, Vec<u8>)> = Vec::new();
+        let mut list: Vec<Extras<'_>> = Vec::new();
         for (name, content) in names.iter().zip(&contents) {
             let content = if new && name == "file11" { &content[..39_000] } else { content };
             let central = extra(0x5455, &[&[3][..], &changed.to_le_bytes()].concat());
@@ -230,8 +233,7 @@ fn header_of_a_large_member_is_fetched_alone_when_it_cannot_be_predicted() {
     let build = |padding: usize| {
         let extras: Vec<_> = (0..4).map(|n| extra(0xd935, &vec![0; 2 + (padding * n) % 4])).collect();
         let names = ["a", "b", "c", "d"];
-        let list: Vec<(&str, &[u8], Vec<u8>, Vec<u8>)> =
-            (0..4).map(|n| (names[n], &*contents[n], extras[n].clone(), Vec::new())).collect();
+        let list: Vec<Extras<'_>> = (0..4).map(|n| (names[n], &*contents[n], extras[n].clone(), Vec::new())).collect();
         with_extras(&list)
     };
     // The last one may be followed by anything, and is fetched with its content.

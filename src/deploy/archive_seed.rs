@@ -1,0 +1,58 @@
+//! The archive of the live release as the seed of a delta: kept in the cache from its publication on, used for the next
+//! offer, and removed once another release is live. Without it the next archive is fetched whole.
+
+use super::Deployment;
+use crate::artifact::CacheFile;
+use crate::error::{Error, Kind};
+use crate::model::ReleaseId;
+use crate::remote::Remote;
+use crate::source::archive_seed::ArchiveSeeds;
+
+impl Deployment<'_> {
+    fn archives(&self) -> ArchiveSeeds {
+        ArchiveSeeds::new(self.places.seed())
+    }
+
+    /// Whether archives are kept: those of a directory or a file on this host, and git, are not worth it.
+    fn keeps_archives(&self) -> bool {
+        self.settings.archive_seed && matches!(self.settings.remote, Remote::Http(_) | Remote::S3(_))
+    }
+
+    /// Gives the source the archive of the live release.
+    pub fn offer_seed(&mut self) {
+        if !self.settings.archive_seed {
+            self.archives().retain(&[]);
+        }
+        let live = self.state.current.as_ref().filter(|_| self.keeps_archives() && self.settings.delta);
+        let seed = live.and_then(|live| self.archives().open(&live.release, live.validators.get("etag")));
+        self.source.set_seed(seed);
+    }
+
+    /// Keeps a download whose release is complete, until another one is live.
+    pub fn keep_archive(&self, download: &CacheFile, release: &ReleaseId) {
+        if !self.keeps_archives() {
+            return download.discard();
+        }
+        self.archives().keep(download, release);
+        let live = self.state.current.iter().map(|live| &live.release);
+        self.archives().retain(&live.chain([release]).collect::<Vec<_>>());
+    }
+
+    /// Removes the archives of all releases that are not live.
+    pub fn prune_archives(&self) {
+        let live = self.state.current.iter().filter(|_| self.keeps_archives()).map(|live| &live.release);
+        self.archives().retain(&live.collect::<Vec<_>>());
+    }
+
+    /// The error for a refused archive, if it was assembled from a seed: all of it is fetched instead, because the seed
+    /// or a prediction may be wrong, and not the archive.
+    pub fn refused_delta(&mut self, e: &Error) -> Option<Error> {
+        let is_assembled = self.source.delta().is_some_and(|delta| delta.is_assembled);
+        if e.kind() != Kind::Refused || !is_assembled {
+            return None;
+        }
+        self.source.stop_deltas();
+        self.places.download().discard();
+        Some(Error::new(Kind::Superseded, format!("the archive was fetched as a delta, and is fetched whole: {e}")))
+    }
+}
