@@ -20,9 +20,7 @@ impl Deployment<'_> {
 
     /// Gives the source the archive of the live release.
     pub fn offer_seed(&mut self) {
-        if !self.settings.archive_seed {
-            self.archives().retain(&[]);
-        }
+        self.prune_archives(self.state.target.as_ref().map(|target| &target.release));
         let live = self.state.current.as_ref().filter(|_| self.keeps_archives() && self.settings.delta);
         let seed = live.and_then(|live| self.archives().open(&live.release, live.validators.get("etag")));
         self.source.set_seed(seed);
@@ -34,14 +32,14 @@ impl Deployment<'_> {
             return download.discard();
         }
         self.archives().keep(download, release);
-        let live = self.state.current.iter().map(|live| &live.release);
-        self.archives().retain(&live.chain([release]).collect::<Vec<_>>());
+        self.prune_archives(Some(release));
     }
 
-    /// Removes the archives of all releases that are not live.
-    pub fn prune_archives(&self) {
-        let live = self.state.current.iter().filter(|_| self.keeps_archives()).map(|live| &live.release);
-        self.archives().retain(&live.collect::<Vec<_>>());
+    /// Removes the archives of all releases but the live one and `next`, which may become live.
+    pub fn prune_archives(&self, next: Option<&ReleaseId>) {
+        let live = self.state.current.as_ref().map(|live| &live.release);
+        let needed: Vec<&ReleaseId> = live.into_iter().chain(next).collect();
+        self.archives().retain(if self.keeps_archives() { &needed } else { &[] });
     }
 
     /// The error for a refused archive, if it was assembled from a seed: all of it is fetched instead, because the seed

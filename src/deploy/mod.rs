@@ -369,7 +369,7 @@ impl<'a> Deployment<'a> {
     /// Removes releases beyond `keep`. A failure is only a warning: the deployment is done, and the release costs only
     /// space.
     fn prune(&self) {
-        self.prune_archives();
+        self.prune_archives(None);
         let records = [&self.state.current, &self.state.previous, &self.state.target];
         let needed: Vec<_> = records.into_iter().flatten().map(|r| &r.release).collect();
         if let Err(e) = self.store.prune(self.settings.keep, &needed) {
