@@ -13,13 +13,20 @@ impl Deployment<'_> {
         ArchiveSeeds::new(self.places.seed())
     }
 
-    /// Whether archives are kept: those of a directory or a file on this host, and git, are not worth it.
+    /// Whether the source fetches deltas.
+    fn has_deltas(&self) -> bool {
+        matches!(self.settings.remote, Remote::Http(_) | Remote::S3(_))
+    }
+
     fn keeps_archives(&self) -> bool {
-        self.settings.archive_seed && matches!(self.settings.remote, Remote::Http(_) | Remote::S3(_))
+        self.settings.archive_seed && self.has_deltas()
     }
 
     /// Gives the source the archive of the live release.
     pub fn offer_seed(&mut self) {
+        if !self.has_deltas() {
+            return;
+        }
         self.prune_archives(self.state.target.as_ref().map(|target| &target.release));
         let live = self.state.current.as_ref().filter(|_| self.keeps_archives() && self.settings.delta);
         let seed = live.and_then(|live| self.archives().open(&live.release, live.validators.get("etag")));
@@ -40,6 +47,16 @@ impl Deployment<'_> {
         let live = self.state.current.as_ref().map(|live| &live.release);
         let needed: Vec<&ReleaseId> = live.into_iter().chain(next).collect();
         self.archives().retain(if self.keeps_archives() { &needed } else { &[] });
+    }
+
+    /// The error to go on with after a fetch or an unpacking failed with `e`. The archives in the cache may take the room
+    /// that was missing: without them it is tried once more.
+    pub fn without_archives(&mut self, e: Error) -> Error {
+        if e.kind() != Kind::Failed || self.archives().retain(&[]) == 0 {
+            return e;
+        }
+        self.source.set_seed(None);
+        Error::new(Kind::Superseded, format!("removed the archive of the live release from the cache: {e}"))
     }
 
     /// The error for a refused archive, if it was assembled from a seed: all of it is fetched instead, because the seed

@@ -60,9 +60,10 @@ impl Deployment<'_> {
         };
         let download = self.places.download();
         status_file::write_working(&self.store);
-        let Some((verified, record)) = self.fetch(offer, &download)? else { return Ok(None) };
+        let fetched = self.fetch(offer, &download).map_err(|e| self.without_archives(e))?;
+        let Some((verified, record)) = fetched else { return Ok(None) };
         if self.store.release(&record.release)?.is_none() {
-            self.publish(&verified, &record)?;
+            self.publish(&verified, &record).map_err(|e| self.without_archives(e))?;
         }
         self.keep_archive(&download, &record.release);
         Ok(Some(self.obtained(record)))

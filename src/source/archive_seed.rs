@@ -84,17 +84,22 @@ impl ArchiveSeeds {
         Some((dir, names))
     }
 
-    /// Removes all archives but those of `releases`. A failure is only logged: a file that stays costs space.
-    pub fn retain(&self, releases: &[&ReleaseId]) {
-        let Some((dir, names)) = self.names() else { return };
+    /// Removes all archives but those of `releases`, and returns the number of removed ones. A failure is only logged: a
+    /// file that stays costs space.
+    pub fn retain(&self, releases: &[&ReleaseId]) -> usize {
+        let Some((dir, names)) = self.names() else { return 0 };
+        let mut removed = 0;
         for name in names {
             let is_needed = |release: &str| releases.iter().any(|needed| needed.as_str() == release);
-            if self.parse(&name).is_some_and(|(release, _)| !is_needed(release))
-                && let Err(e) = dir.unlink(&name)
-            {
-                log::warn!("cannot remove {} from the cache: {e}", name.display());
+            if self.parse(&name).is_none_or(|(release, _)| is_needed(release)) {
+                continue;
+            }
+            match dir.unlink(&name) {
+                Ok(()) => removed += 1,
+                Err(e) => log::warn!("cannot remove {} from the cache: {e}", name.display()),
             }
         }
+        removed
     }
 
     /// Opens the archive of `release`, which came with `etag`; `None` in any doubt.

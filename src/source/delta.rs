@@ -5,8 +5,6 @@
 //! ZIP, a damaged seed, a server that answers a range with another one, a digest that differs) ends in a fetch of the
 //! whole archive, and never in an error of its own.
 
-use std::fs::File;
-
 use super::archive_seed::ArchiveSeed;
 use super::etag_digest::EtagDigest;
 use crate::artifact::CacheFile;
@@ -115,7 +113,7 @@ impl Delta {
             None => learned(seed, identity, deadline)?,
         };
         let is_proven = self.is_proven || digest.is_some();
-        let Some((plan, old)) = plan(seed, &end, is_proven)? else {
+        let Some(plan) = plan(seed, &end, is_proven)? else {
             log::debug!("a delta of {} would be most of it: fetching all of it", client.name());
             return Ok(None);
         };
@@ -126,7 +124,7 @@ impl Delta {
         assembled?;
         let fetched = parts.0.finish(&|file| plan.check(file))?;
         log::debug!(
-            "fetched {} of {} bytes as a delta: {} of {} members are in the archive of the live release, which has {old}",
+            "fetched {} of {} bytes as a delta: {} of {} members are in the archive of the live release",
             self.bytes,
             end.total,
             plan.copied,
@@ -136,12 +134,10 @@ impl Delta {
     }
 }
 
-/// The plan, and the number of members of the seed. `None`: the whole archive has to be fetched.
-fn plan(seed: &ArchiveSeed, end: &PartialArchive, is_proven: bool) -> Result<Option<(Plan, usize)>> {
-    let directory = |file: &File| Directory::read(file);
-    let (Some(old), Some(new)) = (directory(&seed.file)?, directory(&end.file)?) else { return Ok(None) };
-    let plan = delta::plan(&seed.file, &old, &new, end.from(), is_proven)?;
-    Ok(plan.map(|plan| (plan, old.len())))
+/// The plan. `None`: the whole archive has to be fetched.
+fn plan(seed: &ArchiveSeed, end: &PartialArchive, is_proven: bool) -> Result<Option<Plan>> {
+    let (Some(old), Some(new)) = (Directory::read(&seed.file)?, Directory::read(&end.file)?) else { return Ok(None) };
+    delta::plan(&seed.file, &old, &new, end.from(), is_proven)
 }
 
 /// Checks the seed, and returns the digest of the whole archive if the ETag is one: that of the seed was.

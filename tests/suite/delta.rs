@@ -9,6 +9,7 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use crate::crash::traced;
+use crate::http::Unmount;
 use crate::plan::ranged;
 use crate::s3::configure;
 use crate::support::moto::Moto;
@@ -321,7 +322,7 @@ fn server_lies_about_ranges_then_the_right_bytes_are_deployed() {
 fn parts_end_too_early_then_they_are_asked_for_again_from_there() {
     let (old, new) = pair();
     let sandbox = Sandbox::new();
-    let (one, two) = (old.clone(), new.clone());
+    let (one, two) = (old, new.clone());
     let server = Raw::start(move |seen, n| match n {
         0 => vec![ranged(seen, "\"1\"", &one)],
         2 => vec![crate::support::servers::cut(ranged(seen, "\"2\"", &two), 30_000)],
@@ -374,7 +375,7 @@ fn replaced_while_its_parts_are_fetched_then_the_new_one_is_deployed() {
     files.insert("lib/05".to_owned(), noise(4000, 900));
     let newest = stored(&files);
     let sandbox = Sandbox::new();
-    let (one, two, three) = (old.clone(), new, newest.clone());
+    let (one, two, three) = (old, new, newest.clone());
     let server = Raw::start(move |seen, n| match n {
         0 => vec![ranged(seen, "\"1\"", &one)],
         1 => vec![ranged(seen, "\"2\"", &two)],
@@ -389,7 +390,7 @@ fn replaced_while_its_parts_are_fetched_then_the_new_one_is_deployed() {
 fn archive_is_larger_than_max_download_then_it_is_refused_and_no_part_is_fetched() {
     let (old, new) = pair();
     let sandbox = Sandbox::new();
-    let (one, two) = (old.clone(), new.clone());
+    let (one, two) = (old.clone(), new);
     let server = Raw::start(move |seen, n| match n {
         0 => vec![ranged(seen, "\"1\"", &one)],
         _ => vec![ranged(seen, "\"2\"", &two)],
@@ -540,11 +541,37 @@ fn blocked_release_keeps_its_archive_until_it_is_live_and_a_rolled_back_one_does
     fs::remove_file(sandbox.path("pre.d/10-no")).unwrap();
     sandbox.deploy(remote, &[]).expect(0);
     is_live(&sandbox, &new, "no longer blocked");
-    *served.lock().unwrap() = (3, old.clone());
+    *served.lock().unwrap() = (3, old);
     sandbox.hook("post.d", "10-no", "[ \"$REPO_DEPLOY_REASON\" = revert ] || exit 1");
     let run = sandbox.deploy(remote, &[]);
     assert_eq!(run.code, 1, "{}", run.log);
     is_live(&sandbox, &new, "rolled back");
+}
+
+#[test]
+fn cache_has_room_for_one_archive_then_the_seed_makes_room_and_all_of_it_is_fetched() {
+    let sandbox = Sandbox::new();
+    let disk = sandbox.path("cache/default");
+    fs::create_dir(&disk).unwrap();
+    let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=3m,mode=700", "none"]).arg(&disk).status();
+    if !mounted.is_ok_and(|status| status.success()) {
+        assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "cannot mount a tmpfs");
+        eprintln!("left out: this machine cannot mount a tmpfs");
+        return;
+    }
+    let unmount = Unmount(&disk);
+    let (old, new) = pair();
+    let (one, two) = (old.clone(), new.clone());
+    let server = Raw::start(move |seen, n| match n {
+        0 => vec![ranged(seen, "\"1\"", &one)],
+        _ => vec![ranged(seen, "\"2\"", &two)],
+    });
+    sandbox.deploy(&server.url("/app.zip"), &[]).expect(0);
+    is_live(&sandbox, &old, "the first");
+    let run = sandbox.deploy(&server.url("/app.zip"), &[]).expect(0);
+    assert!(run.complaints().is_empty(), "{}", run.log);
+    is_live(&sandbox, &new, "the second");
+    drop(unmount);
 }
 
 // ---- crashes ----

@@ -62,11 +62,6 @@ impl Directory {
         Ok(Some(Self { records, members, start: end.directory, total }))
     }
 
-    /// The number of members.
-    pub fn len(&self) -> usize {
-        self.members.len()
-    }
-
     /// The record of a member.
     pub(super) fn record(&self, member: usize) -> Record<'_> {
         Record::at(&self.records, self.members[member].record).unwrap_or(Record(&[0; SIZE]))
