@@ -1,6 +1,7 @@
 //! The directory of a ZIP as its bytes are: more than the reader of members needs, and less checked. The assembled
 //! archive is read and checked as any other.
 
+use std::cmp::Ordering;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
@@ -18,7 +19,10 @@ const DESCRIBED: u16 = 1 << 3;
 #[derive(Debug)]
 pub struct Directory {
     records: Vec<u8>,
-    pub(super) members: Vec<Spot>,
+    /// In the order of the records.
+    spots: Vec<Spot>,
+    /// The numbers of the spots in file order.
+    order: Vec<u32>,
     /// The offset of the directory.
     pub start: u64,
     /// The length of the archive.
@@ -46,31 +50,61 @@ impl Directory {
         let cannot = || "cannot read the directory";
         file.read_exact_at(&mut records, end.directory).with_context(cannot)?;
         let total = file.metadata().with_context(cannot)?.len();
-        let (mut members, mut at) = (Vec::new(), 0);
+        let (mut spots, mut at) = (Vec::new(), 0);
         while at < length {
             let record = Record::at(&records, at).ok_or_else(damaged)?;
             let places = [24, 20, 42].map(|field| u32_at(record.0, field));
             let [size, packed, start] = extra::wide(record.extra(), places).ok_or_else(damaged)?;
             let start = start.checked_add(end.base).filter(|start| *start < end.directory).ok_or_else(damaged)?;
-            members.push(Spot { record: at, start, packed, size });
+            spots.push(Spot { record: at, start, packed, size });
             at += record.0.len();
         }
-        if members.len() as u64 != end.members {
+        if spots.len() as u64 != end.members {
             return Err(damaged());
         }
-        members.sort_unstable_by_key(|member| member.start);
-        Ok(Some(Self { records, members, start: end.directory, total }))
+        let start = |spot: u32| spots.get(spot as usize).map(|spot: &Spot| spot.start);
+        let order = sorted(spots.len(), &|a, b| start(a).cmp(&start(b)));
+        Ok(Some(Self { records, spots, order, start: end.directory, total }))
+    }
+
+    /// The number of members.
+    pub(super) fn len(&self) -> usize {
+        self.order.len()
+    }
+
+    /// The place of a member; they are numbered in file order.
+    pub(super) fn spot(&self, member: usize) -> Spot {
+        self.spots[self.order[member] as usize]
     }
 
     /// The record of a member.
     pub(super) fn record(&self, member: usize) -> Record<'_> {
-        Record::at(&self.records, self.members[member].record).unwrap_or(Record(&[0; SIZE]))
+        Record::at(&self.records, self.spot(member).record).unwrap_or(Record(&[0; SIZE]))
+    }
+
+    /// The members in the order of their names, for [`Directory::find`].
+    pub(super) fn by_name(&self) -> Vec<u32> {
+        sorted(self.len(), &|a, b| self.record(a as usize).name().cmp(self.record(b as usize).name()))
+    }
+
+    /// The member with this name.
+    pub(super) fn find(&self, by_name: &[u32], name: &[u8]) -> Option<usize> {
+        let at = by_name.partition_point(|member| self.record(*member as usize).name() < name);
+        let found = *by_name.get(at)? as usize;
+        (self.record(found).name() == name).then_some(found)
     }
 
     /// The end of a member: the next one begins there, or the directory.
     pub(super) fn next(&self, member: usize) -> u64 {
-        self.members.get(member + 1).map_or(self.start, |next| next.start)
+        if member + 1 < self.len() { self.spot(member + 1).start } else { self.start }
     }
+}
+
+/// The numbers below `count`, sorted. One sort for all orders: it is compiled once.
+fn sorted(count: usize, order: &dyn Fn(u32, u32) -> Ordering) -> Vec<u32> {
+    let mut all: Vec<u32> = (0..u32::try_from(count).unwrap_or(0)).collect();
+    all.sort_unstable_by(|a, b| order(*a, *b));
+    all
 }
 
 fn damaged() -> Error {

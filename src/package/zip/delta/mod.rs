@@ -32,7 +32,6 @@ mod directory;
 mod header;
 mod ranges;
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
@@ -115,21 +114,21 @@ pub trait Target {
 /// there already. With `is_proven`, a digest of the whole archive is compared later, and no guess needs a test. `None`:
 /// fetching the whole archive is better.
 pub fn plan(seed: &File, old: &Directory, new: &Directory, read: u64, is_proven: bool) -> Result<Option<Plan>> {
-    let members = new.members.len();
+    let (members, by_name) = (new.len(), old.by_name());
     let (steps, headers) = (Vec::with_capacity(3 * members), Vec::new());
     let empty = Plan { steps, made: Vec::new(), probes: Vec::new(), headers, fetch: 0, parts: 0, copied: 0, members };
     let seed = BufferedAt::new(seed).with_context(|| "cannot read the seed")?;
     let mut planner = Planner { seed, old, plan: empty, guesses: Vec::new(), end: 0 };
-    let names: HashMap<&[u8], usize> = (0..old.members.len()).map(|at| (old.record(at).name(), at)).collect();
     for at in 0..members {
-        let (start, next) = (new.members[at].start, new.next(at));
+        let (spot, next) = (new.spot(at), new.next(at));
+        let start = spot.start;
         if start < planner.end || next < start {
             return Ok(None); // members overlap
         }
         planner.push(start - planner.end, From::Net);
-        let known = names.get(new.record(at).name()).copied();
+        let known = old.find(&by_name, new.record(at).name());
         let is_last = at + 1 == members;
-        let piece = known.and_then(|known| planner.reuse(known, new.record(at), &new.members[at], next, is_last));
+        let piece = known.and_then(|known| planner.reuse(known, new.record(at), spot, next, is_last));
         match piece {
             Some(piece) => planner.take(piece),
             None => planner.push(next - start, From::Net),
@@ -195,8 +194,8 @@ impl Planner<'_> {
     }
 
     /// The member of the seed at `known`, if it can be used for the new member `record`, which ends at `next`.
-    fn reuse(&mut self, known: usize, record: Record<'_>, spot: &Spot, next: u64, is_last: bool) -> Option<Reused> {
-        let (old, there) = (self.old.record(known), self.old.members[known]);
+    fn reuse(&mut self, known: usize, record: Record<'_>, spot: Spot, next: u64, is_last: bool) -> Option<Reused> {
+        let (old, there) = (self.old.record(known), self.old.spot(known));
         if !record.has_content_of(old) || (spot.packed, spot.size) != (there.packed, there.size) {
             return None;
         }
@@ -208,7 +207,7 @@ impl Planner<'_> {
             let is_known = old.is_described() && matches!(gap, 12 | 16 | 20 | 24);
             let mut bytes = vec![0; usize::try_from(gap).ok().filter(|_| is_known)?];
             self.seed.exact(&mut bytes, behind).ok()?;
-            record.is_descriptor(&bytes, spot).then_some(gap)?
+            record.is_descriptor(&bytes, &spot).then_some(gap)?
         } else {
             0
         };

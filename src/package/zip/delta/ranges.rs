@@ -2,29 +2,23 @@
 
 use std::ops::Range;
 
-/// Joins `ranges`, which are in order and apart, across gaps below `gap`, then across the smallest gaps until at most
+/// Joins `ranges`, which are in order and apart, across gaps below `gap`, and across larger ones as long as more than
 /// `most` are left.
-pub(super) fn join(ranges: Vec<Range<u64>>, gap: u64, most: usize) -> Vec<Range<u64>> {
-    let near = joined(ranges, |space| space < gap);
-    if near.len() <= most {
-        return near;
-    }
-    let mut spaces: Vec<u64> = near.windows(2).map(|pair| pair[1].start - pair[0].end).collect();
-    // The largest gaps stay. Of several that are equal to the smallest of these, none does.
-    spaces.sort_unstable_by(|a, b| b.cmp(a));
-    let limit = spaces.get(most - 1).copied().unwrap_or(0);
-    joined(near, |space| space <= limit)
-}
-
-fn joined(ranges: Vec<Range<u64>>, is_small: impl Fn(u64) -> bool) -> Vec<Range<u64>> {
-    let mut joined: Vec<Range<u64>> = Vec::new();
-    for range in ranges {
-        match joined.last_mut() {
-            Some(last) if is_small(range.start.saturating_sub(last.end)) => last.end = range.end,
-            _ => joined.push(range),
+pub(super) fn join(mut ranges: Vec<Range<u64>>, mut gap: u64, most: usize) -> Vec<Range<u64>> {
+    loop {
+        let mut joined: Vec<Range<u64>> = Vec::new();
+        for range in ranges {
+            match joined.last_mut() {
+                Some(last) if range.start - last.end < gap => last.end = range.end,
+                _ => joined.push(range),
+            }
         }
+        if joined.len() <= most {
+            return joined;
+        }
+        ranges = joined;
+        gap += gap / 4;
     }
-    joined
 }
 
 #[cfg(test)]
@@ -38,10 +32,10 @@ mod tests {
             (&[][..], 3, vec![]),
             (&[0], 1, vec![(0, 10)]),
             (&[0, 10, 24, 42], 9, vec![(0, 34), (42, 52)]),
-            (&[0, 15, 100, 1000], 9, vec![(0, 10), (15, 25), (100, 110), (1000, 1010)]),
-            (&[0, 15, 100, 1000], 3, vec![(0, 25), (100, 110), (1000, 1010)]),
-            (&[0, 15, 100, 1000], 2, vec![(0, 110), (1000, 1010)]),
-            (&[0, 15, 100, 1000], 1, vec![(0, 1010)]),
+            (&[0, 150, 1000, 9000], 9, vec![(0, 10), (150, 160), (1000, 1010), (9000, 9010)]),
+            (&[0, 150, 1000, 9000], 3, vec![(0, 160), (1000, 1010), (9000, 9010)]),
+            (&[0, 150, 1000, 9000], 2, vec![(0, 1010), (9000, 9010)]),
+            (&[0, 150, 1000, 9000], 1, vec![(0, 9010)]),
             (&[0, 20, 40, 60], 2, vec![(0, 70)]),
         ] {
             let joined = join(apart(starts), 5, most).into_iter().map(|range| (range.start, range.end));
