@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::crash::traced;
 use crate::http::Unmount;
+use crate::memory::peak;
 use crate::plan::ranged;
 use crate::s3::configure;
 use crate::support::moto::Moto;
@@ -142,6 +143,29 @@ fn three_thousand_small_files_and_sixteen_changed_then_at_most_5_percent_also_wi
         eprintln!("3,000 files, 16 changed, {year}: {share} of 10,000");
         assert!(share <= 500, "{share}");
     }
+}
+
+#[test]
+fn delta_of_twenty_thousand_members_takes_at_most_12_mib_more_memory_than_all_of_it() {
+    if !has_time() || !needs(&["time"]) {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    let mut files: Files = (0..20_000).map(|n| (format!("some/where/{}/name{n}", n % 100), noise(n, 1000))).collect();
+    let old = stored(&files);
+    files.insert("some/where/7/name7".to_owned(), noise(8, 999));
+    let (one, two) = (old, stored(&files));
+    let server = Raw::start(move |seen, n| match n {
+        0 => vec![ranged(seen, "\"1\"", &one)],
+        _ => vec![ranged(seen, "\"2\"", &two)],
+    });
+    let command = sandbox.command(&["-v", "--remote", &server.url("/app.zip")]);
+    let (whole, kib) = peak(&sandbox, &command);
+    whole.expect(0).never_says(" as a delta: ");
+    let (delta, more) = peak(&sandbox, &command);
+    delta.expect(0).says(" as a delta: 19999 of 20000 members ");
+    eprintln!("20,000 members: {kib} KiB, as a delta {more} KiB");
+    assert!(more <= kib + 12 * 1024, "{kib} KiB, as a delta {more} KiB");
 }
 
 #[test]
