@@ -14,8 +14,9 @@ use crate::memory::peak;
 use crate::plan::ranged;
 use crate::s3::configure;
 use crate::support::moto::Moto;
+use crate::support::rawzip::{Member, archive};
 use crate::support::sandbox::{Run, Sandbox, has_time, needs, tree};
-use crate::support::servers::{Nginx, Raw, Step, ok, raw, status};
+use crate::support::servers::{Nginx, Raw, Seen, Step, cut, ok, raw, status};
 use crate::support::walk::{points, sample};
 
 /// Names and contents.
@@ -258,13 +259,83 @@ fn object_in_s3_is_fetched_as_a_delta_and_proven_by_its_etag_or_not_at_all() {
     }
 }
 
+#[test]
+fn archives_of_every_form_are_assembled_to_the_byte() {
+    let content = |n: u64| noise(n, 30_000);
+    let base: Vec<Member> = (0..50)
+        .map(|n| {
+            let (name, content) = (format!("d/{n:02}"), content(n));
+            match n % 5 {
+                0 => Member::deflated(name, content),
+                1 => Member::file(name, content),
+                2 => Member::deflated(name, content).described([12, 16, 20, 24][usize::try_from(n).unwrap() / 5 % 4]),
+                3 => Member { wide: true, ..Member::file(name, content) },
+                _ => Member { comment: b"a comment".to_vec(), ..Member::deflated(name, content) },
+            }
+        })
+        .collect();
+    let changed = |change: &dyn Fn(&mut Vec<Member>)| {
+        let mut members = base.clone();
+        change(&mut members);
+        members
+    };
+    let prefixed = |zip: Vec<u8>| [&b"#!/bin/sh\n"[..], &zip].concat();
+    let old = archive(&base, b"").bytes;
+    for (name, new) in [
+        ("reordered", archive(&changed(&|members| members.reverse()), b"").bytes),
+        ("renamed", archive(&changed(&|members| members[21].name = b"other".to_vec()), b"").bytes),
+        ("stored instead of deflated", archive(&changed(&|members| members[20].method = 0), b"").bytes),
+        ("described", archive(&changed(&|members| members[7] = members[7].clone().described(16)), b"").bytes),
+        ("not described", archive(&changed(&|m| m[12] = Member::deflated("d/12", content(12))), b"").bytes),
+        ("no longer ZIP64", archive(&changed(&|members| members[13].wide = false), b"").bytes),
+        ("comment", archive(&base, b"a comment of the archive").bytes),
+        ("prefix", prefixed(archive(&changed(&|members| drop(members.remove(4))), b"").bytes)),
+        ("times", {
+            let mut raw = archive(&base, b"");
+            for member in 0..base.len() {
+                raw = raw.both32(member, (10, 12), 0x5b76_7000);
+            }
+            raw.bytes
+        }),
+    ] {
+        let sandbox = Sandbox::new();
+        let (one, two) = (old.clone(), new.clone());
+        let server = Raw::start(move |seen, n| match n {
+            0 => vec![ranged(seen, "\"1\"", &one)],
+            _ => vec![ranged(seen, "\"2\"", &two)],
+        });
+        sandbox.deploy(&server.url("/app.zip"), &[]).expect(0);
+        let run = sandbox.deploy(&server.url("/app.zip"), &["-v"]).expect(0);
+        // That all are in another order is no reason to fetch more.
+        assert!(run.log.contains(" as a delta: "), "{name}: {}", run.log);
+        is_live(&sandbox, &new, name);
+    }
+}
+
+#[test]
+fn member_that_the_directory_calls_unchanged_is_another_then_its_etag_refuses_it() {
+    let sandbox = Sandbox::new();
+    let Some(moto) = Moto::start(&sandbox) else { return };
+    configure(&sandbox, &moto.url(), Some(&moto.keys), "");
+    let (old, mut new) = pair();
+    moto.put("private", "app.zip", &sandbox.write("put.zip", &old));
+    sandbox.deploy("s3://private/app.zip", &[]).expect(0);
+    // In the content of a member that both directories describe alike.
+    new[5_000] ^= 1;
+    moto.put("private", "app.zip", &sandbox.write("put.zip", &new));
+    let run = sandbox.deploy("s3://private/app.zip", &["-v"]).expect(1);
+    let run = run.says("what came is not what was stored").says("fetching all of it");
+    run.says("its content does not match its checksum");
+    is_live(&sandbox, &old, "damaged at the source");
+}
+
 // ---- servers ----
 
 /// What a hostile server answers to the `n`th request (from 0) of the second check.
-type Answer = fn(&crate::support::servers::Seen, usize, &[u8]) -> Step;
+type Answer = fn(&Seen, usize, &[u8]) -> Step;
 
 /// A range of `body` with another `Content-Range` or other bytes.
-fn lie(seen: &crate::support::servers::Seen, body: &[u8], change: fn(&mut String, &mut Vec<u8>)) -> Step {
+fn lie(seen: &Seen, body: &[u8], change: fn(&mut String, &mut Vec<u8>)) -> Step {
     let Step::Send(bytes) = ranged(seen, "\"2\"", body) else { panic!() };
     let at = bytes.windows(4).position(|w| w == b"\r\n\r\n").unwrap() + 4;
     let (mut head, mut content) = (String::from_utf8(bytes[..at].to_vec()).unwrap(), bytes[at..].to_vec());
@@ -275,7 +346,7 @@ fn lie(seen: &crate::support::servers::Seen, body: &[u8], change: fn(&mut String
 #[test]
 fn server_lies_about_ranges_then_the_right_bytes_are_deployed() {
     let (old, new) = pair();
-    let answers: [(&str, Answer); 11] = [
+    let answers: [(&str, Answer); 12] = [
         ("no ranges at all", |_, _, body| ok("ETag: \"2\"", body)),
         ("a whole body after the end", |seen, n, body| match n {
             0 => ranged(seen, "\"2\"", body),
@@ -319,6 +390,10 @@ fn server_lies_about_ranges_then_the_right_bytes_are_deployed() {
             Some(_) => status("416 Range Not Satisfiable", ""),
             None => ok("ETag: \"2\"", body),
         }),
+        ("parts that end at once", |seen, n, body| match (n, seen.header("Range")) {
+            (1.., Some(_)) => cut(ranged(seen, "\"2\"", body), 10),
+            _ => ranged(seen, "\"2\"", body),
+        }),
         ("other bytes in each part", |seen, n, body| match (n, seen.header("Range")) {
             (1.., Some(_)) => lie(seen, body, |_, content| {
                 let middle = content.len() / 2;
@@ -349,7 +424,7 @@ fn parts_end_too_early_then_they_are_asked_for_again_from_there() {
     let (one, two) = (old, new.clone());
     let server = Raw::start(move |seen, n| match n {
         0 => vec![ranged(seen, "\"1\"", &one)],
-        2 => vec![crate::support::servers::cut(ranged(seen, "\"2\"", &two), 30_000)],
+        2 => vec![cut(ranged(seen, "\"2\"", &two), 30_000)],
         _ => vec![ranged(seen, "\"2\"", &two)],
     });
     sandbox.deploy(&server.url("/app.zip"), &[]).expect(0);
