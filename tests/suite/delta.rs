@@ -115,6 +115,7 @@ fn share(sandbox: &Sandbox, old: &[u8], new: &[u8]) -> u64 {
     sandbox.write("www/app.zip", new);
     let run = sandbox.deploy(&remote, &["-v"]).expect(0).says(&format!(" of {} bytes as a delta: ", new.len()));
     is_live(sandbox, new, "the second");
+    eprintln!("{}", run.log.lines().find(|line| line.contains(" as a delta: ")).unwrap_or_default());
     let requests = run.log.lines().filter(|line| line.contains("GET http")).count();
     nginx.log(before.1 + requests);
     let bytes = sent(&nginx) - before.0;
