@@ -65,6 +65,11 @@ impl CacheFile {
         cache_dir(&self.dir).map(|(dir, _)| dir)
     }
 
+    /// Opens its directory if it exists and no other user can change its entries.
+    pub fn existing_dir(&self) -> Option<Dir> {
+        resolve::open_dir(&self.dir, Way::Shared).ok()
+    }
+
     /// Whether it has bytes that a later run can resume from.
     pub fn is_begun(&self) -> bool {
         let looked = resolve::open_dir(&self.dir, Way::Shared).map(|dir| dir.look(&self.note()));

@@ -35,8 +35,17 @@ impl Places {
     /// The cache file of a download. The name has a hash of the store's path, so that two deployments with the same id
     /// do not share it.
     pub fn download(&self) -> CacheFile {
+        self.cached("download")
+    }
+
+    /// The beginning of the names of cache files that hold archives of releases.
+    pub fn seed(&self) -> CacheFile {
+        self.cached("seed")
+    }
+
+    fn cached(&self, kind: &str) -> CacheFile {
         let hash = hex(&Sha256::digest(self.store.path.as_os_str().as_bytes())[..4]);
-        CacheFile::new(self.cache.clone(), format!("download-{hash}"))
+        CacheFile::new(self.cache.clone(), format!("{kind}-{hash}"))
     }
 
     /// The paths that an in-place deployment never touches: those of the configuration, and its own.

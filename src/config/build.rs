@@ -52,6 +52,8 @@ pub fn settings(
         preserve: given.read(Name::Preserve, paths::below)?.unwrap_or_default(),
         layout: layout(given)?,
         max_download: given.need(Name::MaxDownload, value::size)?,
+        delta: given.need(Name::Delta, |text| value::word(text, &[("auto", true), ("off", false)]))?,
+        archive_seed: given.need(Name::ArchiveSeed, |text| value::word(text, &YES_NO))?,
         timeout: given.need(Name::Timeout, |text| value::time(text, WEEK))?,
         hook_timeout: given.need(Name::HookTimeout, |text| value::time(text, WEEK))?,
         max_attempts: given.need(Name::MaxAttempts, |text| small(text, 0, 1_000_000))?,

@@ -50,6 +50,10 @@ pub struct Settings {
     pub timing: Timing,
     /// `max-download`, bytes.
     pub max_download: u64,
+    /// `delta`: only the changed parts of a ZIP are fetched, if the seed and the server allow it.
+    pub delta: bool,
+    /// `archive-seed`: the archive of the live release stays in the cache.
+    pub archive_seed: bool,
     /// `timeout` of one whole check.
     pub timeout: Duration,
     /// `hook-timeout`.

@@ -2,6 +2,7 @@
 //! it. Up to `begin` the live tree is unchanged, and a crash costs only the work; from there to the commit the state on
 //! disk records the step to finish.
 
+mod archive_seed;
 mod changes_file;
 pub mod check;
 pub mod context;
@@ -226,6 +227,7 @@ impl<'a> Deployment<'a> {
         self.store.record(&self.state).map_err(in_doubt)?;
         self.doubt = None;
         self.close_ledger();
+        self.prune_archives(None);
         prune(&self.store, &self.state, self.settings.keep);
         Ok(Outcome::Deployed)
     }
@@ -291,6 +293,7 @@ impl<'a> Deployment<'a> {
         self.state.live_dir = self.activation.live_dir();
         self.store.record(&self.state).map_err(in_doubt)?;
         self.close_ledger();
+        self.prune_archives(None);
         prune(&self.store, &self.state, self.settings.keep);
         Ok(Outcome::RolledBack)
     }

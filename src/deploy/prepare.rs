@@ -53,6 +53,7 @@ impl Deployment<'_> {
     }
 
     fn poll_and_publish(&mut self) -> Result<Option<Record>> {
+        self.offer_seed();
         let polled = self.check.poll();
         self.save()?;
         let offer = match polled? {
@@ -64,11 +65,12 @@ impl Deployment<'_> {
         status_file::write_working(&self.store);
         let fetched = self.check.fetch(offer, &download);
         self.save()?;
-        let Some((verified, record)) = fetched? else { return Ok(None) };
+        let fetched = fetched.map_err(|e| self.without_archives(e))?;
+        let Some((verified, record)) = fetched else { return Ok(None) };
         if self.store.release(&record.release)?.is_none() {
-            self.publish(&verified, &record)?;
+            self.publish(&verified, &record).map_err(|e| self.without_archives(e))?;
         }
-        download.discard();
+        self.keep_archive(&download, &record.release);
         self.forget_other_failures(&record);
         Ok(Some(record))
     }
@@ -77,6 +79,9 @@ impl Deployment<'_> {
     fn publish(&mut self, verified: &Verified, record: &Record) -> Result<Release> {
         match self.unpack_release(verified, record, &self.source, &record.validators) {
             Err(e) if e.kind() == Kind::Refused => {
+                if let Some(e) = self.refused_delta(&e) {
+                    return Err(e);
+                }
                 self.places.download().discard();
                 self.note_failure(record, FailureKind::Refused, &e.to_string());
                 self.save().and(Err(e))
@@ -200,7 +205,7 @@ impl Check<'_> {
         let offered = offer.revision.clone().map(|revision| self.unproven(revision, Validators::default()));
         self.begin_attempt(Reason::Update, offered);
         let artifact = self.context.source.fetch(offer, download, self.context.deadline)?;
-        self.findings.fetched = self.findings.fetched.saturating_add(artifact.bytes());
+        self.findings.fetched = self.findings.fetched.saturating_add(self.source.bytes_of(&artifact));
         let mut record = self.unproven(artifact.revision.clone(), artifact.validators.clone());
         self.begin_attempt(Reason::Update, Some(record.clone()));
         if self.is_live(&record.revision) {

@@ -26,6 +26,9 @@ impl Check<'_> {
                 Ok(verified)
             }
             Err(e) if e.kind() == Kind::Refused => {
+                if let Some(e) = self.refused_delta(&e) {
+                    return Err(e);
+                }
                 let fetched = Known { revision: &record.revision, validators: &record.validators };
                 if self.context.source.has_replaced(fetched, self.deadline)? {
                     return Err(Error::new(

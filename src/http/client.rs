@@ -22,6 +22,7 @@ use super::request_error::{fault_of_head, out_of_time};
 use super::response_policy::{Http as Plain, ResponsePolicy};
 use super::retry::{RequestError, RetryBudget, check_stop};
 use super::{status, tls};
+use crate::artifact::TAIL;
 use crate::config::{Http, Secret};
 use crate::error::{Error, Result};
 use crate::remote::redacted;
@@ -50,6 +51,8 @@ pub struct Client {
     is_aside: bool,
     /// Nothing will be deployed: the ends of archives suffice, and downloads are kept for a later run.
     is_ahead: bool,
+    /// See [`Client::asking_for_end`].
+    end: Option<u64>,
     proxies: Proxies,
     tls: OnceCell<Arc<ClientConfig>>,
     reach: AddressPolicy,
@@ -77,7 +80,19 @@ impl Client {
     pub fn new(url: Url, http: Http, caller: Caller) -> Self {
         let proxies = Proxies::from_env(|name| std::env::var(name).ok());
         let (dialect, tls, reach) = (Box::new(Plain), OnceCell::new(), AddressPolicy::default());
-        Self { url, http, caller, dialect, bundle: None, is_aside: false, is_ahead: false, proxies, tls, reach }
+        Self {
+            url,
+            http,
+            caller,
+            dialect,
+            bundle: None,
+            is_aside: false,
+            is_ahead: false,
+            end: None,
+            proxies,
+            tls,
+            reach,
+        }
     }
 
     /// Interprets responses by `dialect`.
@@ -98,6 +113,17 @@ impl Client {
     /// Sets whether nothing will be deployed.
     pub fn looking_ahead(self, is_ahead: bool) -> Self {
         Self { is_ahead, ..self }
+    }
+
+    /// Sets the number of bytes at the end of an archive that a poll asks for instead of all of it, because the rest may
+    /// not be needed.
+    pub fn asking_for_end(self, end: Option<u64>) -> Self {
+        Self { end, ..self }
+    }
+
+    /// The number of bytes at the end of an archive that a poll asks for; `None`: it asks for the whole archive.
+    pub fn end(&self) -> Option<u64> {
+        if self.is_ahead { Some(TAIL) } else { self.end }
     }
 
     /// Whether nothing will be deployed.

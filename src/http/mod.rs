@@ -1,10 +1,12 @@
 //! HTTP for archives, S3, AWS, notifications, and git's credentials. `client` sends one request to an origin, with
 //! proxies (`proxy`), redirects (`redirect`, `address_policy`) and retries (`retry`, `status`, `request_error`), over
 //! ureq (`connector`, `head`, `tls`). `download` (`partial_download`, `content_range`, `coding`) writes a body to a
-//! file; `range_reader` fetches only the parts of an archive that list its contents. A source whose responses differ
+//! file; `range_reader` fetches only the parts of an archive that list its contents, and `assembly` writes an archive from
+//! parts of it and bytes that are known. A source whose responses differ
 //! from plain HTTP has a `response_policy`. Credentials come from `auth` (`netrc`, `secret_file`).
 
 mod address_policy;
+pub mod assembly;
 pub mod auth;
 pub mod client;
 pub mod coding;

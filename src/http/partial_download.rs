@@ -44,6 +44,21 @@ impl PartialDownload {
         Ok(Self { dir, path: path.to_owned(), name, note, file, length: 0 })
     }
 
+    /// A new file that no later run resumes.
+    pub(super) fn unnoted(download: &CacheFile) -> Result<Self> {
+        let (dir, name, path) = (download.open_dir()?, download.name().clone(), download.path());
+        let file = fresh(&dir, &path, &name, None)?;
+        Ok(Self { dir, path, name, note: None, file, length: 0 })
+    }
+
+    /// Whether there is a partial download of `identity`.
+    pub(super) fn is_begun(download: &CacheFile, source: &str, identity: &ResponseIdentity) -> bool {
+        let (Some(note), Some(total), true) = (note(source, identity), identity.length, download.is_begun()) else {
+            return false;
+        };
+        download.open_dir().is_ok_and(|dir| leftover(&dir, download.name(), &note, total).is_some())
+    }
+
     /// The number of bytes received.
     pub(super) fn length(&self) -> u64 {
         self.length

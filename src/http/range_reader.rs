@@ -10,6 +10,7 @@ use ureq::http::StatusCode;
 use ureq::http::header::{self, HeaderValue};
 
 use super::client::Client;
+use super::coding::is_gzip;
 use super::content_range::ContentRange;
 use super::download::{check_limit, superseded};
 use super::message::whole;
@@ -46,36 +47,58 @@ impl PolledBody {
     }
 }
 
-/// Polls with the conditions `ask`: for the end only if nothing will be deployed, else for the whole archive.
+/// Polls with the conditions `ask`: for the end only if nothing will be deployed or the rest may not be needed, else for
+/// the whole archive.
 pub fn poll(client: &Client, ask: &Headers, patience: &mut RetryBudget) -> Result<Answer> {
-    if client.is_ahead() {
+    // Without a condition only the content may tell whether it has changed.
+    if let Some(end) = client.end().filter(|_| client.is_ahead() || !ask.is_empty()) {
         let mut ranged = ask.clone();
-        let end = HeaderValue::from_str(&format!("bytes=-{TAIL}"));
-        ranged.extend(end.ok().map(|end| (header::RANGE, end)));
+        ranged.extend(HeaderValue::from_str(&format!("bytes=-{end}")).ok().map(|end| (header::RANGE, end)));
         let answer = client.get(&ranged, patience)?;
-        // An empty archive has no last bytes.
-        if answer.status != StatusCode::RANGE_NOT_SATISFIABLE {
+        let is_usable = match answer.status {
+            // An empty archive has no last bytes.
+            StatusCode::RANGE_NOT_SATISFIABLE => false,
+            // A check must not depend on ranges.
+            StatusCode::PARTIAL_CONTENT => client.is_ahead() || is_end(&answer, client, end),
+            _ => true,
+        };
+        if is_usable {
             return Ok(answer);
         }
     }
     client.get(ask, patience)
 }
 
-/// Whether a response to [`poll`] has content.
-pub fn is_offer(answer: &Answer, client: &Client) -> bool {
-    answer.status == StatusCode::OK || client.is_ahead() && answer.status == StatusCode::PARTIAL_CONTENT
+/// Whether the rest of the archive can be fetched in parts: a strong ETag identifies it, and this is its end.
+fn is_end(answer: &Answer, client: &Client, end: u64) -> bool {
+    let is_pinned = client.dialect().identity(&answer.headers).strong_etag().is_some();
+    is_pinned && range_of_end(answer, end).is_some() && matches!(is_gzip(&answer.headers), Ok(false))
 }
 
-/// The validators and the body of such a response.
-pub fn offered(mut answer: Answer, identity: ResponseIdentity) -> Result<(ResponseIdentity, PolledBody)> {
+fn range_of_end(answer: &Answer, end: u64) -> Option<ContentRange> {
+    let range = answer.header(&header::CONTENT_RANGE).and_then(ContentRange::parse);
+    range.filter(|range| range.is_rest(range.total.saturating_sub(end), range.total))
+}
+
+/// Whether a response to [`poll`] has content.
+pub fn is_offer(answer: &Answer, client: &Client) -> bool {
+    answer.status == StatusCode::OK || client.end().is_some() && answer.status == StatusCode::PARTIAL_CONTENT
+}
+
+/// The validators and the body of such a response of `client`.
+pub fn offered(
+    mut answer: Answer,
+    client: &Client,
+    identity: ResponseIdentity,
+) -> Result<(ResponseIdentity, PolledBody)> {
     check_plain(&mut answer)?;
     if answer.status == StatusCode::OK {
         return Ok((identity, PolledBody::Whole(answer.body)));
     }
-    let range = answer.header(&header::CONTENT_RANGE).and_then(ContentRange::parse);
-    match range.filter(|range| range.is_rest(range.total.saturating_sub(TAIL), range.total)) {
+    let end = client.end().unwrap_or(TAIL);
+    match range_of_end(&answer, end) {
         Some(range) => Ok((identity.with_length(range.total), PolledBody::End(answer.body))),
-        None => Err(Error::failed(format!("it answered the last {TAIL} bytes with another range"))),
+        None => Err(Error::failed(format!("it answered the last {end} bytes with another range"))),
     }
 }
 
@@ -101,6 +124,22 @@ impl PartialArchive {
         limit: u64,
         deadline: Deadline,
     ) -> Result<Option<Self>> {
+        let Some(mut glimpse) = Self::end(client, identity, body, limit, deadline)? else { return Ok(None) };
+        if glimpse.from > 0 {
+            let head = (0, glimpse.from.min(HEAD));
+            glimpse.read(client, identity, head, &mut RetryBudget::new(deadline))?;
+        }
+        Ok(Some(glimpse))
+    }
+
+    /// Reads the end only; `None` as in [`PartialArchive::open`].
+    pub fn end(
+        client: &Client,
+        identity: &ResponseIdentity,
+        body: &mut PolledBody,
+        limit: u64,
+        deadline: Deadline,
+    ) -> Result<Option<Self>> {
         check_limit(identity.length, limit)?;
         let (Some(total), true) = (identity.length, identity.strong_etag().is_some()) else { return Ok(None) };
         if matches!(body, PolledBody::Whole(_)) {
@@ -112,19 +151,22 @@ impl PartialArchive {
         }
         let file =
             unnamed().and_then(|file| file.set_len(total).map(|()| file)).with_context(|| "cannot make room for it")?;
-        let (from, mut patience) = (total.saturating_sub(TAIL), RetryBudget::new(deadline));
+        let asked = client.end().unwrap_or(TAIL);
+        let (from, mut patience) = (total.saturating_sub(asked), RetryBudget::new(deadline));
         let mut glimpse = Self { file, from, bytes: 0, total };
-        match whole(end, Some(total - from), TAIL, client.http()) {
+        match whole(end, Some(total - from), asked, client.http()) {
             Ok(bytes) => glimpse.take(&bytes, from)?,
             Err(fault) => {
                 patience.after(fault, &client.name())?;
                 glimpse.read(client, identity, (from, total), &mut patience)?;
             }
         }
-        if from > 0 {
-            glimpse.read(client, identity, (0, from.min(HEAD)), &mut patience)?;
-        }
         Ok(Some(glimpse))
+    }
+
+    /// The offset from which on all bytes are there.
+    pub fn from(&self) -> u64 {
+        self.from
     }
 
     /// Reads backwards until all bytes from `from` on are there. False if they are too many.
@@ -152,27 +194,9 @@ impl PartialArchive {
         (first, end): (u64, u64),
         patience: &mut RetryBudget,
     ) -> Result<()> {
-        let mut ask = Headers::new();
-        let range = format!("bytes={first}-{}", end - 1);
-        for (name, value) in [(header::IF_MATCH, identity.strong_etag()), (header::RANGE, Some(range.as_str()))] {
-            ask.extend(value.and_then(|value| HeaderValue::from_str(value).ok()).map(|value| (name, value)));
-        }
         loop {
-            let mut answer = client.get(&ask, patience)?;
-            match answer.status {
-                StatusCode::PARTIAL_CONTENT => check_plain(&mut answer)?,
-                StatusCode::PRECONDITION_FAILED | StatusCode::RANGE_NOT_SATISFIABLE => return Err(superseded()),
-                StatusCode::OK => return Err(Error::failed("it gave a range before, and gives none now")),
-                _ => return Err(client.refusal(answer)),
-            }
-            if ResponseIdentity::of(&answer.headers).strong_etag() != identity.strong_etag() {
-                return Err(superseded());
-            }
-            let got = answer.header(&header::CONTENT_RANGE).and_then(ContentRange::parse);
-            if got != Some(ContentRange { first, last: end - 1, total: self.total }) {
-                return Err(Error::failed(format!("it answered {range} with another range")));
-            }
-            match whole(answer.body, Some(end - first), end - first, client.http()) {
+            let body = part(client, identity, (first, end, self.total), patience)?;
+            match whole(body, Some(end - first), end - first, client.http()) {
                 Ok(bytes) => return self.take(&bytes, first),
                 Err(fault) => patience.after(fault, &client.name())?,
             }
@@ -183,4 +207,34 @@ impl PartialArchive {
         self.bytes += bytes.len() as u64;
         self.file.write_all_at(bytes, at).with_context(|| "cannot keep it")
     }
+}
+
+/// Asks for the bytes from `first` up to `end` of an archive of `total` bytes, pinned by its strong ETag. The body may
+/// still end too early.
+pub(super) fn part(
+    client: &Client,
+    identity: &ResponseIdentity,
+    (first, end, total): (u64, u64, u64),
+    patience: &mut RetryBudget,
+) -> Result<Incoming> {
+    let mut ask = Headers::new();
+    let range = format!("bytes={first}-{}", end - 1);
+    for (name, value) in [(header::IF_MATCH, identity.strong_etag()), (header::RANGE, Some(range.as_str()))] {
+        ask.extend(value.and_then(|value| HeaderValue::from_str(value).ok()).map(|value| (name, value)));
+    }
+    let mut answer = client.get(&ask, patience)?;
+    match answer.status {
+        StatusCode::PARTIAL_CONTENT => check_plain(&mut answer)?,
+        StatusCode::PRECONDITION_FAILED | StatusCode::RANGE_NOT_SATISFIABLE => return Err(superseded()),
+        StatusCode::OK => return Err(Error::failed("it gave a range before, and gives none now")),
+        _ => return Err(client.refusal(answer)),
+    }
+    if ResponseIdentity::of(&answer.headers).strong_etag() != identity.strong_etag() {
+        return Err(superseded());
+    }
+    let got = answer.header(&header::CONTENT_RANGE).and_then(ContentRange::parse);
+    if got != Some(ContentRange { first, last: end - 1, total }) {
+        return Err(Error::failed(format!("it answered {range} with another range")));
+    }
+    Ok(answer.body)
 }

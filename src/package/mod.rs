@@ -36,6 +36,7 @@ use crate::sys::fs::Dir;
 pub use self::sniff::EXTENSIONS;
 pub use self::unpacked::Unpacked;
 pub use self::verify::{Demands, Verified, verify};
+pub use self::zip::delta;
 
 /// The offset of a ZIP's directory; `file` needs only the head and the end of it. `None`: it is no ZIP.
 pub fn directory_of(file: &File, name: &str) -> Result<Option<u64>> {

@@ -11,6 +11,7 @@
 mod rawzip;
 
 mod damage;
+mod delta;
 mod directory;
 mod hostile;
 mod oracle;

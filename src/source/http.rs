@@ -4,6 +4,7 @@
 use ureq::http::StatusCode;
 use url::Url;
 
+use super::delta::Delta;
 use super::inspect::{self, Remark};
 use super::offer::{Offer, Poll};
 use crate::artifact::{Artifact, CacheFile, Content};
@@ -30,6 +31,7 @@ pub struct HttpSource {
     max_download: u64,
     /// See [`super::Source::look_ahead`].
     pub(super) is_ahead: bool,
+    pub(super) delta: Delta,
 }
 
 /// A response with an unread body.
@@ -44,7 +46,8 @@ impl HttpSource {
     /// The source at `url`. No file is read and no request is sent yet.
     pub fn new(url: &Url, settings: &Settings) -> Result<Self> {
         auth::extra_headers(&settings.http)?;
-        Self::at(url, settings.http.clone(), settings.max_download)
+        let source = Self::at(url, settings.http.clone(), settings.max_download)?;
+        Ok(Self { delta: Delta::new(settings), ..source })
     }
 
     fn at(url: &Url, http: Http, max_download: u64) -> Result<Self> {
@@ -54,7 +57,7 @@ impl HttpSource {
             return Err(Error::config(format!("remote {} has no host", redacted(&url))));
         }
         url.set_fragment(None);
-        Ok(Self { url, user, http, max_download, is_ahead: false })
+        Ok(Self { url, user, http, max_download, is_ahead: false, delta: Delta::default() })
     }
 
     /// Asks for another revision than `known`.
@@ -75,9 +78,15 @@ impl HttpSource {
 
     /// Fetches the offered archive to `download`, resuming a partial download of the same bytes.
     pub fn fetch(&mut self, offer: HttpOffer, download: &CacheFile, deadline: Deadline) -> Result<Artifact> {
-        let HttpOffer { client, identity, body } = offer;
-        let fetched = download::fetch(&client, identity, None, body.whole(), download, self.max_download, deadline)
-            .with_context(|| format!("cannot fetch {}", client.name()))?;
+        let HttpOffer { client, identity, mut body } = offer;
+        let (what, limit) = (|| format!("cannot fetch {}", client.name()), self.max_download);
+        let parts = self.delta.fetch((&client, &identity), &mut body, &mut None, (download, limit), deadline);
+        let fetched = match parts.with_context(what)? {
+            Some(fetched) => fetched,
+            None => {
+                download::fetch(&client, identity, None, body.whole(), download, limit, deadline).with_context(what)?
+            }
+        };
         Ok(Artifact {
             revision: fetched.revision,
             validators: fetched.identity.validators(&source_of(client.url().as_str())),
@@ -94,6 +103,7 @@ impl HttpSource {
         let sign = Box::new(move |_: &Url, _: &Headers| Ok(headers.clone()));
         let caller = Caller { whose: credentials.whose, sign };
         let client = Client::new(self.url.clone(), self.http.clone(), caller).looking_ahead(self.is_ahead);
+        let client = client.asking_for_end(self.delta.end());
         Ok((client, credentials.warnings))
     }
 
@@ -138,7 +148,7 @@ fn poll(client: Client, known: Option<Known<'_>>, deadline: Deadline) -> Result<
         _ => return Err(client.refusal(answer)),
     }
     let identity = ResponseIdentity::of(&answer.headers);
-    let (identity, body) = range_reader::offered(answer, identity)?;
+    let (identity, body) = range_reader::offered(answer, &client, identity)?;
     if known.as_ref().is_some_and(|known| known.is_still(&identity)) {
         return Ok(None);
     }

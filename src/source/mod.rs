@@ -1,6 +1,9 @@
 //! Sources of revisions. A poll asks a source, cheaply, whether it has another revision than the known one; a fetch
 //! then gets exactly the revision that the poll offered.
 
+pub mod archive_seed;
+pub mod delta;
+mod etag_digest;
 pub mod file;
 pub mod git;
 pub mod http;
@@ -12,6 +15,8 @@ mod sidecar;
 
 use std::path::Path;
 
+use self::archive_seed::ArchiveSeed;
+use self::delta::Delta;
 use self::inspect::Remark;
 use crate::artifact::{Artifact, CacheFile};
 use crate::config::Settings;
@@ -99,6 +104,46 @@ impl Source {
             Self::S3(source) => source.is_ahead = true,
             Self::File(source) => source.is_ahead = true,
             Self::Git(_) => {}
+        }
+    }
+
+    /// Sets the archive that the next offer may be fetched as a delta of.
+    pub fn set_seed(&mut self, seed: Option<ArchiveSeed>) {
+        if let Some(delta) = self.delta_mut() {
+            delta.set_seed(seed);
+        }
+    }
+
+    /// Fetches whole archives from now on.
+    pub fn stop_deltas(&mut self) {
+        if let Some(delta) = self.delta_mut() {
+            delta.stop();
+        }
+    }
+
+    /// The use that the last fetch made of a seed; `None`: the source has no deltas.
+    pub fn delta(&self) -> Option<&Delta> {
+        match self {
+            Self::Http(source) => Some(&source.delta),
+            Self::S3(source) => Some(&source.delta),
+            Self::File(_) | Self::Git(_) => None,
+        }
+    }
+
+    fn delta_mut(&mut self) -> Option<&mut Delta> {
+        match self {
+            Self::Http(source) => Some(&mut source.delta),
+            Self::S3(source) => Some(&mut source.delta),
+            Self::File(_) | Self::Git(_) => None,
+        }
+    }
+
+    /// The number of bytes that were read for an artifact of the last fetch.
+    pub fn bytes_of(&self, artifact: &Artifact) -> u64 {
+        match self.delta() {
+            Some(delta) if delta.is_assembled => delta.bytes,
+            Some(delta) => artifact.bytes().saturating_add(delta.bytes),
+            None => artifact.bytes(),
         }
     }
 

@@ -11,6 +11,7 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use super::file::read_proc;
 use super::fs::Dir;
+use super::log;
 
 /// Fewer entries are synced one by one: syncfs writes the dirty data of other programs too.
 const MIN_ENTRIES: u64 = 64;

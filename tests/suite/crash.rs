@@ -457,6 +457,12 @@ impl Case {
             self.is_closed(&at);
             let left: Vec<_> = fs::read_dir(self.store().join("partial")).unwrap().map(|e| e.unwrap().path()).collect();
             assert!(left.is_empty(), "{at}: left in partial: {left:?}");
+            // The cache keeps the archive of the live release for HTTP and S3 alone (delta.rs walks such an update): here it
+            // has nothing but the repository of git.
+            let cached = fs::read_dir(self.sandbox.path("cache/crash")).into_iter().flatten();
+            let cached: Vec<OsString> = cached.map(|entry| entry.unwrap().file_name()).collect();
+            let is_archive = |name: &OsString| !name.to_str().is_some_and(|name| name.starts_with("git"));
+            assert!(!cached.iter().any(is_archive), "{at}: left in the cache: {cached:?}");
             let beside: Vec<OsString> =
                 fs::read_dir(self.sandbox.path("deploy")).unwrap().map(|e| e.unwrap().file_name()).collect();
             assert!(

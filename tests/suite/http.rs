@@ -690,7 +690,7 @@ fn disk_fills_up_in_a_download_then_it_is_said_and_the_part_is_gone() {
     drop(unmount);
 }
 
-struct Unmount<'a>(&'a Path);
+pub struct Unmount<'a>(pub &'a Path);
 
 impl Drop for Unmount<'_> {
     fn drop(&mut self) {

@@ -23,6 +23,7 @@ mod console;
 mod containers;
 mod core;
 mod crash;
+mod delta;
 mod demo;
 mod deploy;
 mod durable;

@@ -91,7 +91,7 @@ fn traces(root: &Path) -> BTreeMap<String, String> {
 }
 
 /// A server of ranges as RFC 9110 has them, of one object with `etag`.
-fn ranged(seen: &Seen, etag: &str, body: &[u8]) -> Step {
+pub fn ranged(seen: &Seen, etag: &str, body: &[u8]) -> Step {
     let tag = format!("ETag: {etag}");
     if seen.header("If-None-Match") == Some(etag) {
         return raw(&format!("304 Not Modified\n{tag}"), b"");

@@ -9,7 +9,7 @@ const ZIP64: u16 = 0x0001;
 const UNICODE_PATH: u16 = 0x7075;
 
 /// Iterates over the fields and their ids; `None`: the field is truncated. Up to three bytes at the end are padding.
-struct Fields<'a>(&'a [u8]);
+pub(super) struct Fields<'a>(pub(super) &'a [u8]);
 
 impl<'a> Iterator for Fields<'a> {
     type Item = Option<(u16, &'a [u8])>;

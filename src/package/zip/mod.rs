@@ -4,6 +4,7 @@
 
 mod central;
 mod content;
+pub mod delta;
 pub(super) mod end;
 mod extra;
 mod gap_check;
@@ -48,7 +49,7 @@ pub(super) fn unpack(
     if let Some(live) = live {
         let mut sums = vec![(0, 0); plan.len()];
         for Member { size, crc, index, .. } in &members {
-            index.into_iter().for_each(|index| sums[*index as usize] = (*size, *crc));
+            index.iter().for_each(|index| sums[*index as usize] = (*size, *crc));
         }
         writer.clone_from(Unchanged::find(&plan, &sums, live)?);
     }

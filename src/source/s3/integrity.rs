@@ -75,6 +75,11 @@ pub(super) fn checks(headers: &HeaderMap) -> Result<Option<Checks>> {
     Ok((!checks.is_empty()).then_some(Checks(checks)))
 }
 
+/// The check of the ETag alone, for the headers of a range.
+pub(super) fn of_etag(headers: &HeaderMap) -> Option<Checks> {
+    md5_of_etag(headers).map(|check| Checks(vec![check]))
+}
+
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim)
 }

@@ -19,6 +19,7 @@ use url::Url;
 
 use self::address::{Address, Endpoint};
 use self::error::{Requester, S3Error};
+use super::delta::Delta;
 use super::inspect::{self, Remark};
 use super::offer::{Offer, Poll};
 use crate::artifact::{Artifact, CacheFile, Content};
@@ -63,6 +64,7 @@ pub struct S3Source {
     may_lack: bool,
     /// See [`super::Source::look_ahead`].
     pub(super) is_ahead: bool,
+    pub(super) delta: Delta,
 }
 
 /// A response with an unread body.
@@ -87,7 +89,8 @@ impl S3Source {
         let endpoint = Endpoint::new(aws, || chain.place_without_profile(Service::S3))?;
         endpoint.address(object, REGION)?;
         let (object, aws, http, chain) = (object.clone(), aws.clone(), http.clone(), Rc::new(RefCell::new(chain)));
-        Ok(Self { object, aws, endpoint, http, max_download: *max_download, chain, may_lack: false, is_ahead: false })
+        let (max_download, delta) = (*max_download, Delta::new(settings));
+        Ok(Self { object, aws, endpoint, http, max_download, chain, may_lack: false, is_ahead: false, delta })
     }
 
     /// Problems with the files that the source reads: see [`super::inspect`].
@@ -114,9 +117,16 @@ impl S3Source {
 
     /// Fetches the offered archive to `download`, resuming a partial download of the same bytes.
     pub fn fetch(&mut self, offer: S3Offer, download: &CacheFile, deadline: Deadline) -> Result<Artifact> {
-        let S3Offer { client, identity, proof, body, region } = offer;
-        let fetched = download::fetch(&client, identity, proof, body.whole(), download, self.max_download, deadline)
-            .with_context(|| format!("cannot fetch {}", self.object))?;
+        let S3Offer { client, identity, mut proof, mut body, region } = offer;
+        let (object, limit) = (&self.object, self.max_download);
+        let what = || format!("cannot fetch {object}");
+        let parts = self.delta.fetch((&client, &identity), &mut body, &mut proof, (download, limit), deadline);
+        let fetched = match parts.with_context(what)? {
+            Some(fetched) => fetched,
+            None => {
+                download::fetch(&client, identity, proof, body.whole(), download, limit, deadline).with_context(what)?
+            }
+        };
         let validators = self.validators(&fetched.identity, region.as_deref());
         let (content, name) = (Content::Archive(fetched.file), self.object.to_string());
         Ok(Artifact { revision: fetched.revision, validators, content, name })
@@ -127,7 +137,8 @@ impl S3Source {
         let Self { aws, endpoint, http, max_download, chain, .. } = self;
         let (aws, endpoint, http, chain) = (aws.clone(), endpoint.clone(), http.clone(), chain.clone());
         let (subject, max_download) = (object.clone(), *max_download);
-        let there = Self { object: subject, may_lack: true, is_ahead: false, aws, endpoint, http, max_download, chain };
+        let (may_lack, is_ahead, delta) = (true, false, Delta::default());
+        let there = Self { object: subject, may_lack, is_ahead, aws, endpoint, http, max_download, chain, delta };
         let mut patience = RetryBudget::new(deadline);
         loop {
             let Some(offer) = there.ask(None, deadline)? else { return Ok(None) };
@@ -211,6 +222,7 @@ impl S3Source {
         let caller = Caller { whose: None, sign: Box::new(move |url, ask| signer.headers(url, ask)) };
         let speech = S3Responses { object: self.object.clone(), asker: asker.clone() };
         let client = Client::new(url, self.http.clone(), caller).looking_ahead(self.is_ahead);
+        let client = client.asking_for_end(self.delta.end());
         Ok((client.speaking(speech).trusting(CA_BUNDLE), asker))
     }
 
@@ -281,7 +293,7 @@ fn offered(
     region: Option<String>,
 ) -> Result<Option<S3Offer>> {
     let (headers, identity) = (answer.headers.clone(), client.dialect().identity(&answer.headers));
-    let (identity, body) = range_reader::offered(answer, identity)?;
+    let (identity, body) = range_reader::offered(answer, &client, identity)?;
     // The server ignores If-None-Match.
     if known.is_some_and(|known| known.is_still(&identity)) {
         return Ok(None);
@@ -289,7 +301,10 @@ fn offered(
     let identity = identity.after(known);
     let proof = match &body {
         PolledBody::Whole(_) => client.dialect().proof(&headers)?,
-        PolledBody::End(_) | PolledBody::Taken => None,
+        // The checksums in the answer may be those of the range; its ETag is that of the object.
+        PolledBody::End(_) | PolledBody::Taken => {
+            integrity::of_etag(&headers).map(|checks| Box::new(checks) as Box<dyn BodyDigest>)
+        }
     };
     Ok(Some(S3Offer { client, identity, proof, body, region }))
 }
