@@ -17,7 +17,7 @@ fn archive(aside: &Sandbox, name: &str, version: &str, count: usize, size: usize
             random ^= random << 13;
             random ^= random >> 7;
             random ^= random << 17;
-            char::from(b'a' + (random >> 32) as u8 % 26)
+            char::from(b'a' + u8::try_from((random >> 32) % 26).unwrap())
         });
         letters.collect::<String>()
     };
