@@ -28,9 +28,10 @@ impl Deployment<'_> {
         if !self.has_deltas() {
             return;
         }
-        self.prune_archives(self.state.target.as_ref().map(|target| &target.release));
+        let archives = self.archives();
+        self.prune_these(&archives, self.state.target.as_ref().map(|target| &target.release));
         let live = self.state.current.as_ref().filter(|_| self.keeps_archives() && self.settings.delta);
-        let seed = live.and_then(|live| self.archives().open(&live.release, live.validators.get("etag")));
+        let seed = live.and_then(|live| archives.open(&live.release, live.validators.get("etag")));
         self.context.source.set_seed(seed);
     }
 
@@ -45,9 +46,13 @@ impl Deployment<'_> {
 
     /// Removes the archives of all releases but the live one and `next`, which may become live.
     pub fn prune_archives(&self, next: Option<&ReleaseId>) {
+        self.prune_these(&self.archives(), next);
+    }
+
+    fn prune_these(&self, archives: &ArchiveSeeds, next: Option<&ReleaseId>) {
         let live = self.state.current.as_ref().map(|live| &live.release);
         let needed: Vec<&ReleaseId> = live.into_iter().chain(next).collect();
-        self.archives().retain(if self.keeps_archives() { &needed } else { &[] });
+        archives.retain(if self.keeps_archives() { &needed } else { &[] });
     }
 
     /// The error to go on with after a fetch or an unpacking failed with `e`. The archives in the cache may take the room

@@ -24,7 +24,11 @@ const READ: usize = 64 << 10;
 
 /// The archives of one deployment in the cache.
 #[derive(Debug)]
-pub struct ArchiveSeeds(CacheFile);
+pub struct ArchiveSeeds {
+    prefix: CacheFile,
+    /// The cache directory; `None`: there is none that no other user can change.
+    dir: Option<Dir>,
+}
 
 /// The archive of a release.
 #[derive(Debug)]
@@ -42,7 +46,8 @@ pub struct ArchiveSeed {
 impl ArchiveSeeds {
     /// The archives whose names begin with that of `prefix`.
     pub fn new(prefix: CacheFile) -> Self {
-        Self(prefix)
+        let dir = prefix.existing_dir();
+        Self { prefix, dir }
     }
 
     /// Keeps a download as the archive of `release`; one that cannot be a seed is discarded.
@@ -67,22 +72,21 @@ impl ArchiveSeeds {
     }
 
     fn name(&self, release: &ReleaseId, crc: u32) -> OsString {
-        let mut name = self.0.name().clone();
+        let mut name = self.prefix.name().clone();
         name.push(format!("-{release}-{crc:08x}.zip"));
         name
     }
 
     /// The release and the CRC-32 in a name.
     fn parse<'n>(&self, name: &'n OsStr) -> Option<(&'n str, u32)> {
-        let rest = name.to_str()?.strip_prefix(self.0.name().to_str()?)?.strip_prefix('-')?;
+        let rest = name.to_str()?.strip_prefix(self.prefix.name().to_str()?)?.strip_prefix('-')?;
         let (release, crc) = rest.strip_suffix(".zip")?.rsplit_once('-')?;
         Some((release, u32::from_str_radix(crc, 16).ok()?))
     }
 
-    fn names(&self) -> Option<(Dir, Vec<OsString>)> {
-        let dir = self.0.existing_dir()?;
-        let names = dir.names().ok()?;
-        Some((dir, names))
+    fn names(&self) -> Option<(&Dir, Vec<OsString>)> {
+        let dir = self.dir.as_ref()?;
+        Some((dir, dir.names().ok()?))
     }
 
     /// Removes all archives but those of `releases`, and returns the number of removed ones. A failure is only logged: a
