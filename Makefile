@@ -49,6 +49,7 @@ $(BUILT)/demo-server: etc/demo/server.rs
 
 bench: build ## side by side with curl, bsdtar and unzip, as ratios
 	python3 tests/bench.py $(BINARY)
+	python3 tests/bench_disks.py $(BINARY)
 
 install: build
 	install -D -m 755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/repo-deploy

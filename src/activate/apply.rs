@@ -181,9 +181,9 @@ impl<'a> Mirror<'a> {
     fn stage(&mut self, put: &[Put], staged: &mut Vec<Staged>) -> Result<()> {
         let (want, count) = (self.want, put.len() as u64);
         self.is_early = !durable::is_at_once(self.to.top(), count);
-        for Put { entry, .. } in put {
-            let entry = want.at(*entry);
-            let temporary = random().with_context(|| cannot_put(entry))?;
+        let first = random().with_context(|| "cannot make temporary names")?;
+        for (Put { entry, .. }, number) in put.iter().zip(0..) {
+            let (entry, temporary) = (want.at(*entry), first.wrapping_add(number));
             staged.push(Staged { temporary, written: None });
             let written = self.write(entry, &name_of(TEMPORARY, temporary)).with_context(|| cannot_put(entry))?;
             staged.last_mut().into_iter().for_each(|staged| staged.written = written);
@@ -216,13 +216,15 @@ impl<'a> Mirror<'a> {
             return Err(replaced());
         }
         let file = to.create(temporary)?;
+        let new = sysfs::meta(&file)?;
         copy(&source, &meta, &file, self.limit)?;
-        sysfs::set_owner_and_mode(&file, Some((uid, gid)), mode)?;
+        let owner = (uid, gid);
+        sysfs::set_owner_and_mode(&file, Some(owner).filter(|owner| *owner != (new.uid, new.gid)), mode)?;
         created::set_mtime(&file, mtime)?;
         if self.is_early {
             sysfs::start_writeback(&file);
         }
-        sysfs::meta(&file).map(|meta| Some(meta.inode()))
+        Ok(Some(new.inode()))
     }
 
     /// Sets mode and owner of a present entry. False: the file was replaced, has another name or another owner, and

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
 
-use rustix::fs::{SeekFrom as Find, seek};
+use rustix::fs::{SeekFrom as Find, copy_file_range, seek};
 use rustix::io::Errno;
 
 use super::limit::Limit;
@@ -58,17 +58,27 @@ pub(super) fn next_data(from: &File, at: u64, size: u64) -> Result<Option<Range<
     Ok((end > start).then_some(start..end))
 }
 
-/// Copies `most` bytes, or all that are left.
+/// Copies `most` bytes, or all that are left: within the kernel where the file systems can.
 fn copy_until(from: &File, most: Option<u64>, to: &File, limit: Limit) -> io::Result<()> {
-    let mut left = most.unwrap_or(u64::MAX);
-    while left > 0 {
+    let most = most.unwrap_or(u64::MAX);
+    let mut done = 0;
+    while done < most {
         limit.ask()?;
-        let step = left.min(STEP);
-        let copied = io::copy(&mut from.take(step), &mut &*to)?;
-        if copied < step {
-            break;
-        }
-        left = left.saturating_sub(copied);
+        let step = (most - done).min(STEP);
+        let copied = match copy_file_range(from, None, to, None, usize::try_from(step).unwrap_or(usize::MAX)) {
+            Ok(0) if done > 0 => break,
+            Ok(copied) if copied > 0 => copied as u64,
+            Err(Errno::INTR) => continue,
+            // Some file systems refuse, and some kernels say that there is nothing (copy_file_range(2)).
+            Ok(_) | Err(_) => {
+                let copied = io::copy(&mut from.take(step), &mut &*to)?;
+                if copied < step {
+                    break;
+                }
+                copied
+            }
+        };
+        done = done.saturating_add(copied);
     }
     Ok(())
 }

@@ -29,6 +29,8 @@ use crate::sys::durable;
 use crate::sys::fs::{self, Dir};
 use crate::sys::log;
 
+/// The number of bytes of a large file after which the kernel is asked to write them: the disk works meanwhile.
+const WRITEBACK: u64 = 16 << 20;
 /// The number of bytes that are copied at once.
 const COPIED: usize = 128 * 1024;
 /// The initial entry of every member.
@@ -132,7 +134,11 @@ impl<'a> Writer<'a> {
         fill(&mut |bytes| {
             in_time(deadline)?;
             file.as_ref().map_or(Ok(()), |mut file| file.write_all(bytes)).with_context(|| "cannot write it")?;
+            let before = size / WRITEBACK;
             size += bytes.len() as u64;
+            if size / WRITEBACK != before {
+                file.iter().for_each(fs::start_writeback);
+            }
             if known.is_none() {
                 computed.update(bytes);
             }

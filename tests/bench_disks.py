@@ -1,0 +1,228 @@
+#!/usr/bin/env python3
+"""Deployments on real file systems: ratios to `curl + bsdtar + sync -f`, flushes of the disk, updates, large files.
+
+usage: tests/bench_disks.py BINARY [ROUNDS [SECTION...]]; sections: first sizes large update delta. Needs root: file systems
+are images on loop devices below BENCH_DIR (default: the working directory). Prints; judges nothing.
+"""
+import os, random, shutil, statistics, subprocess, sys, tempfile, time, zipfile
+
+from bench import ENV, Nginx
+
+BINARY = os.path.realpath(sys.argv[1])
+ROUNDS = int(sys.argv[2]) if len(sys.argv) > 2 else 5
+SECTIONS = sys.argv[3:] or ["first", "sizes", "large", "update", "delta"]
+
+
+def shell(command):
+    subprocess.run(command, shell=True, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def text(rng, words, weights, size):
+    """Words that deflate to a fifth."""
+    piece = " ".join(rng.choices(words, weights, k=min(size, 26000) // 7 + 1))
+    return (piece * (size // len(piece) + 1))[:size]
+
+
+def archive(path, files, size, seed=1, changed=()):
+    """A ZIP of `files` texts of `size` bytes on average, 50 to a directory; those in `changed` are others."""
+    rng = random.Random(seed)
+    words = ["".join(rng.choices("etaoinshrdlu", k=rng.randint(2, 10))) for _ in range(1200)]
+    weights = [1 / (n + 1) for n in range(len(words))]
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as out:
+        for n in range(files):
+            content = text(rng, words, weights, int(rng.expovariate(1 / size)) + 1)
+            out.writestr(f"app/d{n // 50:04}/file{n:05}.txt", ("changed " if n in changed else "") + content)
+
+
+def one_file(path, size, method):
+    """A ZIP of one file of `size` bytes, half of which deflates."""
+    block = random.Random(1).randbytes(1 << 19) + bytes(1 << 19)
+    with zipfile.ZipFile(path, "w", method, compresslevel=1) as out, out.open("file", "w", force_zip64=True) as member:
+        for _ in range(size >> 20):
+            member.write(block)
+
+
+class Disk:
+    """A file system of its own, mounted at `top`."""
+
+    def __init__(self, base, kind, size="12G"):
+        self.mounts, self.top = [], f"{base}/{kind}"
+        below = f"{base}/{kind}-below" if kind == "overlay" else self.top
+        os.makedirs(below, exist_ok=True)
+        os.makedirs(self.top, exist_ok=True)
+        if kind == "tmpfs":
+            shell(f"mount -t tmpfs tmpfs {self.top}")
+        else:
+            image = f"{base}/{kind}.img"
+            shell(f"truncate -s {size} {image} && mkfs.{'xfs' if kind == 'xfs' else 'ext4'} -q {image}")
+            shell(f"mount -o loop {image} {below}")
+        self.mounts.append(below)
+        self.device = subprocess.run(["findmnt", "-no", "SOURCE", below], capture_output=True, text=True).stdout.strip()
+        if kind == "overlay":
+            shell(f"mkdir {below}/l {below}/u {below}/w")
+            shell(f"mount -t overlay overlay -o lowerdir={below}/l,upperdir={below}/u,workdir={below}/w {self.top}")
+            self.mounts.append(self.top)
+
+    def flushes(self):
+        """Flushes of the cache of the disk so far; 0 where there is none."""
+        try:
+            with open(f"/sys/block/{os.path.basename(self.device)}/stat") as stat:
+                return int(stat.read().split()[15])
+        except OSError:
+            return 0
+
+    def used(self):
+        stat = os.statvfs(self.top)
+        return (stat.f_blocks - stat.f_bfree) * stat.f_frsize
+
+    def close(self):
+        for at in reversed(self.mounts):
+            shell(f"umount -l {at}")
+
+
+def deployment(top, url, mode="symlink", more=""):
+    """The command of a check, with everything that it keeps below `top`."""
+    os.makedirs(f"{top}/t/none", exist_ok=True)
+    with open(f"{top}/t/{mode}.cfg", "w") as out:
+        out.write(f"activation = {mode}\nid = bench\nstate-dir = {top}/t/state\n{more}")
+    return [BINARY, "-f", "-c", f"{top}/t/{mode}.cfg", "-r", url, "-l", f"{top}/t/live/current", "--cache", f"{top}/t/cache",
+            "--pre-hooks", f"{top}/t/none", "--post-hooks", f"{top}/t/none"]
+
+
+def reference(top, url):
+    return ["sh", "-ec", f"mkdir -p {top}/t/x; curl -sf -o {top}/t/a.zip {url}; bsdtar -xf {top}/t/a.zip -C {top}/t/x; "
+            f"rm {top}/t/a.zip; sync -f {top}/t/x"]
+
+
+def timed(argv):
+    begun = time.perf_counter()
+    done = subprocess.run(argv, env=ENV, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if done.returncode != 0:
+        sys.exit(f"{argv}: exit code {done.returncode}\n{done.stderr}")
+    return time.perf_counter() - begun
+
+
+def fresh(top):
+    shutil.rmtree(f"{top}/t", ignore_errors=True)
+    os.makedirs(f"{top}/t")
+    shell("sync")
+
+
+def compare(disk, title, contestants):
+    """Runs each once a round, in another order each time; the last is the reference."""
+    times, flushes, names = {name: [] for name in contestants}, {}, list(contestants)
+    for turn in range(ROUNDS):
+        for n in range(len(names)):
+            name = names[(turn + n) % len(names)]
+            fresh(disk.top)
+            argv, before = contestants[name](), disk.flushes()
+            times[name].append(timed(argv))
+            flushes[name] = disk.flushes() - before
+    theirs = statistics.median(times[names[-1]])
+    for name in names:
+        ours = statistics.median(times[name])
+        print(f"{title:34} {name:22} {ours * 1000:8.0f} ms   ratio {ours / theirs:5.2f}   {flushes[name]:5} flushes")
+
+
+def first(base, url, www):
+    archive(f"{www}/app.zip", 5000, 30400)
+    for kind in ("ext4", "xfs", "overlay", "tmpfs"):
+        disk = Disk(base, kind)
+        modes = {mode: lambda mode=mode: deployment(disk.top, url, mode) for mode in ("symlink", "in-place")}
+        compare(disk, f"first, 5,000 files, {kind}", modes | {"curl + bsdtar + sync": lambda: reference(disk.top, url)})
+        disk.close()
+
+
+def sizes(base, url, www):
+    for files, size in ((500, 10_000), (20_000, 10_000)):
+        archive(f"{www}/app.zip", files, size)
+        disk = Disk(base, "ext4")
+        compare(disk, f"first, {files:,} files, ext4", {
+            "symlink": lambda: deployment(disk.top, url), "curl + bsdtar + sync": lambda: reference(disk.top, url)})
+        disk.close()
+        os.remove(f"{base}/ext4.img")
+
+
+def large(base, url, www):
+    for method, word in ((zipfile.ZIP_DEFLATED, "deflated"), (zipfile.ZIP_STORED, "stored")):
+        one_file(f"{www}/app.zip", 1 << 30, method)
+        disk = Disk(base, "ext4")
+        compare(disk, f"one file of 1 GiB, {word}, ext4", {
+            "symlink": lambda: deployment(disk.top, url), "curl + bsdtar + sync": lambda: reference(disk.top, url)})
+        disk.close()
+        os.remove(f"{base}/ext4.img")
+
+
+def update(base, url, www):
+    """An update with 1 % of the files changed, against a first deployment of the same."""
+    archive(f"{base}/old.zip", 5000, 30400)
+    archive(f"{base}/new.zip", 5000, 30400, changed=set(range(0, 5000, 100)))
+    for kind in ("ext4", "xfs"):
+        disk, rows, taken = Disk(base, kind), {"first": [], "update": []}, 0
+        for _ in range(ROUNDS):
+            fresh(disk.top)
+            shutil.copy(f"{base}/old.zip", f"{www}/app.zip")
+            argv = deployment(disk.top, url)
+            rows["first"].append(timed(argv))
+            shutil.copy(f"{base}/new.zip", f"{www}/app.zip")
+            shell("sync")
+            before = disk.used()
+            rows["update"].append(timed(argv))
+            shell("sync")
+            taken = disk.used() - before
+        one, two = (statistics.median(rows[name]) for name in ("first", "update"))
+        print(f"update, 1 % of 5,000 files, {kind:4} {two * 1000:8.0f} ms   {two / one:5.2f} of a first deployment   {taken / 2**20:6.1f} MiB of disk")
+        disk.close()
+
+
+def delta(base, url, www):
+    """1 % of the members of a 1 GiB ZIP over 100 Mbit/s, against all of it."""
+    nginx = Nginx(f"{base}/slow", "limit_rate 12500k;", f"{base}/slow/bytes.log")
+    try:
+        slow, log = f"http://127.0.0.1:{nginx.port}/app.zip", f"{base}/slow/bytes.log"
+        rng = random.Random(5)
+        contents = [rng.randbytes(1 << 20) for _ in range(1000)]
+        def put(changed):
+            with zipfile.ZipFile(f"{base}/slow/www/app.zip", "w", zipfile.ZIP_STORED) as out:
+                for n, content in enumerate(contents):
+                    out.writestr(f"d{n // 50}/f{n}", content[::-1] if n in changed else content)
+        disk, times, sent = Disk(base, "ext4"), {}, {}
+        for name, more in (("delta", ""), ("whole", "delta = off\n")):
+            fresh(disk.top)
+            put(())
+            argv = deployment(disk.top, slow, more=more)
+            timed(argv)
+            put(set(range(0, 1000, 100)))
+            before = os.path.getsize(log)
+            times[name] = timed(argv)
+            with open(log) as lines:
+                lines.seek(before)
+                sent[name] = sum(map(int, lines.read().split()))
+        print(f"1 % of a ZIP of 1 GiB, 100 Mbit/s: {100 * sent['delta'] / sent['whole']:.1f} % of the bytes, "
+              f"{times['delta']:.1f} s against {times['whole']:.1f} s: {times['delta'] / times['whole']:.2f}")
+        disk.close()
+    finally:
+        nginx.stop()
+
+
+def main():
+    for program in ("curl", "bsdtar", "nginx", "mkfs.ext4", "mkfs.xfs", "findmnt"):
+        if not shutil.which(program, path=ENV["PATH"]):
+            sys.exit(f"{program} is missing: tests/parts.sh installs it")
+    base = tempfile.mkdtemp(prefix="repo-deploy-bench-", dir=os.environ.get("BENCH_DIR", "."))
+    base = os.path.realpath(base)
+    os.makedirs(f"{base}/www")
+    os.makedirs(f"{base}/slow/www")
+    nginx = Nginx(base)
+    try:
+        url = f"http://127.0.0.1:{nginx.port}/app.zip"
+        for section in SECTIONS:
+            {"first": first, "sizes": sizes, "large": large, "update": update, "delta": delta}[section](base, url, f"{base}/www")
+            shell(f"rm -f {base}/*.img; rm -rf {base}/ext4 {base}/xfs {base}/tmpfs {base}/overlay {base}/overlay-below")
+    finally:
+        nginx.stop()
+        subprocess.run(f"umount -l {base}/overlay {base}/overlay-below {base}/ext4 {base}/xfs {base}/tmpfs", shell=True, capture_output=True)
+        shutil.rmtree(base, ignore_errors=True)
+
+
+main()
