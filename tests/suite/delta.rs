@@ -15,6 +15,7 @@ use crate::plan::ranged;
 use crate::s3::configure;
 use crate::support::moto::Moto;
 use crate::support::needs::needs;
+use crate::support::phrases::TAKES;
 use crate::support::rawzip::{Member, archive};
 use crate::support::sandbox::{Run, Sandbox, tree};
 use crate::support::servers::{Nginx, Raw, Seen, Step, cut, ok, raw, status};
@@ -606,7 +607,7 @@ fn delta_is_off_or_no_seed_is_kept_then_all_of_it_is_fetched() {
     is_live(&sandbox, &old, "a delta again");
     for bad in ["delta = on", "archive-seed = auto"] {
         sandbox.write("repo-deploy.cfg", bad);
-        sandbox.deploy(&server.url("/app.zip"), &[]).expect(78).says("it takes ");
+        sandbox.deploy(&server.url("/app.zip"), &[]).expect(78).says(TAKES);
     }
 }
 
