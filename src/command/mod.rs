@@ -3,6 +3,7 @@
 pub mod history;
 mod inspect;
 pub mod plan;
+pub mod probe;
 pub mod repair;
 pub mod retry;
 pub mod rollback;

@@ -20,6 +20,7 @@ pub mod notify;
 pub mod process;
 pub mod resolve;
 pub mod signal;
+pub mod socket;
 pub mod sort;
 pub mod stderr;
 pub mod trust;

@@ -50,6 +50,7 @@ mod plan;
 mod planted;
 mod power;
 mod private;
+mod probe;
 mod racing;
 mod renewal;
 mod rollback;

@@ -6,6 +6,7 @@ pub mod help;
 mod history;
 pub mod list;
 mod plan;
+mod probe;
 mod retry;
 mod rollback;
 mod schedule;
@@ -30,6 +31,7 @@ pub const COMMANDS: &[&CommandSpec] = &[
     &validate::VALIDATE,
     &schedule::SCHEDULE,
     &seed::SEED,
+    &probe::PROBE,
     &help::HELP,
     &version::VERSION,
 ];
