@@ -107,6 +107,13 @@ pub const SUCCESSES: Opt = Opt::new(None, "successes", "the good tries in a row 
 /// `--ca-file`, of probe.
 pub const CA_FILE: Opt = Opt::new(None, "ca-file", "roots besides the built-in ones, PEM", Own("FILE"));
 
+/// `--pid-file`, of signal.
+pub const PID_FILE: Opt = Opt::new(None, "pid-file", "the file that holds the process's number", Own("FILE"));
+/// `--name`, of signal.
+pub const NAME: Opt = Opt::new(None, "name", "the processes of this name, as in /proc/PID/comm", Own("COMM"));
+/// `--wait`, of signal.
+pub const WAIT: Opt = Opt::new(None, "wait", "wait so long for the end of the process", Own("DURATION"));
+
 /// Reads the value of `--from`.
 fn from(text: &OsStr) -> Result<i64, String> {
     let text = text.to_string_lossy();
@@ -197,7 +204,7 @@ pub const SUBJECTS: &[(&str, &[Opt])] = &[
     ),
     (
         "options of single commands",
-        &[JSON, REPAIR, FROM, REVISION, TIMEOUT, INTERVAL, STATUS, CONTAINS, SUCCESSES, CA_FILE],
+        &[JSON, REPAIR, FROM, REVISION, TIMEOUT, INTERVAL, STATUS, CONTAINS, SUCCESSES, CA_FILE, PID_FILE, NAME, WAIT],
     ),
     (
         "options of a config.ini of CodeDeploy bundles",

@@ -9,6 +9,7 @@ pub mod retry;
 pub mod rollback;
 mod scratch;
 pub mod seed;
+pub mod signal;
 pub mod status;
 pub mod validate;
 pub mod verify;

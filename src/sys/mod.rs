@@ -18,6 +18,7 @@ mod meta;
 pub mod mounts;
 pub mod notify;
 pub mod process;
+pub mod processes;
 pub mod resolve;
 pub mod signal;
 pub mod socket;

@@ -58,6 +58,7 @@ mod s3;
 mod schedule;
 mod scripts;
 mod seed;
+mod signal_command;
 mod signals;
 mod stamps;
 mod support;

@@ -11,6 +11,7 @@ mod retry;
 mod rollback;
 mod schedule;
 mod seed;
+mod signal;
 pub mod spec;
 mod status;
 mod validate;
@@ -32,6 +33,7 @@ pub const COMMANDS: &[&CommandSpec] = &[
     &schedule::SCHEDULE,
     &seed::SEED,
     &probe::PROBE,
+    &signal::SIGNAL,
     &help::HELP,
     &version::VERSION,
 ];
