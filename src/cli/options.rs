@@ -112,7 +112,16 @@ pub const PID_FILE: Opt = Opt::new(None, "pid-file", "the file that holds the pr
 /// `--name`, of signal.
 pub const NAME: Opt = Opt::new(None, "name", "the processes of this name, as in /proc/PID/comm", Own("COMM"));
 /// `--wait`, of signal.
-pub const WAIT: Opt = Opt::new(None, "wait", "wait so long for the end of the process", Own("DURATION"));
+pub const WAIT: Opt =
+    Opt::new(None, "wait", "wait so long: for the end of the process, or for the lock [30m]", Own("DURATION"));
+
+/// `--slots`, of lock.
+pub const SLOTS: Opt = Opt::new(None, "slots", "how many owners may hold the lock [that of the lock, or 1]", Own("N"));
+/// `--lease`, of lock.
+pub const LEASE: Opt =
+    Opt::new(None, "lease", "the time after which a lock that is not released is free [10m]", Own("DURATION"));
+/// `--owner`, of lock.
+pub const OWNER: Opt = Opt::new(None, "owner", "the owner [host name and a hash of the machine id]", Own("ID"));
 
 /// Reads the value of `--from`.
 fn from(text: &OsStr) -> Result<i64, String> {
@@ -204,7 +213,10 @@ pub const SUBJECTS: &[(&str, &[Opt])] = &[
     ),
     (
         "options of single commands",
-        &[JSON, REPAIR, FROM, REVISION, TIMEOUT, INTERVAL, STATUS, CONTAINS, SUCCESSES, CA_FILE, PID_FILE, NAME, WAIT],
+        &[
+            JSON, REPAIR, FROM, REVISION, TIMEOUT, INTERVAL, STATUS, CONTAINS, SUCCESSES, CA_FILE, PID_FILE, NAME,
+            WAIT, SLOTS, LEASE, OWNER,
+        ],
     ),
     (
         "options of a config.ini of CodeDeploy bundles",

@@ -134,7 +134,7 @@ impl Parser {
             self.command = Some(known.ok_or_else(|| stray(word))?);
             return Ok(());
         };
-        let is_operand = known.is_none() || first.operands == commands::help::OPERANDS;
+        let is_operand = known.is_none() || first.has_operand(word) || first.operands == commands::help::OPERANDS;
         if is_operand && self.args.operands.len() < first.operands.split_whitespace().count() {
             self.args.operands.push(word.to_string_lossy().into_owned());
             return Ok(());

@@ -2,6 +2,7 @@
 
 pub mod history;
 mod inspect;
+pub mod lock;
 pub mod plan;
 pub mod probe;
 pub mod repair;

@@ -27,6 +27,7 @@ mod demo;
 mod deploy;
 mod durable;
 mod endpoints;
+mod fleet_lock;
 mod git;
 mod git_hostile;
 mod history;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::support::needs::needs;
-use crate::support::phrases::{CANNOT_READ, CANNOT_USE, OTHERS_MAY_WRITE};
+use crate::support::phrases::{BELONGS_TO, CANNOT_READ, CANNOT_USE, OTHERS_MAY_WRITE};
 use crate::support::sandbox::{Run, Sandbox, age, binary};
 use crate::support::servers::wait_for;
 
@@ -159,7 +159,7 @@ fn other_users_may_write_the_pid_file_then_it_is_refused() {
     refused(&file).says(OTHERS_MAY_WRITE);
     fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
     chown(&file, Some(1234), None).unwrap();
-    refused(&file).says("belongs to user 1234");
+    refused(&file).says(&format!("{BELONGS_TO} 1234"));
     chown(&file, Some(0), None).unwrap();
     fs::set_permissions(sandbox.path("run"), fs::Permissions::from_mode(0o777)).unwrap();
     refused(&file).says(OTHERS_MAY_WRITE);

@@ -5,6 +5,7 @@ pub mod daemon;
 pub mod help;
 mod history;
 pub mod list;
+mod lock;
 mod plan;
 mod probe;
 mod retry;
@@ -34,6 +35,7 @@ pub const COMMANDS: &[&CommandSpec] = &[
     &seed::SEED,
     &probe::PROBE,
     &signal::SIGNAL,
+    &lock::LOCK,
     &help::HELP,
     &version::VERSION,
 ];
