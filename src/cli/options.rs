@@ -10,7 +10,7 @@ use time::format_description::well_known::Rfc3339;
 use super::args::Args;
 use crate::config::keys::{KEYS, Name};
 
-use OptionAction::{Flag, Value};
+use OptionAction::{Flag, Own, Value};
 
 /// A row of the table.
 #[derive(Debug)]
@@ -33,6 +33,8 @@ pub enum OptionAction {
     Flag(fn(&mut Args)),
     /// Takes a value of this name.
     Value(&'static str, fn(&mut Args, OsString) -> Result<(), String>),
+    /// Takes a value of this name, which its command parses.
+    Own(&'static str),
     /// Gives the value of a key.
     Key(Name),
 }
@@ -55,7 +57,7 @@ impl Opt {
     pub fn value(&self) -> &'static str {
         match self.action {
             OptionAction::Help | OptionAction::Version | OptionAction::Flag(_) => "",
-            OptionAction::Value(name, _) => name,
+            OptionAction::Value(name, _) | OptionAction::Own(name) => name,
             OptionAction::Key(name) => name.key().value,
         }
     }
@@ -91,6 +93,35 @@ pub const REVISION: Opt = Opt::new(
         Ok(())
     }),
 );
+
+/// `--timeout`, of probe.
+pub const TIMEOUT: Opt = Opt::new(None, "timeout", "the time to wait for the target [60s]", Own("DURATION"));
+/// `--interval`, of probe.
+pub const INTERVAL: Opt = Opt::new(None, "interval", "the time between two tries [1s]", Own("DURATION"));
+/// `--status`, of probe.
+pub const STATUS: Opt = Opt::new(None, "status", "the good statuses, 200,204,300-399 [200-399]", Own("LIST"));
+/// `--contains`, of probe.
+pub const CONTAINS: Opt = Opt::new(None, "contains", "a text in the first 64 KiB of a good answer", Own("TEXT"));
+/// `--successes`, of probe.
+pub const SUCCESSES: Opt = Opt::new(None, "successes", "the good tries in a row that are needed [1]", Own("N"));
+/// `--ca-file`, of probe.
+pub const CA_FILE: Opt = Opt::new(None, "ca-file", "roots besides the built-in ones, PEM", Own("FILE"));
+
+/// `--pid-file`, of signal.
+pub const PID_FILE: Opt = Opt::new(None, "pid-file", "the file that holds the process's number", Own("FILE"));
+/// `--name`, of signal.
+pub const NAME: Opt = Opt::new(None, "name", "the processes of this name, as in /proc/PID/comm", Own("COMM"));
+/// `--wait`, of signal.
+pub const WAIT: Opt =
+    Opt::new(None, "wait", "wait so long: for the end of the process, or for the lock [30m]", Own("DURATION"));
+
+/// `--slots`, of lock.
+pub const SLOTS: Opt = Opt::new(None, "slots", "how many owners may hold the lock [that of the lock, or 1]", Own("N"));
+/// `--lease`, of lock.
+pub const LEASE: Opt =
+    Opt::new(None, "lease", "the time after which a lock that is not released is free [10m]", Own("DURATION"));
+/// `--owner`, of lock.
+pub const OWNER: Opt = Opt::new(None, "owner", "the owner [host name and a hash of the machine id]", Own("ID"));
 
 /// Reads the value of `--from`.
 fn from(text: &OsStr) -> Result<i64, String> {
@@ -180,7 +211,13 @@ pub const SUBJECTS: &[(&str, &[Opt])] = &[
             Opt::key(None, "log-file", Name::LogFile),
         ],
     ),
-    ("options of single commands", &[JSON, REPAIR, FROM, REVISION]),
+    (
+        "options of single commands",
+        &[
+            JSON, REPAIR, FROM, REVISION, TIMEOUT, INTERVAL, STATUS, CONTAINS, SUCCESSES, CA_FILE, PID_FILE, NAME,
+            WAIT, SLOTS, LEASE, OWNER,
+        ],
+    ),
     (
         "options of a config.ini of CodeDeploy bundles",
         &[

@@ -54,6 +54,7 @@ impl Misuse {
 
 /// Reads the words after the program's name.
 pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Asked, Misuse> {
+    let words = of_interpreter(words.into_iter().collect());
     let mut parser =
         Parser { words: lexopt::Parser::from_args(words), command: None, own: Vec::new(), args: Args::default() };
     parser.read().map_err(|misuse| Misuse { command: parser.command, ..misuse })
@@ -97,6 +98,11 @@ impl Parser {
                     let value = self.value(option)?;
                     set(&mut self.args, value)?;
                 }
+                OptionAction::Own(_) => {
+                    let value = self.value(option)?;
+                    let value = value.into_string().map_err(|_| format!("cannot read {option}: it is not UTF-8"))?;
+                    self.args.own.push((option.long, value));
+                }
                 OptionAction::Key(name) => {
                     let value = self.value(option)?;
                     self.args.request.arguments.push((option.to_string(), name, value));
@@ -128,7 +134,7 @@ impl Parser {
             self.command = Some(known.ok_or_else(|| stray(word))?);
             return Ok(());
         };
-        let is_operand = known.is_none() || first.operands == commands::help::OPERANDS;
+        let is_operand = known.is_none() || first.has_operand(word) || first.operands == commands::help::OPERANDS;
         if is_operand && self.args.operands.len() < first.operands.split_whitespace().count() {
             self.args.operands.push(word.to_string_lossy().into_owned());
             return Ok(());
@@ -164,6 +170,20 @@ impl Parser {
             return Err("cannot be --quiet and --verbose at once: leave one of them out".to_owned());
         }
         Ok(command)
+    }
+}
+
+/// The words of a script's first line, `#!/repo-deploy probe TARGET`: the kernel passes the words after the interpreter
+/// as one argument, and then the path of the script (execve(2)), which is ignored. No other call looks like it: a
+/// command is one word without a blank, and an argument follows.
+fn of_interpreter(words: Vec<OsString>) -> Vec<OsString> {
+    let [line, _, ..] = &words[..] else { return words };
+    let split: Vec<&str> = line.to_str().unwrap_or_default().split_ascii_whitespace().collect();
+    match &split[..] {
+        [name, _, ..] if COMMANDS.iter().any(|command| command.name == *name) => {
+            split.into_iter().map(OsString::from).collect()
+        }
+        _ => words,
     }
 }
 
@@ -231,6 +251,18 @@ mod tests {
     }
 
     #[test]
+    fn the_first_line_of_a_script_is_one_argument_and_its_path_is_ignored() {
+        for line in ["probe tcp://h:1 --timeout 5s", "probe  tcp://h:1\t--timeout=5s \r"] {
+            let (command, args) = run(&[line, "/etc/repo-deploy/post-update.d/50-health", "more"]);
+            assert_eq!((command.name, args.operands, &*args.own[0].1), ("probe", vec!["tcp://h:1".into()], "5s"));
+        }
+        // Without a script, or with a first word that is no command, it is a word as any other.
+        assert!(parse_words(&["probe tcp://h:1"]).is_err());
+        assert!(parse_words(&["--remote=/a b", "-f"]).is_ok());
+        assert!(parse_words(&["frobnicate tcp://h:1", "/script"]).is_err());
+    }
+
+    #[test]
     fn help_and_version_win_over_what_follows() {
         for words in [&["-h", "--nonsense"][..], &["-f", "--help"], &["status", "-h", "stray"], &["-V", "--nonsense"]] {
             assert!(matches!(parse_words(words), Ok(Asked::Print(_))), "{words:?}");
@@ -246,7 +278,7 @@ mod tests {
             (&["--frobnicate"], "unknown option --frobnicate", false),
             (&["-x"], "unknown option -x", false),
             (&["--keep"], "unknown option --keep; keep is a key of the configuration: repo-deploy help keys", true),
-            (&["--status"], "unknown option --status; did you mean repo-deploy status?", true),
+            (&["--history"], "unknown option --history; did you mean repo-deploy history?", true),
             (&["--cache"], "cannot use --cache without a value: --cache DIR", false),
             (&["--cache", "-f"], "cannot use --cache without a value: --cache DIR", false),
             (&["-c"], "cannot use --config without a value: --config FILE", false),

@@ -16,7 +16,7 @@ const ELSEWHERE: &str = "\
 repo-deploy plan: -n --dry-run --dryrun --diff diff preview
 -f: -1 --once --one-time --oneshot once check deploy fetch pull sync update
 repo-deploy without -f: --daemon --watch --loop daemon run start watch
---schedule: --interval --period --cron
+--schedule: --period --cron
 --config: -C --config-file --conf-file --cfg
 --config-section: --section
 --remote: -u --url --uri --source --repo --repository

@@ -2,12 +2,15 @@
 
 pub mod history;
 mod inspect;
+pub mod lock;
 pub mod plan;
+pub mod probe;
 pub mod repair;
 pub mod retry;
 pub mod rollback;
 mod scratch;
 pub mod seed;
+pub mod signal;
 pub mod status;
 pub mod validate;
 pub mod verify;

@@ -152,6 +152,16 @@ pub fn endpoint(text: &str) -> Result<url::Url, String> {
     value::endpoint(text)
 }
 
+/// Parses a time, as for keys, `90s`; the error names a right value.
+pub fn time(text: &str, most: std::time::Duration) -> Result<std::time::Duration, String> {
+    value::time(text, most)
+}
+
+/// Parses a whole number, as for keys; the error names a right value.
+pub fn number(text: &str, least: u64, most: u64) -> Result<u64, String> {
+    value::number(text, least, most)
+}
+
 /// Whether a text can be the name of a region.
 pub fn is_region(text: &str) -> bool {
     value::region(text).is_ok()

@@ -45,7 +45,7 @@ pub struct Object {
 
 impl Object {
     /// Parses the text after `s3://`.
-    fn parse(text: &str) -> Result<Self> {
+    pub fn parse(text: &str) -> Result<Self> {
         let bad = |why: &str| Err(Error::config(format!("remote is no s3://bucket/key: {why}")));
         let (text, version) = match text.rsplit_once("?versionId=") {
             Some((text, version)) => (text, Some(version)),

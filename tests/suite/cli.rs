@@ -69,8 +69,14 @@ fn help_of_a_command_is_asked_for_then_it_has_an_example_that_can_be_run() {
         let words: Vec<&str> = example.split_whitespace().collect();
         assert_eq!(words[0], command);
         // No configuration is there: all that it can be refused for is that.
-        let run = run(sandbox.bare().args(&words).args(["-c", "/no/such/file"]));
-        assert!([0, 78].contains(&run.code), "{words:?}: {}\n{}", run.code, run.log);
+        let (limit, codes): (&[&str], _) = match &*command {
+            "probe" => (&["--timeout", "1s"], [0, 1]), // nothing is there to answer it
+            "signal" => (&["--name", "no-such-process"], [0, 1]),
+            "lock" => continue, // fleet_lock.rs runs it
+            _ => (&[], [0, 78]),
+        };
+        let run = run(sandbox.bare().args(&words).args(limit).args(["-c", "/no/such/file"]));
+        assert!(codes.contains(&run.code), "{words:?}: {}\n{}", run.code, run.log);
     }
     let own = |command: &str| printed(&["help", command]).contains("--json");
     assert!(own("status") && own("plan") && !own("verify"));
@@ -110,7 +116,7 @@ fn a_word_of_another_tool_is_given_then_ours_is_named() {
         (&["--url", "x"], "--remote"),
         (&["--dest=x"], "--local"),
         (&["--target", "x"], "--local"),
-        (&["--status"], "repo-deploy status"),
+        (&["--history"], "repo-deploy history"),
         (&["deploy"], "-f"),
         (&["undo"], "repo-deploy rollback"),
         (&["stauts"], "status"),

@@ -5,11 +5,14 @@ pub mod daemon;
 pub mod help;
 mod history;
 pub mod list;
+mod lock;
 mod plan;
+mod probe;
 mod retry;
 mod rollback;
 mod schedule;
 mod seed;
+mod signal;
 pub mod spec;
 mod status;
 mod validate;
@@ -30,6 +33,9 @@ pub const COMMANDS: &[&CommandSpec] = &[
     &validate::VALIDATE,
     &schedule::SCHEDULE,
     &seed::SEED,
+    &probe::PROBE,
+    &signal::SIGNAL,
+    &lock::LOCK,
     &help::HELP,
     &version::VERSION,
 ];

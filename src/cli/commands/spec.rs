@@ -42,6 +42,11 @@ impl CommandSpec {
         }
     }
 
+    /// Whether a word is one of those that an operand may be, `acquire|release|status`.
+    pub fn has_operand(&self, word: &std::ffi::OsStr) -> bool {
+        self.operands.split_whitespace().any(|o| o.contains('|') && o.split('|').any(|choice| word == choice))
+    }
+
     /// Whether an option is one of its own.
     pub fn takes(&self, option: &Opt) -> bool {
         self.options.iter().any(|own| own.long == option.long)

@@ -64,6 +64,11 @@ impl S3Error {
         self.status == 404 && matches!(&*self.code(), "NoSuchKey" | "NoSuchVersion" | "")
     }
 
+    /// The status.
+    pub(super) fn status(&self) -> u16 {
+        self.status
+    }
+
     /// Whether renewed credentials of the same identity would help.
     pub(super) fn is_expired(&self) -> bool {
         matches!(&*self.code(), "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired")

@@ -6,6 +6,7 @@
 //! `error` reads errors, `integrity` checks the bytes. Credentials come from the chain in `crate::aws`.
 
 mod address;
+pub mod conditional;
 mod error;
 mod integrity;
 mod sign;

@@ -1,4 +1,4 @@
-//! Signature Version 4 of a GET, made by rust-s3, over all headers of the request. Sends nothing. Requests without
+//! Signature Version 4 of a GET or a PUT, made by rust-s3, over all headers of the request. Sends nothing. Requests without
 //! credentials, as for public buckets, are not signed.
 
 use s3::Bucket;
@@ -25,13 +25,42 @@ pub(super) fn signed(
     ask: &Headers,
     plain: &Headers,
 ) -> Result<Headers> {
-    let headers = authorize(address, object, region, credentials, ask.iter().chain(plain).cloned());
+    signed_with(Command::GetObject, address, object, region, credentials, ask, plain)
+}
+
+/// The same for a PUT of `content`. The length is left to the transport.
+pub(super) fn signed_put(
+    content: &[u8],
+    address: &Address,
+    object: &Object,
+    region: &str,
+    credentials: &Credentials,
+    ask: &Headers,
+) -> Result<Headers> {
+    let command =
+        Command::PutObject { content, content_type: "application/json", custom_headers: None, multipart: None };
+    let mut headers = signed_with(command, address, object, region, credentials, ask, &Headers::new())?;
+    headers.retain(|(name, _)| *name != header::CONTENT_LENGTH);
+    Ok(headers)
+}
+
+fn signed_with(
+    command: Command<'_>,
+    address: &Address,
+    object: &Object,
+    region: &str,
+    credentials: &Credentials,
+    ask: &Headers,
+    plain: &Headers,
+) -> Result<Headers> {
+    let headers = authorize(command, address, object, region, credentials, ask.iter().chain(plain).cloned());
     let mut headers = headers.map_err(|e| Error::failed(format!("cannot sign the request: {e}")))??;
     headers.retain(|(name, _)| *name != header::HOST && ask.iter().all(|(asked, _)| asked != name));
     Ok(headers)
 }
 
 fn authorize(
+    command: Command<'_>,
     address: &Address,
     object: &Object,
     region: &str,
@@ -51,7 +80,7 @@ fn authorize(
         bucket.add_query("versionId", version);
     }
     bucket.extra_headers_mut().extend(headers);
-    let request = AttoRequest::new(&bucket, &path, Command::GetObject)?;
+    let request = AttoRequest::new(&bucket, &path, command)?;
     if request.url()? != address.url {
         return Ok(Err(Error::failed("cannot sign the request: the signature would be for another URL")));
     }

@@ -1,0 +1,83 @@
+//! `repo-deploy lock`.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use super::spec::{Action, CommandSpec};
+use crate::cli::options::{LEASE, OWNER, SLOTS, WAIT};
+use crate::cli::session::{RemoteFrom, RunBy, Session, print, usage};
+use crate::command::lock::{Lock, Terms, default_owner};
+use crate::config::{self, Aws, Http};
+use crate::error::{Context, Result};
+use crate::remote::Object;
+use crate::sys;
+use crate::sys::log;
+
+/// Acquires or releases a lock of a fleet.
+pub static LOCK: CommandSpec = CommandSpec {
+    name: "lock",
+    operands: "acquire|release|status URL",
+    summary: "lock for a fleet, in S3",
+    about: "Acquires, releases or shows a lock in the object s3://BUCKET/KEY, which at most --slots owners hold at once. A \
+            lease that is over by the server's clock is free. acquire waits, prints a fencing number that grows, and ends \
+            with 1 if the lock stays held. For hooks. Keys and endpoint are those of the configuration, or AWS's own.",
+    options: &[&SLOTS, &LEASE, &WAIT, &OWNER],
+    is_configured: true,
+    example: "repo-deploy lock acquire s3://fleet/web.lock --slots 2 --wait 30m",
+    action: Action::Run(run),
+};
+
+/// The limits of requests for credentials without a configuration.
+const CONNECT: Duration = Duration::from_secs(10);
+const STALL: Duration = Duration::from_secs(30);
+/// The shortest lease: the default of the key `timeout`.
+const SHORTEST: Duration = Duration::from_secs(600);
+
+fn run(session: &Session) -> Result<ExitCode> {
+    let args = &session.args;
+    let (verb, url) = match &args.operands[..] {
+        [verb, url] if ["acquire", "release", "status"].contains(&verb.as_str()) => (verb.as_str(), url),
+        _ => return Err(usage("cannot do lock so: repo-deploy lock acquire|release|status s3://BUCKET/KEY")),
+    };
+    let object = url.strip_prefix("s3://").filter(|text| !text.contains('?')).and_then(|text| Object::parse(text).ok());
+    let object = object.ok_or_else(|| usage("cannot use this lock: it takes s3://BUCKET/KEY"))?;
+    let lease = args.duration(LEASE.long, SHORTEST)?;
+    let wait = args.duration(WAIT.long, Duration::from_secs(1800))?;
+    let slots = args.parsed(SLOTS.long, |text| config::number(text, 1, 1000))?;
+    let owner = args.parsed(OWNER.long, owner)?.unwrap_or_else(default_owner);
+    let (aws, http, least) = settings(session)?;
+    sys::signal::install().with_context(|| "cannot install the signal handlers")?;
+    if lease < least && verb == "acquire" {
+        log::warn!("--lease is raised to {} s, the timeout of a check: nothing renews a lease", least.as_secs());
+    }
+    let lock = Lock { object, aws, http, owner };
+    let answer = match verb {
+        "acquire" => lock.acquire(&Terms { slots, lease: lease.max(least), wait })?,
+        "release" => lock.release()?,
+        _ => lock.status()?,
+    };
+    print(&(answer + "\n"))
+}
+
+/// Keys, limits and the timeout of a check, from the configuration if there is one.
+fn settings(session: &Session) -> Result<(Aws, Http, Duration)> {
+    match session.load(RemoteFrom::Store, RunBy::Hand) {
+        Ok(sections) => {
+            let least = sections.iter().map(|settings| settings.timeout).max().unwrap_or(SHORTEST);
+            let first = sections.into_iter().next();
+            let (aws, http) = first.map_or_else(Default::default, |settings| (settings.aws, Some(settings.http)));
+            Ok((aws, http.unwrap_or_else(|| Http::limited(CONNECT, STALL)), least))
+        }
+        Err(e) if session.args.request.file.is_some() => Err(e),
+        Err(e) => {
+            log::debug!("no configuration is used: {e}");
+            Ok((Aws::default(), Http::limited(CONNECT, STALL), SHORTEST))
+        }
+    }
+}
+
+/// Whether a text can name an owner.
+fn owner(text: &str) -> Result<String, String> {
+    let is_good = (1..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
+    if is_good { Ok(text.to_owned()) } else { Err("it takes 1 to 128 characters without blanks".to_owned()) }
+}
