@@ -245,7 +245,7 @@ fn unsafe_and_libc_live_in_sys_and_what_is_passed_over_has_a_reason() {
 #[test]
 fn the_binary_is_static_and_within_its_size() {
     let bytes = fs::read(binary()).unwrap();
-    assert!(bytes.len() <= 3_100_000, "{} bytes", bytes.len());
+    assert!(bytes.len() <= 3_200_000, "{} bytes", bytes.len());
     // No program interpreter: nothing to load.
     let headers = u64::from_le_bytes(bytes[32..40].try_into().unwrap());
     let (size, count) = (u16::from_le_bytes([bytes[54], bytes[55]]), u16::from_le_bytes([bytes[56], bytes[57]]));
