@@ -14,7 +14,6 @@ use crate::deploy::recovery_action::RecoveryAction;
 use crate::error::plain;
 use crate::model::ActivationMode;
 use crate::package::Demands;
-use crate::remote::Remote;
 use crate::source::Source;
 use crate::source::inspect::Remark;
 use crate::store::StoreView;
@@ -47,7 +46,8 @@ pub fn inspect(settings: &Settings) -> Vec<Remark> {
         Err(e) => remarks.push((Name::Remote, false, e.to_string())),
     }
     // A directory on this host is copied without the cache.
-    let is_cache_used = !matches!(&settings.remote, Remote::File(path) if path.is_dir());
+    let is_directory = || settings.remote.local_path().is_some_and(Path::is_dir);
+    let is_cache_used = !(settings.remote.is_read_in_place() && is_directory());
     remarks.extend(artifact::look_at_cache(&places.cache).err().map(|e| (Name::Cache, !is_cache_used, e.to_string())));
     remarks
 }

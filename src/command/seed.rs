@@ -39,7 +39,7 @@ impl<'a> Seed<'a> {
     pub fn new(operands: &'a [String], revision: Option<&'a str>, sections: &[Settings]) -> Result<Self> {
         let archive = operands.first().map(Path::new);
         let misused = |why: &str| Err(Error::new(Kind::Usage, format!("cannot seed {why}")));
-        let is_told = |settings: &Settings| matches!(settings.remote, Remote::File(_)); // the bytes give the hash
+        let is_told = |settings: &Settings| settings.remote.is_read_in_place(); // the bytes give the hash
         match (archive, revision) {
             (None, Some(_)) => misused("with --revision alone: it says what the remote calls an ARCHIVE at hand"),
             (Some(_), _) if sections.len() > 1 => misused("several sections with one ARCHIVE: choose one"),

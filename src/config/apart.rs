@@ -109,7 +109,7 @@ fn paths_of(settings: &Settings, file: Option<&Path>, mut add: impl FnMut(Option
         (None, _) => some(Name::StateDir, settings.state_dir.path.as_deref(), Use::Shared),
     }
     some(Name::Cache, settings.cache.path.as_deref(), Use::Shared);
-    some(Name::Remote, paths::of_remote(&settings.remote), Use::Source);
+    some(Name::Remote, settings.remote.local_path(), Use::Source);
     some(Name::PreHooks, Some(&settings.pre_hooks), Use::Read);
     some(Name::PostHooks, Some(&settings.post_hooks), Use::Read);
     let Settings { http, git, trust, .. } = settings;

@@ -19,7 +19,6 @@ use super::{apart, paths};
 use crate::error::{Error, Result};
 use crate::model::{ActivationMode, Layout, Links, Owner};
 use crate::remote::Remote;
-use crate::remote::place::Place;
 
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -237,7 +236,7 @@ fn git(given: &RawSettings) -> Result<Git> {
 }
 
 fn trust(given: &RawSettings, remote: &Remote) -> Result<Trust> {
-    if matches!(remote, Remote::Git(_)) {
+    if !remote.is_archive() {
         for name in [Name::Sha256, Name::Sha256Url, Name::VerifyKey, Name::SignatureUrl] {
             if given.get(name)?.is_some() {
                 let why =
@@ -307,11 +306,7 @@ fn credentials_agree(given: &RawSettings, settings: &Settings) -> Result<()> {
     if http.password.is_some() && http.password_file.is_some() {
         return Err(complaint(given, Name::HttpPassword, "there is an http-password-file too: keep one of them")?);
     }
-    let in_url = match &settings.remote {
-        Remote::Http(url) => !url.username().is_empty(),
-        Remote::Git(git) => matches!(&git.place, Place::Http(url) if !url.username().is_empty()),
-        _ => false,
-    };
+    let in_url = settings.remote.has_user();
     let has_password = http.password.is_some() || http.password_file.is_some();
     if has_password && http.user.is_none() && !in_url && given.knows(&[Name::HttpUser]) && knows_remote(given) {
         let name = if http.password.is_some() { Name::HttpPassword } else { Name::HttpPasswordFile };

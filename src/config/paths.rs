@@ -4,8 +4,6 @@
 use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
 
-use crate::remote::Remote;
-use crate::remote::place::Place;
 use crate::sys::resolve::{MOST_LINKS, steps};
 
 /// A path in its final form: absolute (a relative one starts at the working directory), without `.`, `..`, or a slash
@@ -162,18 +160,6 @@ pub fn refused_cache(path: &Path) -> Option<String> {
     let path = resolve(path);
     let kernels = ["/proc", "/sys"].iter().any(|dir| path.starts_with(dir));
     (path == Path::new("/") || kernels).then(|| "it takes a directory that can hold files of ours".to_owned())
-}
-
-/// The path of a remote on this host.
-pub fn of_remote(remote: &Remote) -> Option<&Path> {
-    match remote {
-        Remote::File(path) => Some(path),
-        Remote::Git(git) => match &git.place {
-            Place::Local(path) => Some(path),
-            _ => None,
-        },
-        Remote::Http(_) | Remote::S3(_) => None,
-    }
 }
 
 #[cfg(test)]

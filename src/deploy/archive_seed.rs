@@ -6,7 +6,6 @@ use super::check::Check;
 use crate::artifact::CacheFile;
 use crate::error::{Error, Kind};
 use crate::model::ReleaseId;
-use crate::remote::Remote;
 use crate::source::archive_seed::ArchiveSeeds;
 
 impl Deployment<'_> {
@@ -16,7 +15,7 @@ impl Deployment<'_> {
 
     /// Whether the source fetches deltas.
     fn has_deltas(&self) -> bool {
-        matches!(self.settings.remote, Remote::Http(_) | Remote::S3(_))
+        self.settings.remote.has_ranges()
     }
 
     fn keeps_archives(&self) -> bool {

@@ -182,6 +182,55 @@ fn anonymous(text: &str) -> String {
     text.rsplit_once('@').map_or_else(|| text.to_owned(), |(_, place)| format!("…@{place}"))
 }
 
+/// What the rest of the program asks a remote: a new kind answers here.
+impl Remote {
+    /// Its path, if it is on this host: a file, a directory or a repository.
+    pub fn local_path(&self) -> Option<&Path> {
+        match self {
+            Self::File(path) => Some(path),
+            Self::Git(git) => match &git.place {
+                Place::Local(path) => Some(path),
+                Place::Http(_) | Place::Ssh { .. } | Place::Daemon { .. } => None,
+            },
+            Self::Http(_) | Self::S3(_) => None,
+        }
+    }
+
+    /// Whether it is read from its own place: a file or a directory on this host.
+    pub fn is_read_in_place(&self) -> bool {
+        match self {
+            Self::File(_) => true,
+            Self::Http(_) | Self::S3(_) | Self::Git(_) => false,
+        }
+    }
+
+    /// Whether it is one archive (or a directory), beside which sums and signatures lie; a repository is none.
+    pub fn is_archive(&self) -> bool {
+        match self {
+            Self::File(_) | Self::Http(_) | Self::S3(_) => true,
+            Self::Git(_) => false,
+        }
+    }
+
+    /// Whether parts of it can be fetched.
+    pub fn has_ranges(&self) -> bool {
+        match self {
+            Self::Http(_) | Self::S3(_) => true,
+            Self::File(_) | Self::Git(_) => false,
+        }
+    }
+
+    /// Whether its URL names a user for HTTP.
+    pub fn has_user(&self) -> bool {
+        let has_user = |url: &Url| !url.username().is_empty();
+        match self {
+            Self::Http(url) => has_user(url),
+            Self::Git(git) => matches!(&git.place, Place::Http(url) if has_user(url)),
+            Self::File(_) | Self::S3(_) => false,
+        }
+    }
+}
+
 impl fmt::Display for Remote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

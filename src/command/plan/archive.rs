@@ -13,7 +13,6 @@ use crate::deploy::check::Check;
 use crate::error::{Context, Error, Kind, Result};
 use crate::model::ActivationMode;
 use crate::package::{self, Unpacked, Verified};
-use crate::remote::Remote;
 use crate::source::Offer;
 use crate::store::check_room;
 use crate::store::manifest::Manifest;
@@ -50,15 +49,14 @@ impl Check<'_> {
     /// Plans an archive that must be fetched as a whole.
     pub fn plan_by_fetching(&mut self, plan: &mut Plan, live: &Manifest, offer: Offer) -> Result<()> {
         let settings = self.settings;
-        let writes = !matches!(settings.remote, Remote::File(_)) || self.demands.is_some();
+        let writes = !settings.remote.is_read_in_place() || self.demands.is_some();
         // The cache is used by one check at a time.
         let alone = if writes { self.store.try_lock(&self.places.store)? } else { None };
-        let is_download = writes && !matches!(settings.remote, Remote::Git(_));
+        let is_download = writes && settings.remote.is_archive();
         let download = self.places.download();
         let fetched = self.fetch(offer, &download)?;
         // The cache keeps git objects, and a download with a note of its revision.
-        let is_git = matches!(settings.remote, Remote::Git(_));
-        let is_kept = is_git || download.is_begun();
+        let is_kept = !settings.remote.is_archive() || download.is_begun();
         let told = match fetched {
             Some((verified, record)) => self.plan_fetched(plan, live, (&verified, &record), is_kept),
             None => {
@@ -86,7 +84,7 @@ impl Check<'_> {
         }
         plan.facts.push(("revision", Fact::Revision(record.revision.clone())));
         plan.text("release", record.release.as_str());
-        let is_here = matches!(self.settings.remote, Remote::File(_));
+        let is_here = self.settings.remote.is_read_in_place();
         plan.bytes("fetch", if is_kept || is_here { 0 } else { self.findings.fetched });
         if self.findings.fetched > 0 {
             plan.bytes("read", self.findings.fetched);
