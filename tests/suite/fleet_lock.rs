@@ -274,3 +274,46 @@ fn signatures_are_those_that_moto_expects() {
     run("release", "a", &moto.keys.secret).expect(0);
     assert_eq!(run("acquire", "b", &moto.keys.secret).expect(0).out, "2\n");
 }
+
+#[test]
+fn a_server_of_fleetlock_is_asked_then_its_answer_decides() {
+    let sandbox = Sandbox::new();
+    let answers = ["409 Conflict", "500 Internal Server Error", "200 OK"];
+    let server = Raw::start(move |_, n| {
+        let body = "{\"kind\":\"failed_lock\",\"value\":\"web7 reboots\"}";
+        vec![raw(&format!("{}\nContent-Length: {}", answers[n.min(2)], body.len()), body.as_bytes())]
+    });
+    let lock = |verb: &str, url: &str, args: &[&str]| -> Run {
+        let mut command = sandbox.bare();
+        command.args(["lock", verb, url, "--owner", "web1"]).args(args).output().unwrap().into()
+    };
+    let url = format!("fleetlock+{}?group=web", server.url("/base/"));
+    lock("acquire", &url, &[])
+        .expect(0)
+        .says("waiting for fleetlock+http://")
+        .says("409 conflict (failed_lock: web7 reboots)");
+    lock("release", &url, &[]).expect(0);
+    let seen = server.seen();
+    let lines: Vec<&str> = seen.iter().map(|seen| seen.target()).collect();
+    let (acquire, release) = ("/base/v1/pre-reboot", "/base/v1/steady-state");
+    assert_eq!(lines, [acquire, acquire, acquire, release]);
+    for seen in &seen {
+        assert_eq!(seen.header("fleet-lock-protocol"), Some("true"));
+        let body: Value = serde_json::from_str(&seen.body).unwrap();
+        assert_eq!(body, serde_json::json!({"client_params": {"id": "web1", "group": "web"}}));
+    }
+    let held = Raw::always(crate::support::servers::status("423 Locked", ""));
+    let url = format!("fleetlock+{}", held.url(""));
+    lock("acquire", &url, &["--wait", "1s"]).expect(1).says("423 locked; tried for 1 s");
+    let missing = Raw::always(crate::support::servers::status("404 Not Found", ""));
+    lock("acquire", &format!("fleetlock+{}", missing.url("")), &[]).expect(1).says("404 not found");
+    for (verb, url, args) in [
+        ("status", &*url, &[][..]),
+        ("acquire", &url, &["--slots", "2"]),
+        ("acquire", "fleetlock+ftp://h/", &[]),
+        ("acquire", "fleetlock+http://h/?group=a%20b", &[]),
+        ("acquire", "fleetlock+http://u:hunter2@h/", &[]),
+    ] {
+        lock(verb, url, args).expect(64).never_says("hunter2");
+    }
+}
