@@ -2,6 +2,7 @@
 //! have to be ours: it keeps one object, and obeys If-None-Match and If-Match as RFC 9110 has them. moto checks the
 //! signatures.
 
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
@@ -17,7 +18,7 @@ use crate::support::moto::Moto;
 use crate::support::needs::needs;
 use crate::support::phrases::{ANSWERED, CANNOT_USE};
 use crate::support::running::Running;
-use crate::support::sandbox::{Run, Sandbox};
+use crate::support::sandbox::{Run, Sandbox, binary};
 use crate::support::servers::{Raw, Seen, Step, raw, wait_for};
 
 /// A fault of the server at a request, whose number is counted from 0.
@@ -316,4 +317,35 @@ fn a_server_of_fleetlock_is_asked_then_its_answer_decides() {
     ] {
         lock(verb, url, args).expect(64).never_says("hunter2");
     }
+}
+
+#[test]
+fn hooks_hold_the_lock_during_a_deployment_and_free_it_after_a_rollback() {
+    let sandbox = Sandbox::new();
+    let store = Store::good();
+    let program = |when: &str, name: &str, words: &str| {
+        let line = format!("#!{} lock {words} s3://fleet/web.lock --owner host1", binary().display());
+        let path = sandbox.write(format!("{when}/{name}"), line + "\n");
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    program("pre.d", "90-lock", "acquire --wait 1s");
+    program("post.d", "90-unlock", "release");
+    let deploy = |version: &str| -> Run {
+        sandbox.write("app/version", version);
+        let mut command = sandbox.command(&["--remote", sandbox.path("app").to_str().unwrap()]);
+        command.env("AWS_ENDPOINT_URL", store.server.url("")).env("AWS_ACCESS_KEY_ID", "id");
+        command.env("AWS_SECRET_ACCESS_KEY", "secret").env("AWS_REGION", "us-east-1").output().unwrap().into()
+    };
+    let holders = || store.content()["holders"].as_array().unwrap().len();
+    deploy("v1").expect(0).says("90-unlock: host1 released s3://fleet/web.lock");
+    assert_eq!(holders(), 0);
+
+    store.run(&sandbox, "acquire", "host2", &[]).expect(0);
+    deploy("v2").expect(2).says("1 of 1 held, by host2 until ");
+    assert_eq!(sandbox.read("deploy/current/version"), "v1");
+    store.run(&sandbox, "release", "host2", &[]).expect(0);
+
+    sandbox.hook("post.d", "50-healthy", "[ \"$(cat $CURRENT_CONFIG/version)\" = v1 ]");
+    deploy("v3").expect(1).says("90-unlock: host1 released s3://fleet/web.lock");
+    assert_eq!((sandbox.read("deploy/current/version").as_str(), holders()), ("v1", 0));
 }
