@@ -349,3 +349,25 @@ fn hooks_hold_the_lock_during_a_deployment_and_free_it_after_a_rollback() {
     deploy("v3").expect(1).says("90-unlock: host1 released s3://fleet/web.lock");
     assert_eq!((sandbox.read("deploy/current/version").as_str(), holders()), ("v1", 0));
 }
+
+#[test]
+fn the_configuration_has_the_keys_then_the_lock_uses_them_and_its_timeout() {
+    let sandbox = Sandbox::new();
+    let store = Store::good();
+    let config = format!(
+        "remote = /app\nlocal = {}\naws-access-key = AKIACONFIG\naws-secret-key = x\ns3-endpoint = {}\n\
+         timeout = 30m\nlog-file = {}\n",
+        sandbox.local().display(),
+        store.server.url(""),
+        sandbox.path("log").display()
+    );
+    let config = sandbox.write("own.cfg", config);
+    std::fs::set_permissions(&config, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let mut command = sandbox.bare();
+    command.args(["lock", "acquire", "s3://b/k", "-c"]).arg(&config);
+    let run = Run::from(command.output().unwrap()).expect(0);
+    run.says("--lease is raised to 1800 s");
+    assert!(store.server.seen()[0].header("Authorization").unwrap().contains("Credential=AKIACONFIG/"));
+    let log = std::fs::read_to_string(sandbox.path("log")).unwrap_or_default();
+    assert!(log.is_empty(), "standard error is logged by repo-deploy: {log}");
+}

@@ -11,6 +11,7 @@ use crate::cli::session::{RemoteFrom, RunBy, Session, print, usage};
 use crate::command::fleet_lock::FleetLock;
 use crate::command::lock::{Lock, Terms, default_owner};
 use crate::config::{self, Aws, Http};
+use crate::console;
 use crate::error::{Context, Result};
 use crate::remote::Object;
 use crate::sys;
@@ -82,7 +83,9 @@ fn with_server(session: &Session, verb: &str, url: &str, owner: String, wait: Du
 
 /// Keys, limits and the timeout of a check, from the configuration if there is one.
 fn settings(session: &Session) -> Result<(Aws, Http, Duration)> {
-    match session.load(RemoteFrom::Store, RunBy::Hand) {
+    let loaded = session.load(RemoteFrom::Store, RunBy::Hand);
+    console::init(session.args.level(), None); // repo-deploy logs the output of a hook: not twice to one file
+    match loaded {
         Ok(sections) => {
             let least = sections.iter().map(|settings| settings.timeout).max().unwrap_or(SHORTEST);
             let first = sections.into_iter().next();
