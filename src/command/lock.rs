@@ -25,7 +25,7 @@ const BASE: Duration = Duration::from_millis(100);
 /// The limit of each wait.
 const CAP: Duration = Duration::from_secs(5);
 /// The time that release and status try.
-const SHORT: Duration = Duration::from_secs(60);
+pub(super) const SHORT: Duration = Duration::from_secs(60);
 
 /// A lock, and the owner that acts on it.
 #[derive(Debug)]
@@ -63,7 +63,7 @@ struct Holder {
 }
 
 /// One step towards a change.
-enum Step {
+pub(super) enum Step {
     Done(String),
     /// Another writer was faster.
     Lost,
@@ -125,37 +125,49 @@ impl Lock {
         limit: Duration,
         decide: &mut dyn FnMut(u64, Option<Content>) -> Result<(Content, String), Step>,
     ) -> Result<String> {
-        let what = || format!("cannot {verb} {}", self.object);
-        let deadline = Deadline::after(limit);
-        let mut object = ConditionalObject::new(&self.object, &self.aws, &self.http).with_context(what)?;
-        let (mut races, mut told) = (0_u32, String::new());
-        loop {
-            let why = match step(&mut object, deadline, decide) {
-                Ok(Step::Done(answer)) => return Ok(answer),
-                Ok(Step::Lost) => {
-                    races += 1;
-                    "other owners were faster each time".to_owned()
-                }
-                Ok(Step::Held(by)) => {
-                    races = 4;
-                    by
-                }
-                Err(e) if e.is_transient() => {
-                    races = 5;
-                    e.error.to_string()
-                }
-                Err(e) => return Err(e.error).with_context(what),
-            };
-            let pause = BASE.saturating_mul(1 << races.min(6)).min(CAP).mul_f64(0.2 + 0.8 * random());
-            if deadline.remaining() <= pause {
-                return Err(Error::failed(format!("{why}; tried for {} s", limit.as_secs()))).with_context(what);
+        let name = self.object.to_string();
+        let object = ConditionalObject::new(&self.object, &self.aws, &self.http);
+        let mut object = object.with_context(|| format!("cannot {verb} {name}"))?;
+        repeat(verb, &name, limit, &mut |deadline| step(&mut object, deadline, decide))
+    }
+}
+
+/// Repeats a step until it is done, for `limit` at most.
+pub(super) fn repeat(
+    verb: &str,
+    name: &str,
+    limit: Duration,
+    step: &mut dyn FnMut(Deadline) -> Result<Step, RequestError>,
+) -> Result<String> {
+    let what = || format!("cannot {verb} {name}");
+    let deadline = Deadline::after(limit);
+    let (mut races, mut told) = (0_u32, String::new());
+    loop {
+        let why = match step(deadline) {
+            Ok(Step::Done(answer)) => return Ok(answer),
+            Ok(Step::Lost) => {
+                races += 1;
+                "other owners were faster each time".to_owned()
             }
-            if races >= 4 && told != why {
-                log::info!("waiting for {}: {why}", self.object);
-                told = why;
+            Ok(Step::Held(by)) => {
+                races = 4;
+                by
             }
-            std::thread::sleep(pause); // a signal ends the process from its handler
+            Err(e) if e.is_transient() => {
+                races = 5;
+                e.error.to_string()
+            }
+            Err(e) => return Err(e.error).with_context(what),
+        };
+        let pause = BASE.saturating_mul(1 << races.min(6)).min(CAP).mul_f64(0.2 + 0.8 * random());
+        if deadline.remaining() <= pause {
+            return Err(Error::failed(format!("{why}; tried for {} s", limit.as_secs()))).with_context(what);
         }
+        if races >= 4 && told != why {
+            log::info!("waiting for {name}: {why}");
+            told = why;
+        }
+        std::thread::sleep(pause); // a signal ends the process from its handler
     }
 }
 

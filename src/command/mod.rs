@@ -1,5 +1,6 @@
 //! The commands, one file each: they use the engine of `deploy`, or read the store.
 
+pub mod fleet_lock;
 pub mod history;
 mod inspect;
 pub mod lock;

@@ -2,6 +2,7 @@
 //! have to be ours: it keeps one object, and obeys If-None-Match and If-Match as RFC 9110 has them. moto checks the
 //! signatures.
 
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
@@ -17,7 +18,7 @@ use crate::support::moto::Moto;
 use crate::support::needs::needs;
 use crate::support::phrases::{ANSWERED, CANNOT_USE};
 use crate::support::running::Running;
-use crate::support::sandbox::{Run, Sandbox};
+use crate::support::sandbox::{Run, Sandbox, binary};
 use crate::support::servers::{Raw, Seen, Step, raw, wait_for};
 
 /// A fault of the server at a request, whose number is counted from 0.
@@ -273,4 +274,100 @@ fn signatures_are_those_that_moto_expects() {
     run("acquire", "b", &moto.keys.secret).expect(1).says("held, by a until ");
     run("release", "a", &moto.keys.secret).expect(0);
     assert_eq!(run("acquire", "b", &moto.keys.secret).expect(0).out, "2\n");
+}
+
+#[test]
+fn a_server_of_fleetlock_is_asked_then_its_answer_decides() {
+    let sandbox = Sandbox::new();
+    let answers = ["409 Conflict", "500 Internal Server Error", "200 OK"];
+    let server = Raw::start(move |_, n| {
+        let body = "{\"kind\":\"failed_lock\",\"value\":\"web7 reboots\"}";
+        vec![raw(&format!("{}\nContent-Length: {}", answers[n.min(2)], body.len()), body.as_bytes())]
+    });
+    let lock = |verb: &str, url: &str, args: &[&str]| -> Run {
+        let mut command = sandbox.bare();
+        command.args(["lock", verb, url, "--owner", "web1"]).args(args).output().unwrap().into()
+    };
+    let url = format!("fleetlock+{}?group=web", server.url("/base/"));
+    lock("acquire", &url, &[])
+        .expect(0)
+        .says("waiting for fleetlock+http://")
+        .says("409 conflict (failed_lock: web7 reboots)");
+    lock("release", &url, &[]).expect(0);
+    let seen = server.seen();
+    let lines: Vec<&str> = seen.iter().map(|seen| seen.target()).collect();
+    let (acquire, release) = ("/base/v1/pre-reboot", "/base/v1/steady-state");
+    assert_eq!(lines, [acquire, acquire, acquire, release]);
+    for seen in &seen {
+        assert_eq!(seen.header("fleet-lock-protocol"), Some("true"));
+        let body: Value = serde_json::from_str(&seen.body).unwrap();
+        assert_eq!(body, serde_json::json!({"client_params": {"id": "web1", "group": "web"}}));
+    }
+    let held = Raw::always(crate::support::servers::status("423 Locked", ""));
+    let url = format!("fleetlock+{}", held.url(""));
+    lock("acquire", &url, &["--wait", "1s"]).expect(1).says("423 locked; tried for 1 s");
+    let missing = Raw::always(crate::support::servers::status("404 Not Found", ""));
+    lock("acquire", &format!("fleetlock+{}", missing.url("")), &[]).expect(1).says("404 not found");
+    for (verb, url, args) in [
+        ("status", &*url, &[][..]),
+        ("acquire", &url, &["--slots", "2"]),
+        ("acquire", "fleetlock+ftp://h/", &[]),
+        ("acquire", "fleetlock+http://h/?group=a%20b", &[]),
+        ("acquire", "fleetlock+http://u:hunter2@h/", &[]),
+    ] {
+        lock(verb, url, args).expect(64).never_says("hunter2");
+    }
+}
+
+#[test]
+fn hooks_hold_the_lock_during_a_deployment_and_free_it_after_a_rollback() {
+    let sandbox = Sandbox::new();
+    let store = Store::good();
+    let program = |when: &str, name: &str, words: &str| {
+        let line = format!("#!{} lock {words} s3://fleet/web.lock --owner host1", binary().display());
+        let path = sandbox.write(format!("{when}/{name}"), line + "\n");
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    program("pre.d", "90-lock", "acquire --wait 1s");
+    program("post.d", "90-unlock", "release");
+    let deploy = |version: &str| -> Run {
+        sandbox.write("app/version", version);
+        let mut command = sandbox.command(&["--remote", sandbox.path("app").to_str().unwrap()]);
+        command.env("AWS_ENDPOINT_URL", store.server.url("")).env("AWS_ACCESS_KEY_ID", "id");
+        command.env("AWS_SECRET_ACCESS_KEY", "secret").env("AWS_REGION", "us-east-1").output().unwrap().into()
+    };
+    let holders = || store.content()["holders"].as_array().unwrap().len();
+    deploy("v1").expect(0).says("90-unlock: host1 released s3://fleet/web.lock");
+    assert_eq!(holders(), 0);
+
+    store.run(&sandbox, "acquire", "host2", &[]).expect(0);
+    deploy("v2").expect(2).says("1 of 1 held, by host2 until ");
+    assert_eq!(sandbox.read("deploy/current/version"), "v1");
+    store.run(&sandbox, "release", "host2", &[]).expect(0);
+
+    sandbox.hook("post.d", "50-healthy", "[ \"$(cat $CURRENT_CONFIG/version)\" = v1 ]");
+    deploy("v3").expect(1).says("90-unlock: host1 released s3://fleet/web.lock");
+    assert_eq!((sandbox.read("deploy/current/version").as_str(), holders()), ("v1", 0));
+}
+
+#[test]
+fn the_configuration_has_the_keys_then_the_lock_uses_them_and_its_timeout() {
+    let sandbox = Sandbox::new();
+    let store = Store::good();
+    let config = format!(
+        "remote = /app\nlocal = {}\naws-access-key = AKIACONFIG\naws-secret-key = x\ns3-endpoint = {}\n\
+         timeout = 30m\nlog-file = {}\n",
+        sandbox.local().display(),
+        store.server.url(""),
+        sandbox.path("log").display()
+    );
+    let config = sandbox.write("own.cfg", config);
+    std::fs::set_permissions(&config, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let mut command = sandbox.bare();
+    command.args(["lock", "acquire", "s3://b/k", "-c"]).arg(&config);
+    let run = Run::from(command.output().unwrap()).expect(0);
+    run.says("--lease is raised to 1800 s");
+    assert!(store.server.seen()[0].header("Authorization").unwrap().contains("Credential=AKIACONFIG/"));
+    let log = std::fs::read_to_string(sandbox.path("log")).unwrap_or_default();
+    assert!(log.is_empty(), "standard error is logged by repo-deploy: {log}");
 }

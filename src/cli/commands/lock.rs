@@ -3,11 +3,15 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use url::Url;
+
 use super::spec::{Action, CommandSpec};
 use crate::cli::options::{LEASE, OWNER, SLOTS, WAIT};
 use crate::cli::session::{RemoteFrom, RunBy, Session, print, usage};
+use crate::command::fleet_lock::FleetLock;
 use crate::command::lock::{Lock, Terms, default_owner};
 use crate::config::{self, Aws, Http};
+use crate::console;
 use crate::error::{Context, Result};
 use crate::remote::Object;
 use crate::sys;
@@ -17,9 +21,9 @@ use crate::sys::log;
 pub static LOCK: CommandSpec = CommandSpec {
     name: "lock",
     operands: "acquire|release|status URL",
-    summary: "lock for a fleet, in S3",
-    about: "Acquires, releases or shows a lock in the object s3://BUCKET/KEY, which at most --slots owners hold at once. A \
-            lease that is over by the server's clock is free. acquire waits, prints a fencing number that grows, and ends \
+    summary: "lock for a fleet",
+    about: "Acquires, releases or shows a lock in the object s3://BUCKET/KEY, which at most --slots owners hold at once, or \
+            at a server of the FleetLock protocol, fleetlock+https://HOST. A lease that is over by the server's clock is free. acquire waits, prints a fencing number that grows, and ends \
             with 1 if the lock stays held. For hooks. Keys and endpoint are those of the configuration, or AWS's own.",
     options: &[&SLOTS, &LEASE, &WAIT, &OWNER],
     is_configured: true,
@@ -37,14 +41,18 @@ fn run(session: &Session) -> Result<ExitCode> {
     let args = &session.args;
     let (verb, url) = match &args.operands[..] {
         [verb, url] if ["acquire", "release", "status"].contains(&verb.as_str()) => (verb.as_str(), url),
-        _ => return Err(usage("cannot do lock so: repo-deploy lock acquire|release|status s3://BUCKET/KEY")),
+        _ => return Err(usage("cannot do lock so: repo-deploy lock acquire|release|status URL")),
     };
-    let object = url.strip_prefix("s3://").filter(|text| !text.contains('?')).and_then(|text| Object::parse(text).ok());
-    let object = object.ok_or_else(|| usage("cannot use this lock: it takes s3://BUCKET/KEY"))?;
-    let lease = args.duration(LEASE.long, SHORTEST)?;
     let wait = args.duration(WAIT.long, Duration::from_secs(1800))?;
-    let slots = args.parsed(SLOTS.long, |text| config::number(text, 1, 1000))?;
     let owner = args.parsed(OWNER.long, owner)?.unwrap_or_else(default_owner);
+    if let Some(url) = url.strip_prefix("fleetlock+") {
+        return with_server(session, verb, url, owner, wait);
+    }
+    let object = url.strip_prefix("s3://").filter(|text| !text.contains('?')).and_then(|text| Object::parse(text).ok());
+    let object =
+        object.ok_or_else(|| usage("cannot use this lock: it takes s3://BUCKET/KEY or fleetlock+https://HOST"))?;
+    let lease = args.duration(LEASE.long, SHORTEST)?;
+    let slots = args.parsed(SLOTS.long, |text| config::number(text, 1, 1000))?;
     let (aws, http, least) = settings(session)?;
     sys::signal::install().with_context(|| "cannot install the signal handlers")?;
     if lease < least && verb == "acquire" {
@@ -59,9 +67,25 @@ fn run(session: &Session) -> Result<ExitCode> {
     print(&(answer + "\n"))
 }
 
+/// The same at a server of the FleetLock protocol.
+fn with_server(session: &Session, verb: &str, url: &str, owner: String, wait: Duration) -> Result<ExitCode> {
+    let args = &session.args;
+    if verb == "status" || args.own(SLOTS.long).is_some() || args.own(LEASE.long).is_some() {
+        return Err(usage("cannot use status, --slots and --lease with this lock: its server decides"));
+    }
+    let url = Url::parse(url).map_err(|_| "it takes fleetlock+https://HOST".to_owned());
+    let (_, http, _) = settings(session)?;
+    let lock = url.and_then(|url| FleetLock::new(&url, owner, http));
+    let lock = lock.map_err(|why| usage(format!("cannot use this lock: {why}")))?;
+    sys::signal::install().with_context(|| "cannot install the signal handlers")?;
+    print(&(if verb == "acquire" { lock.acquire(wait)? } else { lock.release()? } + "\n"))
+}
+
 /// Keys, limits and the timeout of a check, from the configuration if there is one.
 fn settings(session: &Session) -> Result<(Aws, Http, Duration)> {
-    match session.load(RemoteFrom::Store, RunBy::Hand) {
+    let loaded = session.load(RemoteFrom::Store, RunBy::Hand);
+    console::init(session.args.level(), None); // repo-deploy logs the output of a hook: not twice to one file
+    match loaded {
         Ok(sections) => {
             let least = sections.iter().map(|settings| settings.timeout).max().unwrap_or(SHORTEST);
             let first = sections.into_iter().next();
