@@ -46,6 +46,7 @@ mod notices;
 mod notify;
 mod opened;
 mod output;
+mod packaging;
 mod pages;
 mod plan;
 mod planted;
