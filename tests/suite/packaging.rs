@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -236,4 +236,46 @@ fn scripts_of_the_shells_are_read_then_their_syntax_is_right() {
     }
     let refused = run(sandbox.bare().args(["completions", "tcsh"])).expect(64);
     assert!(refused.log.contains(&format!("{TAKES} bash, zsh or fish")), "{}", refused.log);
+}
+
+#[test]
+fn log_format_is_json_then_each_line_is_an_object() {
+    let sandbox = Sandbox::new();
+    let zip = sandbox.zip("a.zip", &[("f", "1")]);
+    let log = sandbox.path("log");
+    for words in [&["--log-file", log.to_str().unwrap()][..], &[]] {
+        let mut command = sandbox.command(&[&["-v", "--remote", zip.to_str().unwrap()], words].concat());
+        let run = run(command.env("REPO_DEPLOY_LOG_FORMAT", "json")).expect(0);
+        let text = if words.is_empty() { run.log } else { sandbox.read_log("log") };
+        let records: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert!(!records.is_empty());
+        for record in records {
+            assert_eq!(record["id"], "default", "{record}");
+            assert!(["debug", "info"].contains(&record["level"].as_str().unwrap()), "{record}");
+            let time = record["time"].as_str().unwrap();
+            assert!(time.len() == 24 && time.starts_with("20") && time.ends_with('Z'), "{record}");
+            assert!(!record["message"].as_str().unwrap().is_empty(), "{record}");
+        }
+    }
+}
+
+#[test]
+fn journald_reads_standard_error_then_lines_have_a_priority_and_no_time() {
+    let sandbox = Sandbox::new();
+    let zip = sandbox.zip("a.zip", &[("f", "1")]);
+    let stream = fs::File::create(sandbox.path("stream")).unwrap();
+    let metadata = stream.metadata().unwrap();
+    let numbers = format!("{}:{}", metadata.dev(), metadata.ino());
+    let log = |stream: &str, remote: &str| {
+        let file = fs::File::create(sandbox.path("stream")).unwrap();
+        let mut command = sandbox.command(&["--remote", remote]);
+        command.env("JOURNAL_STREAM", stream).stderr(file).status().unwrap();
+        sandbox.read_log("stream")
+    };
+    let missing = log(&numbers, "/no/such/file");
+    assert!(missing.starts_with("<3>[default] "), "{missing}");
+    let deployed = log(&numbers, zip.to_str().unwrap());
+    assert!(deployed.lines().all(|line| line.starts_with("<6>[default] ")), "{deployed}");
+    // The stream of another process: text, with its time.
+    assert!(log("1:2", "/no/such/file").starts_with("20"));
 }
