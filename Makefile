@@ -72,7 +72,7 @@ install: ## the binary that `make build` left, and all that belongs to it: DESTD
 		$$program completions zsh > $(ROOT)/share/zsh/site-functions/_repo-deploy; \
 		$$program completions fish > $(ROOT)/share/fish/vendor_completions.d/repo-deploy.fish
 	install -m 644 LICENSE README.md CHANGELOG.md etc/repo-deploy.cfg etc/repo-deploy.cron $(DOC)
-	umask 022; cp -R etc/init etc/systemd/hardening.conf $(DOC)
+	umask 022; cp -R etc/init etc/monitoring etc/systemd/hardening.conf $(DOC)
 	set -e; umask 022; for unit in $(UNITS); do \
 		sed 's|/usr/local/bin/|$(PREFIX)/bin/|' etc/systemd/$$unit > $(DESTDIR)$(UNITDIR)/$$unit; done
 	umask 022; install -d $(DESTDIR)$(SYSCONFDIR)/logrotate.d \

@@ -279,3 +279,33 @@ fn journald_reads_standard_error_then_lines_have_a_priority_and_no_time() {
     // The stream of another process: text, with its time.
     assert!(log("1:2", "/no/such/file").starts_with("20"));
 }
+
+#[test]
+fn rules_and_dashboard_are_read_then_every_metric_and_kind_is_one_of_the_program() {
+    let sandbox = Sandbox::new();
+    let zip = sandbox.zip("a.zip", &[("f", "1")]);
+    let mut command = sandbox.command(&["--remote", zip.to_str().unwrap()]);
+    run(command.env("REPO_DEPLOY_METRICS_FILE", sandbox.path("m.prom"))).expect(0);
+    let metrics = sandbox.read("m.prom");
+    let is_name = |c: &char| c.is_ascii_alphanumeric() || *c == '_';
+    let read = |name: &str| fs::read_to_string(root().join("etc/monitoring").join(name)).unwrap();
+    let (rules, dashboard) = (read("alerts.yml"), read("dashboard.json"));
+    let _: serde_json::Value = serde_json::from_str(&dashboard).unwrap(); // it is JSON
+    for (text, least) in [(&rules, 6), (&dashboard, 8)] {
+        let names: BTreeSet<String> = text
+            .match_indices("repo_deploy_")
+            .map(|(at, _)| text[at..].chars().take_while(is_name).collect())
+            .collect();
+        assert!(names.len() >= least, "{names:?}");
+        for name in &names {
+            assert!(metrics.contains(&format!("\n{name}{{")), "{name} is not in\n{metrics}");
+        }
+    }
+    for kind in rules.split("kind=\"").skip(1).map(|rest| rest.split('"').next().unwrap()) {
+        assert!(metrics.contains(&format!("kind=\"{kind}\"")), "{kind} is not in\n{metrics}");
+    }
+    if Path::new("/usr/bin/promtool").exists() {
+        let file = root().join("etc/monitoring/alerts.yml");
+        run(Command::new("promtool").args(["check", "rules"]).arg(file)).expect(0);
+    }
+}
