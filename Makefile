@@ -4,10 +4,19 @@ TARGET := $(ARCH)-unknown-linux-musl
 BUILT  := $(or $(CARGO_TARGET_DIR),target)
 BINARY := $(BUILT)/$(TARGET)/release/repo-deploy
 PREFIX ?= /usr/local
+SYSCONFDIR ?= /etc
+UNITDIR ?= $(PREFIX)/lib/systemd/system
+ROOT   := $(DESTDIR)$(PREFIX)
+DOC    := $(ROOT)/share/doc/repo-deploy
+UNITS  := repo-deploy.service repo-deploy@.service repo-deploy-check.service repo-deploy-check.timer repo-deploy-deployer.service
+# Every file that `make install` writes and `make uninstall` removes, but those of $(SYSCONFDIR).
+FILES  := bin/repo-deploy share/man/man8/repo-deploy.8 share/man/man5/repo-deploy.cfg.5 \
+	share/bash-completion/completions/repo-deploy share/zsh/site-functions/_repo-deploy \
+	share/fish/vendor_completions.d/repo-deploy.fish
 # Tests wait for servers, hooks and disks half of the time: two for each processor keep it busy.
 THREADS ?= $(shell expr 2 \* $$(nproc))
 
-.PHONY: build check fmt lint test quick corpus demo bench install clean target
+.PHONY: build check fmt lint test quick corpus demo bench install uninstall help clean target
 
 build: target ## the static binary for this machine
 	cargo build --release --locked --target $(TARGET)
@@ -51,9 +60,36 @@ bench: build ## side by side with curl, bsdtar and unzip, as ratios
 	python3 tests/bench.py $(BINARY)
 	python3 tests/bench_disks.py $(BINARY)
 
-install: build
-	install -D -m 755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/repo-deploy
+install: ## the binary that `make build` left, and all that belongs to it: DESTDIR, PREFIX, SYSCONFDIR, UNITDIR; no cargo
+	@test -x $(BINARY) || { echo "make install: there is no $(BINARY): run make build first" >&2; exit 1; }
+	umask 022; install -D -m 755 $(BINARY) $(ROOT)/bin/repo-deploy
+	umask 022; install -d $(ROOT)/share/man/man8 $(ROOT)/share/man/man5 $(ROOT)/share/bash-completion/completions \
+		$(ROOT)/share/zsh/site-functions $(ROOT)/share/fish/vendor_completions.d $(DOC) $(DESTDIR)$(UNITDIR)
+	set -e; umask 022; program=$$(realpath $(BINARY)); \
+		$$program help repo-deploy.8 > $(ROOT)/share/man/man8/repo-deploy.8; \
+		$$program help repo-deploy.cfg.5 > $(ROOT)/share/man/man5/repo-deploy.cfg.5; \
+		$$program completions bash > $(ROOT)/share/bash-completion/completions/repo-deploy; \
+		$$program completions zsh > $(ROOT)/share/zsh/site-functions/_repo-deploy; \
+		$$program completions fish > $(ROOT)/share/fish/vendor_completions.d/repo-deploy.fish
+	install -m 644 LICENSE README.md CHANGELOG.md etc/repo-deploy.cfg etc/repo-deploy.cron $(DOC)
+	umask 022; cp -R etc/init etc/monitoring etc/systemd/hardening.conf $(DOC)
+	set -e; umask 022; for unit in $(UNITS); do \
+		sed 's|/usr/local/bin/|$(PREFIX)/bin/|' etc/systemd/$$unit > $(DESTDIR)$(UNITDIR)/$$unit; done
+	umask 022; install -d $(DESTDIR)$(SYSCONFDIR)/logrotate.d \
+		$(DESTDIR)$(SYSCONFDIR)/repo-deploy/pre-update.d $(DESTDIR)$(SYSCONFDIR)/repo-deploy/post-update.d
+	@# What the administrator has changed stays.
+	@set -e; for pair in repo-deploy.cfg:repo-deploy/repo-deploy.cfg repo-deploy.logrotate:logrotate.d/repo-deploy; do \
+		target=$(DESTDIR)$(SYSCONFDIR)/$${pair#*:}; \
+		if [ -e $$target ]; then echo "$$target stays as it is"; else install -m 644 etc/$${pair%%:*} $$target; fi; done
 
-clean:
+uninstall: ## removes what install wrote; the configuration, hooks and releases stay
+	rm -f $(addprefix $(ROOT)/,$(FILES)) $(addprefix $(DESTDIR)$(UNITDIR)/,$(UNITS))
+	rm -rf $(DOC)
+	@echo "$(DESTDIR)$(SYSCONFDIR)/repo-deploy stays as it is"
+
+help: ## this list
+	@sed -n 's/^\([a-z][a-z]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r target text; do printf '%-10s %s\n' "$$target" "$$text"; done
+
+clean: ## removes what was built
 	cargo clean
 	rm -rf dist

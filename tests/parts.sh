@@ -18,6 +18,8 @@ getfacl:acl:access control lists
 minisign:minisign:signatures
 time:time:peak memory
 setfattr:attr:attributes of installed files
+systemd-analyze:systemd:units
+groff:groff-base:manual pages
 busybox:busybox-static:an empty root directory, a network of its own, cron
 bwrap:bubblewrap:containers
 runc:runc:containers

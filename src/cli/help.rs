@@ -7,7 +7,7 @@ use crate::config::keys::{KEYS, Key, SUBJECTS, VARIABLES};
 use crate::console::screen::Screen;
 use crate::error::Result;
 
-const EXIT_CODES: &str = "
+pub(super) const EXIT_CODES: &str = "
 exit codes:
   0      up to date, or deployed
   1      failed; the live release stays live
@@ -23,7 +23,7 @@ The keys of the configuration: repo-deploy help keys. A command with an example:
 repo-deploy help COMMAND. Everything: README.md
 ";
 
-const ABOUT: &str = "repo-deploy keeps a directory at the release that a URL offers.\n";
+pub(super) const ABOUT: &str = "repo-deploy keeps a directory at the release that a URL offers.\n";
 
 const USAGE: &str = "\
 usage: repo-deploy [OPTIONS]           daemon: check now, then on the schedule
@@ -40,9 +40,7 @@ const WIDE: usize = 30;
 /// `-h`: one screen, two commands a line.
 pub fn short() -> String {
     let mut text = ABOUT.to_owned() + USAGE + "\ncommands:\n";
-    let width = COMMANDS.iter().map(|command| command.name.len()).max().unwrap_or(0);
-    let cells: Vec<String> = COMMANDS.iter().map(|c| format!("  {:width$}  {}", c.name, c.summary)).collect();
-    let (left, right) = cells.split_at(cells.len().div_ceil(2));
+    let (left, right) = columns();
     for (n, cell) in left.iter().enumerate() {
         let next = right.get(n).map_or("", |cell| cell);
         text += format!("{cell:column$}{next}", column = WIDTH / 2).trim_end();
@@ -52,6 +50,16 @@ pub fn short() -> String {
     let usual = options::all().filter(|option| option.is_usual);
     usual.for_each(|option| text += &row(&written(option), brief(option.help), NARROW));
     text + "\nMore: --help; help COMMAND; help keys (keys of the configuration); README.md\n"
+}
+
+/// The commands in two columns, each as wide as its longest name.
+fn columns() -> (Vec<String>, Vec<String>) {
+    let (left, right) = COMMANDS.split_at(COMMANDS.len().div_ceil(2));
+    let column = |commands: &[&CommandSpec]| {
+        let width = commands.iter().map(|command| command.name.len()).max().unwrap_or(0);
+        commands.iter().map(|c| format!("  {:width$}  {}", c.name, c.summary)).collect()
+    };
+    (column(left), column(right))
 }
 
 /// `--help`: every command and option.
@@ -115,7 +123,8 @@ pub fn answer(operand: Option<&String>) -> Result<String, &str> {
     if word == "keys" {
         return Ok(keys());
     }
-    COMMANDS.iter().find(|command| command.name == word).map(|command| of_command(command)).ok_or(word)
+    let command = COMMANDS.iter().find(|command| command.name == word);
+    command.map(|command| of_command(command)).ok_or(word)
 }
 
 /// What `--version` prints.
@@ -124,12 +133,12 @@ pub fn version() -> String {
 }
 
 /// A command with its operands.
-fn called(CommandSpec { name, operands, .. }: &CommandSpec) -> String {
+pub(super) fn called(CommandSpec { name, operands, .. }: &CommandSpec) -> String {
     format!("{name} {operands}").trim_end().to_owned()
 }
 
 /// An option as it is written: `-r, --remote URL`.
-fn written(option: &Opt) -> String {
+pub(super) fn written(option: &Opt) -> String {
     let short = option.short.map_or("    ".to_owned(), |letter| format!("-{letter}, "));
     format!("{short}{option} {}", option.value()).trim_end().to_owned()
 }
@@ -169,9 +178,9 @@ mod tests {
             assert!(line.len() <= WIDTH && line.trim_end() == line && line.is_ascii(), "{line:?}");
         }
         assert!(short().lines().count() <= 24, "{}", short());
-        let longest = COMMANDS.iter().map(|command| command.name.len()).max().unwrap();
-        for command in COMMANDS {
-            assert!(command.summary.len() + longest + 5 <= WIDTH / 2, "{}: too long for half a line", command.summary);
+        let (left, right) = columns();
+        for cell in left.iter().chain(&right) {
+            assert!(cell.len() <= WIDTH / 2, "{cell}: too long for half a line");
         }
     }
 

@@ -3,7 +3,9 @@
 
 mod args;
 mod commands;
+mod completions;
 mod help;
+mod manual;
 mod options;
 mod parse;
 mod session;
@@ -39,7 +41,15 @@ fn run(notify: Notify, environment: Vec<(OsString, OsString)>) -> Result<ExitCod
         Action::Run(run) => run(&Session { args, environment, notify }),
         Action::Help => match help::answer(args.operands.first()) {
             Ok(text) => print(&text),
-            Err(word) => Ok(refuse(&Misuse::unknown_command(word))),
+            Err(word) => match manual::page(word) {
+                Some(page) => print(&page),
+                None => Ok(refuse(&Misuse::unknown_command(word))),
+            },
+        },
+        Action::Completions => match args.operands.first().map(|shell| completions::script(shell).ok_or(shell)) {
+            Some(Ok(script)) => print(&script),
+            Some(Err(shell)) => Err(usage(format!("cannot do completions {shell}: it takes bash, zsh or fish"))),
+            None => Err(usage("cannot do completions without a shell: it takes bash, zsh or fish")),
         },
         Action::Version => print(&help::version()),
     };

@@ -48,6 +48,7 @@ impl Session {
         let mut warnings = Vec::new();
         let loaded = config::load(&self.args.request, &self.environment, &mut warnings, recall);
         if let Ok(sections) = &loaded {
+            console::set_json(sections.first().is_some_and(|settings| settings.is_json_log));
             console::init(self.args.level(), sections.first().and_then(|settings| settings.log_file.as_deref()));
             let has_usual_log = |s: &Settings| s.bundle.as_ref().is_some_and(|bundle| bundle.is_log_usual);
             console::tee_to_stderr(

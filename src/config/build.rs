@@ -45,6 +45,7 @@ pub fn settings(
         pre_hooks: given.need(Name::PreHooks, paths::absolute)?,
         post_hooks: given.need(Name::PostHooks, paths::absolute)?,
         log_file: log_file(given)?,
+        is_json_log: given.need(Name::LogFormat, |text| value::word(text, &[("text", false), ("json", true)]))?,
         activation: activation(given)?,
         ignore_stop_failure: given.need(Name::IgnoreStopFailure, |text| value::word(text, &YES_NO))?,
         keep: given.need(Name::Keep, |text| small(text, 2, 10_000))?,

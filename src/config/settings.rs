@@ -36,6 +36,8 @@ pub struct Settings {
     pub post_hooks: PathBuf,
     /// `log-file`, absolute; `None`: standard error.
     pub log_file: Option<PathBuf>,
+    /// `log-format`: a record is a JSON object.
+    pub is_json_log: bool,
     /// `activation`; `None`: auto.
     pub activation: Option<ActivationMode>,
     /// `ignore-stop-failure`: a release that fails to stop does not keep the next one from going live.

@@ -2,10 +2,12 @@
 //! descriptor 2, which is memory; lines that other code prints there are collected from it too.
 
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use log::{Level, Log as _, Record};
 use simple_logger::SimpleLogger;
 
+use super::json::Json;
 use super::screen::{Color, Screen};
 use crate::sys::stderr;
 
@@ -48,6 +50,52 @@ pub(super) fn painted(line: &str, screen: Screen) -> String {
         }
     }
     line.to_owned()
+}
+
+/// Records are JSON objects.
+static IS_JSON: AtomicBool = AtomicBool::new(false);
+
+pub(super) fn set_json(is_json: bool) {
+    IS_JSON.store(is_json, Relaxed);
+}
+
+pub(super) fn is_json() -> bool {
+    IS_JSON.load(Relaxed)
+}
+
+/// The levels with their priorities in journald (sd-daemon(3)).
+const LEVELS: [(&str, u8); 5] = [("ERROR", 3), ("WARN", 4), ("INFO", 6), ("DEBUG", 7), ("TRACE", 7)];
+
+/// A line in the form of its outlet: as it is, as JSON, or for journald with a priority and without a time. A line of other
+/// code is a warning.
+pub(super) fn formed(line: &str, is_journal: bool) -> String {
+    if !is_journal && !is_json() {
+        return line.to_owned();
+    }
+    let text = line.trim_end_matches('\n');
+    let (time, level, rest) = split(text).unwrap_or((None, LEVELS[1], text));
+    let named = rest.strip_prefix('[').and_then(|rest| rest.split_once("] ")).filter(|_| time.is_some());
+    let mut formed = if is_journal { format!("<{}>", level.1) } else { String::new() };
+    if !is_json() {
+        return formed + rest + "\n";
+    }
+    let (id, message) = named.unwrap_or((OURSELVES, rest));
+    let mut json = Json("{".to_owned());
+    json.text("time", time);
+    json.text("level", Some(&level.0.to_lowercase()));
+    json.text("id", Some(id));
+    json.text("message", Some(message));
+    json.close("}\n");
+    formed.push_str(&json.0);
+    formed
+}
+
+/// The time, the level and the rest of a record; `None`: the line is none.
+fn split(text: &str) -> Option<(Option<&str>, (&'static str, u8), &str)> {
+    let (time, rest) = text.split_at_checked(LEVEL)?;
+    let level = LEVELS.iter().find(|(word, _)| rest.starts_with(word))?;
+    let rest = rest[level.0.len()..].trim_start();
+    Some((Some(time.trim_end()).filter(|time| time.ends_with('Z')), *level, rest))
 }
 
 /// `text` as one line of printable characters: text from archives, servers and hooks must neither forge records nor

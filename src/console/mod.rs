@@ -59,7 +59,8 @@ pub fn init(level: i8, log_file: Option<&Path>) {
 fn begin() {
     let captured = stderr::capture();
     if let Ok(mut outlets) = CONSOLE.outlets.lock() {
-        outlets.stderr = Some(Outlet::new(Sink::stderr()));
+        let is_journal = std::env::var("JOURNAL_STREAM").is_ok_and(|stream| stderr::is_file(&stream));
+        outlets.stderr = Some(Outlet::new(Sink::stderr()).read_by_journal(is_journal));
         outlets.screen = Some(Screen::of(Sink::stderr().as_fd()));
     }
     std::panic::set_hook(Box::new(|panic| log::error!("{}", panic.to_string().replacen(":\n", ": ", 1))));
@@ -79,6 +80,11 @@ pub fn tee_to_stderr(is_shown: bool) {
     if let Ok(mut outlets) = CONSOLE.outlets.lock() {
         outlets.is_shown = is_shown;
     }
+}
+
+/// Whether records are JSON objects from now on.
+pub fn set_json(is_json: bool) {
+    line::set_json(is_json);
 }
 
 /// Whether only warnings and errors are logged.

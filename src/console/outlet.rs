@@ -54,6 +54,8 @@ fn patience() -> Deadline {
 #[derive(Debug)]
 pub(super) struct Outlet {
     sink: Sink,
+    /// journald reads it, and has times of its own.
+    pub(super) is_journal: bool,
     /// The last line lacks its end.
     is_torn: bool,
     /// The number of lines dropped since the last one that was taken, and the reason.
@@ -62,7 +64,12 @@ pub(super) struct Outlet {
 
 impl Outlet {
     pub(super) fn new(sink: Sink) -> Self {
-        Self { sink, is_torn: false, missing: None }
+        Self { sink, is_journal: false, is_torn: false, missing: None }
+    }
+
+    /// Sets whether journald reads it.
+    pub(super) fn read_by_journal(self, is_journal: bool) -> Self {
+        Self { is_journal, ..self }
     }
 
     /// Writes lines, all of them or an error: then they count as one dropped line.
@@ -93,6 +100,7 @@ impl Outlet {
         let lines = if *count == 1 { "line was" } else { "lines were" };
         let notice =
             line::with_record(Level::Warn, line::OURSELVES, &format!("{count} {lines} dropped: {why}")).concat();
+        let notice = line::formed(&notice, self.is_journal);
         if self.write(notice.as_bytes(), false).is_ok() {
             self.missing = None;
         }

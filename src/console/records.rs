@@ -88,9 +88,16 @@ impl Console {
             return;
         };
         let Outlets { stderr: Some(stderr), file, screen, is_shown } = &mut *outlets else { return };
-        let shown = |line: &str| screen.map_or_else(|| line.to_owned(), |screen| line::painted(line, screen));
+        let is_journal = stderr.is_journal;
+        let screen = *screen;
+        let shown = |line: &str| match screen {
+            Some(screen) if !is_journal && !line::is_json() => line::painted(line, screen),
+            _ => line::formed(line, is_journal),
+        };
         for line in lines {
-            let taken = file.as_mut().map(|file| file.outlet.deliver(line).map_err(|e| file.complaint(&e)));
+            let taken = file
+                .as_mut()
+                .map(|file| file.outlet.deliver(&line::formed(line, false)).map_err(|e| file.complaint(&e)));
             if let Some(Err(Some(complaint))) = &taken {
                 self.print(stderr, &shown(&line::with_record(Level::Warn, line::OURSELVES, complaint).concat()));
             }

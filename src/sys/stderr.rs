@@ -81,6 +81,11 @@ pub fn is_captured(file: &File) -> io::Result<bool> {
     Ok(REAL.get().is_some() && (one.st_dev, one.st_ino) == (two.st_dev, two.st_ino))
 }
 
+/// Whether the original standard error is the file `DEVICE:INODE` (JOURNAL_STREAM of systemd.exec(5)).
+pub fn is_file(numbers: &str) -> bool {
+    fstat(real()).is_ok_and(|stat| format!("{}:{}", stat.st_dev, stat.st_ino) == numbers)
+}
+
 /// Takes the output to descriptor 2 since the last call.
 pub fn take() -> Vec<u8> {
     let (mut taken, mut piece) = (Vec::new(), [0; PIECE]);

@@ -47,6 +47,7 @@ mod notices;
 mod notify;
 mod opened;
 mod output;
+mod packaging;
 mod pages;
 mod plan;
 mod planted;

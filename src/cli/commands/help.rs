@@ -9,9 +9,9 @@ pub const OPERANDS: &str = "[COMMAND]";
 pub static HELP: CommandSpec = CommandSpec {
     name: "help",
     operands: OPERANDS,
-    summary: "explain a command, or keys",
+    summary: "explain a command or keys",
     about: "Prints the usage of COMMAND, its options and an example; with keys, the keys of the configuration; \
-            without an operand, what --help prints.",
+            with repo-deploy.8 or repo-deploy.cfg.5, that manual page as roff; without an operand, what --help prints.",
     options: &[],
     is_configured: false,
     example: "repo-deploy help keys",

@@ -1,6 +1,7 @@
 //! The table of commands. A command is a file here: its row, and its function. The parser, the help and the
 //! tests go by [`COMMANDS`]; nothing else has to know of a new one.
 
+pub mod completions;
 pub mod daemon;
 pub mod help;
 mod history;
@@ -36,6 +37,7 @@ pub const COMMANDS: &[&CommandSpec] = &[
     &probe::PROBE,
     &signal::SIGNAL,
     &lock::LOCK,
+    &completions::COMPLETIONS,
     &help::HELP,
     &version::VERSION,
 ];

@@ -60,6 +60,8 @@ pub enum Action {
     Run(fn(&Session) -> Result<ExitCode>),
     /// Prints help.
     Help,
+    /// Prints the completion script of a shell.
+    Completions,
     /// Prints the version.
     Version,
 }
