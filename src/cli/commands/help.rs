@@ -9,7 +9,7 @@ pub const OPERANDS: &str = "[COMMAND]";
 pub static HELP: CommandSpec = CommandSpec {
     name: "help",
     operands: OPERANDS,
-    summary: "explain a command or keys",
+    summary: "explain command or keys",
     about: "Prints the usage of COMMAND, its options and an example; with keys, the keys of the configuration; \
             with repo-deploy.8 or repo-deploy.cfg.5, that manual page as roff; without an operand, what --help prints.",
     options: &[],

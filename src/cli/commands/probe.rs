@@ -17,7 +17,7 @@ use crate::sys;
 pub static PROBE: CommandSpec = CommandSpec {
     name: "probe",
     operands: "TARGET",
-    summary: "wait until a service is up",
+    summary: "wait for a service",
     about: "Waits until TARGET is healthy: http:// or https:// (a GET, without redirects and proxies), tcp://HOST:PORT or \
             unix:/PATH (a connection). Ends with 0 once it is, or with 1 after --timeout. Reads no configuration. For \
             hooks, also as their interpreter: #!/repo-deploy probe tcp://127.0.0.1:80",

@@ -12,7 +12,7 @@ use crate::error::Result;
 pub static SEED: CommandSpec = CommandSpec {
     name: "seed",
     operands: "[ARCHIVE]",
-    summary: "put a release in an image",
+    summary: "put a release in images",
     about: "At the build of an image: makes ARCHIVE live, or what the remote offers, without hooks, where nothing is live \
             yet. --revision is the remote's name for ARCHIVE, so that the first check does not deploy it again.",
     options: &[&options::REVISION],
