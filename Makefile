@@ -74,18 +74,25 @@ install: ## the binary that `make build` left, and all that belongs to it: DESTD
 	install -m 644 LICENSE README.md CHANGELOG.md etc/repo-deploy.cfg etc/repo-deploy.cron $(DOC)
 	umask 022; cp -R etc/init etc/monitoring etc/systemd/hardening.conf $(DOC)
 	set -e; umask 022; for unit in $(UNITS); do \
-		sed 's|/usr/local/bin/|$(PREFIX)/bin/|' etc/systemd/$$unit > $(DESTDIR)$(UNITDIR)/$$unit; done
+		sed 's|/usr/local/bin/|$(PREFIX)/bin/|; s|/etc/repo-deploy|$(SYSCONFDIR)/repo-deploy|' etc/systemd/$$unit > $(DESTDIR)$(UNITDIR)/$$unit; done
 	umask 022; install -d $(DESTDIR)$(SYSCONFDIR)/logrotate.d \
 		$(DESTDIR)$(SYSCONFDIR)/repo-deploy/pre-update.d $(DESTDIR)$(SYSCONFDIR)/repo-deploy/post-update.d
 	@# What the administrator has changed stays.
 	@set -e; for pair in repo-deploy.cfg:repo-deploy/repo-deploy.cfg repo-deploy.logrotate:logrotate.d/repo-deploy; do \
 		target=$(DESTDIR)$(SYSCONFDIR)/$${pair#*:}; \
-		if [ -e $$target ]; then echo "$$target stays as it is"; else install -m 644 etc/$${pair%%:*} $$target; fi; done
+		if [ -e $$target ] || [ -L $$target ]; then echo "$$target stays as it is"; else install -m 644 etc/$${pair%%:*} $$target; fi; done
 
-uninstall: ## removes what install wrote; the configuration, hooks and releases stay
+uninstall: ## removes what install wrote; a configuration that was changed, hooks and releases stay
 	rm -f $(addprefix $(ROOT)/,$(FILES)) $(addprefix $(DESTDIR)$(UNITDIR)/,$(UNITS))
-	rm -rf $(DOC)
-	@echo "$(DESTDIR)$(SYSCONFDIR)/repo-deploy stays as it is"
+	rm -f $(addprefix $(DOC)/,LICENSE README.md CHANGELOG.md repo-deploy.cfg repo-deploy.cron hardening.conf)
+	rm -f $(patsubst etc/%,$(DOC)/%,$(wildcard etc/init/* etc/monitoring/*))
+	@set -e; for pair in repo-deploy.cfg:repo-deploy/repo-deploy.cfg repo-deploy.logrotate:logrotate.d/repo-deploy; do \
+		target=$(DESTDIR)$(SYSCONFDIR)/$${pair#*:}; \
+		if cmp -s etc/$${pair%%:*} $$target; then rm -f $$target; \
+		elif [ -e $$target ]; then echo "$$target stays as it is"; fi; done
+	@# Directories that have something else in them stay.
+	@for dir in $(DOC)/init $(DOC)/monitoring $(DOC) $(addprefix $(DESTDIR)$(SYSCONFDIR)/repo-deploy/,pre-update.d post-update.d) $(DESTDIR)$(SYSCONFDIR)/repo-deploy; do \
+		rmdir $$dir 2>/dev/null || true; done
 
 help: ## this list
 	@sed -n 's/^\([a-z][a-z]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r target text; do printf '%-10s %s\n' "$$target" "$$text"; done

@@ -85,7 +85,11 @@ fn install_is_run_without_cargo_then_everything_is_there_and_uninstall_takes_it_
     let words = format!("DESTDIR={}", stage.display());
     assert!(make(&["install", &words, "PREFIX=/usr"], &binary()).expect(0).out.contains("stays as it is"));
     assert_eq!(fs::read_to_string(&sample).unwrap(), "remote = /mine\n");
+    let strangers = [stage.join("usr/share/doc/repo-deploy/mine"), stage.join("etc/repo-deploy/post-update.d/50-mine")];
+    strangers.iter().for_each(|path| fs::write(path, "mine").unwrap());
     make(&["uninstall", &words, "PREFIX=/usr"], &binary()).expect(0);
+    strangers.iter().for_each(|path| fs::remove_file(path).unwrap());
+    assert!(!stage.join("etc/logrotate.d/repo-deploy").exists() && !stage.join("etc/repo-deploy/pre-update.d").exists());
     let left: Vec<String> =
         tree(&stage.join("usr")).into_keys().filter(|p| stage.join("usr").join(p).is_file()).collect();
     assert_eq!(left, Vec::<String>::new());
