@@ -89,7 +89,9 @@ fn install_is_run_without_cargo_then_everything_is_there_and_uninstall_takes_it_
     strangers.iter().for_each(|path| fs::write(path, "mine").unwrap());
     make(&["uninstall", &words, "PREFIX=/usr"], &binary()).expect(0);
     strangers.iter().for_each(|path| fs::remove_file(path).unwrap());
-    assert!(!stage.join("etc/logrotate.d/repo-deploy").exists() && !stage.join("etc/repo-deploy/pre-update.d").exists());
+    assert!(
+        !stage.join("etc/logrotate.d/repo-deploy").exists() && !stage.join("etc/repo-deploy/pre-update.d").exists()
+    );
     let left: Vec<String> =
         tree(&stage.join("usr")).into_keys().filter(|p| stage.join("usr").join(p).is_file()).collect();
     assert_eq!(left, Vec::<String>::new());
