@@ -7,7 +7,8 @@ use std::process::{Command, Stdio};
 
 use crate::support::disk::Disk;
 use crate::support::needs::needs;
-use crate::support::sandbox::{Run, Sandbox};
+use crate::support::sandbox::{Run, Sandbox, age};
+use crate::support::servers::Nginx;
 
 /// A ZIP of `count` files of `size` bytes that do not shrink, and its version.
 fn archive(aside: &Sandbox, name: &str, version: &str, count: usize, size: usize) -> String {
@@ -257,4 +258,34 @@ fn a_pruned_release_is_removed_after_the_report_and_after_a_kill_by_the_next_che
         assert!(pruned(&sandbox).is_empty());
         calls = text.lines().take(first + 3).map(|line| line.split('(').next().unwrap().to_owned()).collect();
     }
+}
+
+/// The number of system calls of a check of `remote`, its start left out.
+fn calls(sandbox: &Sandbox, remote: &str) -> usize {
+    let (command, trace) = (sandbox.command(&["--remote", remote]), sandbox.path("trace"));
+    let run = Run::from(crate::crash::traced(&command, &["-o", trace.to_str().unwrap()]).output().unwrap());
+    run.expect(0);
+    sandbox.read("trace").lines().count()
+}
+
+#[test]
+fn files_are_added_then_a_deployment_makes_four_more_calls_for_each() {
+    needs!("strace", "nginx");
+    let aside = Sandbox::new();
+    let of = |count: usize| {
+        let sandbox = Sandbox::new();
+        let nginx = Nginx::start(&sandbox, "", "");
+        let zip = archive(&aside, &format!("{count}.zip"), "1", count, 1000);
+        age(&sandbox.write("www/app.zip", fs::read(zip).unwrap()));
+        let remote = nginx.url("/app.zip");
+        (calls(&sandbox, &remote), calls(&sandbox, &remote))
+    };
+    let ((few, idle), (many, idle_of_many)) = (of(100), of(600));
+    // openat, write, close, and less than one read of a header.
+    let each = (many - few) as f64 / 500.0;
+    assert!(each <= 4.2, "{few} calls for 100 files, {many} for 600: {each} for each");
+    // A check without news looks at no file of the release.
+    assert!(idle_of_many <= idle + 2, "{idle} calls without news with 100 files, {idle_of_many} with 600");
+    // 284 on the day of this test; defaults, with no configuration and shorter paths, need fewer.
+    assert!(idle <= 298, "{idle} calls of a check without news");
 }
