@@ -87,7 +87,8 @@ fn the_clock_jumps_then_checks_go_on_without_a_burst_or_a_stall() {
         }
     }
     checks.dedup();
-    assert!(checks.len() >= 15, "each second at most one check: {checks:?}");
+    // Lines are written at the end of a check: on a busy machine two ends may fall into one second, but no burst does.
+    assert!(checks.len() >= 12, "each second at most one check: {checks:?}");
     let lines = end(daemon).log.matches(&format!(" DEBUG {UNCHANGED} ")).count();
     assert!(lines <= checks.len() + 3, "no burst: {lines} checks at {checks:?}");
 }
