@@ -122,7 +122,7 @@ impl Error {
         Self::config(why.to_string()).about(origin, "")
     }
 
-    /// Puts what it is about in front of the message, with the verb that failed.
+    /// Puts the file or entry `origin` in front of the message, after the verb that failed.
     pub fn about(mut self, origin: &str, cannot: &str) -> Self {
         self.0.cause = self.0.text.len();
         self.0.text = format!("{cannot}{origin}: {}", self.0.text);
@@ -130,13 +130,13 @@ impl Error {
         self
     }
 
-    /// The message without what it is about, and without what stands in front of that.
+    /// The message without its origin, and without the words before it.
     pub fn cause(&self) -> &str {
         let start = self.0.origin.as_ref().map_or(0, |_| self.0.text.len() - self.0.cause);
         &self.0.text[start..]
     }
 
-    /// What [`Error::value`] and [`Error::about`] say that it is about.
+    /// The file, entry or value that [`Error::value`] or [`Error::about`] has recorded.
     pub fn origin(&self) -> Option<&str> {
         self.0.origin.as_deref()
     }

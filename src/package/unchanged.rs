@@ -69,7 +69,7 @@ impl<'a> Unchanged<'a> {
         if self.is_over {
             return Ok(false);
         }
-        // A change while it was read is one since: what was cloned is what was summed, or not used.
+        // Asked again: a change of the file while it was read or cloned has a later ctime, and the clone is not used.
         if self.is_untouched(&from)? {
             return Ok(true);
         }

@@ -44,7 +44,7 @@ pub struct ArchiveSeed {
 }
 
 impl ArchiveSeeds {
-    /// The archives whose names begin with that of `prefix`.
+    /// The archives in the directory of `prefix` whose names begin with its name.
     pub fn new(prefix: CacheFile) -> Self {
         let dir = prefix.existing_dir();
         Self { prefix, dir }

@@ -12,7 +12,7 @@ use crate::command::fleet_lock::FleetLock;
 use crate::command::lock::{Lock, Terms, default_owner};
 use crate::config::{self, Aws, Http};
 use crate::console;
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Result};
 use crate::remote::Object;
 use crate::sys;
 use crate::sys::log;
@@ -37,12 +37,29 @@ const STALL: Duration = Duration::from_secs(30);
 /// The shortest lease: the default of the key `timeout`.
 const SHORTEST: Duration = Duration::from_secs(600);
 
+/// The first operand.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Verb {
+    Acquire,
+    Release,
+    Status,
+}
+
+impl Verb {
+    fn parse(word: &str) -> Option<Self> {
+        let all = [("acquire", Self::Acquire), ("release", Self::Release), ("status", Self::Status)];
+        all.into_iter().find_map(|(name, verb)| (name == word).then_some(verb))
+    }
+}
+
+fn misused() -> Error {
+    usage("cannot do lock so: repo-deploy lock acquire|release|status URL")
+}
+
 fn run(session: &Session) -> Result<ExitCode> {
     let args = &session.args;
-    let (verb, url) = match &args.operands[..] {
-        [verb, url] if ["acquire", "release", "status"].contains(&verb.as_str()) => (verb.as_str(), url),
-        _ => return Err(usage("cannot do lock so: repo-deploy lock acquire|release|status URL")),
-    };
+    let [verb, url] = &args.operands[..] else { return Err(misused()) };
+    let verb = Verb::parse(verb).ok_or_else(misused)?;
     let wait = args.duration(WAIT.long, Duration::from_secs(1800))?;
     let owner = args.parsed(OWNER.long, owner)?.unwrap_or_else(default_owner);
     if let Some(url) = url.strip_prefix("fleetlock+") {
@@ -55,22 +72,22 @@ fn run(session: &Session) -> Result<ExitCode> {
     let slots = args.parsed(SLOTS.long, |text| config::number(text, 1, 1000))?;
     let (aws, http, least) = settings(session)?;
     sys::signal::install().with_context(|| "cannot install the signal handlers")?;
-    if lease < least && verb == "acquire" {
+    if lease < least && verb == Verb::Acquire {
         log::warn!("--lease is raised to {} s, the timeout of a check: nothing renews a lease", least.as_secs());
     }
     let lock = Lock { object, aws, http, owner };
     let answer = match verb {
-        "acquire" => lock.acquire(&Terms { slots, lease: lease.max(least), wait })?,
-        "release" => lock.release()?,
-        _ => lock.status()?,
+        Verb::Acquire => lock.acquire(&Terms { slots, lease: lease.max(least), wait })?,
+        Verb::Release => lock.release()?,
+        Verb::Status => lock.status()?,
     };
     print(&(answer + "\n"))
 }
 
 /// The same at a server of the FleetLock protocol.
-fn with_server(session: &Session, verb: &str, url: &str, owner: String, wait: Duration) -> Result<ExitCode> {
+fn with_server(session: &Session, verb: Verb, url: &str, owner: String, wait: Duration) -> Result<ExitCode> {
     let args = &session.args;
-    if verb == "status" || args.own(SLOTS.long).is_some() || args.own(LEASE.long).is_some() {
+    if verb == Verb::Status || args.own(SLOTS.long).is_some() || args.own(LEASE.long).is_some() {
         return Err(usage("cannot use status, --slots and --lease with this lock: its server decides"));
     }
     let url = Url::parse(url).map_err(|_| "it takes fleetlock+https://HOST".to_owned());
@@ -78,7 +95,8 @@ fn with_server(session: &Session, verb: &str, url: &str, owner: String, wait: Du
     let lock = url.and_then(|url| FleetLock::new(&url, owner, http));
     let lock = lock.map_err(|why| usage(format!("cannot use this lock: {why}")))?;
     sys::signal::install().with_context(|| "cannot install the signal handlers")?;
-    print(&(if verb == "acquire" { lock.acquire(wait)? } else { lock.release()? } + "\n"))
+    let answer = if verb == Verb::Acquire { lock.acquire(wait)? } else { lock.release()? };
+    print(&(answer + "\n"))
 }
 
 /// Keys, limits and the timeout of a check, from the configuration if there is one.
