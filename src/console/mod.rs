@@ -145,9 +145,8 @@ pub fn can_log_to(path: &Path) -> io::Result<()> {
 /// Prints the error of a command line to standard error, and a hint on a second line. Neither is a record, nor in the
 /// log file.
 pub fn complain(text: &str, hint: Option<&str>) {
-    let hint = hint.map_or(String::new(), |hint| format!("{hint}\n"));
     if let Ok(Outlets { stderr: Some(stderr), .. }) = CONSOLE.outlets.try_lock().as_deref_mut() {
-        CONSOLE.print(stderr, &(line::of_command(text) + &hint));
+        CONSOLE.print(stderr, &line::of_command(text, hint, stderr.is_journal));
     }
 }
 

@@ -55,7 +55,7 @@ impl Deployment<'_> {
         let mut report = CheckReport::of(&result, &self.state, hold_reason.as_deref());
         if report.outcome == Outcome::Unchanged {
             let is_live = if self.state.current.is_some() { " is live" } else { "" };
-            log::debug!("unchanged: {}{is_live}", report.text);
+            log::about!(log::Level::Debug, report.facts(), "unchanged: {}{is_live}", report.text);
         }
         let took = started.elapsed();
         let mut status = Status::read(&self.store);

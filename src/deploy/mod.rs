@@ -152,7 +152,13 @@ impl<'a> Deployment<'a> {
             Verdict::Failed(why) => {
                 self.note_failure(&target, FailureKind::Blocked, &why);
                 self.save()?;
-                log::warn!("blocked: {}: {why}; the next check tries again", check_report::named(&target));
+                let facts = target.facts(Some(Outcome::Blocked.word()));
+                log::about!(
+                    log::Level::Warn,
+                    facts,
+                    "blocked: {}: {why}; the next check tries again",
+                    check_report::named(&target)
+                );
                 return Ok(Outcome::Blocked);
             }
         }
@@ -208,7 +214,14 @@ impl<'a> Deployment<'a> {
             self.tell_rollback(&current);
             self.state.end_rollback(&current);
         } else {
-            log::info!("deployed revision {} as release {}{}", current.revision, current.release, self.at());
+            let (facts, at) = (current.facts(Some(Outcome::Deployed.word())), self.at());
+            log::about!(
+                log::Level::Info,
+                facts,
+                "deployed revision {} as release {}{at}",
+                current.revision,
+                current.release
+            );
             self.state.failure = None;
             if self.state.current.as_ref().is_none_or(|before| before.release != current.release) {
                 self.state.rolled_back.clear(); // another release is live
@@ -239,13 +252,16 @@ impl<'a> Deployment<'a> {
             (false, "") => format!("; release {} {ON_HOLD}", left.release),
             (false, _) => format!("; revision {} {ON_HOLD}", left.revision),
         };
-        log::info!("rolled back to {}{}, by hand{rest}", check_report::named(to), self.at());
+        let (facts, name) = (to.facts(Some(Outcome::Deployed.word())), check_report::named(to));
+        log::about!(log::Level::Info, facts, "rolled back to {name}{}, by hand{rest}", self.at());
     }
 
     /// Rolls back to the release that was live, and records the reason.
     fn revert(&mut self, Begun(()): Begun, why: &str) -> Result<Outcome> {
         let target = self.state.target.clone();
-        log::error!("{}: {why}; rolling back", target.as_ref().map_or_else(String::new, check_report::named));
+        let name = target.as_ref().map_or_else(String::new, check_report::named);
+        let facts = target.as_ref().map(|target| target.facts(None)).unwrap_or_default();
+        log::about!(log::Level::Error, facts, "{name}: {why}; rolling back");
         target.iter().for_each(|target| self.count_failure(target, FailureKind::Reverted, why));
         (self.state.phase, self.state.attempt) = (Phase::Reverting, 1);
         self.store.record(&self.state).map_err(in_doubt)?;
@@ -262,13 +278,20 @@ impl<'a> Deployment<'a> {
                 let back =
                     self.ready_live_dir().and_then(|_| self.activation.reactivate(&self.store, &release, self.limit()));
                 back.map_err(way_back_failed)?;
-                log::warn!("rolled back: release {} is live again", current.release);
+                let facts = current.facts(Some(Outcome::RolledBack.word()));
+                log::about!(log::Level::Warn, facts, "rolled back: release {} is live again", current.release);
                 let judged = self.start_again().and_then(|verdict| verdict.then(|| self.post_hooks(Reason::Revert)));
                 judged.unwrap_or_else(|e| Verdict::of(&e))
             }
             None => {
                 self.activation.withdraw(&self.store, &self.state.found, self.limit()).map_err(way_back_failed)?;
-                log::warn!("rolled back: there was no release before, everything{} is as it was found", self.at());
+                let facts = log::Facts { outcome: Some(Outcome::RolledBack.word()), ..Default::default() };
+                let at = self.at();
+                log::about!(
+                    log::Level::Warn,
+                    facts,
+                    "rolled back: there was no release before, everything{at} is as it was found"
+                );
                 Verdict::Passed
             }
         };

@@ -99,7 +99,13 @@ impl Deployment<'_> {
         seen: &Validators,
     ) -> Result<Release> {
         let (staging, manifest, counted) = self.unpack_staging(verified, source, seen)?;
-        log::info!("unpacked release {} ({counted}) of revision {}", record.release, record.revision);
+        log::about!(
+            log::Level::Info,
+            record.facts(None),
+            "unpacked release {} ({counted}) of revision {}",
+            record.release,
+            record.revision
+        );
         staging.publish(&self.store, &record.release, &manifest)
     }
 

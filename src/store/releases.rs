@@ -266,7 +266,8 @@ impl Staging {
             if rest != Rest::Nothing {
                 sync_tree(&self.dir, rest)?;
             }
-            log::debug!("synced {entries} entries {rest} in {} ms", started.elapsed().as_millis());
+            let s = if entries == 1 { "y" } else { "ies" };
+            log::debug!("synced {entries} entr{s} {rest} in {} ms", started.elapsed().as_millis());
             let releases = store.releases_dir()?;
             match releases.look(name(id))? {
                 Some(meta) if is_doomed(&meta, id) => releases.remove_all(name(id))?,
