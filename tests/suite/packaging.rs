@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::support::needs::needs;
-use crate::support::phrases::TAKES;
+use crate::support::phrases::{DEPLOYED, TAKES};
 use crate::support::sandbox::{Run, Sandbox, binary, tree};
 
 const UNITS: [&str; 5] = [
@@ -285,10 +285,10 @@ fn log_format_is_json_then_lines_name_outcome_release_and_revision() {
     let [outcome, release, revision] = &unpacked;
     assert!(outcome.is_none() && release.as_ref().is_some_and(|id| id.len() == 16), "{first:?}");
     assert!(revision.as_ref().is_some_and(|revision| revision.starts_with("sha256:") && revision.len() == 71));
-    assert_eq!(about(&first, "deployed revision"), known("deployed", &unpacked));
+    assert_eq!(about(&first, DEPLOYED), known("deployed", &unpacked));
     assert_eq!(about(&check(0), "unchanged"), known("unchanged", &unpacked));
 
-    sandbox.hook("post.d", "10-fails", "exit 1");
+    sandbox.hook("post.d", "10-fails", "grep -q 1 \"$CURRENT_CONFIG/f\"");
     sandbox.zip("a.zip", &[("f", "2")]);
     let reverted = check(1);
     let tried = about(&reverted, "unpacked release");
