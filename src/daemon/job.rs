@@ -3,9 +3,11 @@
 
 use rustix::process::Pid;
 
+use crate::aws;
 use crate::config::Settings;
 use crate::deploy;
 use crate::error::Kind;
+use crate::http::roots;
 use crate::outcome::Outcome;
 use crate::report::{
     check_report::{CheckReport, QUIET},
@@ -34,6 +36,8 @@ pub struct Job {
     last_logged: Option<(CheckReport, u64)>,
     /// Whether the last check left pruned releases.
     has_pruned: bool,
+    /// Whether a check had to parse a bundle of roots: from then on the daemon does it for all.
+    needs_roots: bool,
     is_retired: bool,
 }
 
@@ -49,6 +53,7 @@ impl Job {
             check: None,
             last_logged: None,
             has_pruned: false,
+            needs_roots: false,
             is_retired: false,
         }
     }
@@ -102,6 +107,9 @@ impl Job {
     /// Starts a check. Times that pass while it runs are merged into one.
     pub fn start(&mut self, now: u64) {
         self.due = self.after(now);
+        if self.needs_roots {
+            roots::keep_bundles(aws::CA_BUNDLE);
+        }
         let settings = &self.settings;
         let twin = worker::fork(&mut || {
             console::begin_copy();
@@ -169,6 +177,7 @@ impl Job {
     pub fn note(&mut self, report: &CheckReport) {
         let outcome = report.outcome;
         self.has_pruned = report.has_pruned;
+        self.needs_roots |= report.has_parsed_roots;
         if !report.is_recorded && !outcome.is_stop() {
             self.unsaved.note(report, now(), std::time::Duration::ZERO);
         }

@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::Deployment;
 use super::findings::Findings;
 use crate::error::{Context, Error, Kind, Result};
+use crate::http::roots;
 use crate::model::Reason;
 use crate::outcome::Outcome;
 use crate::report::check_report::CheckReport;
@@ -91,6 +92,7 @@ impl Deployment<'_> {
         });
         let settings = self.settings;
         report.has_pruned = self.store.has_pruned();
+        report.has_parsed_roots = roots::was_bundle_parsed();
         drop(self); // the lock is free
         if let Some(json) = notification {
             notify::send(settings, &json);

@@ -26,6 +26,8 @@ pub struct CheckReport {
     pub is_told: bool,
     /// Whether the store has pruned releases to remove.
     pub has_pruned: bool,
+    /// Whether a bundle of roots had to be parsed: see [`crate::http::roots`].
+    pub has_parsed_roots: bool,
 }
 
 impl CheckReport {
@@ -41,6 +43,7 @@ impl CheckReport {
             is_repeated: false,
             is_told: false,
             has_pruned: false,
+            has_parsed_roots: false,
         }
     }
 
@@ -85,26 +88,26 @@ impl CheckReport {
 
     /// The report as bytes, for the parent process, the text last. `is_told` is left out: the parent knows it.
     pub fn print(&self) -> Vec<u8> {
-        let Self { outcome, is_recorded, is_repeated, is_told: _, has_pruned, text, release, revision } = self;
-        let code = outcome.exit_code();
-        format!("{outcome}\n{code}\n{is_recorded}\n{is_repeated}\n{has_pruned}\n{release}\n{revision}\n{text}")
+        let Self { outcome, is_recorded, is_repeated, is_told: _, has_pruned, text, release, revision, .. } = self;
+        let (code, roots) = (outcome.exit_code(), self.has_parsed_roots);
+        format!("{outcome}\n{code}\n{is_recorded}\n{is_repeated}\n{has_pruned}\n{roots}\n{release}\n{revision}\n{text}")
             .into_bytes()
     }
 
     /// Parses the output of [`CheckReport::print`]; the text may be truncated.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let text = String::from_utf8_lossy(bytes);
-        let mut parts = text.splitn(8, '\n');
+        let mut parts = text.splitn(9, '\n');
         let (word, code) = (parts.next()?, parts.next()?.parse::<u8>().ok()?);
         let outcome = match Outcome::parse(word)? {
             Outcome::Failed(Kind::Stopped(_)) => Outcome::Failed(Kind::Stopped(i32::from(code).saturating_sub(128))),
             outcome => outcome,
         };
         let mut is_true = || Some(parts.next()? == "true");
-        let (is_recorded, is_repeated, has_pruned) = (is_true()?, is_true()?, is_true()?);
+        let (is_recorded, is_repeated, has_pruned, has_parsed_roots) = (is_true()?, is_true()?, is_true()?, is_true()?);
         let (release, revision) = (parts.next()?.to_owned(), parts.next()?.to_owned());
         let report = Self::new(outcome, parts.next()?.to_owned());
-        Some(Self { is_recorded, is_repeated, has_pruned, release, revision, ..report })
+        Some(Self { is_recorded, is_repeated, has_pruned, has_parsed_roots, release, revision, ..report })
     }
 }
 
@@ -144,9 +147,9 @@ mod tests {
         for broken in [
             "",
             "unchanged",
-            "unchanged\n0\ntrue\nfalse\nfalse\n\n",
-            "unchanged\nx\ntrue\nfalse\ntrue\n\n\ny",
-            "x\n0\ntrue\nfalse\ntrue\n\n\ny",
+            "unchanged\n0\ntrue\nfalse\nfalse\nfalse\n\n",
+            "unchanged\nx\ntrue\nfalse\ntrue\ntrue\n\n\ny",
+            "x\n0\ntrue\nfalse\ntrue\ntrue\n\n\ny",
         ] {
             assert_eq!(CheckReport::parse(broken.as_bytes()), None, "{broken}");
         }
