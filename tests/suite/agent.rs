@@ -476,7 +476,7 @@ fn bundle_of_roots_is_not_needed_then_it_is_not_read() {
     let other = Sandbox::new();
     let bundle = sandbox.write("bundle.pem", fs::read(Authority::new(&other).ca()).unwrap());
     let remote = nginx.https("127.0.0.1", "/app.zip");
-    let mut check = |config: &str, code: i32| {
+    let check = |config: &str, code: i32| {
         sandbox.write("repo-deploy.cfg", config);
         let command = sandbox.command(&["--remote", &remote]);
         let mut strace = Command::new("strace");

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::support::needs::needs;
-use crate::support::phrases::{DEPLOYED, TAKES};
+use crate::support::phrases::{DEPLOYED, TAKES, UNPACKED};
 use crate::support::sandbox::{Run, Sandbox, binary, tree};
 
 const UNITS: [&str; 5] = [
@@ -281,7 +281,7 @@ fn log_format_is_json_then_lines_name_outcome_release_and_revision() {
     };
     let known = |outcome: &str, of: &[Option<String>; 3]| [Some(outcome.to_owned()), of[1].clone(), of[2].clone()];
     let first = check(0);
-    let unpacked = about(&first, "unpacked release");
+    let unpacked = about(&first, UNPACKED);
     let [outcome, release, revision] = &unpacked;
     assert!(outcome.is_none() && release.as_ref().is_some_and(|id| id.len() == 16), "{first:?}");
     assert!(revision.as_ref().is_some_and(|revision| revision.starts_with("sha256:") && revision.len() == 71));
@@ -291,7 +291,7 @@ fn log_format_is_json_then_lines_name_outcome_release_and_revision() {
     sandbox.hook("post.d", "10-fails", "grep -q 1 \"$CURRENT_CONFIG/f\"");
     sandbox.zip("a.zip", &[("f", "2")]);
     let reverted = check(1);
-    let tried = about(&reverted, "unpacked release");
+    let tried = about(&reverted, UNPACKED);
     let [outcome, ..] = about(&reverted, &format!("release {}", tried[1].as_ref().unwrap()));
     assert_eq!(outcome, None, "the end is not there yet");
     assert_eq!(about(&reverted, "rolled back: release"), known("rolled-back", &unpacked));
