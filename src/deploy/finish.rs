@@ -34,7 +34,7 @@ impl Deployment<'_> {
         let result = Ok(outcome);
         let report = CheckReport::of(&result, &self.state, self.findings.hold_reason.as_deref());
         let entry = tried.entry(&self.state, &result, &report).map(|entry| Entry { took_ms, ..entry });
-        let mut status = Status::read(&self.store); // read only: the check writes its status at its end
+        let mut status = self.status.clone(); // the check writes its status at its end
         if let Err(e) = note_deployment(&self.store, &self.state, entry, &mut status) {
             log::warn!("{e}: cannot record the deployment in the history");
         }
@@ -59,7 +59,7 @@ impl Deployment<'_> {
             log::about!(log::Level::Debug, report.facts(), "unchanged: {}{is_live}", report.text);
         }
         let took = started.elapsed();
-        let mut status = Status::read(&self.store);
+        let mut status = std::mem::take(&mut self.status);
         let news = status.news(&report, &self.state);
         report.is_repeated = news.is_none();
         report.is_told = status.tells_again(&report, now());

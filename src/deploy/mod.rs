@@ -28,7 +28,8 @@ use crate::error::{Error, Kind, Result};
 use crate::model::Reason;
 use crate::outcome::Outcome;
 use crate::report::check_report::{self, CheckReport};
-use crate::report::{config_ini, status_file};
+use crate::report::config_ini;
+use crate::report::status_file::Status;
 use crate::source;
 use crate::store::state::{FailureKind, Phase, Record, State};
 use crate::store::{Release, Store, StoreView};
@@ -42,6 +43,8 @@ use hooks::Verdict;
 /// A check that holds the lock of the store, and so may change the store and the live tree.
 pub struct Deployment<'a> {
     pub store: Store,
+    /// The status of the store: while the lock is held, it changes only here.
+    pub status: Status,
     pub check: Check<'a>,
     /// The values that are kept in the configuration file.
     config_ini: config_ini::Notes,
@@ -99,17 +102,18 @@ impl<'a> Deployment<'a> {
             let level = if is_new { log::Level::Info } else { log::Level::Debug };
             log::at!(level, "others may write the volume {}: in it only what is ours is used", volume.display());
         }
-        source::tell_tries(!status_file::Status::read(&store).is_told(now()));
+        let status = Status::read(&store);
+        source::tell_tries(!status.is_told(now()));
         let check = Check::new(settings, places, StoreView::clone(&store))?;
         let config_ini = config_ini::Notes::open(settings, most.is_some());
-        Ok(Self { store, check, config_ini, changes_file: changes_file::Written::default() })
+        Ok(Self { store, status, check, config_ini, changes_file: changes_file::Written::default() })
     }
 
     fn update(&mut self) -> Result<Outcome> {
         if let Some(healed) = self.recover()? {
             return Ok(healed);
         }
-        status_file::hold_off(&self.store, &self.settings.remote.identity())?;
+        self.status.hold_off(&self.settings.remote.identity())?;
         self.look()
     }
 
@@ -123,7 +127,7 @@ impl<'a> Deployment<'a> {
 
     /// Runs `what` to its end: a signal is recorded, a running hook is told, and the process ends after `what`.
     pub fn with_signals_deferred(&mut self, what: impl FnOnce(&mut Self) -> Result<Outcome>) -> Result<Outcome> {
-        status_file::write_working(&self.store);
+        self.status.note_working(&self.store);
         let region = signal::defer();
         let outcome = what(self);
         self.findings.stop = Deferred::close(region);
