@@ -257,7 +257,7 @@ struct Resolved {
 impl Resolved {
     /// The real place of `path`. A live tree is where its link is; any other path is where it leads.
     fn at(&mut self, path: &Path, is: Use) -> Real {
-        let path = self.real(path, is);
+        let path: PathBuf = self.real(path, is).components().collect(); // a remote may end in a slash
         let inode = |path| self.look(path).map(|(device, inode, _)| (device, inode));
         let inodes = path.ancestors().map(inode).collect();
         let origin = self.mounts.get_or_insert_with(Mounts::read).origin(&path);

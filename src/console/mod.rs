@@ -60,8 +60,9 @@ fn begin() {
     let captured = stderr::capture();
     if let Ok(mut outlets) = CONSOLE.outlets.lock() {
         let is_journal = std::env::var("JOURNAL_STREAM").is_ok_and(|stream| stderr::is_file(&stream));
-        outlets.stderr = Some(Outlet::new(Sink::stderr()).read_by_journal(is_journal));
-        outlets.screen = Some(Screen::of(Sink::stderr().as_fd()));
+        let stderr = Sink::stderr();
+        outlets.screen = Some(Screen::of(stderr.as_fd()));
+        outlets.stderr = Some(Outlet::new(stderr).read_by_journal(is_journal));
     }
     std::panic::set_hook(Box::new(|panic| log::error!("{}", panic.to_string().replacen(":\n", ": ", 1))));
     if let Err(e) = captured {

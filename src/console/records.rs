@@ -1,7 +1,6 @@
 //! The log: takes records, and passes their lines to the log file, or to standard error above the progress line.
 
-use std::io::{self, IsTerminal as _};
-use std::os::fd::AsFd as _;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Mutex;
 
@@ -55,7 +54,7 @@ pub(super) static CONSOLE: Console = Console {
 
 /// Whether standard error is a terminal.
 pub fn stderr_is_terminal() -> bool {
-    Sink::stderr().as_fd().is_terminal()
+    CONSOLE.outlets.lock().is_ok_and(|outlets| outlets.screen.is_some_and(|screen| screen.is_terminal))
 }
 
 impl Log for Console {
