@@ -6,6 +6,8 @@ set -eu
 parts='nginx:nginx-light:http
 openssl:openssl:http over TLS
 strace:strace:crash and error injection
+valgrind:valgrind:counts of instructions
+zsync:zsync:the benchmark
 bsdtar:libarchive-tools:archives of another hand, the benchmark
 zip:zip:archives of another hand
 unzip:unzip:archives of another hand

@@ -22,6 +22,7 @@ mod config;
 mod console;
 mod containers;
 mod core;
+mod counts;
 mod crash;
 mod delta;
 mod demo;
