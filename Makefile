@@ -56,9 +56,11 @@ $(BUILT)/demo-server: etc/demo/server.rs
 	@mkdir -p $(BUILT)
 	rustc --edition 2024 -o $@ $<
 
-bench: build ## side by side with curl, bsdtar and unzip, as ratios
-	python3 tests/bench.py $(BINARY)
-	python3 tests/bench_disks.py $(BINARY)
+bench: build ## side by side with curl, bsdtar, unzip, git and zsync, as ratios: into docs/performance.md
+	rm -f $(BUILT)/bench-rows
+	BENCH_ROWS=$(BUILT)/bench-rows python3 tests/bench_disks.py $(BINARY)
+	BENCH_ROWS=$(BUILT)/bench-rows python3 tests/bench.py $(BINARY)
+	python3 tests/bench_page.py $(BUILT)/bench-rows docs/performance.md $(BINARY)
 
 install: ## the binary that `make build` left, and all that belongs to it: DESTDIR, PREFIX, SYSCONFDIR, UNITDIR; no cargo
 	@test -x $(BINARY) || { echo "make install: there is no $(BINARY): run make build first" >&2; exit 1; }
