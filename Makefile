@@ -15,7 +15,7 @@ UNITS  := repo-deploy.service repo-deploy@.service repo-deploy-check.service rep
 FILES  := bin/repo-deploy share/man/man8/repo-deploy.8 share/man/man5/repo-deploy.cfg.5 \
 	share/bash-completion/completions/repo-deploy share/zsh/site-functions/_repo-deploy \
 	share/fish/vendor_completions.d/repo-deploy.fish
-# What `make dist` builds. That of this machine is among them: it prints the manual pages and completions of all.
+# The architectures of `make dist`. The one of this machine is among them: its binary prints the manual pages and completions.
 ARCHES ?= $(sort $(ARCH) x86_64 aarch64)
 # Tests wait for servers, hooks and disks half of the time: two for each processor keep it busy.
 THREADS ?= $(shell expr 2 \* $$(nproc))
@@ -25,12 +25,12 @@ THREADS ?= $(shell expr 2 \* $$(nproc))
 build: ## the static binary for this machine
 	./musl-build.sh $(ARCH)
 
-dist: ## a release in dist/: binaries, packages, sums, and a signature with MINISIGN_KEY=FILE; ARCHES for fewer
+dist: ## a release in dist/: binaries, packages, sums; signed with MINISIGN_KEY=FILE; ARCHES names fewer architectures
 	rm -rf dist
 	./musl-build.sh $(ARCHES)
 	etc/dist/run $(ARCHES)
 
-dist-check: ## makes a release twice, in two places: is it the same to the byte?
+dist-check: ## makes a release twice, in two directories, and compares the bytes
 	etc/dist/check $(ARCHES)
 
 check: ## does it compile?

@@ -240,7 +240,7 @@ fn the_tarball_keeps_the_configuration(sandbox: &Sandbox, tarball: &Path) {
 
 #[test]
 fn a_binary_is_packed_in_two_places_then_the_bytes_are_the_same_and_the_tarball_is_whole() {
-    needs!("make", "strip", "dpkg-deb", "rpmbuild", "xz");
+    needs!(time, "make", "strip", "dpkg-deb", "rpmbuild", "xz");
     let sandbox = Sandbox::new();
     let first = Packages::first(&sandbox);
     let other = checkout(&sandbox, "the-other-directory", None);
@@ -347,7 +347,7 @@ fn nothing_of_systemd_is_called(sandbox: &Sandbox, packages: &Packages) {
 
 #[test]
 fn packages_are_installed_upgraded_and_removed_then_they_leave_what_is_promised() {
-    needs!(root, "make", "strip", "dpkg", "rpm", "dpkg-deb", "rpmbuild", "xz", "busybox", "chroot");
+    needs!(time, root, "make", "strip", "dpkg", "rpm", "dpkg-deb", "rpmbuild", "xz", "busybox", "chroot");
     let sandbox = Sandbox::new();
     let first = Packages::first(&sandbox);
     let next = Packages::of(&sandbox, &checkout(&sandbox, "next", Some("99.1.0")), "UTC");
