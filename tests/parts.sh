@@ -18,6 +18,9 @@ python3:python3 python3-venv:archives of another hand, terminals
 curl:curl:the benchmark
 getfacl:acl:access control lists
 minisign:minisign:signatures
+dpkg-deb:dpkg:packages
+rpmbuild:rpm:packages
+xz:xz-utils:packages
 time:time:peak memory
 setfattr:attr:attributes of installed files
 systemd-analyze:systemd:units

@@ -27,6 +27,7 @@ mod crash;
 mod delta;
 mod demo;
 mod deploy;
+mod dist;
 mod durable;
 mod endpoints;
 mod fleet_lock;

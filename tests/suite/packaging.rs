@@ -107,7 +107,7 @@ fn install_is_run_before_build_then_one_line_says_so() {
     assert!(failed.log.contains("make install: there is no /no/such/binary: run make build first"), "{}", failed.log);
     assert!(!sandbox.path("stage").exists());
     let help = make(&["help"], &binary()).expect(0).out;
-    for target in ["build", "install", "uninstall", "test", "help"] {
+    for target in ["build", "dist", "dist-check", "install", "uninstall", "test", "help"] {
         assert!(help.lines().any(|line| line.starts_with(&format!("{target} "))), "{target} in\n{help}");
     }
 }
