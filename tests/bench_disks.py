@@ -62,7 +62,7 @@ class Disk:
             shell(f"mount -t tmpfs tmpfs {self.top}")
         else:
             image = f"{base}/{kind}.img"
-            shell(f"truncate -s {size} {image} && mkfs.{'xfs' if kind == 'xfs' else 'ext4'} -q {image}")
+            shell(f"truncate -s {size} {image} && mkfs.{'ext4' if kind == 'overlay' else kind} -q {image}")
             shell(f"mount -o loop {image} {below}")
         self.mounts.append(below)
         self.device = subprocess.run(["findmnt", "-no", "SOURCE", below], capture_output=True, text=True).stdout.strip()
@@ -167,7 +167,7 @@ def update(base, url, www):
     """An update with 1 % of the files changed, against a first deployment of the same."""
     archive(f"{base}/old.zip", 5000, 30400)
     archive(f"{base}/new.zip", 5000, 30400, changed=set(range(0, 5000, 100)))
-    for kind in ("ext4", "xfs"):
+    for kind in ("ext4", "xfs", "btrfs"):
         disk, rows, taken = Disk(base, kind), {"first": [], "update": []}, 0
         for _ in range(ROUNDS):
             fresh(disk.top)
@@ -268,7 +268,7 @@ def wire(base, url, www):
 
 
 def main():
-    for program in ("zsync", "curl", "bsdtar", "nginx", "mkfs.ext4", "mkfs.xfs", "findmnt"):
+    for program in ("zsync", "curl", "bsdtar", "nginx", "mkfs.ext4", "mkfs.xfs", "mkfs.btrfs", "findmnt"):
         if not shutil.which(program, path=ENV["PATH"]):
             sys.exit(f"{program} is missing: tests/parts.sh installs it")
     base = tempfile.mkdtemp(prefix="repo-deploy-bench-", dir=os.environ.get("BENCH_DIR", "."))
@@ -280,10 +280,10 @@ def main():
         url = f"http://127.0.0.1:{nginx.port}/app.zip"
         for section in SECTIONS:
             {"first": first, "sizes": sizes, "large": large, "update": update, "delta": delta, "wire": wire}[section](base, url, f"{base}/www")
-            shell(f"rm -f {base}/*.img; rm -rf {base}/ext4 {base}/xfs {base}/tmpfs {base}/overlay {base}/overlay-below")
+            shell(f"rm -f {base}/*.img; rm -rf {base}/ext4 {base}/xfs {base}/btrfs {base}/tmpfs {base}/overlay {base}/overlay-below")
     finally:
         nginx.stop()
-        subprocess.run(f"umount -l {base}/overlay {base}/overlay-below {base}/ext4 {base}/xfs {base}/tmpfs", shell=True, capture_output=True)
+        subprocess.run(f"umount -l {base}/overlay {base}/overlay-below {base}/ext4 {base}/xfs {base}/btrfs {base}/tmpfs", shell=True, capture_output=True)
         shutil.rmtree(base, ignore_errors=True)
 
 

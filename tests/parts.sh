@@ -37,6 +37,7 @@ faketime:faketime:another time
 qemu-ARCH:qemu-user:another time, for a static binary
 mkfs.ext4:e2fsprogs:power loss
 mkfs.xfs:xfsprogs:power loss
+mkfs.btrfs:btrfs-progs:file systems that share blocks
 /usr/share/zoneinfo/Europe/Berlin:tzdata:schedules'
 parts=$(echo "$parts" | sed "s/qemu-ARCH/qemu-$(uname -m)/")
 

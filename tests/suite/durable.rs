@@ -58,7 +58,7 @@ fn many_files_are_synced_at_once_and_few_one_by_one() {
     needs!("strace");
     let aside = Sandbox::new();
     let (few, many) = (archive(&aside, "few.zip", "1", 20, 10), archive(&aside, "many.zip", "1", 80, 10));
-    for kind in ["ext4", "xfs"] {
+    for kind in ["ext4", "xfs", "btrfs"] {
         let disk_of = Sandbox::in_memory();
         let Some(mut disk) = Disk::new(&disk_of, kind, &[]) else { return };
         let on_disk = Sandbox::at(&disk.at.join("few"));
@@ -88,7 +88,7 @@ fn data_that_cannot_be_written_later_then_the_old_release_stays_live() {
     let old = archive(&aside, "old.zip", "1", 80, 1000);
     // As much as the disk promises, and more than is behind it.
     let new = archive(&aside, "new.zip", "2", 100, 1 << 20);
-    for (kind, room) in [("ext4", 50 << 20), ("xfs", 120 << 20)] {
+    for (kind, room) in [("ext4", 50 << 20), ("xfs", 120 << 20), ("btrfs", 70 << 20)] {
         for is_overlay in [false, true] {
             for mode in ["symlink", "in-place"] {
                 let at = format!("{kind}, overlay: {is_overlay}, {mode}");
@@ -142,7 +142,7 @@ impl Drop for Writer {
 fn another_program_that_never_stops_writing_then_the_check_ends_all_the_same() {
     let aside = Sandbox::new();
     let (one, two) = (archive(&aside, "one.zip", "1", 200, 1000), archive(&aside, "two.zip", "2", 200, 1000));
-    for kind in ["ext4", "xfs"] {
+    for kind in ["ext4", "xfs", "btrfs"] {
         let disk_of = Sandbox::new();
         let Some(disk) = Disk::new(&disk_of, kind, &[]) else { return };
         let (sandbox, writer) = (Sandbox::at(&disk.at.join("sandbox")), Writer::new(&disk.at));
@@ -166,9 +166,15 @@ fn blocks(path: &Path) -> String {
 
 #[test]
 fn unchanged_files_share_their_blocks_with_the_live_release_unless_they_were_touched() {
+    for (kind, options) in [("xfs", &["-m", "reflink=1"][..]), ("btrfs", &[])] {
+        share_blocks(kind, options);
+    }
+}
+
+fn share_blocks(kind: &str, options: &[&str]) {
     needs!("filefrag");
     let disk_of = Sandbox::in_memory();
-    let Some(disk) = Disk::new(&disk_of, "xfs", &["-m", "reflink=1"]) else { return };
+    let Some(disk) = Disk::new(&disk_of, kind, options) else { return };
     let sandbox = Sandbox::at(&disk.at.join("sandbox"));
     let content = |letter: &str| letter.repeat(20_000);
     let names = ["same", "changed", "touched", "forged", "damaged", "last"];
