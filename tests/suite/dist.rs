@@ -58,8 +58,9 @@ impl Packages {
         fs::create_dir(&out).unwrap();
         let mut package = Command::new(checkout.join("etc/dist/package"));
         package.env_clear().env("PATH", "/usr/bin:/bin").env("TZ", zone).env("SOURCE_DATE_EPOCH", "1700000000");
-        let arch = std::env::consts::ARCH;
-        let made = run(package.arg(arch).arg(&stripped).arg(binary()).arg(&out)).expect(0);
+        let licenses = sandbox.write("licenses", "the licenses of the crates\n");
+        package.arg(std::env::consts::ARCH).arg(&stripped).arg(binary()).arg(licenses).arg(&out);
+        let made = run(&mut package).expect(0);
         assert_eq!(made.out, "");
         let ending = |ending: &str| {
             let mut files = fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().path());
@@ -179,7 +180,7 @@ fn kinds(root: &Path) -> BTreeMap<String, String> {
     tree(root).into_iter().map(|(path, entry)| (path, kind(entry))).collect()
 }
 
-/// Runs make install into `stage`, anew.
+/// Runs make install into `stage`, anew, and puts the licenses there.
 fn stages(sandbox: &Sandbox, prefix: &str) {
     let stage = sandbox.path("stage");
     if stage.exists() {
@@ -188,6 +189,10 @@ fn stages(sandbox: &Sandbox, prefix: &str) {
     let mut make = words("make -s --no-print-directory install");
     make.current_dir(env!("CARGO_MANIFEST_DIR")).arg(format!("BINARY={}", sandbox.path("stripped").display()));
     run(make.arg(format!("DESTDIR={}", stage.display())).arg(format!("PREFIX={prefix}"))).expect(0);
+    let licenses = stage.join(prefix.trim_start_matches('/')).join("share/doc/repo-deploy/THIRD-PARTY.txt");
+    fs::copy(sandbox.path("licenses"), &licenses).unwrap();
+    fs::set_permissions(&licenses, fs::Permissions::from_mode(0o644)).unwrap();
+    run(words("gzip -9n").arg(licenses)).expect(0);
 }
 
 /// Paths as a package has them, for what it compresses, renames or moves.
@@ -383,4 +388,18 @@ fn a_release_is_signed_then_the_sums_and_the_signature_are_right() {
     check("sha256sum -c --ignore-missing SHA256SUMS", 0);
     sandbox.write("dist/repo-deploy-x86_64", "another one");
     check("sha256sum -c --ignore-missing SHA256SUMS", 1);
+}
+
+#[test]
+fn licenses_are_printed_then_each_crate_has_its_texts() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let printed = run(Command::new(root.join("etc/dist/licenses")).arg(std::env::consts::ARCH)).expect(0);
+    let crates: Vec<&str> = printed.out.split(&"=".repeat(80)).skip(1).collect();
+    assert!(crates.len() > 80, "{}", crates.len());
+    for (name, text) in [("ureq", "MIT"), ("ring", "Apache"), ("zip", "MIT"), ("rustls", "Apache"), ("lexopt", "MIT")] {
+        let of = |part: &&&str| part.trim_start().starts_with(&format!("{name} v"));
+        let part = crates.iter().find(of).unwrap_or_else(|| panic!("no {name}"));
+        assert!(part.contains(text) && part.contains("--- LICENSE") && part.len() > 1000, "{name}: {part}");
+    }
+    assert!(!printed.out.contains("repo-deploy v"), "its own license is a file of its own");
 }
