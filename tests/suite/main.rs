@@ -26,6 +26,7 @@ mod crash;
 mod delta;
 mod demo;
 mod deploy;
+mod dockerfiles;
 mod durable;
 mod endpoints;
 mod fleet_lock;
