@@ -8,6 +8,7 @@ pub mod disk;
 pub mod dockerfile;
 pub mod git_servers;
 pub mod image;
+pub mod kubelet;
 pub mod moto;
 pub mod needs;
 pub mod phrases;
