@@ -8,7 +8,7 @@ use crate::support::container::{Container, Mount, Process};
 use crate::support::dockerfile::Dockerfile;
 use crate::support::image::{Image, Images};
 use crate::support::needs::needs;
-use crate::support::phrases::{DEPLOYED, UNCHANGED};
+use crate::support::phrases::{DEPLOYED, UNCHANGED, VALID};
 use crate::support::sandbox::{Run, Sandbox, binary};
 use crate::support::servers::{Nginx, wait_for};
 
@@ -137,6 +137,8 @@ fn image_from_scratch_is_run_then_it_deploys_and_its_health_is_that_of_the_last_
     container.until(DEPLOYED);
     let health = image.health.unwrap().command;
     healthy(&container, &health, 0);
+    let validated = container.exec(&["/repo-deploy", "validate"]).expect(0);
+    assert_eq!(validated.out, format!("the configuration: {VALID}\n"));
     // The application's view: the same volume, at another place.
     assert_eq!(sandbox.read("volumes/var/deploy/current/version"), "v1");
     fs::remove_file(sandbox.path("www/app.zip")).unwrap();
