@@ -117,9 +117,9 @@ debian:mmdebstrap, and a mirror of Debian:containers with a Debian in them"
 seccomp=$(dirname "$0")/.parts/seccomp.json
 package=golang-github-containers-common
 if [ ! -e "$seccomp" ] && command -v apt-get >/dev/null; then
-    new=$(mktemp -d) # one that apt's own user may read
-    chmod 755 "$new"
-    if (cd "$new" && { apt-get download -qq "$package" || { apt-get update -qq && apt-get download -qq "$package"; }; }) &&
+    new=$(mktemp -d)
+    get="apt-get download -qq -o APT::Sandbox::User=root $package"
+    if (cd "$new" && { $get || { apt-get update -qq && $get; }; }) &&
         dpkg-deb --fsys-tarfile "$new/$package"_*.deb | tar -xO ./usr/share/containers/seccomp.json >"$new/seccomp.json"; then
         mv "$new/seccomp.json" "$seccomp"
     fi

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use crate::dockerfiles::{PLATFORM, checkout, file, healthy, image_with_git};
 use crate::manifests::{answer, application};
 use crate::support::alone::is_alone;
-use crate::support::container::{Container, Mount, Process};
-use crate::support::image::Images;
-use crate::support::kubelet::{Fields, documents};
+use crate::support::container::{Container, Mount, PROFILE, Process};
+use crate::support::image::{DEBIAN, Images};
+use crate::support::kubelet::{Fields, PYTHON, documents};
 use crate::support::needs::needs;
 use crate::support::sandbox::Sandbox;
 use crate::support::servers::{Authority, Nginx, wait_for};
@@ -102,7 +102,7 @@ fn stop(container: Container, grace: Duration) -> i32 {
 
 #[test]
 fn services_are_started_then_the_application_follows_the_first_release_and_gets_the_updates() {
-    needs!("runc", "nginx", "curl", "openssl", "python3");
+    needs!(PROFILE, PYTHON, "runc", "nginx", "curl", "openssl");
     if !is_alone("compose::services_are_started_then_the_application_follows_the_first_release_and_gets_the_updates") {
         return;
     }
@@ -140,6 +140,7 @@ fn services_are_started_then_the_application_follows_the_first_release_and_gets_
     app.end();
     let application = Container::start(&sandbox, &process);
     assert_eq!(answer("/current/version"), "v1");
+    assert!(sandbox.path("volume/.current.deploy/cache").exists(), "nothing but the volume can be written");
 
     sandbox.zip("www/app.zip", &[("version", "v2")]);
     container.signal("USR1");
@@ -154,7 +155,7 @@ fn services_are_started_then_the_application_follows_the_first_release_and_gets_
 
 #[test]
 fn hook_ignores_term_then_the_container_still_ends_within_the_time_that_the_files_give_it() {
-    needs!(time, "runc", "nsenter", "python3");
+    needs!(time, PROFILE, PYTHON, DEBIAN, "runc", "nsenter");
     if !is_alone("compose::hook_ignores_term_then_the_container_still_ends_within_the_time_that_the_files_give_it") {
         return;
     }

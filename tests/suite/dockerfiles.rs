@@ -4,9 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::support::alone::is_alone;
-use crate::support::container::{Container, Mount, Process};
+use crate::support::container::{Container, Mount, PROFILE, Process};
 use crate::support::dockerfile::Dockerfile;
-use crate::support::image::{Image, Images};
+use crate::support::image::{DEBIAN, Image, Images};
 use crate::support::needs::needs;
 use crate::support::phrases::{DEPLOYED, UNCHANGED, VALID};
 use crate::support::sandbox::{Run, Sandbox, binary};
@@ -123,7 +123,7 @@ fn image_from_scratch_is_built_for_a_platform_then_it_has_the_binary_of_that_pla
 
 #[test]
 fn image_from_scratch_is_run_then_it_deploys_and_its_health_is_that_of_the_last_check() {
-    needs!("runc", "nginx");
+    needs!(PROFILE, "runc", "nginx");
     if !is_alone("dockerfiles::image_from_scratch_is_run_then_it_deploys_and_its_health_is_that_of_the_last_check") {
         return;
     }
@@ -161,7 +161,7 @@ pub fn healthy(container: &Container, command: &[String], code: i32) -> Run {
 
 #[test]
 fn image_with_git_is_run_then_it_has_what_a_git_remote_needs() {
-    needs!("runc", "nsenter");
+    needs!(PROFILE, DEBIAN, "runc", "nsenter");
     if !is_alone("dockerfiles::image_with_git_is_run_then_it_has_what_a_git_remote_needs") {
         return;
     }
@@ -190,7 +190,7 @@ fn image_with_git_is_run_then_it_has_what_a_git_remote_needs() {
 
 #[test]
 fn image_with_a_release_is_run_then_the_release_is_live_and_the_first_check_fetches_nothing() {
-    needs!("runc", "nginx");
+    needs!(PROFILE, "runc", "nginx");
     if !is_alone(
         "dockerfiles::image_with_a_release_is_run_then_the_release_is_live_and_the_first_check_fetches_nothing",
     ) {

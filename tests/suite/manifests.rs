@@ -8,9 +8,10 @@ use std::process::Command;
 use crate::dockerfiles::{image_of_the_binary, image_with_git};
 use crate::support::alone::is_alone;
 use crate::support::container::Container;
+use crate::support::container::PROFILE;
 use crate::support::git_servers::{Repo, Server, key};
-use crate::support::image::{Image, Images, part};
-use crate::support::kubelet::{Pod, Surroundings, documents};
+use crate::support::image::{DEBIAN, Image, Images, part};
+use crate::support::kubelet::{PYTHON, Pod, Surroundings, documents};
 use crate::support::needs::needs;
 use crate::support::phrases::{CANNOT_POLL, DEPLOYED, NOTHING_AT};
 use crate::support::sandbox::{Run, Sandbox};
@@ -66,8 +67,10 @@ pub fn application(sandbox: &Sandbox) -> Image {
     fs::create_dir_all(root.join("srv")).unwrap();
     let busybox = ["/bin/busybox", "/usr/bin/busybox"].into_iter().find(|path| Path::new(path).exists());
     fs::copy(busybox.unwrap(), root.join("bin/busybox")).unwrap();
-    // It opens the directory of the release at its start in the one case, and at each request in the other.
-    let serve = "trap 'exit 0' TERM; cd /srv/current; h=/srv/current; [ -L $h ] && h=/srv; /bin/busybox httpd -f -p 8080 -h $h & wait";
+    // In the one case it opens the directory of the release at its start, in the other at each request. It tells each request, and
+    // reloads on HUP, by the name of nginx.
+    let serve = "trap 'exit 0' TERM; trap 'echo reloaded >&2' HUP; printf nginx >/proc/self/comm; \
+                 h=/srv/current; [ -L $h ] && h=/srv; /bin/busybox httpd -f -vv -p 8080 -h $h & while :; do wait; done";
     Image::of(&root, &["/bin/busybox", "sh", "-c", serve])
 }
 
@@ -110,7 +113,7 @@ fn lives_on(mut pod: Pod<'_>, put: &dyn Fn(&str), path: &str) {
 
 #[test]
 fn every_manifest_is_one_of_kubernetes() {
-    needs!("python3");
+    needs!(PYTHON);
     let manifests: Vec<PathBuf> = fs::read_dir(manifest("")).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert_eq!(manifests.len(), 4);
     for version in ["1.29", "1.37"] {
@@ -126,7 +129,7 @@ fn every_manifest_is_one_of_kubernetes() {
 
 #[test]
 fn sidecar_starts_then_the_application_starts_with_a_release_and_gets_the_updates() {
-    needs!("runc", "nginx", "curl", "openssl", "python3");
+    needs!(PROFILE, PYTHON, "runc", "nginx", "curl", "openssl");
     if !is_alone("manifests::sidecar_starts_then_the_application_starts_with_a_release_and_gets_the_updates") {
         return;
     }
@@ -141,12 +144,14 @@ fn sidecar_starts_then_the_application_starts_with_a_release_and_gets_the_update
 
 #[test]
 fn volume_is_the_live_directory_then_hooks_ask_the_application_and_it_gets_the_updates() {
-    needs!("runc", "nginx", "curl", "openssl", "python3");
+    needs!(PROFILE, PYTHON, "runc", "nginx", "curl", "openssl");
     if !is_alone("manifests::volume_is_the_live_directory_then_hooks_ask_the_application_and_it_gets_the_updates") {
         return;
     }
     let world = World::new();
-    lives_on(world.start("mount.yaml"), &|version| world.put(version), "/version");
+    let mut pod = world.start("mount.yaml");
+    pod.container("app").until("reloaded").until("url:/health");
+    lives_on(pod, &|version| world.put(version), "/version");
     let volume = world.sandbox.path("volumes/deploy");
     assert_eq!(fs::read_to_string(volume.join("version")).unwrap(), "v3");
     assert!(volume.join(".repo-deploy/state").exists());
@@ -154,7 +159,7 @@ fn volume_is_the_live_directory_then_hooks_ask_the_application_and_it_gets_the_u
 
 #[test]
 fn init_container_has_deployed_then_the_application_starts_with_the_release() {
-    needs!("runc", "nginx", "curl", "openssl", "python3");
+    needs!(PROFILE, PYTHON, "runc", "nginx", "curl", "openssl");
     if !is_alone("manifests::init_container_has_deployed_then_the_application_starts_with_the_release") {
         return;
     }
@@ -187,7 +192,7 @@ fn git_by_ssh<'a>(sandbox: &'a Sandbox, surroundings: &mut Surroundings) -> (Rep
 
 #[test]
 fn git_by_ssh_with_a_secret_and_a_user_of_no_image_then_it_deploys_and_gets_the_updates() {
-    needs!("runc", "git", "sshd", "ssh-keygen", "nsenter", "curl", "python3");
+    needs!(PROFILE, PYTHON, DEBIAN, "runc", "git", "sshd", "ssh-keygen", "nsenter", "curl");
     if !is_alone("manifests::git_by_ssh_with_a_secret_and_a_user_of_no_image_then_it_deploys_and_gets_the_updates") {
         return;
     }
@@ -203,6 +208,12 @@ fn git_by_ssh_with_a_secret_and_a_user_of_no_image_then_it_deploys_and_gets_the_
         assert_eq!(container.exec(probe).code, 1, "the probe succeeds before there is a release");
         let user = container.exec(&["sh", "-c", "id -u; stat -Lc '%a %u:%g' /etc/repo-deploy-ssh/id_ed25519"]);
         assert_eq!(user.out, "10001\n440 0:10001\n");
+        // It is as confined as the manifest says.
+        let confined = container.exec(&["sh", "-c", "cat /proc/self/status; touch /x; unshare -U true"]);
+        for line in ["CapBnd:\t0000000000000000", "CapEff:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2"] {
+            assert!(confined.out.lines().any(|have| have == line), "{line}: {}", confined.out);
+        }
+        confined.says("Read-only file system").says("unshare failed: Operation not permitted");
         repo.commit(&[("version", "v1")]);
         container.signal("USR1");
     });

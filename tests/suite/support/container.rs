@@ -3,13 +3,17 @@
 
 use std::cell::Cell;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use serde_json::{Value, json};
 
 use crate::support::running::Running;
 use crate::support::sandbox::{Run, Sandbox};
+use crate::support::servers::wait_for;
+
+/// The system calls that an engine lets containers use.
+pub const PROFILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/.parts/seccomp.json");
 
 /// The capabilities that Docker gives to a container unless it drops them.
 pub const OF_DOCKER: [&str; 14] = [
@@ -44,6 +48,8 @@ pub struct Process {
     pub mounts: Vec<Mount>,
     /// Bytes.
     pub memory: Option<u64>,
+    /// The processes that it sees: those of a process, or only its own.
+    pub sees_processes_of: Option<u32>,
 }
 
 #[derive(Clone, Debug)]
@@ -90,6 +96,15 @@ impl Container {
         exec.args(args.iter().map(AsRef::as_ref)).output().unwrap().into()
     }
 
+    /// The number of its first process.
+    pub fn pid(&self) -> u32 {
+        let state = wait_for("the container", || {
+            Some(Run::from(self.runc(&["state", &self.name]).output().unwrap())).filter(|run| run.code == 0)
+        });
+        let state: Value = serde_json::from_str(&state.out).unwrap();
+        state["pid"].as_u64().unwrap().try_into().unwrap()
+    }
+
     pub fn signal(&self, name: &str) {
         let run: Run = self.runc(&["kill", &self.name, name]).output().unwrap().into();
         run.expect(0);
@@ -132,7 +147,11 @@ fn specification(process: &Process) -> Value {
     // A user other than root has none of them at hand.
     let at_hand = if process.user.0 == 0 { &may[..] } else { &[] };
     let env: Vec<String> = process.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
-    let spaces = ["pid", "mount", "ipc", "uts"].map(|kind| json!({ "type": kind }));
+    let mut spaces = vec![json!({"type": "mount"}), json!({"type": "ipc"}), json!({"type": "uts"})];
+    spaces.push(match process.sees_processes_of {
+        Some(pid) => json!({"type": "pid", "path": format!("/proc/{pid}/ns/pid")}),
+        None => json!({"type": "pid"}),
+    });
     json!({
         "ociVersion": "1.0.2",
         "hostname": "pod",
@@ -157,11 +176,39 @@ fn specification(process: &Process) -> Value {
     })
 }
 
-/// The profile of Debian's containers-common for a container with these capabilities, with the answers of Docker and containerd:
+/// Calls that Docker and containerd allow with CAP_SYS_ADMIN only, and those that they never allow. The profile of Debian's
+/// containers-common leaves most of them to the kernel.
+const NOT_FOR_CONTAINERS: [&str; 24] = [
+    "add_key",
+    "bpf",
+    "fsconfig",
+    "fsmount",
+    "fsopen",
+    "fspick",
+    "keyctl",
+    "mount",
+    "mount_setattr",
+    "move_mount",
+    "open_tree",
+    "perf_event_open",
+    "pivot_root",
+    "quotactl",
+    "request_key",
+    "setdomainname",
+    "sethostname",
+    "setns",
+    "syslog",
+    "umount",
+    "umount2",
+    "unshare",
+    "userfaultfd",
+    "vhangup",
+];
+
+/// The profile of Debian's containers-common for a container with these capabilities, made as narrow as that of Docker and containerd:
 /// EPERM to all other calls, and ENOSYS to clone3, whose flags no profile can see.
 fn seccomp(capabilities: &[String]) -> Value {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/.parts/seccomp.json");
-    let text = fs::read_to_string(&file).unwrap_or_else(|e| panic!("{}: {e}: run tests/parts.sh", file.display()));
+    let text = fs::read_to_string(PROFILE).unwrap();
     let profile: Value = serde_json::from_str(&text).unwrap();
     let names = |rule: &Value, key: &str| -> Option<Vec<String>> {
         Some(rule.get(key)?.as_array()?.iter().map(|name| name.as_str().unwrap().to_owned()).collect())
@@ -174,7 +221,11 @@ fn seccomp(capabilities: &[String]) -> Value {
         let applies = names(with, "arches").is_none_or(|all| all.iter().any(|name| name == architecture))
             && names(with, "caps").is_none_or(|all| all.iter().all(has))
             && names(without, "caps").is_none_or(|all| !all.iter().any(has));
-        let calls: Vec<String> = names(rule, "names").unwrap().into_iter().filter(|name| name != "clone3").collect();
+        let calls: Vec<String> = names(rule, "names")
+            .unwrap()
+            .into_iter()
+            .filter(|name| name != "clone3" && !NOT_FOR_CONTAINERS.contains(&&**name))
+            .collect();
         if applies && !calls.is_empty() {
             let mut made = json!({"names": calls, "action": rule["action"]});
             for key in ["args", "errnoRet"].into_iter().filter(|key| !rule[*key].is_null()) {
@@ -183,7 +234,7 @@ fn seccomp(capabilities: &[String]) -> Value {
             rules.push(made);
         }
     }
-    assert!(rules.len() > 10, "{}: only {} rules", file.display(), rules.len());
+    assert!(rules.len() > 10, "only {} rules", rules.len());
     let own = if cfg!(target_arch = "x86_64") { "SCMP_ARCH_X86_64" } else { "SCMP_ARCH_AARCH64" };
     json!({"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 1, "architectures": [own], "syscalls": rules})
 }

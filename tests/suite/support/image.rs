@@ -16,6 +16,9 @@ use crate::support::sandbox::{Run, Sandbox};
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// There is a Debian for images that begin with one.
+pub const DEBIAN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/.parts/debian.made");
+
 pub type Result<T> = std::result::Result<T, String>;
 
 /// The root of an image, and how an engine starts it.
@@ -163,7 +166,7 @@ impl Images {
             return Ok((&stage.steps, None));
         }
         let mut hash = DefaultHasher::new();
-        (format!("{first:?}"), fs::read_to_string(part("debian.made")).unwrap()).hash(&mut hash);
+        (format!("{first:?}"), fs::read_to_string(DEBIAN).unwrap()).hash(&mut hash);
         let layer = part(&format!("debian-{:x}", hash.finish()));
         let lock = fs::File::create(part("debian.lock")).unwrap();
         rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value};
 
 use crate::support::container::{Container, Mount, Process};
-use crate::support::image::{Images, part};
+use crate::support::image::Images;
 use crate::support::sandbox::{Run, Sandbox};
 use crate::support::servers::wait_for;
 
@@ -74,10 +74,13 @@ impl Fields {
 /// The documents of a YAML file, as PyYAML reads them.
 pub fn documents(path: &Path) -> Vec<Value> {
     let script = "import json, sys, yaml; print(json.dumps(list(yaml.safe_load_all(open(sys.argv[1])))))";
-    let mut python = Command::new(part("venv/bin/python"));
+    let mut python = Command::new(PYTHON);
     let run: Run = python.args(["-c", script]).arg(path).output().unwrap().into();
     serde_json::from_str(&run.expect(0).out).unwrap()
 }
+
+/// What reads YAML, and knows the schemas of Kubernetes.
+pub const PYTHON: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/.parts/venv/bin/python");
 
 /// What a pod has that no manifest tells.
 #[derive(Default)]
@@ -96,6 +99,8 @@ pub struct Pod<'a> {
     grace: Duration,
     /// In the order in which they were started.
     members: Vec<Member>,
+    /// The first process of a pod whose containers see each other's processes.
+    _pause: Option<Container>,
 }
 
 struct Member {
@@ -130,7 +135,12 @@ impl<'a> Pod<'a> {
         spec.must_be("automountServiceAccountToken", false);
         let grace = Duration::from_secs(spec.number("terminationGracePeriodSeconds").into());
         let shared = shared(sandbox, &mut spec, &configs, surroundings);
-        let mut pod = Self { sandbox, grace, members: Vec::new() };
+        let pause = spec.maybe("shareProcessNamespace").map(|value| {
+            assert_eq!(value, true);
+            Container::start(sandbox, &pause(sandbox, &shared))
+        });
+        let sees_processes_of = pause.as_ref().map(Container::pid);
+        let mut pod = Self { sandbox, grace, members: Vec::new(), _pause: pause };
         let (inits, plain) = (spec.objects("initContainers"), spec.objects("containers"));
         spec.end();
         let mut while_waiting = Some(while_waiting);
@@ -138,6 +148,7 @@ impl<'a> Pod<'a> {
             let is_sidecar = fields.maybe("restartPolicy").inspect(|policy| assert_eq!(policy, "Always")).is_some();
             assert!(is_init || !is_sidecar, "{}: restartPolicy is for init containers", fields.at);
             let mut member = member(fields, images, &shared, is_sidecar);
+            member.process.sees_processes_of = sees_processes_of;
             let mut container = Container::start(sandbox, &member.process);
             if is_init && !is_sidecar {
                 container.end().expect(0);
@@ -193,6 +204,17 @@ impl<'a> Pod<'a> {
         }
         codes
     }
+}
+
+/// What a container runtime puts into a pod before its containers.
+fn pause(sandbox: &Sandbox, pod: &PodSpec) -> Process {
+    let root = sandbox.path("pause");
+    fs::create_dir(&root).unwrap();
+    let busybox = ["/bin/busybox", "/usr/bin/busybox"].into_iter().find(|path| Path::new(path).exists());
+    fs::copy(busybox.unwrap(), root.join("busybox")).unwrap();
+    let args =
+        ["/busybox", "sh", "-c", "trap 'exit 0' TERM; while :; do /busybox sleep 1000 & wait; done"].map(str::to_owned);
+    Process { root, args: args.to_vec(), user: pod.user, ..Process::default() }
 }
 
 /// TERM, and the end of the container before `grace` is over.
