@@ -217,7 +217,8 @@ fn image_with_a_release_is_run_then_the_release_is_live_and_the_first_check_fetc
     let mut container = Container::start(&sandbox, &docker_run(&sandbox, &image, &[], &[]));
     let status = ["repo-deploy", "status"].map(str::to_owned);
     healthy(&container, &status, 0);
-    assert_eq!(nginx.all()[before..], ["GET /app.zip HTTP/1.1|304|0"]);
+    let requests = wait_for("the first request", || Some(nginx.all().split_off(before)).filter(|all| !all.is_empty()));
+    assert!(requests.iter().all(|line| line == "GET /app.zip HTTP/1.1|304|0"), "{requests:?}");
     sandbox.zip("www/app.zip", &[("version", "v2")]);
     container.signal("USR1");
     container.until(DEPLOYED);

@@ -192,6 +192,19 @@ impl<'a> Pod<'a> {
         run
     }
 
+    /// A file of a ConfigMap or Secret has another content: the kubelet makes the volume's directory anew, and exchanges the link to it.
+    pub fn renew(&self, volume: &str, path: &str, content: impl AsRef<[u8]>) {
+        let dir = self.sandbox.path("volumes").join(volume);
+        let old = fs::read_link(dir.join("..data")).unwrap();
+        let new = format!("{}1", old.display());
+        let run: Run = Command::new("cp").arg("-a").arg(dir.join(&old)).arg(dir.join(&new)).output().unwrap().into();
+        run.expect(0);
+        fs::write(dir.join(&new).join(path), content).unwrap();
+        symlink(&new, dir.join("..data_tmp")).unwrap();
+        fs::rename(dir.join("..data_tmp"), dir.join("..data")).unwrap();
+        fs::remove_dir_all(dir.join(old)).unwrap();
+    }
+
     /// Ends the pod: the plain containers, then the sidecars, all within the grace period. Gives the code of each.
     pub fn stop(mut self) -> BTreeMap<String, i32> {
         let mut left = self.grace;
