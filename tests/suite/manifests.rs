@@ -135,12 +135,20 @@ fn sidecar_starts_then_the_application_starts_with_a_release_and_gets_the_update
         return;
     }
     let world = World::new();
-    let pod = lives_on(world.start("sidecar.yaml"), &|version| world.put(version), "/current/version");
+    let of = |status: &str| {
+        let requests = world.nginx.all();
+        requests.iter().filter(|line| line.contains(&format!("|{status}|"))).count()
+    };
+    let put = |version: &str| {
+        if version == "v3" {
+            // The first check after the restart knows what is live.
+            wait_for("a request that is answered by 304", || (of("304") > 0).then_some(()));
+        }
+        world.put(version);
+    };
+    let pod = lives_on(world.start("sidecar.yaml"), &put, "/current/version");
     assert_eq!(pod.stop(), [("app".into(), 0), ("repo-deploy".into(), 0)].into());
-    // Each release was fetched once; the restart cost a conditional request.
-    let requests = world.nginx.all();
-    let of = |status: &str| requests.iter().filter(|line| line.contains(&format!("|{status}|"))).count();
-    assert!(of("200") == 3 && of("304") >= 1, "{requests:?}");
+    assert_eq!(of("200"), 3, "each release is fetched once");
 }
 
 #[test]
