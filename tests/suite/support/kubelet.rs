@@ -397,9 +397,14 @@ fn member(mut fields: Fields, images: &Images, pod: &PodSpec, is_sidecar: bool) 
         process.mounts.push(file(ca, "/ca.pem"));
         process.env.push(("SSL_CERT_FILE".into(), "/ca.pem".into()));
     }
-    for mount in fields.objects("volumeMounts") {
-        process.mounts.push(mounted(mount, pod));
+    let mounts: Vec<Mount> = fields.objects("volumeMounts").into_iter().map(|mount| mounted(mount, pod)).collect();
+    // containerd gives a VOLUME of the image a directory of its own, unless the pod has a volume there.
+    for target in images.named(&image).volumes.iter().filter(|target| mounts.iter().all(|m| m.target != **target)) {
+        let source = pod.hosts.with_file_name(format!("image-volumes/{name}{target}"));
+        fs::create_dir_all(&source).unwrap();
+        process.mounts.push(Mount { source, target: target.clone(), is_read_only: false });
     }
+    process.mounts.extend(mounts);
     if let Some(resources) = fields.maybe("resources") {
         let mut resources = Fields::of("resources", resources);
         let mut requests = resources.object("requests");
