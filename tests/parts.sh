@@ -104,7 +104,7 @@ debian=$(dirname "$0")/.parts/debian
 if [ ! -e "$debian.made" ] && command -v mmdebstrap >/dev/null; then
     suite=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
     echo "installing Debian $suite into $debian"
-    rm -rf "$debian"
+    rm -rf "$debian" "$debian"-*
     if mmdebstrap --quiet --variant=minbase --dpkgopt=force-unsafe-io --dpkgopt='path-exclude=/usr/share/doc/*' \
         --dpkgopt='path-exclude=/usr/share/locale/*' "$suite" "$debian"; then
         echo "$suite" >"$debian.made"

@@ -21,7 +21,7 @@ fn manifest(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("etc/kubernetes").join(name)
 }
 
-/// What each manifest is run with: the images, and https://example.com on this machine.
+/// The surroundings of each manifest: the images, and https://example.com on this machine.
 struct World {
     images: Images,
     nginx: Nginx,
@@ -74,7 +74,7 @@ pub fn application(sandbox: &Sandbox) -> Image {
     Image::of(&root, &["/bin/busybox", "sh", "-c", serve])
 }
 
-/// What the application answers.
+/// The answer of the application.
 pub fn answer(path: &str) -> String {
     let url = format!("http://127.0.0.1:8080{path}");
     let mut curl = Command::new("curl");
@@ -141,7 +141,7 @@ fn sidecar_starts_then_the_application_starts_with_a_release_and_gets_the_update
     };
     let put = |version: &str| {
         if version == "v3" {
-            // The first check after the restart knows what is live.
+            // The first check after the restart knows the live release.
             wait_for("a request that is answered by 304", || (of("304") > 0).then_some(()));
         }
         world.put(version);

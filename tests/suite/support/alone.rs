@@ -16,7 +16,7 @@ pub fn is_alone(name: &str) -> bool {
     }
     needs!(root, "unshare", "busybox");
     let mut again = Command::new("sh");
-    // The shell in there reaps what loses its parent.
+    // The shell in there reaps orphans.
     again.args([
         "-c",
         "exec 9</proc/self/ns/net && exec unshare --net --mount --pid --fork --kill-child --mount-proc \"$@\"",

@@ -71,7 +71,7 @@ impl Container {
         Self::start_by(sandbox, process, Command::new("runc"))
     }
 
-    /// `command` is runc, with what is put before it.
+    /// `command` is runc, perhaps behind another program.
     pub fn start_by(sandbox: &Sandbox, process: &Process, mut command: Command) -> Self {
         thread_local!(static NEXT: Cell<u32> = const { Cell::new(0) });
         let number = NEXT.replace(NEXT.get() + 1);

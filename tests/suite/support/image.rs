@@ -1,6 +1,6 @@
 //! Images, as `docker build` makes them from a Dockerfile and the files of its context: without an engine, by overlays, and with runc
-//! for what is run. The base `debian:stable-slim` is the Debian of tests/parts.sh. What a stage runs upon it first is kept beside it
-//! and is not run again, like a layer; only that has the network of the machine.
+//! for RUN. The base `debian:stable-slim` is the Debian of tests/parts.sh. The result of the first RUN of a stage upon it is kept beside
+//! it, like a layer; only that command has the network of the machine.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -42,7 +42,7 @@ impl Image {
         Self { root: root.to_owned(), layers: vec![root.to_owned()], entrypoint, ..Self::default() }
     }
 
-    /// What is started, with Docker's defaults; `args` stand in the place of CMD.
+    /// The process of a container, with Docker's defaults; `args` take the place of CMD.
     pub fn process(&self, args: Option<&[String]>) -> Process {
         let user = match &*self.user {
             "" => (0, 0),
@@ -72,11 +72,11 @@ pub struct Images {
     mounted: Vec<PathBuf>,
 }
 
-/// A build under way: what its stages are made of, and what they have become.
+/// A running build: the sources of its stages, and the images that they have become.
 struct Build<'a> {
     file: &'a Dockerfile,
     context: &'a Path,
-    /// `--build-arg`, and what BuildKit sets.
+    /// The values of `--build-arg` and those that BuildKit sets.
     given: Vec<(String, String)>,
     done: BTreeMap<usize, Image>,
 }
@@ -126,7 +126,7 @@ impl Images {
         Ok(image)
     }
 
-    /// What a line FROM or an option `--from` names: a stage before, or an image.
+    /// The image that a line FROM or an option `--from` names: an earlier stage, or an image.
     fn base(&mut self, build: &mut Build, name: &str, before: usize) -> Result<Image> {
         let is_it = |stage: &Stage| stage.name.as_deref() == Some(name);
         if let Some(number) = build.file.stages[..before].iter().position(is_it) {
@@ -172,7 +172,7 @@ impl Images {
         rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
         if !layer.exists() {
             let new = part("debian.new");
-            let _ = fs::remove_dir_all(&new); // what was cut off
+            let _ = fs::remove_dir_all(&new); // of a run that was cut off
             let [root, upper, work] = ["root", "upper", "work"].map(|name| new.join(name));
             for dir in [&root, &upper, &work] {
                 fs::create_dir_all(dir).unwrap();
@@ -298,7 +298,7 @@ fn copy(from: &Path, source: &str, root: &Path, target: &str, mode: Option<u32>,
     Ok(())
 }
 
-/// What RUN starts.
+/// The process of RUN.
 fn run(image: &Image, command: &[String], variables: &[(String, String)], binds: &[Mount]) -> Process {
     let mut process = image.process(None);
     process.args = command.to_vec();

@@ -1,5 +1,5 @@
 //! A kubelet without a cluster: runs the pod of a manifest from its own values, with volumes, users and probes as a kubelet makes them.
-//! A field that is not known here is a failure of the test. What a test gives: images, Secrets, the names of hosts, and roots to trust.
+//! A field that is not known here is a failure of the test. A test gives images, Secrets, the names of hosts, and roots to trust.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -61,7 +61,7 @@ impl Fields {
         Some(all.iter().map(|word| word.as_str().unwrap().to_owned()).collect())
     }
 
-    /// What must have this value and no other.
+    /// A member that must have this value.
     pub fn must_be(&mut self, key: &str, expected: impl Into<Value>) {
         assert_eq!(self.take(key), expected.into(), "{}.{key}", self.at);
     }
@@ -79,10 +79,10 @@ pub fn documents(path: &Path) -> Vec<Value> {
     serde_json::from_str(&run.expect(0).out).unwrap()
 }
 
-/// What reads YAML, and knows the schemas of Kubernetes.
+/// The Python that has PyYAML and the schemas of Kubernetes.
 pub const PYTHON: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/.parts/venv/bin/python");
 
-/// What a pod has that no manifest tells.
+/// The part of a pod that no manifest describes.
 #[derive(Default)]
 pub struct Surroundings {
     /// Names that lead to this machine, as `hostAliases` and DNS make them.
@@ -112,7 +112,7 @@ struct Member {
     container: Option<Container>,
 }
 
-/// What the containers of a pod share.
+/// The settings and volumes that the containers of a pod share.
 struct PodSpec {
     user: (u32, u32),
     group: u32,
@@ -219,7 +219,7 @@ impl<'a> Pod<'a> {
     }
 }
 
-/// What a container runtime puts into a pod before its containers.
+/// The process that a container runtime puts into a pod before its containers.
 fn pause(sandbox: &Sandbox, pod: &PodSpec) -> Process {
     let root = sandbox.path("pause");
     fs::create_dir(&root).unwrap();
