@@ -28,6 +28,7 @@ groff:groff-base:manual pages
 busybox:busybox-static:an empty root directory, a network of its own, cron
 bwrap:bubblewrap:containers
 runc:runc:containers
+mmdebstrap:mmdebstrap:containers with a Debian in them
 git:git:git remotes, archives of another hand, the demonstration
 git-lfs:git-lfs:git remotes
 fcgiwrap:fcgiwrap:git over http
@@ -64,9 +65,10 @@ if [ -n "$lack" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     lack=$(missing)
 fi
 
-# An S3 with IAM and STS, and boto3 to set it up; cronsim, which has the rules of Debian's cron: into a directory of this checkout, once for each list of versions.
+# An S3 with IAM and STS, and boto3 to set it up; cronsim, which has the rules of Debian's cron; the schemas of Kubernetes: into a directory of this
+# checkout, once for each list of versions.
 venv=$(dirname "$0")/.parts/venv
-modules='moto[s3,iam,sts]==5.2.5 flask==3.1.3 flask-cors==6.0.5 boto3==1.44.5 cronsim==2.8'
+modules='moto[s3,iam,sts]==5.2.5 flask==3.1.3 flask-cors==6.0.5 boto3==1.44.5 cronsim==2.8 kubernetes-validate==1.37.0'
 if [ "$(cat "$venv/modules" 2>/dev/null)" != "$modules" ]; then
     echo "installing $modules"
     # shellcheck disable=SC2086 # a list of words
@@ -75,7 +77,7 @@ if [ "$(cat "$venv/modules" 2>/dev/null)" != "$modules" ]; then
     else
         rm -rf "$venv"
         lack="$lack
-moto_server, cronsim:python3-venv, and PyPI:S3 and its credentials, schedules"
+moto_server, cronsim, kubernetes-validate:python3-venv, and PyPI:S3 and its credentials, schedules, manifests"
     fi
 fi
 
@@ -102,6 +104,35 @@ if [ ! -x "$sevenzip/package/linux/x64/7za" ]; then
 7za:7zip-bin of npm:archives of another hand"
     fi
 fi
+
+# A Debian for images that begin with one, as small as debootstrap's minbase.
+debian=$(dirname "$0")/.parts/debian
+if [ ! -e "$debian.made" ] && command -v mmdebstrap >/dev/null; then
+    suite=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
+    echo "installing Debian $suite into $debian"
+    rm -rf "$debian" "$debian"-*
+    if mmdebstrap --quiet --variant=minbase --dpkgopt=force-unsafe-io --dpkgopt='path-exclude=/usr/share/doc/*' \
+        --dpkgopt='path-exclude=/usr/share/locale/*' "$suite" "$debian"; then
+        echo "$suite" >"$debian.made"
+    fi
+fi
+[ -e "$debian.made" ] || lack="$lack
+debian:mmdebstrap, and a mirror of Debian:containers with a Debian in them"
+
+# The system calls that an engine lets containers use: one file of a package whose other files need much else.
+seccomp=$(dirname "$0")/.parts/seccomp.json
+package=golang-github-containers-common
+if [ ! -e "$seccomp" ] && command -v apt-get >/dev/null; then
+    new=$(mktemp -d)
+    get="apt-get download -qq -o APT::Sandbox::User=root $package"
+    if (cd "$new" && { $get || { apt-get update -qq && $get; }; }) &&
+        dpkg-deb --fsys-tarfile "$new/$package"_*.deb | tar -xO ./usr/share/containers/seccomp.json >"$new/seccomp.json"; then
+        mv "$new/seccomp.json" "$seccomp"
+    fi
+    rm -rf "$new"
+fi
+[ -e "$seccomp" ] || lack="$lack
+seccomp.json:$package:containers"
 
 # A second S3, of another hand and strict: built once for each version (about five minutes of a processor).
 s3s=$(dirname "$0")/.parts/s3s

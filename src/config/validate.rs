@@ -68,6 +68,12 @@ impl Looked {
 
     fn look(&mut self, request: &Request, environment: &[(OsString, OsString)]) -> Result<()> {
         let Some(file) = file::read(request.file.as_deref())? else {
+            // The whole configuration of a container may be its environment.
+            if has_remote(request, environment) {
+                self.name = "the configuration".to_owned();
+                file::no_section(&request.sections)?;
+                return self.look_at(None, request, environment);
+            }
             return Err(Error::config("there is no such file: give one with --config FILE or behind validate"));
         };
         let sections: Vec<Option<String>> = match (file.choose(&request.sections)?, file.doc.sections()) {
@@ -92,18 +98,20 @@ impl Looked {
         request: &Request,
         environment: &[(OsString, OsString)],
     ) -> Result<()> {
-        let Some(file) = &self.file else { return Ok(()) };
+        let file = self.file.as_ref();
         let (mut given, mut warnings) = (RawSettings::default(), Vec::new());
         given.add_arguments(&request.arguments)?;
-        given.add_file(&file.name, &file.doc, section, &mut warnings);
+        if let Some(file) = file {
+            given.add_file(&file.name, &file.doc, section, &mut warnings);
+        }
         let added = given.add_environment(environment, &mut warnings);
         let mut found: Vec<(bool, Option<String>, String)> = added.err().iter().map(fault).collect();
         let remark = |warning: Warning| (!warning.is_unknown_key, warning.origin, warning.text);
         found.extend(warnings.into_iter().map(remark));
         let check = |given: &RawSettings| {
-            let settings = build::settings(given, section, Some(file), environment)?;
+            let settings = build::settings(given, section, file, environment)?;
             if bundle::remote(given)?.is_some() {
-                bundle::notes(given, request, Some(file), section)?;
+                bundle::notes(given, request, file, section)?;
             }
             settings.timing.schedule().map(|schedule| (settings, schedule.oddity()))
         };
@@ -141,6 +149,14 @@ impl Looked {
         }
         found.iter().for_each(|(is_warning, e)| self.note(*is_warning, e.origin(), e.cause()));
     }
+}
+
+/// Whether options or the environment name a remote.
+fn has_remote(request: &Request, environment: &[(OsString, OsString)]) -> bool {
+    let mut given = RawSettings::default();
+    given.add_arguments(&request.arguments).is_ok()
+        && given.add_environment(environment, &mut Vec::new()).is_ok()
+        && (given.is_given(Name::Remote) || given.is_given(Name::S3Bucket))
 }
 
 /// An error as a finding.

@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::local_users::{HIM, give};
 use crate::support::git_servers::{Repo, Server, Smart, deploy, git, key, known, says};
 use crate::support::needs::needs;
 use crate::support::phrases::{
@@ -912,6 +914,22 @@ fn over_ssh_the_key_and_the_hosts_key_decide() {
         .says("ssh-known-hosts");
     for bad in ["/x/$(id)", "/x/a\"b", "/x/%d", "/x/a'b"] {
         deploy(&sandbox, &remote, &[("ssh-key", bad)]).expect(78).says("ssh cannot take a path");
+    }
+}
+
+#[test]
+fn the_user_that_runs_it_may_not_read_the_key_then_one_line_says_so() {
+    needs!(root, "git", "ssh-keygen");
+    let sandbox = Sandbox::new();
+    let user = key(&sandbox, "user").display().to_string();
+    sandbox.write("repo-deploy.cfg", format!("ssh-key = {user}\n"));
+    give(&sandbox.path("deploy"));
+    let remote = "ssh://root@127.0.0.1/app.git";
+    for (words, code) in [(&["-f"][..], 1), (&["validate"], 78)] {
+        let mut command = sandbox.saying(words, &["--remote", remote]);
+        let run = Run::from(command.uid(HIM).gid(HIM).output().unwrap()).expect(code);
+        let said = format!("{}{}", run.out, run.log);
+        assert!(said.contains(&format!("{CANNOT_USE} ssh-key {user}: permission denied")), "{said}");
     }
 }
 

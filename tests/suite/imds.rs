@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::aws::{OFF, World, json, private};
 use super::http::live;
 use super::s3::front;
+use crate::support::alone::is_alone;
 use crate::support::moto::Keys;
 use crate::support::needs::needs;
 use crate::support::phrases::{ANSWERED, CREDENTIALS_OF, OF_THE_INSTANCE, WITHOUT_CREDENTIALS};
@@ -93,21 +94,6 @@ fn get(url: &str) -> String {
     let output = Command::new("curl").args(["-sSf", "--noproxy", "*", url]).env_clear().output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
-}
-
-/// Whether we are in a network of our own, where nothing but loopback is. If not, the test `name` is run again in one, and
-/// this one is done.
-fn is_alone(name: &str) -> bool {
-    if std::env::var_os("REPO_DEPLOY_ALONE").is_some() {
-        return true;
-    }
-    needs!(root, "unshare", "busybox");
-    let mut again = Command::new("unshare");
-    again.args(["--net", "sh", "-c", "busybox ip link set lo up && exec \"$@\"", "sh"]);
-    again.arg(std::env::current_exe().unwrap()).args([name, "--exact", "--nocapture"]);
-    let run = Run::from(again.env("REPO_DEPLOY_ALONE", "yes").output().unwrap());
-    assert!(run.code == 0 && run.out.contains("1 passed"), "{}\n{}", run.out, run.log);
-    false
 }
 
 /// A proxy through which moto is to be had, as Amazon's S3, and nothing else.

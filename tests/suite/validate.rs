@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::support::needs::needs;
@@ -225,6 +225,28 @@ fn what_is_no_bundle_is_told_in_one_line() {
     ] {
         says(validate(&sandbox, &[path]), 78, &[&line]);
     }
+}
+
+#[test]
+fn the_environment_is_the_whole_configuration_then_it_is_validated() {
+    let sandbox = Sandbox::new();
+    let validated = |variables: &[(&str, &str)]| {
+        let mut command = sandbox.bare();
+        let run = Run::from(command.arg("validate").envs(variables.iter().copied()).output().unwrap());
+        (run.code, run.out)
+    };
+    if Path::new("/etc/repo-deploy/repo-deploy.cfg").exists() {
+        return; // this machine has one
+    }
+    let local = sandbox.local().display().to_string();
+    let cache = sandbox.path("cache").display().to_string();
+    let places = [("REPO_DEPLOY_LOCAL", &*local), ("REPO_DEPLOY_CACHE", &*cache)];
+    let remote = [("REMOTE_REPOSITORY", "https://host/a.zip")];
+    assert_eq!(validated(&[&places[..], &remote].concat()), (0, format!("the configuration: {VALID}\n")));
+    let (code, out) = validated(&[&places[..], &remote, &[("REPO_DEPLOY_KEEP", "1")]].concat());
+    assert!(code == 78 && out.starts_with(&format!("REPO_DEPLOY_KEEP: error: {CANNOT_USE} keep = 1")), "{out}");
+    let (code, out) = validated(&places);
+    assert!(code == 78 && out.contains("there is no such file"), "{out}");
 }
 
 #[test]

@@ -12,6 +12,7 @@ use crate::http::auth::{UserInfo, load};
 use crate::http::secret_file;
 use crate::http::warn_once;
 use crate::remote::place::Place;
+use crate::sys::fs::open_file;
 use crate::sys::resolve::untrusted_reason;
 
 /// Where distributions keep the trusted roots in one file.
@@ -90,11 +91,12 @@ pub(super) fn ssh(settings: &Settings, is_ours: bool) -> Result<OsString> {
     Ok(command.into())
 }
 
-/// A file that decides which keys are trusted must not be writable by other users.
+/// A file that decides which keys are trusted must not be writable by other users, and ssh does not say clearly that it
+/// cannot read one.
 pub(super) fn check(file: &Path, key: &str, must_exist: bool) -> Result<()> {
     let what = || format!("cannot use {key} {}", file.display());
     match untrusted_reason(file) {
-        Ok(None) => Ok(()),
+        Ok(None) => open_file(file).map(drop).with_context(what),
         Ok(Some(why)) => Err(Error::failed(why.to_string())).with_context(what),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound && !must_exist => Ok(()),
         Err(e) => Err(e).with_context(what),

@@ -196,6 +196,11 @@ impl Server {
 
     /// sshd with `host_key`, letting in who has `user_key`.
     pub fn sshd(sandbox: &Sandbox, host_key: &Path, user_key: &Path) -> Self {
+        Self::sshd_with(sandbox, host_key, user_key, "")
+    }
+
+    /// The same with more lines in its configuration.
+    pub fn sshd_with(sandbox: &Sandbox, host_key: &Path, user_key: &Path, more: &str) -> Self {
         fs::create_dir_all("/run/sshd").unwrap();
         let public = fs::read_to_string(user_key.with_extension("pub")).unwrap();
         let keys = sandbox.write("ssh/authorized", public);
@@ -203,7 +208,7 @@ impl Server {
             let config = format!(
                 "Port {port}\nListenAddress 127.0.0.1\nHostKey \"{}\"\nAuthorizedKeysFile \"{}\"\nPidFile none\nUsePAM no\nStrictModes no\n\
                  PasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin yes\nLogLevel QUIET\n\
-                 SetEnv PATH=/usr/local/bin:/usr/bin:/bin\n",
+                 SetEnv PATH=/usr/local/bin:/usr/bin:/bin\n{more}",
                 host_key.display(),
                 keys.display()
             );

@@ -1,9 +1,14 @@
-//! What the tests stand on: a sandbox for the binary, the servers it talks to, disks whose power can be cut, and trees that can be
-//! compared whole.
+//! What the tests stand on: a sandbox for the binary, the servers it talks to, the containers it runs in, disks whose power can be cut,
+//! and trees that can be compared whole.
 
+pub mod alone;
 pub mod clock;
+pub mod container;
 pub mod disk;
+pub mod dockerfile;
 pub mod git_servers;
+pub mod image;
+pub mod kubelet;
 pub mod moto;
 pub mod needs;
 pub mod phrases;
