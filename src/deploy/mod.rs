@@ -31,7 +31,7 @@ use crate::report::check_report::{self, CheckReport};
 use crate::report::{config_ini, status_file};
 use crate::source;
 use crate::store::state::{FailureKind, Phase, Record, State};
-use crate::store::{Release, Store, StoreView};
+use crate::store::{Recorded, Release, Store, StoreView};
 use crate::sys::clock::{Deadline, now};
 use crate::sys::log;
 use crate::sys::signal::{self, Deferred};
@@ -86,6 +86,16 @@ pub fn remove_pruned(settings: &Settings) {
     let places = locations::locate(settings);
     if let Err(e) = places.and_then(|places| StoreView::open(&places.store)).and_then(|store| store.remove_pruned()) {
         log::warn!("{e}");
+    }
+}
+
+/// Whether the next check has to recover from an interrupted run, or from a state that cannot be read.
+pub fn is_cut_off(settings: &Settings) -> bool {
+    let store = locations::locate(settings).and_then(|places| StoreView::open(&places.store));
+    match store.and_then(|store| store.recorded()) {
+        Ok(Recorded::State(state)) => state.phase != Phase::Idle,
+        Ok(Recorded::Nothing) => false,
+        Ok(Recorded::Foreign(_) | Recorded::Unreadable(_)) | Err(_) => true,
     }
 }
 
