@@ -7,6 +7,7 @@ use super::timetable::Timetable;
 use crate::config::Settings;
 use crate::deploy;
 use crate::error::Kind;
+use crate::http::retry;
 use crate::outcome::Outcome;
 use crate::report::{
     check_report::{CheckReport, QUIET},
@@ -100,8 +101,9 @@ impl Job {
     /// Starts a check.
     pub fn start(&mut self, now: u64) {
         self.times.begin(now);
-        let settings = &self.settings;
+        let (settings, next) = (&self.settings, self.times.due());
         let twin = worker::fork(&mut || {
+            retry::set_next_check(next);
             console::begin_copy();
             console::switch_file(settings.log_file.as_deref());
             console::set_prefix(Some(&settings.id));

@@ -109,7 +109,8 @@ impl<'a> Deployment<'a> {
             let level = if is_new { log::Level::Info } else { log::Level::Debug };
             log::at!(level, "others may write the volume {}: in it only what is ours is used", volume.display());
         }
-        source::tell_tries(!status_file::Status::read(&store).is_told(now()));
+        let (status, now) = (status_file::Status::read(&store), now());
+        source::begin_check(!status.is_told(now), status.has_lost_source(now));
         let check = Check::new(settings, places, StoreView::clone(&store))?;
         let config_ini = config_ini::Notes::open(settings, most.is_some());
         Ok(Self { store, check, config_ini, changes_file: changes_file::Written::default() })
