@@ -16,7 +16,7 @@ FILES  := bin/repo-deploy share/man/man8/repo-deploy.8 share/man/man5/repo-deplo
 # Tests wait for servers, hooks and disks half of the time: two for each processor keep it busy.
 THREADS ?= $(shell expr 2 \* $$(nproc))
 
-.PHONY: build check fmt lint test quick corpus demo bench install uninstall help clean target
+.PHONY: build check fmt lint test quick corpus demo bench fleet install uninstall help clean target
 
 build: target ## the static binary for this machine
 	cargo build --release --locked --target $(TARGET)
@@ -59,6 +59,9 @@ $(BUILT)/demo-server: etc/demo/server.rs
 bench: build ## side by side with curl, bsdtar and unzip, as ratios
 	python3 tests/bench.py $(BINARY)
 	python3 tests/bench_disks.py $(BINARY)
+
+fleet: ## the requests of 10,000 and 100,000 simulated hosts, as a table; takes a minute
+	@cargo test --quiet --locked --bin repo-deploy -- --ignored --nocapture daemon::fleet_tests::table | grep '^|'
 
 install: ## the binary that `make build` left, and all that belongs to it: DESTDIR, PREFIX, SYSCONFDIR, UNITDIR; no cargo
 	@test -x $(BINARY) || { echo "make install: there is no $(BINARY): run make build first" >&2; exit 1; }

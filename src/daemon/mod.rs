@@ -8,6 +8,9 @@ mod job;
 mod reports;
 mod timetable;
 
+#[cfg(test)]
+mod fleet_tests;
+
 use std::time::{Duration, Instant};
 
 use self::job::Job;
