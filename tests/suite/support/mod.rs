@@ -14,3 +14,4 @@ pub mod servers;
 pub mod site;
 pub mod tree;
 pub mod walk;
+pub mod world;

@@ -145,7 +145,8 @@ fn ask_origin(request: &Value) -> Value {
     serde_json::from_str(&answer).unwrap_or_else(|e| panic!("{e}: {answer:?}"))
 }
 
-fn venv(program: &str) -> PathBuf {
+/// A program of the environment that `tests/parts.sh` makes.
+pub fn venv(program: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/.parts/venv/bin").join(program)
 }
 
