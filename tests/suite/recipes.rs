@@ -5,14 +5,16 @@ use std::path::Path;
 use crate::support::moto;
 use crate::support::phrases::{BLOCKED, DEPLOYED, EXIT_CODE, LIVE_AGAIN, RETRY, ROLLED_BACK_TO};
 use crate::support::servers::wait_for;
-use crate::support::world::World;
+use crate::support::world::{HOME, World};
 
 // ---- README.md ----
 
+/// "These commands need no root."
 pub fn first_deployment(world: &mut World, text: &str) {
+    world.is_reader = true;
     let run = world.ends_with(0, text);
     assert!(run.out.contains("\nlive        release "), "{}", run.out);
-    assert_eq!(world.read("/root/try/live/current/index.html"), "hello\n");
+    assert_eq!(world.read(&format!("{HOME}/try/live/current/index.html")), "hello\n");
 }
 
 pub fn release_that_fails(world: &mut World, text: &str) {
@@ -26,7 +28,7 @@ pub fn rollback(world: &mut World, text: &str) {
     let log = format!("{}{}", run.out, run.log);
     assert!(log.contains(&format!(" {ROLLED_BACK_TO} release ")) && log.contains(RETRY), "{log}");
     assert!(run.out.contains("  deployed  ") && run.out.contains("  rolled-back  "), "{}", run.out);
-    assert_eq!(world.read("/root/try/live/current/index.html"), "hello again\n");
+    assert_eq!(world.read(&format!("{HOME}/try/live/current/index.html")), "hello again\n");
 }
 
 /// The line of the file that it stands in; its command prints nothing if there is nothing new, and nothing if another
@@ -35,16 +37,21 @@ pub fn cron(world: &mut World, text: &str) {
     let file = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("etc/repo-deploy.cron")).unwrap();
     assert!(file.lines().any(|line| line == text.trim_end()), "etc/repo-deploy.cron has no such line");
     let command = text.split(" root ").nth(1).unwrap();
-    world.write("/etc/repo-deploy/repo-deploy.cfg", world.read("/root/try/my.cfg"), 0o644);
-    let run = world.ends_with(0, command);
-    assert_eq!((&*run.out, &*run.log), ("", ""));
+    world.is_reader = false;
+    world.write("/srv/index", "one", 0o644);
+    world.write("/etc/repo-deploy/repo-deploy.cfg", "remote = /srv/\nlocal = /var/deploy/current\n", 0o644);
+    for _ in 0..2 {
+        let run = world.ends_with(0, command);
+        assert_eq!((&*run.out, &*run.log), ("", ""));
+        assert_eq!(world.read("/var/deploy/current/index"), "one");
+    }
     // While another check runs: it holds this lock.
-    let lock = std::fs::File::open(world.path("/root/try/live/.current.deploy/lock")).unwrap();
+    let lock = std::fs::File::open(world.path("/var/deploy/.current.deploy/lock")).unwrap();
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
     let run = world.ends_with(0, command);
     assert_eq!((&*run.out, &*run.log), ("", ""));
     drop(lock);
-    world.ends_with(0, "rm -r /etc/repo-deploy");
+    world.ends_with(0, "rm -r /etc/repo-deploy /var/deploy /srv");
 }
 
 /// Starts an S3 at 127.0.0.1:5000 that anyone may use, and makes `buckets`.

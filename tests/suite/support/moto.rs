@@ -155,7 +155,8 @@ pub fn python() -> Option<Command> {
     is_installed().then(|| Command::new(venv("python3")))
 }
 
-fn is_installed() -> bool {
+/// Whether `tests/parts.sh` has made its environment; if not, the test is left out.
+pub fn is_installed() -> bool {
     let is_here = venv("moto_server").exists();
     if !is_here {
         leave_out("moto is missing: run tests/parts.sh");

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -31,6 +31,10 @@ busybox ip link set lo up
 exec chroot root /bin/sh -c 'echo ready; exec cat'
 "#;
 
+/// A user who is not root, and the home directory of that user.
+const READER: &str = "65534";
+pub const HOME: &str = "/home/reader";
+
 /// One machine.
 pub struct World {
     /// Where it is made, and a place for the files of the test.
@@ -42,6 +46,8 @@ pub struct World {
     servers: Vec<Child>,
     /// The run that was the last.
     pub last: Run,
+    /// Whether commands are those of a user who is not root.
+    pub is_reader: bool,
 }
 
 impl World {
@@ -69,9 +75,11 @@ impl World {
         let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", first.id())).unwrap();
         let pid = children.trim().to_owned();
         let last = Run { code: 0, out: String::new(), log: String::new() };
-        let world = Self { sandbox, first, pid, servers: Vec::new(), last };
+        let world = Self { sandbox, first, pid, servers: Vec::new(), last, is_reader: false };
         world.write("/usr/local/bin/repo-deploy", fs::read(binary()).unwrap(), 0o755);
         fs::hard_link(world.path("/usr/local/bin/repo-deploy"), world.path("/repo-deploy")).unwrap();
+        fs::create_dir_all(world.path(HOME)).unwrap();
+        chown(world.path(HOME), READER.parse().ok(), READER.parse().ok()).unwrap();
         Some(world)
     }
 
@@ -91,14 +99,17 @@ impl World {
         fs::read_to_string(self.path(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
     }
 
-    /// Runs shell commands where the last ones ended, and keeps their outcome.
+    /// Runs shell commands where the last ones of the same user ended, and keeps their outcome.
     pub fn sh(&mut self, script: &str) -> &Run {
         let mut command = Command::new("nsenter");
-        command.args([
-            "--target", &self.pid, "--mount", "--net", "--pid", "--uts", "--root", "--wd", "--", "/bin/sh", "-eu", "-c",
-        ]);
-        command.arg(format!("trap 'pwd >/.cwd' EXIT\ncd \"$(cat /.cwd 2>/dev/null || echo /root)\"\n{script}"));
-        command.env_clear().env("HOME", "/root").env("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin");
+        command.args(["--target", &self.pid, "--mount", "--net", "--pid", "--uts", "--root", "--wd"]);
+        if self.is_reader {
+            command.args(["--setuid", READER, "--setgid", READER]);
+        }
+        command.args(["--", "/bin/sh", "-eu", "-c"]);
+        command.arg(format!("trap 'pwd >~/.cwd' EXIT\ncd \"$(cat ~/.cwd 2>/dev/null || echo ~)\"\n{script}"));
+        command.env_clear().env("HOME", if self.is_reader { HOME } else { "/root" });
+        command.env("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin");
         // In a file: a server that stays must not keep a pipe open.
         let [out, log] = ["out", "log"].map(|name| self.sandbox.path(name));
         command.stdin(Stdio::null()).stdout(fs::File::create(&out).unwrap()).stderr(fs::File::create(&log).unwrap());
@@ -126,7 +137,7 @@ impl World {
     /// Starts a program of the test's own system that serves in this machine's network.
     pub fn serve(&mut self, program: &Path, args: &[&str]) {
         let mut command = Command::new("nsenter");
-        command.args(["--target", &self.pid, "--net", "--"]).arg(program).args(args);
+        command.args(["--target", &self.pid, "--net", "--pid", "--"]).arg(program).args(args);
         let log = || fs::File::options().create(true).append(true).open(self.sandbox.path("servers.log")).unwrap();
         command.stdin(Stdio::null()).stdout(log()).stderr(log());
         self.servers.push(command.spawn().unwrap());
@@ -135,11 +146,10 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
+        drop(self.first.stdin.take()); // its first process ends, and the kernel kills all others
+        let _ = self.first.wait(); // its exit code does not matter
         for server in &mut self.servers {
-            let _ = server.kill(); // it may have ended
-            let _ = server.wait();
+            let _ = server.wait(); // it was killed
         }
-        drop(self.first.stdin.take()); // its first process ends, and the kernel ends all others
-        let _ = self.first.wait(); // what it came to does not matter
     }
 }
