@@ -20,7 +20,7 @@ ARCHES ?= $(sort $(ARCH) x86_64 aarch64)
 # Tests wait for servers, hooks and disks half of the time: two for each processor keep it busy.
 THREADS ?= $(shell expr 2 \* $$(nproc))
 
-.PHONY: build dist dist-check check fmt lint test quick corpus demo bench install uninstall help clean
+.PHONY: build dist dist-check check fmt lint test quick corpus demo bench fleet install uninstall help clean
 
 build: ## the static binary for this machine
 	./musl-build.sh $(ARCH)
@@ -69,6 +69,10 @@ bench: build ## side by side with curl, bsdtar, unzip, git and zsync, as ratios:
 	BENCH_ROWS=$(BUILT)/bench-rows python3 tests/bench_disks.py $(BINARY)
 	BENCH_ROWS=$(BUILT)/bench-rows python3 tests/bench.py $(BINARY)
 	python3 tests/bench_page.py $(BUILT)/bench-rows docs/performance.md $(BINARY)
+
+fleet: ## the requests of 10,000 and 100,000 simulated hosts, as the table of docs/operations.md; takes a minute or two
+	@all=$$(cargo test --quiet --locked --bin repo-deploy -- --ignored --nocapture daemon::fleet_tests::table) || \
+		{ echo "$$all"; exit 1; }; echo "$$all" | grep '^|'
 
 install: ## the binary that `make build` left, and all that belongs to it: DESTDIR, PREFIX, SYSCONFDIR, UNITDIR; no cargo
 	@test -x $(BINARY) || { echo "make install: there is no $(BINARY): run make build first" >&2; exit 1; }

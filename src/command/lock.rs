@@ -229,11 +229,9 @@ impl Content {
 /// The host's name, with a hash of its machine id where it has one.
 pub fn default_owner() -> String {
     let name = host::name();
-    match std::fs::read("/etc/machine-id") {
-        Ok(id) if !id.is_empty() => {
-            format!("{name}-{}", hex(&<sha2::Sha256 as sha2::Digest>::digest(&id)[..4]))
-        }
-        _ => name,
+    match host::machine_id() {
+        Some(id) => format!("{name}-{}", hex(&<sha2::Sha256 as sha2::Digest>::digest(&id)[..4])),
+        None => name,
     }
 }
 

@@ -49,7 +49,7 @@ impl<'a> Snapshot<'a> {
         let (mut last, cut_off) = look(&store)?;
         last.add_missed(missed);
         let now = now();
-        let next = schedule.and_then(|schedule| settings.next_check(schedule, now));
+        let next = schedule.and_then(|schedule| schedule.next_check(now));
         let is_healthy = cut_off.is_none() && is_healthy(settings, schedule, &last, now);
         let mut releases: Vec<Kept> = last.releases().collect();
         if let Recorded::State(state) = &recorded
@@ -141,7 +141,7 @@ fn is_healthy(settings: &Settings, schedule: Option<&Schedule>, last: &Status, n
         return true;
     }
     let Some(schedule) = schedule else { return true };
-    let third = (0..PERIODS).try_fold(checked, |at, _| settings.next_check(schedule, at));
+    let third = (0..PERIODS).try_fold(checked, |at, _| schedule.next_check(at));
     third.is_none_or(|third| now <= third) // none: no such time in the calendar
 }
 

@@ -57,7 +57,6 @@ pub fn settings(
         timeout: given.need(Name::Timeout, |text| value::time(text, WEEK))?,
         hook_timeout: given.need(Name::HookTimeout, |text| value::time(text, WEEK))?,
         max_attempts: given.need(Name::MaxAttempts, |text| small(text, 0, 1_000_000))?,
-        splay: given.need(Name::Splay, |text| if text == "0" { Ok(Duration::ZERO) } else { value::time(text, DAY) })?,
         status_file: given.read(Name::StatusFile, paths::absolute)?,
         metrics_file: given.read(Name::MetricsFile, paths::absolute)?,
         notify: given.read(Name::NotifyUrl, value::web)?,
@@ -78,7 +77,9 @@ pub fn timing(given: &RawSettings, section: Option<&str>, environment: &[(OsStri
     let id = given.read(Name::Id, value::id)?;
     let id = id.unwrap_or_else(|| section.map_or_else(|| DEFAULT_ID.to_owned(), value::id_of_section));
     let missing = || Error::config("cannot find a value of schedule");
-    Ok(Timing::new(id, given.get(Name::Schedule)?.ok_or_else(missing)?, environment))
+    let splay =
+        given.need(Name::Splay, |text| if text == "0" { Ok(Duration::ZERO) } else { value::time(text, DAY) })?;
+    Ok(Timing::new(id, given.get(Name::Schedule)?.ok_or_else(missing)?, splay, environment))
 }
 
 /// A placeholder for an unknown remote; it is never polled.

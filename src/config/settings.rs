@@ -9,8 +9,6 @@ use super::timing::Timing;
 use super::trust::Trust;
 use crate::model::{ActivationMode, Layout};
 use crate::remote::Remote;
-use crate::schedule::{Schedule, Seed};
-use crate::sys;
 
 /// The name of a deployment that has no other.
 pub const DEFAULT_ID: &str = "default";
@@ -48,7 +46,7 @@ pub struct Settings {
     pub preserve: Vec<PathBuf>,
     /// How a release is laid out, and its limits.
     pub layout: Layout,
-    /// `schedule`, unparsed: [`Timing::schedule`] parses it. With `-f` neither it nor its zone is used.
+    /// `schedule` and `splay`, unparsed: [`Timing::schedule`] parses it. With `-f` neither it nor its zone is used.
     pub timing: Timing,
     /// `max-download`, bytes.
     pub max_download: u64,
@@ -62,8 +60,6 @@ pub struct Settings {
     pub hook_timeout: Duration,
     /// `max-attempts`; 0: no limit.
     pub max_attempts: u32,
-    /// `splay`: the longest delay of a check after its time.
-    pub splay: Duration,
     /// `status-file`, absolute.
     pub status_file: Option<PathBuf>,
     /// `metrics-file`, absolute.
@@ -86,14 +82,6 @@ impl Settings {
     /// Whether releases are installed by their appspec, and `local` is not used.
     pub fn is_installed(&self) -> bool {
         self.activation == Some(ActivationMode::Install)
-    }
-
-    /// The first check after `after`, in seconds since 1970: the schedule's time plus this host's share of `splay`.
-    pub fn next_check(&self, schedule: &Schedule, after: u64) -> Option<u64> {
-        let seed = Seed::new(&sys::host::name(), &self.id);
-        let share = seed.choose("splay", self.splay.as_secs().saturating_add(1));
-        let next = schedule.next(i64::try_from(after.saturating_sub(share)).ok()?)?;
-        u64::try_from(next).ok()?.checked_add(share)
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
+use std::time::Duration;
 
 use super::layers::{Value, Warning};
 use crate::error::Result;
@@ -10,20 +11,21 @@ use crate::schedule::zone::load;
 use crate::schedule::{Schedule, Seed};
 use crate::sys;
 
-/// The value of `schedule`, its deployment, and the zone of the environment.
+/// The values of `schedule` and `splay`, their deployment, and the zone of the environment.
 #[derive(Clone)]
 pub struct Timing {
     /// The deployment: `id`.
     pub id: String,
     value: Value,
+    splay: Duration,
     zone: Option<OsString>,
 }
 
 impl Timing {
-    /// The given value for the deployment `id`.
-    pub fn new(id: String, value: Value, environment: &[(OsString, OsString)]) -> Self {
+    /// The given values for the deployment `id`.
+    pub fn new(id: String, value: Value, splay: Duration, environment: &[(OsString, OsString)]) -> Self {
         let zone = environment.iter().find(|(name, _)| name == "TZ").map(|(_, zone)| zone.clone());
-        Self { id, value, zone }
+        Self { id, value, splay, zone }
     }
 
     /// A remark on a value that can be used.
@@ -34,11 +36,11 @@ impl Timing {
 
     /// Parses the expression and its zone.
     pub fn schedule(&self) -> Result<Schedule> {
-        let seed = Seed::new(&sys::host::name(), &self.id);
-        Schedule::parse(&self.value.text, &seed, |named| {
+        let seed = Seed::new(&sys::host::identity(), &self.id);
+        let parsed = Schedule::parse(&self.value.text, &seed, |named| {
             load::zone(named, self.zone.as_deref().and_then(OsStr::to_str))
-        })
-        .map_err(|why| self.value.bad(why))
+        });
+        Ok(parsed.map_err(|why| self.value.bad(why))?.with_splay(self.splay, &seed))
     }
 }
 

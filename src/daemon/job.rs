@@ -3,11 +3,12 @@
 
 use rustix::process::Pid;
 
+use super::timetable::Timetable;
 use crate::aws;
 use crate::config::Settings;
 use crate::deploy;
 use crate::error::Kind;
-use crate::http::roots;
+use crate::http::{retry, roots};
 use crate::outcome::Outcome;
 use crate::report::{
     check_report::{CheckReport, QUIET},
@@ -23,14 +24,12 @@ use crate::{console, error};
 /// One deployment.
 pub struct Job {
     pub settings: Settings,
-    /// `None`: checked once.
-    pub schedule: Option<Schedule>,
+    /// The times of its checks.
+    pub times: Timetable,
     /// Started by a command: the operator is waiting for the reason if it fails.
     pub is_by_hand: bool,
     /// The results of checks that could not be written into the store.
     pub unsaved: Status,
-    /// When the next check is due; 0: now.
-    due: u64,
     check: Option<ForkedWorker>,
     /// The report that was logged last, and its time.
     last_logged: Option<(CheckReport, u64)>,
@@ -42,14 +41,13 @@ pub struct Job {
 }
 
 impl Job {
-    /// A job that is due now.
+    /// A job whose daemon starts now; without a schedule it is checked once.
     pub fn new(settings: Settings, schedule: Option<Schedule>) -> Self {
         Self {
             settings,
-            schedule,
+            times: Timetable::new(schedule, now()),
             is_by_hand: false,
             unsaved: Status::default(),
-            due: 0,
             check: None,
             last_logged: None,
             has_pruned: false,
@@ -80,38 +78,39 @@ impl Job {
         self.check.as_ref().is_some_and(|twin| twin.pid == pid)
     }
 
-    /// Makes the next check due now, or as soon as the running one ends.
-    pub fn check_soon(&mut self) {
-        self.due = 0;
-    }
-
     pub fn is_due(&self, now: u64) -> bool {
-        self.is_idle() && self.due <= now
+        self.is_idle() && self.times.due() <= now
     }
 
     /// When the job is due; `None`: a check is running.
     pub fn waits_until(&self) -> Option<u64> {
-        self.is_idle().then_some(self.due)
+        self.is_idle().then_some(self.times.due())
     }
 
-    /// A clock that was set back must not delay the next check by more than a period.
-    pub fn look_at_the_clock(&mut self, now: u64) {
-        self.due = self.due.min(self.after(now));
+    /// Logs when the first check is, unless it is now. A deployment that was cut off does not wait: the live tree may be
+    /// mixed, and the source is not asked.
+    pub fn plan_first(&mut self) {
+        if self.times.due() == 0 {
+            return;
+        }
+        if deploy::is_cut_off(&self.settings) {
+            self.times.check_soon();
+        } else {
+            console::set_prefix(Some(&self.settings.id));
+            log::info!("first check at {}, this host's share of the schedule", rfc3339(self.times.due()));
+            console::set_prefix(None);
+        }
     }
 
-    fn after(&self, at: u64) -> u64 {
-        let next = self.schedule.as_ref().and_then(|schedule| self.settings.next_check(schedule, at));
-        next.unwrap_or(u64::MAX)
-    }
-
-    /// Starts a check. Times that pass while it runs are merged into one.
+    /// Starts a check.
     pub fn start(&mut self, now: u64) {
-        self.due = self.after(now);
+        self.times.begin(now);
         if self.needs_roots {
             roots::keep_bundles(aws::CA_BUNDLE);
         }
-        let settings = &self.settings;
+        let (settings, next) = (&self.settings, self.times.due());
         let twin = worker::fork(&mut || {
+            retry::set_next_check(next);
             console::begin_copy();
             console::switch_file(settings.log_file.as_deref());
             console::set_prefix(Some(&settings.id));
@@ -202,10 +201,10 @@ impl Job {
         match report.outcome {
             Outcome::Unchanged => self.log_up_to_date(report),
             // From cron, once a minute, an earlier process has logged the first one.
-            Outcome::OnHold if report.is_repeated && self.schedule.is_none() => log(Level::Debug),
+            Outcome::OnHold if report.is_repeated && !self.times.repeats() => log(Level::Debug),
             Outcome::OnHold => log(Level::Warn),
             Outcome::Deployed | Outcome::Blocked | Outcome::RolledBack | Outcome::Adopted => {}
-            Outcome::Failed(Kind::Stopped(_)) if self.schedule.is_some() => {} // the daemon has logged the signal
+            Outcome::Failed(Kind::Stopped(_)) if self.times.repeats() => {} // the daemon has logged the signal
             Outcome::Failed(Kind::Stopped(_)) => log(Level::Error),
             Outcome::Failed(Kind::Locked) if !self.is_by_hand => log(Level::Info), // another process is checking
             Outcome::Failed(_) if is_mailed_again => log(Level::Debug),
@@ -225,7 +224,7 @@ impl Job {
     /// Logs the first check without news, in the daemon and at a terminal, where silence would look like a failure.
     fn log_up_to_date(&self, report: &CheckReport) {
         let was_deployed = self.last_logged.as_ref().is_some_and(|(told, _)| told.outcome == Outcome::Deployed);
-        if (self.schedule.is_some() || console::stderr_is_terminal() && !self.is_by_hand) && !was_deployed {
+        if (self.times.repeats() || console::stderr_is_terminal() && !self.is_by_hand) && !was_deployed {
             log::about!(Level::Info, report.facts(), "up to date: {}", report.text);
         }
     }

@@ -6,6 +6,10 @@
 
 mod job;
 mod reports;
+mod timetable;
+
+#[cfg(test)]
+mod fleet_tests;
 
 use std::time::{Duration, Instant};
 
@@ -64,10 +68,11 @@ pub fn worst(codes: &[u8]) -> u8 {
     WORST.into_iter().find(|code| codes.contains(code)).unwrap_or_else(|| codes.iter().copied().max().unwrap_or(0))
 }
 
-/// Checks at once, then on the schedule, until TERM or INT.
+/// Checks at once, or after a share of a minute if the schedule spreads a fleet; then on the schedule, until TERM or INT.
 pub fn watch(all: Vec<Settings>, notify: Notify, read: Read<'_>) -> Result<()> {
-    let sections = scheduled(all)?;
+    let mut sections = scheduled(all)?;
     let vigil = SignalWait::begin().with_context(|| "cannot wait for signals")?;
+    sections.iter_mut().for_each(Job::plan_first);
     let mut watch = Watch {
         vigil,
         notify,
@@ -156,7 +161,7 @@ impl Watch<'_> {
             self.reload();
         }
         if came.reload || came.check {
-            self.sections.iter_mut().for_each(Job::check_soon);
+            self.sections.iter_mut().for_each(|section| section.times.check_soon());
         }
     }
 
@@ -210,7 +215,7 @@ impl Watch<'_> {
     fn start_what_is_due(&mut self) {
         let now = now();
         for section in &mut self.sections {
-            section.look_at_the_clock(now);
+            section.times.look_at_the_clock(now);
             if section.is_due(now) {
                 section.start(now);
             }

@@ -55,7 +55,7 @@ fn replace<'a>(key: Name, path: &Path, sections: impl Iterator<Item = &'a Job>, 
     let what = || format!("cannot write {} {}", key.key().text, path.display());
     let (mut snapshots, mut unread) = (Vec::new(), Ok(()));
     for section in sections {
-        match Snapshot::take(&section.settings, section.schedule.as_ref(), &section.unsaved) {
+        match Snapshot::take(&section.settings, section.times.schedule(), &section.unsaved) {
             Ok(snapshot) => snapshots.push(snapshot),
             Err(e) => unread = Err(e).with_context(|| format!("cannot report on {}", section.settings.id)),
         }

@@ -32,7 +32,7 @@ use crate::report::config_ini;
 use crate::report::status_file::Status;
 use crate::source;
 use crate::store::state::{FailureKind, Phase, Record, State};
-use crate::store::{Release, Store, StoreView};
+use crate::store::{Recorded, Release, Store, StoreView};
 use crate::sys::clock::{Deadline, now};
 use crate::sys::log;
 use crate::sys::signal::{self, Deferred};
@@ -92,6 +92,16 @@ pub fn remove_pruned(settings: &Settings) {
     }
 }
 
+/// Whether the next check has to recover from an interrupted run, or from a state that cannot be read.
+pub fn is_cut_off(settings: &Settings) -> bool {
+    let store = locations::locate(settings).and_then(|places| StoreView::open(&places.store));
+    match store.and_then(|store| store.recorded()) {
+        Ok(Recorded::State(state)) => state.phase != Phase::Idle,
+        Ok(Recorded::Nothing) => false,
+        Ok(Recorded::Foreign(_) | Recorded::Unreadable(_)) | Err(_) => true,
+    }
+}
+
 impl<'a> Deployment<'a> {
     /// Opens a deployment. Takes the lock of the store at once, or waits for it up to `most`.
     pub fn open(settings: &'a Settings, most: Option<Duration>) -> Result<Self> {
@@ -102,8 +112,8 @@ impl<'a> Deployment<'a> {
             let level = if is_new { log::Level::Info } else { log::Level::Debug };
             log::at!(level, "others may write the volume {}: in it only what is ours is used", volume.display());
         }
-        let status = Status::read(&store);
-        source::tell_tries(!status.is_told(now()));
+        let (status, now) = (Status::read(&store), now());
+        source::begin_check(!status.is_told(now), status.has_lost_source(now));
         let check = Check::new(settings, places, StoreView::clone(&store))?;
         let config_ini = config_ini::Notes::open(settings, most.is_some());
         Ok(Self { store, status, check, config_ini, changes_file: changes_file::Written::default() })

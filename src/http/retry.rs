@@ -2,7 +2,7 @@
 //! waits. The code that makes a [`RequestError`] decides whether the failure is transient.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use crate::error::{Error, Kind, Result};
@@ -10,7 +10,7 @@ use crate::sys::clock::{self, Deadline};
 use crate::sys::log;
 use crate::sys::signal;
 
-/// How many tries a request has within a check.
+/// How many tries a request has within a check, unless the last check found the source unavailable: then one.
 const TRIES: u32 = 4;
 /// The limit of the first wait; it doubles with each try.
 const BASE: Duration = Duration::from_secs(1);
@@ -18,6 +18,8 @@ const BASE: Duration = Duration::from_secs(1);
 const CAP: Duration = Duration::from_secs(30);
 /// The limit of a server's `Retry-After`.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
+/// The limit of the random share that a fleet adds to a server's `Retry-After`.
+const SPREAD: Duration = Duration::from_secs(60);
 /// How long a stop signal may go unnoticed during a wait.
 const SLICE: Duration = Duration::from_millis(200);
 
@@ -68,17 +70,44 @@ pub fn set_told(is_told: bool) {
     IS_TOLD.store(is_told, Relaxed);
 }
 
+/// Whether the source was unavailable at the last check, and has not answered since.
+static IS_LOST: AtomicBool = AtomicBool::new(false);
+
+/// Sets whether the source was unavailable at the last check, and has not answered since.
+pub fn set_lost(is_lost: bool) {
+    IS_LOST.store(is_lost, Relaxed);
+}
+
+/// When the schedule has its next check, in seconds since 1970; 0: there is no schedule.
+static NEXT_CHECK: AtomicU64 = AtomicU64::new(0);
+
+/// Sets when the schedule of this check has its next one, in seconds since 1970.
+pub fn set_next_check(next: u64) {
+    NEXT_CHECK.store(next, Relaxed);
+}
+
+fn until_next_check() -> Option<Duration> {
+    let next = NEXT_CHECK.load(Relaxed);
+    (next > 0).then(|| Duration::from_secs(next.saturating_sub(clock::now())))
+}
+
+/// How many tries a request has; `is_lost`: the last check found the source unavailable.
+pub fn tries(is_lost: bool) -> u32 {
+    if is_lost { 1 } else { TRIES }
+}
+
 /// The remaining tries of a request.
 #[derive(Debug)]
 pub struct RetryBudget {
     deadline: Deadline,
+    tries: u32,
     failures: u32,
 }
 
 impl RetryBudget {
     /// All tries, until `deadline`.
     pub fn new(deadline: Deadline) -> Self {
-        Self { deadline, failures: 0 }
+        Self { deadline, tries: tries(IS_LOST.load(Relaxed)), failures: 0 }
     }
 
     /// The end of all retries.
@@ -100,13 +129,18 @@ impl RetryBudget {
         let kind = Kind::Unavailable { retry_after: fault.retry_after };
         let left = self.deadline.remaining();
         let give_up = |why: String| Err(Error::new(kind, format!("{}; {why}", fault.error)));
-        match next(self.failures, fault.retry_after, left, random()) {
+        let tries = self.tries.saturating_sub(self.failures);
+        match next(tries, self.failures, fault.retry_after, left, until_next_check(), random()) {
             Next::Wait(wait) => {
                 let level = if IS_TOLD.load(Relaxed) { log::Level::Debug } else { log::Level::Info };
                 log::at!(level, "{what}: {}; trying again in {:.1} s", fault.error, wait.as_secs_f64());
                 pause(wait)
             }
-            Next::OutOfTries => give_up(format!("tried {TRIES} times")),
+            Next::OutOfTries => Err(Error::new(kind, fault.error.to_string())),
+            Next::OnSchedule => {
+                let wait = fault.retry_after.unwrap_or_default().as_secs();
+                give_up(format!("the server asks to wait {wait} s, past the next check of the schedule"))
+            }
             Next::OutOfTime => give_up(match fault.retry_after {
                 Some(wait) => {
                     let (wait, left) = (wait.as_secs(), left.as_secs());
@@ -135,26 +169,53 @@ fn pause(wait: Duration) -> Result<()> {
     check_stop()
 }
 
+/// What follows a failed try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Next {
+pub enum Next {
+    /// Another try after this time.
     Wait(Duration),
+    /// No try is left.
     OutOfTries,
+    /// The schedule has a check before the server wants a request.
+    OnSchedule,
+    /// The check ends before the next try.
     OutOfTime,
 }
 
-fn next(failures: u32, retry_after: Option<Duration>, left: Duration, random: u64) -> Next {
-    if failures >= TRIES {
+/// What follows the failure number `failures` (the first is 1) if `tries` are left, the check ends after `left`, and the
+/// schedule has its next check after `next_check`. A wait that the server asks for is left to the schedule if that comes
+/// first; otherwise it grows by a random share, of its own length and a minute at most: a date that a whole fleet was
+/// told must not bring all of it back in one second.
+pub fn next(
+    tries: u32,
+    failures: u32,
+    retry_after: Option<Duration>,
+    left: Duration,
+    next_check: Option<Duration>,
+    random: u64,
+) -> Next {
+    if tries == 0 {
         return Next::OutOfTries;
     }
-    let wait = retry_after.unwrap_or_else(|| backoff(failures, random));
+    let wait = match retry_after {
+        Some(wait) if wait >= left => return Next::OutOfTime,
+        Some(wait) if next_check.is_some_and(|next| wait >= next) => return Next::OnSchedule,
+        Some(wait) => wait + share(wait.min(SPREAD), random),
+        None => backoff(failures, random),
+    };
     if wait >= left { Next::OutOfTime } else { Next::Wait(wait) }
 }
 
 /// Full jitter: from 0 to a limit that doubles with each failure (the first is 1).
 fn backoff(failures: u32, random: u64) -> Duration {
     let ceiling = BASE.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(CAP);
-    let millis = u64::try_from(ceiling.as_millis()).unwrap_or(u64::MAX);
-    Duration::from_millis(random % (millis + 1))
+    share(ceiling, random)
+}
+
+/// A random share of `most`.
+fn share(most: Duration, random: u64) -> Duration {
+    let millis = u64::try_from(most.as_millis()).unwrap_or(u64::MAX);
+    Duration::from_millis(random % millis.saturating_add(1))
 }
 
 /// The seed of std's hash maps: good enough to spread a fleet, and needs no system call of its own.
@@ -197,6 +258,19 @@ mod tests {
     }
 
     #[test]
+    fn a_fleet_is_told_one_date_then_it_comes_back_over_a_minute() {
+        let (wait, left) = (Duration::from_secs(300), Duration::from_secs(600));
+        for (random, expected) in [(0, 300_000), (60_000, 360_000), (60_001, 300_000), (12_345, 312_345)] {
+            assert_eq!(next(3, 1, Some(wait), left, None, random), Next::Wait(Duration::from_millis(expected)));
+        }
+        assert_eq!(
+            next(3, 1, Some(wait), left / 2 + wait / 10, None, 30_000),
+            Next::OutOfTime,
+            "the share does not fit"
+        );
+    }
+
+    #[test]
     fn next_table() {
         let s = Duration::from_secs;
         for (failures, retry_after, left, expected) in [
@@ -207,11 +281,24 @@ mod tests {
             (1, None, Duration::from_millis(500), Next::OutOfTime),
             (1, None, s(0), Next::OutOfTime),
             (1, Some(s(0)), s(60), Next::Wait(s(0))),
-            (1, Some(s(59)), s(60), Next::Wait(s(59))),
+            (1, Some(s(40)), s(60), Next::Wait(s(40) + Duration::from_millis(500))),
+            (1, Some(s(59)), s(60), Next::Wait(s(59) + Duration::from_millis(500))),
+            (1, Some(s(59)), s(59) + Duration::from_millis(500), Next::OutOfTime),
             (1, Some(s(60)), s(60), Next::OutOfTime),
             (1, Some(s(3600)), s(600), Next::OutOfTime),
         ] {
-            assert_eq!(next(failures, retry_after, left, 500), expected, "{failures} {retry_after:?} {left:?}");
+            let tries = tries(false) - failures;
+            let found = next(tries, failures, retry_after, left, None, 500);
+            assert_eq!(found, expected, "{failures} {retry_after:?} {left:?}");
+        }
+        assert_eq!(next(tries(true) - 1, 1, None, s(60), None, 500), Next::OutOfTries, "one try for a lost source");
+        for (wait, next_check, expected) in [
+            (59, 60, Next::Wait(s(59) + Duration::from_millis(500))),
+            (60, 60, Next::OnSchedule),
+            (300, 60, Next::OnSchedule),
+            (601, 60, Next::OutOfTime),
+        ] {
+            assert_eq!(next(3, 1, Some(s(wait)), s(600), Some(s(next_check)), 500), expected, "{wait}");
         }
     }
 
@@ -264,7 +351,7 @@ mod tests {
         for _ in 0..3 {
             patience.after(busy(), "u").unwrap();
         }
-        assert_eq!(patience.after(busy(), "u").unwrap_err().to_string(), "503; tried 4 times");
+        assert_eq!(patience.after(busy(), "u").unwrap_err().to_string(), "503");
         let mut late = RetryBudget::new(Deadline::after(Duration::ZERO));
         let error = late.after(RequestError::transient("reset"), "u").unwrap_err().to_string();
         assert_eq!(error, "reset; the time for one check is over before the next try (timeout)");

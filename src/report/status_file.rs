@@ -28,11 +28,8 @@ pub fn write(
 ) -> bool {
     status.note(report, now(), took);
     status.add("bytes", bytes);
-    if let Err(e) = result
-        && let Kind::Unavailable { retry_after: Some(after) } = e.kind()
-    {
-        status.set("not-before", now().saturating_add(after.as_secs().min(LONGEST_HOLD)));
-        status.set("not-before-of", remote);
+    if let Err(e) = result {
+        status.note_hold(e.kind(), remote, now());
     }
     status.replace(store)
 }
@@ -78,16 +75,9 @@ impl Status {
 
     /// Fails while the source `remote` has asked for no requests, up to an hour.
     pub fn hold_off(&self, remote: &str) -> Result<()> {
-        let Some(until) = self.number("not-before") else { return Ok(()) };
-        if self.text("not-before-of") != Some(remote) {
-            return Ok(());
-        }
-        let left = until.saturating_sub(now());
-        // A clock that was set back must not extend a hold beyond the limit.
-        if left == 0 || left > LONGEST_HOLD {
-            return Ok(());
-        }
-        let retry_after = Some(Duration::from_secs(left));
+        let now = now();
+        let Some(until) = self.held_until(remote, now) else { return Ok(()) };
+        let retry_after = Some(Duration::from_secs(until - now));
         // An identity ends in a hash of the query, which is no use in a message.
         let name = remote.find("?…").map_or(remote, |at| &remote[..at + "?…".len()]);
         let text = format!("cannot poll {name}: the server asked for no request before {}", rfc3339(until));
@@ -177,6 +167,21 @@ impl Status {
         }
     }
 
+    /// Records that the source `remote` asked for no requests, if a check that ended at `now` failed so.
+    pub fn note_hold(&mut self, kind: Kind, remote: &str, now: u64) {
+        if let Kind::Unavailable { retry_after: Some(after) } = kind {
+            self.set("not-before", now.saturating_add(after.as_secs().min(LONGEST_HOLD)));
+            self.set("not-before-of", remote);
+        }
+    }
+
+    /// Until when the source `remote` asked for no requests; `None`: it may be polled.
+    pub fn held_until(&self, remote: &str, now: u64) -> Option<u64> {
+        let until = self.number("not-before").filter(|_| self.text("not-before-of") == Some(remote))?;
+        // A clock that was set back must not extend a hold beyond the limit.
+        Some(until).filter(|until| *until > now && until - now <= LONGEST_HOLD)
+    }
+
     /// Whether the same error was logged last, less than an hour ago; if not, records it as logged now.
     pub fn tells_again(&mut self, report: &CheckReport, now: u64) -> bool {
         let error = report.outcome.is_error().then(|| format!("{}: {}", report.outcome, report.text));
@@ -196,6 +201,11 @@ impl Status {
     /// Whether the last check failed with an error that was logged less than an hour ago.
     pub fn is_told(&self, now: u64) -> bool {
         self.number(TOLD_AT).is_some_and(|told| now.abs_diff(told) < QUIET)
+    }
+
+    /// Whether the last check found the source unavailable, and that was logged less than an hour ago.
+    pub fn has_lost_source(&self, now: u64) -> bool {
+        self.is_told(now) && matches!(self.outcome(), Some(Outcome::Failed(Kind::Unavailable { .. })))
     }
 
     /// Adds the results of checks that could not write them into the store.

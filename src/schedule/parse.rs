@@ -49,7 +49,8 @@ pub fn rule(text: &str, seed: &Seed) -> Result<Rule, Why> {
 }
 
 fn cron(text: &str, seed: &Seed) -> Result<Cron, Why> {
-    let (mut fields, mut count) = (["", "", "", "", "", "0"], 0);
+    // An H without seconds would spread a fleet over minutes, and have all of it check in the first second of each.
+    let (mut fields, mut count) = (["", "", "", "", "", if has_share(text) { "H" } else { "0" }], 0);
     for word in text.split_ascii_whitespace() {
         if let Some(field) = fields.get_mut(count) {
             *field = word;
@@ -77,6 +78,16 @@ fn cron(text: &str, seed: &Seed) -> Result<Cron, Why> {
         days,
         is_fixed: !field::is_open(minute) && !field::is_open(hour),
     })
+}
+
+/// Whether the times differ by host: `@every`, or an `H` in a field.
+pub fn is_spread(text: &str) -> bool {
+    text.get(..6).is_some_and(|start| start.eq_ignore_ascii_case("@every")) || has_share(text)
+}
+
+/// Whether a field has an `H`; no name of a month or weekday begins with it.
+fn has_share(text: &str) -> bool {
+    text.split(|c: char| c.is_ascii_whitespace() || c == ',').any(|item| item.starts_with(['H', 'h']))
 }
 
 /// A warning about a step that is larger than its field: `*/60` is a 0, not every sixtieth minute.

@@ -22,13 +22,17 @@ use crate::artifact::{Artifact, CacheFile};
 use crate::config::Settings;
 use crate::error::Result;
 pub use crate::http::range_reader::PartialArchive;
+use crate::http::retry;
 use crate::model::{Known, OF_CONTENT, Revision, Validators};
 use crate::remote::Remote;
 use crate::sys::clock::Deadline;
 
-/// Sets the log level of failed tries: info if `is_news`, debug if an earlier check has already logged the failure.
-pub fn tell_tries(is_news: bool) {
-    crate::http::retry::set_told(!is_news);
+/// Sets the log level of failed tries: info if `is_news`, debug if an earlier check has already logged the failure. If
+/// the source was `lost` at the last check, a request is tried once until the source answers again: the schedule tries
+/// it again, and when the source is back no fleet has tries left over for it.
+pub fn begin_check(is_news: bool, lost: bool) {
+    retry::set_told(!is_news);
+    retry::set_lost(lost);
 }
 
 /// A source, by the kind of its remote.
@@ -160,12 +164,14 @@ impl Source {
 
     /// Asks for another revision than `known`.
     pub fn poll(&mut self, known: Option<Known<'_>>, deadline: Deadline) -> Result<Poll> {
-        Ok(match self {
+        let answer = match self {
             Self::File(source) => source.poll(known, deadline)?.map(OfferKind::File),
             Self::Http(source) => source.poll(known, deadline)?.map(|offer| OfferKind::Http(Box::new(offer))),
             Self::S3(source) => source.poll(known, deadline)?.map(|offer| OfferKind::S3(Box::new(offer))),
             Self::Git(source) => source.poll(known, deadline)?.map(OfferKind::Git),
-        })
+        };
+        retry::set_lost(false);
+        Ok(answer)
     }
 
     /// Polls unconditionally. If `revision` is a hash of the content, the revision of the offer will be one too.

@@ -1,4 +1,4 @@
-//! The name of this machine, and its current boot.
+//! The name of this machine, its id, and its current boot.
 
 use std::ffi::CStr;
 
@@ -11,6 +11,17 @@ pub fn name() -> String {
         Ok(name) if done == 0 => name.to_string_lossy().into_owned(),
         _ => String::new(),
     }
+}
+
+/// The content of /etc/machine-id (machine-id(5)); `None`: this machine has none.
+pub fn machine_id() -> Option<Vec<u8>> {
+    std::fs::read("/etc/machine-id").ok().filter(|id| !id.is_empty())
+}
+
+/// A text that differs between the hosts of a fleet: the name and the machine id. Machines from one image often have
+/// the same name, and containers the same machine id.
+pub fn identity() -> String {
+    name() + &machine_id().map_or_else(String::new, |id| format!(" {}", String::from_utf8_lossy(&id)))
 }
 
 /// The id of the current boot; `None` without /proc.

@@ -14,7 +14,8 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::needs::needs;
 use crate::support::phrases::{
-    CANNOT_USE, CANNOT_WRITE, DEPLOYED, NAME_THE_CA, NOTHING_AT, READ_AGAIN, RESUMED, UNCHANGED, WAS_ENDED, WAS_KILLED,
+    CANNOT_USE, CANNOT_WRITE, DEPLOYED, FIRST_CHECK, NAME_THE_CA, NOTHING_AT, READ_AGAIN, RESUMED, UNCHANGED,
+    WAS_ENDED, WAS_KILLED,
 };
 use crate::support::running::{Running, is_alive};
 use crate::support::sandbox::{Run, Sandbox, binary};
@@ -492,21 +493,41 @@ fn bundle_of_roots_is_not_needed_then_it_is_not_read() {
 #[test]
 fn splay_is_given_then_each_host_and_id_has_its_own_share() {
     let sandbox = Sandbox::new();
-    let remote = source(&sandbox, "v1");
     let next = |id: &str| {
-        sandbox.write("repo-deploy.cfg", "splay = 20h\nstatus-file = status.json\n");
-        let mut daemon = Running::start(sandbox.daemon(&["--remote", &remote, "-i", id, "--schedule", "@yearly"]));
-        let file = sandbox.path("status.json");
-        let json = wait_for("a report", || fs::read_to_string(&file).ok());
-        daemon.signal(Signal::TERM);
-        daemon.end().expect(0);
-        fs::remove_file(file).unwrap();
+        sandbox.write("repo-deploy.cfg", "splay = 20h\nschedule = @yearly\n");
+        let args = ["-i", id, "--remote", "/nothing"];
+        let json = sandbox.status(&[&["--json"], &args[..]].concat()).expect(1).out;
         let json: serde_json::Value = serde_json::from_str(&json).unwrap();
-        json["deployments"][0]["next_check"].as_str().unwrap().to_owned()
+        let next = json["deployments"][0]["next_check"].as_str().unwrap().to_owned();
+        // The command that prints the schedule counts the share too.
+        let times: Run = sandbox.saying(&["schedule", "1"], &args).env("TZ", "UTC0").output().unwrap().into();
+        assert_eq!(times.expect(0).out.trim(), next);
+        next
     };
     let (one, other) = (next("one"), next("other"));
     assert_ne!(one, other);
     assert_eq!(one, next("one"));
+}
+
+/// A fleet that boots at once must not check at once; a live tree that may be mixed must not wait.
+#[test]
+fn a_spread_schedule_starts_then_the_first_check_waits_unless_a_deployment_was_cut_off() {
+    let sandbox = Sandbox::new();
+    let remote = source(&sandbox, "v1");
+    sandbox.hook("post.d", "10-x", "if [ -e go ]; then exit 0; fi; echo up; exec sleep 1000");
+    sandbox.write("repo-deploy.cfg", "splay = 20h\nschedule = 0 0 29 2 *\n");
+    let start = || Running::start(sandbox.daemon(&["--remote", &remote]));
+    let mut daemon = start();
+    daemon.until(FIRST_CHECK).signal(Signal::USR1).until("up");
+    kill_process(copy_of(daemon.pid()), Signal::KILL).unwrap();
+    daemon.until(WAS_KILLED);
+    daemon.signal(Signal::TERM);
+    daemon.end().expect(0);
+    sandbox.hook("post.d", "10-x", "");
+    let mut daemon = start();
+    daemon.until(DEPLOYED).signal(Signal::TERM);
+    daemon.end().expect(0).never_says(FIRST_CHECK);
+    assert_eq!(live(&sandbox), "v1");
 }
 
 /// A line of Prometheus' text: name, labels, value.

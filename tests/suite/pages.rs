@@ -1,12 +1,11 @@
-//! The pages: their size, their links, the words that they quote, and the commands that they show.
+//! The pages: their size, their links, and the words that they quote. blocks.rs runs the commands that they show.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::phrases::{DEPLOYED, EXIT_CODE, RETRY, ROLLED_BACK_TO, VALID};
-use crate::support::sandbox::{Run, Sandbox, binary};
+use crate::support::sandbox::{Run, binary};
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -172,39 +171,6 @@ fn the_page_and_help_name_the_same_exit_codes() {
     let terms = section.lines().filter_map(|line| line.strip_prefix("- **")?.split("**").next());
     let found: Vec<String> = terms.map(|term| term.replace(' ', "")).collect();
     assert_eq!(found, expected);
-}
-
-/// The commands of the README between `<!-- run: NAME -->` and `<!-- end -->`.
-fn commands(name: &str) -> String {
-    let readme = fs::read_to_string(root().join("README.md")).unwrap();
-    let marked = readme.split(&format!("<!-- run: {name} -->\n")).nth(1).unwrap_or_else(|| panic!("no {name:?}"));
-    let block = marked.split("<!-- end -->").next().unwrap();
-    block.split("```sh\n").nth(1).unwrap().split("```").next().unwrap().to_owned()
-}
-
-#[test]
-fn the_commands_of_the_readme_do_what_it_says() {
-    let sandbox = Sandbox::new();
-    fs::create_dir(sandbox.path("bin")).unwrap();
-    std::os::unix::fs::symlink(binary(), sandbox.path("bin/repo-deploy")).unwrap();
-    let run = |name: &str, dir: &str| -> Run {
-        let mut shell = Command::new("sh");
-        shell.args(["-e", "-u", "-c", &commands(name)]).current_dir(sandbox.path(dir));
-        shell.env_clear().env("HOME", sandbox.path("home"));
-        shell.env("PATH", format!("{}:/usr/bin:/bin", sandbox.path("bin").display()));
-        Run::from(shell.output().unwrap()).expect(0)
-    };
-    assert_eq!(commands("first deployment").lines().count(), 6);
-    let first = run("first deployment", "").says(&format!(" {DEPLOYED} tree:"));
-    assert!(first.out.contains(&format!("my.cfg: {VALID}\n")) && first.out.contains("\nlive        release "));
-    assert_eq!(sandbox.read("try/live/current/index.html"), "hello\n");
-
-    let fails = run("a release that fails", "try").says(&format!("hooks/10-greets {EXIT_CODE} 1"));
-    assert_eq!(fails.out, "exit code 1\nhello\n");
-
-    let back = run("rollback", "try").says(&format!(" {ROLLED_BACK_TO} release ")).says(RETRY);
-    assert!(back.out.contains("  deployed  ") && back.out.contains("  rolled-back  "), "{}", back.out);
-    assert_eq!(sandbox.read("try/live/current/index.html"), "hello again\n");
 }
 
 #[test]

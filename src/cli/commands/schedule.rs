@@ -15,7 +15,8 @@ pub static SCHEDULE: CommandSpec = CommandSpec {
     name: "schedule",
     operands: "[N]",
     summary: "list the next check times",
-    about: "Lists the next N times of the schedule (5 without N), in its time zone. Needs no remote.",
+    about: "Lists the next N times of the schedule (5 without N), in its time zone, with this host's share of splay. \
+            Needs no remote.",
     options: &[&options::FROM],
     is_configured: true,
     example: "repo-deploy schedule 3 --schedule @daily --from 2026-03-28T12:00:00Z",

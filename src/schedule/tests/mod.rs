@@ -71,7 +71,7 @@ fn the_clock_changes_then_what_is_fixed_runs_once_and_what_is_open_goes_on() {
         ("30 2,3 * * *", "2026-03-28T12:00:00+01:00", &["2026-03-29T03:00:00+02:00", "2026-03-29T03:30:00+02:00"]),
         ("0 2,3 * * *", "2026-03-28T12:00:00+01:00", &["2026-03-29T03:00:00+02:00", "2026-03-30T02:00:00+02:00"]),
         ("30 2 * * * 10-12", "2026-03-28T12:00:00+01:00", &["2026-03-29T03:00:00+02:00", "2026-03-30T02:30:10+02:00"]),
-        ("H(0-0) 2 * * *", "2026-03-28T12:00:00+01:00", &["2026-03-29T03:00:00+02:00", "2026-03-30T02:00:00+02:00"]),
+        ("H(0-0) 2 * * * 0", "2026-03-28T12:00:00+01:00", &["2026-03-29T03:00:00+02:00", "2026-03-30T02:00:00+02:00"]),
         ("*/30 2 * * *", "2026-03-28T12:00:00+01:00", &["2026-03-30T02:00:00+02:00", "2026-03-30T02:30:00+02:00"]),
         ("30 */2 * * *", "2026-03-29T00:00:00+01:00", &["2026-03-29T00:30:00+01:00", "2026-03-29T04:30:00+02:00"]),
         ("30 * * * *", "2026-03-29T01:00:00+01:00", &["2026-03-29T01:30:00+01:00", "2026-03-29T03:30:00+02:00"]),
@@ -134,6 +134,54 @@ fn h_is_a_place_of_ones_own_that_does_not_move() {
         assert!(cron.days.weekdays < 128 && cron.is_fixed);
         let Rule::Cron(cron) = schedule_of("0 0 H 2 *", host, "").unwrap().rule else { panic!("no cron") };
         assert!(cron.days.dates.trailing_zeros() <= 28, "a day that February has not");
+    }
+}
+
+#[test]
+fn h_is_in_a_field_then_the_second_has_a_place_too() {
+    let second = |text: &str, host: u64| schedule_of(text, &host.to_string(), "").unwrap().next(0).unwrap() % 60;
+    for text in ["H * * * *", "H/15 * * * *", "0 H(1-5) * * *", "5,h 0 * * *"] {
+        let seconds: std::collections::BTreeSet<i64> = (0..1000).map(|host| second(text, host)).collect();
+        assert_eq!(seconds.len(), 60, "{text}");
+    }
+    for text in ["* * * * *", "0 0 * march thu", "@hourly", "H * * * * 0"] {
+        assert!((0..100).all(|host| second(text, host) == 0), "{text}");
+    }
+}
+
+#[test]
+fn splay_of_a_period_loads_each_second_alike() {
+    let seeds: Vec<Seed> = (0..6000).map(|host| Seed::new(&host.to_string(), "")).collect();
+    let mut seconds = [0; 60];
+    for seed in &seeds {
+        let splayed = schedule("* * * * *").unwrap().with_splay(Duration::from_secs(60), seed);
+        let next = splayed.next(59).unwrap();
+        assert!((60..120).contains(&next) && splayed.next(next - 1) == Some(next));
+        assert_eq!((splayed.next(next), splayed.next_check(59)), (Some(next + 60), Some(next as u64)));
+        seconds[usize::try_from(next - 60).unwrap()] += 1;
+    }
+    assert!(seconds.iter().all(|hosts| (60..140).contains(hosts)), "{seconds:?}");
+    let without = schedule("* * * * *").unwrap().with_splay(Duration::ZERO, &seeds[0]);
+    assert_eq!((without.next(59), without.first(59)), (Some(60), 59));
+}
+
+/// At once; or, if the schedule spreads a fleet, within a minute, and evenly.
+#[test]
+fn a_daemon_starts_then_its_first_check_is_now_or_in_its_place() {
+    let start = 1_000_000_007;
+    for text in ["* * * * *", "0 4 * * *", "@daily", "0 0 29 2 *"] {
+        assert_eq!(schedule(text).unwrap().first(start), start, "{text}");
+    }
+    for text in ["* * * * * H", "@every 1m", "@every 90s", "@every 24h", "H 3 * * *", "H 0 29 2 *"] {
+        let mut seconds = [0; 61];
+        for host in 0..6000 {
+            let schedule = schedule_of(text, &host.to_string(), "id").unwrap();
+            let first = schedule.first(start);
+            let next = schedule.next(start).unwrap();
+            assert!(first == next || next > start + 60, "{text}");
+            seconds[usize::try_from(first - start).unwrap()] += 1;
+        }
+        assert!(seconds[0] == 0 && seconds[1..].iter().all(|hosts| (60..145).contains(hosts)), "{text}: {seconds:?}");
     }
 }
 

@@ -19,3 +19,4 @@ pub mod servers;
 pub mod site;
 pub mod tree;
 pub mod walk;
+pub mod world;

@@ -145,7 +145,8 @@ fn ask_origin(request: &Value) -> Value {
     serde_json::from_str(&answer).unwrap_or_else(|e| panic!("{e}: {answer:?}"))
 }
 
-fn venv(program: &str) -> PathBuf {
+/// A program of the environment that `tests/parts.sh` makes.
+pub fn venv(program: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/.parts/venv/bin").join(program)
 }
 
@@ -154,7 +155,8 @@ pub fn python() -> Option<Command> {
     is_installed().then(|| Command::new(venv("python3")))
 }
 
-fn is_installed() -> bool {
+/// Whether `tests/parts.sh` has made its environment; if not, the test is left out.
+pub fn is_installed() -> bool {
     let is_here = venv("moto_server").exists();
     if !is_here {
         leave_out("moto is missing: run tests/parts.sh");

@@ -101,6 +101,8 @@ phrases! {
     WITHOUT_COMMAND = "without the command";
     /// `validate` found no fault.
     VALID = "nothing is wrong with it";
+    /// The first check of a daemon waits for its place in a fleet; the time follows.
+    FIRST_CHECK = "first check at";
     /// The daemon has read the configuration again.
     READ_AGAIN = "read the configuration again";
     /// A hook or its directory is not trusted; the reason follows.
