@@ -42,6 +42,7 @@ mod install;
 mod lifecycle;
 mod live_dir;
 mod local_users;
+mod machine;
 mod memory;
 mod notices;
 mod notify;

@@ -4,6 +4,7 @@
 pub mod clock;
 pub mod disk;
 pub mod git_servers;
+pub mod machine;
 pub mod moto;
 pub mod needs;
 pub mod phrases;
@@ -14,3 +15,4 @@ pub mod servers;
 pub mod site;
 pub mod tree;
 pub mod walk;
+pub mod write_log;

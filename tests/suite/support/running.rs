@@ -35,6 +35,12 @@ impl Running {
     /// Waits until a line of the log has `words`.
     #[track_caller]
     pub fn until(&mut self, words: &str) -> &mut Self {
+        self.until_any(&[words])
+    }
+
+    /// Waits until a line of the log has one of `words`.
+    #[track_caller]
+    pub fn until_any(&mut self, words: &[&str]) -> &mut Self {
         loop {
             let mut line = Vec::new();
             if self.log.buffer().is_empty() {
@@ -46,7 +52,7 @@ impl Running {
             assert!(!is_over, "it ended before it said {words:?}:\n{}", self.seen);
             let line = plain(&String::from_utf8_lossy(&line));
             self.seen.push_str(&line);
-            if line.contains(words) {
+            if words.iter().any(|words| line.contains(words)) {
                 return self;
             }
         }
