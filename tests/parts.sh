@@ -34,6 +34,9 @@ mkfs.ext4:e2fsprogs:power loss
 mkfs.xfs:xfsprogs:power loss
 /usr/share/zoneinfo/Europe/Berlin:tzdata:schedules'
 parts=$(echo "$parts" | sed "s/qemu-ARCH/qemu-$(uname -m)/")
+[ "$(uname -m)" != x86_64 ] || parts="$parts
+qemu-system-x86_64:qemu-system-x86:a machine
+setpriv:util-linux:a machine"
 
 is_here() {
     case $1 in
@@ -94,6 +97,23 @@ if [ ! -x "$sevenzip/package/linux/x64/7za" ]; then
     else
         lack="$lack
 7za:7zip-bin of npm:archives of another hand"
+    fi
+fi
+
+# The kernel of Debian's cloud images, for a machine: unpacked here, not installed.
+kernel=$(dirname "$0")/.parts/kernel
+if [ "$(uname -m)" = x86_64 ] && [ ! -e "$kernel/boot" ]; then
+    echo "fetching linux-image-cloud-amd64"
+    rm -rf "$kernel" && mkdir -p "$kernel"
+    if ! (
+        cd "$kernel"
+        [ "$(id -u)" != 0 ] || apt-get update -qq
+        package=$(apt-cache depends linux-image-cloud-amd64 | sed -n 's/^ *Depends: \(linux-image-.*\)/\1/p')
+        apt-get download -qq -o APT::Sandbox::User=root "${package:?}" && dpkg-deb -x "$package"_*.deb . && rm "$package"_*.deb
+    ); then
+        rm -rf "$kernel"
+        lack="$lack
+kernel:linux-image-cloud-amd64 of Debian:a machine"
     fi
 fi
 

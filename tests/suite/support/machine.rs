@@ -118,8 +118,8 @@ pub enum Loss {
     Unflushed,
     /// Every other write since the last flush is lost, drawn by this number.
     Half(usize),
-    /// The same of all writes: a disk that does not do what a flush asks for.
-    HalfOfAll(usize),
+    /// The same of all writes since the entry of the first number: a disk that ignores flushes.
+    HalfSince(usize, usize),
 }
 
 impl Loss {
@@ -129,7 +129,7 @@ impl Loss {
             Self::Nothing => true,
             Self::Unflushed => number < durable,
             Self::Half(draw) => number < durable || is_drawn(draw, number),
-            Self::HalfOfAll(draw) => is_drawn(draw, number),
+            Self::HalfSince(first, draw) => number < first || is_drawn(draw, number),
         }
     }
 }
@@ -185,9 +185,17 @@ impl Drive {
     }
 }
 
-/// Copies a file, its holes too.
+/// Copies a file, its holes too. A file that is at `to` is replaced, not written: a file system in it may be in use for a moment still.
 fn copy(from: &Path, to: &Path) {
-    assert!(Command::new("cp").arg("--sparse=always").arg(from).arg(to).status().unwrap().success());
+    assert!(
+        Command::new("cp")
+            .args(["--sparse=always", "--remove-destination"])
+            .arg(from)
+            .arg(to)
+            .status()
+            .unwrap()
+            .success()
+    );
 }
 
 /// Waits until `look` finds something, and looks each time that the file at `path` is written.
