@@ -118,8 +118,8 @@ pub enum Loss {
     Unflushed,
     /// Every other write since the last flush is lost, drawn by this number.
     Half(usize),
-    /// The same of all writes since the entry of the first number: a disk that ignores flushes.
-    HalfSince(usize, usize),
+    /// All but the entry of this number: a disk that ignores flushes.
+    One(usize),
 }
 
 impl Loss {
@@ -129,7 +129,7 @@ impl Loss {
             Self::Nothing => true,
             Self::Unflushed => number < durable,
             Self::Half(draw) => number < durable || is_drawn(draw, number),
-            Self::HalfSince(first, draw) => number < first || is_drawn(draw, number),
+            Self::One(lost) => number != lost,
         }
     }
 }
