@@ -34,7 +34,7 @@ fmt: ## one layout for all
 lint: ## what can be said without running it
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
-	@if command -v shellcheck >/dev/null; then shellcheck musl-build.sh etc/demo/run etc/demo/app/bin/greet etc/demo/*-update.d/* tests/parts.sh .ci/run; else echo "shellcheck is not here: shell scripts not looked at"; fi
+	@if command -v shellcheck >/dev/null; then shellcheck musl-build.sh etc/demo/run etc/demo/app/bin/greet etc/demo/*-update.d/* tests/parts.sh .ci/run etc/image/build etc/image/root/etc/init.d/rcS etc/image/root/etc/udhcpc.script; else echo "shellcheck is not here: shell scripts not looked at"; fi
 	@if command -v cargo-deny >/dev/null; then cargo deny --offline check bans licenses sources; else echo "cargo-deny is not here: deny.toml not checked"; fi
 
 test: build ## everything, against real servers; installs what it needs where it can; walks try a sample (REPO_DEPLOY_EVERY_POINT=1: all)
