@@ -3,6 +3,8 @@ ARCH   := $(shell uname -m)
 TARGET := $(ARCH)-unknown-linux-musl
 BUILT  := $(or $(CARGO_TARGET_DIR),target)
 BINARY := $(BUILT)/$(TARGET)/release/repo-deploy
+# The binary that prints manual pages and completions: another one where BINARY is for another architecture.
+PRINTS ?= $(BINARY)
 PREFIX ?= /usr/local
 SYSCONFDIR ?= /etc
 UNITDIR ?= $(PREFIX)/lib/systemd/system
@@ -13,17 +15,23 @@ UNITS  := repo-deploy.service repo-deploy@.service repo-deploy-check.service rep
 FILES  := bin/repo-deploy share/man/man8/repo-deploy.8 share/man/man5/repo-deploy.cfg.5 \
 	share/bash-completion/completions/repo-deploy share/zsh/site-functions/_repo-deploy \
 	share/fish/vendor_completions.d/repo-deploy.fish
+# The architectures of `make dist`. The one of this machine is among them: its binary prints the manual pages and completions.
+ARCHES ?= $(sort $(ARCH) x86_64 aarch64)
 # Tests wait for servers, hooks and disks half of the time: two for each processor keep it busy.
 THREADS ?= $(shell expr 2 \* $$(nproc))
 
-.PHONY: build check fmt lint test quick corpus demo bench install uninstall help clean target
+.PHONY: build dist dist-check check fmt lint test quick corpus demo bench install uninstall help clean
 
-build: target ## the static binary for this machine
-	cargo build --release --locked --target $(TARGET)
-	@echo "$(BINARY): $$(wc -c < $(BINARY)) bytes"
+build: ## the static binary for this machine
+	./musl-build.sh $(ARCH)
 
-target:
-	@rustup target list --installed | grep -qx $(TARGET) || rustup target add $(TARGET)
+dist: ## a release in dist/: binaries, packages, sums; signed with MINISIGN_KEY=FILE; ARCHES names fewer architectures
+	rm -rf dist
+	./musl-build.sh $(ARCHES)
+	etc/dist/run $(ARCHES)
+
+dist-check: ## makes a release twice, in two directories, and compares the bytes
+	etc/dist/check $(ARCHES)
 
 check: ## does it compile?
 	cargo check --locked --all-targets
@@ -34,7 +42,8 @@ fmt: ## one layout for all
 lint: ## what can be said without running it
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
-	@if command -v shellcheck >/dev/null; then shellcheck musl-build.sh etc/demo/run etc/demo/app/bin/greet etc/demo/*-update.d/* tests/parts.sh .ci/run etc/image/build etc/image/root/etc/init.d/rcS etc/image/root/etc/udhcpc.script; else echo "shellcheck is not here: shell scripts not looked at"; fi
+	@if command -v shellcheck >/dev/null; then shellcheck musl-build.sh etc/demo/run etc/demo/app/bin/greet etc/demo/*-update.d/* tests/parts.sh .ci/run etc/dist/run etc/dist/licenses etc/dist/package etc/dist/sign etc/dist/check etc/dist/deb/p* etc/image/build etc/image/root/etc/init.d/rcS \
+		etc/image/root/etc/udhcpc.script; else echo "shellcheck is not here: shell scripts not looked at"; fi
 	@if command -v cargo-deny >/dev/null; then cargo deny --offline check bans licenses sources; else echo "cargo-deny is not here: deny.toml not checked"; fi
 
 test: build ## everything, against real servers; installs what it needs where it can; walks try a sample (REPO_DEPLOY_EVERY_POINT=1: all)
@@ -56,16 +65,18 @@ $(BUILT)/demo-server: etc/demo/server.rs
 	@mkdir -p $(BUILT)
 	rustc --edition 2024 -o $@ $<
 
-bench: build ## side by side with curl, bsdtar and unzip, as ratios
-	python3 tests/bench.py $(BINARY)
-	python3 tests/bench_disks.py $(BINARY)
+bench: build ## side by side with curl, bsdtar, unzip, git and zsync, as ratios: into docs/performance.md
+	rm -f $(BUILT)/bench-rows
+	BENCH_ROWS=$(BUILT)/bench-rows python3 tests/bench_disks.py $(BINARY)
+	BENCH_ROWS=$(BUILT)/bench-rows python3 tests/bench.py $(BINARY)
+	python3 tests/bench_page.py $(BUILT)/bench-rows docs/performance.md $(BINARY)
 
 install: ## the binary that `make build` left, and all that belongs to it: DESTDIR, PREFIX, SYSCONFDIR, UNITDIR; no cargo
 	@test -x $(BINARY) || { echo "make install: there is no $(BINARY): run make build first" >&2; exit 1; }
 	umask 022; install -D -m 755 $(BINARY) $(ROOT)/bin/repo-deploy
 	umask 022; install -d $(ROOT)/share/man/man8 $(ROOT)/share/man/man5 $(ROOT)/share/bash-completion/completions \
 		$(ROOT)/share/zsh/site-functions $(ROOT)/share/fish/vendor_completions.d $(DOC) $(DESTDIR)$(UNITDIR)
-	set -e; umask 022; program=$$(realpath $(BINARY)); \
+	set -e; umask 022; program=$$(realpath $(PRINTS)); \
 		$$program help repo-deploy.8 > $(ROOT)/share/man/man8/repo-deploy.8; \
 		$$program help repo-deploy.cfg.5 > $(ROOT)/share/man/man5/repo-deploy.cfg.5; \
 		$$program completions bash > $(ROOT)/share/bash-completion/completions/repo-deploy; \
@@ -95,7 +106,7 @@ uninstall: ## removes what install wrote; a configuration that was changed, hook
 		rmdir $$dir 2>/dev/null || true; done
 
 help: ## this list
-	@sed -n 's/^\([a-z][a-z]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r target text; do printf '%-10s %s\n' "$$target" "$$text"; done
+	@sed -n 's/^\([a-z-][a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r target text; do printf '%-10s %s\n' "$$target" "$$text"; done
 
 clean: ## removes what was built
 	cargo clean

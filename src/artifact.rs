@@ -102,7 +102,7 @@ impl CacheFile {
 /// Opens a cache directory, which is created if missing; the flag tells whether it is in a shared volume.
 pub fn cache_dir(path: &Path) -> Result<(Dir, bool)> {
     let place = resolve::make_dirs(path, Way::Shared).map_err(|fault| refusal(path, path, fault))?;
-    let dir = place.open_own_dir().map_err(|fault| refusal(path, &place.path, fault))?;
+    let dir = place.open_own_dir(&mut |_, _| ()).map_err(|fault| refusal(path, &place.path, fault))?;
     Ok((dir, place.volume.is_some()))
 }
 
@@ -110,7 +110,7 @@ pub fn cache_dir(path: &Path) -> Result<(Dir, bool)> {
 pub fn look_at_cache(path: &Path) -> Result<()> {
     match resolve::find(path, Way::Shared, Last::Follow) {
         Ok(place) if place.meta.is_none() => Ok(()),
-        Ok(place) => place.open_own_dir().map(drop).map_err(|fault| refusal(path, &place.path, fault)),
+        Ok(place) => place.open_own_dir(&mut |_, _| ()).map(drop).map_err(|fault| refusal(path, &place.path, fault)),
         Err(fault) if fault.is_missing() => Ok(()),
         Err(fault) => Err(refusal(path, path, fault)),
     }

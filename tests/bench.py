@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 """Side by side with curl, bsdtar, unzip and git, in one run and in turn, on tmpfs: ratios of medians, and peak memory.
 
-usage: tests/bench.py BINARY [ROUNDS [git]]; with the last word git only. Prints; judges nothing: times on a shared machine are no test.
+usage: tests/bench.py BINARY [ROUNDS [SECTION...]]; sections: git unpack poll memory. Judges nothing: times on a shared machine
+are no test. Prints the rows of tables; with BENCH_ROWS=FILE they are added there for tests/bench_page.py.
 """
-import os, random, shutil, socket, statistics, subprocess, sys, tempfile, time, zipfile
+import json, os, random, shutil, socket, statistics, subprocess, sys, tempfile, time, zipfile
 
 BINARY = os.path.realpath(sys.argv[1])
 ROUNDS = int(sys.argv[2]) if len(sys.argv) > 2 else 9
+SECTIONS = sys.argv[3:] or ["git", "unpack", "poll", "memory"]
 ENV = {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "HOME": "/nonexistent"}
 
 
@@ -16,6 +18,14 @@ def archive(path, files, size, seed):
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as out:
         for n in range(files):
             out.writestr(f"app/d{n // 50:03}/file{n:05}.txt", rng.randbytes(size // 2).hex())
+
+
+def row(table, **cells):
+    """One row of a table: a cell for each column."""
+    print(f"{table}: " + ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in cells.items()), flush=True)
+    if "BENCH_ROWS" in os.environ:
+        with open(os.environ["BENCH_ROWS"], "a") as out:
+            out.write(json.dumps([table, {name.replace("_", " "): str(value) for name, value in cells.items()}]) + "\n")
 
 
 def run(argv):
@@ -34,7 +44,7 @@ def peak(argv):
 
 
 class Nginx:
-    def __init__(self, root, server="", log="off"):
+    def __init__(self, root, server="", log="off", listen="", www=None):
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
@@ -43,7 +53,7 @@ class Nginx:
             out.write(f"""user root; worker_processes 1; pid {root}/nginx.pid; error_log {root}/error.log; daemon off;
 events {{}} http {{ log_format bytes '$body_bytes_sent'; access_log {log}; sendfile on; client_body_temp_path {root}/t1; proxy_temp_path {root}/t2;
 fastcgi_temp_path {root}/t3; uwsgi_temp_path {root}/t4; scgi_temp_path {root}/t5;
-server {{ listen 127.0.0.1:{self.port}; root {root}/www; {server} }} }}""")
+server {{ listen 127.0.0.1:{self.port} {listen}; root {www or root + '/www'}; {server} }} }}""")
         self.process = subprocess.Popen(["nginx", "-c", conf, "-p", root], env=ENV, stderr=subprocess.DEVNULL)
         while True:
             try:
@@ -157,18 +167,14 @@ def git_section(base):
             "git clone": (clean, [*clone, url, f"{base}/clone"]),
         })
         ours, theirs = medians["repo-deploy"], medians["git clone"]
-        print(f"first deployment of a git repository, 5,000 files, 54 MB, smart http, tmpfs, median of {ROUNDS}")
-        print(f"  repo-deploy    {ours:8.1f} ms")
-        print(f"  git clone      {theirs:8.1f} ms   ratio {ours / theirs:5.2f} (git clone --depth 1)")
+        row("git", work="first deployment of 5,000 files, 54 MB", peer="git clone --depth 1", ms=f"{ours:.0f}", ratio=f"{ours / theirs:.2f}")
         nothing = lambda: None
         medians = in_turn({
             "repo-deploy": (nothing, deploy_argv(base, f"{url}#main")),
             "git ls-remote": (nothing, ["git", "ls-remote", url, "refs/heads/main"]),
         }, ROUNDS * 5)
         ours, theirs = medians["repo-deploy"], medians["git ls-remote"]
-        print(f"poll of a git repository without news, median of {ROUNDS * 5}")
-        print(f"  repo-deploy    {ours:8.2f} ms")
-        print(f"  git ls-remote  {theirs:8.2f} ms   ratio {ours / theirs:5.2f}")
+        row("git", work="check without news", peer="git ls-remote", ms=f"{ours:.2f}", ratio=f"{ours / theirs:.2f}")
         clean()
         before = server.bytes()
         run([*clone, f"{server.url}/big.git", f"{base}/clone"])
@@ -176,71 +182,92 @@ def git_section(base):
         if run(deploy_argv(base, f"{server.url}/big.git/web#main"))[1] != 0:
             sys.exit("the deployment of a directory failed")
         part = server.bytes() - before - whole
-        files = sum(len(names) for _, _, names in os.walk(f"{live}/current/"))
-        print(f"a directory with 1 % of a repository of 200 MB: {files} files")
-        print(f"  repo-deploy    {part / 1e6:8.2f} MB   {100 * part / whole:.1f} % of {whole / 1e6:.0f} MB (git clone --depth 1)")
+        row("git", work="a directory with 1 % of 200 MB, bytes", peer="git clone --depth 1", ms="", ratio=f"{part / whole:.3f}")
     finally:
         server.stop()
 
 
-def main():
-    base = tempfile.mkdtemp(prefix="repo-deploy-bench-", dir="/dev/shm")
-    nginx = None
+def unpack_section(base, url):
+    live = f"{base}/live"
+    archive(f"{base}/www/app.zip", 5000, 21600, 1)
+    clean = lambda: (fresh(live), fresh(f"{base}/cache"))
+    script = lambda unpack: ["sh", "-ec", f"curl -sf -o {live}/a.zip {url}; mkdir {live}/t; {unpack}; rm {live}/a.zip"]
+    medians = in_turn({
+        "repo-deploy": (clean, deploy_argv(base, url)),
+        "curl + bsdtar": (clean, script(f"bsdtar -xf {live}/a.zip -C {live}/t")),
+        "curl + unzip": (clean, script(f"unzip -q {live}/a.zip -d {live}/t")),
+    })
+    ours = medians.pop("repo-deploy")
+    for peer, theirs in medians.items():
+        row("nothing is written to a disk", work="first deployment of 5,000 files, 108 MB, tmpfs", peer=peer, ms=f"{ours:.0f}",
+            ratio=f"{ours / theirs:.2f}")
+
+
+def certificate(base):
+    """A CA, and a certificate of 127.0.0.1 from it."""
+    new = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes"
+    shell = f"""cd {base}
+openssl req -x509 {new} -keyout ca.key -out ca.pem -days 2 -subj /CN=bench
+openssl req {new} -keyout key.pem -out req.pem -subj /CN=bench -addext subjectAltName=IP:127.0.0.1
+openssl x509 -req -in req.pem -CA ca.pem -CAkey ca.key -CAcreateserial -copy_extensions copy -out cert.pem -days 2"""
+    subprocess.run(["sh", "-ec", shell], check=True, capture_output=True)
+
+
+def poll_section(base, url):
+    """A check without news beside curl's conditional request, over http, and over https with a CA of its own."""
+    archive(f"{base}/www/app.zip", 1, 1000, 1)
+    certificate(base)
+    os.utime(f"{base}/www/app.zip", (1_750_000_000, 1_750_000_000))
+    tls = Nginx(fresh(f"{base}/tls"), f"ssl_certificate {base}/cert.pem; ssl_certificate_key {base}/key.pem;", listen="ssl", www=f"{base}/www")
     try:
-        os.makedirs(f"{base}/www")
-        open(f"{base}/cfg", "w").close()
-        archive(f"{base}/www/app.zip", 5000, 21600, 1)
-        size = os.path.getsize(f"{base}/www/app.zip")
-        for program in ("git", "fcgiwrap", "time"):
-            if not shutil.which(program, path=ENV["PATH"]):
-                sys.exit(f"{program} is missing: tests/parts.sh installs it")
-        git_section(base)
-        if sys.argv[3:] == ["git"]:
-            return
-        nginx = Nginx(base)
-        url = f"http://127.0.0.1:{nginx.port}/app.zip"
-        for shell in ("curl", "bsdtar", "unzip", "time"):
-            if not shutil.which(shell):
-                sys.exit(f"{shell} is missing: tests/parts.sh installs it")
-
-        live = f"{base}/live"
-        clean = lambda: (fresh(live), fresh(f"{base}/cache"))
-        script = lambda unpack: ["sh", "-ec", f"curl -sf -o {live}/a.zip {url}; mkdir {live}/t; {unpack}; rm {live}/a.zip"]
-        medians = in_turn({
-            "repo-deploy": (clean, deploy_argv(base, url)),
-            "curl + bsdtar": (clean, script(f"bsdtar -xf {live}/a.zip -C {live}/t")),
-            "curl + unzip": (clean, script(f"unzip -q {live}/a.zip -d {live}/t")),
-        })
-        ours = medians["repo-deploy"]
-        print(f"deployment of 5,000 files, {size / 1e6:.0f} MB ZIP over http, tmpfs, median of {ROUNDS}")
-        for name, ms in medians.items():
-            print(f"  {name:14} {ms:8.1f} ms   ratio {ours / ms:5.2f}" if name != "repo-deploy" else f"  {name:14} {ms:8.1f} ms")
-        clean()
-        print(f"  peak memory of repo-deploy: {peak(deploy_argv(base, url)):.1f} MiB")
-
         etag = subprocess.run(["curl", "-sfI", url], env=ENV, capture_output=True, text=True, check=True).stdout
         etag = next(line.split(": ", 1)[1].strip() for line in etag.splitlines() if line.lower().startswith("etag"))
         nothing = lambda: None
-
-        medians = in_turn({
-            "repo-deploy": (nothing, deploy_argv(base, url)),
-            "curl": (nothing, ["curl", "-sf", "-o", "/dev/null", "-H", f"If-None-Match: {etag}", url]),
-            "--help": (nothing, [BINARY, "--help"]),
-        }, ROUNDS * 5)
-        print(f"poll without news, median of {ROUNDS * 5}")
-        print(f"  repo-deploy    {medians['repo-deploy']:8.2f} ms")
-        print(f"  curl           {medians['curl']:8.2f} ms   ratio {medians['repo-deploy'] / medians['curl']:5.2f}")
-        print(f"--help           {medians['--help']:8.2f} ms   peak {peak([BINARY, '--help']):.1f} MiB")
-
-        archive(f"{base}/www/app.zip", 20000, 92000, 2)
-        clean()
-        size = os.path.getsize(f"{base}/www/app.zip")
-        print(f"20,000 files, {size / 2**30:.2f} GiB ZIP over http: peak memory {peak(deploy_argv(base, url)):.1f} MiB")
-        live_files = sum(len(names) for _, _, names in os.walk(f"{live}/current/"))
-        print(f"  files live after it: {live_files}")
+        for work, target, config, trust in (("http", url, "", []),
+                                            ("https, ca-file", f"https://127.0.0.1:{tls.port}/app.zip", f"ca-file = {base}/ca.pem\n",
+                                             ["--cacert", f"{base}/ca.pem"])):
+            with open(f"{base}/cfg", "w") as out:
+                out.write(config)
+            fresh(f"{base}/live")
+            ours = deploy_argv(base, target)
+            run(ours)
+            medians = in_turn({
+                "repo-deploy": (nothing, ours),
+                "curl": (nothing, ["curl", "-sf", "-o", "/dev/null", "-H", f"If-None-Match: {etag}", *trust, target]),
+            }, ROUNDS * 5)
+            row("check without news", work=work, peer="curl -H If-None-Match", ms=f"{medians['repo-deploy']:.2f}",
+                ratio=f"{medians['repo-deploy'] / medians['curl']:.2f}")
     finally:
-        if nginx:
-            nginx.stop()
+        tls.stop()
+        open(f"{base}/cfg", "w").close()
+
+
+def memory_section(base, url):
+    for files, size in ((5000, 21600), (20000, 92000), (200_000, 20)):
+        archive(f"{base}/www/app.zip", files, size, 2)
+        fresh(f"{base}/live")
+        fresh(f"{base}/cache")
+        row("memory", work=f"first deployment of {files:,} files, {files * size / 1e6:,.0f} MB", peak_MiB=f"{peak(deploy_argv(base, url)):.1f}")
+    row("memory", work="--help", peak_MiB=f"{peak([BINARY, '--help']):.1f}")
+
+
+def main():
+    for program in ("git", "fcgiwrap", "time", "curl", "bsdtar", "unzip", "openssl"):
+        if not shutil.which(program, path=ENV["PATH"]):
+            sys.exit(f"{program} is missing: tests/parts.sh installs it")
+    base = tempfile.mkdtemp(prefix="repo-deploy-bench-", dir="/dev/shm")
+    os.makedirs(f"{base}/www")
+    open(f"{base}/cfg", "w").close()
+    nginx = Nginx(base)
+    try:
+        url = f"http://127.0.0.1:{nginx.port}/app.zip"
+        for section in SECTIONS:
+            if section == "git":
+                git_section(fresh(f"{base}/of-git"))
+            else:
+                {"unpack": unpack_section, "poll": poll_section, "memory": memory_section}[section](base, url)
+    finally:
+        nginx.stop()
         shutil.rmtree(base, ignore_errors=True)
 
 

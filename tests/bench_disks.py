@@ -1,16 +1,17 @@
 #!/usr/bin/env python3
-"""Deployments on real file systems: ratios to `curl + bsdtar + sync -f`, flushes of the disk, updates, large files.
+"""Deployments on real file systems: ratios to `curl + bsdtar + sync -f`, flushes of the disk, updates, large files, and bytes
+on the wire beside zsync.
 
-usage: tests/bench_disks.py BINARY [ROUNDS [SECTION...]]; sections: first sizes large update delta. Needs root: file systems
-are images on loop devices below BENCH_DIR (default: the working directory). Prints; judges nothing.
+usage: tests/bench_disks.py BINARY [ROUNDS [SECTION...]]; sections: first sizes large update delta wire. Needs root: file
+systems are images on loop devices below BENCH_DIR (default: the working directory). Judges nothing; rows as in bench.py.
 """
 import os, random, shutil, statistics, subprocess, sys, tempfile, time, zipfile
 
-from bench import ENV, Nginx
+from bench import ENV, Nginx, row
 
 BINARY = os.path.realpath(sys.argv[1])
-ROUNDS = int(sys.argv[2]) if len(sys.argv) > 2 else 5
-SECTIONS = sys.argv[3:] or ["first", "sizes", "large", "update", "delta"]
+ROUNDS = int(sys.argv[2]) if len(sys.argv) > 2 else 7
+SECTIONS = sys.argv[3:] or ["first", "sizes", "large", "update", "delta", "wire"]
 
 
 def shell(command):
@@ -61,7 +62,7 @@ class Disk:
             shell(f"mount -t tmpfs tmpfs {self.top}")
         else:
             image = f"{base}/{kind}.img"
-            shell(f"truncate -s {size} {image} && mkfs.{'xfs' if kind == 'xfs' else 'ext4'} -q {image}")
+            shell(f"truncate -s {size} {image} && mkfs.{'ext4' if kind == 'overlay' else kind} -q {image}")
             shell(f"mount -o loop {image} {below}")
         self.mounts.append(below)
         self.device = subprocess.run(["findmnt", "-no", "SOURCE", below], capture_output=True, text=True).stdout.strip()
@@ -70,13 +71,14 @@ class Disk:
             shell(f"mount -t overlay overlay -o lowerdir={below}/l,upperdir={below}/u,workdir={below}/w {self.top}")
             self.mounts.append(self.top)
 
-    def flushes(self):
-        """Flushes of the cache of the disk so far; 0 where there is none."""
+    def load(self):
+        """Flushes of the cache of the disk so far, write requests, and MiB written; 0 where there is no disk."""
         try:
             with open(f"/sys/block/{os.path.basename(self.device)}/stat") as stat:
-                return int(stat.read().split()[15])
+                numbers = [int(number) for number in stat.read().split()]
+                return [numbers[15], numbers[4], numbers[6] / 2048]
         except OSError:
-            return 0
+            return [0, 0, 0]
 
     def used(self):
         stat = os.statvfs(self.top)
@@ -115,20 +117,21 @@ def fresh(top):
     shell("sync")
 
 
-def compare(disk, title, contestants):
+def compare(disk, work, contestants):
     """Runs each once a round, in another order each time; the last is the reference."""
-    times, flushes, names = {name: [] for name in contestants}, {}, list(contestants)
+    times, loads, names = {name: [] for name in contestants}, {}, list(contestants)
     for turn in range(ROUNDS):
         for n in range(len(names)):
             name = names[(turn + n) % len(names)]
             fresh(disk.top)
-            argv, before = contestants[name](), disk.flushes()
+            argv, before = contestants[name](), disk.load()
             times[name].append(timed(argv))
-            flushes[name] = disk.flushes() - before
+            loads[name] = [after - before for before, after in zip(before, disk.load())]
     theirs = statistics.median(times[names[-1]])
-    for name in names:
-        ours = statistics.median(times[name])
-        print(f"{title:34} {name:22} {ours * 1000:8.0f} ms   ratio {ours / theirs:5.2f}   {flushes[name]:5} flushes")
+    for name in names[:-1]:
+        ours, (flushes, writes, written) = statistics.median(times[name]), loads[name]
+        row("first deployment", work=work, mode=name, ms=f"{ours * 1000:.0f}", ratio=f"{ours / theirs:.2f}",
+            flushes=flushes, writes=writes, MiB_written=f"{written:.0f}", theirs=f"{loads[names[-1]][0]}, {loads[names[-1]][1]}, {loads[names[-1]][2]:.0f}")
 
 
 def first(base, url, www):
@@ -136,7 +139,7 @@ def first(base, url, www):
     for kind in ("ext4", "xfs", "overlay", "tmpfs"):
         disk = Disk(base, kind)
         modes = {mode: lambda mode=mode: deployment(disk.top, url, mode) for mode in ("symlink", "in-place")}
-        compare(disk, f"first, 5,000 files, {kind}", modes | {"curl + bsdtar + sync": lambda: reference(disk.top, url)})
+        compare(disk, f"5,000 files, 29 MB, {kind}", modes | {"curl + bsdtar + sync": lambda: reference(disk.top, url)})
         disk.close()
 
 
@@ -144,7 +147,7 @@ def sizes(base, url, www):
     for files, size in ((500, 10_000), (20_000, 10_000)):
         archive(f"{www}/app.zip", files, size)
         disk = Disk(base, "ext4")
-        compare(disk, f"first, {files:,} files, ext4", {
+        compare(disk, f"{files:,} files, {files * size / 1e6:.0f} MB unpacked, ext4", {
             "symlink": lambda: deployment(disk.top, url), "curl + bsdtar + sync": lambda: reference(disk.top, url)})
         disk.close()
         os.remove(f"{base}/ext4.img")
@@ -164,7 +167,7 @@ def update(base, url, www):
     """An update with 1 % of the files changed, against a first deployment of the same."""
     archive(f"{base}/old.zip", 5000, 30400)
     archive(f"{base}/new.zip", 5000, 30400, changed=set(range(0, 5000, 100)))
-    for kind in ("ext4", "xfs"):
+    for kind in ("ext4", "xfs", "btrfs"):
         disk, rows, taken = Disk(base, kind), {"first": [], "update": []}, 0
         for _ in range(ROUNDS):
             fresh(disk.top)
@@ -178,7 +181,8 @@ def update(base, url, www):
             shell("sync")
             taken = disk.used() - before
         one, two = (statistics.median(rows[name]) for name in ("first", "update"))
-        print(f"update, 1 % of 5,000 files, {kind:4} {two * 1000:8.0f} ms   {two / one:5.2f} of a first deployment   {taken / 2**20:6.1f} MiB of disk")
+        row("update", work=f"1 % of 5,000 files, {kind}", ms=f"{two * 1000:.0f}", of_a_first_deployment=f"{two / one:.2f}",
+            MiB_of_disk=f"{taken / 2**20:.0f}")
         disk.close()
 
 
@@ -206,15 +210,65 @@ def delta(base, url, www):
             with open(log) as lines:
                 lines.seek(before)
                 sent[name] = sum(map(int, lines.read().split()))
-        print(f"1 % of a ZIP of 1 GiB, 100 Mbit/s: {100 * sent['delta'] / sent['whole']:.1f} % of the bytes, "
-              f"{times['delta']:.1f} s against {times['whole']:.1f} s: {times['delta'] / times['whole']:.2f}")
+        row("delta", work="1 % of the members of a ZIP of 1 GiB, 100 Mbit/s", bytes=f"{sent['delta'] / sent['whole']:.3f}",
+            time=f"{times['delta'] / times['whole']:.2f}", zsync="")
         disk.close()
     finally:
         nginx.stop()
 
 
+def pairs():
+    """Names, and the members of an old and of a new archive: path, content, method, seconds of the time."""
+    rng = random.Random(7)
+    words = ["".join(rng.choices("etaoinshrdlu", k=rng.randint(2, 10))) for _ in range(1200)]
+    weights = [1 / (n + 1) for n in range(len(words))]
+    small = [(f"d{n // 50}/f{n}", text(rng, words, weights, 4000 + n)) for n in range(3000)]
+    changed = [(name, content + "!" if n % 188 == 0 else content) for n, (name, content) in enumerate(small)]
+    yield "3,000 small files, 16 changed", small, changed, zipfile.ZIP_DEFLATED, 0
+    yield "the same, each with a new time", small, changed, zipfile.ZIP_DEFLATED, 2
+    nested = [(f"lib/{n}.jar", rng.randbytes(100_000)) for n in range(200)]
+    yield "200 nested archives, 1 changed", nested, [(name, c[::-1] if n == 77 else c) for n, (name, c) in enumerate(nested)], zipfile.ZIP_STORED, 0
+    modules = [(f"node_modules/p{n // 12}/f{n % 12}.js", text(rng, words, weights, 12_000)) for n in range(4800)]
+    yield "node_modules, 1 of 400 packages changed", modules, [(name, c + "!" if n // 12 == 5 else c) for n, (name, c) in enumerate(modules)], zipfile.ZIP_DEFLATED, 0
+
+
+def wire(base, url, www):
+    """Bytes of an update by delta and by zsync, as shares of the archive."""
+    log = f"{base}/wire.log"
+    nginx = Nginx(f"{base}/slow", "", f"{log} bytes")
+
+    def put(members, method, seconds):
+        with zipfile.ZipFile(f"{base}/next.zip", "w", method) as out:
+            for name, content in members:
+                out.writestr(zipfile.ZipInfo(name, (2026, 1, 1, 0, 0, seconds)), content, compress_type=method, compresslevel=6)
+        publish(f"{base}/next.zip", f"{base}/slow/www")
+
+    def sent(argv):
+        before = os.path.getsize(log) if os.path.exists(log) else 0
+        timed(argv)
+        with open(log) as lines:
+            lines.seek(before)
+            return sum(map(int, lines.read().split()))
+
+    try:
+        target = f"http://127.0.0.1:{nginx.port}/app.zip"
+        for name, old, new, method, seconds in pairs():
+            top = fresh(f"{base}/tree") or f"{base}/tree"
+            put(old, method, 0)
+            timed(deployment(top, target))
+            shutil.copy(f"{base}/slow/www/app.zip", f"{top}/old.zip")
+            put(new, method, seconds)
+            size = os.path.getsize(f"{base}/slow/www/app.zip")
+            shell(f"cd {base}/slow/www && zsyncmake -q -u app.zip -o app.zip.zsync app.zip")
+            ours = sent(deployment(top, target))
+            theirs = sent(["zsync", "-q", "-i", f"{top}/old.zip", "-o", f"{top}/new.zip", f"{target}.zsync"])
+            row("delta", work=name, bytes=f"{ours / size:.3f}", time="", zsync=f"{theirs / size:.3f}")
+    finally:
+        nginx.stop()
+
+
 def main():
-    for program in ("curl", "bsdtar", "nginx", "mkfs.ext4", "mkfs.xfs", "findmnt"):
+    for program in ("zsync", "curl", "bsdtar", "nginx", "mkfs.ext4", "mkfs.xfs", "mkfs.btrfs", "findmnt"):
         if not shutil.which(program, path=ENV["PATH"]):
             sys.exit(f"{program} is missing: tests/parts.sh installs it")
     base = tempfile.mkdtemp(prefix="repo-deploy-bench-", dir=os.environ.get("BENCH_DIR", "."))
@@ -225,11 +279,11 @@ def main():
     try:
         url = f"http://127.0.0.1:{nginx.port}/app.zip"
         for section in SECTIONS:
-            {"first": first, "sizes": sizes, "large": large, "update": update, "delta": delta}[section](base, url, f"{base}/www")
-            shell(f"rm -f {base}/*.img; rm -rf {base}/ext4 {base}/xfs {base}/tmpfs {base}/overlay {base}/overlay-below")
+            {"first": first, "sizes": sizes, "large": large, "update": update, "delta": delta, "wire": wire}[section](base, url, f"{base}/www")
+            shell(f"rm -f {base}/*.img; rm -rf {base}/ext4 {base}/xfs {base}/btrfs {base}/tmpfs {base}/overlay {base}/overlay-below")
     finally:
         nginx.stop()
-        subprocess.run(f"umount -l {base}/overlay {base}/overlay-below {base}/ext4 {base}/xfs {base}/tmpfs", shell=True, capture_output=True)
+        subprocess.run(f"umount -l {base}/overlay {base}/overlay-below {base}/ext4 {base}/xfs {base}/btrfs {base}/tmpfs", shell=True, capture_output=True)
         shutil.rmtree(base, ignore_errors=True)
 
 

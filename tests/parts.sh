@@ -6,6 +6,8 @@ set -eu
 parts='nginx:nginx-light:http
 openssl:openssl:http over TLS
 strace:strace:crash and error injection
+valgrind:valgrind:counts of instructions
+zsync:zsync:the benchmark
 bsdtar:libarchive-tools:archives of another hand, the benchmark
 zip:zip:archives of another hand
 unzip:unzip:archives of another hand
@@ -16,6 +18,9 @@ python3:python3 python3-venv:archives of another hand, terminals
 curl:curl:the benchmark
 getfacl:acl:access control lists
 minisign:minisign:signatures
+dpkg-deb:dpkg:packages
+rpmbuild:rpm:packages
+xz:xz-utils:packages
 time:time:peak memory
 setfattr:attr:attributes of installed files
 systemd-analyze:systemd:units
@@ -32,6 +37,7 @@ faketime:faketime:another time
 qemu-ARCH:qemu-user:another time, for a static binary
 mkfs.ext4:e2fsprogs:power loss
 mkfs.xfs:xfsprogs:power loss
+mkfs.btrfs:btrfs-progs:file systems that share blocks
 /usr/share/zoneinfo/Europe/Berlin:tzdata:schedules'
 parts=$(echo "$parts" | sed "s/qemu-ARCH/qemu-$(uname -m)/")
 [ "$(uname -m)" != x86_64 ] || parts="$parts

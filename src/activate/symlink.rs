@@ -4,6 +4,7 @@
 use std::ffi::{OsStr, OsString};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use super::live_tree::LiveTree;
 use super::local::Local;
@@ -22,7 +23,7 @@ pub struct Symlink {
     /// Prefix of the link's target.
     base: PathBuf,
     /// The store's `releases/`.
-    releases: Option<Dir>,
+    releases: Option<Rc<Dir>>,
 }
 
 impl Symlink {

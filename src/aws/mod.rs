@@ -42,7 +42,7 @@ use self::endpoint::{Place, Service};
 use self::environment::Environment;
 use self::provider::ProviderContext;
 use self::shared_files::SharedFiles;
-pub(super) use self::web::CA_BUNDLE;
+pub use self::web::CA_BUNDLE;
 use crate::config::{Aws, Http, is_region};
 use crate::error::{Error, Kind, Result};
 use crate::sys::clock::{self, Deadline};

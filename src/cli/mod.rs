@@ -25,6 +25,8 @@ use crate::sys::notify::Notify;
 pub fn main() -> ExitCode {
     let notify = Notify::take();
     let environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
+    // Until the configuration is read: what keeps it from being read is in the form that a container asks for, too.
+    console::set_json(std::env::var_os("REPO_DEPLOY_LOG_FORMAT").is_some_and(|format| format == "json"));
     run(notify, environment).unwrap_or_else(|e| {
         log::error!("{e}");
         ExitCode::from(e.exit_code())

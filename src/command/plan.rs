@@ -20,7 +20,7 @@ use crate::deploy::recovery_action::{self, RecoveryAction};
 use crate::error::{Error, Kind, Result};
 use crate::model::{ActivationMode, ReleaseId, Revision};
 use crate::report::check_report::named;
-use crate::report::status_file;
+use crate::report::status_file::Status;
 use crate::store::manifest::Manifest;
 use crate::store::state::{Phase, Record};
 use crate::store::{Recorded, Release, StoreView};
@@ -122,7 +122,7 @@ impl Check<'_> {
             Some(live) => live,
             None => return Ok(()), // a recovery is a deployment of its own
         };
-        status_file::hold_off(&self.store, &self.settings.remote.identity())?;
+        Status::read(&self.store).hold_off(&self.settings.remote.identity())?;
         let is_pending = plan.code;
         let notes = plan.notes.len();
         until_settled(self.settings, || {

@@ -16,7 +16,6 @@ use crate::model::Revision;
 use crate::package;
 use crate::report::check_report;
 use crate::report::hold::Hold;
-use crate::report::status_file;
 use crate::store::manifest::{self, Manifest};
 use crate::store::state::{Phase, Record};
 use crate::store::{Recorded, Release, Staging, StoreView};
@@ -153,7 +152,7 @@ impl Deployment<'_> {
             return Err(Error::failed("it is the copy of what was found there, and nobody else has that"));
         }
         let remote = self.settings.remote.identity();
-        status_file::hold_off(&self.store, &remote)?;
+        self.status.hold_off(&remote)?;
         // The time spent on comparing does not count against the source.
         let deadline = Deadline::after(self.settings.timeout);
         self.context.deadline = deadline;

@@ -6,10 +6,7 @@ use crate::config::Settings;
 use crate::deploy::{Deployment, turn};
 use crate::error::Result;
 use crate::outcome::Outcome;
-use crate::report::{
-    check_report::{CheckReport, named},
-    status_file,
-};
+use crate::report::check_report::{CheckReport, named};
 use crate::sys::log;
 
 /// Waits for a running check, forgets failures and the source's request to wait, and checks as [`super::check`] does.
@@ -40,7 +37,7 @@ impl Deployment<'_> {
         }
         self.is_changed |= self.state != before;
         self.save()?;
-        status_file::forget_hold(&self.store);
+        self.status.forget_hold(&self.store);
         let looked = self.look();
         if looked.is_err() && self.findings.attempt.is_none() && self.state.failure.is_none() {
             // The source has not answered, so nothing was tried again: the failures are kept.

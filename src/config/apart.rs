@@ -2,6 +2,7 @@
 //! files that this or another section needs. One table says which two kinds of path may contain each other.
 
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -9,7 +10,7 @@ use super::keys::Name;
 use super::paths;
 use super::settings::Settings;
 use crate::model::ActivationMode;
-use crate::sys::mounts::{Mounts, Origin};
+use crate::sys::mounts::{self, Mounts, Origin};
 
 /// The use of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -225,39 +226,40 @@ fn how(one: &Real, other: &Real) -> Option<How> {
 }
 
 /// The path of `inner` relative to `outer`; empty: the same. `None`: it is not inside.
-fn below(outer: &Real, inner: &Real) -> Option<PathBuf> {
-    if let Ok(below) = inner.path.strip_prefix(&outer.path) {
-        return Some(below.to_owned());
+fn below<'a>(outer: &Real, inner: &'a Real) -> Option<&'a Path> {
+    if let Some(below) = mounts::below(&outer.path, &inner.path) {
+        return Some(below);
     }
     if let (Some(inner), Some(outer)) = (&inner.origin, &outer.origin)
         && let Some(below) = inner.below(outer)
     {
-        return Some(below.to_owned());
+        return Some(below);
     }
     let itself = outer.inodes.first().copied().flatten()?;
     let up = inner.inodes.iter().position(|inode| *inode == Some(itself))?;
-    inner.path.strip_prefix(inner.path.ancestors().nth(up)?).map(Path::to_owned).ok()
+    mounts::below(inner.path.ancestors().nth(up)?, &inner.path)
 }
 
 /// The path of the live tree `inner` relative to the live tree `outer`, if it is inside.
 pub fn lies_in(outer: &Path, inner: &Path) -> Option<PathBuf> {
     let mut known = Resolved::default();
-    below(&known.at(outer, Use::Directory), &known.at(inner, Use::Directory))
+    below(&known.at(outer, Use::Directory), &known.at(inner, Use::Directory)).map(Path::to_owned)
 }
 
 /// A cache of resolved directories.
 #[derive(Debug, Default)]
 struct Resolved {
     /// Device, inode, and whether it is a link; `None`: it does not exist.
-    seen: HashMap<PathBuf, Option<(u64, u64, bool)>>,
+    seen: HashMap<OsString, Option<(u64, u64, bool)>>,
     mounts: Option<Mounts>,
 }
 
 impl Resolved {
     /// The real place of `path`. A live tree is where its link is; any other path is where it leads.
     fn at(&mut self, path: &Path, is: Use) -> Real {
-        let path = self.real(path, is);
-        let inodes = path.ancestors().map(|path| self.inode(path)).collect();
+        let path: PathBuf = self.real(path, is).components().collect(); // a remote may end in a slash
+        let inode = |path| self.look(path).map(|(device, inode, _)| (device, inode));
+        let inodes = path.ancestors().map(inode).collect();
         let origin = self.mounts.get_or_insert_with(Mounts::read).origin(&path);
         Real { path, inodes, origin }
     }
@@ -276,15 +278,13 @@ impl Resolved {
         if is_plain { path.to_owned() } else { paths::resolve(path) }
     }
 
-    fn inode(&mut self, path: &Path) -> Option<(u64, u64)> {
-        self.look(path).map(|(device, inode, _)| (device, inode))
-    }
-
     fn look(&mut self, path: &Path) -> Option<(u64, u64, bool)> {
-        *self.seen.entry(path.to_owned()).or_insert_with(|| {
-            let meta = path.symlink_metadata().ok()?;
-            Some((meta.dev(), meta.ino(), meta.is_symlink()))
-        })
+        if let Some(seen) = self.seen.get(path.as_os_str()) {
+            return *seen;
+        }
+        let seen = path.symlink_metadata().ok().map(|meta| (meta.dev(), meta.ino(), meta.is_symlink()));
+        self.seen.insert(path.as_os_str().to_owned(), seen);
+        seen
     }
 }
 

@@ -117,7 +117,7 @@ pub const KEYS: &[Key] = &[
     key(PreHooks, "pre-hooks", "DIR", "/etc/repo-deploy/pre-update.d", "programs that may block a release"),
     key(PostHooks, "post-hooks", "DIR", "/etc/repo-deploy/post-update.d", "programs that may roll a release back"),
     key(LogFile, "log-file", "FILE", "", "append the log to it, instead of standard error"),
-    key(LogFormat, "log-format", "text|json", "text", "json: an object a line, with time, level, id and message"),
+    key(LogFormat, "log-format", "text|json", "text", "json: an object a line; the fields are in operations"),
     key(Activation, "activation", "auto|symlink|in-place|install", "auto", "how a release becomes live"),
     key(Appspec, "appspec", "auto|yes|no", "auto", "yes: as activation = install"),
     key(IgnoreStopFailure, "ignore-stop-failure", "yes|no", "no", "go on when ApplicationStop fails"),

@@ -4,6 +4,7 @@
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
+use log::kv::{Key, Value, VisitSource};
 use log::{Level, Log as _, Record};
 use simple_logger::SimpleLogger;
 
@@ -33,9 +34,15 @@ pub(super) fn printed() -> Vec<String> {
     bytes.split_inclusive(|byte| *byte == b'\n').map(|line| printable(&String::from_utf8_lossy(line)) + "\n").collect()
 }
 
-/// A line of a command: `repo-deploy: text`.
-pub(super) fn of_command(text: &str) -> String {
-    format!("{OURSELVES}: {}\n", printable(text))
+/// The error of a command, `repo-deploy: text`, and a hint on a line of its own; as JSON one object with both.
+pub(super) fn of_command(text: &str, hint: Option<&str>, is_journal: bool) -> String {
+    if is_json() {
+        let text = hint.map_or(text.to_owned(), |hint| format!("{text}. {hint}"));
+        return with_record(Level::Error, OURSELVES, &text).iter().map(|line| formed(line, is_journal, "")).collect();
+    }
+    let (text, priority) = (printable(text), if is_journal { "<3>" } else { "" });
+    let hint = hint.map_or(String::new(), |hint| format!("{priority}{hint}\n"));
+    format!("{priority}{OURSELVES}: {text}\n{hint}")
 }
 
 /// The offset of the level in a record, after the time.
@@ -66,9 +73,26 @@ pub(super) fn is_json() -> bool {
 /// The levels with their priorities in journald (sd-daemon(3)).
 const LEVELS: [(&str, u8); 5] = [("ERROR", 3), ("WARN", 4), ("INFO", 6), ("DEBUG", 7), ("TRACE", 7)];
 
-/// A line in the form of its outlet: as it is, as JSON, or for journald with a priority and without a time. A line of other
-/// code is a warning.
-pub(super) fn formed(line: &str, is_journal: bool) -> String {
+/// The facts of a record as members of a JSON object, each after a comma; empty where no JSON is written.
+pub(super) fn facts(record: &Record<'_>) -> String {
+    struct Members(Json);
+    impl<'kvs> VisitSource<'kvs> for Members {
+        fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), log::kv::Error> {
+            self.0.text(key.as_str(), Some(&value.to_string()));
+            Ok(())
+        }
+    }
+    // A text before the first member, so that it gets a comma too.
+    let mut members = Members(Json("}".to_owned()));
+    match is_json() && record.key_values().visit(&mut members).is_ok() {
+        true => members.0.0.split_off(1),
+        false => String::new(),
+    }
+}
+
+/// A line in the form of its outlet: as it is, as JSON with `facts` as further members, or for journald with a priority
+/// and without a time. A line of other code is a warning.
+pub(super) fn formed(line: &str, is_journal: bool, facts: &str) -> String {
     if !is_journal && !is_json() {
         return line.to_owned();
     }
@@ -85,6 +109,7 @@ pub(super) fn formed(line: &str, is_journal: bool) -> String {
     json.text("level", Some(&level.0.to_lowercase()));
     json.text("id", Some(id));
     json.text("message", Some(message));
+    json.close(facts);
     json.close("}\n");
     formed.push_str(&json.0);
     formed

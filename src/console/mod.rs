@@ -60,8 +60,9 @@ fn begin() {
     let captured = stderr::capture();
     if let Ok(mut outlets) = CONSOLE.outlets.lock() {
         let is_journal = std::env::var("JOURNAL_STREAM").is_ok_and(|stream| stderr::is_file(&stream));
-        outlets.stderr = Some(Outlet::new(Sink::stderr()).read_by_journal(is_journal));
-        outlets.screen = Some(Screen::of(Sink::stderr().as_fd()));
+        let stderr = Sink::stderr();
+        outlets.screen = Some(Screen::of(stderr.as_fd()));
+        outlets.stderr = Some(Outlet::new(stderr).read_by_journal(is_journal));
     }
     std::panic::set_hook(Box::new(|panic| log::error!("{}", panic.to_string().replacen(":\n", ": ", 1))));
     if let Err(e) = captured {
@@ -145,9 +146,8 @@ pub fn can_log_to(path: &Path) -> io::Result<()> {
 /// Prints the error of a command line to standard error, and a hint on a second line. Neither is a record, nor in the
 /// log file.
 pub fn complain(text: &str, hint: Option<&str>) {
-    let hint = hint.map_or(String::new(), |hint| format!("{hint}\n"));
     if let Ok(Outlets { stderr: Some(stderr), .. }) = CONSOLE.outlets.try_lock().as_deref_mut() {
-        CONSOLE.print(stderr, &(line::of_command(text) + &hint));
+        CONSOLE.print(stderr, &line::of_command(text, hint, stderr.is_journal));
     }
 }
 

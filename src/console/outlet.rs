@@ -100,7 +100,7 @@ impl Outlet {
         let lines = if *count == 1 { "line was" } else { "lines were" };
         let notice =
             line::with_record(Level::Warn, line::OURSELVES, &format!("{count} {lines} dropped: {why}")).concat();
-        let notice = line::formed(&notice, self.is_journal);
+        let notice = line::formed(&notice, self.is_journal, "");
         if self.write(notice.as_bytes(), false).is_ok() {
             self.missing = None;
         }

@@ -1,7 +1,6 @@
 //! The log: takes records, and passes their lines to the log file, or to standard error above the progress line.
 
-use std::io::{self, IsTerminal as _};
-use std::os::fd::AsFd as _;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Mutex;
 
@@ -55,7 +54,7 @@ pub(super) static CONSOLE: Console = Console {
 
 /// Whether standard error is a terminal.
 pub fn stderr_is_terminal() -> bool {
-    Sink::stderr().as_fd().is_terminal()
+    CONSOLE.outlets.lock().is_ok_and(|outlets| outlets.screen.is_some_and(|screen| screen.is_terminal))
 }
 
 impl Log for Console {
@@ -69,19 +68,21 @@ impl Log for Console {
         if self.enabled(record.metadata()) {
             let speaker = self.speaker.lock().ok().and_then(|speaker| speaker.clone());
             let target = speaker.as_deref().unwrap_or(line::OURSELVES);
-            self.deliver(&line::with_record(record.level(), target, &record.args().to_string()));
+            let lines = line::with_record(record.level(), target, &record.args().to_string());
+            self.deliver(&lines, &line::facts(record));
         }
     }
 
     fn flush(&self) {
-        self.deliver(&line::printed());
+        self.deliver(&line::printed(), "");
         each_outlet(Outlet::own_up);
     }
 }
 
 impl Console {
-    /// Passes lines to the log file, else to standard error, or to both. All output goes through here.
-    fn deliver(&self, lines: &[String]) {
+    /// Passes lines to the log file, else to standard error, or to both. All output goes through here. `facts`: those of
+    /// the last line, as members of its JSON object.
+    fn deliver(&self, lines: &[String], facts: &str) {
         // `try_lock`: a panic during delivery is reported all the same.
         let Ok(mut outlets) = self.outlets.try_lock() else {
             let _ = Sink::stderr().write_now(lines.concat().as_bytes()); // there is nowhere left to say it
@@ -90,19 +91,20 @@ impl Console {
         let Outlets { stderr: Some(stderr), file, screen, is_shown } = &mut *outlets else { return };
         let is_journal = stderr.is_journal;
         let screen = *screen;
-        let shown = |line: &str| match screen {
+        let shown = |line: &str, facts: &str| match screen {
             Some(screen) if !is_journal && !line::is_json() => line::painted(line, screen),
-            _ => line::formed(line, is_journal),
+            _ => line::formed(line, is_journal, facts),
         };
-        for line in lines {
+        for (n, line) in lines.iter().enumerate() {
+            let facts = if n + 1 == lines.len() { facts } else { "" };
             let taken = file
                 .as_mut()
-                .map(|file| file.outlet.deliver(&line::formed(line, false)).map_err(|e| file.complaint(&e)));
+                .map(|file| file.outlet.deliver(&line::formed(line, false, facts)).map_err(|e| file.complaint(&e)));
             if let Some(Err(Some(complaint))) = &taken {
-                self.print(stderr, &shown(&line::with_record(Level::Warn, line::OURSELVES, complaint).concat()));
+                self.print(stderr, &shown(&line::with_record(Level::Warn, line::OURSELVES, complaint).concat(), ""));
             }
             if *is_shown || !matches!(taken, Some(Ok(()))) {
-                self.print(stderr, &shown(line));
+                self.print(stderr, &shown(line, facts));
             }
         }
     }

@@ -17,6 +17,8 @@ pub struct Screen {
     width: usize,
     is_utf8: bool,
     has_colour: bool,
+    /// Whether it is a terminal.
+    pub(super) is_terminal: bool,
 }
 
 /// The colour of a word.
@@ -43,7 +45,9 @@ impl Screen {
 
     /// The same for another descriptor.
     pub fn of(fd: BorrowedFd<'_>) -> Self {
-        Self::new(fd.is_terminal(), columns(fd), &|name| std::env::var_os(name))
+        let is_terminal = fd.is_terminal();
+        let columns = if is_terminal { columns(fd) } else { None };
+        Self::new(is_terminal, columns, &|name| std::env::var_os(name))
     }
 
     fn new(is_terminal: bool, columns: Option<usize>, variable: &dyn Fn(&str) -> Option<OsString>) -> Self {
@@ -57,12 +61,13 @@ impl Screen {
             width: given.or(columns).unwrap_or(usize::MAX),
             is_utf8: locale.split(['.', '@']).any(|part| ["utf-8", "utf8"].contains(&part)),
             has_colour: is_terminal && set("NO_COLOR").is_none() && !is_dumb, // https://no-color.org
+            is_terminal,
         }
     }
 
     /// A page of this many columns, without colour.
     pub fn page(width: usize) -> Self {
-        Self { width, is_utf8: false, has_colour: false }
+        Self { width, is_utf8: false, has_colour: false, is_terminal: false }
     }
 
     /// A text with its special characters written as `\u{9b}`: control characters, those that are invisible or change
@@ -235,7 +240,7 @@ mod tests {
     use super::*;
 
     fn screen(width: usize, is_utf8: bool) -> Screen {
-        Screen { width, is_utf8, has_colour: false }
+        Screen { width, is_utf8, has_colour: false, is_terminal: false }
     }
 
     fn of(is_terminal: bool, columns: Option<usize>, environment: &[(&str, &str)]) -> (usize, bool, bool) {

@@ -3,9 +3,11 @@
 
 use rustix::process::Pid;
 
+use crate::aws;
 use crate::config::Settings;
 use crate::deploy;
 use crate::error::Kind;
+use crate::http::roots;
 use crate::outcome::Outcome;
 use crate::report::{
     check_report::{CheckReport, QUIET},
@@ -13,7 +15,7 @@ use crate::report::{
 };
 use crate::schedule::Schedule;
 use crate::sys::clock::{now, rfc3339};
-use crate::sys::log;
+use crate::sys::log::{self, Level};
 use crate::sys::signal;
 use crate::sys::worker::{self, ForkedWorker};
 use crate::{console, error};
@@ -34,6 +36,8 @@ pub struct Job {
     last_logged: Option<(CheckReport, u64)>,
     /// Whether the last check left pruned releases.
     has_pruned: bool,
+    /// Whether a check had to parse a bundle of roots: from then on the daemon does it for all.
+    needs_roots: bool,
     is_retired: bool,
 }
 
@@ -49,6 +53,7 @@ impl Job {
             check: None,
             last_logged: None,
             has_pruned: false,
+            needs_roots: false,
             is_retired: false,
         }
     }
@@ -102,6 +107,9 @@ impl Job {
     /// Starts a check. Times that pass while it runs are merged into one.
     pub fn start(&mut self, now: u64) {
         self.due = self.after(now);
+        if self.needs_roots {
+            roots::keep_bundles(aws::CA_BUNDLE);
+        }
         let settings = &self.settings;
         let twin = worker::fork(&mut || {
             console::begin_copy();
@@ -169,6 +177,7 @@ impl Job {
     pub fn note(&mut self, report: &CheckReport) {
         let outcome = report.outcome;
         self.has_pruned = report.has_pruned;
+        self.needs_roots |= report.has_parsed_roots;
         if !report.is_recorded && !outcome.is_stop() {
             self.unsaved.note(report, now(), std::time::Duration::ZERO);
         }
@@ -181,26 +190,26 @@ impl Job {
             self.log(report);
             self.last_logged = Some((report.clone(), now()));
         } else if outcome != Outcome::Unchanged {
-            log::debug!("{outcome}, as before: {}", report.text); // the deployment has logged an unchanged check
+            log::about!(Level::Debug, report.facts(), "{outcome}, as before: {}", report.text); // the deployment has logged an unchanged check
         }
     }
 
     /// Logs a result that is new here. The deployment itself has logged what it did.
     fn log(&self, report: &CheckReport) {
-        let text = &report.text;
+        let log = |level| log::about!(level, report.facts(), "{}", report.text);
         // Cron mails all output: then an error that stays the same is an error once an hour, as in the daemon.
         let is_mailed_again = report.is_told && !self.is_by_hand && console::is_quiet();
         match report.outcome {
             Outcome::Unchanged => self.log_up_to_date(report),
             // From cron, once a minute, an earlier process has logged the first one.
-            Outcome::OnHold if report.is_repeated && self.schedule.is_none() => log::debug!("{text}"),
-            Outcome::OnHold => log::warn!("{text}"),
+            Outcome::OnHold if report.is_repeated && self.schedule.is_none() => log(Level::Debug),
+            Outcome::OnHold => log(Level::Warn),
             Outcome::Deployed | Outcome::Blocked | Outcome::RolledBack | Outcome::Adopted => {}
             Outcome::Failed(Kind::Stopped(_)) if self.schedule.is_some() => {} // the daemon has logged the signal
-            Outcome::Failed(Kind::Stopped(_)) => log::error!("{text}"),
-            Outcome::Failed(Kind::Locked) if !self.is_by_hand => log::info!("{text}"), // another process is checking
-            Outcome::Failed(_) if is_mailed_again => log::debug!("{text}"),
-            Outcome::Failed(Kind::Usage) => console::complain(text, None),
+            Outcome::Failed(Kind::Stopped(_)) => log(Level::Error),
+            Outcome::Failed(Kind::Locked) if !self.is_by_hand => log(Level::Info), // another process is checking
+            Outcome::Failed(_) if is_mailed_again => log(Level::Debug),
+            Outcome::Failed(Kind::Usage) => console::complain(&report.text, None),
             Outcome::Failed(
                 Kind::Failed
                 | Kind::Refused
@@ -209,7 +218,7 @@ impl Job {
                 | Kind::InDoubt
                 | Kind::Locked
                 | Kind::Config,
-            ) => log::error!("{text}"),
+            ) => log(Level::Error),
         }
     }
 
@@ -217,7 +226,7 @@ impl Job {
     fn log_up_to_date(&self, report: &CheckReport) {
         let was_deployed = self.last_logged.as_ref().is_some_and(|(told, _)| told.outcome == Outcome::Deployed);
         if (self.schedule.is_some() || console::stderr_is_terminal() && !self.is_by_hand) && !was_deployed {
-            log::info!("up to date: {}", report.text);
+            log::about!(Level::Info, report.facts(), "up to date: {}", report.text);
         }
     }
 

@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::Deployment;
 use super::findings::Findings;
 use crate::error::{Context, Error, Kind, Result};
+use crate::http::roots;
 use crate::model::Reason;
 use crate::outcome::Outcome;
 use crate::report::check_report::CheckReport;
@@ -33,7 +34,7 @@ impl Deployment<'_> {
         let result = Ok(outcome);
         let report = CheckReport::of(&result, &self.state, self.findings.hold_reason.as_deref());
         let entry = tried.entry(&self.state, &result, &report).map(|entry| Entry { took_ms, ..entry });
-        let mut status = Status::read(&self.store); // read only: the check writes its status at its end
+        let mut status = self.status.clone(); // the check writes its status at its end
         if let Err(e) = note_deployment(&self.store, &self.state, entry, &mut status) {
             log::warn!("{e}: cannot record the deployment in the history");
         }
@@ -55,10 +56,10 @@ impl Deployment<'_> {
         let mut report = CheckReport::of(&result, &self.state, hold_reason.as_deref());
         if report.outcome == Outcome::Unchanged {
             let is_live = if self.state.current.is_some() { " is live" } else { "" };
-            log::debug!("unchanged: {}{is_live}", report.text);
+            log::about!(log::Level::Debug, report.facts(), "unchanged: {}{is_live}", report.text);
         }
         let took = started.elapsed();
-        let mut status = Status::read(&self.store);
+        let mut status = std::mem::take(&mut self.status);
         let news = status.news(&report, &self.state);
         report.is_repeated = news.is_none();
         report.is_told = status.tells_again(&report, now());
@@ -91,6 +92,7 @@ impl Deployment<'_> {
         });
         let settings = self.settings;
         report.has_pruned = self.store.has_pruned();
+        report.has_parsed_roots = roots::was_bundle_parsed();
         drop(self); // the lock is free
         if let Some(json) = notification {
             notify::send(settings, &json);

@@ -28,7 +28,8 @@ use crate::error::{Error, Kind, Result};
 use crate::model::Reason;
 use crate::outcome::Outcome;
 use crate::report::check_report::{self, CheckReport};
-use crate::report::{config_ini, status_file};
+use crate::report::config_ini;
+use crate::report::status_file::Status;
 use crate::source;
 use crate::store::state::{FailureKind, Phase, Record, State};
 use crate::store::{Release, Store, StoreView};
@@ -42,6 +43,8 @@ use hooks::Verdict;
 /// A check that holds the lock of the store, and so may change the store and the live tree.
 pub struct Deployment<'a> {
     pub store: Store,
+    /// The status of the store: while the lock is held, it changes only here.
+    pub status: Status,
     pub check: Check<'a>,
     /// The values that are kept in the configuration file.
     config_ini: config_ini::Notes,
@@ -99,17 +102,18 @@ impl<'a> Deployment<'a> {
             let level = if is_new { log::Level::Info } else { log::Level::Debug };
             log::at!(level, "others may write the volume {}: in it only what is ours is used", volume.display());
         }
-        source::tell_tries(!status_file::Status::read(&store).is_told(now()));
+        let status = Status::read(&store);
+        source::tell_tries(!status.is_told(now()));
         let check = Check::new(settings, places, StoreView::clone(&store))?;
         let config_ini = config_ini::Notes::open(settings, most.is_some());
-        Ok(Self { store, check, config_ini, changes_file: changes_file::Written::default() })
+        Ok(Self { store, status, check, config_ini, changes_file: changes_file::Written::default() })
     }
 
     fn update(&mut self) -> Result<Outcome> {
         if let Some(healed) = self.recover()? {
             return Ok(healed);
         }
-        status_file::hold_off(&self.store, &self.settings.remote.identity())?;
+        self.status.hold_off(&self.settings.remote.identity())?;
         self.look()
     }
 
@@ -123,7 +127,7 @@ impl<'a> Deployment<'a> {
 
     /// Runs `what` to its end: a signal is recorded, a running hook is told, and the process ends after `what`.
     pub fn with_signals_deferred(&mut self, what: impl FnOnce(&mut Self) -> Result<Outcome>) -> Result<Outcome> {
-        status_file::write_working(&self.store);
+        self.status.note_working(&self.store);
         let region = signal::defer();
         let outcome = what(self);
         self.findings.stop = Deferred::close(region);
@@ -152,7 +156,13 @@ impl<'a> Deployment<'a> {
             Verdict::Failed(why) => {
                 self.note_failure(&target, FailureKind::Blocked, &why);
                 self.save()?;
-                log::warn!("blocked: {}: {why}; the next check tries again", check_report::named(&target));
+                let facts = target.facts(Some(Outcome::Blocked.word()));
+                log::about!(
+                    log::Level::Warn,
+                    facts,
+                    "blocked: {}: {why}; the next check tries again",
+                    check_report::named(&target)
+                );
                 return Ok(Outcome::Blocked);
             }
         }
@@ -208,7 +218,14 @@ impl<'a> Deployment<'a> {
             self.tell_rollback(&current);
             self.state.end_rollback(&current);
         } else {
-            log::info!("deployed revision {} as release {}{}", current.revision, current.release, self.at());
+            let (facts, at) = (current.facts(Some(Outcome::Deployed.word())), self.at());
+            log::about!(
+                log::Level::Info,
+                facts,
+                "deployed revision {} as release {}{at}",
+                current.revision,
+                current.release
+            );
             self.state.failure = None;
             if self.state.current.as_ref().is_none_or(|before| before.release != current.release) {
                 self.state.rolled_back.clear(); // another release is live
@@ -239,13 +256,16 @@ impl<'a> Deployment<'a> {
             (false, "") => format!("; release {} {ON_HOLD}", left.release),
             (false, _) => format!("; revision {} {ON_HOLD}", left.revision),
         };
-        log::info!("rolled back to {}{}, by hand{rest}", check_report::named(to), self.at());
+        let (facts, name) = (to.facts(Some(Outcome::Deployed.word())), check_report::named(to));
+        log::about!(log::Level::Info, facts, "rolled back to {name}{}, by hand{rest}", self.at());
     }
 
     /// Rolls back to the release that was live, and records the reason.
     fn revert(&mut self, Begun(()): Begun, why: &str) -> Result<Outcome> {
         let target = self.state.target.clone();
-        log::error!("{}: {why}; rolling back", target.as_ref().map_or_else(String::new, check_report::named));
+        let name = target.as_ref().map_or_else(String::new, check_report::named);
+        let facts = target.as_ref().map(|target| target.facts(None)).unwrap_or_default();
+        log::about!(log::Level::Error, facts, "{name}: {why}; rolling back");
         target.iter().for_each(|target| self.count_failure(target, FailureKind::Reverted, why));
         (self.state.phase, self.state.attempt) = (Phase::Reverting, 1);
         self.store.record(&self.state).map_err(in_doubt)?;
@@ -262,13 +282,20 @@ impl<'a> Deployment<'a> {
                 let back =
                     self.ready_live_dir().and_then(|_| self.activation.reactivate(&self.store, &release, self.limit()));
                 back.map_err(way_back_failed)?;
-                log::warn!("rolled back: release {} is live again", current.release);
+                let facts = current.facts(Some(Outcome::RolledBack.word()));
+                log::about!(log::Level::Warn, facts, "rolled back: release {} is live again", current.release);
                 let judged = self.start_again().and_then(|verdict| verdict.then(|| self.post_hooks(Reason::Revert)));
                 judged.unwrap_or_else(|e| Verdict::of(&e))
             }
             None => {
                 self.activation.withdraw(&self.store, &self.state.found, self.limit()).map_err(way_back_failed)?;
-                log::warn!("rolled back: there was no release before, everything{} is as it was found", self.at());
+                let facts = log::Facts { outcome: Some(Outcome::RolledBack.word()), ..Default::default() };
+                let at = self.at();
+                log::about!(
+                    log::Level::Warn,
+                    facts,
+                    "rolled back: there was no release before, everything{at} is as it was found"
+                );
                 Verdict::Passed
             }
         };

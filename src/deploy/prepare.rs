@@ -10,8 +10,8 @@ use crate::model::Known;
 use crate::model::{Reason, ReleaseId, Revision, Validators};
 use crate::outcome::Outcome;
 use crate::package::{self, Unpacked, Verified};
+use crate::report::config_ini;
 use crate::report::hold::{self, Hold};
-use crate::report::{config_ini, status_file};
 use crate::source::{Offer, Poll, Source};
 use crate::store::manifest::Manifest;
 use crate::store::state::{Failure, FailureKind, Record, State};
@@ -62,7 +62,7 @@ impl Deployment<'_> {
             PollDecision::Fetch(offer) => offer,
         };
         let download = self.places.download();
-        status_file::write_working(&self.store);
+        self.status.note_working(&self.store);
         let fetched = self.check.fetch(offer, &download);
         self.save()?;
         let fetched = fetched.map_err(|e| self.without_archives(e))?;
@@ -99,7 +99,13 @@ impl Deployment<'_> {
         seen: &Validators,
     ) -> Result<Release> {
         let (staging, manifest, counted) = self.unpack_staging(verified, source, seen)?;
-        log::info!("unpacked release {} ({counted}) of revision {}", record.release, record.revision);
+        log::about!(
+            log::Level::Info,
+            record.facts(None),
+            "unpacked release {} ({counted}) of revision {}",
+            record.release,
+            record.revision
+        );
         staging.publish(&self.store, &record.release, &manifest)
     }
 

@@ -5,7 +5,6 @@ use super::{Begun, Deployment};
 use crate::error::{Context, Error, Result};
 use crate::model::{Reason, ReleaseId};
 use crate::outcome::Outcome;
-use crate::report::status_file;
 use crate::store::state::Phase;
 use crate::sys::log;
 
@@ -107,7 +106,7 @@ impl Deployment<'_> {
         let is_new = self.ready_live_dir()?;
         let drift = self.activation.repair(&self.store, &release, self.limit())?;
         let drift = if is_new { Some(format!("{} was gone", self.settings.local.display())) } else { drift };
-        let is_news = status_file::is_new_drift(&self.store, drift.as_deref());
+        let is_news = self.status.is_new_drift(&self.store, drift.as_deref());
         let level = if is_news { log::Level::Warn } else { log::Level::Debug };
         drift.iter().for_each(|drift| log::at!(level, "drift: {drift}; release {} is back", current.release));
         // A copy of the original directory is accepted as the live directory.

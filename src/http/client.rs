@@ -5,7 +5,6 @@
 //! Each exchange has its own connection: a waiting daemon holds none, as idle memory matters more than a handshake.
 
 use std::cell::OnceCell;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::ClientConfig;
@@ -21,6 +20,7 @@ use super::redirect::{self, RedirectChain};
 use super::request_error::{fault_of_head, out_of_time};
 use super::response_policy::{Http as Plain, ResponsePolicy};
 use super::retry::{RequestError, RetryBudget, check_stop};
+use super::roots::Roots;
 use super::{status, tls};
 use crate::artifact::TAIL;
 use crate::config::{Http, Secret};
@@ -269,10 +269,7 @@ impl Client {
         if let Some(tls) = self.tls.get() {
             return Ok(tls.clone());
         }
-        let env = |name| std::env::var_os(name).filter(|path| !path.is_empty()).map(PathBuf::from);
-        let mut files = vec![("ca-file", self.http.ca_file.clone()), ("SSL_CERT_FILE", env("SSL_CERT_FILE"))];
-        files.extend(self.bundle.map(|name| (name, env(name))));
-        let tls = tls::config(&files)?;
+        let tls = tls::config(Roots::open(self.http.ca_file.as_deref(), self.bundle)?)?;
         Ok(self.tls.get_or_init(|| tls).clone())
     }
 }

@@ -19,8 +19,8 @@ use ureq::{Agent, Proxy};
 use super::head::{Heads, LARGEST_HEAD, TooLarge};
 use super::tls::TlsConnector;
 
-/// The largest read.
-pub(super) const BUFFER: usize = 64 << 10;
+/// The largest read: enough for any head. ureq clears its buffers for each exchange, which takes time.
+pub(super) const BUFFER: usize = LARGEST_HEAD;
 /// The User-Agent header.
 const USER_AGENT: &str = concat!("repo-deploy/", env!("CARGO_PKG_VERSION"));
 

@@ -1,6 +1,6 @@
 //! HTTP for archives, S3, AWS, notifications, and git's credentials. `client` sends one request to an origin, with
 //! proxies (`proxy`), redirects (`redirect`, `address_policy`) and retries (`retry`, `status`, `request_error`), over
-//! ureq (`connector`, `head`, `tls`). `download` (`partial_download`, `content_range`, `coding`) writes a body to a
+//! ureq (`connector`, `head`, `tls`, `roots`). `download` (`partial_download`, `content_range`, `coding`) writes a body to a
 //! file; `range_reader` fetches only the parts of an archive that list its contents, and `assembly` writes an archive from
 //! parts of it and bytes that are known. A source whose responses differ
 //! from plain HTTP has a `response_policy`. Credentials come from `auth` (`netrc`, `secret_file`).
@@ -24,9 +24,10 @@ mod redirect;
 pub mod request_error;
 pub mod response_policy;
 pub mod retry;
+pub mod roots;
 pub mod secret_file;
 pub mod status;
-pub mod tls;
+mod tls;
 pub mod validators;
 
 use std::sync::{Mutex, PoisonError};

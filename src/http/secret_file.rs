@@ -1,16 +1,40 @@
 //! Files that the operator names, read at every check: passwords, netrc, roots. A file that other users can write is
 //! refused, since they could redirect requests; a secret that other users can read causes a warning.
 
+use std::fs::File;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::error::{Context, Error, Result};
 use crate::sys::fs::Meta;
-use crate::sys::resolve::{self, Way};
+use crate::sys::resolve::{self, Last, Way};
 use crate::sys::trust::Us;
 
 /// Far larger than any certificate bundle.
 const LARGEST: u64 = 8 << 20;
+
+/// An open file that only root and the user of this process may write.
+#[derive(Debug)]
+pub struct TrustedFile {
+    /// The key or variable that names it.
+    pub key: &'static str,
+    pub path: PathBuf,
+    pub meta: Meta,
+    file: File,
+}
+
+impl TrustedFile {
+    pub fn open(key: &'static str, path: &Path) -> Result<Self> {
+        let opened = resolve::find(path, Way::Trusted, Last::Follow).and_then(|place| place.open_file());
+        let (file, meta) = opened.map_err(io::Error::from).with_context(|| cannot_read(key, path))?;
+        Ok(Self { key, path: path.to_owned(), meta, file })
+    }
+
+    /// Its content.
+    pub fn read(&self) -> Result<Vec<u8>> {
+        resolve::read_at_most(&self.file, LARGEST).with_context(|| cannot_read(self.key, &self.path))
+    }
+}
 
 /// Reads a file that only root and the user of this process may write.
 pub fn read(key: &str, path: &Path) -> Result<Vec<u8>> {
@@ -19,7 +43,11 @@ pub fn read(key: &str, path: &Path) -> Result<Vec<u8>> {
 
 fn read_unless(key: &str, path: &Path, friend: Option<(u32, u32)>) -> Result<(Vec<u8>, Meta)> {
     let read = resolve::read_file(path, Way::Trusted, Us::with(friend), LARGEST);
-    read.map_err(io::Error::from).with_context(|| format!("cannot read {key} {}", path.display()))
+    read.map_err(io::Error::from).with_context(|| cannot_read(key, path))
+}
+
+fn cannot_read(key: &str, path: &Path) -> String {
+    format!("cannot read {key} {}", path.display())
 }
 
 /// Reads a secret. Also returns a warning if other users can read the file.

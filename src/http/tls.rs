@@ -1,50 +1,31 @@
-//! TLS: a store of the built-in and the operator's roots, and a connector that uses it. Set up only when a request
-//! needs it. Verification cannot be turned off.
+//! TLS: a connector, and what its errors mean. Set up only when a request needs it. Verification cannot be turned off.
 
 use std::io::{Read, Write};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::client::Resumption;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{CertificateError, ClientConfig, ClientConnection, InvalidMessage, RootCertStore, StreamOwned};
+use rustls::pki_types::ServerName;
+use rustls::{CertificateError, ClientConfig, ClientConnection, InvalidMessage, OtherError, StreamOwned};
 use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout, Transport, TransportAdapter,
 };
 
-use super::secret_file;
-use crate::error::{Context, Error, Result};
+use super::roots::{Roots, UnusableBundle};
+use crate::error::{Error, Result};
 
-/// A configuration that trusts Mozilla's roots and those in `files` (the key or variable, and the path), read now.
-pub(super) fn config(files: &[(&str, Option<PathBuf>)]) -> Result<Arc<ClientConfig>> {
-    let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-    for (key, path) in files {
-        if let Some(path) = path {
-            add(&mut roots, &secret_file::read(key, path)?)
-                .with_context(|| format!("cannot use {key} {}", path.display()))?;
-        }
-    }
+/// A configuration that trusts `roots`.
+pub(super) fn config(roots: Roots) -> Result<Arc<ClientConfig>> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let verifier = roots.verifier(&provider);
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(rustls::ALL_VERSIONS)
         .map_err(|e| Error::failed(format!("cannot set up TLS: {e}")))?
-        .with_root_certificates(roots)
+        .dangerous() // rustls' name for any verifier that is passed
+        .with_custom_certificate_verifier(verifier)
         .with_no_client_auth();
     // A check makes few connections, and the next check has a new client.
     config.resumption = Resumption::disabled();
     Ok(Arc::new(config))
-}
-
-/// Adds the certificates in `pem`. At least one must be readable: system bundles have some that rustls cannot read.
-fn add(roots: &mut RootCertStore, pem: &[u8]) -> Result<()> {
-    let certificates: Vec<_> = CertificateDer::pem_slice_iter(pem)
-        .collect::<Result<_, _>>()
-        .map_err(|e| Error::failed(format!("it is no PEM: {e}")))?;
-    match roots.add_parsable_certificates(certificates) {
-        (0, _) => Err(Error::failed("there is no usable certificate (PEM) in it")),
-        _ => Ok(()),
-    }
 }
 
 /// Describes a TLS error and its remedy.
@@ -61,6 +42,11 @@ pub(super) fn explain(error: &rustls::Error, host: &str) -> String {
         CertificateError::UnknownIssuer => {
             "its certificate comes from a CA that is not known here: name the CA's certificate with ca-file".to_owned()
         }
+        CertificateError::BadSignature => {
+            "its certificate comes from another CA of the name of one that is known here: name the CA's certificate with \
+             ca-file"
+                .to_owned()
+        }
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
             "its certificate has expired (or this host's clock is wrong)".to_owned()
         }
@@ -71,6 +57,7 @@ pub(super) fn explain(error: &rustls::Error, host: &str) -> String {
         CertificateError::NotValidForNameContext { presented, .. } => {
             format!("its certificate is not for {host} but for {}", presented.join(", "))
         }
+        CertificateError::Other(OtherError(e)) if e.is::<UnusableBundle>() => e.to_string(),
         other if format!("{other:?}").contains("CaUsedAsEndEntity") => {
             "its certificate is a CA's own (CA:TRUE), which no server may use: give the server a certificate with \
              CA:FALSE and name the CA that signed it with ca-file"
@@ -150,9 +137,4 @@ impl Transport for TlsTransport {
     fn is_tls(&self) -> bool {
         true
     }
-}
-/// Checks that the trusted roots can be read.
-pub fn check_roots(http: &crate::config::Http) -> Result<()> {
-    let env = std::env::var_os("SSL_CERT_FILE").filter(|path| !path.is_empty()).map(PathBuf::from);
-    config(&[("ca-file", http.ca_file.clone()), ("SSL_CERT_FILE", env)]).map(drop)
 }

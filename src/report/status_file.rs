@@ -37,58 +37,6 @@ pub fn write(
     status.replace(store)
 }
 
-/// Records that a check has work to do, which may take a while.
-pub fn write_working(store: &Store) {
-    let mut status = Status::read(store);
-    if status.number(WORKING).is_none() {
-        status.set(WORKING, now());
-        status.replace(store);
-    }
-}
-
-/// Whether the drift, or its absence, differs from the last check's; so a drift that recurs every minute is logged
-/// once.
-pub fn is_new_drift(store: &Store, drift: Option<&str>) -> bool {
-    let mut status = Status::read(store);
-    let is_new = status.text("drift") != drift;
-    if is_new {
-        match drift {
-            Some(drift) => status.set("drift", drift),
-            None => status.forget("drift"),
-        }
-        status.replace(store);
-    }
-    is_new
-}
-
-/// Fails while the source `remote` has asked for no requests, up to an hour.
-pub fn hold_off(store: &StoreView, remote: &str) -> Result<()> {
-    let status = Status::read(store);
-    let Some(until) = status.number("not-before") else { return Ok(()) };
-    if status.text("not-before-of") != Some(remote) {
-        return Ok(());
-    }
-    let left = until.saturating_sub(now());
-    // A clock that was set back must not extend a hold beyond the limit.
-    if left == 0 || left > LONGEST_HOLD {
-        return Ok(());
-    }
-    let retry_after = Some(Duration::from_secs(left));
-    // An identity ends in a hash of the query, which is no use in a message.
-    let name = remote.find("?…").map_or(remote, |at| &remote[..at + "?…".len()]);
-    let text = format!("cannot poll {name}: the server asked for no request before {}", rfc3339(until));
-    Err(Error::new(Kind::Unavailable { retry_after }, text))
-}
-
-/// Forgets that the source asked for no requests.
-pub fn forget_hold(store: &Store) {
-    let mut status = Status::read(store);
-    if status.number("not-before").is_some() {
-        status.0.retain(|(key, _)| !["not-before", "not-before-of"].contains(&key.as_str()));
-        status.replace(store);
-    }
-}
-
 /// The `status` file. Being a report, it counts as empty where it cannot be read.
 #[derive(Clone, Debug, Default)]
 pub struct Status(Vec<(String, String)>);
@@ -104,6 +52,54 @@ impl Status {
             Some((key.to_owned(), value))
         };
         Self(text.lines().filter_map(split).collect())
+    }
+
+    /// Records that a check has work to do, which may take a while.
+    pub fn note_working(&mut self, store: &Store) {
+        if self.number(WORKING).is_none() {
+            self.set(WORKING, now());
+            self.replace(store);
+        }
+    }
+
+    /// Whether the drift, or its absence, differs from the last check's; so a drift that recurs every minute is logged
+    /// once.
+    pub fn is_new_drift(&mut self, store: &Store, drift: Option<&str>) -> bool {
+        let is_new = self.text("drift") != drift;
+        if is_new {
+            match drift {
+                Some(drift) => self.set("drift", drift),
+                None => self.forget("drift"),
+            }
+            self.replace(store);
+        }
+        is_new
+    }
+
+    /// Fails while the source `remote` has asked for no requests, up to an hour.
+    pub fn hold_off(&self, remote: &str) -> Result<()> {
+        let Some(until) = self.number("not-before") else { return Ok(()) };
+        if self.text("not-before-of") != Some(remote) {
+            return Ok(());
+        }
+        let left = until.saturating_sub(now());
+        // A clock that was set back must not extend a hold beyond the limit.
+        if left == 0 || left > LONGEST_HOLD {
+            return Ok(());
+        }
+        let retry_after = Some(Duration::from_secs(left));
+        // An identity ends in a hash of the query, which is no use in a message.
+        let name = remote.find("?…").map_or(remote, |at| &remote[..at + "?…".len()]);
+        let text = format!("cannot poll {name}: the server asked for no request before {}", rfc3339(until));
+        Err(Error::new(Kind::Unavailable { retry_after }, text))
+    }
+
+    /// Forgets that the source asked for no requests.
+    pub fn forget_hold(&mut self, store: &Store) {
+        if self.number("not-before").is_some() {
+            self.0.retain(|(key, _)| !["not-before", "not-before-of"].contains(&key.as_str()));
+            self.replace(store);
+        }
     }
 
     /// The value of `key`.

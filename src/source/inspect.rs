@@ -10,7 +10,7 @@ pub type Remark = (Name, bool, String);
 
 /// Problems with the files of trusted roots.
 pub(super) fn roots(http: &Http) -> Vec<Remark> {
-    let read = crate::http::tls::check_roots(http);
+    let read = crate::http::roots::check(http);
     read.err().map(|e| (Name::CaFile, false, e.to_string())).into_iter().collect()
 }
 

@@ -1,6 +1,6 @@
 //! The directory of a store: its files, read and replaced atomically.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use super::ledger::{self, KEPT, Ledger};
+use super::manifest;
+use super::releases::RELEASES;
 use super::state::{self, State};
 use crate::console::progress::size;
 use crate::error::{Context, Error, Result};
@@ -26,8 +28,37 @@ pub struct StoreView {
     pub(super) root: PathBuf,
     /// `None`: it does not exist yet.
     pub(super) dir: Option<Rc<Dir>>,
+    pub(super) subs: Rc<Subs>,
     /// The shared volume that contains it.
     pub(super) volume: Option<PathBuf>,
+}
+
+/// The directories in a store that every check uses, open since each was judged or first used.
+#[derive(Debug, Default)]
+pub(super) struct Subs([OnceCell<Rc<Dir>>; 3]);
+
+impl Subs {
+    const NAMES: [&'static str; 3] = [RELEASES, manifest::DIR, PARTIAL];
+
+    /// Keeps the directory `name`, if it is one of them.
+    pub(super) fn keep(&self, name: &OsStr, dir: Dir) {
+        if let Some(at) = Self::NAMES.iter().position(|known| *known == name) {
+            let _ = self.0[at].set(Rc::new(dir)); // the first one stays
+        }
+    }
+
+    /// The directory `name` of `store`, open.
+    pub(super) fn open(&self, store: &Dir, name: &str) -> io::Result<Rc<Dir>> {
+        let at = Self::NAMES.iter().position(|known| *known == name);
+        if let Some(dir) = at.and_then(|at| self.0[at].get()) {
+            return Ok(dir.clone());
+        }
+        let dir = Rc::new(store.child(name.as_ref())?);
+        if let Some(at) = at {
+            let _ = self.0[at].set(dir.clone());
+        }
+        Ok(dir)
+    }
 }
 
 /// A store that may be written: it holds the lock while it lives.
@@ -88,8 +119,8 @@ impl StoreView {
     }
 
     /// A directory in it, open.
-    pub(super) fn sub(&self, name: &str) -> io::Result<Dir> {
-        self.dir()?.child(name.as_ref())
+    pub(super) fn sub(&self, name: &str) -> io::Result<Rc<Dir>> {
+        self.subs.open(self.dir()?, name)
     }
 
     /// Reads the state. Needs no lock, because the file is replaced atomically.
@@ -135,11 +166,17 @@ impl Store {
     pub(super) fn make(&self, name: &str, mode: u32) -> Result<PathBuf> {
         let path = self.root.join(name);
         let make = || -> io::Result<()> {
-            let (dir, name) = (self.dir()?, OsStr::new(name));
-            match dir.look(name)? {
-                Some(meta) if meta.kind == Kind::Dir => Ok(()),
-                Some(_) => Err(io::Error::other("something else is there: move it away")),
-                None => created::make_own_dir(dir, name, mode).map(drop),
+            match self.sub(name) {
+                Err(e) if e.kind() == ErrorKind::NotFound => {
+                    created::make_own_dir(self.dir()?, OsStr::new(name), mode).map(drop)
+                }
+                Err(e) => match self.dir()?.look(OsStr::new(name))?.map(|meta| meta.kind) {
+                    Some(Kind::File | Kind::Link | Kind::Other) => {
+                        Err(io::Error::other("something else is there: move it away"))
+                    }
+                    Some(Kind::Dir) | None => Err(e),
+                },
+                Ok(_) => Ok(()),
             }
         };
         make().with_context(|| cannot_make(&path))?;
@@ -157,7 +194,7 @@ impl Store {
     }
 
     /// The directory for unfinished files, open.
-    pub fn partial(&self) -> io::Result<Dir> {
+    pub fn partial(&self) -> io::Result<Rc<Dir>> {
         self.sub(PARTIAL)
     }
 
@@ -205,7 +242,7 @@ impl Store {
 
     pub(super) fn put(&self, name: &str, fill: &mut Fill<'_>, mode: u32, durably: bool) -> Result<()> {
         let cannot = || format!("cannot replace {}", self.root.join(name).display());
-        put(self.dir().with_context(cannot)?, name, fill, mode, durably).with_context(cannot)
+        put(self, name, fill, mode, durably).with_context(cannot)
     }
 }
 
@@ -222,18 +259,17 @@ pub(super) const PARTIAL: &str = "partial";
 /// Writes the content of a file.
 pub type Fill<'a> = dyn FnMut(&mut File) -> Result<()> + 'a;
 
-/// Replaces a file of the store in `dir` by the output of `fill`, atomically. The caller holds the lock.
-fn put(dir: &Dir, name: &str, fill: &mut Fill<'_>, mode: u32, durably: bool) -> Result<()> {
+/// Replaces a file of `store` by the output of `fill`, atomically. The caller holds the lock.
+fn put(store: &StoreView, name: &str, fill: &mut Fill<'_>, mode: u32, durably: bool) -> Result<()> {
     let open = || -> io::Result<_> {
         let (to, name) = match name.split_once('/') {
-            Some((sub, name)) => (Some(dir.child(sub.as_ref())?), name),
-            None => (None, name),
+            Some((sub, name)) => (store.sub(sub)?, name),
+            None => (store.dir()?.clone(), name),
         };
-        let (partial, new) = (dir.child(PARTIAL.as_ref())?, sysfs::unique_name("")?);
+        let (partial, new) = (store.sub(PARTIAL)?, sysfs::unique_name("")?);
         Ok((to, name, partial.create(&new)?, partial, new))
     };
     let (to, name, mut file, partial, new) = open().with_context(|| "cannot make a new one")?;
-    let to = to.as_ref().unwrap_or(dir);
     let finish = |file: &File| -> io::Result<()> {
         if mode != 0o600 {
             sysfs::set_owner_and_mode(file, None, mode)?; // whatever the umask
@@ -241,7 +277,7 @@ fn put(dir: &Dir, name: &str, fill: &mut Fill<'_>, mode: u32, durably: bool) -> 
         if durably {
             file.sync_all()?;
         }
-        partial.rename(&new, to, name.as_ref())?;
+        partial.rename(&new, &to, name.as_ref())?;
         if durably { to.sync() } else { Ok(()) }
     };
     fill(&mut file).and_then(|()| finish(&file).with_context(|| "cannot write it")).inspect_err(|_| {

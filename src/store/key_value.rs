@@ -43,9 +43,13 @@ impl Text {
 
 /// Printable ASCII as it is, the rest as `\xHH`: one line stays one line, and every byte comes back.
 pub fn escape(bytes: &[u8], into: &mut String) {
+    let is_plain = |byte: &u8| (b' '..=b'~').contains(byte) && *byte != b'\\';
+    if let Some(plain) = std::str::from_utf8(bytes).ok().filter(|_| bytes.iter().all(is_plain)) {
+        return into.push_str(plain); // nearly always, and each check prints and parses these texts
+    }
     for &byte in bytes {
         match byte {
-            b' '..=b'~' if byte != b'\\' => into.push(char::from(byte)),
+            _ if is_plain(&byte) => into.push(char::from(byte)),
             _ => write!(into, "\\x{byte:02x}").unwrap_or(()), // writing to a String cannot fail
         }
     }
@@ -53,6 +57,9 @@ pub fn escape(bytes: &[u8], into: &mut String) {
 
 /// The inverse of [`escape`].
 pub fn unescape(text: &[u8]) -> Option<Vec<u8>> {
+    if !text.contains(&b'\\') {
+        return Some(text.to_vec());
+    }
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text;
     while let Some((&byte, after)) = rest.split_first() {

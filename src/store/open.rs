@@ -5,7 +5,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::directory::{Location, PARTIAL, Store, StoreView};
+use super::directory::{Location, PARTIAL, Store, StoreView, Subs};
 use super::lock::lock;
 use super::{manifest, releases};
 use crate::error::{Error, Result, plain};
@@ -34,20 +34,21 @@ fn make(location: &Location) -> Result<(StoreView, bool)> {
     let root = location.path.clone();
     let is_new = !root.exists();
     let place = resolve::make_dirs(&root, location.way).map_err(|fault| location.refusal(fault, &root))?;
-    let dir = open(&place, location)?;
-    Ok((StoreView { root, dir: Some(Rc::new(dir)), volume: place.volume }, is_new))
+    let (dir, subs) = open(&place, location)?;
+    Ok((StoreView { root, dir: Some(Rc::new(dir)), subs: Rc::new(subs), volume: place.volume }, is_new))
 }
 
 impl StoreView {
     /// Opens the store at `location` for reading, without its lock. It need not exist.
     pub fn open(location: &Location) -> Result<Self> {
-        let (dir, volume) = match resolve::find(&location.path, location.way, Last::Follow) {
-            Ok(place) if place.meta.is_some() => (Some(Rc::new(open(&place, location)?)), place.volume),
+        let (opened, volume) = match resolve::find(&location.path, location.way, Last::Follow) {
+            Ok(place) if place.meta.is_some() => (Some(open(&place, location)?), place.volume),
             Ok(place) => (None, place.volume),
             Err(fault) if fault.is_missing() => (None, None),
             Err(fault) => return Err(location.refusal(fault, &location.path)),
         };
-        Ok(Self { root: location.path.clone(), dir, volume })
+        let (dir, subs) = opened.map_or_else(Default::default, |(dir, subs)| (Some(Rc::new(dir)), subs));
+        Ok(Self { root: location.path.clone(), dir, subs: Rc::new(subs), volume })
     }
 }
 
@@ -70,11 +71,13 @@ impl Location {
     }
 }
 
-/// Opens the store found at `place`; fails if another user may have made part of it.
-fn open(place: &Place, location: &Location) -> Result<Dir> {
-    let judged = place.open_own_dir().and_then(|dir| {
-        releases::judge(&dir, &place.path, location.owner)?;
+/// Opens the store found at `place`, and the directories in it; fails if another user may have made part of it.
+fn open(place: &Place, location: &Location) -> Result<(Dir, Subs)> {
+    let subs = Subs::default();
+    let judged = place.open_own_dir(&mut |name, dir| subs.keep(name, dir)).and_then(|dir| {
+        releases::judge(&dir, &subs, &place.path, location.owner)?;
         Ok(dir)
     });
-    judged.map_err(|fault| location.refusal(fault, &place.path))
+    let dir = judged.map_err(|fault| location.refusal(fault, &place.path))?;
+    Ok((dir, subs))
 }

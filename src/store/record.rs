@@ -1,6 +1,7 @@
 //! A release as the state and the history record it.
 
 use crate::model::{ReleaseId, Revision, Validators};
+use crate::sys::log::Facts;
 
 /// A release and its origin.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,4 +16,11 @@ pub struct Record {
     pub since: u64,
     /// The verification of its archive before it was unpacked; `None`: not requested.
     pub proof: Option<String>,
+}
+
+impl Record {
+    /// The facts of a log line about it; `outcome`: the line ends a check.
+    pub fn facts(&self, outcome: Option<&'static str>) -> Facts<'_> {
+        Facts { outcome, release: Some(self.release.as_str()), revision: Some(self.revision.as_str()) }
+    }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Instant;
 
-use super::directory::{PARTIAL, PRUNED, Store, StoreView, cannot_make, unique};
+use super::directory::{PARTIAL, PRUNED, Store, StoreView, Subs, cannot_make, unique};
 use super::manifest::{self, Extent, Manifest};
 use crate::error::{Context, Error, Result, plain};
 use crate::model::{Owner, ReleaseId};
@@ -21,7 +21,7 @@ use crate::sys::trust::Us;
 /// The mode that marks a release as being removed in place, and so not a release any more: no other release has it.
 const DOOMED: u32 = 0o1700;
 /// The store's directory of releases.
-const RELEASES: &str = "releases";
+pub(super) const RELEASES: &str = "releases";
 
 /// A release to clone files from.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ pub struct Staging {
     path: PathBuf,
     name: OsString,
     dir: Dir,
-    partial: Dir,
+    partial: Rc<Dir>,
 }
 
 /// A complete, durable, immutable tree.
@@ -74,7 +74,7 @@ impl StoreView {
     }
 
     /// Opens the directory of releases.
-    pub fn releases_dir(&self) -> io::Result<Dir> {
+    pub fn releases_dir(&self) -> io::Result<Rc<Dir>> {
         self.sub(RELEASES)
     }
 
@@ -124,7 +124,7 @@ impl Store {
     pub fn staging(&self) -> Result<Staging> {
         let name = unique("release-")?;
         let path = self.root().join(PARTIAL).join(&name);
-        let make = || -> io::Result<(Dir, Dir)> {
+        let make = || -> io::Result<(Dir, Rc<Dir>)> {
             let partial = self.sub(PARTIAL)?;
             Ok((partial.make_child(&name, None, 0o700)?, partial))
         };
@@ -197,15 +197,15 @@ impl Store {
 /// Fails if another user may have made a release of the store in `dir`, at `path`. Each release must belong to this
 /// process's user or to `owner`, or have a manifest of this process's user: then it was given to a former owner, or
 /// adopted.
-pub(super) fn judge(dir: &Dir, path: &Path, owner: Option<Owner>) -> Result<(), Fault> {
-    let sub = |name: &str| match dir.child(name.as_ref()) {
+pub(super) fn judge(dir: &Dir, subs: &Subs, path: &Path, owner: Option<Owner>) -> Result<(), Fault> {
+    let sub = |name: &str| match subs.open(dir, name) {
         Ok(dir) => Ok(Some(dir)),
         // A user who may not read it may not read the state either.
         Err(e) if [ErrorKind::NotFound, ErrorKind::PermissionDenied].contains(&e.kind()) => Ok(None),
         Err(e) => Err(Fault::Io(e)),
     };
     let Some(manifests) = sub(manifest::DIR)? else { return Ok(()) };
-    resolve::judge_names(&manifests, &path.join(manifest::DIR), Us::with(None))?;
+    resolve::judge_names(&manifests, &path.join(manifest::DIR), Us::with(None), &mut |_, _| ())?;
     let Some(releases) = sub(RELEASES)? else { return Ok(()) };
     let us = Us::with(owner.map(|owner| (owner.uid, owner.gid)));
     for name in releases.names()? {
@@ -266,7 +266,8 @@ impl Staging {
             if rest != Rest::Nothing {
                 sync_tree(&self.dir, rest)?;
             }
-            log::debug!("synced {entries} entries {rest} in {} ms", started.elapsed().as_millis());
+            let s = if entries == 1 { "y" } else { "ies" };
+            log::debug!("synced {entries} entr{s} {rest} in {} ms", started.elapsed().as_millis());
             let releases = store.releases_dir()?;
             match releases.look(name(id))? {
                 Some(meta) if is_doomed(&meta, id) => releases.remove_all(name(id))?,

@@ -20,7 +20,7 @@ pub(super) fn start() -> io::Result<Ticks> {
     static IS_READY: AtomicBool = AtomicBool::new(false);
     if !IS_READY.load(SeqCst) {
         set_handler(libc::SIGALRM, rearm_alarm, 0)?;
-        unblock(libc::SIGALRM)?;
+        unblock(&[libc::SIGALRM])?;
         IS_READY.store(true, SeqCst);
     }
     if TICKS.fetch_add(1, SeqCst) == 0 {

@@ -4,37 +4,20 @@ use std::io;
 
 use libc::c_int;
 
-/// Sets a handler, which must be async-signal-safe.
-pub(super) fn set_handler(signal: c_int, handler: extern "C" fn(c_int), flags: c_int) -> io::Result<()> {
+/// Sets a handler, which must be async-signal-safe. Returns whether the signal was ignored before.
+pub(super) fn set_handler(signal: c_int, handler: extern "C" fn(c_int), flags: c_int) -> io::Result<bool> {
     // SAFETY: an all-zero sigaction is a valid value, its mask the empty set.
-    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    let (mut action, mut before): (libc::sigaction, libc::sigaction) = unsafe { std::mem::zeroed() };
     action.sa_sigaction = handler as *const () as usize;
     action.sa_flags = flags;
-    // SAFETY: `action` lives through the call, and its handler is async-signal-safe.
-    check(unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) })
+    // SAFETY: both live through the call, and the handler is async-signal-safe.
+    check(unsafe { libc::sigaction(signal, &raw const action, &raw mut before) })?;
+    Ok(before.sa_sigaction == libc::SIG_IGN)
 }
 
-/// Whether a signal is ignored.
-pub(super) fn is_ignored(signal: c_int) -> io::Result<bool> {
-    // SAFETY: an all-zero sigaction is a valid value to be overwritten.
-    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-    // SAFETY: only asks; `action` lives through the call.
-    check(unsafe { libc::sigaction(signal, std::ptr::null(), &raw mut action) })?;
-    Ok(action.sa_sigaction == libc::SIG_IGN)
-}
-
-/// Unblocks a signal.
-pub(super) fn unblock(signal: c_int) -> io::Result<()> {
-    // SAFETY: an all-zero set is memory that sigemptyset may write; all pointers are to it and live through the calls.
-    unsafe {
-        let mut set: libc::sigset_t = std::mem::zeroed();
-        check(libc::sigemptyset(&raw mut set))?;
-        check(libc::sigaddset(&raw mut set, signal))?;
-        match libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut()) {
-            0 => Ok(()),
-            errno => Err(io::Error::from_raw_os_error(errno)),
-        }
-    }
+/// Unblocks signals.
+pub(super) fn unblock(signals: &[c_int]) -> io::Result<()> {
+    mask(libc::SIG_UNBLOCK, signals).map(drop)
 }
 
 /// For a child between fork and exec: resets every signal to its default and unblocks it, as in a fresh process. Only
@@ -45,7 +28,7 @@ pub(super) fn reset() -> io::Result<()> {
         // have their default already.
         unsafe { libc::signal(signal, libc::SIG_DFL) };
     }
-    // SAFETY: as in `unblock`.
+    // SAFETY: as in `mask`.
     unsafe {
         let mut none: libc::sigset_t = std::mem::zeroed();
         check(libc::sigemptyset(&raw mut none))?;
@@ -55,14 +38,18 @@ pub(super) fn reset() -> io::Result<()> {
 
 /// Blocks `signals`, and returns them as a set.
 pub(super) fn block(signals: &[c_int]) -> io::Result<libc::sigset_t> {
-    // SAFETY: as in `unblock`.
+    mask(libc::SIG_BLOCK, signals)
+}
+
+fn mask(how: c_int, signals: &[c_int]) -> io::Result<libc::sigset_t> {
+    // SAFETY: an all-zero set is memory that sigemptyset may write; all pointers are to it and live through the calls.
     unsafe {
         let mut set: libc::sigset_t = std::mem::zeroed();
         check(libc::sigemptyset(&raw mut set))?;
         for signal in signals {
             check(libc::sigaddset(&raw mut set, *signal))?;
         }
-        match libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) {
+        match libc::pthread_sigmask(how, &raw const set, std::ptr::null_mut()) {
             0 => Ok(set),
             errno => Err(io::Error::from_raw_os_error(errno)),
         }

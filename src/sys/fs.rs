@@ -28,11 +28,6 @@ impl Dir {
         Ok(Self(rustix::fs::open(path, DIRECTORY, Mode::empty())?))
     }
 
-    /// Returns its descriptor.
-    pub fn into_fd(self) -> OwnedFd {
-        self.0
-    }
-
     /// Opens `/` as the start of a walk.
     pub fn root() -> io::Result<Self> {
         Self::enter(rustix::fs::CWD, OsStr::new("/"))
@@ -64,15 +59,18 @@ impl Dir {
 
     /// Opens the directory at the relative `path`, component by component, and follows no link.
     pub fn descend(&self, path: &Path) -> io::Result<Self> {
-        let mut dir = Self(self.0.try_clone()?);
+        let mut dir: Option<Self> = None;
         for component in path.components() {
             match component {
-                Component::Normal(name) => dir = dir.child(name)?,
+                Component::Normal(name) => dir = Some(dir.as_ref().unwrap_or(self).child(name)?),
                 Component::CurDir => {}
                 _ => return Err(io::Error::from(rustix::io::Errno::INVAL)),
             }
         }
-        Ok(dir)
+        match dir {
+            Some(dir) => Ok(dir),
+            None => Ok(Self(self.0.try_clone()?)),
+        }
     }
 
     /// Makes the directory `name`, which must not exist, with owner and mode, and opens it. Safe only where no other

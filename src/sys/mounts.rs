@@ -1,8 +1,8 @@
 //! Mounts, from proc_pid_mountinfo(5): a directory may be mounted at several places, and so have several names. Without
 //! a /proc nothing is known.
 
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 /// The mounts that this process sees, in order: at one place, a later one covers an earlier one.
@@ -34,10 +34,9 @@ impl Mounts {
 
     /// The origin of `path`, which must be free of links.
     pub fn origin(&self, path: &Path) -> Option<Origin> {
-        let covers = |mount: &&Mount| path.starts_with(&mount.at);
+        let covers = |mount: &&Mount| below(&mount.at, path).is_some();
         let mount = self.0.iter().filter(covers).max_by_key(|mount| mount.at.as_os_str().len())?;
-        let below = path.strip_prefix(&mount.at).ok()?;
-        Some(Origin { device: mount.device.clone(), path: mount.root.join(below) })
+        Some(Origin { device: mount.device.clone(), path: mount.root.join(below(&mount.at, path)?) })
     }
 }
 
@@ -53,7 +52,19 @@ impl Mount {
 impl Origin {
     /// Its path relative to `outer`; empty: the same. `None`: it is elsewhere.
     pub fn below(&self, outer: &Self) -> Option<&Path> {
-        self.path.strip_prefix(&outer.path).ok().filter(|_| self.device == outer.device)
+        below(&outer.path, &self.path).filter(|_| self.device == outer.device)
+    }
+}
+
+/// `inner` relative to `outer`; empty: the same. `None`: it is not inside. Both are absolute and without `.`, `..` and
+/// double slashes. Every check compares all its paths with each other, which [`Path::strip_prefix`] does by components.
+pub fn below<'a>(outer: &Path, inner: &'a Path) -> Option<&'a Path> {
+    let outer = outer.as_os_str().as_bytes();
+    let rest = inner.as_os_str().as_bytes().strip_prefix(outer)?;
+    match rest.strip_prefix(b"/") {
+        Some(rest) => Some(Path::new(OsStr::from_bytes(rest))),
+        None if rest.is_empty() || outer == b"/" => Some(Path::new(OsStr::from_bytes(rest))),
+        None => None,
     }
 }
 
@@ -80,6 +91,16 @@ fn unescaped(word: &[u8]) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_is_below_another_as_its_components_say() {
+        let paths = ["/", "/a", "/a/b", "/a/bc", "/ab", "/a/b/c d", "/b", "/a/ä"].map(Path::new);
+        for outer in paths {
+            for inner in paths {
+                assert_eq!(below(outer, inner), inner.strip_prefix(outer).ok(), "{inner:?} below {outer:?}");
+            }
+        }
+    }
 
     #[test]
     fn a_place_is_known_by_the_mount_that_covers_it_last() {

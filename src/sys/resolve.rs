@@ -75,11 +75,16 @@ pub fn open_dir(path: &Path, way: Way) -> Result<Dir, Fault> {
 /// Reads the regular file at `path`, of at most `largest` bytes; a larger file is an error.
 pub fn read_file(path: &Path, way: Way, us: Us, largest: u64) -> Result<(Vec<u8>, Meta), Fault> {
     let (file, meta) = find_for(path, way, Last::Follow, us)?.open_file()?;
+    Ok((read_at_most(file, largest)?, meta))
+}
+
+/// Reads all of an open file, of at most `largest` bytes; a larger file is an error.
+pub fn read_at_most(file: impl Read, largest: u64) -> io::Result<Vec<u8>> {
     let mut content = Vec::new();
     file.take(largest + 1).read_to_end(&mut content)?;
     match content.len() as u64 > largest {
-        true => Err(io::Error::other(format!("it has more than {largest} bytes")).into()),
-        false => Ok((content, meta)),
+        true => Err(io::Error::other(format!("it has more than {largest} bytes"))),
+        false => Ok(content),
     }
 }
 

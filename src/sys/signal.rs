@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering::SeqCst};
 use libc::c_int;
 use rustix::pipe::PipeFlags;
 
-use super::disposition::{ignore, is_ignored, set_handler, unblock};
+use super::disposition::{block, ignore, set_handler, unblock};
 use super::stderr::Sink;
 
 /// The signals that stop the process. HUP too: a terminal that goes away must not leave a hook running alone.
@@ -78,13 +78,15 @@ fn noted(region: u32) -> Option<i32> {
 /// stays ignored; a blocked one is unblocked.
 pub fn install() -> io::Result<()> {
     pipe()?;
+    // One that comes between the two calls waits, and is discarded if it is ignored.
+    block(&STOP)?;
     for signal in STOP {
-        if !is_ignored(signal)? {
-            // No SA_RESTART: a blocking call inside a region returns, and its caller can ask for the signal.
-            set_handler(signal, on_signal, 0)?;
+        // No SA_RESTART: a blocking call inside a region returns, and its caller can ask for the signal.
+        if set_handler(signal, on_signal, 0)? {
+            ignore(signal);
         }
-        unblock(signal)?;
     }
+    unblock(&STOP)?;
     ignore(libc::SIGXFSZ);
     Ok(())
 }
@@ -102,8 +104,8 @@ pub(super) fn install_in_twin() -> io::Result<()> {
     SILENT.store(true, SeqCst);
     for signal in [libc::SIGHUP, libc::SIGUSR1] {
         ignore(signal);
-        unblock(signal)?;
     }
+    unblock(&[libc::SIGHUP, libc::SIGUSR1])?;
     for signal in [libc::SIGTERM, libc::SIGINT] {
         // SAFETY: setting a default needs no handler. Even if ignored at start: the daemon ends the worker by these.
         unsafe { libc::signal(signal, libc::SIG_DFL) };
@@ -152,7 +154,7 @@ fn pipe() -> io::Result<&'static (OwnedFd, OwnedFd)> {
     WAKE.store(ends.1.as_raw_fd(), SeqCst);
     // SA_RESTART: the end of a child must not interrupt an unrelated read; poll(2) returns all the same.
     set_handler(libc::SIGCHLD, on_signal, libc::SA_RESTART | libc::SA_NOCLDSTOP)?;
-    unblock(libc::SIGCHLD)?;
+    unblock(&[libc::SIGCHLD])?;
     Ok(ends)
 }
 

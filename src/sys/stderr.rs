@@ -110,6 +110,9 @@ fn read(piece: &mut [u8], at: usize) -> usize {
         libc::STDERR_FILENO => {
             let end = usize::try_from(tell(stderr()).unwrap_or(0)).unwrap_or_default();
             let most = piece.len().min(end.saturating_sub(at));
+            if most == 0 {
+                return 0;
+            }
             rustix::io::pread(stderr(), &mut piece[..most], at as u64).unwrap_or(0)
         }
         // SAFETY: the pipe's end was made by us, and is never closed.

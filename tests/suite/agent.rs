@@ -14,11 +14,12 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::needs::needs;
 use crate::support::phrases::{
-    CANNOT_USE, CANNOT_WRITE, DEPLOYED, NOTHING_AT, READ_AGAIN, RESUMED, UNCHANGED, UP_TO_DATE, WAS_ENDED, WAS_KILLED,
+    CANNOT_USE, CANNOT_WRITE, DEPLOYED, NAME_THE_CA, NOTHING_AT, READ_AGAIN, RESUMED, UNCHANGED, UP_TO_DATE, WAS_ENDED,
+    WAS_KILLED,
 };
 use crate::support::running::{Running, is_alive};
 use crate::support::sandbox::{Run, Sandbox, binary};
-use crate::support::servers::{Raw, ok, wait_for};
+use crate::support::servers::{Authority, Nginx, Raw, ok, wait_for};
 
 /// A schedule that does not come while a test runs.
 const NEVER: &str = "0 0 29 2 *";
@@ -417,6 +418,80 @@ fn it_sleeps_then_that_is_one_call_a_period_and_nothing_between() {
     }
     // The first is before the first check: none; from then on one for the check's end and one until the next time.
     assert!(sleeps.len() >= 4 && sleeps[1..].iter().all(|n| *n <= 2), "{sleeps:?}\n{trace}");
+}
+
+/// For each process of a trace by `strace -f -y`, how many times it read the file to its end, in the order of the first.
+fn readers(trace: &str, file: &Path) -> Vec<(String, usize)> {
+    let (called, mut readers) = (format!("<{}>,", file.display()), Vec::<(String, usize)>::new());
+    for line in trace.lines().filter(|line| line.contains("read(") && line.contains(&called)) {
+        let pid = line.split_whitespace().next().unwrap();
+        if !readers.iter().any(|(known, _)| known == pid) {
+            readers.push((pid.to_owned(), 0));
+        }
+        let reader = readers.iter_mut().find(|(known, _)| known == pid).unwrap();
+        reader.1 += usize::from(line.ends_with("= 0"));
+    }
+    readers
+}
+
+#[test]
+fn bundle_of_roots_is_the_same_then_the_daemon_parses_it_once() {
+    needs!("strace", "nginx", "openssl");
+    let sandbox = Sandbox::new();
+    sandbox.zip("www/app.zip", &[("version", "v1")]);
+    let authority = Authority::new(&sandbox);
+    let nginx = Nginx::start(&sandbox, "ssl", &authority.certificate("IP:127.0.0.1", &[]));
+    let bundle = sandbox.write("bundle.pem", fs::read(authority.ca()).unwrap());
+    let daemon = sandbox.daemon(&["--remote", &nginx.https("127.0.0.1", "/app.zip"), "--schedule", NEVER, "-v"]);
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-y", "-e", "trace=read", "-o"]).arg(sandbox.path("trace")).arg("--").arg(binary());
+    strace.args(daemon.get_args()).env("SSL_CERT_FILE", &bundle);
+    let mut running = Running::start(strace);
+    running.until(DEPLOYED);
+    let daemon = copy_of(running.pid()); // strace's child is the daemon
+    let check = |running: &mut Running, words: &str| {
+        kill_process(daemon, Signal::USR1).unwrap();
+        running.until(words);
+    };
+    (0..3).for_each(|_| check(&mut running, &format!(" DEBUG {UNCHANGED} ")));
+    // Another file at the same path: the old roots are not trusted any more, and the new ones are.
+    let other = Sandbox::new();
+    let stranger = fs::read(Authority::new(&other).ca()).unwrap();
+    let replaced = |content: &[u8]| fs::rename(sandbox.write("next.pem", content), &bundle).unwrap();
+    replaced(&stranger);
+    check(&mut running, NAME_THE_CA);
+    replaced(&fs::read(authority.ca()).unwrap());
+    check(&mut running, &format!(" DEBUG {UNCHANGED} "));
+    kill_process(daemon, Signal::TERM).unwrap();
+    running.end().expect(0);
+    let trace = sandbox.read("trace");
+    let (daemon, readers) = (daemon.as_raw_pid().to_string(), readers(&trace, &bundle));
+    // The first check did not know it; then the daemon did it for all, and again for each new file.
+    assert_eq!((readers.len(), readers[0].1), (2, 1), "{readers:?}\n{trace}");
+    assert_eq!(readers[1], (daemon, 3), "{trace}");
+}
+
+#[test]
+fn bundle_of_roots_is_not_needed_then_it_is_not_read() {
+    needs!("strace", "nginx", "openssl");
+    let sandbox = Sandbox::new();
+    sandbox.zip("www/app.zip", &[("version", "v1")]);
+    let authority = Authority::new(&sandbox);
+    let nginx = Nginx::start(&sandbox, "ssl", &authority.certificate("IP:127.0.0.1", &[]));
+    let other = Sandbox::new();
+    let bundle = sandbox.write("bundle.pem", fs::read(Authority::new(&other).ca()).unwrap());
+    let remote = nginx.https("127.0.0.1", "/app.zip");
+    let check = |config: &str, code: i32| {
+        sandbox.write("repo-deploy.cfg", config);
+        let command = sandbox.command(&["--remote", &remote]);
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-y", "-e", "trace=read", "-o"]).arg(sandbox.path("trace")).arg("--").arg(binary());
+        strace.args(command.get_args()).env_clear().envs(command.get_envs().filter_map(|(k, v)| Some((k, v?))));
+        Run::from(strace.env("SSL_CERT_FILE", &bundle).output().unwrap()).expect(code);
+        readers(&sandbox.read("trace"), &bundle).len()
+    };
+    assert_eq!(check(&format!("ca-file = {}\n", authority.ca().display()), 0), 0);
+    assert_eq!(check("", 1), 1, "the control: the server's CA is not known without it");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::support::needs::needs;
-use crate::support::phrases::TAKES;
+use crate::support::phrases::{DEPLOYED, TAKES, UNPACKED};
 use crate::support::sandbox::{Run, Sandbox, binary, tree};
 
 const UNITS: [&str; 5] = [
@@ -107,7 +107,7 @@ fn install_is_run_before_build_then_one_line_says_so() {
     assert!(failed.log.contains("make install: there is no /no/such/binary: run make build first"), "{}", failed.log);
     assert!(!sandbox.path("stage").exists());
     let help = make(&["help"], &binary()).expect(0).out;
-    for target in ["build", "install", "uninstall", "test", "help"] {
+    for target in ["build", "dist", "dist-check", "install", "uninstall", "test", "help"] {
         assert!(help.lines().any(|line| line.starts_with(&format!("{target} "))), "{target} in\n{help}");
     }
 }
@@ -266,6 +266,58 @@ fn log_format_is_json_then_each_line_is_an_object() {
 }
 
 #[test]
+fn log_format_is_json_then_lines_name_outcome_release_and_revision() {
+    let sandbox = Sandbox::new();
+    let zip = sandbox.zip("a.zip", &[("f", "1")]);
+    let remote = zip.to_str().unwrap();
+    let check = |code: i32| {
+        let run = run(sandbox.command(&["-v", "--remote", remote]).env("REPO_DEPLOY_LOG_FORMAT", "json")).expect(code);
+        run.log.lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<serde_json::Value>>()
+    };
+    let about = |records: &[serde_json::Value], text: &str| {
+        let record = records.iter().find(|record| record["message"].as_str().unwrap().starts_with(text));
+        let record = record.unwrap_or_else(|| panic!("no {text}: {records:?}")).clone();
+        ["outcome", "release", "revision"].map(|fact| record.get(fact).map(|fact| fact.as_str().unwrap().to_owned()))
+    };
+    let known = |outcome: &str, of: &[Option<String>; 3]| [Some(outcome.to_owned()), of[1].clone(), of[2].clone()];
+    let first = check(0);
+    let unpacked = about(&first, UNPACKED);
+    let [outcome, release, revision] = &unpacked;
+    assert!(outcome.is_none() && release.as_ref().is_some_and(|id| id.len() == 16), "{first:?}");
+    assert!(revision.as_ref().is_some_and(|revision| revision.starts_with("sha256:") && revision.len() == 71));
+    assert_eq!(about(&first, DEPLOYED), known("deployed", &unpacked));
+    assert_eq!(about(&check(0), "unchanged"), known("unchanged", &unpacked));
+
+    sandbox.hook("post.d", "10-fails", "grep -q 1 \"$CURRENT_CONFIG/f\"");
+    sandbox.zip("a.zip", &[("f", "2")]);
+    let reverted = check(1);
+    let tried = about(&reverted, UNPACKED);
+    let [outcome, ..] = about(&reverted, &format!("release {}", tried[1].as_ref().unwrap()));
+    assert_eq!(outcome, None, "the end is not there yet");
+    assert_eq!(about(&reverted, "rolled back: release"), known("rolled-back", &unpacked));
+
+    fs::remove_file(&zip).unwrap();
+    let failed = check(1);
+    let last = failed.last().unwrap();
+    assert_eq!((&last["level"], last["outcome"].is_string()), (&"error".into(), true), "{last}");
+}
+
+#[test]
+fn the_environment_asks_for_json_then_mistakes_are_objects() {
+    let sandbox = Sandbox::new();
+    sandbox.write("repo-deploy.cfg", "remote = /a\nno-such-key = 1\nkeep = x\n");
+    for (words, code) in [(&["--no-such-option"][..], 64), (&["no-such-command"], 64), (&["-f"], 78)] {
+        let run = run(sandbox.command(words).env("REPO_DEPLOY_LOG_FORMAT", "json")).expect(code);
+        assert!(!run.log.is_empty());
+        for line in run.log.lines() {
+            let record: serde_json::Value = serde_json::from_str(line).unwrap_or_else(|e| panic!("{line}: {e}"));
+            assert!(record["time"].is_string() && record["message"].is_string(), "{record}");
+        }
+        assert!(run.log.lines().last().unwrap().contains(r#""level":"error""#), "{}", run.log);
+    }
+}
+
+#[test]
 fn journald_reads_standard_error_then_lines_have_a_priority_and_no_time() {
     let sandbox = Sandbox::new();
     let zip = sandbox.zip("a.zip", &[("f", "1")]);
@@ -282,6 +334,12 @@ fn journald_reads_standard_error_then_lines_have_a_priority_and_no_time() {
     assert!(missing.starts_with("<3>[default] "), "{missing}");
     let deployed = log(&numbers, zip.to_str().unwrap());
     assert!(deployed.lines().all(|line| line.starts_with("<6>[default] ")), "{deployed}");
+    let misuse = {
+        let file = fs::File::create(sandbox.path("stream")).unwrap();
+        sandbox.command(&["--no-such-option"]).env("JOURNAL_STREAM", &numbers).stderr(file).status().unwrap();
+        sandbox.read_log("stream")
+    };
+    assert!(misuse.lines().count() == 2 && misuse.lines().all(|line| line.starts_with("<3>")), "{misuse}");
     // The stream of another process: text, with its time.
     assert!(log("1:2", "/no/such/file").starts_with("20"));
 }

@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, AtFlags};
@@ -119,13 +119,14 @@ impl Place {
 
     /// Judges the present file, of any type.
     pub(super) fn judge_as_it_stands(&self) -> Result<(), Fault> {
-        judge_as_it_stands(&self.dir, &self.name, &self.path, self.way, self.us)
+        judge_as_it_stands(&self.dir, &self.name, &self.path, self.way, self.us).map(drop)
     }
 
     /// Opens it as a directory with only trusted entries: before a chown to this process, others may have filled it.
-    pub fn open_own_dir(&self) -> Result<Dir, Fault> {
+    /// Each directory in it that can be read is passed to `keep` with its name, open.
+    pub fn open_own_dir(&self, keep: &mut dyn FnMut(&OsStr, Dir)) -> Result<Dir, Fault> {
         let dir = self.open_dir()?;
-        judge_names(&dir, &self.path, self.us)?;
+        judge_names(&dir, &self.path, self.us, keep)?;
         Ok(dir)
     }
 
@@ -134,38 +135,50 @@ impl Place {
     }
 }
 
-/// Judges each entry of a directory that only trusted users can change by now.
-pub fn judge_names(dir: &Dir, path: &Path, us: Us) -> Result<(), Fault> {
+/// Judges each entry of a directory that only trusted users can change by now; for `keep` see [`Place::open_own_dir`].
+pub fn judge_names(dir: &Dir, path: &Path, us: Us, keep: &mut dyn FnMut(&OsStr, Dir)) -> Result<(), Fault> {
     dir.names()?.iter().try_for_each(|name| match judge_as_it_stands(dir, name, &path.join(name), Way::Trusted, us) {
+        Ok(Some(child)) => {
+            keep(name, child);
+            Ok(())
+        }
+        Ok(None) => Ok(()),
         Err(fault) if fault.is_missing() => Ok(()), // it has gone since
-        judged => judged,
+        Err(fault) => Err(fault),
     })
 }
 
-/// Judges the entry `name` of `dir`; `path` is its path for messages.
-pub fn judge_as_it_stands(dir: &Dir, name: &OsStr, path: &Path, way: Way, us: Us) -> Result<(), Fault> {
+/// Judges the entry `name` of `dir`; `path` is its path for messages. Returns a directory that can be read, open.
+pub fn judge_as_it_stands(dir: &Dir, name: &OsStr, path: &Path, way: Way, us: Us) -> Result<Option<Dir>, Fault> {
     let check = |file: &dyn AsFd| check(file.as_fd(), dir, path, way, us);
     // Owner and mode can be seen without read permission, through O_PATH.
-    let or_hold = |opened: io::Result<OwnedFd>| match opened {
-        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => dir.hold(name),
-        opened => opened,
-    };
+    let is_denied = |e: &io::Error| e.kind() == io::ErrorKind::PermissionDenied;
     let meta = dir.look(name)?;
     if let Some(meta) = meta.filter(|meta| meta.kind == Kind::File && meta.mode & 0o022 == 0)
         && trust::writer(&meta, &Facts::default(), Role::Itself, us).is_none()
     {
-        return Ok(()); // no ACL grants more than the mode says
+        return Ok(None); // no ACL grants more than the mode says
     }
     match meta.map(|meta| (meta.kind, meta.uid)) {
-        None => Err(Errno::NOENT.into()),
-        Some((Kind::Dir, _)) => check(&or_hold(dir.child(name).map(Dir::into_fd))?),
-        Some((Kind::File, _)) => check(&or_hold(dir.open_file(name).map(OwnedFd::from))?),
-        Some((Kind::Link, owner)) => match trust::link(owner, us) {
-            Some(writer) => Err(Fault::Untrusted(Untrusted::new(path, writer))),
-            None => Ok(()),
+        None => return Err(Errno::NOENT.into()),
+        Some((Kind::Dir, _)) => match dir.child(name) {
+            Ok(child) => return check(&child).map(|()| Some(child)),
+            Err(e) if is_denied(&e) => check(&dir.hold(name)?)?,
+            Err(e) => return Err(e.into()),
         },
-        Some((Kind::Other, _)) => check(&dir.hold(name)?),
+        Some((Kind::File, _)) => match dir.open_file(name) {
+            Ok(file) => check(&file)?,
+            Err(e) if is_denied(&e) => check(&dir.hold(name)?)?,
+            Err(e) => return Err(e.into()),
+        },
+        Some((Kind::Link, owner)) => {
+            if let Some(writer) = trust::link(owner, us) {
+                return Err(Fault::Untrusted(Untrusted::new(path, writer)));
+            }
+        }
+        Some((Kind::Other, _)) => check(&dir.hold(name)?)?,
     }
+    Ok(None)
 }
 
 fn check(file: impl AsFd, dir: &Dir, path: &Path, way: Way, us: Us) -> Result<(), Fault> {

@@ -39,7 +39,7 @@ fn run(program: &str, arguments: &[&Path]) -> bool {
 impl Disk {
     /// Makes one of `kind`, with more `options` for mkfs; `None` where this machine cannot mount.
     pub fn new(aside: &Sandbox, kind: &str, options: &[&str]) -> Option<Self> {
-        let size = if kind == "xfs" { 310 << 20 } else { 24 << 20 };
+        let size = if kind == "ext4" { 24 << 20 } else { 310 << 20 };
         Self::on(aside, &aside.path(""), kind, options, size)
     }
 
@@ -105,7 +105,7 @@ impl Disk {
         let (image, at) = (images.join("disk.img"), aside.path("disk"));
         fs::create_dir(&at).unwrap();
         File::create(&image).unwrap().set_len(size).unwrap();
-        let force = if kind == "xfs" { "-f" } else { "-F" };
+        let force = if kind == "ext4" { "-F" } else { "-f" };
         let made = Command::new(mkfs).args(["-q", force]).args(options).arg(&image).status();
         assert!(made.unwrap().success(), "{mkfs}");
         let mut disk = Self { image, at, options: "loop", mounted: false, others: Default::default() };
