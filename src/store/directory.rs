@@ -1,6 +1,6 @@
 //! The directory of a store: its files, read and replaced atomically.
 
-use std::cell::{Cell, OnceCell};
+use std::cell::Cell;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
@@ -9,8 +9,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use super::ledger::{self, KEPT, Ledger};
-use super::manifest;
-use super::releases::RELEASES;
+use super::open_dirs::{OpenDirs, PARTIAL};
 use super::state::{self, State};
 use crate::console::progress::size;
 use crate::error::{Context, Error, Result};
@@ -28,37 +27,9 @@ pub struct StoreView {
     pub(super) root: PathBuf,
     /// `None`: it does not exist yet.
     pub(super) dir: Option<Rc<Dir>>,
-    pub(super) subs: Rc<Subs>,
+    pub(super) subs: Rc<OpenDirs>,
     /// The shared volume that contains it.
     pub(super) volume: Option<PathBuf>,
-}
-
-/// The directories in a store that every check uses, open since each was judged or first used.
-#[derive(Debug, Default)]
-pub(super) struct Subs([OnceCell<Rc<Dir>>; 3]);
-
-impl Subs {
-    const NAMES: [&'static str; 3] = [RELEASES, manifest::DIR, PARTIAL];
-
-    /// Keeps the directory `name`, if it is one of them.
-    pub(super) fn keep(&self, name: &OsStr, dir: Dir) {
-        if let Some(at) = Self::NAMES.iter().position(|known| *known == name) {
-            let _ = self.0[at].set(Rc::new(dir)); // the first one stays
-        }
-    }
-
-    /// The directory `name` of `store`, open.
-    pub(super) fn open(&self, store: &Dir, name: &str) -> io::Result<Rc<Dir>> {
-        let at = Self::NAMES.iter().position(|known| *known == name);
-        if let Some(dir) = at.and_then(|at| self.0[at].get()) {
-            return Ok(dir.clone());
-        }
-        let dir = Rc::new(store.child(name.as_ref())?);
-        if let Some(at) = at {
-            let _ = self.0[at].set(dir.clone());
-        }
-        Ok(dir)
-    }
 }
 
 /// A store that may be written: it holds the lock while it lives.
@@ -252,9 +223,6 @@ pub(super) const PRUNED: &str = "pruned-";
 fn is_pruned(name: &OsStr) -> bool {
     name.as_encoded_bytes().starts_with(PRUNED.as_bytes())
 }
-
-/// The directory for unfinished files.
-pub(super) const PARTIAL: &str = "partial";
 
 /// Writes the content of a file.
 pub type Fill<'a> = dyn FnMut(&mut File) -> Result<()> + 'a;

@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use super::directory::{Store, StoreView};
+use super::open_dirs::MANIFESTS;
 use crate::error::{Context, Result};
 use crate::model::ReleaseId;
 
@@ -31,8 +32,6 @@ pub use self::rows::{Entry, Rows};
 
 /// The block of most file systems, in bytes.
 const BLOCK: u64 = 4096;
-/// The store's directory of manifests.
-pub const DIR: &str = "manifests";
 
 /// The names of one tree, parents before their children, siblings in byte order. A clone shares them.
 #[derive(Clone, Debug, Default)]
@@ -272,13 +271,13 @@ impl Iterator for Items<'_> {
 impl Store {
     /// Writes the manifest of the release `id`, durably.
     pub fn keep_manifest(&self, id: &ReleaseId, manifest: &Manifest) -> Result<()> {
-        self.put(&format!("{}/{id}", DIR), &mut |file| manifest.write(file), 0o600, true)
+        self.put(&format!("{MANIFESTS}/{id}"), &mut |file| manifest.write(file), 0o600, true)
     }
 }
 
 /// Opens the manifest of `release`.
 fn open(store: &StoreView, release: &ReleaseId) -> io::Result<File> {
-    store.dir()?.child(DIR.as_ref())?.open_file(release.as_str().as_ref())
+    store.sub(MANIFESTS)?.open_file(release.as_str().as_ref())
 }
 
 /// Whether `release` has a manifest that is invalid, and so damaged.

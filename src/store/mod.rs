@@ -8,6 +8,7 @@ pub mod ledger;
 mod lock;
 pub mod manifest;
 mod open;
+mod open_dirs;
 mod record;
 mod releases;
 pub mod state;

@@ -5,9 +5,10 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::directory::{Location, PARTIAL, Store, StoreView, Subs};
+use super::directory::{Location, Store, StoreView};
 use super::lock::lock;
-use super::{manifest, releases};
+use super::open_dirs::{MANIFESTS, OpenDirs, PARTIAL};
+use super::releases;
 use crate::error::{Error, Result, plain};
 use crate::sys::fs::Dir;
 use crate::sys::resolve::{self, Fault, Last, Place, Way};
@@ -22,7 +23,7 @@ impl Store {
         };
         let store = Self { _lock: lock(&view, location, most)?, view, is_new, has_pruned: Cell::new(false) };
         store.make("releases", 0o755)?;
-        store.make(manifest::DIR, 0o700)?;
+        store.make(MANIFESTS, 0o700)?;
         store.make(PARTIAL, 0o700)?;
         store.empty_partial()?;
         Ok(store)
@@ -72,8 +73,8 @@ impl Location {
 }
 
 /// Opens the store found at `place`, and the directories in it; fails if another user may have made part of it.
-fn open(place: &Place, location: &Location) -> Result<(Dir, Subs)> {
-    let subs = Subs::default();
+fn open(place: &Place, location: &Location) -> Result<(Dir, OpenDirs)> {
+    let subs = OpenDirs::default();
     let judged = place.open_own_dir(&mut |name, dir| subs.keep(name, dir)).and_then(|dir| {
         releases::judge(&dir, &subs, &place.path, location.owner)?;
         Ok(dir)

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Instant;
 
-use super::directory::{PARTIAL, PRUNED, Store, StoreView, Subs, cannot_make, unique};
+use super::directory::{PRUNED, Store, StoreView, cannot_make, unique};
 use super::manifest::{self, Extent, Manifest};
+use super::open_dirs::{MANIFESTS, OpenDirs, PARTIAL, RELEASES};
 use crate::error::{Context, Error, Result, plain};
 use crate::model::{Owner, ReleaseId};
 use crate::sys::durable::{self, Rest};
@@ -20,8 +21,6 @@ use crate::sys::trust::Us;
 
 /// The mode that marks a release as being removed in place, and so not a release any more: no other release has it.
 const DOOMED: u32 = 0o1700;
-/// The store's directory of releases.
-pub(super) const RELEASES: &str = "releases";
 
 /// A release to clone files from.
 #[derive(Debug)]
@@ -81,7 +80,7 @@ impl StoreView {
     /// The release `id`, to clone files from; `None` without a valid manifest.
     pub fn original(&self, id: &ReleaseId) -> Option<Original> {
         // Written once its tree was complete, by this program only: no other user may enter the directory.
-        let manifest = self.sub(manifest::DIR).and_then(|dir| dir.look(name(id))).ok()??;
+        let manifest = self.sub(MANIFESTS).and_then(|dir| dir.look(name(id))).ok()??;
         let top = self.release_at(id).open().ok()?;
         Some(Original { top, manifest: manifest::read(self, id)?, published: manifest.mtime })
     }
@@ -148,7 +147,7 @@ impl Store {
                     self.has_pruned.set(true);
                 }
             }
-            self.sub(manifest::DIR)?.remove_all(name(id))
+            self.sub(MANIFESTS)?.remove_all(name(id))
         };
         discard().with_context(|| format!("cannot remove {}", release.path.display()))
     }
@@ -184,7 +183,7 @@ impl Store {
 
     /// Removes manifests without a release: a run was killed between the two removals.
     fn forget_manifests(&self, releases: &Dir) -> io::Result<()> {
-        let manifests = self.sub(manifest::DIR)?;
+        let manifests = self.sub(MANIFESTS)?;
         for name in manifests.names()? {
             if releases.look(&name)?.is_none() {
                 manifests.remove_all(&name)?;
@@ -197,15 +196,15 @@ impl Store {
 /// Fails if another user may have made a release of the store in `dir`, at `path`. Each release must belong to this
 /// process's user or to `owner`, or have a manifest of this process's user: then it was given to a former owner, or
 /// adopted.
-pub(super) fn judge(dir: &Dir, subs: &Subs, path: &Path, owner: Option<Owner>) -> Result<(), Fault> {
+pub(super) fn judge(dir: &Dir, subs: &OpenDirs, path: &Path, owner: Option<Owner>) -> Result<(), Fault> {
     let sub = |name: &str| match subs.open(dir, name) {
         Ok(dir) => Ok(Some(dir)),
         // A user who may not read it may not read the state either.
         Err(e) if [ErrorKind::NotFound, ErrorKind::PermissionDenied].contains(&e.kind()) => Ok(None),
         Err(e) => Err(Fault::Io(e)),
     };
-    let Some(manifests) = sub(manifest::DIR)? else { return Ok(()) };
-    resolve::judge_names(&manifests, &path.join(manifest::DIR), Us::with(None), &mut |_, _| ())?;
+    let Some(manifests) = sub(MANIFESTS)? else { return Ok(()) };
+    resolve::judge_names(&manifests, &path.join(MANIFESTS), Us::with(None), &mut |_, _| ())?;
     let Some(releases) = sub(RELEASES)? else { return Ok(()) };
     let us = Us::with(owner.map(|owner| (owner.uid, owner.gid)));
     for name in releases.names()? {
