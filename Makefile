@@ -42,7 +42,8 @@ fmt: ## one layout for all
 lint: ## what can be said without running it
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
-	@if command -v shellcheck >/dev/null; then shellcheck musl-build.sh etc/demo/run etc/demo/app/bin/greet etc/demo/*-update.d/* tests/parts.sh .ci/run etc/dist/run etc/dist/licenses etc/dist/package etc/dist/sign etc/dist/check etc/dist/deb/p*; else echo "shellcheck is not here: shell scripts not looked at"; fi
+	@if command -v shellcheck >/dev/null; then shellcheck musl-build.sh etc/demo/run etc/demo/app/bin/greet etc/demo/*-update.d/* tests/parts.sh .ci/run etc/dist/run etc/dist/licenses etc/dist/package etc/dist/sign etc/dist/check etc/dist/deb/p* etc/image/build etc/image/root/etc/init.d/rcS \
+		etc/image/root/etc/udhcpc.script; else echo "shellcheck is not here: shell scripts not looked at"; fi
 	@if command -v cargo-deny >/dev/null; then cargo deny --offline check bans licenses sources; else echo "cargo-deny is not here: deny.toml not checked"; fi
 
 test: build ## everything, against real servers; installs what it needs where it can; walks try a sample (REPO_DEPLOY_EVERY_POINT=1: all)
@@ -71,7 +72,7 @@ bench: build ## side by side with curl, bsdtar, unzip, git and zsync, as ratios:
 	python3 tests/bench_page.py $(BUILT)/bench-rows docs/performance.md $(BINARY)
 
 fleet: ## the requests of 10,000 and 100,000 simulated hosts, as the table of docs/operations.md; takes a minute or two
-	@all=$$(cargo test --quiet --locked --bin repo-deploy -- --ignored --nocapture daemon::fleet_tests::table) || \
+	@all=$$(REPO_DEPLOY_FLEET=1 cargo test --quiet --locked --bin repo-deploy -- --nocapture daemon::fleet_tests::hosts) || \
 		{ echo "$$all"; exit 1; }; echo "$$all" | grep '^|'
 
 install: ## the binary that `make build` left, and all that belongs to it: DESTDIR, PREFIX, SYSCONFDIR, UNITDIR; no cargo

@@ -41,6 +41,9 @@ mkfs.xfs:xfsprogs:power loss
 mkfs.btrfs:btrfs-progs:file systems that share blocks
 /usr/share/zoneinfo/Europe/Berlin:tzdata:schedules'
 parts=$(echo "$parts" | sed "s/qemu-ARCH/qemu-$(uname -m)/")
+[ "$(uname -m)" != x86_64 ] || parts="$parts
+qemu-system-x86_64:qemu-system-x86:a machine
+setpriv:util-linux:a machine"
 
 is_here() {
     case $1 in
@@ -133,6 +136,23 @@ if [ ! -e "$seccomp" ] && command -v apt-get >/dev/null; then
 fi
 [ -e "$seccomp" ] || lack="$lack
 seccomp.json:$package:containers"
+
+# The kernel of Debian's cloud images, for a machine: unpacked here, not installed.
+kernel=$(dirname "$0")/.parts/kernel
+if [ "$(uname -m)" = x86_64 ] && [ ! -e "$kernel/boot" ]; then
+    echo "fetching linux-image-cloud-amd64"
+    rm -rf "$kernel" && mkdir -p "$kernel"
+    if ! (
+        cd "$kernel"
+        [ "$(id -u)" != 0 ] || apt-get update -qq
+        package=$(apt-cache depends linux-image-cloud-amd64 | sed -n 's/^ *Depends: \(linux-image-.*\)/\1/p')
+        apt-get download -qq -o APT::Sandbox::User=root "${package:?}" && dpkg-deb -x "$package"_*.deb . && rm "$package"_*.deb
+    ); then
+        rm -rf "$kernel"
+        lack="$lack
+kernel:linux-image-cloud-amd64 of Debian:a machine"
+    fi
+fi
 
 # A second S3, of another hand and strict: built once for each version (about five minutes of a processor).
 s3s=$(dirname "$0")/.parts/s3s

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use crate::local_users::source;
 use crate::support::needs::{is_root, needs};
-use crate::support::phrases::AT_WORK;
+use crate::support::phrases::{AT_WORK, UP_TO_DATE};
 use crate::support::running::Running;
 use crate::support::sandbox::{Run, Sandbox};
 use crate::support::servers::wait_for;
@@ -120,7 +120,7 @@ fn nothing_is_new_then_a_terminal_is_told_and_cron_is_not() {
         Run::from(script.current_dir(sandbox.path("")).stdin(Stdio::null()).output().unwrap()).expect(0).out
     };
     assert!(!on_terminal().contains("up to date"), "it was deployed");
-    assert!(on_terminal().contains("up to date: release "));
+    assert!(on_terminal().contains(&format!("{UP_TO_DATE} release ")));
     assert_eq!(sandbox.deploy(&remote, &[]).expect(0).log, "");
 }
 

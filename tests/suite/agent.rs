@@ -15,7 +15,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::support::needs::needs;
 use crate::support::phrases::{
     CANNOT_USE, CANNOT_WRITE, DEPLOYED, FIRST_CHECK, NAME_THE_CA, NOTHING_AT, READ_AGAIN, RESUMED, UNCHANGED,
-    WAS_ENDED, WAS_KILLED,
+    UP_TO_DATE, WAS_ENDED, WAS_KILLED,
 };
 use crate::support::running::{Running, is_alive};
 use crate::support::sandbox::{Run, Sandbox, binary};
@@ -212,7 +212,11 @@ fn the_source_fails_for_a_while_then_it_is_said_once_and_the_loop_goes_on() {
     let log = daemon.end().expect(0).log;
     let without_debug: Vec<&str> = log.lines().filter(|line| !line.contains(" DEBUG ")).collect();
     assert_eq!(without_debug.iter().filter(|line| line.contains(" ERROR ")).count(), 1, "{log}");
-    assert_eq!(without_debug.iter().filter(|line| line.contains(" up to date: release ")).count(), 1, "{log}");
+    assert_eq!(
+        without_debug.iter().filter(|line| line.contains(&format!(" {UP_TO_DATE} release "))).count(),
+        1,
+        "{log}"
+    );
     assert_eq!(without_debug.len(), 2 + 2 + 2 + 1, "two deployments of two lines each: {log}");
     // With -v each check has its line.
     assert!(log.matches(&format!(" DEBUG {UNCHANGED} release ")).count() >= 5, "{log}");

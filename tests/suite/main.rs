@@ -47,6 +47,7 @@ mod install;
 mod lifecycle;
 mod live_dir;
 mod local_users;
+mod machine;
 mod manifests;
 mod memory;
 mod notices;

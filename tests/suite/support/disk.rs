@@ -24,6 +24,8 @@ pub enum Cut {
 pub struct Disk {
     image: PathBuf,
     pub at: PathBuf,
+    /// Those of mount.
+    options: &'static str,
     mounted: bool,
     /// What is mounted above it and below it, from the top down.
     others: (Vec<PathBuf>, Vec<PathBuf>),
@@ -82,6 +84,20 @@ impl Disk {
         at
     }
 
+    /// The file system of `kind` in `image`, which is there already, mounted at `at`; what its journal holds is done first.
+    pub fn open(image: &Path, kind: &str, at: &Path) -> Option<Self> {
+        needs!(time, "mount", "umount");
+        // Another test may be in a copy of our mount namespace, where a copy of this file system lives on.
+        let options = if kind == "xfs" { "loop,nouuid" } else { "loop" };
+        let (image, at) = (image.to_owned(), at.to_owned());
+        let mut disk = Self { image, at, options, mounted: false, others: Default::default() };
+        if !disk.mount() {
+            leave_out("cannot mount a loop device");
+            return None;
+        }
+        Some(disk)
+    }
+
     fn on(aside: &Sandbox, images: &Path, kind: &str, options: &[&str], size: u64) -> Option<Self> {
         let mkfs = format!("mkfs.{kind}");
         let mkfs = mkfs.as_str();
@@ -92,7 +108,7 @@ impl Disk {
         let force = if kind == "ext4" { "-F" } else { "-f" };
         let made = Command::new(mkfs).args(["-q", force]).args(options).arg(&image).status();
         assert!(made.unwrap().success(), "{mkfs}");
-        let mut disk = Self { image, at, mounted: false, others: Default::default() };
+        let mut disk = Self { image, at, options: "loop", mounted: false, others: Default::default() };
         if !disk.mount() {
             leave_out("cannot mount a loop device");
             return None;
@@ -101,7 +117,7 @@ impl Disk {
     }
 
     fn mount(&mut self) -> bool {
-        self.mounted = run("mount", &["-o".as_ref(), "loop".as_ref(), &self.image, &self.at]);
+        self.mounted = run("mount", &["-o".as_ref(), self.options.as_ref(), &self.image, &self.at]);
         self.mounted
     }
 

@@ -15,6 +15,8 @@ phrases! {
     DEPLOYED = "deployed revision";
     /// A check found nothing new; in the log with `-v` only.
     UNCHANGED = "unchanged:";
+    /// The first check of a daemon, or the first after a failure, found nothing new.
+    UP_TO_DATE = "up to date:";
     /// A pre hook failed, and the live tree was not touched.
     BLOCKED = "blocked:";
     /// A step after the switch failed.

@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, ChildStderr, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process};
@@ -35,21 +36,42 @@ impl Running {
     /// Waits until a line of the log has `words`.
     #[track_caller]
     pub fn until(&mut self, words: &str) -> &mut Self {
+        self.until_any(&[words])
+    }
+
+    /// Waits until a line of the log has one of `words`.
+    #[track_caller]
+    pub fn until_any(&mut self, words: &[&str]) -> &mut Self {
+        let start = Instant::now();
         loop {
-            let mut line = Vec::new();
-            if self.log.buffer().is_empty() {
-                let mut asked = [PollFd::new(self.log.get_ref(), PollFlags::IN)];
-                let has_more = poll(&mut asked, Some(&Timespec { tv_sec: 60, tv_nsec: 0 })).unwrap() > 0;
-                assert!(has_more, "waited for {words:?} for a minute:\n{}", self.seen);
-            }
-            let is_over = self.log.read_until(b'\n', &mut line).unwrap() == 0;
-            assert!(!is_over, "it ended before it said {words:?}:\n{}", self.seen);
-            let line = plain(&String::from_utf8_lossy(&line));
+            let is_early = start.elapsed() < Duration::from_secs(300);
+            assert!(is_early, "waited for {words:?}, and other lines came for five minutes:\n{}", self.seen);
+            let line = self.next_line(words);
             self.seen.push_str(&line);
-            if line.contains(words) {
+            if words.iter().any(|words| line.contains(words)) {
                 return self;
             }
         }
+    }
+
+    /// The next line of the log, which may come in pieces.
+    #[track_caller]
+    fn next_line(&mut self, sought: &[&str]) -> String {
+        let mut line = Vec::new();
+        while !line.ends_with(b"\n") {
+            if self.log.buffer().is_empty() {
+                let mut asked = [PollFd::new(self.log.get_ref(), PollFlags::IN)];
+                let has_more = poll(&mut asked, Some(&Timespec { tv_sec: 60, tv_nsec: 0 })).unwrap() > 0;
+                let begun = String::from_utf8_lossy(&line);
+                assert!(has_more, "waited for {sought:?} for a minute:\n{}{begun}", self.seen);
+            }
+            let piece = self.log.fill_buf().unwrap();
+            assert!(!piece.is_empty(), "it ended before it said {sought:?}:\n{}", self.seen);
+            let length = piece.iter().position(|b| *b == b'\n').map_or(piece.len(), |at| at + 1);
+            line.extend_from_slice(&piece[..length]);
+            self.log.consume(length);
+        }
+        plain(&String::from_utf8_lossy(&line))
     }
 
     /// The next line with `words`.
