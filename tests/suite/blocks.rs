@@ -29,6 +29,23 @@ use Decision::{Not, Run};
 const BLOCKS: &[(&str, &str, Decision)] = &[
     (
         "README.md",
+        "minisign -V",
+        Not("there is no release of this commit yet", |text| {
+            is_in_the_page_of_releases(text);
+            is_tested("dist", "a_release_is_signed_then_the_sums_and_the_signature_are_right");
+            is_tested("dist", "a_binary_is_packed_in_two_places_then_the_bytes_are_the_same_and_the_tarball_is_whole");
+        }),
+    ),
+    (
+        "README.md",
+        "sudo dpkg -i",
+        Not("the packages of this commit are made for minutes", |text| {
+            is_in_the_page_of_releases(text);
+            is_tested("dist", "packages_are_installed_upgraded_and_removed_then_they_leave_what_is_promised");
+        }),
+    ),
+    (
+        "README.md",
         "make build",
         Not("it builds for minutes", |text| {
             programs_exist(text);
@@ -41,9 +58,24 @@ const BLOCKS: &[(&str, &str, Decision)] = &[
     ("README.md", "* * * * * root", Run(recipes::cron)),
     ("README.md", "./musl-build.sh", Not("docker has no engine here", programs_exist)),
     ("README.md", "repo-deploy validate bundle.zip", Run(recipes::bundle)),
-    ("docs/containers.md", "./musl-build.sh", Not("docker has no engine here; containers:: uses runc", programs_exist)),
+    (
+        "docs/containers.md",
+        "./musl-build.sh",
+        Not("docker has no engine here; dockerfiles:: uses runc", programs_exist),
+    ),
+    ("docs/containers.md", "docker compose", Not("docker has no engine here; compose:: uses runc", programs_exist)),
+    ("docs/containers.md", "kubectl apply", Not("there is no cluster here; manifests:: uses runc", programs_exist)),
+    ("docs/containers.md", "kubectl create", Not("there is no cluster here; manifests:: uses runc", programs_exist)),
     ("docs/images.md", "FROM debian", Run(recipes::dockerfile)),
     ("docs/images.md", "ETAG=", Run(recipes::docker_build)),
+    (
+        "docs/images.md",
+        "apt-get download",
+        Not("machine:: does the same in less time", |text| {
+            assert!(text.contains("\netc/image/build kernel ") && root().join("etc/image/build").is_file());
+            is_tested("machine", "power_of_a_machine_is_cut_in_symlink_updates_then_it_boots_and_is_right");
+        }),
+    ),
     ("docs/hooks.md", "#!/bin/sh\n# /etc/repo-deploy/pre-update.d/20-config-test", Run(recipes::config_test)),
     ("docs/hooks.md", "#!/bin/sh\n# /etc/repo-deploy/post-update.d/50-healthy", Run(recipes::healthy)),
     ("docs/hooks.md", "#!/repo-deploy probe http://127.0.0.1:8080/health --timeout 60s\n", Run(recipes::probe)),
@@ -180,6 +212,14 @@ fn programs_exist(text: &str) {
 }
 
 /// For commands that another test of the suite runs.
+/// The commands stand in docs/releases.md too, whose commands the tests of packages run.
+fn is_in_the_page_of_releases(text: &str) {
+    let page = fs::read_to_string(root().join("docs/releases.md")).unwrap();
+    for command in text.lines().flat_map(|line| line.split('#').next().unwrap().split(" && ")) {
+        assert!(page.contains(command.trim()), "docs/releases.md has no {command}");
+    }
+}
+
 fn is_tested(module: &str, name: &str) {
     let source = fs::read_to_string(root().join(format!("tests/suite/{module}.rs"))).unwrap();
     assert!(source.contains(&format!("#[test]\nfn {name}() {{")), "no test {module}::{name}");
