@@ -154,6 +154,7 @@ def repository(base, name, files):
 def git_section(base):
     """What git does beside what we do with git."""
     rng = random.Random(3)
+    open(f"{base}/cfg", "w").close()
     repository(base, "app", ((f"d{n // 50:03}/f{n:05}.txt", rng.randbytes(5400).hex().encode()) for n in range(5000)))
     # 200 MB that do not shrink, 2 MB of them in the directory that is wanted.
     repository(base, "big", ((f"{'web' if n % 100 == 0 else 'other'}/d{n // 500:03}/f{n:05}", rng.randbytes(40_000)) for n in range(5000)))

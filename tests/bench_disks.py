@@ -36,11 +36,17 @@ def archive(path, files, size, seed=1, changed=()):
 
 
 def one_file(path, size, method):
-    """A ZIP of one file of `size` bytes, half of which deflates."""
-    block = random.Random(1).randbytes(1 << 19) + bytes(1 << 19)
-    with zipfile.ZipFile(path, "w", method, compresslevel=1) as out, out.open("file", "w", force_zip64=True) as member:
-        for _ in range(size >> 20):
-            member.write(block)
+    """A ZIP of one file of `size` bytes: words if it is deflated, otherwise noise. It repeats far beyond deflate's window."""
+    rng = random.Random(1)
+    if method == zipfile.ZIP_DEFLATED:
+        words = ["".join(rng.choices("etaoinshrdlu", k=rng.randint(2, 10))) for _ in range(1200)]
+        weights = [1 / (n + 1) for n in range(len(words))]
+        block = " ".join(rng.choices(words, weights, k=12 << 20))[:64 << 20].encode()
+    else:
+        block = rng.randbytes(64 << 20)
+    with zipfile.ZipFile(path, "w", method, compresslevel=6) as out, out.open("file", "w", force_zip64=True) as member:
+        for at in range(0, size, len(block)):
+            member.write(block[:size - at])
 
 
 def publish(path, www, clock=[1_750_000_000]):

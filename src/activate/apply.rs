@@ -21,6 +21,7 @@ use crate::error::{Context, Result};
 use crate::sys::created::{self, is_replaced, replaced};
 use crate::sys::durable::{self, Rest};
 use crate::sys::fs::{self as sysfs, Dir, Kind, Meta, name_of, random, unique_name};
+use crate::sys::sync_ahead::SyncAhead;
 
 /// Prefix of temporary names; no release may hold a name with it.
 pub(super) const TEMPORARY: &str = ".repo-deploy-";
@@ -181,13 +182,16 @@ impl<'a> Mirror<'a> {
     fn stage(&mut self, put: &[Put], staged: &mut Vec<Staged>) -> Result<()> {
         let (want, count) = (self.want, put.len() as u64);
         self.is_early = !durable::is_at_once(self.to.top(), count);
+        let mut ahead = (!self.is_early).then(|| SyncAhead::new(self.to.top()));
         let first = random().with_context(|| "cannot make temporary names")?;
         for (Put { entry, .. }, number) in put.iter().zip(0..) {
             let (entry, temporary) = (want.at(*entry), first.wrapping_add(number));
             staged.push(Staged { temporary, written: None });
             let written = self.write(entry, &name_of(TEMPORARY, temporary)).with_context(|| cannot_put(entry))?;
             staged.last_mut().into_iter().for_each(|staged| staged.written = written);
+            ahead.iter_mut().for_each(|ahead| ahead.wrote(entry.size));
         }
+        drop(ahead);
         let bytes = put.iter().map(|put| want.at(put.entry).size).sum();
         let rest = durable::sync(self.to.top(), count, bytes).with_context(|| cannot_sync(Path::new("")))?;
         if rest == Rest::Nothing {

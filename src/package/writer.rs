@@ -28,6 +28,7 @@ use crate::sys::clock::Deadline;
 use crate::sys::durable;
 use crate::sys::fs::{self, Dir};
 use crate::sys::log;
+use crate::sys::sync_ahead::SyncAhead;
 
 /// The number of bytes of a large file after which the kernel is asked to write them: the disk works meanwhile.
 const WRITEBACK: u64 = 16 << 20;
@@ -58,6 +59,8 @@ pub(super) struct Writer<'a> {
     budget: Budget,
     /// Whether to start the writing of each file early: each will be synced by itself.
     is_early: bool,
+    /// Otherwise all files will be synced at once.
+    ahead: Option<SyncAhead<'a>>,
     /// Files to clone from the live release.
     unchanged: Option<Unchanged<'a>>,
     /// A file with no more than these bits gets its mode when it is created.
@@ -71,6 +74,7 @@ impl<'a> Writer<'a> {
             check_room(plan.space, plan.count, staging)?;
         }
         let is_early = staging.is_some_and(|dir| !durable::is_at_once(dir, plan.count));
+        let ahead = staging.filter(|_| !is_early).map(SyncAhead::new);
         let granted = staging.map_or(Ok(0), fs::granted_bits).with_context(|| "cannot read the ACL of a release")?;
         let owner = layout.owner.map(|o| (o.uid, o.gid));
         let trail = Trail::default();
@@ -92,6 +96,7 @@ impl<'a> Writer<'a> {
             texts,
             budget,
             is_early,
+            ahead,
             unchanged: None,
             granted,
         })
@@ -152,6 +157,7 @@ impl<'a> Writer<'a> {
         if let Some(file) = file.filter(|_| self.is_early && size > 0) {
             fs::start_writeback(&file);
         }
+        self.ahead.iter_mut().for_each(|ahead| ahead.wrote(size));
         Ok(())
     }
 

@@ -15,6 +15,16 @@ pub(super) fn set_handler(signal: c_int, handler: extern "C" fn(c_int), flags: c
     Ok(before.sa_sigaction == libc::SIG_IGN)
 }
 
+/// Blocks every signal that can be.
+pub(super) fn block_all() -> io::Result<()> {
+    // SAFETY: an all-zero set is memory that sigfillset may write; all pointers are to it and live through the calls.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        check(libc::sigfillset(&raw mut set))?;
+        check(libc::sigprocmask(libc::SIG_SETMASK, &raw const set, std::ptr::null_mut()))
+    }
+}
+
 /// Unblocks signals.
 pub(super) fn unblock(signals: &[c_int]) -> io::Result<()> {
     mask(libc::SIG_UNBLOCK, signals).map(drop)

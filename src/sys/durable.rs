@@ -106,7 +106,7 @@ fn reports_errors(release: &str) -> bool {
 }
 
 /// Whether the dirty data of other programs is little. Unknown, as without /proc, is not little.
-fn is_quiet(ours: u64) -> bool {
+pub(super) fn is_quiet(ours: u64) -> bool {
     let Some(dirty) = dirty(&read("/proc/meminfo")) else { return false };
     let is_quiet = dirty <= ours.saturating_add(MAX_FOREIGN);
     if !is_quiet {

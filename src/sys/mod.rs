@@ -24,6 +24,7 @@ pub mod signal;
 pub mod socket;
 pub mod sort;
 pub mod stderr;
+pub mod sync_ahead;
 pub mod trust;
 #[cfg(all(target_env = "musl", panic = "abort"))]
 mod unwind;

@@ -83,6 +83,37 @@ fn many_files_are_synced_at_once_and_few_one_by_one() {
 }
 
 #[test]
+fn many_bytes_are_unpacked_then_the_disk_begins_in_a_process_that_holds_no_lock() {
+    needs!("strace");
+    let aside = Sandbox::new();
+    let zip = archive(&aside, "large.zip", "1", 80, 1 << 20);
+    let disk_of = Sandbox::new();
+    let Some(disk) = Disk::new(&disk_of, "xfs", &[]) else { return };
+    let sandbox = Sandbox::at(&disk.at.join("sandbox"));
+    let (command, trace) = (sandbox.command(&["--remote", &zip]), sandbox.path("trace"));
+    let options = ["-f", "-e", "trace=syncfs,flock,close_range,wait4", "-o", trace.to_str().unwrap()];
+    let run = Run::from(crate::crash::traced(&command, &options).output().unwrap());
+    run.expect(0);
+    let text = sandbox.read("trace");
+    let of = |call: &str| -> Vec<String> {
+        let calls = text.lines().filter(|line| line.contains(&format!(" {call}(")));
+        calls.map(|line| line.split_whitespace().next().unwrap().to_owned()).collect()
+    };
+    let (syncs, closed, locks) = (of("syncfs"), of("close_range"), of("flock"));
+    assert_eq!(syncs.len(), 2, "{text}");
+    assert_ne!(syncs[0], locks[0], "the first is of another process: {text}");
+    assert_eq!((&syncs[1], &closed[0]), (&locks[0], &syncs[0]), "{text}");
+    // Killed while the other one is at work: the lock is free at once.
+    let killed = Sandbox::at(&disk.at.join("killed"));
+    let command = killed.command(&["--remote", &zip]);
+    let options = ["-o", "/dev/null", "-e", "trace=syncfs", "-e", "inject=syncfs:signal=KILL"];
+    let run = Run::from(crate::crash::traced(&command, &options).output().unwrap());
+    assert_eq!(run.code, 137, "{}", run.log);
+    killed.deploy(&zip, &[]).expect(0);
+    assert_eq!(fs::read_to_string(killed.local().join("VERSION")).unwrap(), "1");
+}
+
+#[test]
 fn data_that_cannot_be_written_later_then_the_old_release_stays_live() {
     let aside = Sandbox::new();
     let old = archive(&aside, "old.zip", "1", 80, 1000);

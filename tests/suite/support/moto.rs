@@ -78,6 +78,8 @@ def serve(connection, asked):
     os.dup2(log, 2)
     connection.sendall(json.dumps({'pid': os.getpid()}).encode())
     connection.close()
+    run_simple = moto.server.run_simple
+    moto.server.run_simple = lambda *args, **more: run_simple(*args, **{**more, 'threaded': asked['is_threaded']})
     moto.server.main(['-H', '127.0.0.1', '-p', asked['port']])
 
 def script(connection, asked):
@@ -167,13 +169,23 @@ pub fn is_installed() -> bool {
 impl Moto {
     /// Starts it and sets it up. `None`: it is not installed and the test is left out; with CI=true that is a failure.
     pub fn start(sandbox: &Sandbox) -> Option<Self> {
+        Self::start_as(sandbox, true)
+    }
+
+    /// The same, one request after the other: a condition and the write under it are one step, as in Amazon's S3.
+    pub fn one_at_a_time(sandbox: &Sandbox) -> Option<Self> {
+        Self::start_as(sandbox, false)
+    }
+
+    fn start_as(sandbox: &Sandbox, is_threaded: bool) -> Option<Self> {
         if !is_installed() {
             return None;
         }
         let log = sandbox.path("moto.log");
         let (pid, port) = loop {
             let port = closed_port();
-            let asked = json!({"port": port.to_string(), "home": sandbox.path("home"), "log": log});
+            let home = sandbox.path("home");
+            let asked = json!({"port": port.to_string(), "home": home, "log": log, "is_threaded": is_threaded});
             let pid = ask_origin(&asked)["pid"].to_string();
             let up = wait_for("moto", || {
                 if !is_alive(&pid) {
@@ -209,7 +221,7 @@ impl Moto {
     /// Lets `calls` more calls pass that nobody has signed (AssumeRoleWithWebIdentity is one), and checks all after them.
     pub fn check_signatures_after(&self, calls: u32) {
         let answer = self.ask("POST", "/moto-api/reset-auth", calls.to_string().as_bytes());
-        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        assert_eq!(answer.split(' ').nth(1), Some("200"), "{answer}");
     }
 
     /// Runs Python with `client(service)` as the user `deploy`; `args` are sys.argv[4:]. Gives what it prints.
