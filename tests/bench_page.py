@@ -3,7 +3,7 @@
 
 usage: tests/bench_page.py ROWS PAGE BINARY
 """
-import datetime, json, platform, re, subprocess, sys
+import datetime, json, platform, re, subprocess, sys, textwrap
 
 rows, page, binary = sys.argv[1:]
 
@@ -44,7 +44,8 @@ with open("tests/golden/counts.txt") as counts:
         number, _, unit = what.partition(" ")
         tables.setdefault("counts", []).append({"work": work, "count": f"{int(number):,} {unit}"})
 date = datetime.date.today().isoformat()
-parts = [f"`make bench` on {date}; {machine()}.", versions() + "."] + [table(name, rows) for name, rows in tables.items()]
+heads = [f"`make bench` on {date}; {machine()}.", versions() + "."]
+parts = [textwrap.fill(head, 118) for head in heads] + [table(name, rows) for name, rows in tables.items()]
 text = open(page).read()
 begin, end = "<!-- bench -->\n", "<!-- end -->"
 before, rest = text.split(begin)
