@@ -18,7 +18,7 @@ use crate::support::phrases::{
     UP_TO_DATE, WAS_ENDED, WAS_KILLED,
 };
 use crate::support::running::{Running, is_alive};
-use crate::support::sandbox::{Run, Sandbox, binary};
+use crate::support::sandbox::{Run, Sandbox};
 use crate::support::servers::{Authority, Nginx, Raw, ok, wait_for};
 
 /// A schedule that does not come while a test runs.
@@ -393,9 +393,7 @@ fn it_sleeps_then_that_is_one_call_a_period_and_nothing_between() {
     let sandbox = Sandbox::new();
     let remote = source(&sandbox, "v1");
     let daemon = sandbox.daemon(&["--remote", &remote, "--schedule", "* * * * * */2", "-v"]);
-    let mut strace = Command::new("strace");
-    strace.arg("-o").arg(sandbox.path("trace")).arg("--").arg(binary()).args(daemon.get_args());
-    let mut running = Running::start(strace);
+    let mut running = Running::start(under_strace(&sandbox, &daemon, &[]));
     for _ in 0..4 {
         running.until(&format!(" DEBUG {UNCHANGED} "));
     }
@@ -420,6 +418,17 @@ fn it_sleeps_then_that_is_one_call_a_period_and_nothing_between() {
     assert!(sleeps.len() >= 4 && sleeps[1..].iter().all(|n| *n <= 2), "{sleeps:?}\n{trace}");
 }
 
+/// `command` under strace with `options`, which writes the file `trace` of the sandbox. The program is strace's child.
+fn under_strace(sandbox: &Sandbox, command: &Command, options: &[&str]) -> Command {
+    let mut strace = Command::new("strace");
+    strace.args(options).arg("-o").arg(sandbox.path("trace")).arg("--").arg(command.get_program());
+    strace.args(command.get_args()).env_clear().envs(command.get_envs().filter_map(|(k, v)| Some((k, v?))));
+    strace
+}
+
+/// strace's options for the reads of a program and its children, with the names of the files.
+const READS: [&str; 4] = ["-f", "-y", "-e", "trace=read"];
+
 /// For each process of a trace by `strace -f -y`, how many times it read the file to its end, in the order of the first.
 fn readers(trace: &str, file: &Path) -> Vec<(String, usize)> {
     let (called, mut readers) = (format!("<{}>,", file.display()), Vec::<(String, usize)>::new());
@@ -442,11 +451,9 @@ fn bundle_of_roots_is_the_same_then_the_daemon_parses_it_once() {
     let authority = Authority::new(&sandbox);
     let nginx = Nginx::start(&sandbox, "ssl", &authority.certificate("IP:127.0.0.1", &[]));
     let bundle = sandbox.write("bundle.pem", fs::read(authority.ca()).unwrap());
-    let daemon = sandbox.daemon(&["--remote", &nginx.https("127.0.0.1", "/app.zip"), "--schedule", NEVER, "-v"]);
-    let mut strace = Command::new("strace");
-    strace.args(["-f", "-y", "-e", "trace=read", "-o"]).arg(sandbox.path("trace")).arg("--").arg(binary());
-    strace.args(daemon.get_args()).env("SSL_CERT_FILE", &bundle);
-    let mut running = Running::start(strace);
+    let mut daemon = sandbox.daemon(&["--remote", &nginx.https("127.0.0.1", "/app.zip"), "--schedule", NEVER, "-v"]);
+    daemon.env("SSL_CERT_FILE", &bundle);
+    let mut running = Running::start(under_strace(&sandbox, &daemon, &READS));
     running.until(DEPLOYED);
     let daemon = copy_of(running.pid()); // strace's child is the daemon
     let check = |running: &mut Running, words: &str| {
@@ -483,11 +490,9 @@ fn bundle_of_roots_is_not_needed_then_it_is_not_read() {
     let remote = nginx.https("127.0.0.1", "/app.zip");
     let check = |config: &str, code: i32| {
         sandbox.write("repo-deploy.cfg", config);
-        let command = sandbox.command(&["--remote", &remote]);
-        let mut strace = Command::new("strace");
-        strace.args(["-f", "-y", "-e", "trace=read", "-o"]).arg(sandbox.path("trace")).arg("--").arg(binary());
-        strace.args(command.get_args()).env_clear().envs(command.get_envs().filter_map(|(k, v)| Some((k, v?))));
-        Run::from(strace.env("SSL_CERT_FILE", &bundle).output().unwrap()).expect(code);
+        let mut command = sandbox.command(&["--remote", &remote]);
+        command.env("SSL_CERT_FILE", &bundle);
+        Run::from(under_strace(&sandbox, &command, &READS).output().unwrap()).expect(code);
         readers(&sandbox.read("trace"), &bundle).len()
     };
     assert_eq!(check(&format!("ca-file = {}\n", authority.ca().display()), 0), 0);
@@ -719,11 +724,11 @@ fn ten_thousand_checks_with_a_thousand_deployments_then_nothing_has_grown() {
     wait_for("the first check", || (checks(&sandbox) == 1).then_some(()));
     let pid = daemon.pid();
     let measure = || {
-        // No child, and asleep: what it does after a child's end is done.
+        // No child, and in its only wait: what it does after a child's end is done.
         let status = wait_for("rest", || {
-            let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
-            let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-            (children.is_empty() && status.contains("State:\tS")).then_some(status)
+            let read = |name: &str| fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap();
+            let is_at_rest = read(&format!("task/{pid}/children")).is_empty() && read("wchan").contains("poll");
+            is_at_rest.then(|| read("status"))
         });
         let resident = status.lines().find_map(|l| l.strip_prefix("RssAnon:")).unwrap(); // code pages come and go
         let resident: u64 = resident.trim().trim_end_matches(" kB").parse().unwrap();
