@@ -450,3 +450,30 @@ fn power_of_a_machine_is_cut_everywhere_in_in_place_updates_on_ext4() {
 fn power_of_a_machine_is_cut_everywhere_in_in_place_updates_on_xfs() {
     cut_everywhere("xfs", "in-place");
 }
+
+#[test]
+fn what_an_image_is_built_from_is_missing_then_one_line_says_so_and_nothing_is_made() {
+    needs!(root, "busybox");
+    let sandbox = Sandbox::new();
+    let (binary, files) = (sandbox.write("repo-deploy", ""), sandbox.write("files/etc/hosts", ""));
+    let (binary, files) = (binary.to_str().unwrap(), files.parent().unwrap().to_str().unwrap());
+    sandbox.write("module/lib/modules/6.1/modules.builtin", "");
+    sandbox.write("several/lib/modules/6.1/modules.builtin", "");
+    sandbox.write("several/lib/modules/6.2/modules.builtin", "");
+    for version in ["6.1", "6.2"] {
+        sandbox.write(format!("several/boot/vmlinuz-{version}"), "");
+    }
+    for (kernel, binary, files, words) in [
+        ("absent", binary, files, "absent has not one kernel"),
+        ("module", binary, files, "module has not one kernel"),
+        ("several", binary, files, "several has not one kernel"),
+        ("several", "/absent", files, "/absent is no file"),
+        ("several", binary, "/absent", "/absent is no directory"),
+    ] {
+        let mut build = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("etc/image/build"));
+        build.arg(sandbox.path(kernel)).args([binary, files]).arg(sandbox.path("out"));
+        let run = Run::from(build.output().unwrap());
+        assert!(run.code == 1 && run.log.lines().count() == 1 && run.log.contains(words), "{run:?}");
+        assert!(!sandbox.path("out").exists(), "{words}");
+    }
+}
