@@ -66,8 +66,17 @@ const BLOCKS: &[(&str, &str, Decision)] = &[
     ("docs/containers.md", "docker compose", Not("docker has no engine here; compose:: uses runc", programs_exist)),
     ("docs/containers.md", "kubectl apply", Not("there is no cluster here; manifests:: uses runc", programs_exist)),
     ("docs/containers.md", "kubectl create", Not("there is no cluster here; manifests:: uses runc", programs_exist)),
-    ("docs/images.md", "FROM debian", Run(recipes::dockerfile)),
-    ("docs/images.md", "ETAG=", Run(recipes::docker_build)),
+    (
+        "docs/images.md",
+        "ETAG=",
+        Run(|world, text| {
+            recipes::docker_build(world, text);
+            is_tested(
+                "dockerfiles",
+                "image_with_a_release_is_run_then_the_release_is_live_and_the_first_check_fetches_nothing",
+            );
+        }),
+    ),
     (
         "docs/images.md",
         "apt-get download",

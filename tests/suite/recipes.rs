@@ -257,34 +257,8 @@ pub fn paths(world: &mut World, text: &str) {
 
 // ---- docs/images.md ----
 
-/// The lines of a Dockerfile are kept for `docker build`, which an interpreter of this test runs.
-pub fn dockerfile(world: &mut World, text: &str) {
-    world.write("/root/build/Dockerfile", text, 0o644);
-}
-
-/// `docker build` without an engine: this machine is the base of the image, and the lines that the page has are done.
-const DOCKER: &str = r#"#!/bin/sh
-set -eu
-[ "$1" = build ] && shift
-while [ $# -gt 1 ]; do
-    [ "$1" = --build-arg ] && export "$2"
-    shift 2
-done
-cd "$1"
-while read -r instruction rest; do
-    case $instruction in
-    FROM | ARG | CMD) ;;
-    COPY) mkdir -p "${rest##* }"; cp $rest ;;
-    RUN) case $rest in --mount=type=bind,*)
-            mount=${rest%% *}; rest=${rest#* }
-            source=${mount#*source=}; cp "${source%%,*}" "${mount##*target=}" ;;
-        esac
-        sh -euc "$rest" ;;
-    *) echo "unknown: $instruction" >&2; exit 1 ;;
-    esac
-done <Dockerfile
-"#;
-
+/// The page's command is given to a `docker` that notes its arguments; dockerfiles:: builds and runs the file that they
+/// name. The revision that they hold is the one that the remote gives.
 pub fn docker_build(world: &mut World, text: &str) {
     let authority = crate::support::servers::Authority::new(&world.sandbox);
     let config = authority.certificate("DNS:example.com", &[]);
@@ -295,21 +269,25 @@ pub fn docker_build(world: &mut World, text: &str) {
     world.write("/srv/ca.pem", std::fs::read(world.sandbox.path("tls/ca.pem")).unwrap(), 0o644);
     let zip = std::fs::read(world.sandbox.zip("app.zip", &[("index", "one")])).unwrap();
     world.write("/srv/www/app.zip", &zip, 0o644);
-    world.write("/root/build/app.zip", &zip, 0o644);
-    world.write("/root/build/repo-deploy", std::fs::read(world.path("/repo-deploy")).unwrap(), 0o755);
+    world.write("/root/app.zip", &zip, 0o644);
     let cfg = "remote = https://example.com/app.zip\nca-file = /srv/ca.pem\nlocal = /var/deploy/current\n";
-    world.write("/root/build/repo-deploy.cfg", cfg, 0o644);
-    world.write("/usr/local/bin/docker", DOCKER, 0o755);
+    world.write("/etc/repo-deploy/repo-deploy.cfg", cfg, 0o644);
+    world.write("/usr/local/bin/docker", "#!/bin/sh\nprintf '%s\\n' \"$@\" >/root/asked\n", 0o755);
     let server = format!(
         "user root;\npid /run/nginx.pid;\nevents {{}}\nhttp {{\nlog_format s '$status'; access_log /srv/access s;\n\
          server {{ listen 443 ssl; root /srv/www; {config} }}\n}}\n"
     );
     world.write("/srv/nginx.conf", server, 0o644);
-    world.ends_with(
-        0,
-        "echo 127.0.0.1 example.com >>/etc/hosts; nginx -c /srv/nginx.conf; rm /usr/local/bin/repo-deploy",
-    );
-    world.ends_with(0, &format!("cd /root/build; export CURL_CA_BUNDLE=/srv/ca.pem\n{text}"));
+    world.ends_with(0, "echo 127.0.0.1 example.com >>/etc/hosts; nginx -c /srv/nginx.conf");
+    world.ends_with(0, &format!("export CURL_CA_BUNDLE=/srv/ca.pem\n{text}"));
+    let asked = world.read("/root/asked");
+    let [verb, "-f", file, "--build-arg", argument, "-t", _, _] = asked.lines().collect::<Vec<_>>()[..] else {
+        panic!("{asked}")
+    };
+    let dockerfile = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
+    assert!(verb == "build" && dockerfile.contains("\nARG ETAG\n"), "{asked}");
+    let revision = argument.strip_prefix("ETAG=").unwrap();
+    world.ends_with(0, &format!("repo-deploy seed /root/app.zip --revision '{revision}'"));
     assert_eq!(world.read("/var/deploy/current/index"), "one");
     // "Its first check is one conditional request whose answer is 304."
     world.ends_with(0, ": >/srv/access; repo-deploy -f");
