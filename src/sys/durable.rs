@@ -79,7 +79,11 @@ pub fn sync(dir: &Dir, entries: u64, bytes: u64) -> io::Result<Rest> {
         return Ok(Rest::All);
     }
     let rest = rest(dir)?;
-    if rest == Rest::All || !is_quiet(bytes) {
+    if rest == Rest::All {
+        return Ok(rest);
+    }
+    if !is_quiet(bytes) {
+        log::debug!("other programs have much to write: each file is synced by itself");
         return Ok(Rest::All);
     }
     rustix::fs::syncfs(dir)?;
@@ -107,13 +111,7 @@ fn reports_errors(release: &str) -> bool {
 
 /// Whether the dirty data of other programs is little. Unknown, as without /proc, is not little.
 pub(super) fn is_quiet(ours: u64) -> bool {
-    let Some(dirty) = dirty(&read("/proc/meminfo")) else { return false };
-    let is_quiet = dirty <= ours.saturating_add(MAX_FOREIGN);
-    if !is_quiet {
-        let mebibytes = dirty.saturating_sub(ours) >> 20;
-        log::debug!("other programs have {mebibytes} MiB to write: each file is synced by itself");
-    }
-    is_quiet
+    dirty(&read("/proc/meminfo")).is_some_and(|dirty| dirty <= ours.saturating_add(MAX_FOREIGN))
 }
 
 /// Bytes that the machine has still to write; `None` if the text does not say.
