@@ -26,7 +26,6 @@ build: ## the static binary for this machine
 	./musl-build.sh $(ARCH)
 
 dist: ## a release in dist/: binaries, packages, sums; signed with MINISIGN_KEY=FILE; ARCHES names fewer architectures
-	rm -rf dist
 	./musl-build.sh $(ARCHES)
 	etc/dist/run $(ARCHES)
 

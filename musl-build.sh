@@ -22,6 +22,8 @@ for arch in "$@"; do
         x86_64 | aarch64) ;;
         *) echo "musl-build.sh: unknown architecture $arch: use x86_64 or aarch64" >&2; exit 64 ;;
     esac
+done
+for arch in "$@"; do
     target=$arch-unknown-linux-musl
     rustup target list --installed | grep -qx "$target" || rustup target add "$target"
     if [ "$arch" = aarch64 ] && ! command -v aarch64-linux-gnu-gcc >/dev/null; then
