@@ -25,7 +25,7 @@ use crate::sys::notify::Notify;
 pub fn main() -> ExitCode {
     let notify = Notify::take();
     let environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
-    // Until the configuration is read: what keeps it from being read is in the form that a container asks for, too.
+    // The configuration may say so later; an error before that has the form that a container asks for, too.
     console::set_json(std::env::var_os("REPO_DEPLOY_LOG_FORMAT").is_some_and(|format| format == "json"));
     run(notify, environment).unwrap_or_else(|e| {
         log::error!("{e}");
