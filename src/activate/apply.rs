@@ -1,11 +1,12 @@
 //! Applies a plan to a directory: new content is written under a temporary name in the same directory and synced before
-//! the first rename; unwanted entries are removed last. Names resolve by descriptors, never through a link or onto a
-//! mount.
+//! the first rename; unwanted entries are removed last. A directory that is not there yet is one such name with all that
+//! belongs into it. Names resolve by descriptors, never through a link or onto a mount.
 //!
 //! A process that may write to the tree can replace an entry between the comparison and the change. Therefore owner,
 //! mode and time are changed on an open descriptor of an inode that was compared or created here. A directory that was
 //! replaced since is an error; a file is written anew; an entry to be removed that was replaced stays.
 
+use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io;
@@ -52,6 +53,8 @@ pub(super) struct Mirror<'a> {
     want: &'a Tree,
     have: &'a Tree,
     touched: Touched,
+    /// The topmost new directories, by their numbers in the wanted tree, with their temporary names.
+    fresh: Vec<(u32, OsString)>,
     /// Whether to start the writing of each file early: each will be synced by itself.
     is_early: bool,
     limit: Limit,
@@ -67,17 +70,17 @@ struct Touched {
     have: Vec<bool>,
 }
 
-/// A file or link written under a temporary name.
+/// A file or link that was written, but not placed.
 struct Staged {
-    /// The random part of the temporary name.
-    temporary: u64,
+    /// The random part of its temporary name; `None`: it has its own name already, in a new directory.
+    temporary: Option<u64>,
     /// The inode of a file, once it has been written.
     written: Option<(u64, u64)>,
 }
 
 impl Staged {
-    fn name(&self) -> OsString {
-        name_of(TEMPORARY, self.temporary)
+    fn name<'e>(&self, entry: Member<'e>) -> Cow<'e, OsStr> {
+        self.temporary.map_or(Cow::Borrowed(entry.name()), |bits| Cow::Owned(name_of(TEMPORARY, bits)))
     }
 }
 
@@ -86,18 +89,12 @@ impl<'a> Mirror<'a> {
         let (want, have) = (plan.want, plan.have);
         let (from, to) = (Parents::new(from, limit), Parents::of_trees(to, have, want, limit));
         let touched = Touched { top: false, want: vec![false; want.len()], have: vec![false; have.len()] };
-        Self { from, to, want, have, touched, is_early: true, limit }
+        Self { from, to, want, have, touched, fresh: Vec::new(), is_early: true, limit }
     }
 
     pub(super) fn apply(mut self, plan: &Plan<'_>) -> Result<Changes> {
-        for entry in &plan.clear {
-            self.unlink(*entry)?;
-        }
-        for entry in &plan.make {
-            let entry = self.want.at(*entry);
-            self.make(entry).with_context(|| format!("cannot make {}", entry.path().display()))?;
-        }
-        let moved = self.put(&plan.put)?;
+        let moved = self.make_all(plan).and_then(|()| self.put(&plan.put, &plan.clear));
+        let moved = moved.inspect_err(|_| self.abandon())?;
         let mut again = Vec::new();
         for adjust @ Adjust { entry, .. } in &plan.adjust {
             let cannot = || format!("cannot change mode or owner of {}", self.want.at(*entry).path().display());
@@ -105,7 +102,7 @@ impl<'a> Mirror<'a> {
                 again.push(Put { entry: *entry, aside: None });
             }
         }
-        self.put(&again)?;
+        self.put(&again, &[])?;
         for (path, judged) in &moved {
             self.remove_tree(path, *judged)?;
         }
@@ -130,34 +127,83 @@ impl<'a> Mirror<'a> {
         }
     }
 
+    fn make_all(&mut self, plan: &Plan<'_>) -> Result<()> {
+        plan.make
+            .iter()
+            .map(|entry| self.want.at(*entry))
+            .try_for_each(|entry| self.make(entry).with_context(|| cannot_make(entry)))
+    }
+
     fn make(&mut self, entry: Member<'_>) -> io::Result<()> {
+        let name = match self.is_in_new(entry) {
+            true => Cow::Borrowed(entry.name()),
+            false => Cow::Owned(unique_name(TEMPORARY)?),
+        };
         let dir = self.to.of(&entry.path())?;
-        let (_, made) = created::make_dir(dir, entry.name(), Some((entry.uid, entry.gid)), entry.mode())?;
+        let (_, made) = created::make_dir(dir, &name, Some((entry.uid, entry.gid)), entry.mode())?;
         self.to.made(entry, &made);
-        self.touch(entry);
+        if let Cow::Owned(name) = name {
+            self.to.staged(entry, name.clone());
+            self.fresh.push((entry.number(), name));
+        }
         self.touched.want[entry.number() as usize] = true;
         Ok(())
     }
 
-    /// Writes all files and links, then renames them to their names. Returns the directories moved aside, under their
-    /// new names. On an error the temporary files not renamed yet are removed.
-    fn put(&mut self, put: &[Put]) -> Result<Vec<(PathBuf, (u64, u64))>> {
+    /// Whether the directory of a wanted entry was made here.
+    fn is_in_new(&self, wanted: Member<'_>) -> bool {
+        wanted.parent().is_some_and(|parent| self.to.made_as(parent).is_some())
+    }
+
+    /// Removes the new directories that have no names of their own yet, after an error.
+    fn abandon(&mut self) {
+        self.to.without_limit();
+        self.limit = Limit::NONE;
+        for (number, name) in std::mem::take(&mut self.fresh) {
+            let entry = self.want.at(number);
+            let judged = self.to.made_as(entry);
+            // Best effort: it may be renamed already; a leftover is removed by the next sync.
+            let _ = judged.map(|judged| self.remove_tree(&entry.path().with_file_name(name), judged));
+        }
+    }
+
+    /// Writes all files and links, then gives them and the new directories their names. Returns the directories moved
+    /// aside, under their new names. On an error the temporary files not renamed yet are removed.
+    fn put(&mut self, put: &[Put], clear: &[u32]) -> Result<Vec<(PathBuf, (u64, u64))>> {
         let mut staged = Vec::with_capacity(put.len());
-        let done = self.stage(put, &mut staged).and_then(|()| self.place(put, &staged));
+        let done = self.stage(put, &mut staged);
+        let done = done.and_then(|()| self.place_dirs(clear)).and_then(|()| self.place(put, &staged));
         if done.is_err() {
             self.to.without_limit();
-            for (Put { entry, .. }, staged) in put.iter().zip(&staged) {
+            for (Put { entry, .. }, staged) in put.iter().zip(&staged).filter(|(_, staged)| staged.temporary.is_some())
+            {
+                let entry = self.want.at(*entry);
                 // Best effort: it may be renamed already, or not written yet; a leftover is removed by the next sync.
-                let _ = self.to.of(&self.want.at(*entry).path()).and_then(|dir| dir.unlink(&staged.name()));
+                let _ = self.to.of(&entry.path()).and_then(|dir| dir.unlink(&staged.name(entry)));
             }
         }
         done
     }
 
+    /// Gives the new directories their names, before anything that may refer to them.
+    fn place_dirs(&mut self, clear: &[u32]) -> Result<()> {
+        clear.iter().try_for_each(|entry| self.unlink(*entry))?;
+        for at in 0..self.fresh.len() {
+            let (number, temporary) = &self.fresh[at];
+            let entry = self.want.at(*number);
+            let dir = self.to.of(&entry.path());
+            dir.and_then(|dir| dir.rename(temporary, dir, entry.name())).with_context(|| cannot_make(entry))?;
+            self.touch(entry);
+        }
+        self.fresh.clear();
+        self.to.placed();
+        Ok(())
+    }
+
     /// Renames the staged files and links to their names.
     fn place(&mut self, put: &[Put], staged: &[Staged]) -> Result<Vec<(PathBuf, (u64, u64))>> {
         let mut moved = Vec::new();
-        for (Put { entry, aside }, staged) in put.iter().zip(staged) {
+        for (Put { entry, aside }, staged) in put.iter().zip(staged).filter(|(_, staged)| staged.temporary.is_some()) {
             let entry = self.want.at(*entry);
             let path = entry.path();
             if let Some(directory) = aside.map(|aside| self.have.at(aside)) {
@@ -171,7 +217,7 @@ impl<'a> Mirror<'a> {
                 }
             }
             let dir = self.to.of(&path).with_context(|| cannot_put(entry))?;
-            dir.rename(&staged.name(), dir, entry.name()).with_context(|| cannot_put(entry))?;
+            dir.rename(&staged.name(entry), dir, entry.name()).with_context(|| cannot_put(entry))?;
             self.touch(entry);
         }
         Ok(moved)
@@ -185,9 +231,12 @@ impl<'a> Mirror<'a> {
         let mut ahead = (!self.is_early).then(|| SyncAhead::new(self.to.top()));
         let first = random().with_context(|| "cannot make temporary names")?;
         for (Put { entry, .. }, number) in put.iter().zip(0..) {
-            let (entry, temporary) = (want.at(*entry), first.wrapping_add(number));
-            staged.push(Staged { temporary, written: None });
-            let written = self.write(entry, &name_of(TEMPORARY, temporary)).with_context(|| cannot_put(entry))?;
+            let entry = want.at(*entry);
+            let temporary = (!self.is_in_new(entry)).then(|| first.wrapping_add(number));
+            let new = Staged { temporary, written: None };
+            let name = new.name(entry);
+            staged.push(new);
+            let written = self.write(entry, &name).with_context(|| cannot_put(entry))?;
             staged.last_mut().into_iter().for_each(|staged| staged.written = written);
             ahead.iter_mut().for_each(|ahead| ahead.wrote(entry.size));
         }
@@ -199,7 +248,7 @@ impl<'a> Mirror<'a> {
         }
         for (Put { entry, .. }, staged) in put.iter().zip(staged) {
             let (Some(written), entry) = (staged.written, want.at(*entry)) else { continue };
-            let file = self.to.of(&entry.path()).and_then(|dir| open_judged(dir, &staged.name(), written));
+            let file = self.to.of(&entry.path()).and_then(|dir| open_judged(dir, &staged.name(entry), written));
             file.and_then(|(file, _)| rest.finish_file(&file)).with_context(|| cannot_put(entry))?;
         }
         Ok(())
@@ -219,11 +268,13 @@ impl<'a> Mirror<'a> {
         if meta.kind != Kind::File {
             return Err(replaced());
         }
-        let file = to.create(temporary)?;
+        let file = to.create_with(temporary, first_mode(mode))?;
         let new = sysfs::meta(&file)?;
         copy(&source, &meta, &file, self.limit)?;
-        let owner = (uid, gid);
-        sysfs::set_owner_and_mode(&file, Some(owner).filter(|owner| *owner != (new.uid, new.gid)), mode)?;
+        let owner = Some((uid, gid)).filter(|owner| *owner != (new.uid, new.gid));
+        if owner.is_some() || new.mode != mode {
+            sysfs::set_owner_and_mode(&file, owner, mode)?;
+        }
         created::set_mtime(&file, mtime)?;
         if self.is_early {
             sysfs::start_writeback(&file);
@@ -326,9 +377,20 @@ impl<'a> Mirror<'a> {
     }
 }
 
+/// The mode that a file has until it has its owner and its content: the final one where it gives nobody more meanwhile,
+/// whatever group the file has first.
+fn first_mode(mode: u32) -> u32 {
+    let is_for_all = mode & 0o7022 == 0 && mode >> 3 & 7 == mode & 7;
+    if is_for_all { mode } else { 0o600 }
+}
+
 /// Whether the error says that the entry, or a directory above it, was removed or replaced.
 fn is_gone(e: &io::Error) -> bool {
     e.kind() == io::ErrorKind::NotFound || is_replaced(e)
+}
+
+fn cannot_make(entry: Member<'_>) -> String {
+    format!("cannot make {}", entry.path().display())
 }
 
 fn cannot_put(entry: Member<'_>) -> String {

@@ -2,7 +2,7 @@
 //! tree can replace one between the comparison and the change.
 
 use std::collections::HashMap;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -32,13 +32,29 @@ pub(super) struct Parents<'a> {
 struct Made<'a> {
     tree: Option<&'a Tree>,
     inodes: Vec<(u32, (u64, u64))>,
+    /// Those that stand under another name so far.
+    staged: Vec<(u32, OsString)>,
 }
 
 impl Made<'_> {
     fn find(&self, path: &Path) -> Option<(u64, u64)> {
-        let number = self.tree.filter(|_| !self.inodes.is_empty())?.find(path)?.number();
+        self.inode(self.tree.filter(|_| !self.inodes.is_empty())?.find(path)?.number())
+    }
+
+    fn inode(&self, number: u32) -> Option<(u64, u64)> {
         let at = self.inodes.binary_search_by_key(&number, |(number, _)| *number).ok()?;
         Some(self.inodes[at].1)
+    }
+
+    /// The path at which the directory `path` stands so far, if that is another one.
+    fn staged(&self, path: &Path) -> Option<PathBuf> {
+        let tree = self.tree.filter(|_| !self.staged.is_empty())?;
+        let entry = tree.find(path)?;
+        let before = self.staged.partition_point(|(number, _)| *number <= entry.number());
+        let (number, name) = self.staged.get(before.checked_sub(1)?)?;
+        let top = tree.at(*number).path();
+        let below = path.strip_prefix(&top).ok().filter(|_| entry.is_within(*number))?;
+        Some(top.with_file_name(name).join(below))
     }
 }
 
@@ -49,7 +65,7 @@ impl<'a> Parents<'a> {
 
     /// Opens only directories of `tree`, and those of `wanted` that were [`Self::made`].
     pub(super) fn of_trees(top: &'a Dir, tree: &'a Tree, wanted: &'a Tree, limit: Limit) -> Self {
-        let made = Made { tree: Some(wanted), inodes: Vec::new() };
+        let made = Made { tree: Some(wanted), ..Made::default() };
         Self { tree: Some(tree), made, ..Self::new(top, limit) }
     }
 
@@ -74,6 +90,21 @@ impl<'a> Parents<'a> {
         self.made.inodes.push((entry.number(), meta.inode()));
     }
 
+    /// The inode of the directory created as `entry` of the wanted tree, if it was.
+    pub(super) fn made_as(&self, entry: Member<'_>) -> Option<(u64, u64)> {
+        self.made.inode(entry.number())
+    }
+
+    /// Records that the directory created as `entry` is named `name` until [`Self::placed`].
+    pub(super) fn staged(&mut self, entry: Member<'_>, name: OsString) {
+        self.made.staged.push((entry.number(), name));
+    }
+
+    /// The directories created now have their own names.
+    pub(super) fn placed(&mut self) {
+        self.made.staged.clear();
+    }
+
     /// Drops the limit, for a cleanup after it has passed.
     pub(super) fn without_limit(&mut self) {
         self.limit = Limit::NONE;
@@ -89,7 +120,7 @@ impl<'a> Parents<'a> {
         let (at, dir) = match self.last.take() {
             Some((at, dir)) if at == path => (at, dir),
             _ => {
-                let dir = self.top.descend(path)?;
+                let dir = self.top.descend(self.made.staged(path).as_deref().unwrap_or(path))?;
                 self.check(path, &dir)?;
                 (path.to_owned(), dir)
             }

@@ -265,6 +265,32 @@ fn term_comes_while_the_live_tree_is_repaired_then_it_ends_between_two_files_and
 }
 
 #[test]
+fn release_has_a_new_directory_then_it_is_seen_whole_or_not_at_all() {
+    needs!("strace");
+    let w = World::new("");
+    w.put(&[("VERSION", "1"), ("was/a/file", "1")]);
+    w.run(&[]).expect(0);
+    w.put(&[("VERSION", "2"), ("was/a/file/now", "in a directory")]);
+    (0..300).for_each(|n| drop(w.sandbox.write(w.remote.join(format!("new/d{}/f{n}", n % 3)), "2")));
+    let live = w.sandbox.local();
+    let slow = ("utimensat", ":when=100+");
+    stopped_in_the_middle(&w.command(), slow, &|| has_temporary(&live)).expect(143).says(STOPPED_BY);
+    assert!(!has_temporary(&live) && !has_temporary(&live.join("was/a")) && !live.join("new").exists());
+    assert!(w.live("was/a/file").is_file());
+    let mut run = w.command().stderr(Stdio::null()).spawn().unwrap();
+    let seen = std::iter::from_fn(|| {
+        let goes_on = run.try_wait().unwrap().is_none();
+        let count = |dir: usize| fs::read_dir(live.join(format!("new/d{dir}"))).map_or(0, |files| files.count());
+        goes_on.then(|| [count(2), count(1), count(0)])
+    });
+    // From the last directory to the first: what was seen of one is there in the next.
+    let torn = seen.filter(|seen| *seen != [0; 3] && seen[2] != 100 || seen.iter().any(|n| n % 100 != 0)).next();
+    assert_eq!(torn, None);
+    assert!(run.wait().unwrap().success());
+    assert_eq!(tree(&w.sandbox.local()), tree(&w.remote));
+}
+
+#[test]
 fn deadline_passes_while_the_live_tree_is_written_then_it_is_reverted() {
     needs!("strace");
     let w = World::new("timeout = 8\n");
