@@ -20,25 +20,26 @@ pub struct SyncAhead<'a> {
     dir: &'a Dir,
     /// The bytes that this process has written in all.
     written: u64,
-    pending: u64,
+    /// Those of `written` at which it begins anew, unless it is still at work.
+    next: u64,
     child: Option<Pid>,
 }
 
 impl<'a> SyncAhead<'a> {
     /// For files that are written below `dir`.
     pub fn new(dir: &'a Dir) -> Self {
-        Self { dir, written: 0, pending: 0, child: None }
+        Self { dir, written: 0, next: STEP, child: None }
     }
 
     /// Tells it that `bytes` more were written.
     pub fn wrote(&mut self, bytes: u64) {
         self.written += bytes;
-        self.pending += bytes;
-        if self.pending < STEP || self.is_at_work() {
+        if self.written < self.next {
             return;
         }
-        self.pending = 0;
-        if durable::is_quiet(self.written) {
+        let is_at_work = self.is_at_work();
+        self.next = self.written + if is_at_work { STEP / 16 } else { STEP };
+        if !is_at_work && durable::is_quiet(self.written) {
             self.child = fork(self.dir);
         }
     }
