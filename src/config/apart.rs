@@ -1,16 +1,15 @@
 //! Whether the paths of a configuration conflict: a path that a deployment replaces, clears or writes must not contain
 //! files that this or another section needs. One table says which two kinds of path may contain each other.
 
-use std::collections::HashMap;
-use std::ffi::OsString;
-use std::os::unix::fs::MetadataExt;
+use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 
 use super::keys::Name;
-use super::paths;
+use super::seen::Seen;
 use super::settings::Settings;
 use crate::model::ActivationMode;
-use crate::sys::mounts::{self, Mounts, Origin};
+use crate::sys::fs::Spot;
+use crate::sys::mounts::{self, Origin};
 
 /// The use of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,8 +48,32 @@ struct Real {
     path: PathBuf,
     /// Device and inode, from `path` up to `/`; `None`: it does not exist.
     inodes: Vec<Option<(u64, u64)>>,
+    /// The mount that holds the last of its directories that exists; `None`: the kernel does not tell.
+    mount: Option<u64>,
     /// The part of a file system that it is.
-    origin: Option<Origin>,
+    origin: OnceCell<Option<Origin>>,
+}
+
+impl Real {
+    /// The real place of `path`. A live tree is where its link is; any other path is where it leads.
+    fn at(path: &Path, is: Use, seen: &Seen) -> Self {
+        let path = match is {
+            Use::Link | Use::Directory => seen.stands(path),
+            Use::Store | Use::Shared | Use::Source | Use::Read | Use::Written => seen.resolve(path),
+        };
+        let spots: Vec<Option<Spot>> = path.ancestors().map(|path| seen.look(path)).collect();
+        let mount = spots.iter().flatten().next().and_then(|spot| spot.mount);
+        Self {
+            path,
+            inodes: spots.iter().map(|spot| spot.map(|spot| spot.inode)).collect(),
+            mount,
+            origin: OnceCell::new(),
+        }
+    }
+
+    fn origin(&self, seen: &Seen) -> Option<&Origin> {
+        self.origin.get_or_init(|| seen.mounts().origin(&self.path)).as_ref()
+    }
 }
 
 /// Two paths that conflict.
@@ -65,16 +88,15 @@ pub(super) struct Clash {
 
 /// The first two paths of these sections that conflict. `file` is the configuration. Sections from `running` on do not
 /// run now: only their existing paths count.
-pub(super) fn clash(sections: &[&Settings], running: usize, file: Option<&Path>) -> Option<Clash> {
-    let mut known = Resolved::default();
+pub(super) fn clash(sections: &[&Settings], running: usize, file: Option<&Path>, seen: &Seen) -> Option<Clash> {
     let mut items = Vec::new();
     for (section, settings) in sections.iter().enumerate() {
         let add = |key, path: &Path, is| {
-            items.push(Item { section, key, path: path.to_owned(), at: known.at(path, is), is });
+            items.push(Item { section, key, path: path.to_owned(), at: Real::at(path, is, seen), is });
         };
-        paths_of(settings, if section == 0 { file } else { None }, add);
+        paths_of(settings, if section == 0 { file } else { None }, seen, add);
     }
-    let is_at_work = |item: &Item| item.section < running || item.path.symlink_metadata().is_ok();
+    let is_at_work = |item: &Item| item.section < running || seen.look(&item.path).is_some();
     for (n, one) in items.iter().enumerate() {
         for other in &items[..n] {
             if one.section >= running && other.section >= running || !is_at_work(one) || !is_at_work(other) {
@@ -82,7 +104,8 @@ pub(super) fn clash(sections: &[&Settings], running: usize, file: Option<&Path>)
             }
             // A conflict is reported for the running section.
             let (one, other) = if one.section < running { (one, other) } else { (other, one) };
-            let found = of_two(one, other, sections, running).or_else(|| of_two(other, one, sections, running));
+            let found =
+                of_two(one, other, sections, running, seen).or_else(|| of_two(other, one, sections, running, seen));
             if found.is_some() {
                 return found;
             }
@@ -92,13 +115,13 @@ pub(super) fn clash(sections: &[&Settings], running: usize, file: Option<&Path>)
 }
 
 /// Passes every path of a section to `add`.
-fn paths_of(settings: &Settings, file: Option<&Path>, mut add: impl FnMut(Option<Name>, &Path, Use)) {
+fn paths_of(settings: &Settings, file: Option<&Path>, seen: &Seen, mut add: impl FnMut(Option<Name>, &Path, Use)) {
     let mut some = |name: Name, path: Option<&Path>, is: Use| {
         if let Some(path) = path {
             add(Some(name), path, is);
         }
     };
-    let live = live(settings);
+    let live = live(settings, seen);
     some(Name::Local, live.map(|_| settings.local.as_path()), live.unwrap_or(Use::Link));
     let beside = settings
         .local
@@ -139,24 +162,24 @@ fn paths_of(settings: &Settings, file: Option<&Path>, mut add: impl FnMut(Option
 }
 
 /// The kind of live tree, as far as it is known before the store is opened; `None`: there is none.
-fn live(settings: &Settings) -> Option<Use> {
+fn live(settings: &Settings, seen: &Seen) -> Option<Use> {
     match settings.activation {
         Some(ActivationMode::Install) => None,
         Some(ActivationMode::InPlace) => Some(Use::Directory),
         Some(ActivationMode::Symlink) => Some(Use::Link),
-        None if settings.local.symlink_metadata().is_ok_and(|meta| meta.is_dir()) => Some(Use::Directory),
+        None if seen.look(&settings.local).is_some_and(|spot| spot.is_dir) => Some(Use::Directory),
         None => Some(Use::Link),
     }
 }
 
 /// The conflict of `one`, which has to change, with `other`.
-fn of_two(one: &Item, other: &Item, sections: &[&Settings], running: usize) -> Option<Clash> {
+fn of_two(one: &Item, other: &Item, sections: &[&Settings], running: usize, seen: &Seen) -> Option<Clash> {
     let key = one.key?;
-    let how = how(&one.at, &other.at)?;
+    let how = how(&one.at, &other.at, seen)?;
     let is_same_section = one.section == other.section;
     let settings = sections[one.section];
     let is_kept = |other: &Real| {
-        let below = below(&one.at, other);
+        let below = below(&one.at, other, seen);
         below.is_some_and(|below| settings.preserve.iter().any(|kept| below.starts_with(kept)))
     };
     let is_bad = match (one.is, other.is) {
@@ -216,8 +239,8 @@ impl How {
     }
 }
 
-fn how(one: &Real, other: &Real) -> Option<How> {
-    match (below(other, one), below(one, other)) {
+fn how(one: &Real, other: &Real, seen: &Seen) -> Option<How> {
+    match (below(other, one, seen), below(one, other, seen)) {
         (Some(_), Some(_)) => Some(How::Same),
         (Some(_), None) => Some(How::Inside),
         (None, Some(_)) => Some(How::Contains),
@@ -226,11 +249,14 @@ fn how(one: &Real, other: &Real) -> Option<How> {
 }
 
 /// The path of `inner` relative to `outer`; empty: the same. `None`: it is not inside.
-fn below<'a>(outer: &Real, inner: &'a Real) -> Option<&'a Path> {
+fn below<'a>(outer: &Real, inner: &'a Real, seen: &Seen) -> Option<&'a Path> {
     if let Some(below) = mounts::below(&outer.path, &inner.path) {
         return Some(below);
     }
-    if let (Some(inner), Some(outer)) = (&inner.origin, &outer.origin)
+    // In one mount, the paths say it all.
+    let is_one_mount = outer.mount.is_some() && outer.mount == inner.mount;
+    if !is_one_mount
+        && let (Some(inner), Some(outer)) = (inner.origin(seen), outer.origin(seen))
         && let Some(below) = inner.below(outer)
     {
         return Some(below);
@@ -242,50 +268,9 @@ fn below<'a>(outer: &Real, inner: &'a Real) -> Option<&'a Path> {
 
 /// The path of the live tree `inner` relative to the live tree `outer`, if it is inside.
 pub fn lies_in(outer: &Path, inner: &Path) -> Option<PathBuf> {
-    let mut known = Resolved::default();
-    below(&known.at(outer, Use::Directory), &known.at(inner, Use::Directory)).map(Path::to_owned)
-}
-
-/// A cache of resolved directories.
-#[derive(Debug, Default)]
-struct Resolved {
-    /// Device, inode, and whether it is a link; `None`: it does not exist.
-    seen: HashMap<OsString, Option<(u64, u64, bool)>>,
-    mounts: Option<Mounts>,
-}
-
-impl Resolved {
-    /// The real place of `path`. A live tree is where its link is; any other path is where it leads.
-    fn at(&mut self, path: &Path, is: Use) -> Real {
-        let path: PathBuf = self.real(path, is).components().collect(); // a remote may end in a slash
-        let inode = |path| self.look(path).map(|(device, inode, _)| (device, inode));
-        let inodes = path.ancestors().map(inode).collect();
-        let origin = self.mounts.get_or_insert_with(Mounts::read).origin(&path);
-        Real { path, inodes, origin }
-    }
-
-    fn real(&mut self, path: &Path, is: Use) -> PathBuf {
-        let (Some(above), Some(name)) = (path.parent(), path.file_name()) else { return path.to_owned() };
-        match is {
-            Use::Link | Use::Directory => self.resolve(above).join(name),
-            Use::Store | Use::Shared | Use::Source | Use::Read | Use::Written => self.resolve(path),
-        }
-    }
-
-    /// As [`paths::resolve`], and looks at no directory twice.
-    fn resolve(&mut self, path: &Path) -> PathBuf {
-        let is_plain = path.ancestors().all(|path| self.look(path).is_none_or(|(.., is_link)| !is_link));
-        if is_plain { path.to_owned() } else { paths::resolve(path) }
-    }
-
-    fn look(&mut self, path: &Path) -> Option<(u64, u64, bool)> {
-        if let Some(seen) = self.seen.get(path.as_os_str()) {
-            return *seen;
-        }
-        let seen = path.symlink_metadata().ok().map(|meta| (meta.dev(), meta.ino(), meta.is_symlink()));
-        self.seen.insert(path.as_os_str().to_owned(), seen);
-        seen
-    }
+    let seen = Seen::default();
+    let (outer, inner) = (Real::at(outer, Use::Directory, &seen), Real::at(inner, Use::Directory, &seen));
+    below(&outer, &inner, &seen).map(Path::to_owned)
 }
 
 #[cfg(test)]
@@ -305,7 +290,7 @@ mod tests {
     }
 
     fn why(sections: &[&Settings], running: usize, file: &str) -> Option<String> {
-        let clash = clash(sections, running, Some(Path::new(file)))?;
+        let clash = clash(sections, running, Some(Path::new(file)), &Seen::default())?;
         Some(format!("{} {}: {}", sections[clash.section].id, clash.key.key().text, clash.why))
     }
 

@@ -10,6 +10,7 @@ use super::keys::Name;
 use super::layers::{RawSettings, Value};
 use super::owner::Accounts;
 use super::secret::Secret;
+use super::seen::Seen;
 use super::settings::{Aws, DEFAULT_ID, Git, Http, Settings};
 use super::standard_dirs::{self, Directory, Standard};
 use super::timing::Timing;
@@ -33,15 +34,16 @@ pub fn settings(
 ) -> Result<Settings> {
     let timing = timing(given, section, environment)?;
     let remote = remote(given, section, file)?;
+    let seen = Seen::default();
     let settings = Settings {
         id: timing.id.clone(),
         timing,
         trust: trust(given, &remote)?,
         remote,
-        local: given.need(Name::Local, place)?,
-        cache: directory(given, Name::Cache, &standard_dirs::CACHE, environment)?,
-        state_dir: directory(given, Name::StateDir, &standard_dirs::STATE, environment)?,
-        store: given.read(Name::Store, place)?,
+        local: given.need(Name::Local, |text| place(text, &seen))?,
+        cache: directory(given, Name::Cache, &standard_dirs::CACHE, environment, &seen)?,
+        state_dir: directory(given, Name::StateDir, &standard_dirs::STATE, environment, &seen)?,
+        store: given.read(Name::Store, |text| place(text, &seen))?,
         pre_hooks: given.need(Name::PreHooks, paths::absolute)?,
         post_hooks: given.need(Name::PostHooks, paths::absolute)?,
         log_file: log_file(given)?,
@@ -66,7 +68,7 @@ pub fn settings(
         bundle: None,
     };
     if given.is_whole() {
-        keep_apart(given, &settings, file)?;
+        keep_apart(given, &settings, file, &seen)?;
     }
     credentials_agree(given, &settings)?;
     Ok(settings)
@@ -154,8 +156,9 @@ fn directory(
     name: Name,
     standard: &Standard,
     environment: &[(OsString, OsString)],
+    seen: &Seen,
 ) -> Result<Directory> {
-    let path = given.read(name, |text| unless(paths::absolute(text)?, paths::refused_cache))?;
+    let path = given.read(name, |text| unless(paths::absolute(text)?, |path| paths::refused_cache(path, seen)))?;
     let is_given = path.is_some();
     let lacks = standard_dirs::lacks_home(environment);
     Ok(Directory { path: path.or_else(|| standard.find(environment)), is_given, lacks })
@@ -265,9 +268,9 @@ fn trust(given: &RawSettings, remote: &Remote) -> Result<Trust> {
 }
 
 /// Checks that no path that is replaced, cleared or written contains files that the deployment needs.
-fn keep_apart(given: &RawSettings, settings: &Settings, file: Option<&Configuration>) -> Result<()> {
+fn keep_apart(given: &RawSettings, settings: &Settings, file: Option<&Configuration>, seen: &Seen) -> Result<()> {
     let file = file.and_then(|file| std::path::absolute(&file.name).ok());
-    match apart::clash(&[settings], 1, file.as_deref()) {
+    match apart::clash(&[settings], 1, file.as_deref(), seen) {
         Some(clash) => Err(complaint(given, clash.key, clash.why)?),
         None => Ok(()),
     }
@@ -293,7 +296,7 @@ pub fn keep_each_other_apart(all: &[&Settings], running: usize) -> Result<()> {
         }
     }
     let [_, _, ..] = all else { return Ok(()) }; // each was checked by itself
-    match apart::clash(all, running, None) {
+    match apart::clash(all, running, None, &Seen::default()) {
         Some(apart::Clash { section, key, why }) => {
             let (id, key) = (&all[section].id, key.key().text);
             Err(Error::config(format!("cannot use {key} of [{id}]: {why}")))
@@ -328,8 +331,8 @@ pub(super) fn complaint(given: &RawSettings, name: Name, why: impl std::fmt::Dis
     })
 }
 
-fn place(text: &str) -> Result<PathBuf, Why> {
-    unless(paths::absolute(text)?, paths::refused)
+fn place(text: &str, seen: &Seen) -> Result<PathBuf, Why> {
+    unless(paths::absolute(text)?, |path| paths::refused(path, seen))
 }
 
 fn unless(path: PathBuf, refused: impl FnOnce(&Path) -> Option<String>) -> Result<PathBuf, Why> {

@@ -12,6 +12,7 @@ pub mod owner;
 mod paths;
 mod request;
 mod secret;
+mod seen;
 mod settings;
 mod standard_dirs;
 pub mod suggest;

@@ -1,10 +1,9 @@
 //! Paths of the configuration: made absolute, and refused where a deployment would destroy system files. A path need
 //! not exist; the existing part is resolved first, so that neither a link nor `..` hides where it leads.
 
-use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
 
-use crate::sys::resolve::{MOST_LINKS, steps};
+use super::seen::Seen;
 
 /// A path in its final form: absolute (a relative one starts at the working directory), without `.`, `..`, or a slash
 /// at the end.
@@ -14,7 +13,7 @@ pub fn absolute(text: &str) -> Result<PathBuf, String> {
     }
     let path = std::path::absolute(text).map_err(|e| crate::error::plain(&e))?;
     if path.components().any(|c| c == Component::ParentDir) {
-        return Ok(resolve(&path));
+        return Ok(Seen::default().resolve(&path));
     }
     Ok(path.components().collect())
 }
@@ -32,40 +31,6 @@ pub fn below(text: &str) -> Result<Vec<PathBuf>, String> {
         }
     };
     text.split_whitespace().map(one).collect()
-}
-
-/// Resolves a path. Links are followed even if their target does not exist, since a write through the link creates it.
-/// A part that cannot be read stays as written: its use will fail.
-pub(super) fn resolve(path: &Path) -> PathBuf {
-    let (mut at, mut links) = (PathBuf::from("/"), 0);
-    let mut ahead: Vec<OsString> = steps(path);
-    while let Some(step) = ahead.pop() {
-        if step == ".." {
-            at.pop();
-            continue;
-        }
-        at.push(&step);
-        let Ok(text) = std::fs::read_link(&at) else { continue };
-        links += 1;
-        if links > MOST_LINKS {
-            break;
-        }
-        at.pop();
-        if text.is_absolute() {
-            at = PathBuf::from("/");
-        }
-        ahead.extend(steps(&text));
-    }
-    at.extend(ahead.into_iter().rev());
-    at
-}
-
-/// Resolves a path except for its last name: the live tree may be a link, and its own place is the one to check.
-fn stands(path: &Path) -> PathBuf {
-    match (path.parent(), path.file_name()) {
-        (Some(parent), Some(name)) => resolve(parent).join(name),
-        _ => PathBuf::from("/"),
-    }
 }
 
 /// Directories that a deployment must not replace; directories in them may be deployed.
@@ -151,13 +116,13 @@ fn system(path: &Path) -> Option<String> {
 }
 
 /// Why `path` (`local`, `store`) is refused: it is a system directory, by name or by its resolved place.
-pub fn refused(path: &Path) -> Option<String> {
-    system(path).or_else(|| system(&stands(path)))
+pub fn refused(path: &Path, seen: &Seen) -> Option<String> {
+    system(path).or_else(|| system(&seen.stands(path)))
 }
 
 /// Why `cache` is refused: it may be shared, but must not be `/` or in a file system of the kernel.
-pub fn refused_cache(path: &Path) -> Option<String> {
-    let path = resolve(path);
+pub fn refused_cache(path: &Path, seen: &Seen) -> Option<String> {
+    let path = seen.resolve(path);
     let kernels = ["/proc", "/sys"].iter().any(|dir| path.starts_with(dir));
     (path == Path::new("/") || kernels).then(|| "it takes a directory that can hold files of ours".to_owned())
 }
@@ -215,7 +180,7 @@ mod tests {
             "/etc/ssh",
             "/var/run",
         ] {
-            assert!(refused(&absolute(path).unwrap()).is_some(), "{path}");
+            assert!(refused(&absolute(path).unwrap(), &Seen::default()).is_some(), "{path}");
         }
         for path in [
             "/opt/app",
@@ -235,7 +200,7 @@ mod tests {
             "/binary/x",
             "/run/app",
         ] {
-            assert_eq!(refused(&absolute(path).unwrap()), None, "{path}");
+            assert_eq!(refused(&absolute(path).unwrap(), &Seen::default()), None, "{path}");
         }
     }
 
@@ -244,21 +209,21 @@ mod tests {
         for path in
             ["/srv/../etc", "/srv/x/../../etc/", "//etc//", "/./etc/.", "/../..", "/srv/no-such/../../usr/bin/x"]
         {
-            assert!(refused(&absolute(path).unwrap()).is_some(), "{path}");
+            assert!(refused(&absolute(path).unwrap(), &Seen::default()).is_some(), "{path}");
         }
         let scratch = Scratch::new();
         symlink("/", scratch.0.join("root")).unwrap();
         symlink("/etc", scratch.0.join("link")).unwrap();
-        assert!(refused(&scratch.0.join("root/etc")).is_some());
-        assert!(refused(&scratch.0.join("root/usr/bin/app")).is_some());
+        assert!(refused(&scratch.0.join("root/etc"), &Seen::default()).is_some());
+        assert!(refused(&scratch.0.join("root/usr/bin/app"), &Seen::default()).is_some());
         // A write through a link to nothing creates the target.
         symlink("made/later", scratch.0.join("dangling")).unwrap();
         symlink("dangling", scratch.0.join("hop")).unwrap();
-        assert_eq!(resolve(&scratch.0.join("hop/x")), scratch.0.join("made/later/x"));
+        assert_eq!(Seen::default().resolve(&scratch.0.join("hop/x")), scratch.0.join("made/later/x"));
         symlink("circle", scratch.0.join("circle")).unwrap();
-        assert!(resolve(&scratch.0.join("circle/x")).starts_with(&scratch.0));
+        assert!(Seen::default().resolve(&scratch.0.join("circle/x")).starts_with(&scratch.0));
         // The live tree may be a link to any place: the link itself is replaced.
-        assert_eq!(refused(&scratch.0.join("link")), None);
+        assert_eq!(refused(&scratch.0.join("link"), &Seen::default()), None);
     }
 
     #[test]

@@ -13,8 +13,8 @@ pub use super::file::{
     can_be_made, clone_content, keeps_our_time, name_of, open_file, random, read_whole, set_owner_and_mode,
     start_writeback, try_lock, unique_name, unnamed,
 };
-pub use super::meta::{Identity, Kind, Meta, meta};
-use rustix::fs::{AtFlags, Gid, Mode, OFlags, RawDir, StatxAttributes, StatxFlags, Uid};
+pub use super::meta::{Identity, Kind, Meta, Spot, meta, spot};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, RawDir, StatxAttributes, StatxFlags, Uid};
 
 /// An open directory.
 #[derive(Debug)]

@@ -3,8 +3,9 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
+use std::path::Path;
 
-use rustix::fs::{AtFlags, FileType, StatxFlags};
+use rustix::fs::{AtFlags, CWD, FileType, StatxFlags};
 
 /// The type of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +100,33 @@ impl Meta {
     pub fn inode(&self) -> (u64, u64) {
         (self.dev, self.ino)
     }
+}
+
+/// What is at a path, as far as it tells which place that is.
+#[derive(Clone, Copy, Debug)]
+pub struct Spot {
+    /// Device and inode.
+    pub inode: (u64, u64),
+    /// Whether it is a link.
+    pub is_link: bool,
+    /// Whether it is a directory.
+    pub is_dir: bool,
+    /// The kernel's number of the mount that it is in; `None`: a kernel before 5.8.
+    pub mount: Option<u64>,
+}
+
+/// Looks at `path`; a link is not followed.
+pub fn spot(path: &Path) -> io::Result<Spot> {
+    let flags = StatxFlags::BASIC_STATS | StatxFlags::MNT_ID;
+    let (meta, mount) = match rustix::fs::statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, flags) {
+        Ok(s) => (
+            Meta::from(s),
+            StatxFlags::from_bits_retain(s.stx_mask).contains(StatxFlags::MNT_ID).then_some(s.stx_mnt_id),
+        ),
+        Err(rustix::io::Errno::NOSYS) => (Meta::from(rustix::fs::lstat(path)?), None),
+        Err(e) => return Err(e.into()),
+    };
+    Ok(Spot { inode: meta.inode(), is_link: meta.kind == Kind::Link, is_dir: meta.kind == Kind::Dir, mount })
 }
 
 /// Tells a directory from another one at the same path, across restarts too.
