@@ -35,6 +35,7 @@ use crate::store::state::{FailureKind, Phase, Record, State};
 use crate::store::{Recorded, Release, Store, StoreView};
 use crate::sys::clock::{Deadline, now};
 use crate::sys::log;
+use crate::sys::resolve;
 use crate::sys::signal::{self, Deferred};
 use check::Check;
 use failure::{cut_off, in_doubt, stopped, way_back_failed};
@@ -75,6 +76,7 @@ pub struct Begun(());
 /// Checks the source once, deploys a new revision, and reports.
 pub fn check(settings: &Settings) -> CheckReport {
     let started = Instant::now();
+    resolve::remember();
     let mut deployment = match Deployment::open(settings, None) {
         Ok(deployment) => deployment,
         Err(e) => return CheckReport::of_error(&e),

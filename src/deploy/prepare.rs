@@ -19,6 +19,7 @@ use crate::store::{Release, Staging};
 use crate::sys::clock::{now, rfc3339};
 use crate::sys::fs::Dir;
 use crate::sys::log;
+use crate::sys::resolve;
 
 /// How often the source may replace its archive before the check gives up.
 const MAX_POLLS: u32 = 3;
@@ -167,6 +168,7 @@ impl Check<'_> {
             (None, Some(told)) => Some(Known { revision: &nothing, validators: told }),
             (None, None) => None,
         };
+        resolve::forget(); // an answer may take long
         let polled = self.context.source.poll(asked, self.context.deadline)?;
         let offer = match (polled, known) {
             (Poll::Changed(offer), _) => offer,

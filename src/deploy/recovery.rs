@@ -7,11 +7,15 @@ use crate::model::{Reason, ReleaseId};
 use crate::outcome::Outcome;
 use crate::store::state::Phase;
 use crate::sys::log;
+use crate::sys::resolve;
 
 impl Deployment<'_> {
     /// Recovers from an interrupted run. `Some`: the recovery was a deployment of its own, and the check ends with it.
     pub fn recover(&mut self) -> Result<Option<Outcome>> {
         let (heal, standing) = self.diagnose()?;
+        if heal != RecoveryAction::Nothing {
+            resolve::forget();
+        }
         // In doubt, the end of the last deployment is unknown.
         if self.has_record() && self.state.phase == Phase::Idle && self.doubt.is_none() {
             self.activation.close_ledger(&self.store, self.state.current.as_ref().map(|current| &current.release))?;

@@ -15,7 +15,7 @@ use crate::model::{Owner, ReleaseId};
 use crate::sys::durable::{self, Rest};
 use crate::sys::fs::{Dir, Kind, Meta};
 use crate::sys::log;
-use crate::sys::resolve::{self, Fault, Way};
+use crate::sys::resolve::{self, Fault};
 use crate::sys::sort::sort;
 use crate::sys::trust::Us;
 
@@ -209,7 +209,7 @@ pub(super) fn judge(dir: &Dir, subs: &OpenDirs, path: &Path, owner: Option<Owner
     let us = Us::with(owner.map(|owner| (owner.uid, owner.gid)));
     for name in releases.names()? {
         let path = path.join(RELEASES).join(&name);
-        match resolve::judge_as_it_stands(&releases, &name, &path, Way::Trusted, us) {
+        match resolve::judge_dir(&releases, &name, &path, us) {
             Err(Fault::Untrusted(why)) if manifests.look(&name)?.is_none() => return Err(Fault::Untrusted(why)),
             Err(Fault::Io(e)) if e.kind() != ErrorKind::NotFound => return Err(Fault::Io(e)),
             _ => {}

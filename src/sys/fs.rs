@@ -277,13 +277,20 @@ impl Dir {
     /// Passes each name to `goes_on`, unordered and without `.` and `..`, until it returns false. It must not list the same
     /// directory: both would share one offset.
     pub fn each_name(&self, goes_on: &mut dyn FnMut(&OsStr) -> bool) -> io::Result<()> {
+        self.each_entry(&mut |name, _| goes_on(name))
+    }
+
+    /// As [`Self::each_name`], and whether it is a directory, as far as the file system tells that in a list.
+    pub fn each_entry(&self, goes_on: &mut dyn FnMut(&OsStr, bool) -> bool) -> io::Result<()> {
+        // The first time, too: Btrfs lists only what was there at the open, or at the last seek.
         rustix::fs::seek(&self.0, rustix::fs::SeekFrom::Start(0))?;
         let mut buffer = Vec::with_capacity(16 * 1024);
         let mut entries = RawDir::new(&self.0, buffer.spare_capacity_mut());
         while let Some(entry) = entries.next() {
             let entry = entry?;
             let name = entry.file_name().to_bytes();
-            if name != b"." && name != b".." && !goes_on(OsStr::from_bytes(name)) {
+            let is_dir = entry.file_type() == FileType::Directory;
+            if name != b"." && name != b".." && !goes_on(OsStr::from_bytes(name), is_dir) {
                 break;
             }
         }

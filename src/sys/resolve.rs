@@ -5,6 +5,7 @@
 //! Not decided here: the purpose of a path, and the sentence around an error.
 
 mod judge;
+mod passed;
 mod place;
 
 use std::ffi::{OsStr, OsString};
@@ -15,12 +16,14 @@ use std::path::{Component, Path, PathBuf};
 use rustix::io::Errno;
 
 use self::judge::{Judged, judge};
+use self::passed::Step;
 use super::created;
 use super::fs::{Dir, Kind, Meta};
 use super::trust::{self, Role, Untrusted, Us};
 
 pub use self::judge::{Fault, Way};
-pub use self::place::{Place, judge_as_it_stands, judge_names};
+pub use self::passed::{forget, remember};
+pub use self::place::{Place, judge_dir, judge_names};
 
 /// Whether a link at the end of a path is followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,8 +105,8 @@ pub fn untrusted_reason(path: &Path) -> io::Result<Option<Untrusted>> {
 struct Walk {
     way: Way,
     us: Us,
-    /// From `/` down: the name of each directory, and whether it was judged.
-    open: Vec<(OsString, Dir, bool)>,
+    /// From `/` down.
+    open: Vec<Step>,
     /// The steps that remain, the next one last.
     ahead: Vec<OsString>,
     links: u32,
@@ -116,9 +119,11 @@ pub const MOST_LINKS: u32 = 40;
 
 impl Walk {
     fn begin(path: &Path, way: Way, us: Us) -> io::Result<Self> {
-        let root = Dir::root()?;
-        let ahead = steps(&std::path::absolute(path)?);
-        let open = vec![(OsString::new(), root, false)];
+        let mut ahead = steps(&std::path::absolute(path)?);
+        let mut open = passed::begin(&mut ahead);
+        if open.is_empty() {
+            open.push(Step::new(OsString::new(), Dir::root()?));
+        }
         Ok(Self { way, us, open, ahead, links: 0, volume: None, is_ours_alone: true })
     }
 
@@ -158,20 +163,19 @@ impl Walk {
     }
 
     fn dir(&self) -> &Dir {
-        let (_, dir, _) = &self.open[self.open.len() - 1]; // never empty: `/` stays
-        dir
+        &self.open[self.open.len() - 1].dir // never empty: `/` stays
     }
 
     /// The path of the directory that the walk is in.
     fn path(&self) -> PathBuf {
         let mut path = PathBuf::from("/");
-        path.extend(self.open.iter().skip(1).map(|(name, ..)| name));
+        path.extend(self.open.iter().skip(1).map(|step| &step.name));
         path
     }
 
     fn enter(&mut self, name: &OsStr) -> io::Result<()> {
         let child = self.dir().pass(name)?;
-        self.open.push((name.to_owned(), child, false));
+        self.open.push(Step::new(name.to_owned(), child));
         Ok(())
     }
 
@@ -200,7 +204,7 @@ impl Walk {
     /// Whether the walk is in `/proc/PID/fd`.
     fn is_among_descriptors(&self) -> io::Result<bool> {
         const PROC: i128 = 0x9fa0; // PROC_SUPER_MAGIC of statfs(2)
-        if self.open.last().is_none_or(|(name, ..)| name != "fd") {
+        if self.open.last().is_none_or(|step| step.name != "fd") {
             return Ok(false);
         }
         Ok(i128::from(rustix::fs::fstatfs(self.dir())?.f_type) == PROC)
@@ -209,24 +213,25 @@ impl Walk {
     /// Judges the directory that the walk is in, once.
     fn judge(&mut self) -> Result<(), Fault> {
         let at = self.open.len() - 1;
-        if self.open[at].2 {
+        if self.open[at].is_judged {
             return Ok(());
         }
-        let above = at.checked_sub(1).map(|above| &self.open[above].1);
+        let above = at.checked_sub(1).map(|above| &*self.open[above].dir);
         match judge(self.dir(), above, Role::OnTheWay, self.way, self.us)? {
-            Judged::Ours => {}
+            Judged::Ours => self.open[at].is_ours = !self.us.has_friend(),
             Judged::Shared => self.volume = Some(self.path()),
             Judged::Writable(_) if self.way == Way::Any => self.is_ours_alone = false,
             Judged::Writable(writer) => return Err(Fault::Untrusted(Untrusted::new(&self.path(), writer))),
         }
-        self.open[at].2 = true;
+        self.open[at].is_judged = true;
         Ok(())
     }
 
     fn end(mut self, name: &OsStr, meta: Option<Meta>, is_kernels: bool) -> Result<Place, Fault> {
         let path = if name == "." { self.path() } else { self.path().join(name) };
         let (way, us, volume, is_ours_alone) = (self.way, self.us, self.volume.take(), self.is_ours_alone);
-        let Some((_, dir, _)) = self.open.pop() else { return Err(Errno::NOENT.into()) };
+        passed::end(&self.open);
+        let Some(Step { dir, .. }) = self.open.pop() else { return Err(Errno::NOENT.into()) };
         Ok(Place { dir, name: name.to_owned(), path, meta, volume, is_ours_alone, is_kernels, way, us })
     }
 }

@@ -32,6 +32,11 @@ impl Us {
         uid == 0 || uid == self.uid || self.friend.is_some_and(|(friend, _)| friend == uid)
     }
 
+    /// Whether more than root and this process's user is trusted.
+    pub fn has_friend(self) -> bool {
+        self.friend.is_some()
+    }
+
     fn has_group(self, gid: u32) -> bool {
         gid == 0 || gid == self.gid || self.friend.is_some_and(|(_, friend)| friend == gid)
     }

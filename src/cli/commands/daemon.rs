@@ -7,6 +7,7 @@ use crate::cli::session::{RemoteFrom, RunBy, Session};
 use crate::daemon;
 use crate::deploy;
 use crate::error::Result;
+use crate::sys::resolve;
 
 /// Checks at once, then on the schedule, until TERM or INT.
 pub static DAEMON: CommandSpec = CommandSpec::without_name(daemon);
@@ -21,6 +22,7 @@ fn daemon(session: &Session) -> Result<ExitCode> {
 }
 
 fn check(session: &Session) -> Result<ExitCode> {
+    resolve::remember(); // up to the first request
     let sections = session.begin(RemoteFrom::Configuration, RunBy::Machine)?;
     Ok(ExitCode::from(daemon::once(sections, false, &deploy::check)))
 }

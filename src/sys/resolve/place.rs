@@ -5,19 +5,21 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use rustix::fs::{Access, AtFlags};
 use rustix::io::Errno;
 
 use super::judge::{Fault, Judged, Way, judge};
 use crate::sys::fs::{self, Dir, Kind, Meta};
+use crate::sys::sort::sort;
 use crate::sys::trust::{self, Facts, Role, Untrusted, Us};
 
 /// The end of a resolved path.
 #[derive(Debug)]
 pub struct Place {
     /// The directory that holds it, open.
-    pub dir: Dir,
+    pub dir: Rc<Dir>,
     /// Its name there.
     pub name: OsString,
     /// The whole path without links.
@@ -137,19 +139,41 @@ impl Place {
 
 /// Judges each entry of a directory that only trusted users can change by now; for `keep` see [`Place::open_own_dir`].
 pub fn judge_names(dir: &Dir, path: &Path, us: Us, keep: &mut dyn FnMut(&OsStr, Dir)) -> Result<(), Fault> {
-    dir.names()?.iter().try_for_each(|name| match judge_as_it_stands(dir, name, &path.join(name), Way::Trusted, us) {
-        Ok(Some(child)) => {
-            keep(name, child);
-            Ok(())
+    let mut entries = Vec::new();
+    dir.each_entry(&mut |name, is_dir| {
+        entries.push((name.to_owned(), is_dir));
+        true
+    })?;
+    // In order, so that of several faults always the same one is reported.
+    sort(&mut entries, &mut Ord::cmp);
+    entries.iter().try_for_each(|(name, is_dir)| {
+        let path = path.join(name);
+        let judged = match is_dir {
+            true => judge_dir(dir, name, &path, us),
+            false => judge_as_it_stands(dir, name, &path, Way::Trusted, us),
+        };
+        match judged {
+            Ok(Some(child)) => {
+                keep(name, child);
+                Ok(())
+            }
+            Ok(None) => Ok(()),
+            Err(fault) if fault.is_missing() => Ok(()), // it has gone since
+            Err(fault) => Err(fault),
         }
-        Ok(None) => Ok(()),
-        Err(fault) if fault.is_missing() => Ok(()), // it has gone since
-        Err(fault) => Err(fault),
     })
 }
 
+/// As [`judge_as_it_stands`], of an entry that most likely is a directory: it is opened without a look.
+pub fn judge_dir(dir: &Dir, name: &OsStr, path: &Path, us: Us) -> Result<Option<Dir>, Fault> {
+    match dir.child(name) {
+        Ok(child) => check(&child, dir, path, Way::Trusted, us).map(|()| Some(child)),
+        Err(_) => judge_as_it_stands(dir, name, path, Way::Trusted, us), // it may not be read, or is none
+    }
+}
+
 /// Judges the entry `name` of `dir`; `path` is its path for messages. Returns a directory that can be read, open.
-pub fn judge_as_it_stands(dir: &Dir, name: &OsStr, path: &Path, way: Way, us: Us) -> Result<Option<Dir>, Fault> {
+fn judge_as_it_stands(dir: &Dir, name: &OsStr, path: &Path, way: Way, us: Us) -> Result<Option<Dir>, Fault> {
     let check = |file: &dyn AsFd| check(file.as_fd(), dir, path, way, us);
     // Owner and mode can be seen without read permission, through O_PATH.
     let is_denied = |e: &io::Error| e.kind() == io::ErrorKind::PermissionDenied;

@@ -196,3 +196,26 @@ fn a_file_with_another_name_is_not_appended_to_where_others_can_give_names() {
     assert!(append("victim").is_ok(), "nobody else can have given it a name");
     assert!(append("open/new").is_ok() && append("open/new").is_ok());
 }
+
+#[test]
+fn directories_are_passed_once_until_they_are_forgotten_and_never_those_that_others_may_turn() {
+    let root = Scratch::new();
+    let is_there = |name: &str| find(&root.at(name), Way::Any, Last::Stay).unwrap().meta.is_some();
+    for (top, mode, is_kept) in [("closed", 0o755, true), ("open", 0o777, false)] {
+        root.dir(&format!("{top}/inner"), 0o755);
+        root.dir(top, mode);
+        let (before, after) = (format!("{top}/inner/before"), format!("{top}/inner/after"));
+        root.file(&before, 0o644);
+        remember();
+        assert!(is_there(&before) && !is_there(&after));
+        fs::rename(root.at(top), root.at("away")).unwrap();
+        root.dir(&format!("{top}/inner"), 0o755);
+        root.file(&after, 0o644);
+        assert_eq!((is_there(&before), is_there(&after)), (is_kept, !is_kept), "{top}");
+        remember(); // it goes on
+        assert_eq!(is_there(&after), !is_kept, "{top}");
+        forget();
+        assert!(!is_there(&before) && is_there(&after), "{top}");
+        fs::remove_dir_all(root.at("away")).unwrap();
+    }
+}
