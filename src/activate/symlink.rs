@@ -22,7 +22,8 @@ pub struct Symlink {
     local: Local,
     /// Prefix of the link's target.
     base: PathBuf,
-    /// The store's `releases/`.
+    /// The store, and its `releases/`.
+    store: Option<Rc<Dir>>,
     releases: Option<Rc<Dir>>,
 }
 
@@ -34,7 +35,7 @@ impl Symlink {
             (Some(parent), Some(name)) if Some(parent) == local.parent() => PathBuf::from(name),
             _ => store.root().to_owned(),
         };
-        Self { local: Local::new(local), base, releases: store.releases_dir().ok() }
+        Self { local: Local::new(local), base, store: store.dir().ok().cloned(), releases: store.releases_dir().ok() }
     }
 
     /// The path of the link.
@@ -66,14 +67,20 @@ impl Symlink {
         let target = self.local().parent()?.join(text);
         let (name, releases) = (target.file_name()?, self.releases.as_ref()?);
         let id = name.to_str().and_then(ReleaseId::parse)?;
-        // A relative one without links is found from here.
-        let dir = match place.dir.descend(Path::new(text).parent()?) {
-            Ok(dir) => dir,
-            Err(_) => resolve::open_dir(target.parent()?, Way::Any).ok()?,
-        };
-        let is_same = |a: &Dir, b: &Dir| Some(a.meta().ok()?.inode() == b.meta().ok()?.inode());
         let is_there = releases.look(name).ok()?.is_some_and(|meta| meta.kind == Kind::Dir);
-        (is_same(&dir, releases)? && is_there).then_some(id)
+        let inode = |dir: &Dir| Some(dir.meta().ok()?.inode());
+        let is_same = if self.base.is_relative() && self.text(&id).as_os_str() == text {
+            // As this program makes it beside its store.
+            place.dir.look(self.base.as_os_str()).ok()??.inode() == inode(self.store.as_ref()?)?
+        } else {
+            // A relative one without links is found from here.
+            let dir = match place.dir.descend(Path::new(text).parent()?) {
+                Ok(dir) => dir,
+                Err(_) => resolve::open_dir(target.parent()?, Way::Any).ok()?,
+            };
+            inode(&dir)? == inode(releases)?
+        };
+        (is_same && is_there).then_some(id)
     }
 
     /// Points the link to `release`, durably.
