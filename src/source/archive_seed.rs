@@ -2,6 +2,7 @@
 //! the CRC-32 of the file, so that one rename makes it complete, and a file that was truncated or damaged since is not
 //! used. Like everything in the cache it may be lost.
 
+use std::cell::OnceCell;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -28,6 +29,8 @@ pub struct ArchiveSeeds {
     prefix: CacheFile,
     /// The cache directory; `None`: there is none that no other user can change.
     dir: Option<Dir>,
+    /// The names in it when it was first listed.
+    listed: OnceCell<Vec<OsString>>,
 }
 
 /// The archive of a release.
@@ -47,7 +50,7 @@ impl ArchiveSeeds {
     /// The archives in the directory of `prefix` whose names begin with its name.
     pub fn new(prefix: CacheFile) -> Self {
         let dir = prefix.existing_dir();
-        Self { prefix, dir }
+        Self { prefix, dir, listed: OnceCell::new() }
     }
 
     /// Keeps a download as the archive of `release`; one that cannot be a seed is discarded.
@@ -84,9 +87,9 @@ impl ArchiveSeeds {
         Some((release, u32::from_str_radix(crc, 16).ok()?))
     }
 
-    fn names(&self) -> Option<(&Dir, Vec<OsString>)> {
+    fn names(&self) -> Option<(&Dir, &[OsString])> {
         let dir = self.dir.as_ref()?;
-        Some((dir, dir.names().ok()?))
+        Some((dir, self.listed.get_or_init(|| dir.names().unwrap_or_default())))
     }
 
     /// Removes all archives but those of `releases`, and returns the number of removed ones. A failure is only logged: a
@@ -96,10 +99,10 @@ impl ArchiveSeeds {
         let mut removed = 0;
         for name in names {
             let is_needed = |release: &str| releases.iter().any(|needed| needed.as_str() == release);
-            if self.parse(&name).is_none_or(|(release, _)| is_needed(release)) {
+            if self.parse(name).is_none_or(|(release, _)| is_needed(release)) {
                 continue;
             }
-            match dir.unlink(&name) {
+            match dir.unlink(name) {
                 Ok(()) => removed += 1,
                 Err(e) => log::warn!("cannot remove {} from the cache: {e}", name.display()),
             }
