@@ -174,7 +174,7 @@ impl<T: Transport> Transport for Line<T> {
     }
 
     fn is_open(&mut self) -> bool {
-        self.inner.is_open()
+        false // it is for one exchange, so that there is no need to ask the kernel
     }
 
     fn is_tls(&self) -> bool {
