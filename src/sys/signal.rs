@@ -77,7 +77,6 @@ fn noted(region: u32) -> Option<i32> {
 /// Installs the handlers. Call once, first thing. A signal that was ignored at start (nohup, a shell's background job)
 /// stays ignored; a blocked one is unblocked.
 pub fn install() -> io::Result<()> {
-    pipe()?;
     // One that comes between the two calls waits, and is discarded if it is ignored.
     block(&STOP)?;
     for signal in STOP {
@@ -86,14 +85,11 @@ pub fn install() -> io::Result<()> {
             ignore(signal);
         }
     }
-    unblock(&STOP)?;
-    ignore(libc::SIGXFSZ);
-    Ok(())
+    unblock(&STOP)
 }
 
-/// For the parent process of workers: lets children be waited for, even if CHLD was ignored at start, and ignores XFSZ.
+/// For the parent process of workers: lets children be waited for, even if CHLD was ignored at start.
 pub(super) fn reset_sigchld() -> io::Result<()> {
-    ignore(libc::SIGXFSZ);
     // SAFETY: setting a default needs no handler.
     let before = unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
     if before == libc::SIG_ERR { Err(io::Error::last_os_error()) } else { Ok(()) }

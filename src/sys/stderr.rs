@@ -15,11 +15,10 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FallocateFlags, FileType, MemfdFlags, SeekFrom, fallocate, fstat, memfd_create, seek, tell};
 use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
-use rustix::process::{Resource, getrlimit};
 use rustix::stdio::{dup2_stderr, stderr};
 
 use super::alarm;
-use super::disposition::set_handler;
+use super::disposition::{ignore, set_handler};
 
 /// The original standard error; unset: descriptor 2 still is.
 static REAL: OnceLock<OwnedFd> = OnceLock::new();
@@ -41,6 +40,7 @@ pub fn capture() -> io::Result<()> {
         return Ok(());
     }
     set_handler(libc::SIGABRT, say_last_words, 0)?;
+    ignore(libc::SIGXFSZ);
     renew()
 }
 
@@ -60,9 +60,6 @@ pub(super) fn renew() -> io::Result<()> {
 }
 
 fn memory() -> io::Result<(OwnedFd, i32)> {
-    if getrlimit(Resource::Fsize).current.is_some_and(|most| most < MEMORY) {
-        return Err(Errno::FBIG.into());
-    }
     let make = |flags| memfd_create("standard-error", flags);
     // NOEXEC_SEAL: unknown to a kernel before 6.3, and required by a hardened one.
     let memory = make(MemfdFlags::CLOEXEC | MemfdFlags::NOEXEC_SEAL).or_else(|_| make(MemfdFlags::CLOEXEC))?;
