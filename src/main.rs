@@ -26,7 +26,7 @@ mod sys;
 use std::process::ExitCode;
 
 #[global_allocator]
-static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+static HEAP: sys::memory::Heap = sys::memory::Heap::new();
 
 fn main() -> ExitCode {
     console::init(0, None);
