@@ -278,13 +278,13 @@ fn release_has_a_new_directory_then_it_is_seen_whole_or_not_at_all() {
     assert!(!has_temporary(&live) && !has_temporary(&live.join("was/a")) && !live.join("new").exists());
     assert!(w.live("was/a/file").is_file());
     let mut run = w.command().stderr(Stdio::null()).spawn().unwrap();
-    let seen = std::iter::from_fn(|| {
+    let mut seen = std::iter::from_fn(|| {
         let goes_on = run.try_wait().unwrap().is_none();
         let count = |dir: usize| fs::read_dir(live.join(format!("new/d{dir}"))).map_or(0, |files| files.count());
         goes_on.then(|| [count(2), count(1), count(0)])
     });
     // From the last directory to the first: what was seen of one is there in the next.
-    let torn = seen.filter(|seen| *seen != [0; 3] && seen[2] != 100 || seen.iter().any(|n| n % 100 != 0)).next();
+    let torn = seen.find(|seen| *seen != [0; 3] && seen[2] != 100 || seen.iter().any(|n| n % 100 != 0));
     assert_eq!(torn, None);
     assert!(run.wait().unwrap().success());
     assert_eq!(tree(&w.sandbox.local()), tree(&w.remote));
