@@ -271,7 +271,11 @@ impl Iterator for Items<'_> {
 impl Store {
     /// Writes the manifest of the release `id`, durably.
     pub fn keep_manifest(&self, id: &ReleaseId, manifest: &Manifest) -> Result<()> {
-        self.put(&format!("{MANIFESTS}/{id}"), &mut |file| manifest.write(file), 0o600, true)
+        self.write_manifest(id, manifest, true)
+    }
+
+    pub(super) fn write_manifest(&self, id: &ReleaseId, manifest: &Manifest, durably: bool) -> Result<()> {
+        self.put(&format!("{MANIFESTS}/{id}"), &mut |file| manifest.write(file), 0o600, durably)
     }
 }
 

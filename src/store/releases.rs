@@ -254,16 +254,19 @@ impl Staging {
         &self.path
     }
 
-    /// Makes it the release `id`: writes its manifest, syncs its content, then renames it to its name.
+    /// Makes it the release `id`: writes its manifest, syncs that with its content, then renames it to its name.
     pub fn publish(self, store: &Store, id: &ReleaseId, manifest: &Manifest) -> Result<Release> {
         let release = store.release_at(id);
-        store.keep_manifest(id, manifest)?;
+        store.write_manifest(id, manifest, false)?;
         let Extent { entries, bytes, .. } = manifest.extent()?;
         let publish = || -> io::Result<()> {
             let started = Instant::now();
             let rest = durable::sync(&self.dir, entries, bytes)?;
             if rest != Rest::Nothing {
                 sync_tree(&self.dir, rest)?;
+                let manifests = store.sub(MANIFESTS)?;
+                rest.finish_file(&manifests.open_file(name(id))?)?;
+                rest.finish_dir(&manifests)?;
             }
             let s = if entries == 1 { "y" } else { "ies" };
             log::debug!("synced {entries} entr{s} {rest} in {} ms", started.elapsed().as_millis());

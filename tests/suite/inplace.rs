@@ -181,8 +181,9 @@ pub fn stopped_in_the_middle(plain: &Command, (call, when): (&str, &str), is_beg
     slow.arg(plain.get_program()).args(plain.get_args());
     slow.env_clear().envs(plain.get_envs().filter_map(|(key, value)| Some((key, value?))));
     slow.current_dir(plain.get_current_dir().unwrap()).stdout(Stdio::null()).stderr(Stdio::piped());
-    let child = slow.spawn().unwrap();
+    let mut child = slow.spawn().unwrap();
     while !is_begun() {
+        assert!(child.try_wait().unwrap().is_none(), "it ended before");
         std::thread::yield_now();
     }
     let pid = fs::read_to_string(format!("/proc/{0}/task/{0}/children", child.id())).unwrap();

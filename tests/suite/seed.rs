@@ -692,7 +692,7 @@ fn term_comes_while_the_live_directory_is_written_then_143_and_the_next_seed_mak
     let names: Vec<String> = (0..600).map(|n| format!("d/f{n}")).collect();
     let zip = sandbox.zip("app.zip", &names.iter().map(|name| (name.as_str(), "one")).collect::<Vec<_>>());
     let args = ["--remote", arg(&zip)];
-    let live = sandbox.local().join("d");
+    let live = sandbox.local(); // the directory d is new
     let slow = ("utimensat", "");
     let run = stopped_in_the_middle(&command(&sandbox, &args), slow, &|| has_temporary(&live)).expect(143);
     run.says(&format!("{STOPPED_BY} 15")).never_says(IN_DOUBT);
