@@ -140,6 +140,8 @@ pub struct Artifact {
     pub validators: Validators,
     /// The content.
     pub content: Content,
+    /// The CRC-32 of an archive, if it was summed while it came.
+    pub crc: Option<u32>,
     /// Its name in messages: the remote without credentials, or the file's path.
     pub name: String,
 }

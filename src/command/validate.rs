@@ -153,7 +153,7 @@ fn look_at_archive(file: File, name: &str, report: &mut Report) -> Result<()> {
 fn unpacked(file: File, name: &str, place: &Dir) -> Result<()> {
     let content = Content::Archive(file);
     let (revision, validators) = (Revision::new(""), Validators::default());
-    let artifact = Artifact { revision, validators, content, name: name.to_owned() };
+    let artifact = Artifact { revision, validators, content, crc: None, name: name.to_owned() };
     let deadline = Deadline::after(std::time::Duration::from_secs(600));
     // An archive at hand only needs to be unpackable.
     let artifact = package::verify(artifact, &Sidecars::default(), &Demands::default(), None, deadline)?;

@@ -34,12 +34,12 @@ impl Deployment<'_> {
         self.context.source.set_seed(seed);
     }
 
-    /// Keeps a download whose release is complete, until another one is live.
-    pub fn keep_archive(&self, download: &CacheFile, release: &ReleaseId) {
+    /// Keeps a download, whose CRC-32 may be known and whose release is complete, until another one is live.
+    pub fn keep_archive(&self, download: &CacheFile, crc: Option<u32>, release: &ReleaseId) {
         if !self.keeps_archives() {
             return download.discard();
         }
-        self.archives().keep(download, release);
+        self.archives().keep(download, crc, release);
         self.prune_archives(Some(release));
     }
 

@@ -71,7 +71,7 @@ impl Deployment<'_> {
         if self.store.release(&record.release)?.is_none() {
             self.publish(&verified, &record).map_err(|e| self.without_archives(e))?;
         }
-        self.keep_archive(&download, &record.release);
+        self.keep_archive(&download, verified.crc(), &record.release);
         self.forget_other_failures(&record);
         Ok(Some(record))
     }

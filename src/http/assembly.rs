@@ -134,8 +134,8 @@ impl<'a> Assembly<'a> {
             proof.check()?;
         }
         let revision = self.identity.revision().ok_or_else(|| Error::failed("it has no revision"))?;
-        let file = self.part.complete(false)?;
+        let (file, crc) = self.part.complete(false)?;
         check(&file)?;
-        Ok(Fetched { file, identity: self.identity.clone(), revision })
+        Ok(Fetched { file, crc, identity: self.identity.clone(), revision })
     }
 }

@@ -32,6 +32,8 @@ use crate::sys::log;
 #[derive(Debug)]
 pub struct Fetched {
     pub file: File,
+    /// Its CRC-32, if it was summed while it came.
+    pub crc: Option<u32>,
     pub identity: ResponseIdentity,
     /// The revision of the response that carried the bytes.
     pub revision: Revision,
@@ -253,7 +255,8 @@ impl Download<'_> {
     fn complete(self) -> Result<Fetched> {
         let content = self.hash.map(|hash| Revision::new(format!("{OF_CONTENT}{}", hex(&hash.finalize()))));
         let revision = self.identity.revision().or(content).ok_or_else(|| Error::failed("it has no revision"))?;
-        Ok(Fetched { file: self.part.complete(self.client.is_ahead())?, identity: self.identity, revision })
+        let (file, crc) = self.part.complete(self.client.is_ahead())?;
+        Ok(Fetched { file, crc, identity: self.identity, revision })
     }
 
     /// Keeps the file after an error only if the next check can resume it.

@@ -8,6 +8,8 @@ use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
+use flate2::Crc;
+
 use super::connector::BUFFER;
 use super::validators::ResponseIdentity;
 use crate::artifact::CacheFile;
@@ -28,6 +30,8 @@ pub(super) struct PartialDownload {
     note: Option<String>,
     file: File,
     length: u64,
+    /// The sum of all bytes; `None`: some are of an earlier run.
+    crc: Option<Crc>,
 }
 
 impl PartialDownload {
@@ -38,17 +42,17 @@ impl PartialDownload {
         if let (Some(note), Some(total)) = (&note, identity.length)
             && let Some((file, length)) = leftover(&dir, &name, note, total)
         {
-            return Ok(Self { dir, path: path.to_owned(), name, note: Some(note.clone()), file, length });
+            return Ok(Self { dir, path: path.to_owned(), name, note: Some(note.clone()), file, length, crc: None });
         }
         let file = fresh(&dir, path, &name, note.as_deref())?;
-        Ok(Self { dir, path: path.to_owned(), name, note, file, length: 0 })
+        Ok(Self { dir, path: path.to_owned(), name, note, file, length: 0, crc: Some(Crc::new()) })
     }
 
     /// A new file that no later run resumes.
     pub(super) fn unnoted(download: &CacheFile) -> Result<Self> {
         let (dir, name, path) = (download.open_dir()?, download.name().clone(), download.path());
         let file = fresh(&dir, &path, &name, None)?;
-        Ok(Self { dir, path, name, note: None, file, length: 0 })
+        Ok(Self { dir, path, name, note: None, file, length: 0, crc: Some(Crc::new()) })
     }
 
     /// Whether there is a partial download of `identity`.
@@ -68,7 +72,7 @@ impl PartialDownload {
     pub(super) fn restart(&mut self, source: &str, identity: &ResponseIdentity) -> Result<()> {
         self.note = note(source, identity);
         self.file = fresh(&self.dir, &self.path, &self.name, self.note.as_deref())?;
-        self.length = 0;
+        (self.length, self.crc) = (0, Some(Crc::new()));
         Ok(())
     }
 
@@ -91,6 +95,7 @@ impl PartialDownload {
     pub(super) fn append(&mut self, bytes: &[u8]) -> Result<()> {
         self.file.write_all(bytes).with_context(|| format!("cannot write {}", self.path.display()))?;
         self.length += bytes.len() as u64;
+        self.crc.iter_mut().for_each(|crc| crc.update(bytes));
         Ok(())
     }
 
@@ -115,13 +120,15 @@ impl PartialDownload {
         }
     }
 
-    /// Opens the complete file for reading. Removes the note unless `is_kept` for a later run.
-    pub(super) fn complete(self, is_kept: bool) -> Result<File> {
+    /// Opens the complete file for reading; also returns its CRC-32, if that is known. Removes the note unless `is_kept` for
+    /// a later run.
+    pub(super) fn complete(self, is_kept: bool) -> Result<(File, Option<u32>)> {
         if !is_kept {
             let what = || format!("cannot remove {}.meta", self.path.display());
             remove(&self.dir, &note_name(&self.name)).with_context(what)?;
         }
-        self.dir.open_file(&self.name).with_context(|| format!("cannot open {}", self.path.display()))
+        let file = self.dir.open_file(&self.name).with_context(|| format!("cannot open {}", self.path.display()))?;
+        Ok((file, self.crc.map(|crc| crc.sum())))
     }
 
     /// Removes the file and its note.
@@ -255,9 +262,15 @@ mod tests {
         let mut part = PartialDownload::open(&place.download(), "s", &identity("\"a\"", "10")).unwrap();
         part.append(b"67890").unwrap();
         let mut text = String::new();
-        part.complete(false).unwrap().read_to_string(&mut text).unwrap();
-        assert_eq!(text, "1234567890");
-        assert_eq!(PartialDownload::open(&place.download(), "s", &identity("\"a\"", "10")).unwrap().length(), 0);
+        let (mut file, crc) = part.complete(false).unwrap();
+        file.read_to_string(&mut text).unwrap();
+        assert_eq!((&*text, crc), ("1234567890", None), "half of the sum is of the earlier run");
+        let mut part = PartialDownload::open(&place.download(), "s", &identity("\"a\"", "10")).unwrap();
+        assert_eq!(part.length(), 0);
+        part.append(b"12345").unwrap();
+        part.restart("s", &identity("\"a\"", "10")).unwrap();
+        ["1234", "56789"].iter().for_each(|bytes| part.append(bytes.as_bytes()).unwrap());
+        assert_eq!(part.complete(false).unwrap().1, Some(0xcbf4_3926), "the check value of CRC-32");
     }
 
     #[test]

@@ -63,7 +63,7 @@ impl Scratch {
         fs::create_dir(&staging).unwrap();
         fs::set_permissions(&staging, fs::Permissions::from_mode(0o700)).unwrap();
         let (revision, validators) = (Revision::new("1"), Validators::default());
-        let artifact = Artifact { revision, validators, content, name: "https://host/app.zip".into() };
+        let artifact = Artifact { revision, validators, content, crc: None, name: "https://host/app.zip".into() };
         let staging = Dir::open(&staging).unwrap();
         let (verified, deadline) = (unasked(artifact), Deadline::after(Duration::from_secs(600)));
         let done = unpack(&verified, Some(&staging), None, layout, deadline);

@@ -45,6 +45,11 @@ impl Verified {
         &self.artifact
     }
 
+    /// See [`Artifact::crc`].
+    pub fn crc(&self) -> Option<u32> {
+        self.artifact.crc
+    }
+
     /// The name in messages.
     pub fn name(&self) -> &str {
         &self.artifact.name

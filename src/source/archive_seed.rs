@@ -53,15 +53,15 @@ impl ArchiveSeeds {
         Self { prefix, dir, listed: OnceCell::new() }
     }
 
-    /// Keeps a download as the archive of `release`; one that cannot be a seed is discarded.
-    pub fn keep(&self, download: &CacheFile, release: &ReleaseId) {
-        if let Err(e) = self.try_keep(download, release) {
+    /// Keeps a download, whose CRC-32 may be known, as the archive of `release`; one that cannot be a seed is discarded.
+    pub fn keep(&self, download: &CacheFile, crc: Option<u32>, release: &ReleaseId) {
+        if let Err(e) = self.try_keep(download, crc, release) {
             log::debug!("cannot keep {} for later deltas: {e}", download.path().display());
         }
         download.discard();
     }
 
-    fn try_keep(&self, download: &CacheFile, release: &ReleaseId) -> Result<()> {
+    fn try_keep(&self, download: &CacheFile, crc: Option<u32>, release: &ReleaseId) -> Result<()> {
         let what = || format!("cannot read {}", download.path().display());
         let dir = download.open_dir()?;
         let file = dir.open_file(download.name()).with_context(what)?;
@@ -69,7 +69,7 @@ impl ArchiveSeeds {
         if length < SMALLEST || package::directory_of(&file, "it").is_ok_and(|directory| directory.is_none()) {
             return Ok(());
         }
-        let crc = sum(&file, &mut |_| Ok(()))?;
+        let crc = crc.map_or_else(|| sum(&file, &mut |_| Ok(())), Ok)?;
         let name = self.name(release, crc);
         dir.rename(download.name(), &dir, &name).with_context(|| "cannot rename it")
     }

@@ -94,7 +94,7 @@ impl FileSource {
             *file = copy.open()?;
         }
         let name = self.path.display().to_string();
-        Ok(Artifact { revision, validators, content, name })
+        Ok(Artifact { revision, validators, content, crc: None, name })
     }
 
     /// Whether the stamps are still those of the artifact. A directory is also checked against its sums while it is

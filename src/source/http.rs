@@ -91,6 +91,7 @@ impl HttpSource {
             revision: fetched.revision,
             validators: fetched.identity.validators(&source_of(client.url().as_str())),
             content: Content::Archive(fetched.file),
+            crc: fetched.crc,
             name: client.name(),
         })
     }

@@ -470,6 +470,7 @@ fn limits_of_time_and_room_are_our_failure_not_the_inputs() {
         revision: Revision::new("1"),
         validators: Validators::default(),
         content: Content::Archive(File::open(&path).unwrap()),
+        crc: None,
         name: "/srv/app.zip".into(),
     };
     let verified = unasked(artifact);

@@ -109,6 +109,7 @@ impl GitSource {
             revision: Revision::new(commit).with_content(Some(identity)),
             validators: self.validators(commit),
             content: Content::Tree(Box::new(GitTree { git: self.git.clone(), repository, members, remote })),
+            crc: None,
             name: format!("{} at {commit}", self.name),
         }
     }

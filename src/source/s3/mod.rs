@@ -130,7 +130,7 @@ impl S3Source {
         };
         let validators = self.validators(&fetched.identity, region.as_deref());
         let (content, name) = (Content::Archive(fetched.file), self.object.to_string());
-        Ok(Artifact { revision: fetched.revision, validators, content, name })
+        Ok(Artifact { revision: fetched.revision, validators, content, crc: fetched.crc, name })
     }
 
     /// Fetches a small object, such as a sidecar file; `None` if it does not exist.
