@@ -85,6 +85,7 @@ impl<'a> Assembly<'a> {
 
     fn pour(&mut self, body: Incoming, first: &mut u64, end: u64) -> Result<(), RequestError> {
         let Incoming { body, host, .. } = body;
+        let has_length = body.content_length().is_some();
         let mut reader = body.into_reader();
         let mut buffer = vec![0; BUFFER];
         while *first < end {
@@ -106,6 +107,10 @@ impl<'a> Assembly<'a> {
             *first += n as u64;
             self.fetched += n as u64;
             self.progress.advance(n as u64);
+        }
+        // To its end, so that the connection is free for the next part; what the server says about it tells nothing here.
+        if has_length {
+            let _ = reader.read(&mut buffer); // all bytes of the part are there
         }
         Ok(())
     }

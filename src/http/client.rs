@@ -2,12 +2,15 @@
 //! headers, and interprets the response. Credentials and the operator's headers are only sent to the configured origin
 //! (scheme, host and port); conditions and ranges are sent at every hop. There are no cookies.
 //!
-//! Each exchange has its own connection: a waiting daemon holds none, as idle memory matters more than a handshake.
+//! Each exchange has its own connection, except the parts of one archive: a waiting daemon holds none, as idle memory
+//! matters more than a handshake.
 
 use std::cell::OnceCell;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::ClientConfig;
+use ureq::Agent;
 use ureq::http::header::{self, HeaderValue};
 use ureq::http::{Method, Request, StatusCode, Version};
 use url::Url;
@@ -56,6 +59,8 @@ pub struct Client {
     proxies: Proxies,
     tls: OnceCell<Arc<ClientConfig>>,
     reach: AddressPolicy,
+    /// See [`Client::get_in_a_row`].
+    kept: OnceCell<Agent>,
 }
 
 /// A request, without the URL and the headers that the caller adds.
@@ -92,6 +97,7 @@ impl Client {
             proxies,
             tls,
             reach,
+            kept: OnceCell::new(),
         }
     }
 
@@ -168,8 +174,18 @@ impl Client {
 
     /// Sends a GET with the headers `ask`, follows redirects, and retries after transient failures.
     pub fn get(&self, ask: &Headers, patience: &mut RetryBudget) -> Result<Answer> {
+        self.try_get(ask, patience, false)
+    }
+
+    /// The same, one of several in a row: where the server lets them, they have one connection to the origin, and cost a
+    /// handshake once.
+    pub fn get_in_a_row(&self, ask: &Headers, patience: &mut RetryBudget) -> Result<Answer> {
+        self.try_get(ask, patience, true)
+    }
+
+    fn try_get(&self, ask: &Headers, patience: &mut RetryBudget, in_a_row: bool) -> Result<Answer> {
         loop {
-            match self.send(ask, patience.deadline()) {
+            match self.send(ask, patience.deadline(), in_a_row) {
                 Ok(answer) => return Ok(answer),
                 Err(fault) => patience.after(fault, &self.name())?,
             }
@@ -177,11 +193,11 @@ impl Client {
     }
 
     /// One try, including redirects.
-    fn send(&self, headers: &Headers, deadline: Deadline) -> Result<Answer, RequestError> {
+    fn send(&self, headers: &Headers, deadline: Deadline, in_a_row: bool) -> Result<Answer, RequestError> {
         let ask = &Ask { method: Method::GET, headers, body: None };
         let mut trail = RedirectChain::new(self.url.clone());
         loop {
-            let answer = self.exchange(trail.here(), ask, deadline);
+            let answer = self.exchange(trail.here(), ask, deadline, in_a_row);
             let answer = answer.and_then(|a| status::passing(&a).map_or(Ok(a), Err));
             let answer = answer.map_err(|fault| match trail.name() {
                 Some(place) => fault.at(&place),
@@ -196,26 +212,38 @@ impl Client {
 
     /// One try with any method. A redirect is returned as it is, and no status is an error.
     pub fn call(&self, ask: &Ask<'_>, deadline: Deadline) -> Result<Answer, RequestError> {
-        self.exchange(&self.url, ask, deadline)
+        self.exchange(&self.url, ask, deadline, false)
     }
 
     /// Sends one request and reads the head of the response.
-    fn exchange(&self, url: &Url, ask: &Ask<'_>, deadline: Deadline) -> Result<Answer, RequestError> {
+    fn exchange(&self, url: &Url, ask: &Ask<'_>, deadline: Deadline, in_a_row: bool) -> Result<Answer, RequestError> {
         if !self.is_aside {
             check_stop()?;
         }
         let at_origin = url.origin() == self.url.origin();
         let route = self.proxies.route(url)?;
+        let total = deadline.remaining();
+        if total.is_zero() {
+            return Err(out_of_time().into());
+        }
         let request = self.request(url, ask, &route, at_origin)?;
-        let wiring = self.wiring(url, &route, at_origin, deadline)?;
+        // A proxy knows its clients by the connection.
+        let is_kept = in_a_row && at_origin && matches!(route, Route::Direct);
+        let agent = match self.kept.get().filter(|_| is_kept) {
+            Some(agent) => agent.clone(),
+            None => self.wiring(url, &route, at_origin, total)?.agent(is_kept),
+        };
         let host = match &route {
             Route::Direct => url.host_str().unwrap_or_default().to_owned(),
             Route::Forward(proxy) | Route::Tunnel(proxy) => format!("the proxy {}", proxy.name()),
         };
         let name = if self.is_aside { self.origin() } else { redacted(url) };
         log::debug!("{} {name} from {host}", ask.method);
-        let agent = wiring.agent();
         let response = match ask.body {
+            None if is_kept => {
+                let agent = self.kept.get_or_init(|| agent);
+                agent.run(agent.configure_request(request).timeout_global(Some(total)).build())
+            }
             None => agent.run(request),
             Some(body) => agent.run(request.map(|()| body)),
         };
@@ -242,7 +270,7 @@ impl Client {
         request.body(()).map_err(|e| Error::failed(format!("its URL cannot be asked for: {e}")))
     }
 
-    fn wiring(&self, url: &Url, route: &Route, at_origin: bool, deadline: Deadline) -> Result<Wiring, RequestError> {
+    fn wiring(&self, url: &Url, route: &Route, at_origin: bool, total: Duration) -> Result<Wiring, RequestError> {
         let (addresses, tunnel, absolute) = match route {
             Route::Direct => (self.reach.addresses(url, at_origin)?, None, None),
             Route::Forward(proxy) => {
@@ -257,10 +285,6 @@ impl Client {
         };
         let secure = |route: &Route| matches!(route, Route::Tunnel(proxy) if proxy.url.scheme() == "https");
         let tls = (url.scheme() == "https" || secure(route)).then(|| self.tls()).transpose()?;
-        let total = deadline.remaining();
-        if total.is_zero() {
-            return Err(out_of_time().into());
-        }
         let Http { connect_timeout: connect, stall_timeout: stall, .. } = self.http;
         Ok(Wiring { addresses, tunnel, absolute, tls, connect, stall, total })
     }

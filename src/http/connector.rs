@@ -44,8 +44,8 @@ pub(super) struct Wiring {
 }
 
 impl Wiring {
-    /// An agent for one exchange.
-    pub(super) fn agent(self) -> Agent {
+    /// An agent for one exchange, or with one connection for several in a row: GETs without a body.
+    pub(super) fn agent(self, is_kept: bool) -> Agent {
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
@@ -55,7 +55,7 @@ impl Wiring {
             .max_response_header_size(LARGEST_HEAD)
             .input_buffer_size(BUFFER)
             .output_buffer_size(16 << 10)
-            .max_idle_connections(0)
+            .max_idle_connections(usize::from(is_kept))
             .timeout_connect(Some(self.connect))
             .timeout_recv_response(Some(self.stall))
             .timeout_per_read(Some(self.stall))
@@ -66,7 +66,7 @@ impl Wiring {
             ().chain(ConnectProxyConnector::default())
                 .chain(TcpConnector::default())
                 .chain(TlsConnector(self.tls))
-                .chain(LineConnector(self.absolute));
+                .chain(LineConnector { absolute: self.absolute, is_kept });
         Agent::with_parts(config, connector, Resolved(self.addresses))
     }
 }
@@ -87,13 +87,17 @@ impl Resolver for Resolved {
 }
 
 #[derive(Debug)]
-struct LineConnector(Option<String>);
+struct LineConnector {
+    absolute: Option<String>,
+    is_kept: bool,
+}
 
 impl<In: Transport> Connector<In> for LineConnector {
     type Out = Line<In>;
 
     fn connect(&self, _: &ConnectionDetails, chained: Option<In>) -> Result<Option<Self::Out>, ureq::Error> {
-        let line = |inner| Line { inner, absolute: self.0.clone(), heads: Some(Heads::default()), ready: Vec::new() };
+        let (absolute, is_kept) = (self.absolute.clone(), self.is_kept);
+        let line = |inner| Line { inner, absolute, is_kept, heads: Some(Heads::default()), ready: Vec::new() };
         Ok(chained.map(line))
     }
 }
@@ -102,8 +106,10 @@ impl<In: Transport> Connector<In> for LineConnector {
 #[derive(Debug)]
 struct Line<T> {
     inner: T,
-    /// Taken by the first bytes of the only request on this connection.
+    /// Taken by the first bytes of the first request.
     absolute: Option<String>,
+    /// There may be another request after this one.
+    is_kept: bool,
     /// `None` once the head of the response is complete.
     heads: Option<Heads>,
     /// Bytes that ureq has to read first.
@@ -145,6 +151,9 @@ impl<T: Transport> Transport for Line<T> {
     }
 
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
+        if self.is_kept && self.heads.is_none() {
+            self.heads = Some(Heads::default()); // the next request
+        }
         let Some(origin) = self.absolute.take() else { return self.inner.transmit_output(amount, timeout) };
         let head = absolute_form(self.inner.buffers().output().get(..amount).unwrap_or_default(), &origin);
         let room = self.inner.buffers().output().len();
@@ -174,7 +183,7 @@ impl<T: Transport> Transport for Line<T> {
     }
 
     fn is_open(&mut self) -> bool {
-        false // it is for one exchange, so that there is no need to ask the kernel
+        self.is_kept && self.inner.is_open() // after the only exchange the kernel need not be asked
     }
 
     fn is_tls(&self) -> bool {

@@ -222,7 +222,7 @@ pub(super) fn part(
     for (name, value) in [(header::IF_MATCH, identity.strong_etag()), (header::RANGE, Some(range.as_str()))] {
         ask.extend(value.and_then(|value| HeaderValue::from_str(value).ok()).map(|value| (name, value)));
     }
-    let mut answer = client.get(&ask, patience)?;
+    let mut answer = client.get_in_a_row(&ask, patience)?;
     match answer.status {
         StatusCode::PARTIAL_CONTENT => check_plain(&mut answer)?,
         StatusCode::PRECONDITION_FAILED | StatusCode::RANGE_NOT_SATISFIABLE => return Err(superseded()),

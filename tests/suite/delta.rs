@@ -18,7 +18,7 @@ use crate::support::needs::needs;
 use crate::support::phrases::TAKES;
 use crate::support::rawzip::{Member, archive};
 use crate::support::sandbox::{Run, Sandbox, tree};
-use crate::support::servers::{Nginx, Raw, Seen, Step, cut, ok, raw, status};
+use crate::support::servers::{Authority, Nginx, Raw, Seen, Step, cut, ok, raw, status};
 use crate::support::walk::{points, sample};
 
 /// Names and contents.
@@ -130,6 +130,41 @@ fn share(sandbox: &Sandbox, old: &[u8], new: &[u8]) -> u64 {
 }
 
 // ---- what it costs ----
+
+#[test]
+fn parts_are_fetched_in_a_row_then_they_have_one_connection_for_as_long_as_the_server_lets_them() {
+    needs!("nginx", "openssl");
+    // Every other file changes, and between them there is too much to fetch it too.
+    let files = |version: u64| -> Files {
+        let seed = |n: u64| if n.is_multiple_of(2) { n } else { n + 100 * version };
+        (0..20)
+            .map(|n| (format!("f{n:02}"), noise(seed(n), if n.is_multiple_of(2) { 150_000 } else { 10_000 })))
+            .collect()
+    };
+    let (old, new) = (stored(&files(1)), stored(&files(2)));
+    for (listen, config, per_connection) in
+        [("", "", usize::MAX), ("ssl", "", usize::MAX), ("ssl", "keepalive_requests 2;", 2)]
+    {
+        let sandbox = Sandbox::new();
+        let authority = Authority::new(&sandbox);
+        let certificate = if listen == "ssl" { authority.certificate("IP:127.0.0.1", &[]) } else { String::new() };
+        let nginx = Nginx::start(&sandbox, listen, &format!("{certificate}\n{config}"));
+        let remote = if listen == "ssl" { nginx.https("127.0.0.1", "/app.zip") } else { nginx.url("/app.zip") };
+        sandbox.write("repo-deploy.cfg", format!("ca-file = {}\n", authority.ca().display()));
+        sandbox.write("www/app.zip", &old);
+        sandbox.deploy(&remote, &[]).expect(0);
+        let (requests, connections) = (nginx.log(1).len(), nginx.connections());
+        sandbox.write("www/app.zip", &new);
+        let run = sandbox.deploy(&remote, &["-v"]).expect(0).says(" as a delta: ");
+        is_live(&sandbox, &new, config);
+        let asked = run.log.lines().filter(|line| line.contains("GET http")).count();
+        assert_eq!(nginx.log(requests + asked).len(), requests + asked);
+        // One for the poll.
+        assert!(asked > 3, "{asked}");
+        let expected = 1 + (asked - 1).div_ceil(per_connection);
+        assert_eq!(nginx.connections() - connections, expected, "{listen} {config}: {asked} requests");
+    }
+}
 
 #[test]
 fn three_thousand_small_files_and_sixteen_changed_then_at_most_5_percent_also_with_new_times() {

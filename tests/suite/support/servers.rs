@@ -219,6 +219,7 @@ impl Nginx {
                  http {{\n\
                  types {{ application/zip zip; }} default_type application/octet-stream;\n\
                  log_format short '$request|$status|$body_bytes_sent'; access_log {at}/access.log short;\n\
+                 log_format connection '$connection'; access_log {at}/connections connection;\n\
                  client_body_temp_path {at}/t1; proxy_temp_path {at}/t2; fastcgi_temp_path {at}/t3;\n\
                  uwsgi_temp_path {at}/t4; scgi_temp_path {at}/t5;\n\
                  server {{ listen 127.0.0.1:{port} {listen}; root {root};\n{config}\n}}\n}}\n"
@@ -256,6 +257,12 @@ impl Nginx {
     /// `request|status|bytes` of every request that is over, whatever its method.
     pub fn all(&self) -> Vec<String> {
         std::fs::read_to_string(&self.log).unwrap_or_default().lines().map(str::to_owned).collect()
+    }
+
+    /// The number of connections with a request that is over.
+    pub fn connections(&self) -> usize {
+        let log = std::fs::read_to_string(self.log.with_file_name("connections")).unwrap();
+        log.lines().collect::<std::collections::BTreeSet<_>>().len()
     }
 
     pub fn https(&self, host: &str, path: &str) -> String {
