@@ -183,7 +183,8 @@ impl<T: Transport> Transport for Line<T> {
     }
 
     fn is_open(&mut self) -> bool {
-        self.is_kept && self.inner.is_open() // after the only exchange the kernel need not be asked
+        // After the only exchange the kernel need not be asked. Bytes beyond the response would be taken for the next one.
+        self.is_kept && self.ready.is_empty() && self.inner.is_open()
     }
 
     fn is_tls(&self) -> bool {
